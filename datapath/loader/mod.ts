@@ -1,0 +1,2 @@
+/** @weir/loader, see README.md. @module */
+export {};

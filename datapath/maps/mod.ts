@@ -1,0 +1,2 @@
+/** @weir/maps, see README.md. @module */
+export {};

@@ -1,0 +1,2 @@
+/** @weir/net, see README.md. @module */
+export {};

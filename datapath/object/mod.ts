@@ -1,0 +1,2 @@
+/** @weir/object, see README.md. @module */
+export {};

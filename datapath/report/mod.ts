@@ -1,0 +1,2 @@
+/** @weir/report, see README.md. @module */
+export {};

@@ -1,0 +1,2 @@
+/** @weir/sandbox, see README.md. @module */
+export {};

@@ -1,0 +1,2 @@
+/** @weir/datapath, see README.md. @module */
+export {};

@@ -1,0 +1,2 @@
+/** @weir/verifier, see README.md. @module */
+export {};

@@ -1,0 +1,2 @@
+/** @weir/proto, see README.md. @module */
+export {};

@@ -1,0 +1,2 @@
+/** @weir/agent, see README.md. @module */
+export {};

@@ -1,0 +1,2 @@
+/** @weir/cli, see README.md. @module */
+export {};

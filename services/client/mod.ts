@@ -1,0 +1,2 @@
+/** @weir/client, see README.md. @module */
+export {};

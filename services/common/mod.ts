@@ -1,0 +1,2 @@
+/** @weir/common, see README.md. @module */
+export {};

@@ -1,0 +1,2 @@
+/** @weir/endpoint-manager, see README.md. @module */
+export {};

@@ -1,0 +1,2 @@
+/** @weir/flow-exporter, see README.md. @module */
+export {};

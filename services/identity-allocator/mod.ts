@@ -1,0 +1,2 @@
+/** @weir/identity-allocator, see README.md. @module */
+export {};

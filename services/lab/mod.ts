@@ -1,0 +1,2 @@
+/** @weir/lab, see README.md. @module */
+export {};

@@ -1,0 +1,2 @@
+/** @weir/load-balancer, see README.md. @module */
+export {};

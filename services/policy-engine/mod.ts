@@ -1,0 +1,2 @@
+/** @weir/policy-engine, see README.md. @module */
+export {};

@@ -1,0 +1,2 @@
+/** @weir/tests, see README.md. @module */
+export {};
