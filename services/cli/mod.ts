@@ -1,2 +1,4 @@
-/** @weir/cli, see README.md. @module */
-export {};
+/** The command `weir`, see README.md. @module */
+export * from "./context.ts";
+export * from "./output.ts";
+export * from "./args.ts";

@@ -1,0 +1,77 @@
+/**
+ * Reading of arguments: `node:util`'s `parseArgs`, with wrong usage as `UsageError`.
+ *
+ * @module
+ */
+import { parseArgs, type ParseArgsConfig } from "node:util";
+import { type GlobalFlags, UsageError } from "./context.ts";
+
+/** Options in `node:util` form: `{ output: { type: "string", short: "o" } }`. */
+export type OptionTable = NonNullable<ParseArgsConfig["options"]>;
+
+/** Values of the options that were given. */
+export interface ParsedArgs {
+  readonly values: Record<string, string | boolean | (string | boolean)[] | undefined>;
+  readonly positionals: string[];
+}
+
+/** Parses `args`, refuses unknown options. `usage` is what the error tells to read. */
+export function parse(args: string[], options: OptionTable, usage?: string): ParsedArgs {
+  try {
+    const { values, positionals } = parseArgs({ args, options, allowPositionals: true, strict: true });
+    return { values: values as ParsedArgs["values"], positionals };
+  } catch (error) {
+    throw new UsageError((error as Error).message.split(". ")[0], usage);
+  }
+}
+
+/** The one string of an option, or undefined. */
+export function text(parsed: ParsedArgs, name: string): string | undefined {
+  const value = parsed.values[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+/** Every string of an option that may be repeated. */
+export function texts(parsed: ParsedArgs, name: string): string[] {
+  const value = parsed.values[name];
+  if (Array.isArray(value)) return value.filter((item) => typeof item === "string");
+  return typeof value === "string" ? [value] : [];
+}
+
+/** Whether a switch was given. */
+export function flag(parsed: ParsedArgs, name: string): boolean {
+  return parsed.values[name] === true;
+}
+
+const GLOBALS = new Set(["lab", "node", "server"]);
+
+/**
+ * Takes the global flags out of the words, wherever they stand before `--`.
+ * `--node NAME`, `--node=NAME`.
+ */
+export function takeGlobalFlags(words: string[]): { flags: GlobalFlags; rest: string[] } {
+  const flags: Record<string, string> = {};
+  const rest: string[] = [];
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index];
+    if (word === "--") {
+      rest.push(...words.slice(index));
+      break;
+    }
+    const [name, inline] = splitFlag(word);
+    if (name === undefined || !GLOBALS.has(name)) {
+      rest.push(word);
+      continue;
+    }
+    const value = inline ?? words[++index];
+    if (value === undefined || value === "") throw new UsageError(`--${name} needs a value`);
+    flags[name] = value;
+  }
+  return { flags, rest };
+}
+
+function splitFlag(word: string): [string | undefined, string | undefined] {
+  if (!word.startsWith("--")) return [undefined, undefined];
+  const equals = word.indexOf("=");
+  return equals < 0 ? [word.slice(2), undefined] : [word.slice(2, equals), word.slice(equals + 1)];
+}

@@ -1,0 +1,181 @@
+/**
+ * What every command is given: where to write, and where the services are.
+ *
+ * A command is a function `(args, context) => Promise<exit code>`. `args` are the words after the command's name,
+ * without the global flags (`--lab`, `--node`, `--server`), which the context has already taken in. It answers 0 done,
+ * 1 failed, 2 wrong usage, 3 "denied"; it may throw: `UsageError` becomes 2, every other error 1 with its message on
+ * stderr.
+ *
+ * @module
+ */
+import { type LabRecord, RunDirectory } from "./run_directory.ts";
+
+/** Services that a command may talk to; each has the socket `<name>.sock` in its instance's directory. */
+export type ServiceName =
+  | "identity-allocator"
+  | "policy-engine"
+  | "load-balancer"
+  | "endpoint-manager"
+  | "datapath"
+  | "flow-exporter"
+  | "agent";
+
+const CLUSTER_SERVICES: ReadonlySet<ServiceName> = new Set([
+  "identity-allocator",
+  "policy-engine",
+  "load-balancer",
+]);
+
+/** The signature of every command, for example `policyCommand(args, context)`. */
+export type Command = (args: string[], context: CommandContext) => Promise<number>;
+
+/** Wrong usage: exit code 2. `hint` names the help to read. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+  constructor(message: string, readonly hint?: string) {
+    super(message);
+  }
+}
+
+/** One node that a command means. */
+export interface NodeTarget {
+  /** Name of the node, as people write it: "node-1"; the host's name for the host's own Weir. */
+  readonly node: string;
+  /** Instance: names the pins and the directory with the sockets: "LAB-node-1", or "host". */
+  readonly instance: string;
+  /** Directory with the sockets of the instance. */
+  readonly directory: string;
+}
+
+/** Input and output of a command; tests give their own. */
+export interface CommandIo {
+  /** Writes to stdout exactly as given (no newline is added). */
+  out(text: string): void;
+  /** Writes to stderr exactly as given; only errors and progress go there. */
+  err(text: string): void;
+  /** True where a person looks: colours and redrawing are welcome. */
+  readonly terminal: boolean;
+  /** All of stdin, for `-f -`. */
+  readStdin(): Promise<string>;
+  /** Ends when the person presses Ctrl-C; follow and watch commands stop then and answer 0. */
+  readonly interrupted: AbortSignal;
+}
+
+/** Global flags, after parsing. */
+export interface GlobalFlags {
+  readonly lab?: string;
+  readonly node?: string;
+  readonly server?: string;
+}
+
+/** What a command knows of the world: its output and the addresses of the services. */
+export class CommandContext {
+  constructor(
+    readonly io: CommandIo,
+    readonly flags: GlobalFlags = {},
+    readonly run: RunDirectory = new RunDirectory(),
+  ) {}
+
+  /** The lab that is meant: `--lab`, else the only lab there is, else none (the host's own Weir). */
+  lab(): LabRecord | undefined {
+    const labs = this.run.labs();
+    if (this.flags.lab !== undefined) {
+      const lab = labs.find((lab) => lab.name === this.flags.lab);
+      if (lab === undefined) {
+        const known = labs.map((lab) => lab.name).join(", ") || "none";
+        throw new UsageError(
+          `Cannot find lab "${this.flags.lab}": labs that are up: ${known}`,
+          "weir lab list",
+        );
+      }
+      return lab;
+    }
+    if (labs.length === 1) return labs[0];
+    if (labs.length > 1 && this.flags.server === undefined && !this.run.hasInstance("host")) {
+      const names = labs.map((lab) => lab.name).join(", ");
+      throw new UsageError(`Several labs are up (${names}): say which one with --lab NAME`);
+    }
+    return undefined;
+  }
+
+  /** Every node that the command means: all of the lab, only `--node`'s, or the host. */
+  nodes(): NodeTarget[] {
+    const lab = this.lab();
+    if (lab === undefined) return [this.#target(this.flags.node ?? hostname(), "host")];
+    const targets = lab.nodes.map((node) => this.#target(node, `${lab.name}-${node}`));
+    if (this.flags.node === undefined) return targets;
+    const target = targets.find((target) => target.node === this.flags.node);
+    if (target === undefined) {
+      throw new UsageError(
+        `Cannot find node "${this.flags.node}" in lab "${lab.name}": it has ${lab.nodes.join(", ")}`,
+      );
+    }
+    return [target];
+  }
+
+  /** The one node that is meant: `--node`'s, else the first. */
+  node(): NodeTarget {
+    return this.nodes()[0];
+  }
+
+  /**
+   * Address of a service: `unix:/run/weir/<instance>/<service>.sock`, or what `--server` says. Cluster services answer
+   * from the lab's control plane whatever the node is.
+   */
+  address(service: ServiceName, target?: NodeTarget): string {
+    if (this.flags.server !== undefined) return this.flags.server;
+    if (CLUSTER_SERVICES.has(service)) {
+      const lab = this.lab();
+      const instance = lab === undefined ? "host" : lab.controlPlane;
+      return `unix:${this.run.path}/${instance}/${service}.sock`;
+    }
+    return `unix:${(target ?? this.node()).directory}/${service}.sock`;
+  }
+
+  #target(node: string, instance: string): NodeTarget {
+    return { node, instance, directory: `${this.run.path}/${instance}` };
+  }
+}
+
+function hostname(): string {
+  try {
+    return Deno.hostname();
+  } catch {
+    return "host";
+  }
+}
+
+/** The process's own stdout, stderr and stdin. */
+export function processIo(): CommandIo {
+  const interrupted = new AbortController();
+  return {
+    out: (text) => writeAll(Deno.stdout, text),
+    err: (text) => writeAll(Deno.stderr, text),
+    terminal: Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR"),
+    readStdin: () => new Response(Deno.stdin.readable).text(),
+    get interrupted() {
+      if (!listening) {
+        listening = true;
+        Deno.addSignalListener("SIGINT", () => interrupted.abort());
+        Deno.addSignalListener("SIGTERM", () => interrupted.abort());
+      }
+      return interrupted.signal;
+    },
+  };
+}
+
+let listening = false;
+const encoder = new TextEncoder();
+
+function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  const bytes = encoder.encode(text);
+  for (let written = 0; written < bytes.length;) {
+    try {
+      written += stream.writeSync(bytes.subarray(written));
+    } catch (error) {
+      // `weir observe | head`: the reader is gone, and that is a normal end.
+      if (error instanceof Deno.errors.BrokenPipe) Deno.exit(0);
+      throw error;
+    }
+  }
+}
