@@ -1,0 +1,101 @@
+/**
+ * Numeric security identities: which numbers mean what, and the identities that always exist.
+ *
+ * ```
+ *  31      24 23      16 15             0
+ * +----------+----------+----------------+
+ * |  scope   | cluster  |       id       |   scope 0: on the wire; 1: local (CIDR, FQDN); 2: remote node
+ * +----------+----------+----------------+
+ * ```
+ * @module
+ */
+import { LabelSet, makeLabel, SOURCE_CIDR, SOURCE_RESERVED } from "./labels.ts";
+import { Prefix } from "./prefix.ts";
+
+/** Reserved identities by name. The numbers are on the wire and in the eBPF programs: append-only. */
+export const RESERVED_IDENTITIES = {
+  "unknown": 0,
+  "host": 1,
+  "world": 2,
+  "unmanaged": 3,
+  "health": 4,
+  "init": 5,
+  "remote-node": 6,
+  "kube-apiserver": 7,
+  "ingress": 8,
+  "world-ipv4": 9,
+  "world-ipv6": 10,
+  "overlay-to-encrypt": 11,
+} as const;
+
+/** Name of a reserved identity. */
+export type ReservedIdentityName = keyof typeof RESERVED_IDENTITIES;
+
+/** In a policy entry: whatever identity. The same number as `unknown`. */
+export const IDENTITY_ANY = 0;
+export const IDENTITY_UNKNOWN = 0;
+export const IDENTITY_HOST = 1;
+export const IDENTITY_WORLD = 2;
+export const IDENTITY_INIT = 5;
+export const IDENTITY_REMOTE_NODE = 6;
+export const IDENTITY_WORLD_IPV4 = 9;
+export const IDENTITY_WORLD_IPV6 = 10;
+
+/** Range of identities that the allocator hands out in one cluster (both ends belong to it). */
+export const IDENTITY_ALLOCATED_MIN = 256;
+export const IDENTITY_ALLOCATED_MAX = 65535;
+/** Cluster id of a number, bits 16 to 23. */
+export const IDENTITY_CLUSTER_SHIFT = 16;
+/** Local scope: CIDR and FQDN identities (both ends belong to it); they never leave a node. */
+export const IDENTITY_LOCAL_MIN = 0x0100_0000;
+export const IDENTITY_LOCAL_MAX = 0x01ff_ffff;
+
+const NAMES = new Map<number, ReservedIdentityName>(
+  Object.entries(RESERVED_IDENTITIES).map(([name, number]) => [number, name as ReservedIdentityName]),
+);
+
+/** True for 0 to 255: reserved and user-reserved numbers. */
+export function isReservedIdentity(identity: number): boolean {
+  return identity >= 0 && identity < IDENTITY_ALLOCATED_MIN;
+}
+
+/** True for numbers that stand for prefixes or names and never leave a node. */
+export function isLocalIdentity(identity: number): boolean {
+  return identity >= IDENTITY_LOCAL_MIN && identity <= IDENTITY_LOCAL_MAX;
+}
+
+/** Name of a reserved identity, or undefined. */
+export function reservedIdentityName(identity: number): ReservedIdentityName | undefined {
+  return NAMES.get(identity);
+}
+
+/** Number of a reserved identity, or undefined for a name that is none. */
+export function reservedIdentityNumber(name: string): number | undefined {
+  return Object.hasOwn(RESERVED_IDENTITIES, name)
+    ? RESERVED_IDENTITIES[name as ReservedIdentityName]
+    : undefined;
+}
+
+/** Labels of a reserved identity (`reserved:host`; kube-apiserver is a remote node too). */
+export function reservedIdentityLabels(identity: number): LabelSet | undefined {
+  const name = NAMES.get(identity);
+  if (name === undefined) return undefined;
+  const labels = [makeLabel(SOURCE_RESERVED, name)];
+  if (name === "kube-apiserver") labels.push(makeLabel(SOURCE_RESERVED, "remote-node"));
+  return LabelSet.from(labels);
+}
+
+/**
+ * Labels of the identity of a prefix outside the cluster: `cidr:a.b.c.d/n` and the world label of its family. The
+ * prefix of length 0 is the world itself and carries the world label only.
+ */
+export function cidrIdentityLabels(prefix: Prefix): LabelSet {
+  const world = makeLabel(SOURCE_RESERVED, prefix.family === 4 ? "world-ipv4" : "world-ipv6");
+  return LabelSet.from(prefix.length === 0 ? [world] : [makeLabel(SOURCE_CIDR, prefix.text), world]);
+}
+
+/** `number` or `number (name)` for people. */
+export function formatIdentity(identity: number): string {
+  const name = NAMES.get(identity);
+  return name === undefined ? `${identity}` : `${identity} (${name})`;
+}
