@@ -1,0 +1,40 @@
+/**
+ * Writes every generated file of the repository; with `--check` only says which ones are out of date (exit 1).
+ * @module
+ */
+import { generateProto, protoGenDirectory } from "../proto/generate.ts";
+
+interface Generator {
+  name: string;
+  directory: URL;
+  files(): Map<string, string> | Promise<Map<string, string>>;
+}
+
+const generators: Generator[] = [
+  { name: "proto", directory: protoGenDirectory, files: generateProto },
+];
+
+const check = Deno.args.includes("--check");
+let stale = 0;
+for (const generator of generators) {
+  const files = await generator.files();
+  Deno.mkdirSync(generator.directory, { recursive: true });
+  const present = new Set([...Deno.readDirSync(generator.directory)].map((e) => e.name));
+  for (const name of present) {
+    if (files.has(name)) continue;
+    stale++;
+    console.log(`${generator.name}: ${name} is no longer generated${check ? "" : ", removed"}`);
+    if (!check) Deno.removeSync(new URL(name, generator.directory));
+  }
+  for (const [name, source] of files) {
+    const url = new URL(name, generator.directory);
+    if (present.has(name) && Deno.readTextFileSync(url) === source) continue;
+    stale++;
+    console.log(`${generator.name}: ${name} ${check ? "is out of date" : "written"}`);
+    if (!check) Deno.writeTextFileSync(url, source);
+  }
+}
+if (check && stale > 0) {
+  console.log("Generated code is out of date: run `deno task generate`");
+  Deno.exit(1);
+}
