@@ -1,0 +1,107 @@
+/**
+ * Lint plugin: who may import whom (ARCHITECTURE.md). A package that is not named here may import nothing of ours.
+ * @module
+ */
+
+const SHARED = ["@weir/proto", "@weir/common", "@weir/client"];
+
+/** Folder of a package -> the packages it may import beside itself. */
+export const MAY_IMPORT: Record<string, readonly string[]> = {
+  "proto": [],
+  "services/common": ["@weir/proto"],
+  "services/client": ["@weir/proto", "@weir/common"],
+  "services/identity-allocator": SHARED,
+  "services/policy-engine": SHARED,
+  "services/load-balancer": SHARED,
+  "services/endpoint-manager": SHARED,
+  "services/flow-exporter": SHARED,
+  "services/agent": SHARED,
+  "services/lab": SHARED,
+  "services/cli": [...SHARED, "@weir/object", "@weir/verifier", "@weir/report"],
+  "datapath/verifier": [],
+  "datapath/object": ["@weir/verifier"],
+  "datapath/report": ["@weir/object", "@weir/verifier"],
+  "datapath/sandbox": ["@weir/verifier"],
+  "datapath/maps": ["@weir/object"],
+  "datapath/net": [],
+  "datapath/loader": ["@weir/sandbox", "@weir/object", "@weir/verifier"],
+  "datapath/service": [
+    "@weir/proto",
+    "@weir/common",
+    "@weir/loader",
+    "@weir/maps",
+    "@weir/net",
+    "@weir/object",
+    "@weir/sandbox",
+    "@weir/verifier",
+  ],
+};
+
+/** Only these open shared libraries. */
+const FFI = ["datapath/loader", "datapath/net", "datapath/sandbox"];
+
+function packageOf(file: string): string | undefined {
+  const path = file.replaceAll("\\", "/");
+  return Object.keys(MAY_IMPORT).find((dir) => path.includes(`/${dir}/`));
+}
+
+const isTest = (file: string) => /_test\.ts$|\/testing\//.test(file);
+
+/** What is wrong with this import, or undefined. Pure. */
+export function importFault(file: string, specifier: string): string | undefined {
+  const from = packageOf(file);
+  if (from === undefined) return undefined;
+  if (specifier.startsWith("@weir/")) {
+    const target = specifier.split("/").slice(0, 2).join("/");
+    if (MAY_IMPORT[from].includes(target)) return undefined;
+    return `${from} may not import ${target}: it may import ${
+      MAY_IMPORT[from].join(", ") || "nothing of ours"
+    }`;
+  }
+  if (specifier.startsWith(".")) {
+    const root = file.replaceAll("\\", "/").slice(0, file.replaceAll("\\", "/").indexOf(`/${from}/`));
+    const target = new URL(specifier, `file://${file}`).pathname;
+    if (!target.startsWith(`${root}/${from}/`) && !isTest(file)) {
+      return `${from} may not reach outside itself by path: import the package by its name`;
+    }
+  }
+  return undefined;
+}
+
+const plugin: Deno.lint.Plugin = {
+  name: "weir",
+  rules: {
+    "import-direction": {
+      create(context) {
+        const check = (node: { source?: { value: unknown } | null } & Deno.lint.Node) => {
+          const specifier = node.source?.value;
+          if (typeof specifier !== "string") return;
+          const fault = importFault(context.filename, specifier);
+          if (fault) context.report({ node, message: fault });
+        };
+        return {
+          ImportDeclaration: check,
+          ExportNamedDeclaration: check,
+          ExportAllDeclaration: check,
+        };
+      },
+    },
+    "ffi-in-its-place": {
+      create(context) {
+        return {
+          MemberExpression(node) {
+            if (node.object.type !== "Identifier" || node.object.name !== "Deno") return;
+            if (node.property.type !== "Identifier" || node.property.name !== "dlopen") return;
+            const from = packageOf(context.filename);
+            if (from === undefined || FFI.includes(from)) return;
+            context.report({
+              node,
+              message: `${from} may not open shared libraries: only ${FFI.join(", ")} may`,
+            });
+          },
+        };
+      },
+    },
+  },
+};
+export default plugin;
