@@ -1,0 +1,216 @@
+/**
+ * One fresh store and instance: made for one program, with its own memory and fuel, and thrown away after.
+ *
+ * @module
+ */
+
+import { ModuleRejected, OutOfFuel, OutOfMemory, Trapped } from "./errors.ts";
+import {
+  EXTERN_BYTES,
+  EXTERN_VALUE_OFFSET,
+  ExternKind,
+  FUNC_BYTES,
+  INSTANCE_BYTES,
+  MEMORY_BYTES,
+  TrapCode,
+  VAL_BYTES,
+  VAL_VALUE_OFFSET,
+  ValKind,
+} from "./layout.ts";
+import type { CompiledModule, Engine } from "./engine.ts";
+import { type Library, pointerAt, takeTrap, throwOnError } from "./library.ts";
+
+/** What an instance may use. */
+export interface InstanceLimits {
+  /** Units of fuel; Wasmtime takes about one per WebAssembly instruction. */
+  readonly fuelMax: bigint;
+  /** The most bytes that its linear memory may grow to. */
+  readonly memoryBytesMax: number;
+}
+
+/** A result or argument: 32-bit integers are numbers, 64-bit ones bigints. */
+export type WasmValue = number | bigint;
+
+/** A running module. Always {@link close} it. */
+export class Instance {
+  readonly #library: Library;
+  readonly #limits: InstanceLimits;
+  readonly #store: Deno.PointerValue;
+  readonly #context: Deno.PointerValue;
+  readonly #instance = new Uint8Array(INSTANCE_BYTES);
+  readonly #memory: Uint8Array<ArrayBuffer>;
+  readonly #functions = new Map<string, Uint8Array<ArrayBuffer>>();
+  readonly #startedAt = performance.now();
+
+  constructor(engine: Engine, module: CompiledModule, limits: InstanceLimits) {
+    this.#library = engine.library;
+    this.#limits = limits;
+    const { symbols } = this.#library;
+    this.#store = symbols.wasmtime_store_new(engine.pointer, null, null);
+    this.#context = symbols.wasmtime_store_context(this.#store);
+    try {
+      // Limits before the instance: memory bytes, table elements, instances, tables, memories.
+      symbols.wasmtime_store_limiter(this.#store, BigInt(limits.memoryBytesMax), 100_000n, 1n, 4n, 1n);
+      throwOnError(
+        this.#library,
+        symbols.wasmtime_context_set_fuel(this.#context, limits.fuelMax),
+        "set the fuel",
+      );
+      const trap = new Uint8Array(8);
+      const error = symbols.wasmtime_instance_new(
+        this.#context,
+        module.pointer,
+        null,
+        0n,
+        this.#instance,
+        trap,
+      );
+      throwOnError(this.#library, error, "make an instance of the verifier");
+      this.#throwOnTrap(trap, false);
+      this.#memory = this.#export("memory", ExternKind.memory, MEMORY_BYTES);
+    } catch (error) {
+      symbols.wasmtime_store_delete(this.#store);
+      throw error;
+    }
+  }
+
+  /** The present size of the linear memory. */
+  get memoryBytes(): number {
+    return Number(this.#library.symbols.wasmtime_memory_data_size(this.#context, this.#memory));
+  }
+
+  /** Fuel used so far. */
+  get fuelUsed(): bigint {
+    const left = new BigUint64Array(1);
+    throwOnError(
+      this.#library,
+      this.#library.symbols.wasmtime_context_get_fuel(this.#context, new Uint8Array(left.buffer)),
+      "read the fuel",
+    );
+    return this.#limits.fuelMax - left[0];
+  }
+
+  /** Time since the instance was asked for, in microseconds. */
+  get timeUs(): number {
+    return (performance.now() - this.#startedAt) * 1000;
+  }
+
+  /**
+   * Calls an export.
+   *
+   * @param name the exported function
+   * @param args 32-bit arguments as numbers, 64-bit ones as bigints
+   * @param results kinds of the results
+   * @throws {OutOfFuel} {@link OutOfMemory} {@link Trapped} {@link ModuleRejected}
+   */
+  call(name: string, args: readonly WasmValue[], results: readonly ("i32" | "i64")[] = []): WasmValue[] {
+    const func = this.#function(name);
+    const input = new Uint8Array(Math.max(args.length, 1) * VAL_BYTES);
+    const inputView = new DataView(input.buffer);
+    args.forEach((value, index) => {
+      const at = index * VAL_BYTES;
+      if (typeof value === "bigint") {
+        inputView.setUint8(at, ValKind.i64);
+        inputView.setBigInt64(at + VAL_VALUE_OFFSET, value, true);
+      } else {
+        inputView.setUint8(at, ValKind.i32);
+        inputView.setInt32(at + VAL_VALUE_OFFSET, value | 0, true);
+      }
+    });
+    const output = new Uint8Array(Math.max(results.length, 1) * VAL_BYTES);
+    const trap = new Uint8Array(8);
+    const error = this.#library.symbols.wasmtime_func_call(
+      this.#context,
+      func,
+      input,
+      BigInt(args.length),
+      output,
+      BigInt(results.length),
+      trap,
+    );
+    this.#throwOnTrap(trap, true);
+    throwOnError(this.#library, error, `call ${name} in the verifier`);
+    const outputView = new DataView(output.buffer);
+    return results.map((kind, index) => {
+      const at = index * VAL_BYTES;
+      const found = outputView.getUint8(at);
+      if (found !== ValKind[kind]) {
+        throw new ModuleRejected(`${name} gave a value of kind ${found}, not ${kind}`);
+      }
+      return kind === "i64"
+        ? outputView.getBigInt64(at + VAL_VALUE_OFFSET, true)
+        : outputView.getInt32(at + VAL_VALUE_OFFSET, true);
+    });
+  }
+
+  /** Copies `bytes` into the linear memory; false when they do not fit there. */
+  write(address: number, bytes: Uint8Array<ArrayBuffer>): boolean {
+    if (!this.#inMemory(address, bytes.length)) return false;
+    if (bytes.length > 0) {
+      const base = this.#library.symbols.wasmtime_memory_data(this.#context, this.#memory);
+      const view = Deno.UnsafePointerView.getArrayBuffer(base!, this.memoryBytes);
+      new Uint8Array(view).set(bytes, address);
+    }
+    return true;
+  }
+
+  /** Copies `length` bytes out of the linear memory; null when they do not lie in it. */
+  read(address: number, length: number): Uint8Array<ArrayBuffer> | null {
+    if (!this.#inMemory(address, length)) return null;
+    const bytes = new Uint8Array(length);
+    if (length > 0) {
+      const base = this.#library.symbols.wasmtime_memory_data(this.#context, this.#memory);
+      new Deno.UnsafePointerView(base!).copyInto(bytes, address);
+    }
+    return bytes;
+  }
+
+  /** Frees the store with everything in it. */
+  close(): void {
+    this.#library.symbols.wasmtime_store_delete(this.#store);
+  }
+
+  #inMemory(address: number, length: number): boolean {
+    return Number.isSafeInteger(address) && Number.isSafeInteger(length) && address >= 0 && length >= 0 &&
+      address + length <= this.memoryBytes;
+  }
+
+  #function(name: string): Uint8Array<ArrayBuffer> {
+    let func = this.#functions.get(name);
+    if (func === undefined) {
+      func = this.#export(name, ExternKind.func, FUNC_BYTES);
+      this.#functions.set(name, func);
+    }
+    return func;
+  }
+
+  #export(name: string, kind: number, bytes: number): Uint8Array<ArrayBuffer> {
+    const encoded = new TextEncoder().encode(name);
+    const out = new Uint8Array(EXTERN_BYTES);
+    const found = this.#library.symbols.wasmtime_instance_export_get(
+      this.#context,
+      this.#instance,
+      encoded,
+      BigInt(encoded.length),
+      out,
+    );
+    if (!found || out[0] !== kind) throw new ModuleRejected(`it has no export ${name} of the right kind`);
+    return out.slice(EXTERN_VALUE_OFFSET, EXTERN_VALUE_OFFSET + bytes);
+  }
+
+  #throwOnTrap(slot: Uint8Array, running: boolean): void {
+    const trap = pointerAt(slot);
+    if (trap === null) return;
+    const trapped: Trapped = takeTrap(this.#library, trap);
+    if (trapped.trapCode === TrapCode.outOfFuel) throw new OutOfFuel(this.#limits.fuelMax, this.timeUs);
+    // A module that is refused memory executes `unreachable`. Wasmtime does not say which of the two it was,
+    // so a trap of that kind within the last quarter of the memory is taken for it: both are rejections.
+    if (running && trapped.trapCode === TrapCode.unreachable) {
+      const memoryBytes = this.memoryBytes;
+      if (memoryBytes * 4 >= this.#limits.memoryBytesMax * 3) {
+        throw new OutOfMemory(this.#limits.memoryBytesMax, memoryBytes);
+      }
+    }
+    throw trapped;
+  }
+}
