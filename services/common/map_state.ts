@@ -1,0 +1,234 @@
+/**
+ * Map state: the policy of one identity as entries, the form that engine, endpoint manager and kernel share.
+ *
+ * The kernel finds, per remote identity and for "any identity", the entry with the longest (protocol, port) prefix:
+ *
+ * ```
+ *  0        8                 24
+ * +--------+------------------+
+ * |protocol|       port       |   prefix 0: any protocol; 8: any port; 9..24: port prefix
+ * +--------+------------------+
+ * ```
+ *
+ * A longer prefix would hide a shorter one of higher precedence, so {@link distillEntries} takes such entries out before
+ * they are written anywhere.
+ * @module
+ */
+import type { MapState as MapStateMessage, MapStateEntry } from "@weir/proto/policy";
+import { portPrefixContains } from "./port_prefix.ts";
+
+/** IP protocol numbers by name. */
+export const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
+  ICMP: 1,
+  TCP: 6,
+  UDP: 17,
+  ICMPV6: 58,
+  SCTP: 132,
+};
+
+/** Name of an IP protocol number; the number itself where there is none, `ANY` for 0. */
+export function protocolName(protocol: number): string {
+  if (protocol === 0) return "ANY";
+  return Object.entries(PROTOCOL_NUMBERS).find(([, number]) => number === protocol)?.[0] ?? String(protocol);
+}
+
+/** Precedence of a deny and of a plain allow of an ordinary policy, and of the allow-all of `enableDefaultDeny: false`. */
+export const PRECEDENCE_DENY = precedence(0, true);
+export const PRECEDENCE_ALLOW = precedence(0, false);
+export const PRECEDENCE_ALLOW_ALL = precedence(1, false);
+
+/** Highest priority number; priority 0 is the strongest. */
+export const PRIORITY_MAX = 0xff_ffff;
+
+/** Precedence of an entry: the inverted priority in the upper 24 bits, below it 255 for deny and 1 for plain allow. */
+export function precedence(priority: number, deny: boolean): number {
+  return (0xff_ffff - priority) * 256 + (deny ? 255 : 1);
+}
+
+/** Where an entry lies in the table of one direction and identity: 0 any protocol, 8 any port, 9 to 24 with port bits. */
+export function entryPrefixLength(entry: Pick<MapStateEntry, "protocol" | "portPrefixLength">): number {
+  return entry.protocol === 0 ? 0 : 8 + entry.portPrefixLength;
+}
+
+/** True when the entry is for this protocol and port, whatever its identity. */
+export function entryCovers(entry: MapStateEntry, protocol: number, port: number): boolean {
+  if (entry.portName !== "") return false;
+  if (entry.protocol === 0) return true;
+  return entry.protocol === protocol &&
+    portPrefixContains({ port: entry.port, bits: entry.portPrefixLength }, port);
+}
+
+/** Canonical order of entries, so that equal sets have equal lists. */
+export function compareEntries(a: MapStateEntry, b: MapStateEntry): number {
+  return (a.direction < b.direction ? -1 : a.direction > b.direction ? 1 : 0) || a.identity - b.identity ||
+    a.protocol - b.protocol || a.port - b.port || a.portPrefixLength - b.portPrefixLength ||
+    (a.portName < b.portName ? -1 : a.portName > b.portName ? 1 : 0) || b.precedence - a.precedence ||
+    a.cookie - b.cookie;
+}
+
+/**
+ * The entries that the kernel may be given: one per key (the highest precedence), none that would hide a shorter
+ * prefix of higher precedence of the same identity. Entries with a port name pass untouched, because only the
+ * endpoint knows what they cover. The result is in canonical order and does not depend on the order given.
+ */
+export function distillEntries(entries: Iterable<MapStateEntry>): MapStateEntry[] {
+  const groups = new Map<string, MapStateEntry[]>();
+  const kept: MapStateEntry[] = [];
+  for (const entry of entries) {
+    const group = `${entry.direction}/${entry.identity}`;
+    const list = groups.get(group);
+    if (list) list.push(entry);
+    else groups.set(group, [entry]);
+  }
+  for (const group of groups.values()) {
+    if (group.length === 1) kept.push(group[0]);
+    else kept.push(...distillGroup(group));
+  }
+  return kept.sort(compareEntries);
+}
+
+/** One direction and identity. Shorter prefixes first, so that what covers an entry is known when it comes. */
+function distillGroup(entries: MapStateEntry[]): MapStateEntry[] {
+  const kept: MapStateEntry[] = [];
+  // Highest precedence by prefix, to look up the at most 17 prefixes that cover an entry.
+  const highest = new Map<number, number>();
+  const sorted = entries.toSorted((a, b) =>
+    entryPrefixLength(a) - entryPrefixLength(b) || b.precedence - a.precedence || compareEntries(a, b)
+  );
+  const named = new Set<string>();
+  for (const entry of sorted) {
+    if (entry.portName !== "") {
+      const key = `${entry.protocol}/${entry.portName}`;
+      if (!named.has(key)) kept.push(entry);
+      named.add(key);
+      continue;
+    }
+    const length = entryPrefixLength(entry);
+    const own = highest.get(prefixKey(entry.protocol, entry.port, length));
+    if (own !== undefined) continue;
+    let hidden = false;
+    for (let shorter = 0; shorter < length; shorter = shorter === 0 ? 8 : shorter + 1) {
+      const covering = highest.get(prefixKey(entry.protocol, entry.port, shorter));
+      if (covering !== undefined && covering > entry.precedence) hidden = true;
+    }
+    if (hidden) continue;
+    highest.set(prefixKey(entry.protocol, entry.port, length), entry.precedence);
+    kept.push(entry);
+  }
+  return kept;
+}
+
+/** A number for (protocol, port) cut to a prefix length: below 2^29, so exact. */
+function prefixKey(protocol: number, port: number, length: number): number {
+  if (length === 0) return 0;
+  const bits = length - 8;
+  const masked = bits === 0 ? 0 : (port >>> (16 - bits)) << (16 - bits);
+  return (length << 24 >>> 0) + protocol * 65536 + masked;
+}
+
+/** One named port of an endpoint, as in `@weir/proto/identity`. */
+export interface NamedPortLike {
+  readonly name: string;
+  readonly port: number;
+  /** `TCP` when empty. */
+  readonly protocol: string;
+}
+
+/**
+ * The entries of one endpoint: port names replaced by the numbers of its own table, then distilled. A name that the
+ * endpoint does not define for the protocol yields nothing; the direction stays enforced. Names are case-folded.
+ */
+export function resolvePortNames(
+  entries: Iterable<MapStateEntry>,
+  namedPorts: readonly NamedPortLike[],
+): MapStateEntry[] {
+  const table = new Map<string, number[]>();
+  for (const { name, port, protocol } of namedPorts) {
+    const key = `${PROTOCOL_NUMBERS[(protocol || "TCP").toUpperCase()]}/${name.toLowerCase()}`;
+    table.set(key, [...(table.get(key) ?? []), port]);
+  }
+  const resolved: MapStateEntry[] = [];
+  for (const entry of entries) {
+    if (entry.portName === "") resolved.push(entry);
+    else {
+      for (const port of table.get(`${entry.protocol}/${entry.portName.toLowerCase()}`) ?? []) {
+        resolved.push({ ...entry, port, portPrefixLength: 16, portName: "" });
+      }
+    }
+  }
+  return distillEntries(resolved);
+}
+
+/** What {@link MapState.lookup} says. */
+export interface Verdict {
+  readonly allowed: boolean;
+  /** `open`: the direction is not enforced; `entry`: an entry decides; `default-deny`: none matches. */
+  readonly by: "open" | "entry" | "default-deny";
+  /** The deciding entry. */
+  readonly entry?: MapStateEntry;
+  /** Cookie of the deciding entry, or of the policies that put the subject into default deny; 0 when open. */
+  readonly cookie: number;
+}
+
+/** The policy of one identity (or, after {@link resolvePortNames}, of one endpoint), ready for lookups. */
+export class MapState {
+  readonly #byPrefix = new Map<string, Map<number, MapStateEntry>>();
+  readonly entries: readonly MapStateEntry[];
+
+  private constructor(readonly message: MapStateMessage, entries: readonly MapStateEntry[]) {
+    this.entries = entries;
+    for (const entry of entries) {
+      if (entry.portName !== "") continue;
+      const group = `${entry.direction}/${entry.identity}`;
+      let table = this.#byPrefix.get(group);
+      if (!table) this.#byPrefix.set(group, table = new Map());
+      table.set(prefixKey(entry.protocol, entry.port, entryPrefixLength(entry)), entry);
+    }
+  }
+
+  /** @param namedPorts the endpoint's own table, for ingress rules that name a port; default none */
+  static of(message: MapStateMessage, namedPorts: readonly NamedPortLike[] = []): MapState {
+    return new MapState(message, resolvePortNames(message.entries, namedPorts));
+  }
+
+  /** Whether the direction is closed unless an entry opens it. */
+  enforced(direction: "INGRESS" | "EGRESS"): boolean {
+    return direction === "INGRESS" ? this.message.enforceIngress : this.message.enforceEgress;
+  }
+
+  /**
+   * The verdict for a new connection, as the kernel gives it: the longest prefix for the identity and the longest for
+   * any identity; the higher precedence of the two; at equal precedence a deny of the identity, else the longer prefix,
+   * else the identity's.
+   */
+  lookup(remoteIdentity: number, direction: "INGRESS" | "EGRESS", protocol: number, port: number): Verdict {
+    if (!this.enforced(direction)) return { allowed: true, by: "open", cookie: 0 };
+    const own = remoteIdentity === 0 ? undefined : this.#longest(direction, remoteIdentity, protocol, port);
+    const any = this.#longest(direction, 0, protocol, port);
+    const entry = choose(own, any);
+    if (!entry) {
+      const cookie = direction === "INGRESS"
+        ? this.message.ingressDefaultCookie
+        : this.message.egressDefaultCookie;
+      return { allowed: false, by: "default-deny", cookie };
+    }
+    return { allowed: !entry.deny, by: "entry", entry, cookie: entry.cookie };
+  }
+
+  #longest(direction: string, identity: number, protocol: number, port: number): MapStateEntry | undefined {
+    const table = this.#byPrefix.get(`${direction}/${identity}`);
+    if (!table) return undefined;
+    for (let length = 24; length >= 8; length--) {
+      const entry = table.get(prefixKey(protocol, port, length));
+      if (entry) return entry;
+    }
+    return table.get(0);
+  }
+}
+
+function choose(own: MapStateEntry | undefined, any: MapStateEntry | undefined): MapStateEntry | undefined {
+  if (!own || !any) return own ?? any;
+  if (own.precedence !== any.precedence) return own.precedence > any.precedence ? own : any;
+  if (own.deny) return own;
+  return entryPrefixLength(any) > entryPrefixLength(own) ? any : own;
+}
