@@ -3337,6 +3337,349 @@ const descriptor: unknown = {
       }
      }
     },
+    "lab": {
+     "nested": {
+      "v1": {
+       "nested": {
+        "LabStatus": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "state": {
+           "type": "string",
+           "id": 2
+          },
+          "progress": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 3
+          },
+          "error": {
+           "type": "string",
+           "id": 4
+          },
+          "nodes": {
+           "rule": "repeated",
+           "type": "LabNode",
+           "id": 5
+          },
+          "pods": {
+           "rule": "repeated",
+           "type": "LabPod",
+           "id": 6
+          },
+          "processes": {
+           "rule": "repeated",
+           "type": "LabProcess",
+           "id": 7
+          },
+          "notes": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 8
+          },
+          "outsideNetns": {
+           "type": "string",
+           "id": 9,
+           "protoName": "outside_netns"
+          },
+          "outsideIpv4": {
+           "type": "string",
+           "id": 10,
+           "protoName": "outside_ipv4"
+          },
+          "outsideIpv6": {
+           "type": "string",
+           "id": 11,
+           "protoName": "outside_ipv6"
+          },
+          "pid": {
+           "type": "uint32",
+           "id": 12
+          },
+          "routing": {
+           "type": "string",
+           "id": 13
+          },
+          "controlPlane": {
+           "type": "string",
+           "id": 14,
+           "protoName": "control_plane"
+          }
+         }
+        },
+        "LabNode": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "instance": {
+           "type": "string",
+           "id": 2
+          },
+          "netns": {
+           "type": "string",
+           "id": 3
+          },
+          "ipv4": {
+           "type": "string",
+           "id": 4
+          },
+          "ipv6": {
+           "type": "string",
+           "id": 5
+          },
+          "podCidrV4": {
+           "type": "string",
+           "id": 6,
+           "protoName": "pod_cidr_v4"
+          },
+          "podCidrV6": {
+           "type": "string",
+           "id": 7,
+           "protoName": "pod_cidr_v6"
+          },
+          "state": {
+           "type": "string",
+           "id": 8
+          },
+          "message": {
+           "type": "string",
+           "id": 9
+          },
+          "agentPid": {
+           "type": "uint32",
+           "id": 10,
+           "protoName": "agent_pid"
+          }
+         }
+        },
+        "LabPod": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "namespace": {
+           "type": "string",
+           "id": 2
+          },
+          "node": {
+           "type": "string",
+           "id": 3
+          },
+          "netns": {
+           "type": "string",
+           "id": 4
+          },
+          "state": {
+           "type": "string",
+           "id": 5
+          },
+          "message": {
+           "type": "string",
+           "id": 6
+          },
+          "ipv4": {
+           "type": "string",
+           "id": 7
+          },
+          "ipv6": {
+           "type": "string",
+           "id": 8
+          },
+          "identity": {
+           "type": "uint32",
+           "id": 9
+          },
+          "endpoint": {
+           "type": "uint32",
+           "id": 10
+          },
+          "labels": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 11
+          },
+          "restarts": {
+           "type": "uint32",
+           "id": 12
+          },
+          "pid": {
+           "type": "uint32",
+           "id": 13
+          }
+         }
+        },
+        "LabProcess": {
+         "fields": {
+          "lab": {
+           "type": "string",
+           "id": 1
+          },
+          "role": {
+           "type": "string",
+           "id": 2
+          },
+          "node": {
+           "type": "string",
+           "id": 3
+          },
+          "pid": {
+           "type": "uint32",
+           "id": 4
+          },
+          "name": {
+           "type": "string",
+           "id": 5
+          }
+         }
+        },
+        "ManifestRequest": {
+         "fields": {
+          "files": {
+           "rule": "repeated",
+           "type": "ManifestFile",
+           "id": 1
+          },
+          "pods": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 2
+          }
+         }
+        },
+        "ManifestFile": {
+         "fields": {
+          "file": {
+           "type": "string",
+           "id": 1
+          },
+          "directory": {
+           "type": "string",
+           "id": 2
+          },
+          "text": {
+           "type": "string",
+           "id": 3
+          }
+         }
+        },
+        "ManifestResponse": {
+         "fields": {
+          "results": {
+           "rule": "repeated",
+           "type": "ManifestResult",
+           "id": 1
+          },
+          "notes": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 2
+          }
+         }
+        },
+        "ManifestResult": {
+         "fields": {
+          "kind": {
+           "type": "string",
+           "id": 1
+          },
+          "namespace": {
+           "type": "string",
+           "id": 2
+          },
+          "name": {
+           "type": "string",
+           "id": 3
+          },
+          "action": {
+           "type": "string",
+           "id": 4
+          },
+          "message": {
+           "type": "string",
+           "id": 5
+          }
+         }
+        },
+        "TestRequest": {
+         "fields": {
+          "file": {
+           "type": "string",
+           "id": 1
+          },
+          "text": {
+           "type": "string",
+           "id": 2
+          }
+         }
+        },
+        "TestResponse": {
+         "fields": {
+          "rows": {
+           "rule": "repeated",
+           "type": "TestRow",
+           "id": 1
+          },
+          "passed": {
+           "type": "uint32",
+           "id": 2
+          },
+          "failed": {
+           "type": "uint32",
+           "id": 3
+          }
+         }
+        },
+        "TestRow": {
+         "fields": {
+          "from": {
+           "type": "string",
+           "id": 1
+          },
+          "to": {
+           "type": "string",
+           "id": 2
+          },
+          "port": {
+           "type": "string",
+           "id": 3
+          },
+          "family": {
+           "type": "uint32",
+           "id": 4
+          },
+          "expect": {
+           "type": "string",
+           "id": 5
+          },
+          "got": {
+           "type": "string",
+           "id": 6
+          },
+          "passed": {
+           "type": "bool",
+           "id": 7
+          },
+          "elapsedMs": {
+           "type": "uint32",
+           "id": 8,
+           "protoName": "elapsed_ms"
+          },
+          "address": {
+           "type": "string",
+           "id": 9
+          }
+         }
+        }
+       }
+      }
+     }
+    },
     "loadbalancer": {
      "nested": {
       "v1": {
