@@ -1,0 +1,167 @@
+/**
+ * The life of a service process: read the configuration, build, listen, and on a signal (or when the supervisor is gone)
+ * stop in order. No error of background work ends the process; it is state that /readyz shows.
+ * @module
+ */
+import { ApiServer } from "./api_server.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import { type Config, type ConfigSpec, configUsage, loadConfig } from "./config.ts";
+import { Health } from "./health.ts";
+import { type Handler, type Listener, listenTcp, listenUnix } from "./listener.ts";
+import { errorText, Logger, parseLogLevel } from "./log.ts";
+import { MetricsRegistry } from "./metrics.ts";
+import { WEIR_VERSION } from "./version.ts";
+
+/** Options that every service has. */
+export const SERVICE_CONFIG = {
+  socket: { kind: "text", description: "unix socket to serve, e.g. /run/weir/<service>.sock" },
+  listen: { kind: "text", description: "TCP address to serve too, e.g. 127.0.0.1:9901" },
+  tlsCert: { kind: "text", description: "certificate (PEM file) for --listen" },
+  tlsKey: { kind: "text", description: "key (PEM file) for --listen" },
+  tokenFile: { kind: "text", description: "file with the bearer token for --listen" },
+  logLevel: { kind: "text", default: "info", description: "debug, info, warn or error" },
+  supervised: { kind: "flag", description: "end when standard input closes" },
+} as const satisfies ConfigSpec;
+
+/** What a service is built from. */
+export interface ServiceContext<S extends ConfigSpec> {
+  name: string;
+  config: Config<S> & Config<typeof SERVICE_CONFIG>;
+  log: Logger;
+  metrics: MetricsRegistry;
+  health: Health;
+  clock: Clock;
+  /** A server with this context's health, metrics and log. */
+  api: ApiServer;
+  /** Aborts when the service is to stop; background loops end then. */
+  signal: AbortSignal;
+}
+
+/** What `create` gives back. */
+export interface Service {
+  /** Default: `context.api.fetch`. */
+  fetch?: Handler;
+  /** Called once, after nothing is listened to any more. */
+  stop?(): Promise<void> | void;
+}
+
+/** Options of {@link runService}. */
+export interface RunOptions<S extends ConfigSpec> {
+  /** Name of the service, e.g. "identity-allocator". */
+  name: string;
+  /** Options beside {@link SERVICE_CONFIG}. */
+  config?: S;
+  create: (context: ServiceContext<S>) => Promise<Service | void> | Service | void;
+  /** Longest time for an orderly stop, default 5000. */
+  stopMsMax?: number;
+}
+
+/** Runs a service until it is told to stop; then ends the process: 0 after an orderly stop, 1 when it could not start. */
+export async function runService<const S extends ConfigSpec>(options: RunOptions<S>): Promise<never> {
+  const spec = { ...SERVICE_CONFIG, ...options.config } as S & typeof SERVICE_CONFIG;
+  if (Deno.args.includes("--help")) {
+    console.log(`${options.name} ${WEIR_VERSION}\n${configUsage(spec)}`);
+    Deno.exit(0);
+  }
+  let log = new Logger({ name: options.name });
+  const stopping = new AbortController();
+  const listeners: Listener[] = [];
+  let service: Service | void = undefined;
+  try {
+    const config = loadConfig(spec) as ServiceContext<S>["config"];
+    log = new Logger({ name: options.name, level: parseLogLevel(config.logLevel as string) });
+    const health = new Health();
+    const metrics = new MetricsRegistry();
+    catchStrays(log, health, metrics);
+    const stopped = waitForStop(config.supervised as boolean, log);
+    const api = new ApiServer({ name: options.name, health, metrics, log });
+    service = await options.create({
+      name: options.name,
+      config,
+      log,
+      metrics,
+      health,
+      clock: systemClock,
+      api,
+      signal: stopping.signal,
+    });
+    const handler = service?.fetch ?? api.fetch;
+    if (config.socket) listeners.push(await listenUnix(handler, config.socket as string));
+    if (config.listen) listeners.push(listenTcp(handler, readTcp(config as unknown as TcpConfig)));
+    log.info("Listening", {
+      version: WEIR_VERSION,
+      addresses: listeners.map((l) => l.address),
+      pid: Deno.pid,
+    });
+    log.info("Stopping", { reason: await stopped });
+  } catch (error) {
+    log.error("Cannot start", { error, problem: (error as { problem?: unknown }).problem });
+    Deno.exit(1);
+  }
+  setTimeout(() => {
+    log.warn("Stop took too long", { stopMsMax: options.stopMsMax ?? 5000 });
+    Deno.exit(0);
+  }, options.stopMsMax ?? 5000);
+  stopping.abort();
+  await Promise.all(listeners.map((listener) => listener.shutdown(300)));
+  try {
+    await service?.stop?.();
+  } catch (error) {
+    log.error("Stop failed", { error });
+  }
+  Deno.exit(0);
+}
+
+interface TcpConfig {
+  listen: string;
+  tlsCert?: string;
+  tlsKey?: string;
+  tokenFile?: string;
+}
+
+function readTcp(config: TcpConfig) {
+  const at = config.listen.lastIndexOf(":");
+  const read = (path: string | undefined) => path === undefined ? undefined : Deno.readTextFileSync(path);
+  return {
+    hostname: config.listen.slice(0, Math.max(0, at)).replace(/^\[(.*)\]$/, "$1") || "127.0.0.1",
+    port: Number(config.listen.slice(at + 1)),
+    cert: read(config.tlsCert),
+    key: read(config.tlsKey),
+    token: read(config.tokenFile)?.trim(),
+  };
+}
+
+/** Errors that nobody awaited become state and a log line, never the process's end. */
+function catchStrays(log: Logger, health: Health, metrics: MetricsRegistry): void {
+  const strays = metrics.counter("weir_stray_errors_total", "Errors that no code handled");
+  const record = (kind: string, error: unknown) => {
+    strays.increment({ kind });
+    health.ok("stray-errors", `last: ${errorText(error)}`);
+    log.error("Unhandled error", { kind, error, stack: error instanceof Error ? error.stack : undefined });
+  };
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    record("rejection", event.reason);
+  });
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    record("error", event.error);
+  });
+}
+
+/** Resolves with the reason: SIGTERM, SIGINT, or the end of standard input when supervised. */
+function waitForStop(supervised: boolean, log: Logger): Promise<string> {
+  return new Promise((resolve) => {
+    for (const name of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(name, () => resolve(name));
+    if (!supervised) return;
+    (async () => {
+      const buffer = new Uint8Array(256);
+      try {
+        while (await Deno.stdin.read(buffer) !== null);
+      } catch (error) {
+        log.debug("Standard input failed", { error });
+      }
+      resolve("the supervisor is gone");
+    })();
+  });
+}

@@ -1,0 +1,153 @@
+/**
+ * Puts a handler on a unix socket (mode 0660) or on TCP. TCP beyond loopback needs TLS and a token; nothing listens
+ * there unless it was told to.
+ * @module
+ */
+import { createHash, timingSafeEqual } from "node:crypto";
+import { ProblemError, problemResponse } from "./problem.ts";
+
+/** A handler of HTTP requests. */
+export type Handler = (request: Request) => Promise<Response> | Response;
+
+/** Mode of every socket: the owner and its group, nobody else. */
+export const SOCKET_MODE = 0o660;
+/** Longest path that the kernel takes for a unix socket, in bytes (sockaddr_un less the final NUL). */
+export const SOCKET_PATH_BYTES_MAX = 107;
+
+/** A TCP address to listen on. */
+export interface TcpOptions {
+  /** Default 127.0.0.1. */
+  hostname?: string;
+  port: number;
+  /** PEM texts. */
+  cert?: string;
+  key?: string;
+  /** Bearer token that every request but /livez and /readyz carries. */
+  token?: string;
+}
+
+/** What listens; `shutdown()` lets running requests end for `graceMs`, then cuts them. */
+export interface Listener {
+  /** "unix:/run/weir/x.sock" or "https://127.0.0.1:9000". */
+  readonly address: string;
+  readonly port?: number;
+  shutdown(graceMs?: number): Promise<void>;
+}
+
+/**
+ * Listens on a unix socket. A socket file that nobody serves any more is replaced.
+ * @throws {ProblemError} SOCKET_IN_USE, SOCKET_PATH_TOO_LONG, SOCKET_FAILED
+ */
+export async function listenUnix(handler: Handler, path: string): Promise<Listener> {
+  const bytes = new TextEncoder().encode(path).length;
+  if (bytes > SOCKET_PATH_BYTES_MAX) {
+    throw new ProblemError("SOCKET_PATH_TOO_LONG", {
+      detail: `Cannot listen on ${path}: the path has ${bytes} of at most ${SOCKET_PATH_BYTES_MAX} bytes`,
+      found: bytes,
+      expected: `at most ${SOCKET_PATH_BYTES_MAX}`,
+      action: "Choose a shorter directory for the sockets",
+    });
+  }
+  await removeStale(path);
+  let server: Deno.HttpServer;
+  try {
+    server = Deno.serve({ path, onListen() {}, onError: problemResponse }, (request) => handler(request));
+    await Deno.chmod(path, SOCKET_MODE);
+  } catch (cause) {
+    throw new ProblemError("SOCKET_FAILED", { status: 500, detail: `Cannot listen on ${path}`, cause });
+  }
+  return listenerOf(server, `unix:${path}`, async () => {
+    await Deno.remove(path).catch(() => {});
+  });
+}
+
+/**
+ * Listens on TCP.
+ * @throws {ProblemError} TCP_INSECURE: beyond loopback without TLS or without a token
+ */
+export function listenTcp(handler: Handler, options: TcpOptions): Listener {
+  const hostname = options.hostname ?? "127.0.0.1";
+  const secure = options.cert !== undefined && options.key !== undefined;
+  if (!isLoopback(hostname) && (!secure || options.token === undefined)) {
+    throw new ProblemError("TCP_INSECURE", {
+      detail: `Cannot listen on ${hostname}:${options.port}: beyond loopback TLS and a token are needed`,
+      found: `${secure ? "TLS" : "no TLS"}, ${options.token === undefined ? "no token" : "a token"}`,
+      expected: "TLS and a token",
+      action: "Give --tls-cert, --tls-key and --token-file, or listen on 127.0.0.1",
+    });
+  }
+  const guarded = options.token === undefined ? handler : requireToken(handler, options.token);
+  const common = { hostname, port: options.port, onListen() {}, onError: problemResponse };
+  const server = secure
+    ? Deno.serve({ ...common, cert: options.cert!, key: options.key! }, (request) => guarded(request))
+    : Deno.serve(common, (request) => guarded(request));
+  const port = (server.addr as Deno.NetAddr).port;
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  return { ...listenerOf(server, `${secure ? "https" : "http"}://${host}:${port}`), port };
+}
+
+/** A handler that answers 401 to every request without the token; probes need none. */
+export function requireToken(handler: Handler, token: string): Handler {
+  const expected = digest(token);
+  return (request) => {
+    const path = new URL(request.url).pathname;
+    if (path === "/livez" || path === "/readyz") return handler(request);
+    const header = request.headers.get("authorization") ?? "";
+    const given = header.startsWith("Bearer ") ? header.slice("Bearer ".length) : "";
+    // Digests have one length, so the comparison takes the same time whatever was sent.
+    if (timingSafeEqual(digest(given), expected)) return handler(request);
+    return problemResponse(
+      new ProblemError("UNAUTHENTICATED", {
+        status: 401,
+        detail: "Cannot answer: the bearer token is missing or wrong",
+        expected: "Authorization: Bearer TOKEN",
+        action: "Send the token of this service",
+      }),
+    );
+  };
+}
+
+/** True for 127.0.0.0/8, ::1 and localhost. */
+export function isLoopback(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "::1" || /^127(\.\d{1,3}){3}$/.test(hostname);
+}
+
+function digest(text: string): Uint8Array {
+  return createHash("sha256").update(text).digest();
+}
+
+function listenerOf(server: Deno.HttpServer, address: string, after?: () => Promise<void>): Listener {
+  return {
+    address,
+    async shutdown(graceMs = 1000) {
+      // Watch streams never end by themselves: after the grace the rest is cut by leaving it to the process's end.
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const late = new Promise<void>((resolve) => timer = setTimeout(resolve, graceMs));
+      await Promise.race([server.shutdown(), late]);
+      clearTimeout(timer);
+      await after?.();
+    },
+  };
+}
+
+async function removeStale(path: string): Promise<void> {
+  const found = await Deno.lstat(path).catch(() => undefined);
+  if (found === undefined) return;
+  if (!found.isSocket) {
+    throw new ProblemError("SOCKET_IN_USE", {
+      status: 409,
+      detail: `Cannot listen on ${path}: there is something that is not a socket`,
+      action: "Remove it, or choose another path",
+    });
+  }
+  const live = await Deno.connect({ transport: "unix", path }).catch(() => undefined);
+  if (live !== undefined) {
+    live.close();
+    throw new ProblemError("SOCKET_IN_USE", {
+      status: 409,
+      detail: `Cannot listen on ${path}: another process serves it`,
+      action: "Stop that process first",
+    });
+  }
+  await Deno.remove(path);
+}
