@@ -1,2 +1,6 @@
-/** @weir/endpoint-manager, see README.md. @module */
-export {};
+/** @weir/endpoint-manager: the conductor of a node, see README.md. @module */
+export * from "./endpoint_manager.ts";
+export * from "./endpoint_store.ts";
+export * from "./ports.ts";
+export * from "./peers.ts";
+export * from "./server.ts";

@@ -1,0 +1,38 @@
+/**
+ * The HTTP face of the endpoint manager.
+ * @module
+ */
+import type { ApiServer } from "@weir/common";
+import { Endpoint } from "@weir/proto/endpoint";
+import type { EndpointManager } from "./endpoint_manager.ts";
+
+/** Adds the routes of the endpoint manager to a server. */
+export function mountEndpointManager(api: ApiServer, manager: EndpointManager): void {
+  api.collection<Endpoint>({
+    name: "endpoints",
+    message: Endpoint,
+    table: manager.endpoints,
+    put: (name, value) => manager.put(name, value),
+    delete: async (name) => {
+      await manager.delete(name);
+      return true;
+    },
+    filters: {
+      identity: (text) => (endpoint) => endpoint.status?.identity === Number(text),
+      namespace: (text) => (endpoint) => endpoint.namespace === text,
+      state: (text) => (endpoint) => endpoint.status?.state === text.toUpperCase().replaceAll("-", "_"),
+    },
+    description: "Workloads on this node",
+  });
+  const endpoints = api.metrics.gauge("weir_endpoints", "Endpoints of this node by state");
+  const states = new Set<string>();
+  const count = () => {
+    for (const state of states) endpoints.set(0, { state });
+    for (const endpoint of manager.endpoints.list()) {
+      const state = (endpoint.status?.state ?? "").toLowerCase();
+      states.add(state);
+      endpoints.set(endpoints.value({ state }) + 1, { state });
+    }
+  };
+  manager.endpoints.onChange(count);
+}
