@@ -99,7 +99,7 @@ export type BtfType =
   );
 
 /** A {@link BtfType} of one kind. */
-export type BtfTypeOf<K extends BtfKind> = Extract<BtfType, { kind: K }>;
+export type BtfTypeOf<K extends BtfKind> = BtfType & { readonly kind: K };
 
 const MAGIC = 0xeb9f;
 
