@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { ProblemError } from "@weir/common";
+import type { ProblemError } from "@weir/common";
 import { DatapathEndpoint, DatapathPolicy } from "@weir/proto/datapath";
 import { Endpoint } from "@weir/proto/endpoint";
 import { Identity, type IpcacheEntry, Node } from "@weir/proto/identity";
@@ -22,15 +22,13 @@ class Table<T> {
   }
   mirror(listener: MirrorListener, only?: string): Mirror<T> & Disposable {
     this.listeners.add(listener);
-    const table = this;
-    return {
-      get synced() {
-        return table.synced;
-      },
-      values: () => table.rows.values(),
-      get: (name) => only === undefined || only === name ? table.rows.get(name) : undefined,
+    const view = {
+      synced: true,
+      values: () => this.rows.values(),
+      get: (name: string) => only === undefined || only === name ? this.rows.get(name) : undefined,
       [Symbol.dispose]: () => void this.listeners.delete(listener),
     };
+    return Object.defineProperty(view, "synced", { get: () => this.synced });
   }
 }
 
