@@ -1,2 +1,6 @@
-/** @weir/agent, see README.md. @module */
-export {};
+/** @weir/agent: keeps the services of a node running, see README.md. @module */
+export * from "./agent.ts";
+export * from "./child.ts";
+export * from "./config.ts";
+export * from "./layout.ts";
+export * from "./permissions.ts";

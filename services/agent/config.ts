@@ -1,0 +1,81 @@
+/**
+ * Configuration of the agent: flags, `WEIR_*` environment, or a YAML file given with `--config`.
+ *
+ * @module
+ */
+import { type Config, type ConfigSpec, loadConfig } from "@weir/common";
+
+/** Options of `weir agent`. */
+export const AGENT_CONFIG = {
+  controlPlane: { kind: "flag", description: "run the cluster's services too" },
+  instance: { kind: "text", default: "host", description: "owner mark: names pins, sockets and state" },
+  nodeName: { kind: "text", description: "name of this node (default: the host's name)" },
+  cluster: { kind: "text", default: "default", description: "name of the cluster" },
+  ipv4: { kind: "text", default: "", description: "this node's IPv4 address (default: found)" },
+  ipv6: { kind: "text", default: "", description: "this node's IPv6 address (default: found)" },
+  podCidrV4: {
+    kind: "text",
+    default: "",
+    description: "addresses for workloads (default: given by the allocator)",
+  },
+  podCidrV6: {
+    kind: "text",
+    default: "",
+    description: "addresses for workloads (default: given by the allocator)",
+  },
+  routingMode: { kind: "text", default: "tunnel", description: "tunnel or direct" },
+  mtu: {
+    kind: "number",
+    default: 0,
+    min: 0,
+    max: 65535,
+    description: "of the outer device (default: found)",
+  },
+  device: { kind: "list", description: "outer devices (default: found)" },
+  identityAllocator: {
+    kind: "text",
+    description: "address of the identity allocator (default: this node's own)",
+  },
+  policyEngine: { kind: "text", description: "address of the policy engine (default: this node's own)" },
+  databaseUrl: {
+    kind: "text",
+    default: "",
+    description: "PostgreSQL of the control plane (default: SQLite)",
+  },
+  runDirectory: { kind: "text", default: "/run/weir", env: "WEIR_RUN_DIR", description: "where sockets are" },
+  stateDirectory: {
+    kind: "text",
+    default: "/var/lib/weir",
+    env: "WEIR_STATE_DIR",
+    description: "where state is kept",
+  },
+  logLevel: { kind: "text", default: "info", description: "debug, info, warn or error" },
+  supervised: { kind: "flag", description: "end when standard input closes" },
+} as const satisfies ConfigSpec;
+
+/** Values of {@link AGENT_CONFIG}. */
+export type AgentConfig = Config<typeof AGENT_CONFIG>;
+
+/** A configuration that cannot be honoured. */
+export class AgentConfigError extends Error {
+  override readonly name = "AgentConfigError";
+}
+
+/** Reads and checks the configuration. */
+export function readAgentConfig(args: readonly string[] = Deno.args): AgentConfig {
+  const config = loadConfig(AGENT_CONFIG, { args });
+  if (!/^[a-z0-9][a-z0-9-]{0,40}$/.test(config.instance)) {
+    throw new AgentConfigError(
+      `Cannot take instance "${config.instance}": expected up to 41 of a-z, 0-9 and -, first no dash`,
+    );
+  }
+  if (config.routingMode !== "tunnel" && config.routingMode !== "direct") {
+    throw new AgentConfigError(`Cannot take routing mode "${config.routingMode}": expected tunnel or direct`);
+  }
+  if (!config.controlPlane && (config.identityAllocator === undefined || config.policyEngine === undefined)) {
+    throw new AgentConfigError(
+      "Cannot start without a control plane: give --control-plane to run it here, or --identity-allocator and --policy-engine with its addresses",
+    );
+  }
+  return config;
+}

@@ -1,0 +1,206 @@
+/**
+ * The table of services: what each is started with. This file alone says who may do what.
+ *
+ * | service            | user         | files                   | network                    | FFI, programs |
+ * | ------------------ | ------------ | ----------------------- | -------------------------- | ------------- |
+ * | datapath           | root, 9 caps | everything              | its socket                 | yes           |
+ * | endpoint-manager   | unprivileged | its state, /proc, /run/netns (read) | three sockets  | no            |
+ * | flow-exporter      | unprivileged | its state               | four sockets               | no            |
+ * | identity-allocator | unprivileged | its state               | its socket (and PostgreSQL) | no           |
+ * | policy-engine      | unprivileged | its state               | two sockets                | no            |
+ *
+ * @module
+ */
+import type { AgentConfig } from "./config.ts";
+import { type Layout, socketOf } from "./layout.ts";
+
+/** How one service is started. */
+export interface ServiceSpec {
+  readonly name: string;
+  readonly role: "node" | "control-plane";
+  /** Module relative to the workspace. */
+  readonly entry: string;
+  /** Runs from its sources as root, else from a bundle as the unprivileged user. */
+  readonly privileged: boolean;
+  /** Deno's permission flags. */
+  readonly permissions: readonly string[];
+  /** Arguments of the service. */
+  readonly args: readonly string[];
+}
+
+/** Capabilities that the datapath keeps; everything else of root's is taken away. */
+export const DATAPATH_CAPABILITIES = [
+  "bpf",
+  "net_admin",
+  "perfmon",
+  "sys_admin", // setns, and BPF tokens of other kinds
+  "sys_ptrace", // opening /proc/PID/ns/net of processes of other users
+  "net_raw", // packet sockets for neighbour probes
+  "sys_resource", // locked memory of maps on kernels that count it
+  "chown", // the socket's group
+  "dac_override", // namespaces and cgroups of other users
+];
+
+/** The services of this configuration, in the order in which they are started; stopped in reverse. */
+export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: string): ServiceSpec[] {
+  const socket = (name: string) => `unix:${socketOf(layout, name)}`;
+  const identityAllocator = config.identityAllocator ?? socket("identity-allocator");
+  const policyEngine = config.policyEngine ?? socket("policy-engine");
+  const specs: ServiceSpec[] = [];
+  const add = (
+    spec: Omit<ServiceSpec, "permissions" | "args"> & { permissions: string[]; args: string[] },
+    peers: string[],
+  ) => {
+    const own = socketOf(layout, spec.name);
+    specs.push({
+      ...spec,
+      permissions: [...spec.permissions, netPermission([`unix:${own}`, ...peers])],
+      args: ["--socket", own, "--supervised", "--log-level", config.logLevel, ...spec.args],
+    });
+  };
+  const state = `${layout.state}/`;
+  add({
+    name: "datapath",
+    role: "node",
+    entry: "datapath/service/main.ts",
+    privileged: true,
+    permissions: [
+      "--allow-ffi",
+      "--allow-run",
+      "--allow-read",
+      "--allow-write",
+      "--allow-env",
+      "--allow-sys",
+    ],
+    args: ["--instance", layout.instance],
+  }, []);
+  if (config.controlPlane) {
+    const postgres = config.databaseUrl === "" ? [] : [databaseHost(config.databaseUrl)];
+    add({
+      name: "identity-allocator",
+      role: "control-plane",
+      entry: "services/identity-allocator/main.ts",
+      privileged: false,
+      permissions: [...files(layout), "--allow-env", "--allow-sys=hostname"],
+      args: ["--database-url", config.databaseUrl || `sqlite:${state}identity.db`],
+    }, postgres);
+    add({
+      name: "policy-engine",
+      role: "control-plane",
+      entry: "services/policy-engine/main.ts",
+      privileged: false,
+      permissions: [...files(layout), "--allow-env", "--allow-sys=hostname"],
+      args: [
+        "--identity-allocator",
+        identityAllocator,
+        "--database-url",
+        config.databaseUrl || `sqlite:${state}policy.db`,
+      ],
+    }, [identityAllocator, ...postgres]);
+  }
+  add({
+    name: "endpoint-manager",
+    role: "node",
+    entry: "services/endpoint-manager/main.ts",
+    privileged: false,
+    permissions: [...files(layout), "--allow-env=WEIR_*", "--allow-sys=hostname,networkInterfaces"],
+    args: [
+      "--instance",
+      layout.instance,
+      "--node-name",
+      nodeName,
+      "--cluster",
+      config.cluster,
+      "--state",
+      state,
+      "--datapath",
+      socket("datapath"),
+      "--identity-allocator",
+      identityAllocator,
+      "--policy-engine",
+      policyEngine,
+      "--routing-mode",
+      config.routingMode,
+      ...optional("--ipv4", config.ipv4),
+      ...optional("--ipv6", config.ipv6),
+      ...optional("--pod-cidr-v4", config.podCidrV4),
+      ...optional("--pod-cidr-v6", config.podCidrV6),
+      ...optional("--mtu", config.mtu === 0 ? "" : String(config.mtu)),
+      ...config.device.flatMap((device) => ["--device", device]),
+    ],
+  }, [socket("datapath"), identityAllocator, policyEngine]);
+  add({
+    name: "flow-exporter",
+    role: "node",
+    entry: "services/flow-exporter/main.ts",
+    privileged: false,
+    permissions: [...files(layout), "--allow-env=WEIR_*", "--allow-sys=hostname"],
+    args: [
+      "--node-name",
+      nodeName,
+      "--datapath",
+      socket("datapath"),
+      "--endpoint-manager",
+      socket("endpoint-manager"),
+      "--identity-allocator",
+      identityAllocator,
+      "--policy-engine",
+      policyEngine,
+    ],
+  }, [socket("datapath"), socket("endpoint-manager"), identityAllocator, policyEngine]);
+  return specs;
+}
+
+/** The words that start a service, with every right taken away that it does not need. */
+export function commandOf(
+  spec: ServiceSpec,
+  layout: Layout,
+  modulePath: string,
+  configPath: string,
+): string[] {
+  const deno = [
+    Deno.execPath(),
+    "run",
+    "--quiet",
+    "--no-prompt",
+    ...(spec.privileged
+      ? ["--config", configPath, "--unstable-ffi"]
+      : ["--no-config", "--no-lock", "--no-remote"]),
+    ...spec.permissions,
+    modulePath,
+    ...spec.args,
+  ];
+  const drop = spec.privileged
+    ? [`--bounding-set=-all,${DATAPATH_CAPABILITIES.map((name) => `+${name}`).join(",")}`]
+    : [`--reuid=${layout.uid}`, `--regid=${layout.gid}`, "--clear-groups", "--bounding-set=-all"];
+  return ["setpriv", ...drop, "--inh-caps=-all", "--no-new-privs", "--", ...deno];
+}
+
+function files(layout: Layout): string[] {
+  return [
+    `--allow-read=${layout.sockets},${layout.state}`,
+    `--allow-write=${layout.sockets},${layout.state}`,
+  ];
+}
+
+/** Deno asks for the socket and for the host name in the URL that is fetched through it. */
+function netPermission(addresses: string[]): string {
+  const hosts = addresses.map((address) => address.startsWith("unix:") ? address : hostOf(address));
+  return `--allow-net=${[...new Set([...hosts, "localhost:80"])].join(",")}`;
+}
+
+function hostOf(address: string): string {
+  const url = new URL(address.includes("://") ? address : `http://${address}`);
+  return `${url.hostname}:${url.port || (url.protocol === "https:" ? 443 : 80)}`;
+}
+
+function databaseHost(databaseUrl: string): string {
+  const url = new URL(databaseUrl);
+  const directory = url.searchParams.get("host");
+  if (directory?.startsWith("/")) return `unix:${directory}/.s.PGSQL.${url.port || 5432}`;
+  return `${url.hostname}:${url.port || 5432}`;
+}
+
+function optional(flag: string, value: string): string[] {
+  return value === "" ? [] : [flag, value];
+}

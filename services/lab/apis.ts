@@ -1,0 +1,24 @@
+/**
+ * What a lab asks of the services, as an interface: tests give their own.
+ *
+ * @module
+ */
+import type { Endpoint } from "@weir/proto/endpoint";
+import type { Node } from "@weir/proto/identity";
+import type { Policy } from "@weir/proto/policy";
+
+/** The endpoint manager of one node. */
+export interface NodeApi {
+  putEndpoint(endpoint: Partial<Endpoint> & { name: string }): Promise<void>;
+  /** Answers after the endpoint is gone, or was not there. */
+  deleteEndpoint(name: string): Promise<void>;
+  listEndpoints(): Promise<Endpoint[]>;
+}
+
+/** The cluster's services. */
+export interface ClusterApi {
+  putPolicy(policy: Partial<Policy> & { name: string }): Promise<Policy>;
+  /** False when there was none. */
+  deletePolicy(name: string): Promise<boolean>;
+  listNodes(): Promise<Node[]>;
+}

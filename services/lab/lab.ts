@@ -1,0 +1,308 @@
+/**
+ * A running lab: nodes with their agents, pods, and what manifests ask of them.
+ *
+ * @module
+ */
+import type {
+  LabStatus,
+  ManifestFile,
+  ManifestRequest,
+  ManifestResponse,
+  ManifestResult,
+} from "@weir/proto/lab";
+import type { ClusterApi, NodeApi } from "./apis.ts";
+import { type Manifest, parseManifests, type PodManifest, type PolicyManifest } from "./manifests.ts";
+import { placePod } from "./placement.ts";
+import { Pod } from "./pod.ts";
+import type { Topology } from "./topology.ts";
+
+/** What a lab is given. */
+export interface LabOptions {
+  readonly topology: Topology;
+  readonly cluster: ClusterApi;
+  /** The endpoint manager of each node. */
+  readonly nodeApis: ReadonlyMap<string, NodeApi>;
+  readonly logDirectory: string;
+  /** How long `apply` waits for pods to become ready. */
+  readonly readyMsMax?: number;
+  readonly pollMs?: number;
+}
+
+const READY_MS_MAX = 60_000;
+const POLL_MS = 50;
+const NOTES_MAX = 1000;
+
+/** See the module comment. Changes run one after another. */
+export class Lab {
+  #pods = new Map<string, Pod>();
+  #namespaceLabels = new Map<string, Readonly<Record<string, string>>>([["default", {}]]);
+  #notes = new Set<string>();
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(readonly options: LabOptions) {}
+
+  get pods(): Pod[] {
+    return [...this.#pods.values()];
+  }
+  get notes(): string[] {
+    return [...this.#notes];
+  }
+
+  /** The pod of this name; throws with the names there are. */
+  pod(namespace: string, name: string): Pod {
+    const pod = this.#pods.get(`${namespace}/${name}`);
+    if (pod !== undefined) return pod;
+    const known = [...this.#pods.keys()];
+    const elsewhere = known.filter((key) => key.endsWith(`/${name}`));
+    const hint = elsewhere.length > 0 ? elsewhere.join(" or ") : known.slice(0, 20).join(", ") || "no pods";
+    throw new LabError(`Cannot find pod ${namespace}/${name}: the lab has ${hint}`);
+  }
+
+  /** Applies manifests as kubectl would: namespaces, pods, then policies; then waits until pods are ready. */
+  apply(request: ManifestRequest): Promise<ManifestResponse> {
+    return this.#inTurn(async () => {
+      const { manifests, notes } = readFiles(request.files);
+      const results: ManifestResult[] = [];
+      for (const note of notes) if (this.#notes.size < NOTES_MAX) this.#notes.add(note);
+      for (const [manifest] of ofKind(manifests, ["Namespace"])) {
+        results.push(await this.#applyNamespace(manifest));
+      }
+      const placed = this.#place(ofKind(manifests, ["Pod"]));
+      results.push(...await this.#applyPods(placed));
+      for (const [manifest] of ofKind(manifests, POLICY_KINDS)) {
+        results.push(await this.#applyPolicy(manifest as PolicyManifest));
+      }
+      for (const [{ kind, namespace, name }] of ofKind(manifests, ["Service", "EndpointSlice"])) {
+        notes.push(`${kind} ${namespace}/${name}: kept, services are not balanced yet`);
+        results.push(result(kind, namespace, name, "kept", "services are not balanced yet"));
+      }
+      await this.#waitForPods(results);
+      return { results, notes };
+    });
+  }
+
+  /** Deletes what the manifests name, and pods by name; what is not there is said, not an error. */
+  delete(request: ManifestRequest): Promise<ManifestResponse> {
+    return this.#inTurn(async () => {
+      const { manifests, notes } = readFiles(request.files);
+      const results: ManifestResult[] = [];
+      for (const [manifest] of ofKind(manifests, POLICY_KINDS)) {
+        const policy = manifest as PolicyManifest;
+        const existed = await this.options.cluster.deletePolicy(policy.objectName);
+        results.push(result(policy.kind, policy.namespace, policy.name, existed ? "deleted" : "unchanged"));
+      }
+      const names = [
+        ...ofKind(manifests, ["Pod"]).map(([manifest]) => `${manifest.namespace}/${manifest.name}`),
+        ...request.pods,
+      ];
+      for (const [manifest] of ofKind(manifests, ["Namespace"])) {
+        names.push(...[...this.#pods.keys()].filter((name) => name.startsWith(`${manifest.name}/`)));
+      }
+      results.push(...await Promise.all([...new Set(names)].map((name) => this.#deletePod(name))));
+      for (const [manifest] of ofKind(manifests, ["Namespace"])) {
+        const existed = this.#namespaceLabels.delete(manifest.name);
+        results.push(result("Namespace", "", manifest.name, existed ? "deleted" : "unchanged"));
+      }
+      return { results, notes };
+    });
+  }
+
+  /** Asks every node for its endpoints and takes the answers in. Nodes that do not answer leave their pods waiting. */
+  async refresh(): Promise<void> {
+    await Promise.all([...this.options.nodeApis].map(async ([node, api]) => {
+      const pods = this.pods.filter((pod) => pod.around.node === node);
+      if (pods.length === 0) return;
+      try {
+        const endpoints = new Map((await api.listEndpoints()).map((endpoint) => [endpoint.name, endpoint]));
+        for (const pod of pods) pod.observe(endpoints.get(pod.name));
+      } catch {
+        // The endpoint manager is being restarted: what was last known stays.
+      }
+    }));
+  }
+
+  /** The pods' part of the lab's status. */
+  async status(): Promise<Pick<LabStatus, "pods" | "notes">> {
+    await this.refresh();
+    const pods = this.pods.map((pod) => pod.toLabPod());
+    pods.sort((a, b) => `${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1);
+    return { pods, notes: this.notes };
+  }
+
+  /** Stops every pod's commands. */
+  async halt(): Promise<void> {
+    await Promise.all(this.pods.map((pod) => pod.halt()));
+  }
+
+  async #applyNamespace(manifest: Manifest): Promise<ManifestResult> {
+    if (manifest.kind !== "Namespace") throw new Error("not a Namespace");
+    const before = this.#namespaceLabels.get(manifest.name);
+    this.#namespaceLabels.set(manifest.name, manifest.labels);
+    // Its labels are labels of every pod in it.
+    for (const pod of this.pods) {
+      if (pod.manifest.namespace !== manifest.name) continue;
+      await pod.update(pod.manifest, pod.directory, manifest.labels);
+    }
+    const action = before === undefined
+      ? "created"
+      : JSON.stringify(before) === JSON.stringify(manifest.labels)
+      ? "unchanged"
+      : "configured";
+    return result("Namespace", "", manifest.name, action);
+  }
+
+  /** Chooses nodes for all pods before the first is made: a wrong nodeName changes nothing. */
+  #place(pods: [Manifest, ManifestFile][]): { manifest: PodManifest; directory: string; node: string }[] {
+    const nodes = this.options.topology.nodes.map((node) => node.name);
+    const perNode = new Map<string, number>();
+    const count = (node: string) => perNode.set(node, (perNode.get(node) ?? 0) + 1);
+    for (const pod of this.pods) count(pod.around.node);
+    // Pods that name their node come first, so that the others fill what is left.
+    const ordered = [...pods].sort(([a], [b]) => Number(named(b)) - Number(named(a)));
+    const chosen = new Map<Manifest, string>();
+    for (const [manifest] of ordered) {
+      const pod = manifest as PodManifest;
+      const existing = this.#pods.get(`${pod.namespace}/${pod.name}`);
+      const placed = existing === undefined
+        ? placePod(pod.nodeName, nodes, perNode)
+        : { node: existing.around.node };
+      if ("error" in placed) {
+        throw new LabError(`${pod.source.file}:${pod.source.line}: Pod ${pod.name}: ${placed.error}`);
+      }
+      if (pod.nodeName !== undefined && placed.node !== pod.nodeName) {
+        throw new LabError(
+          `${pod.source.file}:${pod.source.line}: Pod ${pod.name} runs on ${placed.node}, nodeName is "${pod.nodeName}": a running pod does not move, delete it first`,
+        );
+      }
+      if (existing === undefined) count(placed.node);
+      chosen.set(manifest, placed.node);
+    }
+    return pods.map(([manifest, file]) => ({
+      manifest: manifest as PodManifest,
+      directory: file.directory,
+      node: chosen.get(manifest)!,
+    }));
+  }
+
+  async #applyPods(
+    placed: { manifest: PodManifest; directory: string; node: string }[],
+  ): Promise<ManifestResult[]> {
+    return await Promise.all(placed.map(async ({ manifest, directory, node }) => {
+      const { namespace, name } = manifest;
+      if (!this.#namespaceLabels.has(namespace)) this.#namespaceLabels.set(namespace, {});
+      const labels = this.#namespaceLabels.get(namespace)!;
+      const existing = this.#pods.get(`${namespace}/${name}`);
+      try {
+        if (existing !== undefined) {
+          return result("Pod", namespace, name, await existing.update(manifest, directory, labels));
+        }
+        const pod = new Pod(manifest, directory, {
+          lab: this.options.topology.lab,
+          node,
+          api: this.options.nodeApis.get(node)!,
+          logDirectory: this.options.logDirectory,
+        });
+        this.#pods.set(pod.name, pod);
+        await pod.create(labels);
+        return result("Pod", namespace, name, "created");
+      } catch (error) {
+        return result("Pod", namespace, name, "failed", (error as Error).message);
+      }
+    }));
+  }
+
+  async #applyPolicy(policy: PolicyManifest): Promise<ManifestResult> {
+    const { kind, namespace, name, objectName, text, source } = policy;
+    try {
+      const stored = await this.options.cluster.putPolicy({
+        name: objectName,
+        kind,
+        namespace,
+        policyName: name,
+        manifest: text,
+        file: source.file,
+        line: source.line,
+      });
+      const warnings = stored.warnings.map((warning) => `${warning.path}: ${warning.detail}`).join("; ");
+      return result(kind, namespace, name, "configured", warnings);
+    } catch (error) {
+      return result(kind, namespace, name, "failed", (error as Error).message);
+    }
+  }
+
+  async #deletePod(name: string): Promise<ManifestResult> {
+    const slash = name.indexOf("/");
+    const [namespace, podName] = [name.slice(0, slash), name.slice(slash + 1)];
+    const pod = this.#pods.get(name);
+    if (pod === undefined) return result("Pod", namespace, podName, "unchanged", "there is none");
+    try {
+      await pod.remove();
+      this.#pods.delete(name);
+      return result("Pod", namespace, podName, "deleted");
+    } catch (error) {
+      return result("Pod", namespace, podName, "failed", (error as Error).message);
+    }
+  }
+
+  /** Waits until every pod of the results is ready; a pod that is not becomes a failure with what it waits for. */
+  async #waitForPods(results: ManifestResult[]): Promise<void> {
+    const deadlineMs = Date.now() + (this.options.readyMsMax ?? READY_MS_MAX);
+    const waiting = results.filter((item) => item.kind === "Pod" && item.action !== "failed")
+      .map((item) => ({ item, pod: this.#pods.get(`${item.namespace}/${item.name}`)! }));
+    while (true) {
+      await this.refresh();
+      const late = waiting.filter(({ pod }) => pod.state === "waiting" || pod.state === "creating");
+      if (late.length === 0 || Date.now() > deadlineMs) break;
+      await new Promise((resolve) => setTimeout(resolve, this.options.pollMs ?? POLL_MS));
+    }
+    for (const { item, pod } of waiting) {
+      if (pod.state === "ready") continue;
+      item.action = "failed";
+      item.message = `not ready: ${pod.toLabPod().message}`;
+    }
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const next = this.#turn.then(work);
+    this.#turn = next.catch(() => {});
+    return next;
+  }
+}
+
+/** Something asked of a lab that cannot be. */
+export class LabError extends Error {
+  override readonly name = "LabError";
+}
+
+const POLICY_KINDS = ["NetworkPolicy", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"];
+
+function named(manifest: Manifest): boolean {
+  return manifest.kind === "Pod" && manifest.nodeName !== undefined;
+}
+
+function readFiles(
+  files: readonly ManifestFile[],
+): { manifests: [Manifest, ManifestFile][]; notes: string[] } {
+  const manifests: [Manifest, ManifestFile][] = [];
+  const notes: string[] = [];
+  for (const file of files) {
+    const set = parseManifests(file.text, file.file);
+    for (const manifest of set.manifests) manifests.push([manifest, file]);
+    notes.push(...set.notes);
+  }
+  return { manifests, notes };
+}
+
+function ofKind(
+  manifests: [Manifest, ManifestFile][],
+  kinds: readonly string[],
+): [Manifest & { namespace: string }, ManifestFile][] {
+  return manifests.filter(([manifest]) => kinds.includes(manifest.kind)) as [
+    Manifest & { namespace: string },
+    ManifestFile,
+  ][];
+}
+
+function result(kind: string, namespace: string, name: string, action: string, message = ""): ManifestResult {
+  return { kind, namespace, name, action, message };
+}

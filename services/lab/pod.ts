@@ -1,0 +1,179 @@
+/**
+ * One pod of a lab: its namespace, its endpoint, its commands.
+ *
+ * @module
+ */
+import type { Endpoint } from "@weir/proto/endpoint";
+import type { LabPod } from "@weir/proto/lab";
+import type { NodeApi } from "./apis.ts";
+import { podLabels } from "./labels.ts";
+import type { PodManifest } from "./manifests.ts";
+import { PodProcess } from "./pod_process.ts";
+import { podNetns } from "./topology.ts";
+import { createPodNamespace, processesIn, removeNamespaces } from "./underlay.ts";
+
+/** What a pod is made in. */
+export interface PodSurroundings {
+  readonly lab: string;
+  readonly node: string;
+  readonly api: NodeApi;
+  readonly logDirectory: string;
+}
+
+/** See the module comment. Its methods are called one at a time. */
+export class Pod {
+  #manifest: PodManifest;
+  #directory: string;
+  #processes: PodProcess[] = [];
+  #state: "creating" | "waiting" | "ready" | "failed" = "creating";
+  #message = "";
+  #endpoint: Endpoint | undefined;
+  #labels: string[] = [];
+  readonly netns: string;
+
+  constructor(manifest: PodManifest, directory: string, readonly around: PodSurroundings) {
+    this.#manifest = manifest;
+    this.#directory = directory;
+    this.netns = podNetns(around.lab, manifest.namespace, manifest.name);
+  }
+
+  /** "NAMESPACE/POD", the name of its endpoint. */
+  get name(): string {
+    return `${this.#manifest.namespace}/${this.#manifest.name}`;
+  }
+  get directory(): string {
+    return this.#directory;
+  }
+  get manifest(): PodManifest {
+    return this.#manifest;
+  }
+  get state(): "creating" | "waiting" | "ready" | "failed" {
+    return this.#state;
+  }
+  get endpoint(): Endpoint | undefined {
+    return this.#endpoint;
+  }
+
+  /** Makes the namespace, asks for the endpoint, starts the commands. */
+  async create(namespaceLabels: Readonly<Record<string, string>>): Promise<void> {
+    await createPodNamespace(this.netns);
+    await this.#putEndpoint(namespaceLabels);
+    this.#startProcesses();
+  }
+
+  /** Brings a running pod to a new manifest: labels and ports by its endpoint, commands by a restart of them. */
+  async update(
+    manifest: PodManifest,
+    directory: string,
+    namespaceLabels: Readonly<Record<string, string>>,
+  ): Promise<"configured" | "unchanged"> {
+    const commandsChanged = directory !== this.#directory ||
+      JSON.stringify(manifest.commands) !== JSON.stringify(this.#manifest.commands);
+    const endpointChanged = JSON.stringify([podLabels(manifest, namespaceLabels), manifest.ports]) !==
+      JSON.stringify([this.#labels, this.#manifest.ports]);
+    this.#manifest = manifest;
+    this.#directory = directory;
+    if (endpointChanged) await this.#putEndpoint(namespaceLabels);
+    if (commandsChanged && manifest.commands.length + this.#processes.length > 0) {
+      await this.#stopProcesses();
+      this.#startProcesses();
+    }
+    return endpointChanged || commandsChanged ? "configured" : "unchanged";
+  }
+
+  /** Takes in what the node's endpoint manager says of its endpoint. */
+  observe(endpoint: Endpoint | undefined): void {
+    this.#endpoint = endpoint;
+    const status = endpoint?.status;
+    // A change of labels is done when the endpoint has answered with them and is ready again.
+    const current = endpoint !== undefined && sameLabels(endpoint.labels, this.#labels);
+    this.#message = status?.error?.error ?? "";
+    if (status?.state === "READY" && current) this.#state = "ready";
+    else if (status?.state === "INVALID") this.#state = "failed";
+    else {
+      this.#state = "waiting";
+      if (this.#message === "") {
+        this.#message = endpoint === undefined
+          ? "no endpoint yet"
+          : `endpoint ${(status?.state ?? "unknown").toLowerCase().replaceAll("_", "-")}`;
+      }
+    }
+  }
+
+  /** Removes endpoint, commands and namespace. */
+  async remove(): Promise<void> {
+    await this.around.api.deleteEndpoint(this.name);
+    await this.#stopProcesses();
+    await removeNamespaces([this.netns]);
+  }
+
+  /** Stops the commands only: the lab goes as a whole. */
+  async halt(): Promise<void> {
+    await Promise.all(this.#processes.map((process) => process.stop()));
+  }
+
+  toLabPod(): LabPod {
+    const status = this.#endpoint?.status;
+    const dead = this.#processes.find((process) => process.pid === 0 && process.lastError !== "");
+    return {
+      name: this.#manifest.name,
+      namespace: this.#manifest.namespace,
+      node: this.around.node,
+      netns: this.netns,
+      state: this.#state,
+      message: this.#message ||
+        (dead === undefined ? "" : `command ended: ${dead.lastError}, starting again`),
+      ipv4: status?.ipv4 ?? "",
+      ipv6: status?.ipv6 ?? "",
+      identity: status?.identity ?? 0,
+      endpoint: status?.id ?? 0,
+      labels: this.#labels,
+      restarts: this.#processes.reduce((sum, process) => sum + process.restarts, 0),
+      pid: this.#processes[0]?.pid ?? 0,
+    };
+  }
+
+  async #putEndpoint(namespaceLabels: Readonly<Record<string, string>>): Promise<void> {
+    this.#labels = podLabels(this.#manifest, namespaceLabels);
+    this.#state = "waiting";
+    await this.around.api.putEndpoint({
+      name: this.name,
+      netns: `/run/netns/${this.netns}`,
+      labels: this.#labels,
+      namedPorts: [...this.#manifest.ports],
+      namespace: this.#manifest.namespace,
+      podName: this.#manifest.name,
+    });
+  }
+
+  #startProcesses(): void {
+    const { namespace, name } = this.#manifest;
+    this.#processes = this.#manifest.commands.map((command) =>
+      new PodProcess(command, {
+        netns: this.netns,
+        namespace,
+        pod: name,
+        node: this.around.node,
+        directory: this.#directory,
+        logFile: `${this.around.logDirectory}/${namespace}.${name}.${command.container}.log`,
+      })
+    );
+  }
+
+  async #stopProcesses(): Promise<void> {
+    await Promise.all(this.#processes.map((process) => process.stop()));
+    this.#processes = [];
+    // Whatever the commands left behind in the namespace.
+    for (const pid of await processesIn([this.netns])) {
+      try {
+        Deno.kill(pid, "SIGKILL");
+      } catch {
+        // It has ended meanwhile.
+      }
+    }
+  }
+}
+
+function sameLabels(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && [...a].sort().join() === [...b].sort().join();
+}
