@@ -1,0 +1,150 @@
+/**
+ * The command `weir` as the tests use it: as a user would, through the shell's eyes.
+ * @module
+ */
+import assert from "node:assert/strict";
+
+const root = new URL("../../", import.meta.url).pathname;
+
+/** What a command left behind. */
+export interface Ran {
+  code: number;
+  out: string;
+  err: string;
+}
+
+/** Runs a program to its end. */
+export async function run(command: string, args: string[], stdin = ""): Promise<Ran> {
+  const child = new Deno.Command(command, {
+    args,
+    cwd: root,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(stdin)).catch(() => {});
+  await writer.close().catch(() => {});
+  const { code, stdout, stderr } = await child.output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: text(stdout), err: text(stderr) };
+}
+
+/** One lab, by name. Everything a test does goes through the command line. */
+export class Lab {
+  constructor(readonly name: string) {}
+
+  /** `weir --lab NAME ...`, whatever comes of it. */
+  weir(args: string[], stdin = ""): Promise<Ran> {
+    return run(`${root}scripts/weir`, ["--lab", this.name, ...args], stdin);
+  }
+
+  /** Like {@link Lab.weir}, and it must end with 0. */
+  async ok(args: string[], stdin = ""): Promise<string> {
+    const ran = await this.weir(args, stdin);
+    assert.equal(ran.code, 0, `weir ${args.join(" ")}: exit ${ran.code}\n${ran.out}${ran.err}`);
+    return ran.out;
+  }
+
+  /** Brings the lab up with these manifests. */
+  async up(nodes: number, manifests: string): Promise<void> {
+    const file = await Deno.makeTempFile({ suffix: ".yaml" });
+    try {
+      await Deno.writeTextFile(file, manifests);
+      const ran = await run(`${root}scripts/weir`, [
+        "lab",
+        "up",
+        "--lab",
+        this.name,
+        "--nodes",
+        `${nodes}`,
+        "-f",
+        file,
+      ]);
+      assert.equal(ran.code, 0, `weir lab up: exit ${ran.code}\n${ran.out}${ran.err}`);
+    } finally {
+      await Deno.remove(file);
+    }
+  }
+
+  async down(): Promise<void> {
+    const ran = await run(`${root}scripts/weir`, ["lab", "down", "--lab", this.name]);
+    assert.equal(ran.code, 0, `weir lab down: exit ${ran.code}\n${ran.out}${ran.err}`);
+  }
+
+  /** Applies policies and waits until every node's kernel has them. */
+  async apply(manifests: string): Promise<void> {
+    await this.ok(["policy", "apply", "-f", "-"], manifests);
+    await this.inForce();
+  }
+
+  /** Deletes policies by name ("cnp:shop/x") and waits likewise. */
+  async drop(...names: string[]): Promise<void> {
+    await this.ok(["policy", "delete", ...names]);
+    await this.inForce();
+  }
+
+  /** Waits until the newest policy revision is realized on every node. */
+  async inForce(): Promise<void> {
+    const ran = await run("deno", ["run", "-A", "--no-check", "scripts/wait-policy.ts", "--lab", this.name]);
+    assert.equal(ran.code, 0, `wait-policy: exit ${ran.code}\n${ran.out}${ran.err}`);
+  }
+
+  /** Sends real traffic and asserts what comes of it; lines as in `weir lab test`. */
+  async expect(lines: string[]): Promise<void> {
+    const ran = await this.weir(["lab", "test", "-"], lines.map((l) => `- { ${l} }\n`).join(""));
+    assert.equal(ran.code, 0, `weir lab test: exit ${ran.code}\n${ran.out}${ran.err}`);
+  }
+
+  /** Flows, newest last, as `weir observe` prints them in JSON. */
+  async flows(...filters: string[]): Promise<Flow[]> {
+    const out = await this.ok(["observe", "--last", "200", "-o", "jsonpb", ...filters]);
+    return out.split("\n").filter((l) => l.startsWith("{")).map((l) => JSON.parse(l).flow).filter((f) => f);
+  }
+
+  /** Waits for a flow that the test wants; the datapath's ring is polled, so it may take a moment. */
+  async flow(what: string, wanted: (flow: Flow) => boolean, ...filters: string[]): Promise<Flow> {
+    let seen: Flow[] = [];
+    for (let tries = 0; tries < 25; tries++) {
+      seen = await this.flows(...filters);
+      const found = seen.findLast(wanted);
+      if (found) return found;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    const short = seen.slice(-5).map((f) => JSON.stringify(f)).join("\n");
+    assert.fail(
+      `No flow that shows ${what}; the last of ${seen.length} with ${filters.join(" ")}:\n${short}`,
+    );
+  }
+}
+
+/** The parts of a flow that tests look at; proto names, as Hubble prints them. */
+export interface Flow {
+  verdict: string;
+  drop_reason_desc?: string;
+  traffic_direction?: string;
+  is_reply?: boolean;
+  node_name?: string;
+  IP?: { source: string; destination: string; ipVersion: string };
+  l4?: Record<string, { source_port?: number; destination_port?: number; type?: number }>;
+  source?: { pod_name?: string; namespace?: string; labels?: string[]; identity?: number };
+  destination?: { pod_name?: string; namespace?: string; labels?: string[]; identity?: number };
+  event_type?: { type: number; sub_type?: number };
+  ingress_allowed_by?: PolicyRef[];
+  ingress_denied_by?: PolicyRef[];
+  egress_allowed_by?: PolicyRef[];
+  egress_denied_by?: PolicyRef[];
+}
+interface PolicyRef {
+  name: string;
+  namespace?: string;
+  kind?: string;
+}
+
+/** True when a policy list names the policy. */
+export const names = (list: PolicyRef[] | undefined, name: string): boolean =>
+  list?.some((p) => p.name === name) ?? false;
+
+/** True for root on a machine that can make namespaces and load eBPF. */
+export const canRun: boolean = Deno.uid() === 0;
+if (!canRun) console.log("SKIP tests/e2e: a lab needs root");
