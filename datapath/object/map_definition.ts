@@ -73,7 +73,9 @@ export function readMaps(elf: ElfFile, btf: Btf | undefined): MapDefinition[] {
 
 /** Whether a section becomes a map of its own, as in libbpf: .data, .rodata, .bss and their `.suffix` forms. */
 export function isDataSection(section: ElfSection): boolean {
-  if ((section.flags & SHF.alloc) === 0 || (section.flags & SHF.execinstr) !== 0 || section.size === 0) return false;
+  if ((section.flags & SHF.alloc) === 0 || (section.flags & SHF.execinstr) !== 0 || section.size === 0) {
+    return false;
+  }
   if (section.type !== SHT.progbits && section.type !== SHT.nobits) return false;
   return /^\.(data|rodata|bss)(\.|$)/.test(section.name);
 }
@@ -113,7 +115,10 @@ function* btfMaps(section: ElfSection, btf: Btf): Generator<Omit<MapDefinition, 
   for (const entry of datasec.variables) {
     const variable = btf.type(entry.type);
     if (variable.kind !== "var") {
-      throw new ObjectError("bad-map", "section .maps", { found: `a ${variable.kind}`, expected: "a variable" });
+      throw new ObjectError("bad-map", "section .maps", {
+        found: `a ${variable.kind}`,
+        expected: "a variable",
+      });
     }
     if (variable.linkage === "extern") continue;
     const struct = btf.resolve(variable.type);
@@ -163,12 +168,15 @@ function definition(
         // libbpf ignores unknown fields only when told so; a map with one cannot be loaded as it stands.
         throw new ObjectError("bad-map", `map ${where.name}`, {
           found: `the field ${member.name}`,
-          expected: "type, max_entries, map_flags, key, value, key_size, value_size, pinning, numa_node, map_extra, values",
+          expected:
+            "type, max_entries, map_flags, key, value, key_size, value_size, pinning, numa_node, map_extra, values",
         });
     }
   }
   const type = fields.type ?? 0;
-  if (type === 0) throw new ObjectError("bad-map", `map ${where.name}`, { found: "no type", expected: "BPF_MAP_TYPE_*" });
+  if (type === 0) {
+    throw new ObjectError("bad-map", `map ${where.name}`, { found: "no type", expected: "BPF_MAP_TYPE_*" });
+  }
   const holdsNumbers = inner !== undefined || type === MAP_TYPES.indexOf("prog_array");
   return {
     ...where,
@@ -196,13 +204,19 @@ function numberField(typeId: number, btf: Btf, subject: string): number {
   if ((type.kind === "enum" || type.kind === "enum64") && type.values.length > 0) {
     return Number(BigInt.asUintN(53, type.values[0].value));
   }
-  throw new ObjectError("bad-map", subject, { found: btf.describe(typeId), expected: "a number written with __uint()" });
+  throw new ObjectError("bad-map", subject, {
+    found: btf.describe(typeId),
+    expected: "a number written with __uint()",
+  });
 }
 
 function pointee(typeId: number, btf: Btf, subject: string): number {
   const type = btf.resolve(typeId);
   if (type.kind === "ptr") return type.type;
-  throw new ObjectError("bad-map", subject, { found: btf.describe(typeId), expected: "a type written with __type()" });
+  throw new ObjectError("bad-map", subject, {
+    found: btf.describe(typeId),
+    expected: "a type written with __type()",
+  });
 }
 
 /** `__array(values, struct inner)`: an array of pointers to a map's struct, or to functions in a prog_array. */
@@ -233,7 +247,10 @@ function innerTemplate(
       expected: "at most one level of inner maps",
     });
   }
-  return { ...definition(struct, btf, { ...where, name: `${where.name}.inner`, origin: "inner" }), index: -1 };
+  return {
+    ...definition(struct, btf, { ...where, name: `${where.name}.inner`, origin: "inner" }),
+    index: -1,
+  };
 }
 
 /**
@@ -247,7 +264,10 @@ function legacyMaps(section: ElfSection, elf: ElfFile): Omit<MapDefinition, "ind
   const starts = uniqueStarts(symbols);
   if (starts.length === 0) return [];
   if (section.type === SHT.nobits) {
-    throw new ObjectError("bad-map", `section ${section.name}`, { found: "no contents", expected: "definitions" });
+    throw new ObjectError("bad-map", `section ${section.name}`, {
+      found: "no contents",
+      expected: "definitions",
+    });
   }
   const stride = Math.floor(section.size / starts.length);
   if (stride < 20) {
@@ -284,7 +304,9 @@ function legacyMaps(section: ElfSection, elf: ElfFile): Omit<MapDefinition, "ind
     };
   });
   return raw.map(({ map, innerId, innerIndex }) => {
-    if (map.type !== MAP_TYPES.indexOf("array_of_maps") && map.type !== MAP_TYPES.indexOf("hash_of_maps")) return map;
+    if (map.type !== MAP_TYPES.indexOf("array_of_maps") && map.type !== MAP_TYPES.indexOf("hash_of_maps")) {
+      return map;
+    }
     const inner = innerId > 0 ? raw.find((other) => other.id === innerId) : raw[innerIndex];
     if (inner === undefined || inner.map === map) return map;
     return { ...map, inner: { ...inner.map, origin: "inner" as const, index: -1 } };
