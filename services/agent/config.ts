@@ -24,6 +24,7 @@ export const AGENT_CONFIG = {
     description: "addresses for workloads (default: given by the allocator)",
   },
   routingMode: { kind: "text", default: "tunnel", description: "tunnel or direct" },
+  masquerade: { kind: "flag", description: "pod traffic that leaves the cluster takes this node's address" },
   mtu: {
     kind: "number",
     default: 0,
