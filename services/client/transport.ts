@@ -28,7 +28,12 @@ export function connectTo(target: Target | string): Transport {
     const { handler } = target;
     return {
       address: "in-process",
-      fetch: async (path, init) => await handler(new Request(`http://localhost${path}`, init)),
+      fetch: async (path, init) => {
+        const answer = await handler(new Request(`http://localhost${path}`, init));
+        if (!init?.signal || answer.body === null) return answer;
+        // Without a socket between, nothing else ends the handler's stream when the caller aborts.
+        return new Response(answer.body.pipeThrough(new TransformStream(), { signal: init.signal }), answer);
+      },
       close() {},
     };
   }
