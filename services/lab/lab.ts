@@ -23,6 +23,7 @@ export interface LabOptions {
   /** The endpoint manager of each node. */
   readonly nodeApis: ReadonlyMap<string, NodeApi>;
   readonly logDirectory: string;
+  readonly hostsFile: string;
   /** How long `apply` waits for pods to become ready. */
   readonly readyMsMax?: number;
   readonly pollMs?: number;
@@ -201,6 +202,7 @@ export class Lab {
           node,
           api: this.options.nodeApis.get(node)!,
           logDirectory: this.options.logDirectory,
+          hostsFile: this.options.hostsFile,
         });
         this.#pods.set(pod.name, pod);
         await pod.create(labels);

@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  formatLabel,
   LABEL_CLUSTER,
   LABEL_NAMESPACE,
   LABEL_NAMESPACE_META_PREFIX,
@@ -30,5 +31,6 @@ export function podLabels(
   for (const [key, value] of Object.entries(ofNamespace)) {
     labels[`${LABEL_NAMESPACE_META_PREFIX}${key}`] = value;
   }
-  return Object.entries(labels).map(([key, value]) => `${SOURCE_KUBERNETES}:${key}=${value}`).sort();
+  return Object.entries(labels).map(([key, value]) => formatLabel({ source: SOURCE_KUBERNETES, key, value }))
+    .sort();
 }

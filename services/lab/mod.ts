@@ -1,2 +1,5 @@
-/** @weir/lab, see README.md. @module */
-export {};
+/** @weir/lab: a cluster of network namespaces on one host, see README.md. @module */
+export * from "./expectations.ts";
+export * from "./lab.ts";
+export * from "./manifests.ts";
+export * from "./topology.ts";

@@ -69,7 +69,8 @@ export class NodeAgent {
         "--supervised",
         ...this.options.args,
       ]);
-      this.#process = new Deno.Command(program, { args, stdin: "piped", stdout: "null", stderr: "null" }).spawn();
+      this.#process = new Deno.Command(program, { args, stdin: "piped", stdout: "null", stderr: "null" })
+        .spawn();
       // Held open: an agent whose lab is gone ends by itself.
       this.#stdin = this.#process.stdin.getWriter();
       this.#stdin.closed.catch(() => {});
@@ -83,7 +84,9 @@ export class NodeAgent {
       const delayMs = backoff.nextMs();
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, delayMs);
-        this.#stopping.signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+        this.#stopping.signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), {
+          once: true,
+        });
       });
       this.#restarts++;
     }

@@ -18,6 +18,7 @@ export interface PodSurroundings {
   readonly node: string;
   readonly api: NodeApi;
   readonly logDirectory: string;
+  readonly hostsFile: string;
 }
 
 /** See the module comment. Its methods are called one at a time. */
@@ -156,6 +157,7 @@ export class Pod {
         node: this.around.node,
         directory: this.#directory,
         logFile: `${this.around.logDirectory}/${namespace}.${name}.${command.container}.log`,
+        hostsFile: this.around.hostsFile,
       })
     );
   }

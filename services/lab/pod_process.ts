@@ -4,7 +4,7 @@
  * @module
  */
 import { Backoff } from "@weir/common";
-import { enter } from "./command.ts";
+import { enterPod } from "./hosts.ts";
 import type { PodCommand } from "./manifests.ts";
 
 /** Where a pod's command runs. */
@@ -16,6 +16,8 @@ export interface PodPlace {
   /** Directory of the manifest. */
   readonly directory: string;
   readonly logFile: string;
+  /** Mounted over /etc/hosts. */
+  readonly hostsFile: string;
 }
 
 /** A command that ran this long before it died starts again at once. */
@@ -74,7 +76,7 @@ export class PodProcess {
   #spawn(): Deno.ChildProcess {
     const { netns, namespace, pod, node, directory, logFile } = this.place;
     // The shell sends the output to the log and then becomes the command, so the pid is the command's.
-    const [program, ...args] = enter(netns, [
+    const [program, ...args] = enterPod(netns, this.place.hostsFile, [
       "sh",
       "-c",
       'cd "$0" && log=$1 && shift && exec "$@" >>"$log" 2>&1 </dev/null',

@@ -1,0 +1,48 @@
+/**
+ * Names of pods, for programs inside the lab: a hosts file that is mounted over /etc/hosts in `lab exec` and for the
+ * commands of pods.
+ *
+ * @module
+ */
+import type { Lab } from "./lab.ts";
+
+/** The file's text: every pod as NAME and NAME.NAMESPACE, nodes, the outside host. */
+export function hostsText(lab: Lab): string {
+  const lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost"];
+  const add = (addresses: (string | undefined)[], names: string[]) => {
+    for (const address of addresses) if (address) lines.push(`${address} ${names.join(" ")}`);
+  };
+  const { nodes, outside } = lab.options.topology;
+  for (const node of nodes) add([node.ipv4, node.ipv6], [node.name]);
+  add([outside.ipv4, outside.ipv6], ["outside"]);
+  for (const pod of lab.pods) {
+    const { name, namespace } = pod.manifest;
+    // A name that two namespaces use means the pod of the default one; the others are NAME.NAMESPACE.
+    const short = namespace === "default" ||
+      !lab.pods.some((other) => other !== pod && other.manifest.name === name);
+    const names = short ? [name, `${name}.${namespace}`] : [`${name}.${namespace}`];
+    add([pod.endpoint?.status?.ipv4, pod.endpoint?.status?.ipv6], names);
+  }
+  return lines.join("\n") + "\n";
+}
+
+/** Writes the file in place: programs have it mounted and would not see another one. */
+export async function writeHosts(lab: Lab, path: string): Promise<void> {
+  await Deno.writeTextFile(path, hostsText(lab));
+}
+
+/** Words that run a command in a pod's namespace with the lab's names. */
+export function enterPod(netns: string, hostsFile: string, command: string[]): string[] {
+  return [
+    "nsenter",
+    `--net=/run/netns/${netns}`,
+    "--",
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'mount --bind "$0" /etc/hosts && exec "$@"',
+    hostsFile,
+    ...command,
+  ];
+}
