@@ -36,7 +36,11 @@ export function readExpectations(btf: Btf, arch: string = Deno.build.arch): Map<
   for (const func of btf.ofKind("func")) {
     const tags = btf.tagsOf(func.id).map((tag) => tag.name).filter((name) => name.startsWith("comment:test_"))
       .map((name) => name.slice("comment:test_".length));
-    const verdict = tags.includes("expect_failure") ? "reject" : tags.includes("expect_success") ? "accept" : null;
+    const verdict = tags.includes("expect_failure")
+      ? "reject"
+      : tags.includes("expect_success")
+      ? "accept"
+      : null;
     if (verdict === null || tags.includes("auxiliary")) continue;
     const architectures = valuesOf(tags, "arch=");
     if (architectures.length > 0 && !architectures.includes(ARCHITECTURES[arch])) continue;
