@@ -1,0 +1,102 @@
+/**
+ * The newest flows of this node in memory, and streams over them. A reader that falls more than the ring behind is told
+ * how many it lost; it never holds memory.
+ *
+ *     ring of 4095   [ n-4094 ... n-1 | n ]     each flow has a running number; slot = number mod size
+ * @module
+ */
+
+/** Size by default and at most, of Hubble's form 2^n - 1. */
+export const RING_FLOWS_DEFAULT = 4095;
+export const RING_FLOWS_MAX = 65535;
+
+/** What a stream gives: a flow, or the number of flows that were overwritten under the reader. */
+export type Read<T> = { flow: T } | { lost: number };
+
+/** See the module comment. */
+export class FlowRing<T> {
+  private readonly slots: (T | undefined)[];
+  private next = 0;
+  private waiting = new Set<() => void>();
+
+  constructor(readonly size: number = RING_FLOWS_DEFAULT) {
+    if (!Number.isInteger(size) || size < 1 || size > RING_FLOWS_MAX) {
+      throw new RangeError(`Cannot make a ring of ${size} flows: expected 1 to ${RING_FLOWS_MAX}`);
+    }
+    this.slots = new Array(size);
+  }
+
+  /** Flows seen since the start. */
+  get seen(): number {
+    return this.next;
+  }
+
+  /** Flows held now. */
+  get length(): number {
+    return Math.min(this.next, this.size);
+  }
+
+  push(flow: T): void {
+    this.slots[this.next % this.size] = flow;
+    this.next++;
+    if (this.waiting.size > 0) {
+      const waiting = this.waiting;
+      this.waiting = new Set();
+      for (const wake of waiting) wake();
+    }
+  }
+
+  /** The last `count` flows that match, oldest first. */
+  last(count: number, matches: (flow: T) => boolean): T[] {
+    const found: T[] = [];
+    const oldest = this.next - this.length;
+    for (let n = this.next - 1; n >= oldest && found.length < count; n--) {
+      const flow = this.slots[n % this.size]!;
+      if (matches(flow)) found.push(flow);
+    }
+    return found.reverse();
+  }
+
+  /** The first `count` flows that match, oldest first. */
+  first(count: number, matches: (flow: T) => boolean): T[] {
+    const found: T[] = [];
+    for (let n = this.next - this.length; n < this.next && found.length < count; n++) {
+      const flow = this.slots[n % this.size]!;
+      if (matches(flow)) found.push(flow);
+    }
+    return found;
+  }
+
+  /** Every flow from now on, in batches, until `signal` aborts. */
+  async *follow(signal: AbortSignal, batchMax = 256): AsyncGenerator<Read<T>[]> {
+    let at = this.next;
+    while (!signal.aborted) {
+      if (at === this.next) {
+        await this.wait(signal);
+        continue;
+      }
+      const batch: Read<T>[] = [];
+      const oldest = this.next - this.length;
+      if (at < oldest) {
+        batch.push({ lost: oldest - at });
+        at = oldest;
+      }
+      for (; at < this.next && batch.length < batchMax; at++) {
+        batch.push({ flow: this.slots[at % this.size]! });
+      }
+      yield batch;
+    }
+  }
+
+  private wait(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        this.waiting.delete(wake);
+        signal.removeEventListener("abort", wake);
+        resolve();
+      };
+      this.waiting.add(wake);
+      signal.addEventListener("abort", wake);
+    });
+  }
+}
