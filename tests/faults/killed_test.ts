@@ -1,0 +1,167 @@
+/**
+ * Whatever process is killed: running streams go on, allowed connections are made, denied ones are not, and the
+ * restarted process finds everything as it was.
+ * @module
+ */
+import assert from "node:assert/strict";
+import { canRun, Lab, run } from "../e2e/weir.ts";
+
+const lab = new Lab(`kill${Deno.pid}`);
+const server = new URL("../e2e/testdata/server.py", import.meta.url).pathname;
+const stream = new URL("../e2e/testdata/stream.py", import.meta.url).pathname;
+
+function pod(name: string, node: number, command: string): string {
+  return `apiVersion: v1\nkind: Pod\nmetadata: { name: ${name}, namespace: default, labels: { app: ${
+    name.split("-")[0]
+  } } }\n` +
+    `spec: { nodeName: node-${node}, containers: [{ name: main, command: [${command}] }] }\n`;
+}
+const MANIFESTS = [
+  pod("server-1", 1, `python3, "${server}", "80/TCP"`),
+  pod("server-2", 2, `python3, "${server}", "80/TCP"`),
+  pod("client-1", 1, `sleep, infinity`),
+  pod("stranger-1", 1, `sleep, infinity`),
+  "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: clients, namespace: default }\n" +
+  "spec: { endpointSelector: { matchLabels: { app: server } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: client } }] }] }\n",
+].join("---\n");
+
+/** A TCP stream from client-1 that must never pause. */
+class Stream {
+  said = "";
+  private readonly child: Deno.ChildProcess;
+  private readonly reading: Promise<void>;
+  constructor(address: string) {
+    this.child = new Deno.Command(new URL("../../scripts/weir", import.meta.url).pathname, {
+      args: ["--lab", lab.name, "lab", "exec", "default/client-1", "--", "python3", stream, address, "80"],
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    this.reading = (async () => {
+      for await (const chunk of this.child.stdout) this.said += new TextDecoder().decode(chunk);
+    })();
+  }
+  get count(): number {
+    return Number(this.said.trim().split("\n").at(-1)) || 0;
+  }
+  assertAlive() {
+    assert.ok(!/silent|closed/.test(this.said), `the stream paused: ...${this.said.slice(-60)}`);
+  }
+  async [Symbol.asyncDispose]() {
+    this.child.kill("SIGKILL");
+    await this.child.status;
+    await this.reading;
+  }
+}
+
+interface ProcessRow {
+  role: string;
+  name: string;
+  node: string;
+  pid: number;
+}
+async function processes(): Promise<ProcessRow[]> {
+  const parsed = JSON.parse(await lab.ok(["lab", "list", "-o", "json"]));
+  const labs = Array.isArray(parsed) ? parsed : parsed.items;
+  return labs.find((l: { name: string }) => l.name === lab.name).processes;
+}
+
+async function datapathStatus(
+  node: string,
+): Promise<{ leftovers?: number; rebuilt?: number; synced?: boolean }> {
+  const socket = `/run/weir/${lab.name}-${node}/datapath.sock`;
+  const { out } = await run("curl", ["-s", "--unix-socket", socket, "http://localhost/v1/status"]);
+  return JSON.parse(out || "{}");
+}
+
+async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 150; tries++) {
+    if (await condition().catch(() => false)) return;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  assert.fail(`${what}: not within 30 seconds of trying`);
+}
+
+const traffic = [
+  "from: client-1, to: server-1, port: 80, expect: allow",
+  "from: client-1, to: server-2, port: 80, expect: allow",
+  "from: stranger-1, to: server-1, port: 80, expect: deny",
+  "from: stranger-1, to: server-2, port: 80, expect: deny",
+];
+
+if (canRun) {
+  Deno.test.beforeAll(async () => {
+    await lab.up(2, MANIFESTS);
+    await lab.inForce();
+  });
+  Deno.test.afterAll(async () => await lab.down());
+}
+
+for (
+  const victim of [
+    "datapath",
+    "endpoint-manager",
+    "flow-exporter",
+    "policy-engine",
+    "identity-allocator",
+    "agent",
+  ]
+) {
+  Deno.test({
+    name: `kill -9 of the ${victim} loses nothing that is allowed and lets nothing through that is denied`,
+    ignore: !canRun,
+    async fn() {
+      await lab.expect(traffic);
+      const address =
+        JSON.parse(await lab.ok(["endpoint", "get", "default/server-2", "--node", "node-2", "-o", "json"]))
+          .status.ipv4;
+      await using running = new Stream(address);
+      await until("the stream runs", () => Promise.resolve(running.count > 5));
+      const row = (await processes()).find((p) =>
+        p.name === victim && (p.node === "node-1" || p.role === "control-plane")
+      );
+      assert.ok(row, `lab list names a ${victim}`);
+      Deno.kill(row.pid, "SIGKILL");
+      await lab.expect(traffic);
+      const before = running.count;
+      await until("it is back and in sync", async () => {
+        const again = (await processes()).find((p) => p.name === victim && p.node === row.node);
+        return again !== undefined && again.pid !== row.pid &&
+          (await datapathStatus("node-1")).synced === true;
+      });
+      await until("the stream went on", () => Promise.resolve(running.count > before + 5));
+      running.assertAlive();
+      await lab.expect(traffic);
+      const status = await datapathStatus("node-1");
+      assert.equal(status.leftovers ?? 0, 0);
+      assert.equal(status.rebuilt ?? 0, 0);
+    },
+  });
+}
+
+Deno.test({
+  name: "a body of 100 MB is refused by every service without being read",
+  ignore: !canRun,
+  async fn() {
+    const big = await Deno.makeTempFile();
+    try {
+      await Deno.truncate(big, 100 * 1024 * 1024);
+      for (
+        const [socket, path] of [
+          ["endpoint-manager", "endpoints/x"],
+          ["datapath", "endpoints/x"],
+          ["identity-allocator", "nodes/x"],
+          ["policy-engine", "policies/x"],
+        ]
+      ) {
+        const { out } = await run("curl", [
+          ...["-s", "-o", "/dev/null", "-w", "%{http_code}", "-T", big],
+          ...["--unix-socket", `/run/weir/${lab.name}-node-1/${socket}.sock`, `http://localhost/v1/${path}`],
+        ]);
+        assert.equal(out, "413", socket);
+      }
+      await lab.expect(traffic);
+    } finally {
+      await Deno.remove(big);
+    }
+  },
+});
