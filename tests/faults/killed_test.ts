@@ -36,9 +36,10 @@ class Stream {
       stdout: "piped",
       stderr: "null",
     }).spawn();
-    this.reading = (async () => {
-      for await (const chunk of this.child.stdout) this.said += new TextDecoder().decode(chunk);
-    })();
+    this.reading = this.read();
+  }
+  private async read(): Promise<void> {
+    for await (const chunk of this.child.stdout) this.said += new TextDecoder().decode(chunk);
   }
   get count(): number {
     return Number(this.said.trim().split("\n").at(-1)) || 0;
