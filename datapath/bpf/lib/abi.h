@@ -1,0 +1,472 @@
+/* Everything that programs and user space share: map keys and values, events, requests, numbers.
+ *
+ * Byte order: addresses are in network order; v4 addresses in 16-byte fields are v4-mapped (::ffff:a.b.c.d).
+ * Ports in `be16` fields are in network order; everything else is in the host's order.
+ * Padding is named `pad*` and must be zero. Numbers are append-only; retired ones stay as `unused`.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include <linux/types.h>
+
+#define WEIR_ABI_VERSION 1
+
+#define ENDPOINTS_MAX 4096 /* ids 1..4095; record 0 stays empty */
+#define POLICY_SLOTS_MAX 8192 /* slot 0 enforces nothing and stays empty */
+#define SHAPES_MAX 18
+
+struct address {
+	union {
+		__u8 bytes[16];
+		__u32 words[4];
+		__u64 halves[2];
+	};
+};
+_Static_assert(sizeof(struct address) == 16, "address");
+
+/* ---- node configuration ------------------------------------------------------------------------------------ */
+
+#define CONFIG_TUNNEL 1 /* remote pods are reached through the VXLAN device */
+#define CONFIG_DIRECT 2 /* remote pods are reached by plain routing */
+#define CONFIG_REDIRECT_NEIGH 4 /* direct routing skips the host's stack: redirect_neigh to outer_ifindex */
+#define CONFIG_NO_FRAGMENTS 8 /* every fragment is dropped with reason 157 */
+
+/* weir_config[0]
+ *
+ *   0  flags            4  hz               8  tunnel_ifindex   12  outer_ifindex
+ *  16  ipv4 (be)       20  gateway_ipv4(be) 24  world_v4        28  world_v6
+ *  32  ipv6 .......................................................................
+ *  48  gateway_ipv6 ...............................................................
+ *  64  mtu             68  tunnel_port|aggregation|pad          72  timeout_tcp     76  timeout_syn
+ *  80  timeout_closing 84  timeout_other   88  report_interval  92  pad2
+ */
+struct config {
+	__u32 flags;
+	__u32 hz; /* jiffies per second, see program weir_clock; 0: not configured, everything is dropped (165) */
+	__u32 tunnel_ifindex; /* collect-metadata VXLAN device */
+	__u32 outer_ifindex;
+	__u32 ipv4; /* be: this node's underlay address */
+	__u32 gateway_ipv4; /* be: ARP for it is answered */
+	__u32 world_v4; /* identity of v4 addresses that no prefix covers: 9 in dual stack, else 2 */
+	__u32 world_v6; /* 10 or 2 */
+	struct address ipv6;
+	struct address gateway_ipv6;
+	__u32 mtu;
+	__u16 tunnel_port; /* host order, 8472; pods must not send UDP to it (170) */
+	__u8 aggregation; /* 0 a trace for every packet .. 3 first packet, flag changes, every report_interval */
+	__u8 pad;
+	__u32 timeout_tcp; /* s: 8000 */
+	__u32 timeout_syn; /* s: 60 */
+	__u32 timeout_closing; /* s: 10 */
+	__u32 timeout_other; /* s: 60 */
+	__u32 report_interval; /* s: 5 */
+	__u32 pad2;
+};
+_Static_assert(sizeof(struct config) == 96, "config");
+_Static_assert(offsetof(struct config, ipv6) == 32, "config.ipv6");
+_Static_assert(offsetof(struct config, timeout_tcp) == 72, "config.timeout_tcp");
+
+/* weir_state[0]: what changes while traffic runs; written alone so that it never tears.
+ *
+ *   0  ipcache_revision   4  pad
+ */
+struct state {
+	__u32 ipcache_revision; /* +1 after every batch of ipcache or address changes */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct state) == 8, "state");
+
+/* ---- endpoints --------------------------------------------------------------------------------------------- */
+
+#define ENDPOINT_PEER 1 /* veth whose peer is in a namespace: deliver by redirect_peer; else redirect (tap) */
+#define ENDPOINT_NO_SOURCE_CHECK 2 /* may send from any address that is not another endpoint's or the host's */
+#define ENDPOINT_CGROUP 4 /* sockets of a cgroup: no device, its address is the host's */
+
+/* weir_endpoints[id]
+ *
+ *   0  ifindex          4  identity         8  revision        12  policy  14  flags
+ *  16  mac[6], host_mac[6] ......................... 28 pad
+ *  32  ipv4 (be)       36  pad2            40  ipv6 ................................
+ *  56  cgroup_id
+ */
+struct endpoint {
+	__u32 ifindex; /* host side; 0: no such endpoint, or a cgroup */
+	__u32 identity;
+	__u32 revision; /* +1 when policy, identity or addresses change; goes on when the id is used anew */
+	__u16 policy; /* slot; 0: nothing is enforced */
+	__u16 flags;
+	__u8 mac[6]; /* inside: destination of delivered frames */
+	__u8 host_mac[6]; /* of the host side: source of delivered frames, the gateway's address */
+	__u32 pad;
+	__u32 ipv4; /* be; 0: none */
+	__u32 pad2;
+	struct address ipv6; /* zero: none */
+	__u64 cgroup_id;
+};
+_Static_assert(sizeof(struct endpoint) == 64, "endpoint");
+_Static_assert(offsetof(struct endpoint, mac) == 16, "endpoint.mac");
+_Static_assert(offsetof(struct endpoint, ipv6) == 40, "endpoint.ipv6");
+_Static_assert(offsetof(struct endpoint, cgroup_id) == 56, "endpoint.cgroup_id");
+
+#define ADDRESS_HOST 1 /* one of this node's own addresses, the gateways included */
+
+/* weir_addresses[struct address]: addresses of this node.  0 endpoint  2 flags  4 pad */
+struct address_owner {
+	__u16 endpoint; /* 0 with ADDRESS_HOST */
+	__u16 flags;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct address_owner) == 8, "address_owner");
+
+/* weir_counters[id], per CPU.  0 tx_packets  8 tx_bytes  16 rx_packets  24 rx_bytes  32 dropped_packets  40 dropped_bytes
+ * tx is what the endpoint sent and may send, rx what was delivered to it. */
+struct endpoint_counters {
+	__u64 tx_packets;
+	__u64 tx_bytes;
+	__u64 rx_packets;
+	__u64 rx_bytes;
+	__u64 dropped_packets;
+	__u64 dropped_bytes;
+};
+_Static_assert(sizeof(struct endpoint_counters) == 48, "endpoint_counters");
+
+/* ---- ipcache ----------------------------------------------------------------------------------------------- */
+
+/* Key of weir_ipcache (LPM trie).  0 prefixlen (v4: 96 + length)   4 address */
+struct ipcache_prefix {
+	__u32 prefixlen;
+	struct address address;
+};
+_Static_assert(sizeof(struct ipcache_prefix) == 20, "ipcache_prefix");
+
+#define IPCACHE_SKIP_TUNNEL 1 /* to the stack even in tunnel mode */
+
+/* Value of weir_ipcache and weir_ipcache_exact.  0 identity  4 flags  6 pad  8 node ........ */
+struct ipcache_entry {
+	__u32 identity;
+	__u16 flags;
+	__u16 pad;
+	struct address node; /* underlay address of the node that has it; zero: this node or the world */
+};
+_Static_assert(sizeof(struct ipcache_entry) == 24, "ipcache_entry");
+
+/* ---- policy ------------------------------------------------------------------------------------------------ */
+
+#define POLICY_INGRESS 0
+#define POLICY_EGRESS 1
+
+/* Key of an inner map of weir_policies.  0 identity  4 port  6 protocol  7 shape
+ *
+ * shape = direction << 7 | any_protocol << 5 | port prefix length (0..16)
+ * port: host order (ICMP: the type), bits beyond the prefix zero; protocol 0 with any_protocol. */
+struct policy_key {
+	__u32 identity; /* 0: any */
+	__u16 port;
+	__u8 protocol;
+	__u8 shape;
+};
+_Static_assert(sizeof(struct policy_key) == 8, "policy_key");
+#define SHAPE_EGRESS 0x80
+#define SHAPE_ANY_PROTOCOL 0x20
+#define SHAPE_LENGTH 0x1f
+
+#define POLICY_ENTRY_DENY 1
+
+/* Value of an inner map.  0 precedence  4 cookie  8 proxy_port  10 flags  11 pad */
+struct policy_entry {
+	__u32 precedence;
+	__u32 cookie;
+	__u16 proxy_port;
+	__u8 flags;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct policy_entry) == 12, "policy_entry");
+
+/* Which shapes one direction of a policy uses, most specific first: port prefixes from long to short, then
+ * SHAPE_ANY_PROTOCOL. Only these are probed.
+ *
+ *   0  enforce   1  identity_shapes_count   2  any_shapes_count   3  pad   4  default_cookie
+ *   8  identity_shapes[18]   26  any_shapes[18]   44 end
+ */
+struct policy_direction {
+	__u8 enforce; /* 0: everything is allowed in this direction */
+	__u8 identity_shapes_count; /* shapes of entries with a remote identity */
+	__u8 any_shapes_count; /* shapes of entries for any identity */
+	__u8 pad;
+	__u32 default_cookie; /* cookie of the default deny */
+	__u8 identity_shapes[SHAPES_MAX]; /* without the direction bit */
+	__u8 any_shapes[SHAPES_MAX];
+};
+_Static_assert(sizeof(struct policy_direction) == 44, "policy_direction");
+
+/* weir_policy_slots[slot].  0 directions[POLICY_INGRESS]  44 directions[POLICY_EGRESS] */
+struct policy_slot {
+	struct policy_direction directions[2];
+};
+_Static_assert(sizeof(struct policy_slot) == 88, "policy_slot");
+
+/* ---- conntrack --------------------------------------------------------------------------------------------- */
+
+/* Key of weir_ct: both directions of a flow have one key; `lo` is the numerically smaller of the two
+ * (address halves compared as they lie in memory, then the port).
+ *
+ *   0  lo ..........................................................................
+ *  16  hi ..........................................................................
+ *  32  port_lo (be)  34  port_hi (be)  36  protocol  37 pad[3]
+ *
+ * ICMP echo: the asking side has the echo id as its port, the other side 0. */
+struct ct_key {
+	struct address lo;
+	struct address hi;
+	__u16 port_lo;
+	__u16 port_hi;
+	__u8 protocol;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct ct_key) == 40, "ct_key");
+
+#define CT_ORIGIN_HI 1 /* the side that opened the flow is `hi` */
+#define CT_SEEN_NON_SYN 2
+#define CT_CLOSING_FORWARD 4
+#define CT_CLOSING_REVERSE 8
+#define CT_SEEN_REPLY 16
+#define CT_TUNNEL 32 /* the remote end is reached through the tunnel, at `node` */
+
+/* One end of a flow, with the verdict that its policy gave.  0 identity  4 revision  8 cookie  12 endpoint  14 match  15 pad */
+struct ct_end {
+	__u32 identity;
+	__u32 revision; /* endpoint.revision under which this end allowed the flow */
+	__u32 cookie;
+	__u16 endpoint; /* 0: not on this node, or the host */
+	__u8 match; /* MATCH_* */
+	__u8 pad;
+};
+_Static_assert(sizeof(struct ct_end) == 16, "ct_end");
+
+/* Value of weir_ct.
+ *
+ *   0  expires          4  flags   6 tcp_flags[2]   8  ipcache_revision
+ *  12  reported[2] (forward, reverse)              20  created
+ *  24  ends[0]: who opened the flow                40  ends[1]: who answers
+ *  56  node ........................................................................
+ *  72  backend         76  service                 78  policy_port
+ */
+struct ct_entry {
+	__u32 expires; /* jiffies, low 32 bits */
+	__u16 flags;
+	__u8 tcp_flags[2]; /* seen forward, reverse */
+	__u32 ipcache_revision;
+	__u32 reported[2]; /* jiffies of the last event */
+	__u32 created; /* jiffies */
+	struct ct_end ends[2];
+	struct address node;
+	__u32 backend; /* load balancing; 0 until then */
+	__u16 service;
+	__u16 policy_port; /* host order: destination port, or ICMP type, that policy is asked about */
+};
+_Static_assert(sizeof(struct ct_entry) == 80, "ct_entry");
+_Static_assert(offsetof(struct ct_entry, ends) == 24, "ct_entry.ends");
+_Static_assert(offsetof(struct ct_entry, node) == 56, "ct_entry.node");
+
+/* weir_frag, an LRU: ports of a datagram by its fragments' id.  0 source  16 destination  32 id  36 protocol  37 pad[3] */
+struct frag_key {
+	struct address source;
+	struct address destination;
+	__u32 id;
+	__u8 protocol;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct frag_key) == 40, "frag_key");
+
+/* 0 port_source (be)  2 port_destination (be)  4 policy_port  6 pad */
+struct frag_ports {
+	__u16 port_source;
+	__u16 port_destination;
+	__u16 policy_port;
+	__u16 pad;
+};
+_Static_assert(sizeof(struct frag_ports) == 8, "frag_ports");
+
+/* ---- counters ---------------------------------------------------------------------------------------------- */
+
+#define DIRECTION_INGRESS 1
+#define DIRECTION_EGRESS 2
+#define DIRECTION_SERVICE 3
+#define METRICS_MAX 1024
+
+/* weir_metrics[reason << 2 | direction], per CPU.  0 packets  8 bytes. Reason 0: forwarded. */
+struct metric {
+	__u64 packets;
+	__u64 bytes;
+};
+_Static_assert(sizeof(struct metric) == 16, "metric");
+
+/* weir_lost[event type], per CPU: events that the ring had no room for. */
+#define LOST_MAX 8
+
+/* ---- events ------------------------------------------------------------------------------------------------ */
+
+#define EVENT_DROP 1
+#define EVENT_TRACE 4
+#define EVENT_POLICY_VERDICT 5
+#define EVENT_PAYLOAD_MAX 128
+
+#define EVENT_IPV6 1
+#define EVENT_L3 2 /* the payload starts at the IP header (cgroup endpoints), not at Ethernet */
+#define EVENT_EGRESS_VERDICT 4 /* the source endpoint's egress policy was asked; egress_* are filled */
+#define EVENT_INGRESS_VERDICT 8 /* the destination endpoint's ingress policy was asked; ingress_* are filled */
+#define EVENT_INGRESS 16 /* seen on the way to an endpoint (else on the way from one) */
+
+#define MATCH_NONE 0
+#define MATCH_L3_ONLY 1
+#define MATCH_L3_L4 2
+#define MATCH_L4_ONLY 3
+#define MATCH_ALL 4
+#define MATCH_L3_PROTO 5
+#define MATCH_PROTO_ONLY 6
+
+#define REASON_NEW 0
+#define REASON_ESTABLISHED 1
+#define REASON_REPLY 2
+#define REASON_RELATED 3
+#define REASON_UNKNOWN 5
+
+/* A record of the ring weir_events. One record per decision:
+ *  - DROP: `subtype` is the drop reason. For policy denials (133, 181) the verdict flags say which direction
+ *    denied (the last of them if both are set: ingress is only asked when egress allowed), with cookie and match.
+ *  - POLICY_VERDICT: a new connection was allowed; the verdict flags say which ends were asked. It stands for the
+ *    trace of the connection's first packet too: `subtype` is the trace point, `reason` REASON_NEW.
+ *  - TRACE: `subtype` is the trace point.
+ *
+ *   0  type  1 subtype  2 source_endpoint  4 destination_endpoint  6 length_captured
+ *   8  time (ns, CLOCK_MONOTONIC)
+ *  16  source_identity  20 destination_identity
+ *  24  ifindex          28 length_original
+ *  32  line  34 file  35 reason  36 flags  37 egress_match  38 ingress_match  39 protocol
+ *  40  egress_cookie    44 ingress_cookie
+ *  48  policy_port  50 proxy_port  52 hook_endpoint  54 pad  56 pad2
+ *  64  payload[128]
+ */
+struct event {
+	__u8 type;
+	__u8 subtype;
+	__u16 source_endpoint;
+	__u16 destination_endpoint;
+	__u16 length_captured;
+	__u64 time;
+	__u32 source_identity;
+	__u32 destination_identity;
+	__u32 ifindex;
+	__u32 length_original;
+	__u16 line; /* drops: where in which file (FILE_*) */
+	__u8 file;
+	__u8 reason; /* REASON_* */
+	__u8 flags;
+	__u8 egress_match;
+	__u8 ingress_match;
+	__u8 protocol;
+	__u32 egress_cookie;
+	__u32 ingress_cookie;
+	__u16 policy_port; /* destination port of the forward direction, or ICMP type */
+	__u16 proxy_port; /* redirect that the deciding entry asks for; 0 none */
+	__u16 hook_endpoint; /* the endpoint whose hook made the record; 0: a device's hook */
+	__u16 pad;
+	__u64 pad2;
+	__u8 payload[EVENT_PAYLOAD_MAX];
+};
+_Static_assert(sizeof(struct event) == 192, "event");
+_Static_assert(offsetof(struct event, source_identity) == 16, "event.source_identity");
+_Static_assert(offsetof(struct event, egress_cookie) == 40, "event.egress_cookie");
+_Static_assert(offsetof(struct event, payload) == 64, "event.payload");
+
+#define TRACE_TO_LXC 0
+#define TRACE_TO_PROXY 1
+#define TRACE_TO_HOST 2
+#define TRACE_TO_STACK 3
+#define TRACE_TO_OVERLAY 4
+#define TRACE_FROM_LXC 5
+#define TRACE_FROM_PROXY 6
+#define TRACE_FROM_HOST 7
+#define TRACE_FROM_STACK 8
+#define TRACE_FROM_OVERLAY 9
+#define TRACE_FROM_NETWORK 10
+#define TRACE_TO_NETWORK 11
+
+#define DROP_INVALID_SIP 132
+#define DROP_POLICY 133
+#define DROP_INVALID 134
+#define DROP_CT_INVALID_HDR 135
+#define DROP_CT_UNKNOWN_PROTO 137
+#define DROP_UNKNOWN_L3 139
+#define DROP_WRITE_ERROR 141
+#define DROP_UNKNOWN_ICMP4_TYPE 144
+#define DROP_UNKNOWN_ICMP6_TYPE 146
+#define DROP_NO_TUNNEL_KEY 147
+#define DROP_UNROUTABLE 151
+#define DROP_CT_CREATE_FAILED 155
+#define DROP_INVALID_EXTHDR 156
+#define DROP_FRAG_NOSUPPORT 157
+#define DROP_NO_TUNNEL_ENDPOINT 160
+#define DROP_NO_CONFIG 165
+#define DROP_UNSUPPORTED_L2 166
+#define DROP_ENCAP_PROHIBITED 170
+#define DROP_INVALID_IDENTITY 171
+#define DROP_FRAG_NOT_FOUND 175
+#define DROP_FORBIDDEN_ICMP6 176
+#define DROP_POLICY_DENY 181
+#define DROP_TTL_EXCEEDED 196
+#define DROP_EP_NOT_READY 203
+
+#define FILE_BPF_LXC 1 /* numbers of `file` in drop events; names in this order */
+#define FILE_BPF_OVERLAY 2
+#define FILE_BPF_HOST 3
+#define FILE_BPF_CGROUP 4
+#define FILE_DECIDE 5
+#define FILE_DELIVER 6
+#define FILE_ARP 7
+#define FILE_ND 8
+
+/* ---- reserved identities ----------------------------------------------------------------------------------- */
+
+#define IDENTITY_HOST 1
+#define IDENTITY_WORLD 2
+#define IDENTITY_REMOTE_NODE 6
+#define IDENTITY_WORLD_V4 9
+#define IDENTITY_WORLD_V6 10
+
+/* ---- skb->mark --------------------------------------------------------------------------------------------- */
+
+#define MARK_MASK 0x0f00
+#define MARK_OVERLAY 0x0400 /* the tunnel key is set, to_overlay lets it through */
+#define MARK_DELIVERED 0x0f00 /* policy was asked, to_endpoint lets it through */
+
+/* ---- requests to programs of type "syscall", run by BPF_PROG_TEST_RUN with this as ctx_in and ctx_out ------- */
+
+#define GC_EXPIRED 0 /* only what has expired */
+#define GC_PRESSURE 1 /* and unanswered flows older than `age` seconds */
+#define GC_ENDPOINT 2 /* and every flow of `endpoint` */
+#define GC_ADDRESS 3 /* and every flow of `address` */
+#define GC_ALL 4
+
+/* Program weir_gc.
+ *   0 mode  4 endpoint  6 pad  8 address ...  24 age  28 visited  32 deleted  36 live
+ */
+struct gc_request {
+	__u32 mode;
+	__u16 endpoint;
+	__u16 pad;
+	struct address address;
+	__u32 age;
+	__u32 visited; /* out */
+	__u32 deleted; /* out */
+	__u32 live; /* out: entries left */
+};
+_Static_assert(sizeof(struct gc_request) == 40, "gc_request");
+
+/* Program weir_clock: two samples some 100 ms apart give HZ.  0 jiffies  8 time (ns, CLOCK_MONOTONIC) */
+struct clock_sample {
+	__u64 jiffies;
+	__u64 time;
+};
+_Static_assert(sizeof(struct clock_sample) == 16, "clock_sample");

@@ -1,0 +1,145 @@
+/* The maps, one set per node (instance). Pinned and shared by the loader, by name.
+ *
+ * max_entries below are defaults: the loader may set others before the load (weir_ct, weir_ipcache*, weir_addresses,
+ * weir_frag, weir_events; the inner policy maps when it makes them).
+ */
+#pragma once
+
+#include "abi.h"
+#include "common.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct config);
+	__uint(max_entries, 1);
+} weir_config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct state);
+	__uint(max_entries, 1);
+} weir_state SEC(".maps");
+
+/* interface index -> endpoint id */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, ENDPOINTS_MAX);
+} weir_ifindex SEC(".maps");
+
+/* The programs' own cache in front of weir_ifindex, by the low bits of the interface index. A hit counts only when
+ * the endpoint's record names the same interface, so user space never has to clear it. */
+#define IFINDEX_CACHE_MAX 16384
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, IFINDEX_CACHE_MAX);
+} weir_ifindex_cache SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct endpoint);
+	__uint(max_entries, ENDPOINTS_MAX);
+} weir_endpoints SEC(".maps");
+
+/* cgroup id -> endpoint id */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u64);
+	__type(value, __u32);
+	__uint(max_entries, ENDPOINTS_MAX);
+} weir_cgroups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct endpoint_counters);
+	__uint(max_entries, ENDPOINTS_MAX);
+} weir_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct address);
+	__type(value, struct address_owner);
+	__uint(max_entries, 16384);
+} weir_addresses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct address);
+	__type(value, struct ipcache_entry);
+	__uint(max_entries, 262144);
+} weir_ipcache_exact SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct ipcache_prefix);
+	__type(value, struct ipcache_entry);
+	__uint(max_entries, 262144);
+} weir_ipcache SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct policy_slot);
+	__uint(max_entries, POLICY_SLOTS_MAX);
+} weir_policy_slots SEC(".maps");
+
+/* Template of the maps inside weir_policies; the loader makes one per policy, as large as it likes. */
+struct policy_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct policy_key);
+	__type(value, struct policy_entry);
+	__uint(max_entries, 16384);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(key_size, sizeof(__u32));
+	__uint(max_entries, POLICY_SLOTS_MAX);
+	__array(values, struct policy_map);
+} weir_policies SEC(".maps");
+
+/* A plain hash, not an LRU: an LRU that is full throws out established flows. Full means that new flows are dropped
+ * (155) until weir_gc has run; what is established stays. Preallocated, so that an insert never sleeps or fails for
+ * memory. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct ct_key);
+	__type(value, struct ct_entry);
+	__uint(max_entries, 131072);
+} weir_ct SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct frag_key);
+	__type(value, struct frag_ports);
+	__uint(max_entries, 8192);
+} weir_frag SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct metric);
+	__uint(max_entries, METRICS_MAX);
+} weir_metrics SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, LOST_MAX);
+} weir_lost SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} weir_events SEC(".maps");
