@@ -1,2 +1,10 @@
 /** @weir/policy-engine, see README.md. @module */
-export {};
+export * from "./cidr_identities.ts";
+export * from "./cookie_registry.ts";
+export * from "./manifest.ts";
+export { type Fault, type FaultCode, formatFault } from "./manifest_reader.ts";
+export * from "./named_ports.ts";
+export * from "./policy.ts";
+export * from "./policy_group.ts";
+export * from "./policy_repository.ts";
+export * from "./selector_cache.ts";

@@ -1,0 +1,144 @@
+/**
+ * From the uses of peers to the entries of one remote identity. The only place where rules become entries: resolution,
+ * explanation and replay all go through it.
+ * @module
+ */
+import {
+  distillEntries,
+  type PortPrefix,
+  portPrefixes,
+  PRECEDENCE_ALLOW,
+  PRECEDENCE_ALLOW_ALL,
+  PRECEDENCE_DENY,
+} from "@weir/common";
+import type { MapStateEntry } from "@weir/proto/policy";
+import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
+import type { CookieRegistry, SourceRef } from "./cookie_registry.ts";
+import type { NamedPortTable } from "./named_ports.ts";
+import type { Direction, PortMatch } from "./policy.ts";
+
+/** What resolution needs beside rules. */
+export interface ResolverTables {
+  readonly cookies: CookieRegistry;
+  readonly namedPorts: NamedPortTable;
+}
+
+interface Pending {
+  readonly direction: Direction;
+  readonly protocol: number;
+  readonly prefix: PortPrefix;
+  readonly portName: string;
+  allow: SourceRef[];
+  deny: SourceRef[];
+}
+
+/**
+ * The distilled entries for one remote identity (0: whatever identity) of all uses that mean it. Of one key, a deny wins
+ * over an allow, and the cookie names every rule that says the same.
+ */
+export function resolveEntries(
+  identity: number,
+  uses: Iterable<PeerUse>,
+  tables: ResolverTables,
+): MapStateEntry[] {
+  const pending = new Map<string, Pending>();
+  for (const use of uses) {
+    for (const port of use.section.ports) {
+      for (const { prefix, portName } of placesOf(identity, use, port, tables.namedPorts)) {
+        const key = `${use.direction}/${port.protocol}/${prefix.port}/${prefix.bits}/${portName}`;
+        let found = pending.get(key);
+        if (!found) {
+          found = {
+            direction: use.direction,
+            protocol: port.protocol,
+            prefix,
+            portName,
+            allow: [],
+            deny: [],
+          };
+          pending.set(key, found);
+        }
+        (use.section.deny ? found.deny : found.allow).push(use.source);
+      }
+    }
+  }
+  const entries = [...pending.values()].flatMap((found) => entriesOf(identity, found, tables.cookies));
+  return distillEntries(entries);
+}
+
+function entriesOf(identity: number, found: Pending, cookies: CookieRegistry): MapStateEntry[] {
+  const deny = found.deny.length > 0;
+  return [{
+    direction: found.direction,
+    identity,
+    protocol: found.protocol,
+    port: found.prefix.port,
+    portPrefixLength: found.prefix.bits,
+    deny,
+    precedence: deny ? PRECEDENCE_DENY : PRECEDENCE_ALLOW,
+    proxyPort: 0,
+    cookie: cookies.intern(found.direction, false, deny ? found.deny : found.allow),
+    portName: found.portName,
+  }];
+}
+
+/** Where a port match lies: as numbers, or for ingress names as the name that the endpoint itself resolves. */
+function placesOf(
+  identity: number,
+  use: PeerUse,
+  port: PortMatch,
+  namedPorts: NamedPortTable,
+): { prefix: PortPrefix; portName: string }[] {
+  if (port.name === "") {
+    return portPrefixes(port.first, port.last).map((prefix) => ({ prefix, portName: "" }));
+  }
+  if (use.direction === "INGRESS") return [{ prefix: { port: 0, bits: 0 }, portName: port.name }];
+  const numbers = identity === 0 ? [] : namedPorts.portsOf(identity, port.protocol, port.name);
+  const falls = identity === 0 || use.selector.selector.type !== "any";
+  if (numbers.length === 0 && falls && use.rule.policy.kind !== "NetworkPolicy") {
+    // Cilium's policies read a name that the peer does not define by the whole cluster's table, if that is of one mind.
+    const unique = namedPorts.uniquePort(port.protocol, port.name);
+    if (unique !== undefined) numbers.push(unique);
+  }
+  return numbers.map((number) => ({ prefix: { port: number, bits: 16 }, portName: "" }));
+}
+
+/** What a set of rules does to a direction as a whole. */
+export interface DirectionPolicy {
+  readonly enforced: boolean;
+  /** Cookie of the rules that put the subject into default deny; 0 when none does. */
+  readonly defaultCookie: number;
+  /** The allow-all behind every rule, when rules apply and none of them closes the direction. */
+  readonly allowAll?: MapStateEntry;
+}
+
+/** @param always the subject is enforced without any rule, as an endpoint whose labels are not known yet */
+export function resolveDirection(
+  direction: Direction,
+  rules: Iterable<CompiledRule>,
+  cookies: CookieRegistry,
+  always = false,
+): DirectionPolicy {
+  const closing: SourceRef[] = [];
+  const open: SourceRef[] = [];
+  for (const { rule, sources } of rules) {
+    if (!rule.directions[direction].applies) continue;
+    (rule.directions[direction].defaultDeny ? closing : open).push(sources[direction]);
+  }
+  const enforced = always || closing.length + open.length > 0;
+  const defaultCookie = cookies.intern(direction, true, closing);
+  if (always || closing.length > 0 || open.length === 0) return { enforced, defaultCookie };
+  const allowAll: MapStateEntry = {
+    direction,
+    identity: 0,
+    protocol: 0,
+    port: 0,
+    portPrefixLength: 0,
+    deny: false,
+    precedence: PRECEDENCE_ALLOW_ALL,
+    proxyPort: 0,
+    cookie: cookies.intern(direction, false, open),
+    portName: "",
+  };
+  return { enforced, defaultCookie, allowAll };
+}

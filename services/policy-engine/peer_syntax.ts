@@ -1,0 +1,112 @@
+/**
+ * Reading of peers that both vocabularies share: entities and CIDRs.
+ * @module
+ */
+import {
+  LABEL_CLUSTER,
+  Prefix,
+  type Requirement,
+  Selector,
+  SOURCE_KUBERNETES,
+  SOURCE_RESERVED,
+} from "@weir/common";
+import { describe, type ManifestNode, type ManifestReader } from "./manifest_reader.ts";
+import { cidrPeer, labelPeer, type Peer, PEER_ANY, type PeerSelector } from "./policy.ts";
+
+/** Most peers in one list, and most exceptions of one CIDR. */
+export const PEERS_MAX = 2000;
+export const EXCEPTIONS_MAX = 1000;
+
+/** Reserved labels by entity; `all`, `none` and the cluster's own label are added where they are read. */
+const ENTITY_RESERVED: Readonly<Record<string, readonly string[]>> = {
+  "all": [],
+  "none": [],
+  "world": ["world", "world-ipv4", "world-ipv6"],
+  "world-ipv4": ["world-ipv4"],
+  "world-ipv6": ["world-ipv6"],
+  "cluster": ["host", "remote-node", "init", "ingress", "health", "unmanaged", "kube-apiserver"],
+  "host": ["host"],
+  "remote-node": ["remote-node"],
+  "kube-apiserver": ["kube-apiserver"],
+  "ingress": ["ingress"],
+  "init": ["init"],
+  "health": ["health"],
+  "unmanaged": ["unmanaged"],
+};
+
+/** What an entity stands for; undefined for a name that is none. @param cluster name of the local cluster */
+export function entitySelectors(entity: string, cluster: string): PeerSelector[] | undefined {
+  if (!Object.hasOwn(ENTITY_RESERVED, entity)) return undefined;
+  if (entity === "all") return [PEER_ANY];
+  const selectors = ENTITY_RESERVED[entity].map((name) =>
+    labelPeer(Selector.of([{ source: SOURCE_RESERVED, key: name, operator: "In", values: [""] }]))
+  );
+  if (entity === "cluster") selectors.push(labelPeer(Selector.of([inCluster(cluster)])));
+  return selectors;
+}
+
+/** Being in the local cluster. */
+export function inCluster(cluster: string): Requirement {
+  return { source: SOURCE_KUBERNETES, key: LABEL_CLUSTER, operator: "In", values: [cluster] };
+}
+
+/** Reads a list of entities. */
+export function readEntities(reader: ManifestReader, node: ManifestNode, cluster: string): Peer[] {
+  return (reader.list(node, PEERS_MAX) ?? []).flatMap((item) => {
+    const name = reader.string(item, 64);
+    if (name === undefined) return [];
+    const selectors = entitySelectors(name, cluster);
+    if (!selectors) {
+      reader.invalid(
+        item,
+        `${JSON.stringify(name)} is no entity, want one of ${Object.keys(ENTITY_RESERVED).join(", ")}`,
+      );
+      return [];
+    }
+    return selectors.map((selector) => ({ path: item.path, line: item.line, selector }));
+  });
+}
+
+/** Reads a list of CIDRs and bare addresses. */
+export function readCidrs(reader: ManifestReader, node: ManifestNode): Peer[] {
+  return (reader.list(node, PEERS_MAX) ?? []).flatMap((item) => {
+    const prefix = readPrefix(reader, item, true);
+    return prefix ? [{ path: item.path, line: item.line, selector: cidrPeer(prefix) }] : [];
+  });
+}
+
+/** Reads `{cidr, except}`; fields that only other vocabularies have are named in `unsupported`. */
+export function readCidrBlock(
+  reader: ManifestReader,
+  node: ManifestNode,
+  unsupported: Readonly<Record<string, string>> = {},
+): PeerSelector | undefined {
+  const before = reader.faults.faults.length;
+  const fields = reader.map(node, ["cidr", "except"], unsupported);
+  if (!fields) return undefined;
+  const cidrNode = fields.get("cidr");
+  if (!cidrNode) {
+    const others = Object.keys(unsupported).filter((key) => node.fields.has(key));
+    if (others.length === 0) reader.invalid(node, "cidr is missing");
+    return undefined;
+  }
+  const prefix = readPrefix(reader, cidrNode, false);
+  const except: Prefix[] = [];
+  for (const item of reader.list(fields.get("except"), EXCEPTIONS_MAX) ?? []) {
+    const exception = readPrefix(reader, item, false);
+    if (!exception || !prefix) continue;
+    if (prefix.contains(exception)) except.push(exception);
+    else reader.invalid(item, `${exception} does not lie inside ${prefix}`);
+  }
+  return prefix && reader.faults.faults.length === before ? cidrPeer(prefix, except) : undefined;
+}
+
+function readPrefix(reader: ManifestReader, node: ManifestNode, bare: boolean): Prefix | undefined {
+  const text = reader.string(node, 64);
+  if (text === undefined) return undefined;
+  const prefix = Prefix.tryParse(text, { bare });
+  return prefix ?? reader.invalid(
+    node,
+    `${describe(node)}, want ${bare ? "an IP address or " : ""}a prefix such as 10.0.0.0/8 or 2001:db8::/32`,
+  );
+}

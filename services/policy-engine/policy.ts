@@ -1,0 +1,179 @@
+/**
+ * Policies as the engine understands them: whatever the manifest's vocabulary, a rule is a subject and, per direction,
+ * sections that allow or deny peers x ports.
+ * @module
+ */
+import { type IpFamily, type LabelSet, Prefix, Selector, SOURCE_CIDR } from "@weir/common";
+
+/** The kinds that are taken. */
+export type PolicyKind = "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy" | "NetworkPolicy";
+
+/** Prefix of object names by kind. */
+export const POLICY_KIND_PREFIXES: Readonly<Record<PolicyKind, string>> = {
+  CiliumNetworkPolicy: "cnp",
+  CiliumClusterwideNetworkPolicy: "ccnp",
+  NetworkPolicy: "knp",
+};
+
+/** Name of a policy object: `cnp:NAMESPACE/NAME`, `ccnp:NAME`, `knp:NAMESPACE/NAME`. */
+export function policyObjectName(kind: PolicyKind, namespace: string, name: string): string {
+  const prefix = POLICY_KIND_PREFIXES[kind];
+  return kind === "CiliumClusterwideNetworkPolicy" ? `${prefix}:${name}` : `${prefix}:${namespace}/${name}`;
+}
+
+/** Traffic direction, seen from the subject. The names are those of `weir.common.v1.Direction`. */
+export type Direction = "INGRESS" | "EGRESS";
+export const DIRECTIONS: readonly Direction[] = ["INGRESS", "EGRESS"];
+
+/** One policy document. */
+export interface Policy {
+  /** {@link policyObjectName} */
+  readonly name: string;
+  readonly kind: PolicyKind;
+  readonly namespace: string;
+  readonly policyName: string;
+  readonly rules: readonly PolicyRule[];
+  readonly manifest: string;
+  readonly file: string;
+  /** First line of the document in its file. */
+  readonly line: number;
+  readonly warnings: readonly { readonly path: string; readonly detail: string }[];
+}
+
+/** One `spec` of a policy. */
+export interface PolicyRule {
+  /** `spec` or `specs[1]` */
+  readonly path: string;
+  readonly line: number;
+  readonly subject: Selector;
+  readonly description: string;
+  /** Labels of the rule itself, `source:key=value`. */
+  readonly labels: readonly string[];
+  readonly directions: Readonly<Record<Direction, RuleDirection>>;
+}
+
+/** What a rule does in one direction. */
+export interface RuleDirection {
+  /** The rule is about this direction: it closes it ({@link defaultDeny}) or leaves the rest open. */
+  readonly applies: boolean;
+  /** Whether everything that no rule allows is denied; false adds an allow-all behind every rule. */
+  readonly defaultDeny: boolean;
+  readonly path: string;
+  readonly line: number;
+  readonly sections: readonly RuleSection[];
+}
+
+/** Peers x ports. No peer or no port in the lists means that the section matches nothing. */
+export interface RuleSection {
+  /** `spec.ingress[0]` */
+  readonly path: string;
+  readonly line: number;
+  readonly deny: boolean;
+  readonly peers: readonly Peer[];
+  readonly ports: readonly PortMatch[];
+}
+
+/** One peer of a section and where it is written. */
+export interface Peer {
+  readonly path: string;
+  readonly line: number;
+  readonly selector: PeerSelector;
+}
+
+/** Who is meant. */
+export type PeerSelector =
+  | { readonly type: "any"; readonly key: "any" }
+  | { readonly type: "labels"; readonly key: string; readonly selector: Selector }
+  | {
+    readonly type: "cidr";
+    readonly key: string;
+    readonly prefix: Prefix;
+    readonly except: readonly Prefix[];
+  };
+
+/** Every identity, known or not. */
+export const PEER_ANY: PeerSelector = { type: "any", key: "any" };
+
+/** Peers by labels. */
+export function labelPeer(selector: Selector): PeerSelector {
+  return { type: "labels", key: `labels:${selector.key}`, selector };
+}
+
+/** Peers by address outside the cluster: in the prefix and in none of the exceptions. */
+export function cidrPeer(prefix: Prefix, except: readonly Prefix[] = []): PeerSelector {
+  const sorted = [...except].sort((a, b) => a.compare(b));
+  return { type: "cidr", key: `cidr:${[prefix, ...sorted].join("-")}`, prefix, except: sorted };
+}
+
+/** For people: `k8s:org=empire`, `10.0.0.0/8 except 10.1.0.0/16`, `everyone`. */
+export function formatPeerSelector(selector: PeerSelector): string {
+  if (selector.type === "any") return "everyone";
+  if (selector.type === "labels") return selector.selector.toString();
+  return selector.prefix.text + (selector.except.length === 0 ? "" : ` except ${selector.except.join(", ")}`);
+}
+
+/** Ports of one protocol. */
+export interface PortMatch {
+  /** IP protocol number; 0 is every protocol, and then every port. */
+  readonly protocol: number;
+  /** First and last port (ICMP: type); 0 and 65535 for all. */
+  readonly first: number;
+  readonly last: number;
+  /** A port name, lower case; `first` and `last` are 0 then. */
+  readonly name: string;
+}
+
+/** Every protocol and port. */
+export const PORT_MATCH_ANY: PortMatch = { protocol: 0, first: 0, last: 65535, name: "" };
+
+/** One identity with what selectors ask of it. */
+export interface PeerIdentity {
+  readonly number: number;
+  readonly labels: LabelSet;
+  /** The prefixes of its `cidr:` labels. */
+  readonly prefixes: readonly Prefix[];
+}
+
+/** An identity record; the `cidr:` labels are read once, here. */
+export function peerIdentity(number: number, labels: LabelSet): PeerIdentity {
+  const prefixes: Prefix[] = [];
+  for (const label of labels) {
+    const prefix = label.source === SOURCE_CIDR ? Prefix.tryParse(label.key) : undefined;
+    if (prefix) prefixes.push(prefix);
+  }
+  return { number, labels, prefixes };
+}
+
+/** True when the selector means this identity. */
+export function peerSelectorMatches(selector: PeerSelector, identity: PeerIdentity): boolean {
+  if (selector.type === "any") return true;
+  if (selector.type === "labels") return selector.selector.matches(identity.labels);
+  const inside = (prefix: Prefix) =>
+    selector.prefix.contains(prefix) && !selector.except.some((except) => except.contains(prefix));
+  if (identity.prefixes.length > 0) return identity.prefixes.some(inside);
+  // 0.0.0.0/0 is the world of its family rather than a prefix: it also means names and addresses without a prefix.
+  return selector.prefix.length === 0 && isWorld(identity.labels, selector.prefix.family);
+}
+
+function isWorld(labels: LabelSet, family: IpFamily): boolean {
+  return labels.has("reserved", family === 4 ? "world-ipv4" : "world-ipv6") ||
+    labels.has("reserved", "world");
+}
+
+/** Every prefix that a policy mentions, exceptions included; /0 is the world and needs no identity of its own. */
+export function policyPrefixes(policy: Policy): Prefix[] {
+  const found = new Map<string, Prefix>();
+  for (const rule of policy.rules) {
+    for (const direction of DIRECTIONS) {
+      for (const section of rule.directions[direction].sections) {
+        for (const { selector } of section.peers) {
+          if (selector.type !== "cidr") continue;
+          for (const prefix of [selector.prefix, ...selector.except]) {
+            if (prefix.length > 0) found.set(prefix.text, prefix);
+          }
+        }
+      }
+    }
+  }
+  return [...found.values()].sort((a, b) => a.compare(b));
+}

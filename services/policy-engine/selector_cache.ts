@@ -1,0 +1,221 @@
+/**
+ * Which identities each selector means. Selectors that say the same are shared; adding or removing an identity looks
+ * only at selectors that one of its labels or prefixes leads to, and a new selector only at identities that share a label
+ * with it.
+ * @module
+ */
+import { LABEL_CLUSTER, LABEL_NAMESPACE, Prefix, type Requirement } from "@weir/common";
+import { type PeerIdentity, type PeerSelector, peerSelectorMatches } from "./policy.ts";
+
+/** A selector that is in use, and whom it means now. */
+export interface CachedSelector {
+  readonly selector: PeerSelector;
+  readonly key: string;
+  /** Numbers of the identities that it means. Read only outside the cache. */
+  readonly matches: Set<number>;
+}
+
+interface Slot extends CachedSelector {
+  users: number;
+}
+
+/** What the cache has done, so that tests can count work instead of time. */
+export interface SelectorCacheWork {
+  /** How often a selector was held against an identity. */
+  comparisons: number;
+}
+
+/** See the module comment. */
+export class SelectorCache {
+  readonly work: SelectorCacheWork = { comparisons: 0 };
+  readonly #slots = new Map<string, Slot>();
+  readonly #identities = new Map<number, PeerIdentity>();
+  /** Selectors that mean an identity. */
+  readonly #selectorsOf = new Map<number, Set<Slot>>();
+  /** Label selectors by one `key=value` that they ask for; the others are looked at for every identity. */
+  readonly #byTerm = new Map<string, Set<Slot>>();
+  readonly #unindexed = new Set<Slot>();
+  /** CIDR selectors by prefix, and how many have each length. */
+  readonly #byPrefix = new Map<string, Set<Slot>>();
+  readonly #prefixLengths = new Map<string, number>();
+  /** Identities by `key=value`, and those that stand for addresses. */
+  readonly #identitiesByTerm = new Map<string, Set<number>>();
+  readonly #addressIdentities = new Set<number>();
+
+  /** Number of different selectors. */
+  get size(): number {
+    return this.#slots.size;
+  }
+
+  get identityCount(): number {
+    return this.#identities.size;
+  }
+
+  identity(number: number): PeerIdentity | undefined {
+    return this.#identities.get(number);
+  }
+
+  identities(): IterableIterator<PeerIdentity> {
+    return this.#identities.values();
+  }
+
+  /** Selectors in use that mean this identity. */
+  selectorsOf(number: number): ReadonlySet<CachedSelector> {
+    return this.#selectorsOf.get(number) ?? new Set();
+  }
+
+  /** Takes a selector into use; each `acquire` is undone by one {@link release}. */
+  acquire(selector: PeerSelector): CachedSelector {
+    let slot = this.#slots.get(selector.key);
+    if (!slot) {
+      slot = { selector, key: selector.key, matches: new Set(), users: 0 };
+      this.#slots.set(selector.key, slot);
+      this.#index(slot);
+      for (const number of this.#candidates(selector)) this.#compare(slot, this.#identities.get(number)!);
+    }
+    slot.users++;
+    return slot;
+  }
+
+  /** Gives up one use; the last one forgets the selector. */
+  release(selector: CachedSelector): void {
+    const slot = this.#slots.get(selector.key);
+    if (!slot || --slot.users > 0) return;
+    this.#slots.delete(slot.key);
+    this.#unindex(slot);
+    for (const number of slot.matches) this.#selectorsOf.get(number)?.delete(slot);
+  }
+
+  /** Adds an identity that is not there; answers the selectors that mean it. */
+  add(identity: PeerIdentity): ReadonlySet<CachedSelector> {
+    this.#identities.set(identity.number, identity);
+    this.#selectorsOf.set(identity.number, new Set());
+    for (const term of termsOf(identity)) addTo(this.#identitiesByTerm, term, identity.number);
+    if (isAddress(identity)) this.#addressIdentities.add(identity.number);
+    for (const slot of this.#candidateSlots(identity)) this.#compare(slot, identity);
+    return this.#selectorsOf.get(identity.number)!;
+  }
+
+  /** Removes an identity; answers the selectors that meant it. Repeatable. */
+  remove(number: number): ReadonlySet<CachedSelector> {
+    const identity = this.#identities.get(number);
+    if (!identity) return new Set();
+    const slots = this.#selectorsOf.get(number)!;
+    for (const slot of slots) slot.matches.delete(number);
+    for (const term of termsOf(identity)) removeFrom(this.#identitiesByTerm, term, number);
+    this.#addressIdentities.delete(number);
+    this.#identities.delete(number);
+    this.#selectorsOf.delete(number);
+    return slots;
+  }
+
+  #compare(slot: Slot, identity: PeerIdentity): void {
+    this.work.comparisons++;
+    if (!peerSelectorMatches(slot.selector, identity)) return;
+    slot.matches.add(identity.number);
+    this.#selectorsOf.get(identity.number)!.add(slot);
+  }
+
+  #index(slot: Slot): void {
+    const { selector } = slot;
+    if (selector.type === "cidr") {
+      addTo(this.#byPrefix, selector.prefix.text, slot);
+      const length = lengthKey(selector.prefix.family, selector.prefix.length);
+      this.#prefixLengths.set(length, (this.#prefixLengths.get(length) ?? 0) + 1);
+    } else if (selector.type === "labels") {
+      const term = indexTerm(selector.selector.requirements);
+      if (!term) this.#unindexed.add(slot);
+      else for (const value of term.values) addTo(this.#byTerm, `${term.key}=${value}`, slot);
+    }
+  }
+
+  #unindex(slot: Slot): void {
+    const { selector } = slot;
+    if (selector.type === "cidr") {
+      removeFrom(this.#byPrefix, selector.prefix.text, slot);
+      const length = lengthKey(selector.prefix.family, selector.prefix.length);
+      const left = this.#prefixLengths.get(length)! - 1;
+      if (left > 0) this.#prefixLengths.set(length, left);
+      else this.#prefixLengths.delete(length);
+    } else if (selector.type === "labels") {
+      const term = indexTerm(selector.selector.requirements);
+      if (!term) this.#unindexed.delete(slot);
+      else for (const value of term.values) removeFrom(this.#byTerm, `${term.key}=${value}`, slot);
+    }
+  }
+
+  /** Identities that the selector might mean. `any` is a wildcard entry, never a list of identities. */
+  #candidates(selector: PeerSelector): Iterable<number> {
+    if (selector.type === "any") return [];
+    if (selector.type === "cidr") return this.#addressIdentities;
+    const term = indexTerm(selector.selector.requirements);
+    if (!term) return this.#identities.keys();
+    const found = new Set<number>();
+    for (const value of term.values) {
+      for (const number of this.#identitiesByTerm.get(`${term.key}=${value}`) ?? []) found.add(number);
+    }
+    return found;
+  }
+
+  /** Selectors that might mean the identity. */
+  #candidateSlots(identity: PeerIdentity): Set<Slot> {
+    const found = new Set<Slot>(this.#unindexed);
+    for (const term of termsOf(identity)) {
+      for (const slot of this.#byTerm.get(term) ?? []) found.add(slot);
+    }
+    if (!isAddress(identity)) return found;
+    for (const prefix of [...identity.prefixes, ...WORLD]) {
+      for (const around of this.#prefixesAround(prefix)) for (const slot of around) found.add(slot);
+    }
+    return found;
+  }
+
+  *#prefixesAround(prefix: Prefix): Generator<Set<Slot>> {
+    for (const key of this.#prefixLengths.keys()) {
+      const [family, length] = key.split("/").map(Number);
+      if (family !== prefix.family || length > prefix.length) continue;
+      const slots = this.#byPrefix.get(shorten(prefix, length).text);
+      if (slots) yield slots;
+    }
+  }
+}
+
+const WORLD: readonly Prefix[] = [Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")];
+
+function shorten(prefix: Prefix, length: number): Prefix {
+  return length === prefix.length ? prefix : Prefix.of(prefix.address, length);
+}
+
+function lengthKey(family: number, length: number): string {
+  return `${family}/${length}`;
+}
+
+function isAddress(identity: PeerIdentity): boolean {
+  return identity.prefixes.length > 0 ||
+    ["world", "world-ipv4", "world-ipv6"].some((name) => identity.labels.has("reserved", name));
+}
+
+function* termsOf(identity: PeerIdentity): Generator<string> {
+  for (const label of identity.labels) yield `${label.key}=${label.value}`;
+}
+
+/** The requirement that tells identities apart best: a label of the workload before its namespace before the cluster. */
+function indexTerm(requirements: readonly Requirement[]): Requirement | undefined {
+  const rank = (requirement: Requirement) =>
+    requirement.key === LABEL_CLUSTER ? 2 : requirement.key === LABEL_NAMESPACE ? 1 : 0;
+  return requirements
+    .filter((requirement) => requirement.operator === "In")
+    .sort((a, b) => rank(a) - rank(b) || a.values.length - b.values.length)[0];
+}
+
+function addTo<K, V>(map: Map<K, Set<V>>, key: K, value: V): void {
+  const set = map.get(key);
+  if (set) set.add(value);
+  else map.set(key, new Set([value]));
+}
+
+function removeFrom<K, V>(map: Map<K, Set<V>>, key: K, value: V): void {
+  const set = map.get(key);
+  if (!set?.delete(value)) return;
+  if (set.size === 0) map.delete(key);
+}
