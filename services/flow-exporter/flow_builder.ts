@@ -1,0 +1,215 @@
+/**
+ * From an event to a flow: addresses and ports from the packet, names from what the cluster knows, policies from the
+ * cookie. The rules by which Hubble's fields are filled are those that its clients rely on.
+ * @module
+ */
+import { reservedIdentityName } from "@weir/common";
+import {
+  DropReasonNumber,
+  Flow,
+  type Policy,
+  TraceObservationPointNumber,
+  type TrafficDirection,
+} from "@weir/proto/flow";
+import type { Rule } from "@weir/proto/policy";
+import type { Init } from "@weir/proto";
+import type { DatapathEvent } from "./event.ts";
+import { type Packet, readPacket, type Transport } from "./packet.ts";
+
+/** What is known of an address. */
+export interface KnownAddress {
+  identity: number;
+  namespace: string;
+  podName: string;
+  labels: readonly string[];
+}
+
+/** Where names come from; every answer may be undefined. */
+export interface Names {
+  nodeName: string;
+  cluster: string;
+  address(ip: string): KnownAddress | undefined;
+  identityLabels(identity: number): readonly string[] | undefined;
+  rule(cookie: number): Rule | undefined;
+  /** Address of an endpoint of this node by its number. */
+  endpointAddresses(id: number): readonly string[];
+  interfaceName(ifindex: number): string;
+}
+
+/** Message types of `event_type.type`. */
+export const EVENT_TYPE = { drop: 1, trace: 4, "policy-verdict": 5 } as const;
+
+const nameByNumber = <T extends string>(numbers: Record<T, number>) =>
+  new Map(Object.entries(numbers).map(([name, n]) => [n as number, name as T]));
+const DROP_REASONS = nameByNumber(DropReasonNumber);
+const TRACE_POINTS = nameByNumber(TraceObservationPointNumber);
+const TRACE_REASONS = ["NEW", "ESTABLISHED", "REPLY", "RELATED"] as const;
+const ICMP_TYPES: Record<string, string> = {
+  "ICMPv4/0": "EchoReply",
+  "ICMPv4/3": "DestinationUnreachable",
+  "ICMPv4/8": "EchoRequest",
+  "ICMPv4/11": "TimeExceeded",
+  "ICMPv6/1": "DestinationUnreachable",
+  "ICMPv6/2": "PacketTooBig",
+  "ICMPv6/3": "TimeExceeded",
+  "ICMPv6/128": "EchoRequest",
+  "ICMPv6/129": "EchoReply",
+  "ICMPv6/133": "RouterSolicitation",
+  "ICMPv6/134": "RouterAdvertisement",
+  "ICMPv6/135": "NeighborSolicitation",
+  "ICMPv6/136": "NeighborAdvertisement",
+};
+
+/** Builds the flow of an event. `bootUnixS` is the wall clock at monotonic time 0; `uuid` is the caller's. Pure. */
+export function buildFlow(
+  event: DatapathEvent,
+  names: Names,
+  context: { bootUnixS: number; uuid: string },
+): Flow {
+  const packet = readPacket(event.packet, event.layer);
+  const unixS = context.bootUnixS + event.timeNs / 1e9;
+  const flow: Init<Flow> = {
+    time: { seconds: Math.floor(unixS), nanos: Math.floor((unixS % 1) * 1e9) },
+    uuid: context.uuid,
+    Type: "L3_L4",
+    node_name: names.cluster === "" ? names.nodeName : `${names.cluster}/${names.nodeName}`,
+    ethernet: packet.ethernet,
+    IP: packet.ip && {
+      source: packet.ip.source,
+      destination: packet.ip.destination,
+      ipVersion: packet.ip.family === 4 ? "IPv4" : "IPv6",
+    },
+    l4: layer4(packet.transport),
+    source: endpointOf(packet.ip?.source, event.sourceIdentity, names),
+    destination: endpointOf(packet.ip?.destination, event.destinationIdentity, names),
+    Summary: summary(packet),
+  };
+  switch (event.kind) {
+    case "drop":
+      fillDrop(flow, event.reason, event.direction, event.cookie, names);
+      flow.event_type = { type: EVENT_TYPE.drop, sub_type: event.reason };
+      if (event.file !== "") flow.file = { name: event.file, line: event.line };
+      break;
+    case "trace": {
+      const reply = event.reason === 2;
+      flow.verdict = "FORWARDED";
+      flow.event_type = { type: EVENT_TYPE.trace, sub_type: event.point };
+      flow.trace_observation_point = event.point === 0
+        ? "TO_ENDPOINT"
+        : TRACE_POINTS.get(event.point) ?? "UNKNOWN_POINT";
+      flow.trace_reason = TRACE_REASONS[event.reason] ?? "TRACE_REASON_UNKNOWN";
+      if (event.reason < 4) flow.is_reply = { value: reply };
+      flow.reply = reply;
+      flow.traffic_direction = event.reason < 4
+        ? traceDirection(event, packet, names, reply)
+        : "TRAFFIC_DIRECTION_UNKNOWN";
+      flow.interface = { index: event.ifindex, name: names.interfaceName(event.ifindex) };
+      break;
+    }
+    case "policy-verdict":
+      flow.event_type = { type: EVENT_TYPE["policy-verdict"], sub_type: 0 };
+      flow.policy_match_type = event.matchType;
+      flow.traffic_direction = event.direction;
+      if (event.verdict < 0) {
+        fillDrop(flow, -event.verdict, event.direction, event.cookie, names);
+        if (event.audited) flow.verdict = "AUDIT";
+      } else {
+        flow.verdict = event.audited ? "AUDIT" : event.verdict > 0 ? "REDIRECTED" : "FORWARDED";
+        flow.is_reply = { value: false };
+        if (event.verdict > 0) flow.proxy_port = event.verdict;
+        const policies = policiesOf(event.cookie, names);
+        if (event.direction === "INGRESS") flow.ingress_allowed_by = policies;
+        else flow.egress_allowed_by = policies;
+      }
+  }
+  return Flow.create(flow);
+}
+
+function fillDrop(flow: Init<Flow>, reason: number, direction: string, cookie: number, names: Names): void {
+  flow.verdict = "DROPPED";
+  flow.drop_reason = reason;
+  flow.drop_reason_desc = DROP_REASONS.get(reason) ?? "DROP_REASON_UNKNOWN";
+  flow.traffic_direction =
+    (direction === "UNKNOWN" ? "TRAFFIC_DIRECTION_UNKNOWN" : direction) as TrafficDirection;
+  const policies = policiesOf(cookie, names);
+  if (direction === "INGRESS") flow.ingress_denied_by = policies;
+  else if (direction === "EGRESS") flow.egress_denied_by = policies;
+}
+
+/** The connection's direction seen from the reporting endpoint: egress when it began the connection. */
+function traceDirection(
+  event: { endpointId: number },
+  packet: Packet,
+  names: Names,
+  reply: boolean,
+): TrafficDirection {
+  const own = names.endpointAddresses(event.endpointId);
+  const isSource = packet.ip !== undefined && own.includes(packet.ip.source);
+  return isSource !== reply ? "EGRESS" : "INGRESS";
+}
+
+/** Each policy behind a cookie once; one rule may stem from several. */
+function policiesOf(cookie: number, names: Names): Init<Policy>[] {
+  const seen = new Map<string, Init<Policy>>();
+  for (const source of names.rule(cookie)?.sources ?? []) {
+    seen.set(source.policy, {
+      name: source.policyName,
+      namespace: source.namespace,
+      kind: source.kind,
+      labels: source.labels,
+    });
+  }
+  return [...seen.values()];
+}
+
+function endpointOf(ip: string | undefined, identity: number, names: Names): Init<Flow>["source"] {
+  const known = ip === undefined ? undefined : names.address(ip);
+  // The packet's own identity counts; the address's names only where they belong to it.
+  const number = identity || known?.identity || 0;
+  const labels = names.identityLabels(number) ?? (known?.identity === number ? known.labels : undefined) ??
+    (reservedIdentityName(number) ? [`reserved:${reservedIdentityName(number)}`] : []);
+  return {
+    identity: number,
+    labels: [...labels],
+    namespace: known?.namespace ?? "",
+    pod_name: known?.podName ?? "",
+    cluster_name: known?.podName ? names.cluster : "",
+  };
+}
+
+function layer4(transport: Transport | undefined): Init<Flow>["l4"] {
+  switch (transport?.kind) {
+    case "TCP":
+      return {
+        TCP: {
+          source_port: transport.sourcePort,
+          destination_port: transport.destinationPort,
+          flags: transport.flags,
+        },
+      };
+    case "UDP":
+    case "SCTP":
+      return {
+        [transport.kind]: { source_port: transport.sourcePort, destination_port: transport.destinationPort },
+      };
+    case "ICMPv4":
+    case "ICMPv6":
+      return { [transport.kind]: { type: transport.type, code: transport.code } };
+  }
+  return undefined;
+}
+
+function summary(packet: Packet): string {
+  const t = packet.transport;
+  switch (t?.kind) {
+    case "TCP":
+      return `TCP Flags: ${Object.entries(t.flags).filter(([, on]) => on).map(([name]) => name).join(", ")}`;
+    case "UDP":
+    case "SCTP":
+      return t.kind;
+    case "ICMPv4":
+    case "ICMPv6":
+      return `${t.kind} ${ICMP_TYPES[`${t.kind}/${t.type}`] ?? `Type=${t.type} Code=${t.code}`}`;
+  }
+  return "";
+}

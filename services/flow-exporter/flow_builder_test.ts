@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { Rule } from "@weir/proto/policy";
+import type { DropEvent, PolicyVerdictEvent, TraceEvent } from "./event.ts";
+import { buildFlow, type Names } from "./flow_builder.ts";
+
+const hex = (text: string) => Uint8Array.from(text.replace(/\s/g, "").match(/../g)!, (b) => parseInt(b, 16));
+const SYN = hex(
+  "020000000002 020000000001 0800 4500 0034 0000 4000 4006 0000 0a000105 0a000207 a8a4 0050 00000001 00000000 5002 7210 0000 0000",
+);
+const names: Names = {
+  nodeName: "node-1",
+  cluster: "default",
+  address: (ip) =>
+    ip === "10.0.1.5"
+      ? { identity: 300, namespace: "shop", podName: "cart", labels: ["k8s:app=cart"] }
+      : ip === "10.0.2.7"
+      ? { identity: 400, namespace: "shop", podName: "db", labels: ["k8s:app=db"] }
+      : undefined,
+  identityLabels: (n) => n === 300 ? ["k8s:app=cart"] : n === 400 ? ["k8s:app=db"] : undefined,
+  rule: (cookie) =>
+    cookie === 9
+      ? Rule.create({
+        cookie: 9,
+        sources: [
+          {
+            policy: "cnp:shop/db",
+            kind: "CiliumNetworkPolicy",
+            namespace: "shop",
+            policyName: "db",
+            path: "spec.ingress[0]",
+          },
+          {
+            policy: "cnp:shop/db",
+            kind: "CiliumNetworkPolicy",
+            namespace: "shop",
+            policyName: "db",
+            path: "spec.ingress[1]",
+          },
+        ],
+      })
+      : undefined,
+  endpointAddresses: (id) => id === 7 ? ["10.0.1.5"] : id === 8 ? ["10.0.2.7"] : [],
+  interfaceName: (index) => `weir${index}`,
+};
+const base = {
+  timeNs: 1_500_000_000,
+  endpointId: 7,
+  sourceIdentity: 300,
+  destinationIdentity: 400,
+  ifindex: 4,
+  packet: SYN,
+  layer: 2 as const,
+};
+const context = { bootUnixS: 1000, uuid: "u" };
+
+Deno.test("buildFlow() names both ends, the drop reason and each policy of the cookie once", () => {
+  const drop: DropEvent = {
+    ...base,
+    kind: "drop",
+    reason: 133,
+    direction: "INGRESS",
+    file: "bpf_lxc.c",
+    line: 12,
+    cookie: 9,
+  };
+  const flow = buildFlow(drop, names, context);
+  assert.equal(flow.verdict, "DROPPED");
+  assert.equal(flow.drop_reason_desc, "POLICY_DENIED");
+  assert.deepEqual(flow.ingress_denied_by.map((p) => [p.kind, p.namespace, p.name]), [[
+    "CiliumNetworkPolicy",
+    "shop",
+    "db",
+  ]]);
+  assert.deepEqual([flow.source?.pod_name, flow.destination?.pod_name], ["cart", "db"]);
+  assert.deepEqual(flow.time, { seconds: 1001, nanos: 500_000_000 });
+  assert.equal(flow.Summary, "TCP Flags: SYN");
+  assert.equal(flow.l4?.TCP?.destination_port, 80);
+  assert.deepEqual(flow.event_type, { type: 1, sub_type: 133 });
+  assert.equal(flow.is_reply, undefined);
+});
+
+Deno.test("buildFlow() gives a trace its direction from who began the connection", () => {
+  const cases: [number, number, string, boolean | undefined][] = [
+    [7, 0, "EGRESS", false],
+    [8, 0, "INGRESS", false],
+    [7, 2, "INGRESS", true],
+    [8, 2, "EGRESS", true],
+    [7, 5, "TRAFFIC_DIRECTION_UNKNOWN", undefined],
+  ];
+  for (const [endpointId, reason, direction, reply] of cases) {
+    const trace: TraceEvent = { ...base, endpointId, kind: "trace", point: 0, reason };
+    const flow = buildFlow(trace, names, context);
+    assert.deepEqual(
+      [flow.traffic_direction, flow.is_reply?.value],
+      [direction, reply],
+      `${endpointId} ${reason}`,
+    );
+    assert.equal(flow.trace_observation_point, "TO_ENDPOINT");
+  }
+});
+
+Deno.test("buildFlow() takes a policy verdict as it was: allowed, denied, audited, redirected", () => {
+  const verdict = (v: Partial<PolicyVerdictEvent>): PolicyVerdictEvent => ({
+    ...base,
+    kind: "policy-verdict",
+    verdict: 0,
+    direction: "EGRESS",
+    matchType: 2,
+    cookie: 9,
+    audited: false,
+    ...v,
+  });
+  const allowed = buildFlow(verdict({}), names, context);
+  assert.equal(allowed.verdict, "FORWARDED");
+  assert.equal(allowed.egress_allowed_by[0].name, "db");
+  assert.equal(allowed.is_reply?.value, false);
+  const denied = buildFlow(verdict({ verdict: -181, direction: "INGRESS" }), names, context);
+  assert.equal(denied.drop_reason_desc, "POLICY_DENY");
+  assert.equal(denied.ingress_denied_by.length, 1);
+  assert.equal(buildFlow(verdict({ verdict: 10080 }), names, context).verdict, "REDIRECTED");
+  assert.equal(buildFlow(verdict({ verdict: -133, audited: true }), names, context).verdict, "AUDIT");
+});
+
+Deno.test("buildFlow() makes a flow of a packet that could not be read", () => {
+  const flow = buildFlow(
+    { ...base, kind: "trace", point: 3, reason: 0, packet: SYN.subarray(0, 9) },
+    names,
+    context,
+  );
+  assert.equal(flow.IP, undefined);
+  assert.equal(flow.source?.identity, 300);
+});
