@@ -105,7 +105,8 @@ Read from the maps of the node at the moment of asking; all nodes of a lab unles
     load: () => dispatch("./verify.ts", "verifyCommand"),
   },
   lab: {
-    summary: "a cluster of network namespaces on this host: up, down, list, apply, delete, exec, test, status",
+    summary:
+      "a cluster of network namespaces on this host: up, down, list, apply, delete, exec, test, status",
     usage: `weir lab up [--lab NAME] [--nodes N] [-f FILE|DIR]... [--routing tunnel|direct]
 weir lab apply -f FILE|DIR|-...          as kubectl apply: pods, namespaces, labels, policies
 weir lab delete -f FILE|DIR|-... | pod/[NAMESPACE/]NAME

@@ -19,7 +19,11 @@ export function describeError(error: unknown): string {
   const lines = [error.message];
   const problem = (error as Error & ProblemLike).problem ?? (error as Error & ProblemLike);
   for (const cause of problem.causes ?? []) lines.push(`  ${cause.path}: ${cause.detail}`);
-  for (let cause = error.cause, depth = 0; cause instanceof Error && depth < 4; cause = cause.cause, depth++) {
+  for (
+    let cause = error.cause, depth = 0;
+    cause instanceof Error && depth < 4;
+    cause = cause.cause, depth++
+  ) {
     if (!lines[0].includes(cause.message)) lines.push(`  because: ${cause.message}`);
   }
   if (problem.action) lines.push(`  ${problem.action}`);

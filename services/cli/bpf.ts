@@ -1,0 +1,104 @@
+/**
+ * `weir bpf MAP list`: what the kernel holds now.
+ *
+ * @module
+ */
+import { MapDump, Program } from "@weir/proto/datapath";
+import { parse, text } from "./args.ts";
+import { answersOf, onEveryNode } from "./clients.ts";
+import { type CommandContext, UsageError } from "./context.ts";
+import { type Column, outputForm, render } from "./output.ts";
+
+const HINT = "weir help bpf";
+const MAPS = ["endpoint", "policy", "ct", "nat", "lb", "ipcache", "metrics"];
+
+/** Runs the command. */
+export async function bpfCommand(args: string[], context: CommandContext): Promise<number> {
+  const [map, verb, ...rest] = args;
+  if (map === undefined || (map !== "prog" && !MAPS.includes(map))) {
+    throw new UsageError(`Unknown map "${map ?? ""}": expected ${MAPS.join(", ")} or prog`, HINT);
+  }
+  if (verb !== "list" && verb !== "ls") {
+    throw new UsageError(`Unknown verb "${verb ?? ""}": expected list`, HINT);
+  }
+  const parsed = parse(rest, { output: { type: "string", short: "o" }, limit: { type: "string" } }, HINT);
+  const form = outputForm(text(parsed, "output"));
+  const limitText = text(parsed, "limit");
+  const limit = limitText === undefined ? Infinity : Number(limitText);
+  if (!(limit > 0)) throw new UsageError(`--limit is "${limitText}": expected a number of rows`, HINT);
+  return map === "prog" ? await programs(context, form) : await dump(context, map, form, limit);
+}
+
+type Fields = Record<string, string>;
+
+async function dump(
+  context: CommandContext,
+  map: string,
+  form: ReturnType<typeof outputForm>,
+  limit: number,
+): Promise<number> {
+  const answers = answersOf(
+    context,
+    await onEveryNode(
+      context,
+      "datapath",
+      (client) => client.call(`/v1/maps/${map}`, { method: "GET", response: MapDump }),
+    ),
+  );
+  const rows = answers.flatMap(({ target, value }) =>
+    value.rows.slice(0, limit).map((row): Fields => ({ node: target.node, ...row.fields }))
+  );
+  if (form === "json" || form === "yaml") {
+    const whole = answers.map(({ target, value }) => ({
+      node: target.node,
+      map: value.map,
+      entries: value.entries,
+      entriesMax: value.entriesMax,
+      rows: value.rows.slice(0, limit).map((row) => row.fields),
+    }));
+    context.io.out(render(rows, [], form, whole));
+    return 0;
+  }
+  const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const columns = names.map((name): Column<Fields> => ({
+    title: name.toUpperCase(),
+    cell: (row) => row[name],
+  }));
+  if (rows.length > 0) context.io.out(render(rows, columns, form));
+  for (const { target, value } of answers) {
+    context.io.out(`${target.node}: ${value.entries} of ${value.entriesMax} entries\n`);
+  }
+  return 0;
+}
+
+const PROGRAM_COLUMNS: Column<{ node: string; program: Program }>[] = [
+  { title: "NODE", cell: (row) => row.node },
+  { title: "ID", cell: ({ program }) => program.id },
+  { title: "NAME", cell: ({ program }) => program.name },
+  { title: "ATTACHED TO", cell: ({ program }) => program.attachedTo },
+  { title: "TYPE", cell: ({ program }) => program.attachType },
+  { title: "VERDICT", cell: ({ program }) => program.verdict },
+  { title: "VERIFIER", cell: ({ program }) => program.verifier },
+  { title: "TAG", cell: ({ program }) => program.tag },
+  { title: "VERIFIED TAG", cell: ({ program }) => program.verifiedTag, wide: true },
+  { title: "OBJECT", cell: ({ program }) => program.object, wide: true },
+  { title: "VISITS", cell: ({ program }) => program.visits, wide: true },
+  { title: "TIME", cell: ({ program }) => `${(program.timeUs / 1000).toFixed(1)} ms`, wide: true },
+  { title: "CACHED", cell: ({ program }) => program.cached, wide: true },
+];
+
+async function programs(context: CommandContext, form: ReturnType<typeof outputForm>): Promise<number> {
+  const answers = answersOf(
+    context,
+    await onEveryNode(context, "datapath", (client) => client.collection("programs", Program).list()),
+  );
+  const rows = answers.flatMap(({ target, value }) =>
+    value.items.map((program) => ({ node: target.node, program }))
+  );
+  const whole = rows.map(({ node, program }) => ({
+    node,
+    ...(Program.toJson(program) as Record<string, unknown>),
+  }));
+  context.io.out(render(rows, PROGRAM_COLUMNS, form, whole));
+  return 0;
+}

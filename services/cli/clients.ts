@@ -1,0 +1,58 @@
+/**
+ * Clients of the services that a command talks to.
+ *
+ * @module
+ */
+import { WeirClient } from "@weir/client";
+import { ProblemError } from "@weir/common";
+import type { CommandContext, NodeTarget, ServiceName } from "./context.ts";
+
+/** A client of a service; close it when done. `WEIR_TOKEN` is the bearer token for an http(s) address. */
+export function clientOf(context: CommandContext, service: ServiceName, target?: NodeTarget): WeirClient {
+  const address = context.address(service, target);
+  const token = Deno.env.get("WEIR_TOKEN");
+  if (token !== undefined && /^https?:/.test(address)) return new WeirClient({ url: address, token });
+  return new WeirClient(address);
+}
+
+/** What a node answered, or why it did not. */
+export type NodeAnswer<T> =
+  | { readonly target: NodeTarget; readonly value: T }
+  | { readonly target: NodeTarget; readonly error: Error };
+
+/** Asks one service of every node that the command means, all at once. */
+export async function onEveryNode<T>(
+  context: CommandContext,
+  service: ServiceName,
+  ask: (client: WeirClient, target: NodeTarget) => Promise<T>,
+): Promise<NodeAnswer<T>[]> {
+  // An address of one's own is one service, whatever nodes there are.
+  const targets = context.flags.server === undefined ? context.nodes() : context.nodes().slice(0, 1);
+  return await Promise.all(targets.map(async (target) => {
+    const client = clientOf(context, service, target);
+    try {
+      return { target, value: await ask(client, target) };
+    } catch (error) {
+      return { target, error: error as Error };
+    } finally {
+      client.close();
+    }
+  }));
+}
+
+/** The answers of the nodes that gave one; the errors of the others go to stderr. Throws when no node answered. */
+export function answersOf<T>(
+  context: CommandContext,
+  answers: NodeAnswer<T>[],
+): { target: NodeTarget; value: T }[] {
+  const good = answers.filter((answer) => "value" in answer);
+  const bad = answers.filter((answer) => "error" in answer);
+  if (good.length === 0 && bad.length > 0) throw bad[0].error;
+  for (const { target, error } of bad) context.io.err(`weir: ${target.node}: ${error.message}\n`);
+  return good;
+}
+
+/** Whether an error says that nothing listens there. */
+export function isUnreachable(error: unknown): boolean {
+  return error instanceof ProblemError && error.code === "UNREACHABLE";
+}
