@@ -38,10 +38,11 @@ export function joinIpcache(sources: IpcacheSources): Map<string, IpcacheUpsert>
   for (const node of sources.nodes) {
     const identity = node.name === sources.nodeName ? IDENTITY_HOST : IDENTITY_REMOTE_NODE;
     const own = identity === IDENTITY_HOST;
+    // In tunnel mode pods reach other nodes through the tunnel; direct routing does not look at the node.
     for (const address of [node.ipv4, node.ipv6]) {
-      if (address !== "") put(hostPrefix(address), identity);
+      if (address !== "") put(hostPrefix(address), identity, own ? "" : node.ipv4, own ? "" : node.ipv6);
     }
-    // A remote node talks to our pods from its router address too: that address lives behind the node's tunnel.
+    // A remote node talks to our pods from its router address too.
     for (const cidr of [node.podCidrV4, node.podCidrV6]) {
       if (cidr === "") continue;
       const gateway = Prefix.parse(cidr).addressAt(1).text;
