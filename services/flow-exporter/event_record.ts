@@ -1,0 +1,135 @@
+/**
+ * The records of the datapath's ring, as `datapath/bpf/lib/abi.h` (struct event) lays them out, little endian:
+ *
+ *      0  type  1 subtype  2 source_endpoint  4 destination_endpoint  6 length_captured
+ *      8  time (ns)
+ *     16  source_identity  20 destination_identity
+ *     24  ifindex          28 length_original
+ *     32  line  34 file  35 reason  36 flags  37 egress_match  38 ingress_match  39 protocol
+ *     40  egress_cookie    44 ingress_cookie
+ *     48  policy_port  50 proxy_port  52 hook_endpoint  54 pad  56 pad2
+ *     64  payload
+ *
+ * One record tells one decision; Hubble knows several events for it, so a record becomes up to three.
+ * @module
+ */
+import type { DatapathEvent } from "./event.ts";
+
+const HEADER_BYTES = 64;
+/** Longest record that is believed. */
+export const RECORD_BYTES_MAX = 4096;
+const TYPE_DROP = 1, TYPE_TRACE = 4, TYPE_POLICY_VERDICT = 5;
+const FLAG_L3 = 2, FLAG_EGRESS_VERDICT = 4, FLAG_INGRESS_VERDICT = 8, FLAG_INGRESS = 16;
+const POINT_TO_LXC = 0;
+/** Drops that a policy decided: by default, by a deny rule. */
+const POLICY_DROPS = new Set([133, 181]);
+/** Names of `file`, by number. */
+const FILES = [
+  "",
+  "bpf_lxc.c",
+  "bpf_overlay.c",
+  "bpf_host.c",
+  "bpf_cgroup.c",
+  "decide.h",
+  "deliver.h",
+  "arp.h",
+  "nd.h",
+];
+
+/** The records of a batch: each a u32 length, that many bytes, padding to 8. A broken tail is counted, not read. */
+export function splitRecords(bytes: Uint8Array): { records: Uint8Array[]; broken: number } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const records: Uint8Array[] = [];
+  let at = 0;
+  while (at < bytes.length) {
+    if (at + 4 > bytes.length) return { records, broken: 1 };
+    const length = view.getUint32(at, true);
+    if (length === 0 || length > RECORD_BYTES_MAX || at + 4 + length > bytes.length) {
+      return { records, broken: 1 };
+    }
+    records.push(bytes.subarray(at + 4, at + 4 + length));
+    at += (4 + length + 7) & ~7;
+  }
+  return { records, broken: 0 };
+}
+
+/** The events of one record; undefined for a record that is too short or of an unknown type. */
+export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
+  if (record.length < HEADER_BYTES) return undefined;
+  const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
+  const type = record[0], subtype = record[1], flags = record[36];
+  const sourceEndpoint = view.getUint16(2, true), destinationEndpoint = view.getUint16(4, true);
+  const captured = Math.min(view.getUint16(6, true), record.length - HEADER_BYTES);
+  const base = {
+    timeNs: Number(view.getBigUint64(8, true)),
+    sourceIdentity: view.getUint32(16, true),
+    destinationIdentity: view.getUint32(20, true),
+    ifindex: view.getUint32(24, true),
+    packet: record.subarray(HEADER_BYTES, HEADER_BYTES + captured),
+    layer: (flags & FLAG_L3) !== 0 ? 3 as const : 2 as const,
+  };
+  const hook = view.getUint16(52, true);
+  const proxyPort = view.getUint16(50, true);
+  const verdicts = (denied: number): DatapathEvent[] => {
+    const asked: DatapathEvent[] = [];
+    // Ingress is asked only where egress allowed, so of two the last one is the one that denied.
+    const ingress = (flags & FLAG_INGRESS_VERDICT) !== 0;
+    if ((flags & FLAG_EGRESS_VERDICT) !== 0) {
+      asked.push({
+        ...base,
+        kind: "policy-verdict",
+        endpointId: sourceEndpoint,
+        verdict: !ingress && denied > 0 ? -denied : ingress ? 0 : proxyPort,
+        direction: "EGRESS",
+        matchType: record[37],
+        cookie: view.getUint32(40, true),
+        audited: false,
+      });
+    }
+    if (ingress) {
+      asked.push({
+        ...base,
+        kind: "policy-verdict",
+        endpointId: destinationEndpoint,
+        verdict: denied > 0 ? -denied : proxyPort,
+        direction: "INGRESS",
+        matchType: record[38],
+        cookie: view.getUint32(44, true),
+        audited: false,
+      });
+    }
+    return asked;
+  };
+  // A delivery is told from the receiving endpoint's side, everything else from the one whose hook it was.
+  const reporter = subtype === POINT_TO_LXC ? destinationEndpoint : hook || sourceEndpoint;
+  switch (type) {
+    case TYPE_DROP: {
+      const ingressSide = (flags & FLAG_INGRESS_VERDICT) !== 0 ||
+        ((flags & FLAG_EGRESS_VERDICT) === 0 && (flags & FLAG_INGRESS) !== 0);
+      return [
+        ...(POLICY_DROPS.has(subtype) ? verdicts(subtype) : []),
+        {
+          ...base,
+          kind: "drop",
+          endpointId: ingressSide ? destinationEndpoint : sourceEndpoint,
+          reason: subtype,
+          direction: ingressSide ? "INGRESS" : "EGRESS",
+          file: FILES[record[34]] ?? "",
+          line: view.getUint16(32, true),
+          cookie: POLICY_DROPS.has(subtype) ? view.getUint32(ingressSide ? 44 : 40, true) : 0,
+        },
+      ];
+    }
+    case TYPE_POLICY_VERDICT:
+      return [...verdicts(0), {
+        ...base,
+        kind: "trace",
+        endpointId: reporter,
+        point: subtype,
+        reason: record[35],
+      }];
+    case TYPE_TRACE:
+      return [{ ...base, kind: "trace", endpointId: reporter, point: subtype, reason: record[35] }];
+  }
+  return undefined;
+}

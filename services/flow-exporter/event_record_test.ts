@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { readRecord, splitRecords } from "./event_record.ts";
+
+/** A record with these fields; the payload is 10 bytes. */
+function record(fields: Record<number, [bytes: 1 | 2 | 4, value: number]>): Uint8Array {
+  const bytes = new Uint8Array(64 + 10);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(6, 10, true);
+  view.setBigUint64(8, 5_000_000_000n, true);
+  for (const [at, [size, value]] of Object.entries(fields)) {
+    if (size === 1) view.setUint8(Number(at), value);
+    else if (size === 2) view.setUint16(Number(at), value, true);
+    else view.setUint32(Number(at), value, true);
+  }
+  return bytes;
+}
+
+Deno.test("splitRecords() walks padded records and counts a broken tail", () => {
+  const bytes = new Uint8Array(8 + 16 + 4);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, 3, true);
+  view.setUint32(8, 9, true);
+  view.setUint32(24, 5000, true);
+  const { records, broken } = splitRecords(bytes);
+  assert.deepEqual([records.map((r) => r.length), broken], [[3, 9], 1]);
+});
+
+Deno.test("readRecord() makes verdicts and a trace of a new connection on one node", () => {
+  const events = readRecord(
+    record({
+      0: [1, 5],
+      1: [1, 0],
+      2: [2, 7],
+      4: [2, 8],
+      36: [1, 4 | 8],
+      40: [4, 11],
+      44: [4, 12],
+      52: [2, 7],
+    }),
+  )!;
+  assert.deepEqual(
+    events.map((e) => [e.kind, e.endpointId, "cookie" in e ? e.cookie : 0, "verdict" in e ? e.verdict : 0]),
+    [
+      ["policy-verdict", 7, 11, 0],
+      ["policy-verdict", 8, 12, 0],
+      ["trace", 8, 0, 0],
+    ],
+  );
+});
+
+Deno.test("readRecord() lets the last end that was asked be the one that denied", () => {
+  const cases: [flags: number, reason: number, expected: [string, string, number][]][] = [
+    [4, 133, [["policy-verdict", "EGRESS", -133], ["drop", "EGRESS", 11]]],
+    [4 | 8, 181, [["policy-verdict", "EGRESS", 0], ["policy-verdict", "INGRESS", -181], [
+      "drop",
+      "INGRESS",
+      12,
+    ]]],
+    [8 | 16, 133, [["policy-verdict", "INGRESS", -133], ["drop", "INGRESS", 12]]],
+    [0, 132, [["drop", "EGRESS", 0]]],
+    [16, 155, [["drop", "INGRESS", 0]]],
+  ];
+  for (const [flags, reason, expected] of cases) {
+    const events = readRecord(
+      record({ 0: [1, 1], 1: [1, reason], 36: [1, flags], 40: [4, 11], 44: [4, 12] }),
+    )!;
+    const got = events.map((e) => [
+      e.kind,
+      e.kind === "trace" ? "" : e.direction,
+      e.kind === "policy-verdict" ? e.verdict : e.kind === "drop" ? e.cookie : 0,
+    ]);
+    assert.deepEqual(got, expected, `flags ${flags} reason ${reason}`);
+  }
+});
+
+Deno.test("readRecord() answers undefined for what it does not know and never reads beyond the record", () => {
+  assert.equal(readRecord(new Uint8Array(63)), undefined);
+  assert.equal(readRecord(record({ 0: [1, 99] })), undefined);
+  const lying = readRecord(record({ 0: [1, 4], 6: [2, 60000] }))!;
+  assert.equal(lying[0].packet.length, 10);
+});

@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import { ProblemError } from "@weir/common";
+import { Flow } from "@weir/proto/flow";
+import { answerFlows } from "./flow_query.ts";
+import { FlowRing } from "./flow_ring.ts";
+import { readFlowsQuery, readTime } from "./query_parameters.ts";
+
+function ringOf(count: number): FlowRing<Flow> {
+  const ring = new FlowRing<Flow>(63);
+  for (let n = 1; n <= count; n++) {
+    ring.push(
+      Flow.create({ uuid: `${n}`, time: { seconds: n, nanos: 0 }, verdict: n % 2 ? "DROPPED" : "FORWARDED" }),
+    );
+  }
+  return ring;
+}
+async function ask(ring: FlowRing<Flow>, query: string): Promise<string[]> {
+  const request = readFlowsQuery(new URLSearchParams(query), 100_000);
+  const got: string[] = [];
+  for await (
+    const batch of answerFlows(ring, request, { nodeName: "n", signal: AbortSignal.timeout(1000) })
+  ) {
+    got.push(...batch.map((r) => r.flow!.uuid));
+  }
+  return got;
+}
+
+Deno.test("answerFlows() counts matches, from the newest, the oldest or a time on", async () => {
+  const ring = ringOf(30);
+  const cases: [string, string[]][] = [
+    ["last=2", ["29", "30"]],
+    ["last=2&verdict=dropped", ["27", "29"]],
+    ["first=2&verdict=FORWARDED", ["2", "4"]],
+    ["since=1970-01-01T00:00:28Z", ["28", "29", "30"]],
+    ["since=1970-01-01T00:00:10Z&last=2", ["10", "11"]],
+    ["until=1970-01-01T00:00:03Z", ["1", "2", "3"]],
+    ["since=72s", ["28", "29", "30"]],
+    ["last=3&not-verdict=dropped", ["26", "28", "30"]],
+  ];
+  for (const [query, expected] of cases) assert.deepEqual(await ask(ring, query), expected, query);
+  assert.equal((await ask(ring, "")).length, 20);
+  assert.equal((await ask(ring, "all=true")).length, 30);
+});
+
+Deno.test("readFlowsQuery() makes two filters of an either-side parameter and copies the rest into both", () => {
+  const { whitelist } = readFlowsQuery(new URLSearchParams("pod=shop/cart&port=80&verdict=dropped"), 0);
+  assert.deepEqual(whitelist, [
+    { source_pod: ["shop/cart"], source_port: ["80"], verdict: ["DROPPED"] },
+    { destination_pod: ["shop/cart"], destination_port: ["80"], verdict: ["DROPPED"] },
+  ]);
+  assert.deepEqual(readFlowsQuery(new URLSearchParams("type=trace:to-endpoint"), 0).whitelist, [
+    { event_type: [{ type: 4, match_sub_type: true, sub_type: 0 }] },
+  ]);
+});
+
+Deno.test("readFlowsQuery() refuses what it does not know, by name", () => {
+  for (
+    const query of ["pods=x", "type=nothing", "type=drop:x", "last=-1", "since=yesterday", "identity=nobody"]
+  ) {
+    assert.throws(() => readFlowsQuery(new URLSearchParams(query), 0), ProblemError, query);
+  }
+  const ring = ringOf(1);
+  const both = { first: true, follow: true };
+  assert.throws(() => answerFlows(ring, both, { nodeName: "n", signal: AbortSignal.abort() }), ProblemError);
+  assert.deepEqual(readTime("since", "1h30m", 5_400_000), { seconds: 0, nanos: 0 });
+});

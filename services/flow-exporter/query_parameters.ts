@@ -1,0 +1,186 @@
+/**
+ * Query parameters of `GET /v1/flows` as a GetFlowsRequest: the names are those of `hubble observe`'s flags, so curl and
+ * the command line say the same. An either-side parameter (`pod`, `label`, `ip`, ...) makes two filters, one with it as
+ * the source and one as the destination; all others are copied into both.
+ * @module
+ */
+import { ProblemError } from "@weir/common";
+import type { FlowFilter } from "@weir/proto/flow";
+import type { GetFlowsRequest } from "@weir/proto/observer";
+import type { Init } from "@weir/proto";
+import { readIdentity } from "./flow_filter.ts";
+
+type Filter = Init<FlowFilter>;
+type Values = readonly string[];
+
+function bad(name: string, value: string, expected: string): ProblemError {
+  return new ProblemError("QUERY_INVALID", {
+    status: 400,
+    detail: `Cannot take ${name}=${value}: expected ${expected}`,
+    found: value,
+    expected,
+  });
+}
+
+const list = (field: keyof FlowFilter) => (v: Values): Filter => ({ [field]: [...v] });
+const upper = (field: keyof FlowFilter) => (v: Values): Filter => ({
+  [field]: v.map((x) => x.toUpperCase()),
+});
+const namespaces = (field: "source_pod" | "destination_pod") => (v: Values): Filter => ({
+  [field]: v.map((n) => `${n}/`),
+});
+const identities = (field: "source_identity" | "destination_identity") => (v: Values): Filter => ({
+  [field]: v.map(readIdentity),
+});
+const TYPES: Record<string, number> = {
+  drop: 1,
+  debug: 2,
+  capture: 3,
+  trace: 4,
+  "policy-verdict": 5,
+  l7: 129,
+  agent: 130,
+};
+const TRACE_SUBTYPES = [
+  ...[
+    "to-endpoint",
+    "to-proxy",
+    "to-host",
+    "to-stack",
+    "to-overlay",
+    "from-endpoint",
+    "from-proxy",
+    "from-host",
+  ],
+  ...["from-stack", "from-overlay", "from-network", "to-network"],
+];
+
+/** Parameters that mean one thing. */
+const PLAIN: Record<string, (v: Values) => Filter> = {
+  "from-ip": list("source_ip"),
+  "to-ip": list("destination_ip"),
+  "from-pod": list("source_pod"),
+  "to-pod": list("destination_pod"),
+  "from-namespace": namespaces("source_pod"),
+  "to-namespace": namespaces("destination_pod"),
+  "from-label": list("source_label"),
+  "to-label": list("destination_label"),
+  "from-port": list("source_port"),
+  "to-port": list("destination_port"),
+  "from-identity": identities("source_identity"),
+  "to-identity": identities("destination_identity"),
+  "from-fqdn": list("source_fqdn"),
+  "to-fqdn": list("destination_fqdn"),
+  "protocol": list("protocol"),
+  "verdict": upper("verdict"),
+  "drop-reason-desc": upper("drop_reason_desc"),
+  "drop-reason": upper("drop_reason_desc"),
+  "traffic-direction": upper("traffic_direction"),
+  "node-name": list("node_name"),
+  "uuid": list("uuid"),
+  "tcp-flags": (v) => ({
+    tcp_flags: v.map((flags) =>
+      Object.fromEntries(flags.split(",").map((f) => [f.trim().toUpperCase(), true]))
+    ),
+  }),
+  "ip-version": (v) => ({
+    ip_version: v.map((x) =>
+      x.replace(/^v/, "") === "4" ? "IPv4" : x.replace(/^v/, "") === "6" ? "IPv6" : "IP_NOT_USED"
+    ),
+  }),
+  "type": (v) => ({ event_type: v.map(readType) }),
+  "reply": (v) => ({ reply: v.map((x) => x === "true") }),
+};
+
+/** Either side: parameter -> the two one-sided ones. */
+const EITHER: Record<string, [source: string, destination: string]> = {
+  "ip": ["from-ip", "to-ip"],
+  "pod": ["from-pod", "to-pod"],
+  "namespace": ["from-namespace", "to-namespace"],
+  "label": ["from-label", "to-label"],
+  "port": ["from-port", "to-port"],
+  "identity": ["from-identity", "to-identity"],
+  "fqdn": ["from-fqdn", "to-fqdn"],
+};
+const CONTROL = new Set(["watch", "follow", "first", "last", "all", "since", "until"]);
+
+function readType(text: string): { type: number; match_sub_type?: boolean; sub_type?: number } {
+  const [name, sub] = text.split(":");
+  const type = /^\d+$/.test(name) ? Number(name) : TYPES[name];
+  if (type === undefined) throw bad("type", text, Object.keys(TYPES).join(", "));
+  if (sub === undefined) return { type };
+  const number = /^\d+$/.test(sub) ? Number(sub) : TRACE_SUBTYPES.indexOf(sub);
+  if (number < 0 || (type !== TYPES.trace && !/^\d+$/.test(sub))) {
+    throw bad("type", text, `trace:${TRACE_SUBTYPES.join("|")}`);
+  }
+  return { type, match_sub_type: true, sub_type: number };
+}
+
+function readNumber(name: string, text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw bad(name, text, "a whole number");
+  return Number(text);
+}
+
+/** RFC 3339, or a duration back from now such as 30s, 4m, 1h30m. */
+export function readTime(name: string, text: string, nowMs: number): { seconds: number; nanos: number } {
+  let ms = Date.parse(text);
+  if (/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(text)) {
+    const unit: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+    ms = nowMs -
+      [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)].reduce(
+        (sum, m) => sum + Number(m[1]) * unit[m[2]],
+        0,
+      );
+  }
+  if (Number.isNaN(ms)) throw bad(name, text, "an RFC 3339 time, or how long ago (30s, 4m, 1h30m)");
+  return { seconds: Math.floor(ms / 1000), nanos: Math.floor(ms % 1000) * 1_000_000 };
+}
+
+/** One side's parameters as filters: two where an either-side one is among them. */
+function filtersOf(query: URLSearchParams, prefix: string): Filter[] {
+  const names = [...new Set(query.keys())].filter((n) =>
+    prefix === "" ? !n.startsWith("not-") : n.startsWith(prefix)
+  )
+    .map((n) => n.slice(prefix.length)).filter((n) => prefix !== "" || !CONTROL.has(n));
+  if (names.length === 0) return [];
+  const either = names.filter((n) => EITHER[n]);
+  const build = (side: 0 | 1): Filter => {
+    const filter: Filter = {};
+    for (const name of names) {
+      const make = PLAIN[EITHER[name]?.[side] ?? name];
+      if (!make) {
+        throw bad(
+          name,
+          query.get(prefix + name) ?? "",
+          `one of ${[...Object.keys(PLAIN), ...Object.keys(EITHER)].join(", ")}`,
+        );
+      }
+      for (const [field, values] of Object.entries(make(query.getAll(prefix + name)))) {
+        const had = (filter as Record<string, unknown[]>)[field];
+        // A namespace beside a pod narrows the pod; it is no second pod.
+        if (had && (name === "namespace" || name.endsWith("-namespace"))) continue;
+        (filter as Record<string, unknown>)[field] = values;
+      }
+    }
+    return filter;
+  };
+  return either.length === 0 ? [build(0)] : [build(0), build(1)];
+}
+
+/** Reads the parameters; `not-<name>` puts a filter on the blacklist. @throws {ProblemError} QUERY_INVALID */
+export function readFlowsQuery(query: URLSearchParams, nowMs: number): Init<GetFlowsRequest> {
+  const request: Init<GetFlowsRequest> = {
+    whitelist: filtersOf(query, ""),
+    blacklist: filtersOf(query, "not-"),
+    follow: query.get("watch") === "true" || query.get("follow") === "true",
+  };
+  const [first, last, since, until] = ["first", "last", "since", "until"].map((n) => query.get(n));
+  if (first !== null) {
+    request.first = true;
+    request.number = readNumber("first", first);
+  } else if (last !== null) request.number = readNumber("last", last);
+  else if (query.get("all") === "true") request.number = Number.MAX_SAFE_INTEGER;
+  if (since !== null) request.since = readTime("since", since, nowMs);
+  if (until !== null) request.until = readTime("until", until, nowMs);
+  return request;
+}
