@@ -128,10 +128,15 @@ function readSpec(
     const name = direction === "INGRESS" ? "ingress" : "egress";
     const node = fields.get(name) ?? fields.get(`${name}Deny`) ?? fields.get("enableDefaultDeny") ?? spec;
     const has = sections[direction].length > 0;
-    const defaultDeny = asked[direction] ?? has;
+    if (asked[direction] && !has) {
+      context.warn(
+        `${spec.path}.enableDefaultDeny.${name}`,
+        `has no effect: the rule has no ${name} or ${name}Deny`,
+      );
+    }
     const made: RuleDirection = {
-      applies: has || defaultDeny,
-      defaultDeny,
+      applies: has,
+      defaultDeny: has && (asked[direction] ?? true),
       path: node.path,
       line: node.line,
       sections: sections[direction],
