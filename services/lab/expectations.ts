@@ -12,9 +12,9 @@
 import { parse } from "yaml";
 import type { Probe, ProbeResult } from "./probe.ts";
 
-/** Where traffic starts or ends: a pod, a node, the outside host, or an address. */
+/** Where traffic starts or ends: a pod (without namespace: as `Lab.pod` finds it), a node, the outside host, an address. */
 export type Place =
-  | { readonly kind: "pod"; readonly namespace: string; readonly pod: string }
+  | { readonly kind: "pod"; readonly namespace: string | undefined; readonly pod: string }
   | { readonly kind: "node"; readonly node: string }
   | { readonly kind: "outside" }
   | { readonly kind: "address"; readonly address: string };
@@ -106,7 +106,7 @@ export function parsePlace(text: string): Place {
   if (/^\d+\.\d+\.\d+\.\d+$/.test(text) || text.includes(":")) return { kind: "address", address: text };
   const slash = text.indexOf("/");
   return slash < 0
-    ? { kind: "pod", namespace: "default", pod: text }
+    ? { kind: "pod", namespace: undefined, pod: text }
     : { kind: "pod", namespace: text.slice(0, slash), pod: text.slice(slash + 1) };
 }
 

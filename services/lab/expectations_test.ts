@@ -12,7 +12,7 @@ Deno.test("parseExpectations() reads places, ports and families", () => {
 `,
     "t.yaml",
   );
-  deepEqual(a.from, { kind: "pod", namespace: "default", pod: "tiefighter" });
+  deepEqual(a.from, { kind: "pod", namespace: undefined, pod: "tiefighter" });
   deepEqual([a.protocol, a.port, a.family], ["TCP", 80, 4]);
   deepEqual(b.from, { kind: "pod", namespace: "alliance", pod: "xwing" });
   deepEqual([b.protocol, b.family, b.to.kind], ["ICMP", 6, "address"]);

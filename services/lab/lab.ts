@@ -49,14 +49,16 @@ export class Lab {
     return [...this.#notes];
   }
 
-  /** The pod of this name; throws with the names there are. */
-  pod(namespace: string, name: string): Pod {
-    const pod = this.#pods.get(`${namespace}/${name}`);
-    if (pod !== undefined) return pod;
-    const known = [...this.#pods.keys()];
-    const elsewhere = known.filter((key) => key.endsWith(`/${name}`));
-    const hint = elsewhere.length > 0 ? elsewhere.join(" or ") : known.slice(0, 20).join(", ") || "no pods";
-    throw new LabError(`Cannot find pod ${namespace}/${name}: the lab has ${hint}`);
+  /** The pod of this name; without a namespace that of "default", or the only one so called. Throws what there is. */
+  pod(namespace: string | undefined, name: string): Pod {
+    const exact = this.#pods.get(`${namespace ?? "default"}/${name}`);
+    if (exact !== undefined) return exact;
+    const named = [...this.#pods.values()].filter((pod) => pod.manifest.name === name);
+    if (namespace === undefined && named.length === 1) return named[0];
+    const known = (named.length > 0 ? named : this.pods).slice(0, 20).map((pod) => pod.name);
+    throw new LabError(
+      `Cannot find pod ${namespace ?? "default"}/${name}: the lab has ${known.join(", ") || "no pods"}`,
+    );
   }
 
   /** Applies manifests as kubectl would: namespaces, pods, then policies; then waits until pods are ready. */
