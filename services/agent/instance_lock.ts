@@ -41,7 +41,7 @@ export async function waitForPredecessors(layout: Layout): Promise<void> {
   const text = await Deno.readTextFile(`${layout.sockets}/agent.pids`).catch(() => "");
   const pids = text.split("\n").filter((line) => /^\d+$/.test(line)).map(Number);
   const isOurs = async (pid: number) => {
-    const command = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
+    const command = await commandLine(pid);
     // A pid may have been given to a stranger meanwhile: only processes on our own sockets count.
     return command.includes(`${layout.sockets}/`);
   };
@@ -61,4 +61,15 @@ export async function waitForPredecessors(layout: Layout): Promise<void> {
       // It has ended meanwhile.
     }
   }
+}
+
+/** Command line of a process, `""` when there is none. By `cat`: Deno lets only --allow-all read /proc. */
+async function commandLine(pid: number): Promise<string> {
+  const { stdout } = await new Deno.Command("cat", {
+    args: [`/proc/${pid}/cmdline`],
+    stdin: "null",
+    stderr: "null",
+  })
+    .output();
+  return new TextDecoder().decode(stdout);
 }

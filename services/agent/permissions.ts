@@ -54,7 +54,9 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
     const own = socketOf(layout, spec.name);
     specs.push({
       ...spec,
-      permissions: [...spec.permissions, netPermission([`unix:${own}`, ...peers])],
+      permissions: spec.privileged
+        ? spec.permissions
+        : [...spec.permissions, netPermission([`unix:${own}`, ...peers])],
       args: ["--socket", own, "--supervised", "--log-level", config.logLevel, ...spec.args],
     });
   };

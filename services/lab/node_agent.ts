@@ -101,7 +101,10 @@ export class NodeAgent {
   }
 }
 
+/** The line of a log that says why it ended. */
 async function lastLine(path: string): Promise<string> {
   const text = await Deno.readTextFile(path).catch(() => "");
-  return text.trim().split("\n").at(-1)?.slice(0, 400) ?? "";
+  // deno-lint-ignore no-control-regex
+  const lines = text.replace(/\x1b\[[0-9;]*m/g, "").trim().split("\n");
+  return (lines.findLast((line) => line.startsWith("weir agent: ")) ?? lines.at(-1) ?? "").slice(0, 400);
 }
