@@ -3,7 +3,7 @@
  * @module
  */
 import { ProblemError } from "@weir/common";
-import { type Flow, LostEventSourceNumber } from "@weir/proto/flow";
+import type { Flow, LostEventSource } from "@weir/proto/flow";
 import { type GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import type { Init } from "@weir/proto";
 import { compileFilters } from "./flow_filter.ts";
@@ -73,7 +73,7 @@ export function answerFlows(
 function lostAnswer(count: number, nodeName: string): GetFlowsResponse {
   return GetFlowsResponse.create({
     lost_events: {
-      source: "HUBBLE_RING_BUFFER" satisfies keyof typeof LostEventSourceNumber,
+      source: "HUBBLE_RING_BUFFER" satisfies LostEventSource,
       num_events_lost: count,
     },
     node_name: nodeName,

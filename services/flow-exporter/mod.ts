@@ -1,2 +1,12 @@
-/** @weir/flow-exporter, see README.md. @module */
-export {};
+/** @weir/flow-exporter: from the datapath's events to flows, see README.md. @module */
+export * from "./event.ts";
+export * from "./event_record.ts";
+export * from "./flow_builder.ts";
+export * from "./flow_exporter.ts";
+export * from "./flow_filter.ts";
+export * from "./flow_query.ts";
+export * from "./flow_ring.ts";
+export * from "./known_names.ts";
+export * from "./packet.ts";
+export * from "./query_parameters.ts";
+export * from "./server.ts";

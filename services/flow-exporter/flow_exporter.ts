@@ -1,0 +1,113 @@
+/**
+ * Drains the datapath's event stream into the ring of flows, for as long as it runs: a stream that is cut begins anew,
+ * and what could not be read or was lost on the way is counted.
+ *
+ *     datapath /v1/events ─▶ records ─▶ events ─▶ flows ─▶ ring ─▶ /v1/flows, metrics
+ *
+ * @module
+ */
+import type { WeirClient } from "@weir/client";
+import { Backoff, type Clock, errorText, type Logger, type MetricsRegistry, systemClock } from "@weir/common";
+import { EventBatch } from "@weir/proto/datapath";
+import type { Flow } from "@weir/proto/flow";
+import { readRecord, splitRecords } from "./event_record.ts";
+import { buildFlow, type Names } from "./flow_builder.ts";
+import { FlowRing } from "./flow_ring.ts";
+
+/** What the exporter is made of. */
+export interface FlowExporterParts {
+  datapath: WeirClient;
+  names: Names;
+  metrics: MetricsRegistry;
+  /** Flows held in memory, default 4095. */
+  ringFlows?: number;
+  clock?: Clock;
+  log?: Logger;
+}
+
+/** See the module comment. */
+export class FlowExporter {
+  readonly ring: FlowRing<Flow>;
+  /** Events that the kernel's ring or the stream could not take, since the datapath started. */
+  lost = 0;
+  private connected = false;
+  private lastError = "";
+  private readonly stopping = new AbortController();
+  private running: Promise<void> | undefined;
+  private readonly clock: Clock;
+
+  constructor(private readonly parts: FlowExporterParts) {
+    this.ring = new FlowRing(parts.ringFlows);
+    this.clock = parts.clock ?? systemClock;
+  }
+
+  start(): void {
+    this.running ??= this.run();
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.running;
+  }
+
+  /** What readiness waits for, or undefined. */
+  waitingFor(): string | undefined {
+    return this.connected ? undefined : `the datapath's events${this.lastError && `: ${this.lastError}`}`;
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.stopping;
+    const backoff = new Backoff({ delayMsMin: 50, delayMsMax: 2000 });
+    while (!signal.aborted) {
+      try {
+        for await (const batch of this.parts.datapath.stream("/v1/events", EventBatch, { signal })) {
+          this.connected = true;
+          backoff.reset();
+          this.take(batch);
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        this.lastError = errorText(error);
+        if (this.connected) this.parts.log?.warn("Lost the datapath's events", { error });
+      }
+      this.connected = false;
+      await this.clock.sleep(backoff.nextMs(), signal);
+    }
+  }
+
+  /** Turns a batch into flows. Nothing in a batch can end the process. */
+  take(batch: EventBatch): void {
+    const { metrics, names } = this.parts;
+    const flows = metrics.counter("hubble_flows_processed_total", "Flows by type, subtype and verdict");
+    const drops = metrics.counter("hubble_drop_total", "Dropped packets by reason and protocol");
+    const unread = metrics.counter(
+      "weir_flow_records_unread_total",
+      "Records of the datapath that could not be read",
+    );
+    const { records, broken } = splitRecords(batch.records);
+    if (broken > 0) unread.increment({ why: "broken batch" });
+    for (const record of records) {
+      const events = readRecord(record);
+      if (events === undefined) {
+        unread.increment({ why: "unknown record" });
+        continue;
+      }
+      for (const event of events) {
+        const flow = buildFlow(event, names, { bootUnixS: batch.bootUnixS, uuid: crypto.randomUUID() });
+        this.ring.push(flow);
+        flows.increment({ type: event.kind, verdict: flow.verdict, protocol: protocolOf(flow) });
+        if (event.kind === "drop") {
+          drops.increment({ reason: flow.drop_reason_desc, protocol: protocolOf(flow) });
+        }
+      }
+    }
+    this.lost = batch.lostRing + batch.lostStream;
+    const lost = metrics.gauge("hubble_lost_events", "Events lost since the datapath started, by where");
+    lost.set(batch.lostRing, { source: "kernel_ring" });
+    lost.set(batch.lostStream, { source: "stream" });
+  }
+}
+
+function protocolOf(flow: Flow): string {
+  return Object.keys(flow.l4 ?? {})[0] ?? "unknown";
+}
