@@ -222,7 +222,13 @@ class Assembler {
       this.#references.set(instruction, { kind: "function", name: target.code.name });
       return;
     }
-    const map = this.input.places.map(symbol.section.index, offset);
+    // A map is meant by its symbol alone: what inline assembly leaves in the constant is no offset.
+    const named = symbol.type === STT.section
+      ? undefined
+      : this.input.places.map(symbol.section.index, symbol.value);
+    const map = named !== undefined && named.origin !== "data"
+      ? named
+      : this.input.places.map(symbol.section.index, offset);
     if (map === undefined) {
       throw new ObjectError("unsupported", subject, {
         found: `an address in section ${symbol.section.name}`,
