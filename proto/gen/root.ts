@@ -4190,6 +4190,112 @@ const descriptor: unknown = {
            "protoName": "remote_identity"
           }
          }
+        },
+        "ApplyRequest": {
+         "fields": {
+          "manifest": {
+           "type": "string",
+           "id": 1
+          },
+          "file": {
+           "type": "string",
+           "id": 2
+          },
+          "dryRun": {
+           "type": "bool",
+           "id": 3,
+           "protoName": "dry_run"
+          },
+          "namespace": {
+           "type": "string",
+           "id": 4
+          }
+         }
+        },
+        "ApplyResponse": {
+         "fields": {
+          "policyRevision": {
+           "type": "uint64",
+           "id": 1,
+           "protoName": "policy_revision"
+          },
+          "items": {
+           "rule": "repeated",
+           "type": "PolicyChange",
+           "id": 2
+          }
+         }
+        },
+        "PolicyChange": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "change": {
+           "type": "string",
+           "id": 2
+          },
+          "warnings": {
+           "rule": "repeated",
+           "type": "Warning",
+           "id": 3
+          }
+         }
+        },
+        "DeleteRequest": {
+         "fields": {
+          "manifest": {
+           "type": "string",
+           "id": 1
+          },
+          "file": {
+           "type": "string",
+           "id": 2
+          },
+          "namespace": {
+           "type": "string",
+           "id": 3
+          }
+         }
+        },
+        "EngineRevision": {
+         "fields": {
+          "policyRevision": {
+           "type": "uint64",
+           "id": 1,
+           "protoName": "policy_revision"
+          },
+          "policies": {
+           "type": "uint32",
+           "id": 2
+          },
+          "identities": {
+           "type": "uint32",
+           "id": 3
+          },
+          "subjects": {
+           "type": "uint32",
+           "id": 4
+          },
+          "groups": {
+           "type": "uint32",
+           "id": 5
+          },
+          "selectors": {
+           "type": "uint32",
+           "id": 6
+          },
+          "cidrIdentities": {
+           "type": "uint32",
+           "id": 7,
+           "protoName": "cidr_identities"
+          },
+          "rules": {
+           "type": "uint32",
+           "id": 8
+          }
+         }
         }
        }
       }

@@ -187,3 +187,63 @@ export interface ExplainStep {
 }
 /** Encodings of {@link ExplainStep}. */
 export const ExplainStep: Message<ExplainStep> = bindMessage(root, "weir.policy.v1.ExplainStep");
+
+/** POST /v1/policies:apply: every policy of a text of manifests, all or none. PUT /v1/policies/NAME takes one. */
+export interface ApplyRequest {
+  /** YAML or JSON, several documents */
+  manifest: string;
+  /** where it came from, for messages */
+  file: string;
+  /** check only */
+  dryRun: boolean;
+  /** of documents that name none; "" is "default" */
+  namespace: string;
+}
+/** Encodings of {@link ApplyRequest}. */
+export const ApplyRequest: Message<ApplyRequest> = bindMessage(root, "weir.policy.v1.ApplyRequest");
+
+/** weir.policy.v1.ApplyResponse */
+export interface ApplyResponse {
+  /** revision of the policy set that has all of them */
+  policyRevision: number;
+  /** in the order of the text */
+  items: PolicyChange[];
+}
+/** Encodings of {@link ApplyResponse}. */
+export const ApplyResponse: Message<ApplyResponse> = bindMessage(root, "weir.policy.v1.ApplyResponse");
+
+/** weir.policy.v1.PolicyChange */
+export interface PolicyChange {
+  name: string;
+  /** created, configured, unchanged, deleted, absent */
+  change: string;
+  warnings: Warning[];
+}
+/** Encodings of {@link PolicyChange}. */
+export const PolicyChange: Message<PolicyChange> = bindMessage(root, "weir.policy.v1.PolicyChange");
+
+/** POST /v1/policies:delete: the policies that a text of manifests names; what is not there stays "absent". */
+export interface DeleteRequest {
+  manifest: string;
+  file: string;
+  namespace: string;
+}
+/** Encodings of {@link DeleteRequest}. */
+export const DeleteRequest: Message<DeleteRequest> = bindMessage(root, "weir.policy.v1.DeleteRequest");
+
+/** GET /v1/revision: what the engine has resolved. */
+export interface EngineRevision {
+  policyRevision: number;
+  policies: number;
+  identities: number;
+  /** identities that have a map state */
+  subjects: number;
+  /** different policies among them */
+  groups: number;
+  selectors: number;
+  cidrIdentities: number;
+  /** cookies */
+  rules: number;
+}
+/** Encodings of {@link EngineRevision}. */
+export const EngineRevision: Message<EngineRevision> = bindMessage(root, "weir.policy.v1.EngineRevision");
