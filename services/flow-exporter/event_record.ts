@@ -133,3 +133,30 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
   }
   return undefined;
 }
+
+const TYPE_NAMES: Record<number, string> = { 1: "drop", 4: "trace", 5: "policy-verdict" };
+
+/** A record as readable columns, for `weir monitor`; undefined for one that is too short. */
+export function recordFields(record: Uint8Array): Record<string, string> | undefined {
+  if (record.length < HEADER_BYTES) return undefined;
+  const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
+  return {
+    "type": TYPE_NAMES[record[0]] ?? `${record[0]}`,
+    "subtype": `${record[1]}`,
+    "time-ns": `${view.getBigUint64(8, true)}`,
+    "source": `${view.getUint32(16, true)}`,
+    "destination": `${view.getUint32(20, true)}`,
+    "source-endpoint": `${view.getUint16(2, true)}`,
+    "destination-endpoint": `${view.getUint16(4, true)}`,
+    "hook-endpoint": `${view.getUint16(52, true)}`,
+    "ifindex": `${view.getUint32(24, true)}`,
+    "length": `${view.getUint32(28, true)}`,
+    "at": `${FILES[record[34]] ?? ""}:${view.getUint16(32, true)}`,
+    "reason": `${record[35]}`,
+    "flags": `0x${record[36].toString(16)}`,
+    "protocol": `${record[39]}`,
+    "port": `${view.getUint16(48, true)}`,
+    "egress-cookie": `${view.getUint32(40, true)}`,
+    "ingress-cookie": `${view.getUint32(44, true)}`,
+  };
+}

@@ -25,9 +25,14 @@ export interface FlowExporterParts {
   log?: Logger;
 }
 
+/** Raw records held in memory. */
+export const RECORDS_MAX = 1023;
+
 /** See the module comment. */
 export class FlowExporter {
   readonly ring: FlowRing<Flow>;
+  /** The newest records as they came, for `weir monitor`. */
+  readonly records: FlowRing<Uint8Array> = new FlowRing<Uint8Array>(RECORDS_MAX);
   /** Events that the kernel's ring or the stream could not take, since the datapath started. */
   lost = 0;
   private connected = false;
@@ -87,6 +92,7 @@ export class FlowExporter {
     const { records, broken } = splitRecords(batch.records);
     if (broken > 0) unread.increment({ why: "broken batch" });
     for (const record of records) {
+      this.records.push(record);
       const events = readRecord(record);
       if (events === undefined) {
         unread.increment({ why: "unknown record" });

@@ -3,7 +3,9 @@
  * @module
  */
 import { type ApiServer, decodeBody, encodingOfContent, readBody } from "@weir/common";
+import { MapRow } from "@weir/proto/datapath";
 import { GetFlowsRequest, GetFlowsResponse, ServerStatusResponse } from "@weir/proto/observer";
+import { recordFields } from "./event_record.ts";
 import type { FlowExporter } from "./flow_exporter.ts";
 import { answerFlows } from "./flow_query.ts";
 import { readFlowsQuery } from "./query_parameters.ts";
@@ -32,6 +34,12 @@ export function mountFlowExporter(api: ApiServer, exporter: FlowExporter, nodeNa
       ({ signal }) => answerFlows(exporter.ring, request, { nodeName, signal }),
     );
   });
+  api.stream({
+    path: "/v1/events",
+    message: MapRow,
+    source: ({ query, signal }) => rawEvents(exporter, query.getAll("type"), signal),
+    description: "Raw events of the datapath from now on, as columns",
+  });
   api.action({
     method: "GET",
     path: "/v1/status",
@@ -49,4 +57,19 @@ export function mountFlowExporter(api: ApiServer, exporter: FlowExporter, nodeNa
     },
     description: "Flows held and seen",
   });
+}
+
+async function* rawEvents(
+  exporter: FlowExporter,
+  types: readonly string[],
+  signal: AbortSignal,
+): AsyncGenerator<MapRow[]> {
+  for await (const batch of exporter.records.follow(signal)) {
+    const rows: MapRow[] = [];
+    for (const read of batch) {
+      const fields = "lost" in read ? { type: "lost", count: `${read.lost}` } : recordFields(read.flow);
+      if (fields && (types.length === 0 || types.includes(fields.type))) rows.push({ fields });
+    }
+    if (rows.length > 0) yield rows;
+  }
 }

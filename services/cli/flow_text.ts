@@ -1,0 +1,159 @@
+/**
+ * Flows as text, in the shapes that people know from `hubble observe`.
+ *
+ * @module
+ */
+import { reservedIdentityName } from "@weir/common";
+import type { Endpoint, Flow, Policy } from "@weir/proto/flow";
+import { GetFlowsResponse } from "@weir/proto/observer";
+import { table } from "./output.ts";
+
+/** Forms of `weir observe -o`. */
+export type FlowForm = "compact" | "dict" | "json" | "jsonpb" | "table";
+
+/** Texts of drop reasons by number, as Hubble prints them; others print their name. */
+const DROP_TEXTS: Record<number, string> = {
+  132: "Invalid source ip",
+  133: "Policy denied",
+  134: "Invalid packet",
+  135: "CT: Truncated or invalid header",
+  137: "CT: Unknown L4 protocol",
+  139: "Unsupported L3 protocol",
+  151: "Stale or unroutable IP",
+  155: "CT: Map insertion failed",
+  156: "Invalid IPv6 extension header",
+  157: "IP fragmentation not supported",
+  160: "No tunnel/encapsulation endpoint (datapath BUG!)",
+  165: "No configuration available to perform policy decision",
+  170: "Encapsulation traffic is prohibited",
+  171: "Invalid identity",
+  175: "First logical datagram fragment not found",
+  181: "Policy denied by denylist",
+  196: "TTL exceeded",
+};
+const MATCH_TEXTS = ["none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only"];
+
+/** What a line of a flow is made of. */
+interface Parts {
+  time: string;
+  source: string;
+  destination: string;
+  arrow: string;
+  type: string;
+  verdict: string;
+  summary: string;
+}
+
+const pad = (n: number, width = 2) => String(n).padStart(width, "0");
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** "Nov 22 10:00:00.000" in local time. */
+export function flowTime(time: { seconds: number; nanos: number } | undefined): string {
+  if (!time) return "-";
+  const d = new Date(time.seconds * 1000);
+  const clock = `${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}`;
+  return `${MONTHS[d.getMonth()]} ${pad(d.getDate())} ${clock}.${pad(Math.floor(time.nanos / 1e6), 3)}`;
+}
+
+function identityText(endpoint: Endpoint | undefined): string {
+  const number = endpoint?.identity ?? 0;
+  const name = reservedIdentityName(number);
+  return name === undefined ? `(ID:${number})` : `(${name})`;
+}
+
+function hostText(endpoint: Endpoint | undefined, ip: string | undefined, port: number | undefined): string {
+  const host = endpoint?.pod_name
+    ? (endpoint.namespace ? `${endpoint.namespace}/${endpoint.pod_name}` : endpoint.pod_name)
+    : ip ?? "";
+  if (port === undefined) return host;
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function typeText(flow: Flow): string {
+  const { type = 0, sub_type = 0 } = flow.event_type ?? {};
+  if (type === 1) return DROP_TEXTS[sub_type] ?? flow.drop_reason_desc;
+  if (type === 5) {
+    const match = MATCH_TEXTS[flow.policy_match_type] ?? "unknown";
+    const direction = flow.traffic_direction.replace("TRAFFIC_DIRECTION_", "");
+    return `policy-verdict:${match} ${direction}`;
+  }
+  return flow.trace_observation_point.toLowerCase().replaceAll("_", "-");
+}
+
+function policyText(policies: readonly Policy[]): string {
+  return policies.map((p) => `${p.namespace ? `${p.namespace}/` : ""}${p.name} (${p.kind})`).join(", ");
+}
+
+function verdictText(flow: Flow): string {
+  const denied = [...flow.ingress_denied_by, ...flow.egress_denied_by];
+  const allowed = [...flow.ingress_allowed_by, ...flow.egress_allowed_by];
+  const words: Record<string, string> = { FORWARDED: "ALLOWED", DROPPED: "DENIED", AUDIT: "AUDITED" };
+  const word = flow.event_type?.type === 5 ? words[flow.verdict] ?? flow.verdict : flow.verdict;
+  if (denied.length > 0) return `${word} BY ${policyText(denied)}`;
+  if (allowed.length > 0) return `${word} BY ${policyText(allowed)}`;
+  return word;
+}
+
+function partsOf(flow: Flow): Parts {
+  const transport = flow.l4?.TCP ?? flow.l4?.UDP ?? flow.l4?.SCTP;
+  const source = hostText(flow.source, flow.IP?.source ?? flow.ethernet?.source, transport?.source_port);
+  const destination = hostText(
+    flow.destination,
+    flow.IP?.destination ?? flow.ethernet?.destination,
+    transport?.destination_port,
+  );
+  const reply = flow.is_reply?.value;
+  const ends: [string, string] = [
+    `${source} ${identityText(flow.source)}`,
+    `${destination} ${identityText(flow.destination)}`,
+  ];
+  return {
+    time: flowTime(flow.time),
+    source: reply ? ends[1] : ends[0],
+    destination: reply ? ends[0] : ends[1],
+    arrow: reply === undefined ? "<>" : reply ? "<-" : "->",
+    type: typeText(flow),
+    verdict: verdictText(flow),
+    summary: flow.Summary,
+  };
+}
+
+/** One answer as text, with its newline. */
+export function flowText(
+  answer: GetFlowsResponse,
+  form: Exclude<FlowForm, "table">,
+  options: { node: boolean },
+): string {
+  if (form === "json" || form === "jsonpb") return JSON.stringify(GetFlowsResponse.toJson(answer)) + "\n";
+  if (answer.lost_events) {
+    return `${
+      flowTime(answer.time)
+    } EVENTS LOST: ${answer.lost_events.source} ${answer.lost_events.num_events_lost}\n`;
+  }
+  if (!answer.flow) return "";
+  const p = partsOf(answer.flow);
+  if (form === "dict") {
+    const rows: [string, string][] = [
+      ["TIMESTAMP", p.time],
+      ...(options.node ? [["NODE", answer.node_name] as [string, string]] : []),
+      ["SOURCE", p.source],
+      ["DESTINATION", p.destination],
+      ["TYPE", p.type],
+      ["VERDICT", p.verdict],
+      ["SUMMARY", p.summary],
+    ];
+    return rows.map(([key, value]) => `${key.padStart(11)}: ${value}\n`).join("") + "------------\n";
+  }
+  const node = options.node ? ` [${answer.node_name}]` : "";
+  const summary = p.summary === "" ? "" : ` (${p.summary})`;
+  return `${p.time}${node}: ${p.source} ${p.arrow} ${p.destination} ${p.type} ${p.verdict}${summary}\n`;
+}
+
+/** Answers as one table. */
+export function flowTable(answers: readonly GetFlowsResponse[]): string {
+  const rows = answers.filter((a) => a.flow).map((a) => {
+    const p = partsOf(a.flow!);
+    return [p.time, p.source, p.destination, p.type, p.verdict, p.summary];
+  });
+  return table(["TIMESTAMP", "SOURCE", "DESTINATION", "TYPE", "VERDICT", "SUMMARY"], rows);
+}
