@@ -1,2 +1,5 @@
-/** @weir/verifier, see README.md. @module */
-export {};
+/** @weir/verifier: the protocol of the verifier module, see README.md. @module */
+export * from "./request.ts";
+export * from "./report.ts";
+export * from "./codes.ts";
+export * from "./module.ts";

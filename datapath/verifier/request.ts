@@ -1,0 +1,243 @@
+/**
+ * What the host asks the verifier: one program with every fact that its verdict depends on.
+ * @module
+ */
+import { WireWriter } from "./wire.ts";
+
+/** A field of a map value that programs may not touch directly, as the value's BTF declares it. */
+export interface SpecialField {
+  kind: SpecialFieldKind;
+  /** Byte offset in the value. */
+  offset: number;
+  /** Bytes. */
+  size: number;
+}
+
+/** Kinds of special fields; numbers are append-only. */
+export const SPECIAL_FIELD_KINDS = {
+  spinLock: 1,
+  timer: 2,
+  kptr: 3,
+  listHead: 4,
+  rbRoot: 5,
+  workqueue: 6,
+  refcount: 7,
+  other: 8,
+} as const;
+export type SpecialFieldKind = keyof typeof SPECIAL_FIELD_KINDS;
+
+/** Facts of a map that an inner map of a map-in-map must have. */
+export interface MapShape {
+  /** `enum bpf_map_type`. */
+  type: number;
+  /** Bytes. */
+  keySize: number;
+  /** Bytes. */
+  valueSize: number;
+  maxEntries: number;
+  /** `BPF_F_*` flags of the map. */
+  flags: number;
+  specialFields?: SpecialField[];
+}
+
+/** A map that the program's instructions refer to. */
+export interface MapFacts extends MapShape {
+  /** What the `imm` of `ld_imm64` with src 1 or 2 says: a file descriptor at the gate, an index offline. */
+  handle: number;
+  /** Whether user space has frozen the map (`BPF_MAP_FREEZE`). */
+  frozen?: boolean;
+  /** Contents of the value of a frozen, program-read-only array with one entry; constants are folded from it. */
+  contents?: Uint8Array;
+  /** Template of the inner map of an array_of_maps or hash_of_maps. */
+  inner?: MapShape;
+}
+
+/** Kinds of arguments of a global function, by its BTF prototype; numbers are append-only. */
+export const ARGUMENT_KINDS = {
+  scalar: 1,
+  /** Pointer to the program's context. */
+  context: 2,
+  /** Pointer to `size` bytes of memory or NULL. */
+  memOrNull: 3,
+  /** Pointer to `size` bytes of memory (`__arg_nonnull`). */
+  mem: 4,
+  /** Anything the verifier has no contract for: programs that use it are answered as unsupported. */
+  other: 5,
+} as const;
+export type ArgumentKind = keyof typeof ARGUMENT_KINDS;
+
+/** Kinds of results of a global function; numbers are append-only. */
+export const RETURN_KINDS = { scalar: 1, void: 2, other: 3 } as const;
+export type ReturnKind = keyof typeof RETURN_KINDS;
+
+/** A function inside the program. The main program is the one that starts at instruction 0. */
+export interface SubprogramFacts {
+  /** Index of its first instruction. */
+  start: number;
+  linkage: "static" | "global";
+  name: string;
+  /** BTF prototype; needed for global functions only. */
+  arguments?: { kind: ArgumentKind; size?: number }[];
+  returns?: ReturnKind;
+}
+
+/** A kernel function that the program may call. Calls to kfuncs are answered as unsupported, with this name. */
+export interface KfuncFacts {
+  btfId: number;
+  name: string;
+}
+
+/** Limits of one verification; each is a maximum. */
+export interface VerifyLimits {
+  /** Instruction visits, default 1,000,000. */
+  visits?: number;
+  /** States kept for pruning or waiting, default 65,536. */
+  states?: number;
+  /** Bytes of states, default 56 MiB. */
+  memoryBytes?: number;
+}
+
+/** One program to verify. */
+export interface VerifyRequest {
+  name: string;
+  /** `enum bpf_prog_type`. */
+  programType: number;
+  /** `enum bpf_attach_type`, the expected attach type; 0 where none is set. */
+  attachType?: number;
+  /** `BPF_F_*` flags of the load (strict alignment 1, any alignment 2, sleepable 16, ...). */
+  programFlags?: number;
+  /** Whether the licence string is compatible with the GPL. */
+  gplCompatible: boolean;
+  /** Also refuse what an unprivileged load is refused. Default false. */
+  strict?: boolean;
+  /** Name of the kernel profile whose tables count. Default `default`. */
+  kernelProfile?: string;
+  limits?: VerifyLimits;
+  /** The final, relocated instructions, 8 bytes each. */
+  instructions: Uint8Array;
+  maps?: MapFacts[];
+  subprograms?: SubprogramFacts[];
+  kfuncs?: KfuncFacts[];
+  /** Also count visits per instruction. */
+  recordVisits?: boolean;
+  /** Also return, for these instructions or all, the join over all states of each register's abstract value. */
+  claims?: number[] | "all";
+}
+
+/** Default limits. */
+export const DEFAULT_LIMITS: Required<VerifyLimits> = {
+  visits: 1_000_000,
+  states: 65_536,
+  memoryBytes: 56 * 1024 * 1024,
+};
+
+/** First word of a request: "WVRQ". */
+export const REQUEST_MAGIC = 0x51525657;
+/** Version of the request's layout. */
+export const REQUEST_VERSION = 1;
+
+/** Request option bits; append-only. */
+const OPTION_GPL = 1, OPTION_STRICT = 2, OPTION_VISITS = 4, OPTION_CLAIMS_ALL = 8;
+
+/** Bytes of a request as the module reads them. */
+export function encodeRequest(request: VerifyRequest): Uint8Array<ArrayBuffer> {
+  if (request.instructions.length % 8 !== 0) {
+    throw new RangeError(
+      `Cannot encode request: ${request.instructions.length} bytes are no whole instructions`,
+    );
+  }
+  const limits = { ...DEFAULT_LIMITS, ...request.limits };
+  const w = new WireWriter();
+  w.u32(REQUEST_MAGIC);
+  w.u32(REQUEST_VERSION);
+  w.text(request.name);
+  w.u32(request.programType);
+  w.u32(request.attachType ?? 0);
+  w.u32(request.programFlags ?? 0);
+  w.u32(
+    (request.gplCompatible ? OPTION_GPL : 0) | (request.strict ? OPTION_STRICT : 0) |
+      (request.recordVisits ? OPTION_VISITS : 0) | (request.claims === "all" ? OPTION_CLAIMS_ALL : 0),
+  );
+  w.text(request.kernelProfile ?? "default");
+  w.u32(limits.visits);
+  w.u32(limits.states);
+  w.u32(limits.memoryBytes);
+  w.byteString(request.instructions);
+  encodeMaps(w, request.maps ?? []);
+  encodeSubprograms(w, request.subprograms ?? []);
+  const kfuncs = request.kfuncs ?? [];
+  w.u32(kfuncs.length);
+  for (const kfunc of kfuncs) {
+    w.u32(kfunc.btfId);
+    w.text(kfunc.name);
+  }
+  const claims = Array.isArray(request.claims) ? request.claims : [];
+  w.u32(claims.length);
+  for (const index of claims) w.u32(index);
+  return w.bytes();
+}
+
+function encodeShape(w: WireWriter, shape: MapShape): void {
+  w.u32(shape.type);
+  w.u32(shape.keySize);
+  w.u32(shape.valueSize);
+  w.u32(shape.maxEntries);
+  w.u32(shape.flags);
+  const fields = shape.specialFields ?? [];
+  w.u32(fields.length);
+  for (const field of fields) {
+    w.u32(SPECIAL_FIELD_KINDS[field.kind]);
+    w.u32(field.offset);
+    w.u32(field.size);
+  }
+}
+
+function encodeMaps(w: WireWriter, maps: MapFacts[]): void {
+  w.u32(maps.length);
+  for (const map of maps) {
+    w.u32(map.handle);
+    encodeShape(w, map);
+    w.u32(map.frozen ? 1 : 0);
+    w.byteString(map.contents ?? new Uint8Array());
+    w.u32(map.inner ? 1 : 0);
+    if (map.inner) encodeShape(w, map.inner);
+  }
+}
+
+function encodeSubprograms(w: WireWriter, subprograms: SubprogramFacts[]): void {
+  w.u32(subprograms.length);
+  for (const sub of subprograms) {
+    w.u32(sub.start);
+    w.u32(sub.linkage === "global" ? 1 : 0);
+    w.text(sub.name);
+    w.u32(RETURN_KINDS[sub.returns ?? "other"]);
+    const args = sub.arguments ?? [];
+    w.u32(args.length);
+    for (const arg of args) {
+      w.u32(ARGUMENT_KINDS[arg.kind]);
+      w.u32(arg.size ?? 0);
+    }
+  }
+}
+
+const U64 = (1n << 64n) - 1n;
+const FNV_PRIME = 0x100000001b3n;
+
+/**
+ * Hash of request bytes, 32 hexadecimal digits, as the module computes it: two 64-bit FNV-1a lanes over the
+ * 32-bit words with different bases, the second fed with the complement. An accept counts only with this hash.
+ */
+export function requestHash(bytes: Uint8Array): string {
+  // 64-bit arithmetic in 16-bit limbs would be faster than BigInt, but requests are small; 4-byte words
+  // keep this under a millisecond per thousand instructions.
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let a = 0xcbf29ce484222325n, b = 0x9ae16a3b2f90404fn;
+  for (let at = 0; at + 4 <= bytes.length; at += 4) {
+    const word = BigInt(view.getUint32(at, true));
+    a = ((a ^ word) * FNV_PRIME) & U64;
+    a ^= a >> 29n;
+    b = ((b ^ (word ^ 0xffffffffn)) * 0x9e3779b97f4a7c15n) & U64;
+    b ^= b >> 32n;
+  }
+  return (a.toString(16).padStart(16, "0")) + b.toString(16).padStart(16, "0");
+}
