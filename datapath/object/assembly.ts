@@ -305,13 +305,13 @@ class Assembler {
     view.setInt32(at + 12, 0, true);
   }
 
+  /** By the symbols: the offsets in an object's DATASEC are still to be relocated. */
   #variableAt(map: MapDefinition, offset: number): string {
-    const type = map.valueType === 0 ? undefined : this.input.btf?.type(map.valueType);
-    if (type?.kind === "datasec") {
-      const found = type.variables.find((v) => offset >= v.offset && offset < v.offset + v.size);
-      if (found !== undefined) return this.input.btf!.name(found.type);
-    }
-    return map.name;
+    const found = this.input.elf.symbols.find((symbol) =>
+      symbol.shndx === map.sectionIndex && symbol.type === STT.object && offset >= symbol.value &&
+      offset < symbol.value + symbol.size
+    );
+    return found?.name ?? map.name;
   }
 
   #applyCore(bytes: Uint8Array, code: FunctionCode): void {

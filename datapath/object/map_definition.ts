@@ -60,7 +60,7 @@ export function readMaps(elf: ElfFile, btf: Btf | undefined): MapDefinition[] {
         expected: "type information; compile with -g",
       });
     }
-    for (const map of btfMaps(declared, btf)) add(map);
+    for (const map of btfMaps(elf, declared, btf)) add(map);
   }
   for (const section of elf.sections) {
     if (section.type === SHT.null) continue;
@@ -107,10 +107,15 @@ function dataMap(section: ElfSection, btf: Btf | undefined): Omit<MapDefinition,
   };
 }
 
-function* btfMaps(section: ElfSection, btf: Btf): Generator<Omit<MapDefinition, "index">> {
+function* btfMaps(elf: ElfFile, section: ElfSection, btf: Btf): Generator<Omit<MapDefinition, "index">> {
   const datasec = btf.find(".maps", "datasec");
   if (datasec === undefined) {
     throw new ObjectError("bad-map", "section .maps", { found: "no DATASEC .maps in BTF", expected: "one" });
+  }
+  // The offsets in an object's DATASEC are still to be relocated (.rel.BTF) and mostly 0: the symbols have them.
+  const offsets = new Map<string, number>();
+  for (const symbol of elf.symbols) {
+    if (symbol.shndx === section.index && symbol.type === STT.object) offsets.set(symbol.name, symbol.value);
   }
   for (const entry of datasec.variables) {
     const variable = btf.type(entry.type);
@@ -129,7 +134,7 @@ function* btfMaps(section: ElfSection, btf: Btf): Generator<Omit<MapDefinition, 
       name: variable.name,
       origin: "btf",
       sectionIndex: section.index,
-      offset: entry.offset,
+      offset: offsets.get(variable.name) ?? entry.offset,
     });
   }
 }
