@@ -1,0 +1,151 @@
+/**
+ * The verifier in its sandbox: a request goes in, a checked report comes out, or an error that says why not.
+ *
+ * @module
+ */
+
+import {
+  decodeReport,
+  encodeRequest,
+  requestHash,
+  verifierWasmUrl,
+  type VerifyReport,
+  type VerifyRequest,
+} from "@weir/verifier";
+import { type CompiledModule, Engine } from "./engine.ts";
+import { MalformedReport } from "./errors.ts";
+import { Instance } from "./instance.ts";
+import { defaultLibraryPath } from "./library.ts";
+import { loadModule, type ModuleOrigin } from "./module_cache.ts";
+
+/**
+ * Fuel of one verification. A million instruction visits, the kernel's own limit, take about a twentieth of it;
+ * what needs more than this is a shape that explodes, and ends here after some ten seconds.
+ */
+export const FUEL_MAX_DEFAULT = 40_000_000_000n;
+
+/** Linear memory of one verification. */
+export const MEMORY_BYTES_MAX_DEFAULT = 64 * 1024 * 1024;
+
+/** The longest report that is looked at. */
+const REPORT_BYTES_MAX = 48 * 1024 * 1024;
+
+/** How to open a sandbox; everything has a default. */
+export interface SandboxOptions {
+  /** The verifier's module; default: what the build put into `.build/verifier.wasm`. */
+  readonly wasm?: Uint8Array<ArrayBuffer>;
+  /** Wasmtime's C library; default: where `scripts/setup` put it. */
+  readonly libraryPath?: string;
+  /** Where compiled modules are kept; null for nowhere. Default: `.build/cache` of the repository. */
+  readonly cacheDir?: string | null;
+  /** Default {@link FUEL_MAX_DEFAULT}. */
+  readonly fuelMax?: bigint;
+  /** Default {@link MEMORY_BYTES_MAX_DEFAULT}. */
+  readonly memoryBytesMax?: number;
+}
+
+/** A report that was checked, with what it cost. */
+export interface SandboxReport extends VerifyReport {
+  /** Units of fuel. */
+  readonly fuelUsed: bigint;
+  /** From request to checked report, instance included. */
+  readonly timeUs: number;
+  /** Linear memory at the end, which only grows: the peak. */
+  readonly memoryBytes: number;
+}
+
+/** An opened verifier. Any number of programs may be verified, one after another; each gets a fresh instance. */
+export class Sandbox {
+  readonly #engine: Engine;
+  readonly #module: CompiledModule;
+  readonly #fuelMax: bigint;
+  readonly #memoryBytesMax: number;
+  /** Where the compiled module came from. */
+  readonly origin: ModuleOrigin;
+
+  private constructor(engine: Engine, wasm: Uint8Array<ArrayBuffer>, options: SandboxOptions) {
+    this.#engine = engine;
+    this.#fuelMax = options.fuelMax ?? FUEL_MAX_DEFAULT;
+    this.#memoryBytesMax = options.memoryBytesMax ?? MEMORY_BYTES_MAX_DEFAULT;
+    const cacheDir = options.cacheDir === undefined ? defaultCacheDir() : options.cacheDir;
+    ({ module: this.#module, origin: this.origin } = loadModule(engine, wasm, cacheDir));
+  }
+
+  /**
+   * Opens the library and compiles the module, or takes the compiled one from disk.
+   *
+   * @throws {LibraryMissing} {@link ModuleRejected}
+   */
+  static open(options: SandboxOptions = {}): Sandbox {
+    const wasm = options.wasm ?? Deno.readFileSync(verifierWasmUrl);
+    const engine = new Engine(options.libraryPath ?? defaultLibraryPath());
+    try {
+      return new Sandbox(engine, wasm, options);
+    } catch (error) {
+      engine.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Verifies one program.
+   *
+   * @throws {OutOfFuel} {@link OutOfMemory} {@link Trapped} {@link MalformedReport}; each means: not accepted
+   */
+  verify(request: VerifyRequest): SandboxReport {
+    const start = performance.now();
+    const bytes = encodeRequest(request);
+    const answer = this.verifyBytes(bytes);
+    let report: VerifyReport;
+    try {
+      report = decodeReport(answer.report);
+    } catch (error) {
+      throw new MalformedReport((error as Error).message, { cause: error });
+    }
+    const hash = requestHash(bytes);
+    if (report.requestHash !== hash) {
+      throw new MalformedReport(`it answers the request ${report.requestHash}, sent was ${hash}`);
+    }
+    return {
+      ...report,
+      fuelUsed: answer.fuelUsed,
+      timeUs: (performance.now() - start) * 1000,
+      memoryBytes: answer.memoryBytes,
+    };
+  }
+
+  /** Hands over the bytes of a request and copies out the bytes of the report, which nobody has looked at yet. */
+  verifyBytes(
+    request: Uint8Array<ArrayBuffer>,
+  ): { report: Uint8Array<ArrayBuffer>; fuelUsed: bigint; memoryBytes: number } {
+    const instance = new Instance(this.#engine, this.#module, {
+      fuelMax: this.#fuelMax,
+      memoryBytesMax: this.#memoryBytesMax,
+    });
+    try {
+      const input = instance.call("alloc", [request.length], ["i32"])[0] as number >>> 0;
+      if (input === 0 || !instance.write(input, request)) {
+        throw new MalformedReport(`it has no room for a request of ${request.length} bytes`);
+      }
+      const output = instance.call("verify", [input, request.length], ["i32"])[0] as number >>> 0;
+      const length = instance.call("reportLength", [], ["i32"])[0] as number >>> 0;
+      const report = length > REPORT_BYTES_MAX ? null : instance.read(output, length);
+      if (report === null) {
+        throw new MalformedReport(`${length} bytes at ${output} of ${instance.memoryBytes} bytes of memory`);
+      }
+      return { report, fuelUsed: instance.fuelUsed, memoryBytes: instance.memoryBytes };
+    } finally {
+      instance.close();
+    }
+  }
+
+  /** Frees the module and the engine. */
+  close(): void {
+    this.#engine.deleteModule(this.#module);
+    this.#engine.close();
+  }
+}
+
+function defaultCacheDir(): string {
+  return new URL("../../.build/cache", import.meta.url).pathname;
+}
