@@ -1,2 +1,8 @@
-/** @weir/net, see README.md. @module */
-export {};
+/** @weir/net: devices, addresses, routes and namespaces by rtnetlink. See README.md. @module */
+export * from "./address.ts";
+export * from "./errors.ts";
+export * from "./link.ts";
+export { NetlinkSocket } from "./netlink.ts";
+export * from "./netns.ts";
+export * from "./route.ts";
+export * from "./sysctl.ts";

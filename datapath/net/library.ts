@@ -1,0 +1,24 @@
+/** The libc calls that netlink and namespaces need. @module */
+
+const LIBC = {
+  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  send: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
+  recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
+  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
+  open: { parameters: ["buffer", "i32"], result: "i32" },
+  close: { parameters: ["i32"], result: "i32" },
+  setns: { parameters: ["i32", "i32"], result: "i32" },
+  __errno_location: { parameters: [], result: "pointer" },
+} as const;
+
+let opened: Deno.DynamicLibrary<typeof LIBC>["symbols"] | undefined;
+
+/** libc, opened on first use. */
+export function libc(): Deno.DynamicLibrary<typeof LIBC>["symbols"] {
+  return opened ??= Deno.dlopen("libc.so.6", LIBC).symbols;
+}
+
+/** Error number of the last call that failed; ask at once. */
+export function lastErrno(): number {
+  return new Deno.UnsafePointerView(libc().__errno_location()!).getInt32();
+}
