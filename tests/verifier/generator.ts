@@ -4,9 +4,9 @@
  *
  * ```text
  *  R9  records: address of one map value, into which registers are stored at record points
- *  R6  context      R7  packet start or nothing      R8  the other map's value or nothing
+ *  R6  context      R7  packet start or nothing      R8  a looked up value, a number or nothing
  *  R0-R5           whatever comes
- *  fp-8 .. fp-64   spills and scratch
+ *  fp-8 .. fp-64   spills and scratch        fp-72  spilled pointer    fp-80 ..  loop counters
  * ```
  *
  * @module
@@ -65,6 +65,8 @@ export interface Generated {
   readonly type: RunnableType;
   readonly nodes: readonly Node[];
   readonly records: readonly RecordPoint[];
+  /** How many sub-programs it has. */
+  readonly functions: number;
 }
 
 /** What the generator believes about a register. */
@@ -117,6 +119,10 @@ class Generator {
   #stack = new Set<number>();
   #packetBytes = 0;
   readonly #mischief: number;
+  /** Calls of sub-programs: the calling node and which function it means. */
+  readonly #calls: { at: number; callee: number }[] = [];
+  #functions = 0;
+  #inFunction = false;
 
   constructor(readonly random: Random, readonly maps: MapDescriptors, readonly options: GeneratorOptions) {
     this.#type = random.pick(RUNNABLE_TYPES);
@@ -132,7 +138,36 @@ class Generator {
     for (let count = this.random.between(1, 3); count > 0; count--) this.#source();
     this.#block(this.options.steps ?? 24, 0);
     this.#return();
-    return { type: this.#type, nodes: this.#nodes, records: this.#records };
+    this.#appendFunctions();
+    return {
+      type: this.#type,
+      nodes: this.#nodes,
+      records: this.#records,
+      functions: this.#functions,
+    };
+  }
+
+  /** Sub-programs take a number and the address of eight bytes of the caller's stack, and give a number. */
+  #appendFunctions(): void {
+    const starts: number[] = [];
+    for (let index = 0; index < this.#functions; index++) {
+      starts.push(this.#nodes.length);
+      this.#stack = new Set();
+      this.#packetBytes = 0;
+      this.#kinds = this.#kinds.map(() => "none");
+      this.#emit(
+        node(0x79, { dst: 3, src: 2, offset: 0 }),
+        node(0x7b, { dst: 2, src: 1, offset: 0 }),
+        node(0x18, { dst: RECORDS, src: 2, immediate: this.maps.records, high: 0 }),
+      );
+      this.#kinds[1] = this.#kinds[3] = "scalar";
+      this.#kinds[RECORDS] = "records";
+      this.#inFunction = true;
+      this.#block(this.random.between(3, 10), 2);
+      const scalar = this.#someScalar();
+      this.#emit(node(0xbf, { dst: 0, src: scalar }), node(0x95));
+    }
+    for (const { at, callee } of this.#calls) this.#setTarget(at, starts[callee]);
   }
 
   #emit(...nodes: Node[]): void {
@@ -154,7 +189,10 @@ class Generator {
       else if (choice < 84) this.#record();
       else if (choice < 93 && depth < 4) this.#branch(Math.max(2, steps >> 2), depth);
       else if (choice < 95 && depth < 2) this.#loop(depth);
-      else if (choice < 97) this.#atomic();
+      else if (choice < 96) this.#atomic();
+      else if (choice < 97 && !this.#inFunction) this.#callFunction();
+      else if (choice < 98) this.#lookup();
+      else if (choice < 99) this.#lookedUpAccess();
       else this.#bound();
     }
   }
@@ -214,6 +252,9 @@ class Generator {
         break;
       }
       case 2:
+        if (this.#inFunction) {
+          return this.#emit(node(0xb7, { dst, immediate: 5 })), void (this.#kinds[dst] = "scalar");
+        }
         this.#emit(node(0x61, { dst, src: CONTEXT, offset: this.random.pick(this.#type.numbers) }));
         break;
       case 3: {
@@ -256,6 +297,53 @@ class Generator {
     this.#emit(node(0x85, { immediate: helper }));
     for (let register = 1; register <= 5; register++) this.#kinds[register] = "none";
     this.#kinds[0] = "scalar";
+  }
+
+  /** `r0 = f(number, &slot)`; the slot holds what the callee made of it. */
+  #callFunction(): void {
+    const callee = this.#functions === 0 || (this.#functions < 2 && this.random.oneIn(2))
+      ? this.#functions++
+      : this.random.below(this.#functions);
+    this.#emit(
+      node(0x7b, { dst: FRAME, src: this.#someScalar(), offset: -8 }),
+      node(0xbf, { dst: 1, src: this.#someScalar() }),
+      node(0xbf, { dst: 2, src: FRAME }),
+      node(0x07, { dst: 2, immediate: -8 }),
+    );
+    this.#calls.push({ at: this.#nodes.length, callee });
+    this.#emit(node(0x85, { src: 1, target: 0 }));
+    for (let register = 1; register <= 5; register++) this.#kinds[register] = "none";
+    this.#kinds[0] = "scalar";
+    this.#stack.add(-8);
+  }
+
+  /** Looks the map's value up, checks it for null, and may spill and fill it in between. */
+  #lookup(): void {
+    const slot = -72;
+    this.#emit(
+      node(0x63, { dst: FRAME, src: this.#someScalar(), offset: slot }),
+      node(0xbf, { dst: 2, src: FRAME }),
+      node(0x07, { dst: 2, immediate: slot }),
+      node(0x18, { dst: 1, src: 1, immediate: this.maps.work, high: 0 }),
+    );
+    this.#call(1);
+    this.#kinds[0] = "none";
+    const spilled = this.random.oneIn(2);
+    if (spilled) this.#emit(node(0x7b, { dst: FRAME, src: 0, offset: slot }));
+    if (!this.#naughty()) this.#leaveIf(0x15, 0, 0);
+    this.#emit(spilled ? node(0x79, { dst: 8, src: FRAME, offset: slot }) : node(0xbf, { dst: 8, src: 0 }));
+    this.#kinds[8] = "value";
+  }
+
+  #lookedUpAccess(): void {
+    if (this.#kinds[8] !== "value") return this.#lookup();
+    const bytes = this.random.pick([1, 2, 4, 8]);
+    const offset = this.random.below(WORK_BYTES - bytes + 1) + (this.#naughty() ? WORK_BYTES - 4 : 0);
+    if (this.random.oneIn(2)) {
+      const dst = this.random.pick([0, 1, 2, 3, 4, 5]);
+      this.#emit(node(0x61 | SIZE_BITS[bytes], { dst, src: 8, offset }));
+      this.#kinds[dst] = "scalar";
+    } else this.#emit(node(0x63 | SIZE_BITS[bytes], { dst: 8, src: this.#someScalar(), offset }));
   }
 
   #arithmetic(): void {
@@ -356,7 +444,7 @@ class Generator {
   /** Reads the checked part of the packet, or a variable place after a check of its own. */
   #packetAccess(): void {
     const packet = this.#type.packet;
-    if (packet === null || this.#kinds[PACKET] !== "packet") return this.#source();
+    if (packet === null || this.#inFunction || this.#kinds[PACKET] !== "packet") return this.#source();
     const dst = this.random.pick(SCRATCH);
     const bytes = this.random.pick([1, 2, 4, 8]);
     if (this.random.oneIn(2) && this.#packetBytes >= bytes) {

@@ -1,0 +1,52 @@
+/**
+ * The cases of `generated_test.ts` without end: `deno task fuzz [--seed N] [--seconds N]`. A defect is printed
+ * with its seed and the run goes on; the exit code is 1 when there was one.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { CaseRunner, Defect } from "./cases.ts";
+import { Subject } from "./subject.ts";
+
+const { values } = parseArgs({
+  args: Deno.args,
+  options: { seed: { type: "string" }, seconds: { type: "string" }, verbose: { type: "boolean" } },
+});
+const firstSeed = Number(values.seed ?? Date.now() & 0x3fffffff);
+const until = values.seconds === undefined ? Infinity : performance.now() + Number(values.seconds) * 1000;
+
+const subject = new Subject();
+const runner = new CaseRunner(subject);
+const defects = new Map<string, number>();
+console.log(`seed ${firstSeed}`);
+let lastLine = performance.now();
+for (let seed = firstSeed; performance.now() < until; seed++) {
+  for (const kind of ["containment", "differential", "metamorphic"] as const) {
+    try {
+      runner[kind](seed);
+    } catch (error) {
+      if (!(error instanceof Defect)) throw new Error(`${kind}, seed ${seed}`, { cause: error });
+      const key = error.message.replace(/^.*?seed \d+: /, "").replace(/0x[0-9a-f]+|-?\d+/g, "N");
+      defects.set(key, (defects.get(key) ?? 0) + 1);
+      // One cause has many programs: the first few of each are enough.
+      if (defects.get(key)! <= 3) console.log(error.message);
+    }
+  }
+  if (performance.now() - lastLine > 10_000) {
+    lastLine = performance.now();
+    console.log(`seed ${seed}: ${JSON.stringify(runner.counts)}, ${defects.size} kinds of defects`);
+  }
+}
+console.log(JSON.stringify(runner.counts));
+for (const [key, count] of defects) console.log(`DEFECT ${count} x ${key}`);
+if (values.verbose) {
+  for (const [name, map] of [["stricter", runner.stricter], ["looser", runner.looser]] as const) {
+    for (const [key, seeds] of [...map].sort(([, a], [, b]) => b.length - a.length).slice(0, 30)) {
+      console.log(`${name} ${seeds.length} x ${key} (seed ${seeds[0]})`);
+    }
+  }
+}
+runner.close();
+subject.close();
+Deno.exit(defects.size > 0 ? 1 : 0);
