@@ -36,11 +36,23 @@ export class CidrIdentities {
 
   /** @param kept pairs of an earlier life; those that no policy mentions again are let go by {@link releaseUnused} */
   constructor(kept: Iterable<CidrPair> = []) {
-    for (const { prefix, identity } of kept) {
-      this.#numbers.set(prefix, identity);
-      this.#taken.add(identity);
-      this.#next = Math.max(this.#next, identity + 1);
-    }
+    for (const pair of kept) this.learn(pair);
+  }
+
+  /** Takes a pair that another replica or an earlier life made. A prefix that has a number keeps it. */
+  learn({ prefix, identity }: CidrPair): void {
+    if (this.#numbers.has(prefix)) return;
+    this.#numbers.set(prefix, identity);
+    this.#taken.add(identity);
+    this.#next = Math.max(this.#next, identity + 1);
+  }
+
+  isUnused(prefix: string): boolean {
+    return !this.#users.has(prefix);
+  }
+
+  isTaken(number: number): boolean {
+    return this.#taken.has(number);
   }
 
   get size(): number {

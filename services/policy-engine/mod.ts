@@ -8,3 +8,7 @@ export * from "./policy.ts";
 export * from "./policy_group.ts";
 export * from "./policy_repository.ts";
 export * from "./selector_cache.ts";
+export * from "./explain.ts";
+export * from "./implied_labels.ts";
+export * from "./pair_state.ts";
+export * from "./policy_engine.ts";

@@ -83,9 +83,45 @@ export class PolicyRepository {
     return this.#policyRevision;
   }
 
+  /** Sets the revision of the policy set, which a database counts; it never goes back. */
+  advancePolicyRevision(revision: number): void {
+    this.#policyRevision = Math.max(this.#policyRevision, revision);
+  }
+
+  /** Tells the number of a prefix that another replica or an earlier life gave it. For before a policy mentions it. */
+  learnCidr(pair: CidrPair): void {
+    this.#cidrs.learn(pair);
+  }
+
+  /** Prefixes of policies that have no number yet. */
+  unnumberedPrefixes(policies: readonly Policy[]): string[] {
+    const prefixes = policies.flatMap(policyPrefixes).filter((prefix) =>
+      this.#cidrs.numberOf(prefix) === undefined
+    );
+    return [...new Set(prefixes.map((prefix) => prefix.text))];
+  }
+
+  /** True when a prefix has a number and no policy mentions it. */
+  isPrefixUnused(prefix: string): boolean {
+    return this.#cidrs.isUnused(prefix);
+  }
+
+  /** True when a CIDR number belongs to some prefix. */
+  isCidrNumberTaken(number: number): boolean {
+    return this.#cidrs.isTaken(number);
+  }
+
   /** Number of groups of subjects that share one resolved policy. */
   get groupCount(): number {
     return this.#groups.size;
+  }
+
+  get policyCount(): number {
+    return this.#policies.size;
+  }
+
+  identities(): IterableIterator<PeerIdentity> {
+    return this.selectors.identities();
   }
 
   policies(): Policy[] {
@@ -179,6 +215,14 @@ export class PolicyRepository {
   /** The group of a subject. */
   group(subject: number): PolicyGroup | undefined {
     return this.#groupOf.get(subject);
+  }
+
+  /** Rules that select an identity, also one that is not known here. */
+  rulesFor(identity: PeerIdentity): CompiledRule[] {
+    if (this.selectors.identity(identity.number) === identity) return this.#rulesOf(identity.number);
+    return [...this.#policies.values()].flatMap(({ rules }) => rules)
+      .filter(({ rule }) => rule.subject.matches(identity.labels))
+      .sort((a, b) => a.serial - b.serial);
   }
 
   /** Numbers that have a map state. */

@@ -1,0 +1,38 @@
+/** The policy-engine as a process. @module */
+import { runService } from "@weir/common";
+import { Database } from "@weir/common/state";
+import { WeirClient } from "@weir/client";
+import { createPolicyEngine } from "./policy_engine.ts";
+
+await runService({
+  name: "policy-engine",
+  config: {
+    identityAllocator: {
+      kind: "text",
+      default: "unix:/run/weir/host/identity-allocator.sock",
+      description: "address of the identity-allocator",
+    },
+    databaseUrl: { kind: "text", default: "sqlite::memory:", description: "database of the policies" },
+    cluster: { kind: "text", default: "default", description: "name of this cluster" },
+  },
+  create(context) {
+    const database = new Database(context.config.databaseUrl);
+    const allocator = new WeirClient(context.config.identityAllocator);
+    const engine = createPolicyEngine({
+      database,
+      allocator,
+      cluster: context.config.cluster,
+      clock: context.clock,
+      api: context.api,
+    });
+    engine.start();
+    return {
+      fetch: engine.handler,
+      async stop() {
+        await engine.stop();
+        allocator.close();
+        await database.close();
+      },
+    };
+  },
+});

@@ -1,0 +1,101 @@
+/**
+ * The policy of one subject towards one remote identity: what explain and what-if questions are asked of. Identities that
+ * nothing allocated (labels that someone asks about) are resolved by the same code as all others.
+ * @module
+ */
+import { IDENTITY_INIT, MapState } from "@weir/common";
+import type { MapState as MapStateMessage, Rule } from "@weir/proto/policy";
+import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
+import { CookieRegistry } from "./cookie_registry.ts";
+import { resolveDirection, resolveEntries, type ResolverTables } from "./entry_resolver.ts";
+import type { NamedPort } from "./named_ports.ts";
+import { type PeerIdentity, peerSelectorMatches } from "./policy.ts";
+import type { PolicyRepository } from "./policy_repository.ts";
+
+/** Stands for an identity that has no number. */
+export const IDENTITY_ASKED_SUBJECT = 0xffff_fffe;
+export const IDENTITY_ASKED_REMOTE = 0xffff_ffff;
+
+/** See the module comment. */
+export class PairState {
+  readonly state: MapState;
+  readonly #cookies: CookieRegistry;
+
+  private constructor(
+    readonly subject: PeerIdentity,
+    readonly remote: PeerIdentity,
+    /** Rules that select the subject. */
+    readonly rules: readonly CompiledRule[],
+    /** Uses of peers that mean the remote identity, those for everyone included. */
+    readonly uses: readonly PeerUse[],
+    private readonly repository: PolicyRepository,
+    private readonly namedPorts: readonly NamedPort[],
+    message: MapStateMessage,
+    cookies: CookieRegistry,
+  ) {
+    this.state = MapState.of(message, namedPorts);
+    this.#cookies = cookies;
+  }
+
+  /**
+   * @param namedPorts port names of the subject itself
+   * @param without uses that are thought away
+   */
+  static of(
+    repository: PolicyRepository,
+    subject: PeerIdentity,
+    remote: PeerIdentity,
+    options: { namedPorts?: readonly NamedPort[]; without?: ReadonlySet<PeerUse> } = {},
+  ): PairState {
+    const namedPorts = options.namedPorts ?? [];
+    const rules = repository.rulesFor(subject);
+    const uses = rules.flatMap((rule) => rule.uses).filter((use) =>
+      peerSelectorMatches(use.peer.selector, remote) && !options.without?.has(use)
+    );
+    const group = repository.group(subject.number);
+    const known = group && options.without === undefined && repository.identity(remote.number) === remote;
+    if (known) {
+      const message = { ...group.mapState(subject.number, repository.policyRevision) };
+      message.entries = group.entriesFor(remote.number);
+      return new PairState(subject, remote, rules, uses, repository, namedPorts, message, repository.cookies);
+    }
+    const tables: ResolverTables = { cookies: new CookieRegistry(), namedPorts: repository.namedPorts };
+    const always = subject.number === IDENTITY_INIT;
+    const ingress = resolveDirection("INGRESS", rules, tables.cookies, always);
+    const egress = resolveDirection("EGRESS", rules, tables.cookies, always);
+    const message: MapStateMessage = {
+      identity: subject.number,
+      policyRevision: repository.policyRevision,
+      enforceIngress: ingress.enforced,
+      enforceEgress: egress.enforced,
+      ingressDefaultCookie: ingress.defaultCookie,
+      egressDefaultCookie: egress.defaultCookie,
+      entries: [
+        ...resolveEntries(0, uses.filter((use) => use.peer.selector.type === "any"), tables),
+        ...resolveEntries(remote.number, uses.filter((use) => use.peer.selector.type !== "any"), tables),
+        ...[ingress.allowAll, egress.allowAll].filter((entry) => entry !== undefined),
+      ],
+      error: "",
+    };
+    return new PairState(subject, remote, rules, uses, repository, namedPorts, message, tables.cookies);
+  }
+
+  /** The same pair with some uses thought away. */
+  without(uses: Iterable<PeerUse>): PairState {
+    const without = new Set(uses);
+    return PairState.of(this.repository, this.subject, this.remote, { namedPorts: this.namedPorts, without });
+  }
+
+  /** The rule behind a cookie of this state. */
+  rule(cookie: number): Rule | undefined {
+    return this.#cookies.get(cookie);
+  }
+
+  /** The uses behind a cookie. */
+  usesOf(cookie: number): PeerUse[] {
+    const sources = this.rule(cookie)?.sources ?? [];
+    return this.uses.filter((use) =>
+      sources.some((source) => source.policy === use.source.policy && source.path === use.source.path)
+    );
+  }
+}

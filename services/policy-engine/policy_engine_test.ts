@@ -1,0 +1,282 @@
+import assert from "node:assert/strict";
+import { ApiServer, type ProblemError, WatchedTable } from "@weir/common";
+import { Database } from "@weir/common/state";
+import { type ClientEvent, WeirClient } from "@weir/client";
+import { Identity, IpcacheEntry } from "@weir/proto/identity";
+import {
+  ApplyRequest,
+  ApplyResponse,
+  CidrIdentity,
+  ExplainRequest,
+  ExplainResponse,
+  MapState,
+  Policy,
+  Rule,
+} from "@weir/proto/policy";
+import { createPolicyEngine, type PolicyEngine } from "./policy_engine.ts";
+
+const POLICY = `# who may land
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata:
+  name: rule1
+spec:
+  endpointSelector:
+    matchLabels: { org: empire, class: deathstar }
+  ingress:
+  - fromEndpoints:
+    - matchLabels: { org: empire }
+    toPorts:
+    - ports:
+      - { port: "80", protocol: TCP }
+  - fromCIDRSet:
+    - { cidr: 192.0.2.0/24, except: [192.0.2.128/25] }
+`;
+
+/** The allocator as the engine sees it: two collections on the real resource server. */
+class Allocator {
+  readonly identities = new WatchedTable<Identity>({ name: "identities" });
+  readonly ipcache = new WatchedTable<IpcacheEntry>({ name: "ipcache" });
+  readonly api = new ApiServer({ name: "identity-allocator" });
+
+  constructor() {
+    this.api.collection({ name: "identities", message: Identity, table: this.identities });
+    this.api.collection({ name: "ipcache", message: IpcacheEntry, table: this.ipcache });
+    this.identity(300, "k8s:org=empire", "k8s:class=deathstar");
+    this.identity(301, "k8s:org=empire", "k8s:class=tiefighter");
+    this.identity(302, "k8s:org=alliance", "k8s:class=xwing");
+    const ports = [{ name: "http", port: 80, protocol: "TCP" }];
+    this.ipcache.put(
+      "10.0.0.9/32",
+      IpcacheEntry.create({ prefix: "10.0.0.9/32", identity: 300, namedPorts: ports }),
+    );
+  }
+
+  identity(number: number, ...labels: string[]): void {
+    const own = [
+      ...labels,
+      "k8s:io.kubernetes.pod.namespace=default",
+      "k8s:io.cilium.k8s.policy.cluster=default",
+    ];
+    this.identities.put(String(number), Identity.create({ number, labels: own }));
+  }
+}
+
+interface Joined {
+  allocator: Allocator;
+  engine: PolicyEngine;
+  client: WeirClient;
+}
+
+async function join(
+  run: (joined: Joined) => Promise<void>,
+  url = "sqlite::memory:",
+  allocator = new Allocator(),
+) {
+  const database = new Database(url);
+  const engine = createPolicyEngine({
+    database,
+    allocator: new WeirClient({ handler: allocator.api.fetch }),
+  });
+  engine.start();
+  try {
+    await engine.waitReady();
+    await run({ allocator, engine, client: new WeirClient({ handler: engine.handler }) });
+  } finally {
+    await engine.stop();
+    await database.close();
+  }
+}
+
+function apply(client: WeirClient, manifest: string, more: { file?: string; dryRun?: boolean } = {}) {
+  return client.call("/v1/policies:apply", {
+    request: { message: ApplyRequest, value: { manifest, file: "rule1.yaml", ...more } },
+    response: ApplyResponse,
+  });
+}
+
+Deno.test("PolicyEngine applies a text of manifests and serves map state, rules and CIDR identities", async () => {
+  await join(async ({ client }) => {
+    const { items, policyRevision } = await apply(client, POLICY);
+    assert.deepEqual(items.map(({ name, change }) => [name, change]), [["cnp:default/rule1", "created"]]);
+    const state = (await client.collection("mapstates", MapState).get("300"))!;
+    assert.deepEqual([state.enforceIngress, state.enforceEgress], [true, false]);
+    assert.ok(state.policyRevision >= policyRevision - 1);
+    const pods = state.entries.filter((entry) => entry.identity < 65536);
+    assert.deepEqual(pods.map((entry) => [entry.identity, entry.protocol, entry.port, entry.deny]), [
+      [300, 6, 80, false],
+      [301, 6, 80, false],
+    ]);
+    const cidrs = (await client.collection("cidridentities", CidrIdentity).list()).items;
+    assert.deepEqual(cidrs.map(({ prefix, labels }) => [prefix, labels]), [
+      ["192.0.2.0/24", ["cidr:192.0.2.0/24", "reserved:world-ipv4"]],
+      ["192.0.2.128/25", ["cidr:192.0.2.128/25", "reserved:world-ipv4"]],
+    ]);
+    const inside = cidrs.find(({ prefix }) => prefix === "192.0.2.0/24")!.identity;
+    assert.deepEqual(state.entries.filter((entry) => entry.identity > 65536).map((entry) => entry.identity), [
+      inside,
+    ]);
+    const rule = (await client.collection("rules", Rule).get(String(pods[0].cookie)))!;
+    assert.deepEqual(
+      rule.sources.map((source) => [source.policy, source.path, source.file, source.line]),
+      [["cnp:default/rule1", "spec.ingress[0].fromEndpoints[0]", "rule1.yaml", 11]],
+    );
+    const denied = (await client.collection("rules", Rule).get(String(state.ingressDefaultCookie)))!;
+    assert.deepEqual([denied.defaultDeny, denied.sources[0].policy], [true, "cnp:default/rule1"]);
+    const other = (await client.collection("mapstates", MapState).get("302"))!;
+    assert.deepEqual([other.enforceIngress, other.entries.length], [false, 0]);
+  });
+});
+
+Deno.test("PolicyEngine refuses a text with faults as a whole and names every fault with its place", async () => {
+  await join(async ({ client, engine }) => {
+    const bad = POLICY.replace("fromCIDRSet", "fromCIDRSets").replace('"80"', '"65536"') + "---\n" + POLICY;
+    const refused = await apply(client, bad).then(() => undefined, (error: ProblemError) => error);
+    assert.equal(refused?.code, "POLICY_INVALID");
+    assert.equal(refused?.status, 422);
+    assert.deepEqual(refused?.problem.causes!.map(({ path }) => path), [
+      "rule1.yaml:14:17 spec.ingress[0].toPorts[0].ports[0].port",
+      "rule1.yaml:15:5 spec.ingress[1].fromCIDRSets",
+    ]);
+    assert.equal(engine.repository.policyCount, 0);
+    const dry = await apply(client, POLICY, { dryRun: true });
+    assert.equal(dry.items[0].change, "created");
+    assert.equal(engine.repository.policyCount, 0);
+  });
+});
+
+Deno.test("PolicyEngine gives watchers of an identity each change once and nothing of other identities", async () => {
+  await join(async ({ client, allocator, engine }) => {
+    const stop = new AbortController();
+    const events: ClientEvent<MapState>[] = [];
+    const watching = (async () => {
+      const watch = client.collection("mapstates", MapState).watch({
+        query: { identity: [300] },
+        signal: stop.signal,
+      });
+      for await (const event of watch) {
+        events.push(event);
+        if (events.filter((event) => event.type !== "SYNCED").length === 3) return;
+      }
+    })();
+    while (!events.some((event) => event.type === "SYNCED")) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await apply(client, POLICY);
+    const before = engine.repository.work.identitiesResolved;
+    allocator.identity(303, "k8s:org=empire", "k8s:class=shuttle");
+    await watching;
+    stop.abort();
+    const puts = events.flatMap((event) => event.type === "PUT" ? [event.value] : []);
+    assert.deepEqual(puts.map((state) => state.entries.filter((entry) => entry.identity < 65536).length), [
+      0,
+      2,
+      3,
+    ]);
+    assert.equal(engine.repository.work.identitiesResolved - before, 1);
+  });
+});
+
+Deno.test("PolicyEngine keeps policies and the numbers of prefixes over a restart", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const url = `sqlite:${directory}/policy.db`;
+    const numbers: number[] = [];
+    const cookies: number[] = [];
+    for (let life = 0; life < 2; life++) {
+      await join(async ({ client }) => {
+        if (life === 0) {
+          await apply(client, POLICY.replaceAll("192.0.2.", "198.51.100.").replace("rule1", "rule0"));
+        }
+        if (life === 0) await apply(client, POLICY);
+        assert.equal((await client.collection("policies", Policy).list()).items.length, 2);
+        const cidrs = (await client.collection("cidridentities", CidrIdentity).list()).items;
+        numbers.push(cidrs.find(({ prefix }) => prefix === "192.0.2.0/24")!.identity);
+        cookies.push((await client.collection("mapstates", MapState).get("300"))!.ingressDefaultCookie);
+      }, url);
+    }
+    assert.equal(numbers[0], numbers[1]);
+    assert.equal(cookies[0], cookies[1]);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("PolicyEngine puts, gets and deletes single policies under their own names only", async () => {
+  await join(async ({ client, engine }) => {
+    const policies = client.collection("policies", Policy);
+    const wrong = await policies.put("cnp:default/other", { manifest: POLICY }).catch((error: ProblemError) =>
+      error
+    );
+    assert.equal((wrong as ProblemError).code, "POLICY_NAME_MISMATCH");
+    const put = await policies.put("cnp:default/rule1", { manifest: POLICY, file: "a.yaml", line: 40 });
+    assert.deepEqual([put.kind, put.namespace, put.policyName, put.line], [
+      "CiliumNetworkPolicy",
+      "default",
+      "rule1",
+      41,
+    ]);
+    const again = await apply(client, POLICY, { file: "a.yaml" });
+    assert.equal(again.items[0].change, "configured");
+    assert.equal((await apply(client, POLICY, { file: "a.yaml" })).items[0].change, "unchanged");
+    assert.equal(await policies.delete("cnp:default/rule1"), true);
+    assert.equal(await policies.delete("cnp:default/rule1"), false);
+    assert.equal(engine.repository.policyCount, 0);
+    assert.equal((await client.collection("cidridentities", CidrIdentity).list()).items.length, 0);
+    assert.equal((await client.collection("mapstates", MapState).get("300"))!.enforceIngress, false);
+  });
+});
+
+Deno.test("PolicyEngine explains by labels, identity, address and port name", async () => {
+  await join(async ({ client }) => {
+    await apply(client, POLICY);
+    const explain = (value: Parameters<typeof ExplainRequest.create>[0]) =>
+      client.call("/v1/explain", {
+        request: { message: ExplainRequest, value: value! },
+        response: ExplainResponse,
+      });
+    const tie = await explain({ fromIdentity: 301, toIp: "10.0.0.9", protocol: 6, portName: "http" });
+    assert.equal(tie.allowed, true);
+    assert.match(tie.steps[0].reason, /no policy selects the source for egress/);
+    assert.match(
+      tie.steps[1].reason,
+      /^Allowed by cnp:default\/rule1 spec.ingress\[0\].fromEndpoints\[0\] \(rule1.yaml:11\)/,
+    );
+    assert.ok(
+      tie.steps[1].labelFacts.some((fact) => fact.startsWith("k8s:org=empire of the source matches")),
+    );
+    const xwing = await explain({ fromLabels: ["org=alliance"], toIdentity: 300, protocol: 6, port: 80 });
+    assert.equal(xwing.allowed, false);
+    assert.match(
+      xwing.steps[1].reason,
+      /^Denied by default: cnp:default\/rule1 selects the destination for ingress/,
+    );
+    assert.match(xwing.steps[1].flip, /Give the source label any:org=empire \(it has alliance\)/);
+    assert.equal(xwing.steps[1].rule?.defaultDeny, true);
+    const outside = await explain({ fromIp: "192.0.2.7", toIdentity: 300, protocol: 17, port: 9 });
+    assert.equal(outside.allowed, true);
+    const except = await explain({ fromIp: "192.0.2.200", toIdentity: 300, protocol: 17, port: 9 });
+    assert.equal(except.allowed, false);
+    const both = await explain({ fromIp: "::1", fromIdentity: 3, toIdentity: 300, protocol: 6 }).catch((e) =>
+      e
+    );
+    assert.equal(both.code, "INVALID_ARGUMENT");
+  });
+});
+
+Deno.test("PolicyEngine shows no map state before identities and policies are complete", async () => {
+  const database = new Database("sqlite::memory:");
+  const broken = new WeirClient({ handler: () => new Response("away", { status: 503 }) });
+  const engine = createPolicyEngine({ database, allocator: broken });
+  engine.start();
+  try {
+    const client = new WeirClient({ handler: engine.handler });
+    const error = await client.collection("mapstates", MapState).list().catch((error: ProblemError) => error);
+    assert.equal((error as ProblemError).code, "NOT_READY");
+    assert.equal((await engine.handler(new Request("http://x/readyz"))).status, 503);
+    assert.equal((await engine.handler(new Request("http://x/livez"))).status, 200);
+  } finally {
+    await engine.stop();
+    await database.close();
+  }
+});

@@ -1,0 +1,175 @@
+/**
+ * The engine's HTTP surface: each handler decodes, calls, encodes.
+ * @module
+ */
+import { IpAddress, ProblemError } from "@weir/common";
+import {
+  ApplyRequest,
+  ApplyResponse,
+  CidrIdentity,
+  DeleteRequest,
+  EngineRevision,
+  ExplainRequest,
+  ExplainResponse,
+  MapState,
+  Policy,
+  type PolicyChange,
+  Rule,
+} from "@weir/proto/policy";
+import { explainRequest } from "./explain_request.ts";
+import { manifestProblem, readManifests, type ReadManifestsOptions } from "./manifest.ts";
+import { MANIFEST_BYTES_MAX } from "./manifest_reader.ts";
+import type { Policy as PolicyValue } from "./policy.ts";
+import type { PolicyEngine } from "./policy_engine.ts";
+
+/** Bodies of more than the largest manifest and some room for the envelope are refused before they are read. */
+const BODY_BYTES_MAX = MANIFEST_BYTES_MAX + 64 * 1024;
+
+/** Mounts everything on the engine's server. */
+export function mountRoutes(engine: PolicyEngine): void {
+  const { api, publisher, repository } = engine;
+  api.collection<Policy>({
+    name: "policies",
+    message: Policy,
+    table: engine.store.policies,
+    filters: {
+      namespace: (namespace) => (policy) => policy.namespace === namespace,
+      kind: (kind) => (policy) => policy.kind === kind,
+    },
+    put: async (name, value) => {
+      const options = {
+        file: value.file,
+        line: Math.max(1, value.line),
+        namespace: value.namespace || undefined,
+      };
+      const policies = read(engine, value.manifest, options);
+      if (policies.length !== 1 || policies[0].name !== name) {
+        throw new ProblemError("POLICY_NAME_MISMATCH", {
+          detail: `Cannot put policy ${JSON.stringify(name)}: its manifest holds another`,
+          found: policies.map((policy) => policy.name).join(", ") || "no policy",
+          expected: name,
+        });
+      }
+      await apply(engine, policies);
+      return engine.store.policies.get(name)!;
+    },
+    delete: async (name) => (await remove(engine, [name]))[0].change === "deleted",
+    bodyBytesMax: BODY_BYTES_MAX,
+    description: "Policies by name: cnp:NAMESPACE/NAME, ccnp:NAME, knp:NAMESPACE/NAME",
+  });
+  api.action({
+    path: "/v1/policies:apply",
+    request: ApplyRequest,
+    response: ApplyResponse,
+    bodyBytesMax: BODY_BYTES_MAX,
+    handle: async (request) => {
+      const policies = read(engine, request.manifest, {
+        file: request.file,
+        namespace: request.namespace || undefined,
+      });
+      const items = request.dryRun ? preview(engine, policies) : await apply(engine, policies);
+      return { policyRevision: repository.policyRevision, items };
+    },
+    description: "Every policy of a text of manifests, all or none",
+  });
+  api.action({
+    path: "/v1/policies:delete",
+    request: DeleteRequest,
+    response: ApplyResponse,
+    bodyBytesMax: BODY_BYTES_MAX,
+    handle: async (request) => {
+      const policies = read(engine, request.manifest, {
+        file: request.file,
+        namespace: request.namespace || undefined,
+      });
+      const items = await remove(engine, policies.map((policy) => policy.name));
+      return { policyRevision: repository.policyRevision, items };
+    },
+    description: "The policies that a text of manifests names",
+  });
+  api.collection<MapState>({
+    name: "mapstates",
+    message: MapState,
+    table: publisher.mapStates,
+    filters: { identity: (number) => (state) => String(state.identity) === number },
+    description: "Map state by identity; watch with ?identity=N for those a node hosts",
+  });
+  api.collection<CidrIdentity>({
+    name: "cidridentities",
+    message: CidrIdentity,
+    table: publisher.cidrIdentities,
+    description: "Prefixes that policies mention, and their identities",
+  });
+  api.collection<Rule>({
+    name: "rules",
+    message: Rule,
+    table: publisher.rules,
+    description: "What each rule cookie stands for",
+  });
+  api.action({
+    path: "/v1/explain",
+    request: ExplainRequest,
+    response: ExplainResponse,
+    handle: (request) =>
+      explainRequest(request, {
+        repository,
+        cluster: engine.cluster,
+        lookup: (address: IpAddress) => engine.directory.entryOf(address),
+      }),
+    description: "Why a connection is allowed or denied, and what would flip it",
+  });
+  api.action({
+    method: "GET",
+    path: "/v1/revision",
+    response: EngineRevision,
+    handle: () => ({
+      policyRevision: repository.policyRevision,
+      policies: repository.policyCount,
+      identities: repository.selectors.identityCount,
+      subjects: publisher.mapStates.size,
+      groups: repository.groupCount,
+      selectors: repository.selectors.size,
+      cidrIdentities: publisher.cidrIdentities.size,
+      rules: repository.cookies.size,
+    }),
+    description: "What the engine has resolved",
+  });
+}
+
+/** @throws {ProblemError} POLICY_INVALID with every fault */
+function read(engine: PolicyEngine, text: string, options: ReadManifestsOptions): readonly PolicyValue[] {
+  const manifests = readManifests(text, { ...options, cluster: engine.cluster });
+  if (manifests.faults.length > 0) throw manifestProblem(manifests, options.file);
+  if (manifests.policies.length === 0) {
+    throw new ProblemError("POLICY_INVALID", {
+      status: 422,
+      detail: "Cannot take policies: the text holds none",
+      found: "no document",
+      expected: "at least one policy",
+    });
+  }
+  return manifests.policies;
+}
+
+/** Writes, and answers when the map states reflect it. */
+async function apply(engine: PolicyEngine, policies: readonly PolicyValue[]): Promise<PolicyChange[]> {
+  const changes = await engine.store.put(policies, engine.repository);
+  engine.syncPolicies();
+  engine.publishNow();
+  return changes;
+}
+
+async function remove(engine: PolicyEngine, names: readonly string[]): Promise<PolicyChange[]> {
+  const changes = await engine.store.delete(names);
+  engine.syncPolicies();
+  engine.publishNow();
+  return changes;
+}
+
+function preview(engine: PolicyEngine, policies: readonly PolicyValue[]): PolicyChange[] {
+  return policies.map((policy) => {
+    const before = engine.store.policies.get(policy.name);
+    const change = !before ? "created" : before.manifest === policy.manifest ? "unchanged" : "configured";
+    return { name: policy.name, change, warnings: [...policy.warnings] };
+  });
+}
