@@ -2,6 +2,7 @@
  * Writes every generated file of the repository; with `--check` only says which ones are out of date (exit 1).
  * @module
  */
+import { generateMaps, mapsGenDirectory } from "../datapath/maps/generate.ts";
 import { generateProto, protoGenDirectory } from "../proto/generate.ts";
 
 interface Generator {
@@ -12,6 +13,7 @@ interface Generator {
 
 const generators: Generator[] = [
   { name: "proto", directory: protoGenDirectory, files: generateProto },
+  { name: "maps", directory: mapsGenDirectory, files: generateMaps },
 ];
 
 const check = Deno.args.includes("--check");

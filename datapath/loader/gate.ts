@@ -11,7 +11,7 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { kindOfSection, type ProgramKind } from "../object/section_name.ts";
+import { kindOfSection, type ProgramKind } from "@weir/object";
 import { EPERM } from "./errno.ts";
 import { BpfError } from "./errors.ts";
 import { cString, libbpf, textAt } from "./library.ts";

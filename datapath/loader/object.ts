@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { ElfFile } from "../object/elf.ts";
+import { ElfFile } from "@weir/object";
 import { BpfError, lastVerifierLines, LoadError } from "./errors.ts";
 import { type Gate, type GateDecision, guardSections, withGate } from "./gate.ts";
 import { mapInfo } from "./info.ts";
