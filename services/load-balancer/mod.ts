@@ -1,2 +1,0 @@
-/** @weir/load-balancer, see README.md. @module */
-export {};
