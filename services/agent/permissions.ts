@@ -95,6 +95,8 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
       args: [
         "--identity-allocator",
         identityAllocator,
+        "--cluster",
+        config.cluster,
         "--database-url",
         config.databaseUrl || `sqlite:${state}policy.db`,
       ],
