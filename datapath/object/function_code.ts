@@ -69,7 +69,8 @@ function functionsOf(section: ElfSection, elf: ElfFile): FunctionCode[] {
       section,
       offset: symbol.value,
       size,
-      isStatic: symbol.binding === STB.local,
+      // As libbpf does: what no other object can see has no contract of its own (STV_INTERNAL, STV_HIDDEN).
+      isStatic: symbol.binding === STB.local || symbol.visibility === 1 || symbol.visibility === 2,
     };
   });
 }
