@@ -251,7 +251,7 @@ Deno.test("PolicyEngine explains by labels, identity, address and port name", as
       xwing.steps[1].reason,
       /^Denied by default: cnp:default\/rule1 selects the destination for ingress/,
     );
-    assert.match(xwing.steps[1].flip, /Give the source label any:org=empire \(it has alliance\)/);
+    assert.match(xwing.steps[1].flip, /Give the source label org=empire \(it has alliance\)/);
     assert.equal(xwing.steps[1].rule?.defaultDeny, true);
     const outside = await explain({ fromIp: "192.0.2.7", toIdentity: 300, protocol: 17, port: 9 });
     assert.equal(outside.allowed, true);
