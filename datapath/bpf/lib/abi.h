@@ -136,7 +136,7 @@ _Static_assert(sizeof(struct endpoint_counters) == 48, "endpoint_counters");
 /* Key of weir_ipcache (LPM trie).  0 prefixlen (v4: 96 + length)   4 address */
 struct ipcache_prefix {
 	__u32 prefixlen;
-	struct address address;
+	__u8 address[16];
 };
 _Static_assert(sizeof(struct ipcache_prefix) == 20, "ipcache_prefix");
 
@@ -232,6 +232,7 @@ _Static_assert(sizeof(struct ct_key) == 40, "ct_key");
 #define CT_CLOSING_REVERSE 8
 #define CT_SEEN_REPLY 16
 #define CT_TUNNEL 32 /* the remote end is reached through the tunnel, at `node` */
+#define CT_STACK 64 /* came to its endpoint through the host's stack: answers go back through it */
 
 /* One end of a flow, with the verdict that its policy gave.  0 identity  4 revision  8 cookie  12 endpoint  14 match  15 pad */
 struct ct_end {
@@ -414,6 +415,7 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 #define DROP_INVALID_IDENTITY 171
 #define DROP_FRAG_NOT_FOUND 175
 #define DROP_FORBIDDEN_ICMP6 176
+#define DROP_PROXY_LOOKUP_FAILED 178
 #define DROP_POLICY_DENY 181
 #define DROP_TTL_EXCEEDED 196
 #define DROP_EP_NOT_READY 203
@@ -426,6 +428,11 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 #define FILE_DELIVER 6
 #define FILE_ARP 7
 #define FILE_ND 8
+#define FILE_L4 9
+#define FILE_FRAGMENT 10
+#define FILE_IPV4 11
+#define FILE_IPV6 12
+#define FILE_POLICY 13
 
 /* ---- reserved identities ----------------------------------------------------------------------------------- */
 
@@ -437,9 +444,9 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 
 /* ---- skb->mark --------------------------------------------------------------------------------------------- */
 
-#define MARK_MASK 0x0f00
-#define MARK_OVERLAY 0x0400 /* the tunnel key is set, to_overlay lets it through */
-#define MARK_DELIVERED 0x0f00 /* policy was asked, to_endpoint lets it through */
+/* Whole words, compared whole. Packets from pods and from the network arrive without a mark. */
+#define MARK_OVERLAY 0x57450400 /* the tunnel key is set, to_overlay lets it through */
+#define MARK_DELIVERED 0x57450f00 /* policy was asked, to_endpoint lets it through */
 
 /* ---- requests to programs of type "syscall", run by BPF_PROG_TEST_RUN with this as ctx_in and ctx_out ------- */
 

@@ -1,6 +1,8 @@
 /* What every program includes: kernel types, helpers, and the few words of C that eBPF needs. */
 #pragma once
 
+#include <stddef.h>
+
 #include <linux/bpf.h>
 #include <linux/types.h>
 
@@ -8,7 +10,14 @@
 #include <bpf/bpf_helpers.h>
 
 #define INLINE static __always_inline
-#define NOINLINE static __attribute__((noinline))
+/* A global function: the kernel checks it once, for any arguments of its types, instead of once for every way there.
+ * So its pointers may be null for all that it knows: NEVER_NULL says to it what every caller holds to. */
+#define NOINLINE __attribute__((noinline))
+#define NEVER_NULL(p)                                                                                                  \
+	do {                                                                                                           \
+		if (!(p))                                                                                              \
+			return 0;                                                                                      \
+	} while (0)
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
@@ -42,3 +51,21 @@
 #define REDIRECT 7 /* TC_ACT_REDIRECT */
 
 #define PACKET_TYPE_HOST 0
+
+/* First byte of the packet, and the one behind its linear part. In assembler, because clang takes the context's 32-bit
+ * fields for 32-bit numbers and copies them with `w4 = w2`, which makes a scalar of the pointer (clang 19, -mcpu=v3). */
+INLINE void *packet_start(const struct __sk_buff *skb)
+{
+	void *p;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(p) : "r"(skb), "i"(offsetof(struct __sk_buff, data)));
+	return p;
+}
+
+INLINE void *packet_end(const struct __sk_buff *skb)
+{
+	void *p;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(p) : "r"(skb), "i"(offsetof(struct __sk_buff, data_end)));
+	return p;
+}

@@ -92,14 +92,24 @@ struct {
 	__uint(max_entries, POLICY_SLOTS_MAX);
 } weir_policy_slots SEC(".maps");
 
-/* Template of the maps inside weir_policies; the loader makes one per policy, as large as it likes. */
+/* Template of the maps inside weir_policies; user space makes one per policy, as large as it likes. Sizes instead of
+ * types, because clang describes a type only by name when it is reached through two pointers. */
 struct policy_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(key_size, sizeof(struct policy_key));
+	__uint(value_size, sizeof(struct policy_entry));
+	__uint(max_entries, 16384);
+};
+
+/* Never filled; gives BTF the types of the maps above. */
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct policy_key);
 	__type(value, struct policy_entry);
-	__uint(max_entries, 16384);
-};
+	__uint(max_entries, 1);
+} weir_policy SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);

@@ -1,0 +1,78 @@
+/* Endpoints without a device: the sockets of a cgroup. Their address is the host's; their policy is their own. */
+#include "lib/decide.h"
+#include "lib/ipv4.h"
+#include "lib/ipv6.h"
+
+#define FILE_ID FILE_BPF_CGROUP
+
+#define CGROUP_DENY 0
+#define CGROUP_ALLOW 1
+
+INLINE int cgroup_handle(struct __sk_buff *skb, __u32 flags)
+{
+	const struct config *config = config_get();
+	__u32 id = endpoint_by_cgroup(skb);
+	struct endpoint *own, *other;
+	struct flow f = {};
+	int code;
+	__u8 *p;
+
+	/* A socket that moved out of its endpoint while its packet was on the way. */
+	if (!id)
+		return CGROUP_ALLOW;
+	f.flags = FLOW_L3 | flags;
+	f.hook_endpoint = id;
+	if (flags & FLOW_INGRESS) {
+		f.point = TRACE_TO_HOST;
+		f.destination_endpoint = id;
+	} else {
+		f.point = TRACE_TO_STACK;
+		f.source_endpoint = id;
+	}
+	own = endpoint_get(id);
+	if (!own) {
+		drop(skb, &f, DROPPED(DROP_EP_NOT_READY));
+		return CGROUP_DENY;
+	}
+	if (!config || !config->hz) {
+		drop(skb, &f, DROPPED(DROP_NO_CONFIG));
+		return CGROUP_DENY;
+	}
+	p = packet_start(skb);
+	if (p + 1 > (__u8 *)packet_end(skb)) {
+		drop(skb, &f, DROPPED(DROP_INVALID));
+		return CGROUP_DENY;
+	}
+	if ((p[0] >> 4) == 4)
+		code = ipv4_parse(skb, &f, config, 0, 0);
+	else
+		code = ipv6_parse(skb, &f, config, 0, 0);
+	/* Raw sockets hear of neighbours and routers; that is the kernel's business. */
+	if (code == PARSED_LINK)
+		return CGROUP_ALLOW;
+	if (!code)
+		code = admit(skb, &f, config, own, &other);
+	if (code) {
+		drop(skb, &f, code);
+		return CGROUP_DENY;
+	}
+	count(&f, 0, flags & FLOW_INGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS, skb->len);
+	if (flags & FLOW_INGRESS)
+		count_received(&f, id, skb->len);
+	else
+		count_sent(&f, id, skb->len);
+	return CGROUP_ALLOW;
+}
+
+SEC("cgroup_skb/ingress")
+int cgroup_ingress(struct __sk_buff *skb)
+{
+	return cgroup_handle(skb, FLOW_INGRESS);
+}
+
+SEC("cgroup_skb/egress")
+int cgroup_egress(struct __sk_buff *skb)
+{
+	return cgroup_handle(skb, 0);
+}
+#undef FILE_ID

@@ -1,0 +1,71 @@
+/* Garbage collection of conntrack, in the kernel: nothing is copied out. */
+#include "lib/config.h"
+
+struct gc {
+	__u32 now;
+	__u32 hz;
+	struct gc_request copy;
+};
+
+/* Expired entries get another second: a packet that just found one alive is still working with it. */
+INLINE int gc_wanted(const struct gc *gc, const struct ct_key *key, const struct ct_entry *e)
+{
+	const struct gc_request *r = &gc->copy;
+
+	if ((__s32)(e->expires + gc->hz - gc->now) < 0)
+		return 1;
+	switch (r->mode) {
+	case GC_PRESSURE:
+		return gc->now - e->created > r->age * gc->hz &&
+		       !(e->flags & (key->protocol == PROTOCOL_TCP ? CT_SEEN_NON_SYN | CT_SEEN_REPLY : CT_SEEN_REPLY));
+	case GC_ENDPOINT:
+		return r->endpoint && (e->ends[0].endpoint == r->endpoint || e->ends[1].endpoint == r->endpoint);
+	case GC_ADDRESS:
+		return (key->lo.halves[0] == r->address.halves[0] && key->lo.halves[1] == r->address.halves[1]) ||
+		       (key->hi.halves[0] == r->address.halves[0] && key->hi.halves[1] == r->address.halves[1]);
+	case GC_ALL:
+		return 1;
+	}
+	return 0;
+}
+
+static long gc_entry(void *map, struct ct_key *key, struct ct_entry *e, struct gc *gc)
+{
+	/* A copy: the element may be given away while it is being deleted. */
+	struct ct_key copy = *key;
+
+	gc->copy.visited++;
+	if (gc_wanted(gc, &copy, e) && !bpf_map_delete_elem(map, &copy))
+		gc->copy.deleted++;
+	else
+		gc->copy.live++;
+	return 0;
+}
+
+SEC("syscall")
+int weir_gc(struct gc_request *request)
+{
+	const struct config *config = config_get();
+	struct gc gc = { .now = jiffies() };
+
+	if (!config || !config->hz)
+		return -1;
+	gc.hz = config->hz;
+	gc.copy.mode = request->mode;
+	gc.copy.endpoint = request->endpoint;
+	gc.copy.address = request->address;
+	gc.copy.age = request->age;
+	bpf_for_each_map_elem(&weir_ct, gc_entry, &gc, 0);
+	request->visited = gc.copy.visited;
+	request->deleted = gc.copy.deleted;
+	request->live = gc.copy.live;
+	return 0;
+}
+
+SEC("syscall")
+int weir_clock(struct clock_sample *sample)
+{
+	sample->jiffies = bpf_jiffies64();
+	sample->time = bpf_ktime_get_ns();
+	return 0;
+}

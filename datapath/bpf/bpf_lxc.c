@@ -1,0 +1,117 @@
+/* Endpoints with a device: what leaves them, and what the host's stack sends to them. */
+#include "lib/arp.h"
+#include "lib/decide.h"
+#include "lib/ipv4.h"
+#include "lib/ipv6.h"
+#include "lib/nd.h"
+
+#define FILE_ID FILE_BPF_LXC
+
+/* tcx ingress of the host-side device: a packet that its endpoint sends. */
+SEC("tc")
+int from_endpoint(struct __sk_buff *skb)
+{
+	const struct config *config = config_get();
+	struct endpoint *own, *other;
+	struct flow f = {};
+	__u8 *p;
+	int code;
+
+	f.point = TRACE_TO_STACK;
+	f.hook_endpoint = endpoint_by_ifindex(skb->ifindex);
+	f.source_endpoint = f.hook_endpoint;
+	own = endpoint_get(f.hook_endpoint);
+	if (!f.hook_endpoint || !own || own->ifindex != skb->ifindex)
+		return drop(skb, &f, DROPPED(DROP_EP_NOT_READY));
+	f.source_identity = own->identity;
+	if (!config || !config->hz)
+		return drop(skb, &f, DROPPED(DROP_NO_CONFIG));
+	p = packet_start(skb);
+	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
+		return drop(skb, &f, DROPPED(DROP_INVALID));
+	switch (LOAD16(p + 12)) {
+	case ETHERTYPE_IPV4:
+		code = ipv4_parse(skb, &f, config, ETHERNET_LENGTH, own);
+		break;
+	case ETHERTYPE_IPV6:
+		code = ipv6_parse(skb, &f, config, ETHERNET_LENGTH, own);
+		if (code == PARSED_LINK)
+			return nd_from_endpoint(skb, &f, config, own);
+		break;
+	case ETHERTYPE_ARP:
+		return arp_from_endpoint(skb, &f, config, own);
+	default:
+		return drop(skb, &f, DROPPED(DROP_UNKNOWN_L3));
+	}
+	if (!code)
+		code = admit(skb, &f, config, own, &other);
+	if (code)
+		return drop(skb, &f, code);
+
+	count(&f, 0, DIRECTION_EGRESS, skb->len);
+	count_sent(&f, f.hook_endpoint, skb->len);
+	if (f.flags & FLOW_STACK)
+		return PASS;
+	if (other && other->ifindex)
+		return deliver_local(skb, &f, other);
+	if (f.flags & FLOW_TUNNEL)
+		return deliver_tunnel(skb, &f, config);
+	if ((config->flags & CONFIG_REDIRECT_NEIGH) && (f.node.halves[0] | f.node.halves[1]))
+		return deliver_neighbour(skb, &f, config);
+	return PASS;
+}
+
+/* tcx egress of the host-side device: a packet that comes through the host's stack, or that another hook has judged. */
+SEC("tc")
+int to_endpoint(struct __sk_buff *skb)
+{
+	const struct config *config = config_get();
+	struct endpoint *own, *other;
+	struct flow f = {};
+	__u8 *p;
+	int code;
+
+	if (skb->mark == MARK_DELIVERED) {
+		skb->mark = 0;
+		return PASS;
+	}
+	f.flags = FLOW_INGRESS | FLOW_STACK;
+	f.point = TRACE_TO_LXC;
+	f.hook_endpoint = endpoint_by_ifindex(skb->ifindex);
+	f.destination_endpoint = f.hook_endpoint;
+	own = endpoint_get(f.hook_endpoint);
+	if (!f.hook_endpoint || !own || own->ifindex != skb->ifindex)
+		return drop(skb, &f, DROPPED(DROP_EP_NOT_READY));
+	f.destination_identity = own->identity;
+	if (!config || !config->hz)
+		return drop(skb, &f, DROPPED(DROP_NO_CONFIG));
+	p = packet_start(skb);
+	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
+		return drop(skb, &f, DROPPED(DROP_INVALID));
+	switch (LOAD16(p + 12)) {
+	case ETHERTYPE_IPV4:
+		code = ipv4_parse(skb, &f, config, ETHERNET_LENGTH, 0);
+		break;
+	case ETHERTYPE_IPV6:
+		code = ipv6_parse(skb, &f, config, ETHERNET_LENGTH, 0);
+		if (code == PARSED_LINK)
+			goto link;
+		break;
+	case ETHERTYPE_ARP:
+		goto link;
+	default:
+		return drop(skb, &f, DROPPED(DROP_UNKNOWN_L3));
+	}
+	if (!code)
+		code = admit(skb, &f, config, own, &other);
+	if (code)
+		return drop(skb, &f, code);
+	count(&f, 0, DIRECTION_INGRESS, skb->len);
+	count_received(&f, f.hook_endpoint, skb->len);
+	return PASS;
+link:
+	/* The host's own words on the link: a router does not forward them, so nobody else's come this way. */
+	count(&f, 0, DIRECTION_INGRESS, skb->len);
+	return PASS;
+}
+#undef FILE_ID

@@ -1,0 +1,91 @@
+/* The state of a flow, and how long it is remembered. */
+#pragma once
+
+#include "config.h"
+#include "flow.h"
+
+INLINE int ct_alive(const struct ct_entry *e, const struct flow *f)
+{
+	return (__s32)(e->expires - f->now) > 0;
+}
+
+INLINE int is_bare_syn(const struct flow *f)
+{
+	return (f->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !(f->flags & FLOW_RELATED);
+}
+
+INLINE __u32 ct_timeout(const struct ct_entry *e, const struct flow *f, const struct config *config)
+{
+	if (f->key.protocol != PROTOCOL_TCP)
+		return config->timeout_other;
+	if ((e->flags & CT_CLOSING_FORWARD) && (e->flags & CT_CLOSING_REVERSE))
+		return config->timeout_closing;
+	return e->flags & CT_SEEN_NON_SYN ? config->timeout_tcp : config->timeout_syn;
+}
+
+/* Notes flags and lifetime. `reply`: the packet goes against the flow. True when an event is due.
+ *
+ * The entry is written only when something changed, lifetimes at most once a second: a line that both directions'
+ * CPUs only read is not passed between them. */
+INLINE int ct_touch(struct ct_entry *e, const struct flow *f, const struct config *config, __u32 reply)
+{
+	__u8 seen = f->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST);
+	__u32 report = 0, flags = e->flags, expires;
+	__s32 gain;
+
+	/* An error about a flow is no sign of life of it. */
+	if (f->flags & FLOW_RELATED)
+		return 1;
+	if (f->tcp_flags) {
+		__u8 *known = reply ? &e->tcp_flags[1] : &e->tcp_flags[0];
+
+		if (unlikely(seen & ~*known)) {
+			*known |= seen;
+			report = 1;
+		}
+		if (seen != TCP_SYN)
+			flags |= CT_SEEN_NON_SYN;
+		if (unlikely(seen & TCP_FIN))
+			flags |= reply ? CT_CLOSING_REVERSE : CT_CLOSING_FORWARD;
+		if (unlikely(seen & TCP_RST))
+			flags |= CT_CLOSING_REVERSE | CT_CLOSING_FORWARD;
+	}
+	if (reply)
+		flags |= CT_SEEN_REPLY;
+	if (flags != e->flags)
+		e->flags = flags;
+	expires = f->now + ct_timeout(e, f, config) * config->hz;
+	gain = (__s32)(expires - e->expires);
+	if (gain > (__s32)config->hz || gain < 0)
+		e->expires = expires;
+	if (report || config->aggregation < 3 ||
+	    f->now - (reply ? e->reported[1] : e->reported[0]) >= config->report_interval * config->hz) {
+		if (reply)
+			e->reported[1] = f->now;
+		else
+			e->reported[0] = f->now;
+		return 1;
+	}
+	return 0;
+}
+
+/* A new flow's entry, its ends still to be filled. */
+INLINE void ct_init(struct ct_entry *e, const struct flow *f, const struct config *config)
+{
+	__u8 seen = f->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST);
+
+	e->flags = f->source_hi ? CT_ORIGIN_HI : 0;
+	e->tcp_flags[0] = seen;
+	if (f->tcp_flags && seen != TCP_SYN)
+		e->flags |= CT_SEEN_NON_SYN;
+	if (seen & TCP_FIN)
+		e->flags |= CT_CLOSING_FORWARD;
+	if (seen & TCP_RST)
+		e->flags |= CT_CLOSING_FORWARD | CT_CLOSING_REVERSE;
+	e->expires = f->now + ct_timeout(e, f, config) * config->hz;
+	e->created = f->now;
+	e->reported[0] = f->now;
+	/* long ago: the first answer is reported */
+	e->reported[1] = f->now - (config->report_interval + 1) * config->hz;
+	e->policy_port = f->policy_port;
+}

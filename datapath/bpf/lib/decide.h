@@ -1,0 +1,271 @@
+/* May this packet pass, and where does it go? An established flow costs one conntrack lookup and one array lookup per
+ * end on this node; everything else, and everything that changed since, is decided anew by decide(). */
+#pragma once
+
+#include "conntrack.h"
+#include "events.h"
+#include "ipcache.h"
+#include "policy.h"
+
+#define FILE_ID FILE_DECIDE
+
+INLINE __u32 world_identity(const struct flow *f, const struct config *config)
+{
+	return f->flags & FLOW_IPV6 ? config->world_v6 : config->world_v4;
+}
+
+/* An ICMP error that quotes no flow of ours is judged as what it is itself. */
+INLINE int own_key(struct __sk_buff *skb, struct flow *f)
+{
+	__u32 l3 = f->flags & FLOW_L3 ? 0 : ETHERNET_LENGTH;
+	struct address ends[2];
+	__u32 v4[2];
+
+	f->flags &= ~FLOW_RELATED;
+	f->port_source = 0;
+	f->port_destination = 0;
+	if (f->flags & FLOW_IPV6) {
+		if (bpf_skb_load_bytes(skb, l3 + 8, ends, sizeof(ends)))
+			return DROPPED(DROP_INVALID);
+		flow_set_key(f, ends[0].halves[0], ends[0].halves[1], ends[1].halves[0], ends[1].halves[1], f->protocol);
+	} else {
+		if (bpf_skb_load_bytes(skb, l3 + 12, v4, sizeof(v4)))
+			return DROPPED(DROP_INVALID);
+		flow_set_key(f, 0, mapped(v4[0]), 0, mapped(v4[1]), f->protocol);
+	}
+	return 0;
+}
+
+/* A host address that a cgroup endpoint's socket uses: the flow knows which. */
+INLINE void peer_from_entry(struct peer *peer, const struct ct_end *end)
+{
+	if (peer->host && end->endpoint)
+		peer_from_endpoint(peer, end->endpoint);
+}
+
+INLINE void fill_end(struct ct_end *end, const struct peer *peer, __u32 cookie, __u8 match)
+{
+	end->identity = peer->identity;
+	end->endpoint = peer->endpoint;
+	end->cookie = cookie;
+	end->match = match;
+	/* last: who sees the new revision sees the rest too */
+	WRITE_ONCE(end->revision, peer->revision);
+}
+
+/* The forward direction's verdict, at whichever ends are this node's. Fills cookies and matches of the flow. */
+INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct peer *target)
+{
+	int code = 0;
+
+	if (origin->endpoint)
+		code = policy_check(f, origin->policy, target->identity, POLICY_EGRESS);
+	/* The host always reaches its own endpoints (allow-localhost): it could enter their namespaces anyway. */
+	if (!code && target->endpoint && origin->identity != IDENTITY_HOST)
+		code = policy_check(f, target->policy, origin->identity, POLICY_INGRESS);
+	return code;
+}
+
+/* A new flow's entry. `revision`: of the ipcache, when its ends were resolved. Returns 0 or a drop. */
+NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct peer *target, __u32 revision)
+{
+	const struct config *config = config_get();
+	struct ct_entry fresh = {};
+	struct ct_entry *e;
+	long error;
+
+	if (!f || !origin || !target || !config)
+		return DROPPED(DROP_CT_CREATE_FAILED);
+	ct_init(&fresh, f, config);
+	if (f->flags & FLOW_TUNNEL)
+		fresh.flags |= CT_TUNNEL;
+	if (f->flags & FLOW_STACK)
+		fresh.flags |= CT_STACK;
+	fill_end(&fresh.ends[0], origin, f->egress_cookie, f->egress_match);
+	fill_end(&fresh.ends[1], target, f->ingress_cookie, f->ingress_match);
+	fresh.node = f->node;
+	fresh.ipcache_revision = revision;
+	error = bpf_map_update_elem(&weir_ct, &f->key, &fresh, BPF_NOEXIST);
+	if (!error)
+		return 0;
+	/* What is there has expired or was closing (then it becomes ours), or another CPU was faster, with the same
+	 * verdict. Rewriting in place costs nothing; an update of the key would take a fresh element. */
+	e = bpf_map_lookup_elem(&weir_ct, &f->key);
+	if (!e)
+		return DROPPED(DROP_CT_CREATE_FAILED);
+	*e = fresh;
+	return 0;
+}
+
+/* Slow path: resolves both ends, asks policy, makes or renews the entry. Returns 0 or a drop. */
+NOINLINE int decide(struct __sk_buff *skb, struct flow *f)
+{
+	/* Revisions first: what is decided may be newer than they say, never older. */
+	__u32 revision = ipcache_revision();
+	const struct config *config = config_get();
+	struct peer source = {}, destination = {};
+	struct address unused = {};
+	const struct address *from, *to;
+	struct ct_entry *e;
+	__u32 reply = 0;
+	int alive, code;
+
+	if (!config || !f)
+		return DROPPED(DROP_NO_CONFIG);
+	e = bpf_map_lookup_elem(&weir_ct, &f->key);
+	alive = e && ct_alive(e, f) &&
+		!(is_bare_syn(f) && (e->flags & (CT_CLOSING_FORWARD | CT_CLOSING_REVERSE)));
+	if ((f->flags & FLOW_RELATED) && !alive) {
+		code = own_key(skb, f);
+		if (code)
+			return code;
+		e = 0;
+	}
+	from = f->source_hi ? &f->key.hi : &f->key.lo;
+	to = f->source_hi ? &f->key.lo : &f->key.hi;
+
+	if (f->source_endpoint) {
+		peer_from_endpoint(&source, f->source_endpoint);
+		/* May use other addresses, but nobody else's. */
+		if (!(f->flags & (FLOW_L3 | FLOW_RELATED)) && (source.endpoint_flags & ENDPOINT_NO_SOURCE_CHECK)) {
+			struct address_owner *owner = bpf_map_lookup_elem(&weir_addresses, from);
+
+			if (owner && owner->endpoint != f->source_endpoint)
+				return DROPPED(DROP_INVALID_SIP);
+		}
+	} else {
+		peer_resolve(from, &source, f->flags & FLOW_TUNNEL ? &unused : &f->node, world_identity(f, config));
+		/* Nobody else has our addresses. (An error's `from` is quoted, not claimed.) */
+		if ((f->flags & FLOW_NETWORK) && !(f->flags & FLOW_RELATED) && (source.known || source.identity == IDENTITY_HOST))
+			return DROPPED(DROP_INVALID_SIP);
+		/* The tunnel says who sent it. */
+		if (f->source_identity && !source.endpoint)
+			source.identity = f->source_identity;
+	}
+	if (f->destination_endpoint)
+		peer_from_endpoint(&destination, f->destination_endpoint);
+	else
+		peer_resolve(to, &destination, &f->node, world_identity(f, config));
+	if (alive) {
+		reply = f->source_hi != (e->flags & CT_ORIGIN_HI);
+		peer_from_entry(&source, reply ? &e->ends[1] : &e->ends[0]);
+		peer_from_entry(&destination, reply ? &e->ends[0] : &e->ends[1]);
+		f->policy_port = e->policy_port;
+	}
+	if (!(f->flags & (FLOW_INGRESS | FLOW_L3)) && (config->flags & CONFIG_TUNNEL) &&
+	    !(destination.flags & IPCACHE_SKIP_TUNNEL) && (f->node.halves[0] | f->node.halves[1]))
+		f->flags |= FLOW_TUNNEL;
+	f->source_identity = source.identity;
+	f->destination_identity = destination.identity;
+	f->source_endpoint = source.endpoint;
+	f->destination_endpoint = destination.endpoint;
+	if (alive)
+		f->reason = f->flags & FLOW_RELATED ? REASON_RELATED : reply ? REASON_REPLY : REASON_ESTABLISHED;
+	else
+		f->reason = REASON_NEW;
+
+	/* Who could speak to the tunnel port could forge identities. */
+	if (!(f->flags & (FLOW_INGRESS | FLOW_L3)) && f->protocol == PROTOCOL_UDP && !reply &&
+	    f->port_destination == bpf_htons(config->tunnel_port) && !(f->flags & FLOW_RELATED))
+		return DROPPED(DROP_ENCAP_PROHIBITED);
+	if (!alive && (f->flags & FLOW_TOO_BIG))
+		return 0;
+	code = reply ? decide_policy(f, &destination, &source) : decide_policy(f, &source, &destination);
+	if (code)
+		return code;
+
+	if (alive) {
+		fill_end(&e->ends[0], reply ? &destination : &source, f->egress_cookie, f->egress_match);
+		fill_end(&e->ends[1], reply ? &source : &destination, f->ingress_cookie, f->ingress_match);
+		e->node = f->node;
+		if (f->flags & FLOW_TUNNEL)
+			e->flags |= CT_TUNNEL;
+		else if (!(f->flags & FLOW_INGRESS))
+			e->flags &= ~CT_TUNNEL;
+		if (e->flags & CT_STACK)
+			f->flags |= FLOW_STACK;
+		WRITE_ONCE(e->ipcache_revision, revision);
+		f->verdicts = 0;
+		if (ct_touch(e, f, config, reply))
+			trace(skb, f, f->point);
+		return 0;
+	}
+	if (!(f->flags & FLOW_ERROR)) {
+		code = ct_create(f, &source, &destination, revision);
+		if (code)
+			return code;
+	}
+	event_emit(skb, f, EVENT_POLICY_VERDICT | f->point << 8, 0);
+	return 0;
+}
+
+/* Fast path. `own` is the record of the endpoint whose hook this is, its id is in the flow on the side it stands.
+ * `*other` becomes the record of the other end if that is on this node. Returns 0 or a drop. */
+INLINE int admit(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
+		 struct endpoint **other)
+{
+	struct ct_end *source, *destination, *mine, *theirs;
+	struct endpoint *record = 0;
+	struct ct_entry *e;
+	__u32 reply;
+
+	*other = 0;
+	f->now = jiffies();
+	e = bpf_map_lookup_elem(&weir_ct, &f->key);
+	if (!e || !ct_alive(e, f) || is_bare_syn(f) || e->ipcache_revision != ipcache_revision())
+		goto slow;
+	reply = f->source_hi != (e->flags & CT_ORIGIN_HI);
+	source = reply ? &e->ends[1] : &e->ends[0];
+	destination = reply ? &e->ends[0] : &e->ends[1];
+	mine = f->flags & FLOW_INGRESS ? destination : source;
+	theirs = f->flags & FLOW_INGRESS ? source : destination;
+	if (mine->endpoint != f->hook_endpoint || mine->revision != own->revision)
+		goto slow;
+	if (theirs->endpoint) {
+		/* From the network, with an address of this node: decide() drops it. */
+		if (f->flags & FLOW_NETWORK)
+			goto slow;
+		record = endpoint_get(theirs->endpoint);
+		if (!record || record->revision != theirs->revision)
+			goto slow;
+	}
+	/* The tunnel's word about the sender has changed. */
+	if ((f->flags & FLOW_NETWORK) && f->source_identity && f->source_identity != source->identity &&
+	    !(f->flags & FLOW_RELATED))
+		goto slow;
+	f->source_identity = source->identity;
+	f->destination_identity = destination->identity;
+	f->source_endpoint = source->endpoint;
+	f->destination_endpoint = destination->endpoint;
+	f->reason = reply ? REASON_REPLY : REASON_ESTABLISHED;
+	if (e->flags & (CT_TUNNEL | CT_STACK)) {
+		if (e->flags & CT_STACK)
+			f->flags |= FLOW_STACK;
+		if (e->flags & CT_TUNNEL)
+			f->flags |= FLOW_TUNNEL;
+	}
+	if (!theirs->endpoint && !(f->flags & FLOW_INGRESS))
+		f->node = e->node;
+	*other = record;
+	if (unlikely(ct_touch(e, f, config, reply))) {
+		if (f->flags & FLOW_RELATED)
+			f->reason = REASON_RELATED;
+		f->policy_port = e->policy_port;
+		trace(skb, f, f->point);
+	}
+	return 0;
+slow:
+	reply = decide(skb, f);
+	if (reply)
+		return reply;
+	record = 0;
+	if (f->flags & FLOW_INGRESS) {
+		if (f->source_endpoint)
+			record = endpoint_get(f->source_endpoint);
+	} else if (f->destination_endpoint) {
+		record = endpoint_get(f->destination_endpoint);
+	}
+	*other = record;
+	return 0;
+}
+#undef FILE_ID

@@ -1,0 +1,75 @@
+/* Address -> identity and node. This node's own addresses first, then single addresses by hash, then prefixes. */
+#pragma once
+
+#include "endpoint.h"
+#include "flow.h"
+
+/* One end of a flow, resolved. */
+struct peer {
+	__u32 identity;
+	__u32 revision; /* of the endpoint; read before its policy */
+	__u32 policy; /* slot */
+	__u16 endpoint; /* 0: none of this node's */
+	__u16 flags; /* IPCACHE_* */
+	__u8 host; /* one of this node's own addresses */
+	__u8 endpoint_flags;
+	__u8 known; /* this node's: found in weir_addresses */
+	__u8 pad;
+};
+
+INLINE void peer_from_endpoint(struct peer *peer, __u32 id)
+{
+	struct endpoint *endpoint = endpoint_get(id);
+
+	if (!endpoint)
+		return;
+	peer->revision = READ_ONCE(endpoint->revision);
+	peer->identity = READ_ONCE(endpoint->identity);
+	peer->policy = READ_ONCE(endpoint->policy);
+	peer->endpoint_flags = endpoint->flags;
+	peer->endpoint = id;
+}
+
+INLINE struct ipcache_entry *ipcache_lookup(const struct address *address)
+{
+	struct ipcache_entry *entry = bpf_map_lookup_elem(&weir_ipcache_exact, address);
+	struct ipcache_prefix prefix;
+
+	if (entry)
+		return entry;
+	prefix.prefixlen = 128;
+	__builtin_memcpy(prefix.address, address->bytes, sizeof(prefix.address));
+	return bpf_map_lookup_elem(&weir_ipcache, &prefix);
+}
+
+/* Fills `peer`, and `node` when another node has the address. */
+NOINLINE int peer_resolve(const struct address *address, struct peer *peer, struct address *node, __u32 world)
+{
+	struct address_owner *owner;
+	struct ipcache_entry *entry;
+
+	NEVER_NULL(address);
+	NEVER_NULL(peer);
+	NEVER_NULL(node);
+	owner = bpf_map_lookup_elem(&weir_addresses, address);
+	if (owner) {
+		peer->known = 1;
+		if (owner->flags & ADDRESS_HOST) {
+			peer->host = 1;
+			peer->identity = IDENTITY_HOST;
+		} else {
+			peer_from_endpoint(peer, owner->endpoint);
+		}
+		return 0;
+	}
+	entry = ipcache_lookup(address);
+	if (!entry) {
+		peer->identity = world;
+		return 0;
+	}
+	peer->identity = entry->identity;
+	peer->flags = entry->flags;
+	if (entry->node.halves[0] | entry->node.halves[1])
+		*node = entry->node;
+	return 0;
+}
