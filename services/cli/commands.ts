@@ -70,8 +70,7 @@ weir policy explain --from POD --to POD --port 80/TCP [--direction ingress|egres
 Policies are CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy, as they are written for Cilium and
 Kubernetes.
 `,
-    // The three below are written beside this table; see each file.
-    load: () => dispatch("./policy.ts", "policyCommand"),
+    load: async () => (await import("./policy.ts")).policyCommand,
   },
   bpf: {
     summary: "what the kernel holds now: endpoint, policy, ct, nat, lb, ipcache, metrics, prog",
@@ -92,12 +91,12 @@ Read from the maps of the node at the moment of asking; all nodes of a lab unles
 
   weir observe --verdict DROPPED --to-pod default/deathstar-1
 `,
-    load: () => dispatch("./observe.ts", "observeCommand"),
+    load: async () => (await import("./observe.ts")).observeCommand,
   },
   monitor: {
     summary: "raw events of the datapath",
     usage: "weir monitor [--type drop|trace|policy-verdict]\n",
-    load: () => dispatch("./observe.ts", "monitorCommand"),
+    load: async () => (await import("./observe.ts")).monitorCommand,
   },
   verify: {
     summary: "verify an eBPF object without loading it; needs no privileges",

@@ -1,4 +1,6 @@
-/** The command `weir`, see README.md. @module */
-export * from "./context.ts";
-export * from "./output.ts";
+/** The command `weir`, and what debugging scripts share with it, see README.md. @module */
 export * from "./args.ts";
+export * from "./clients.ts";
+export * from "./context.ts";
+export * from "./label_filter.ts";
+export * from "./output.ts";
