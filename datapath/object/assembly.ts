@@ -69,7 +69,17 @@ export class PlaceIndex {
   readonly #functions = new Map<string, FunctionCode>();
   readonly #maps = new Map<string, MapDefinition>();
 
-  constructor(functions: AssemblyInput["functions"], maps: readonly MapDefinition[]) {
+  readonly #variables = new Map<number, { name: string; start: number; end: number }[]>();
+
+  constructor(elf: ElfFile, functions: AssemblyInput["functions"], maps: readonly MapDefinition[]) {
+    for (const symbol of elf.symbols) {
+      if (symbol.type !== STT.object || symbol.section === undefined || symbol.size === 0) continue;
+      const entry = { name: symbol.name, start: symbol.value, end: symbol.value + symbol.size };
+      const list = this.#variables.get(symbol.section.index);
+      if (list === undefined) this.#variables.set(symbol.section.index, [entry]);
+      else list.push(entry);
+    }
+    for (const list of this.#variables.values()) list.sort((a, b) => a.start - b.start);
     for (const [section, list] of functions) {
       for (const code of list) this.#functions.set(`${section}:${code.offset}`, code);
     }
@@ -89,6 +99,19 @@ export class PlaceIndex {
     const data = this.#maps.get(`${section}`);
     if (data !== undefined) return offset >= 0 && offset <= data.valueSize ? data : undefined;
     return this.#maps.get(`${section}:${offset}`);
+  }
+
+  /** The variable that covers a place in a data section. */
+  variable(section: number, offset: number): string | undefined {
+    const list = this.#variables.get(section) ?? [];
+    let low = 0, high = list.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (list[middle].start <= offset) low = middle + 1;
+      else high = middle;
+    }
+    const found = list[low - 1];
+    return found !== undefined && offset < found.end ? found.name : undefined;
   }
 }
 
@@ -306,12 +329,9 @@ class Assembler {
   }
 
   /** By the symbols: the offsets in an object's DATASEC are still to be relocated. */
+  /** Name of the variable at a place in a data section. */
   #variableAt(map: MapDefinition, offset: number): string {
-    const found = this.input.elf.symbols.find((symbol) =>
-      symbol.shndx === map.sectionIndex && symbol.type === STT.object && offset >= symbol.value &&
-      offset < symbol.value + symbol.size
-    );
-    return found?.name ?? map.name;
+    return this.input.places.variable(map.sectionIndex, offset) ?? map.name;
   }
 
   #applyCore(bytes: Uint8Array, code: FunctionCode): void {

@@ -82,7 +82,7 @@ export class BpfObject {
       maps,
       externs,
       core: btf === undefined || target === undefined ? undefined : new CoreRelocator(btf, target),
-      places: new PlaceIndex(functions, maps),
+      places: new PlaceIndex(elf, functions, maps),
     };
     const programs = readPrograms(functions, btf, ext, options);
     return new BpfObject(elf, btf, ext, maps, programs, readLicence(elf), externs, input);
