@@ -10,7 +10,7 @@
  * @module
  */
 import { LabelSet, makeLabel, SOURCE_CIDR, SOURCE_RESERVED } from "./labels.ts";
-import { Prefix } from "./prefix.ts";
+import type { Prefix } from "./prefix.ts";
 
 /** Reserved identities by name. The numbers are on the wire and in the eBPF programs: append-only. */
 export const RESERVED_IDENTITIES = {

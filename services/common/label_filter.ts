@@ -3,7 +3,7 @@
  * the expression names a source), include and ignore; the longest match decides.
  * @module
  */
-import { type Label, LabelError, LabelSet } from "./labels.ts";
+import { type Label, LabelError, type LabelSet } from "./labels.ts";
 
 /** One expression of a filter. */
 interface FilterExpression {

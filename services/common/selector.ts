@@ -2,7 +2,7 @@
  * Label selectors: matchLabels and matchExpressions, with a source per key (`any` matches every source).
  * @module
  */
-import { LabelSet, parseLabelKey, SOURCE_ANY } from "./labels.ts";
+import { type LabelSet, parseLabelKey, SOURCE_ANY } from "./labels.ts";
 
 /** The operators of Kubernetes' matchExpressions. */
 export type SelectorOperator = "In" | "NotIn" | "Exists" | "DoesNotExist";

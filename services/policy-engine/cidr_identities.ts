@@ -3,7 +3,7 @@
  * after a restart, because the store keeps the pairs; freed numbers are used again only when the others have been.
  * @module
  */
-import { cidrIdentityLabels, IDENTITY_LOCAL_MAX, IDENTITY_LOCAL_MIN, Prefix } from "@weir/common";
+import { cidrIdentityLabels, IDENTITY_LOCAL_MAX, IDENTITY_LOCAL_MIN, type Prefix } from "@weir/common";
 import { type PeerIdentity, peerIdentity } from "./policy.ts";
 
 /** Most prefixes that all policies together may mention. */

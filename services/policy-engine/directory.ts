@@ -2,7 +2,7 @@
  * What the cluster's directory says, as the repository's input: identities, and the port names of endpoints.
  * @module
  */
-import { type Clock, type Health, IpAddress, LabelSet, type Logger, Prefix } from "@weir/common";
+import { type Clock, type Health, type IpAddress, LabelSet, type Logger, Prefix } from "@weir/common";
 import { Reflector, type WeirClient } from "@weir/client";
 import { Identity, IpcacheEntry } from "@weir/proto/identity";
 import { withImpliedLabels } from "./implied_labels.ts";

@@ -228,7 +228,9 @@ function failingConditions(use: PeerUse, remote: PeerIdentity): string[] {
   return selector.selector.requirements.filter((requirement) => !requirementHolds(requirement, remote.labels))
     .map((requirement) => {
       const has = remote.labels.withKey(requirement.key).map((label) => label.value).join();
-      return `label ${formatRequirement(requirement).replace("any:", "")}${has === "" ? "" : ` (it has ${has})`}`;
+      return `label ${formatRequirement(requirement).replace("any:", "")}${
+        has === "" ? "" : ` (it has ${has})`
+      }`;
     });
 }
 

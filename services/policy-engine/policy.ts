@@ -3,7 +3,7 @@
  * sections that allow or deny peers x ports.
  * @module
  */
-import { type IpFamily, type LabelSet, Prefix, Selector, SOURCE_CIDR } from "@weir/common";
+import { type IpFamily, type LabelSet, Prefix, type Selector, SOURCE_CIDR } from "@weir/common";
 
 /** The kinds that are taken. */
 export type PolicyKind = "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy" | "NetworkPolicy";

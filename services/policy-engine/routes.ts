@@ -2,7 +2,7 @@
  * The engine's HTTP surface: each handler decodes, calls, encodes.
  * @module
  */
-import { IpAddress, ProblemError } from "@weir/common";
+import { type IpAddress, ProblemError } from "@weir/common";
 import {
   ApplyRequest,
   ApplyResponse,

@@ -4,10 +4,10 @@ import { Database } from "@weir/common/state";
 import { WeirClient } from "@weir/client";
 import { createPolicyEngine } from "@weir/policy-engine";
 import { Identity, IpcacheEntry } from "@weir/proto/identity";
-import { CommandContext, UsageError } from "./context.ts";
-import { policyCommand } from "./policy.ts";
-import { readPort } from "./policy_explain.ts";
-import { RunDirectory } from "./run_directory.ts";
+import { CommandContext, UsageError } from "../../services/cli/context.ts";
+import { policyCommand } from "../../services/cli/policy.ts";
+import { readPort } from "../../services/cli/policy_explain.ts";
+import { RunDirectory } from "../../services/cli/run_directory.ts";
 
 const POLICY = `apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
