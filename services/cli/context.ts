@@ -89,7 +89,7 @@ export class CommandContext {
       return lab;
     }
     if (labs.length === 1) return labs[0];
-    if (labs.length > 1 && this.flags.server === undefined && !this.run.hasInstance("host")) {
+    if (labs.length > 1 && this.flags.server === undefined && !this.run.hasInstance(hostInstance())) {
       const names = labs.map((lab) => lab.name).join(", ");
       throw new UsageError(`Several labs are up (${names}): say which one with --lab NAME`);
     }
@@ -99,7 +99,7 @@ export class CommandContext {
   /** Every node that the command means: all of the lab, only `--node`'s, or the host. */
   nodes(): NodeTarget[] {
     const lab = this.lab();
-    if (lab === undefined) return [this.#target(this.flags.node ?? hostname(), "host")];
+    if (lab === undefined) return [this.#target(this.flags.node ?? hostname(), hostInstance())];
     const targets = lab.nodes.map((node) => this.#target(node, `${lab.name}-${node}`));
     if (this.flags.node === undefined) return targets;
     const target = targets.find((target) => target.node === this.flags.node);
@@ -124,7 +124,7 @@ export class CommandContext {
     if (this.flags.server !== undefined) return this.flags.server;
     if (CLUSTER_SERVICES.has(service)) {
       const lab = this.lab();
-      const instance = lab === undefined ? "host" : lab.controlPlane;
+      const instance = lab === undefined ? hostInstance() : lab.controlPlane;
       return `unix:${this.run.path}/${instance}/${service}.sock`;
     }
     return `unix:${(target ?? this.node()).directory}/${service}.sock`;
@@ -133,6 +133,11 @@ export class CommandContext {
   #target(node: string, instance: string): NodeTarget {
     return { node, instance, directory: `${this.run.path}/${instance}` };
   }
+}
+
+/** Instance of the host's own Weir: "host", as for the agent, unless `WEIR_INSTANCE` names another. */
+function hostInstance(): string {
+  return Deno.env.get("WEIR_INSTANCE") || "host";
 }
 
 function hostname(): string {
