@@ -3,21 +3,11 @@
  * endpoint's own port names. Endpoints of one identity share one policy unless their names differ.
  * @module
  */
+import { resolvePortNames } from "@weir/common";
 import type { NamedPort } from "@weir/proto/identity";
 import type { DatapathPolicy } from "@weir/proto/datapath";
-import type { MapState, MapStateEntry } from "@weir/proto/policy";
+import type { MapState } from "@weir/proto/policy";
 import type { Init } from "@weir/proto";
-
-const PROTOCOL_NUMBERS: Record<string, number> = { TCP: 6, UDP: 17, SCTP: 132 };
-
-/** Port of a name and protocol number in an endpoint's table (names are case-folded), or undefined. */
-function portOf(table: readonly NamedPort[], name: string, protocol: number): number | undefined {
-  const wanted = name.toLowerCase();
-  return table.find((p) =>
-    p.name.toLowerCase() === wanted && PROTOCOL_NUMBERS[p.protocol || "TCP"] === protocol
-  )
-    ?.port;
-}
 
 /** The port names that this map state asks for, sorted; empty for most. */
 function namesUsed(state: MapState): string[] {
@@ -36,26 +26,14 @@ export function policyName(state: MapState, namedPorts: readonly NamedPort[]): s
   return `${state.identity}@${table.join(",")}`;
 }
 
-const keyOf = (e: MapStateEntry) =>
-  `${e.direction}/${e.identity}/${e.protocol}/${e.port}/${e.portPrefixLength}`;
-
 /**
  * Map state for one named-port table. An entry whose name the endpoint does not define is left out (the direction
- * stays enforced). Where a resolved name meets an entry with the same key, higher precedence wins.
+ * stays enforced). Where a resolved name meets another entry, higher precedence wins.
  */
 export function resolvePolicy(state: MapState, namedPorts: readonly NamedPort[]): Init<DatapathPolicy> {
-  const byKey = new Map<string, MapStateEntry>();
-  for (const entry of state.entries) {
-    let resolved = entry;
-    if (entry.portName !== "") {
-      const port = portOf(namedPorts, entry.portName, entry.protocol);
-      if (port === undefined) continue;
-      resolved = { ...entry, port, portPrefixLength: 16, portName: "" };
-    }
-    const key = keyOf(resolved);
-    const other = byKey.get(key);
-    if (!other || resolved.precedence > other.precedence) byKey.set(key, resolved);
-  }
+  // A resolved name may cover, or lie under, an entry of higher precedence that the kernel's longest match would hide.
+  const named = state.entries.some((entry) => entry.portName !== "");
+  const entries = named ? resolvePortNames(state.entries, namedPorts) : state.entries;
   return {
     name: policyName(state, namedPorts),
     policyRevision: state.policyRevision,
@@ -63,6 +41,6 @@ export function resolvePolicy(state: MapState, namedPorts: readonly NamedPort[])
     enforceEgress: state.enforceEgress,
     ingressDefaultCookie: state.ingressDefaultCookie,
     egressDefaultCookie: state.egressDefaultCookie,
-    entries: [...byKey.values()],
+    entries,
   };
 }
