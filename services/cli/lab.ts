@@ -85,6 +85,11 @@ async function up(args: string[], context: CommandContext): Promise<number> {
   const files = await readManifests(texts(parsed, "file"), context.io);
   const name = context.flags.lab ?? LAB_DEFAULT;
   if (context.run.labs().some((lab) => lab.name === name)) {
+    if (!await answers(context, name)) {
+      throw new Error(
+        `Lab "${name}" is half gone, its daemon does not answer: remove the rest with weir lab down --lab ${name}`,
+      );
+    }
     throw new Error(
       `Lab "${name}" is up already: change it with weir lab apply, or remove it with weir lab down`,
     );
@@ -105,6 +110,16 @@ async function up(args: string[], context: CommandContext): Promise<number> {
       `\nlab ${name} is ready: weir status, weir lab exec POD -- CMD, weir observe -f, weir lab down\n`,
     );
     return 0;
+  } finally {
+    client.close();
+  }
+}
+
+/** Whether the lab's daemon answers. */
+async function answers(context: CommandContext, name: string): Promise<boolean> {
+  const client = new WeirClient({ socket: `${context.run.path}/lab/${name}/lab.sock` });
+  try {
+    return (await client.readiness()).ready;
   } finally {
     client.close();
   }

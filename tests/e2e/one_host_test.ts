@@ -1,0 +1,184 @@
+/**
+ * One server without a lab: the agent with its control plane, endpoints by hand, stop, restart, uninstall. The "server" is
+ * a network namespace, so that nothing of this machine's own network is touched.
+ * @module
+ */
+import assert from "node:assert/strict";
+import { canRun } from "./weir.ts";
+
+const root = new URL("../../", import.meta.url).pathname;
+const tag = `wt-e2e-${Deno.pid}`;
+const instance = `t${Deno.pid}`;
+const server = `${tag}-server`;
+const directory = `/run/${tag}`;
+const environment = {
+  WEIR_RUN_DIR: directory,
+  WEIR_STATE_DIR: `${directory}/state`,
+  WEIR_INSTANCE: instance,
+};
+
+interface Ran {
+  code: number;
+  out: string;
+  err: string;
+}
+
+async function run(words: string[], stdin?: string): Promise<Ran> {
+  const child = new Deno.Command(words[0], {
+    args: words.slice(1),
+    env: environment,
+    stdin: stdin === undefined ? "null" : "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  if (stdin !== undefined) {
+    const writer = child.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(stdin));
+    await writer.close();
+  }
+  const { code, stdout, stderr } = await child.output();
+  return { code, out: new TextDecoder().decode(stdout), err: new TextDecoder().decode(stderr) };
+}
+
+async function ok(words: string[], stdin?: string): Promise<string> {
+  const ran = await run(words, stdin);
+  assert.equal(ran.code, 0, `${words.join(" ")}: exit ${ran.code}\n${ran.out}${ran.err}`);
+  return ran.out;
+}
+
+const inside = (
+  netns: string,
+  ...words: string[]
+) => ["nsenter", `--net=/run/netns/${netns}`, "--", ...words];
+const weir = (...words: string[]) => inside(server, `${root}scripts/weir`, ...words);
+
+/** Starts the agent and waits for its last word. */
+async function startAgent(): Promise<Deno.ChildProcess> {
+  const [program, ...args] = weir("agent", "--control-plane", "--node-name", "server", "--ipv4", "192.0.2.1");
+  const agent = new Deno.Command(program, {
+    args,
+    env: environment,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  })
+    .spawn();
+  let text = "";
+  const reader = agent.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  while (!text.includes("Weir is ready")) {
+    const { value, done } = await reader.read();
+    assert.ok(!done, `the agent ended before it was ready:\n${text}`);
+    text += value;
+  }
+  (async () => {
+    while (!(await reader.read()).done);
+  })();
+  return agent;
+}
+
+async function stopAgent(agent: Deno.ChildProcess, signal: Deno.Signal): Promise<void> {
+  agent.kill(signal);
+  await agent.status;
+}
+
+Deno.test({
+  name: "one host: endpoints by hand, policy, stop, kill -9, restart with adoption, uninstall",
+  ignore: !canRun,
+  async fn() {
+    let agent: Deno.ChildProcess | undefined;
+    const processes: Deno.ChildProcess[] = [];
+    const spaces = [server, `${tag}-web`, `${tag}-client`, `${tag}-stranger`];
+    try {
+      for (const name of spaces) await ok(["ip", "netns", "add", name]);
+      await ok(["ip", "-n", server, "link", "set", "lo", "up"]);
+      await ok(["ip", "-n", server, "link", "add", "eth0", "type", "veth", "peer", "name", "far0"]);
+      for (const device of ["eth0", "far0"]) await ok(["ip", "-n", server, "link", "set", device, "up"]);
+      await ok(["ip", "-n", server, "address", "add", "192.0.2.1/24", "dev", "eth0"]);
+
+      agent = await startAgent();
+      const second = await run(weir("agent", "--control-plane"));
+      assert.equal(second.code, 1, second.out + second.err);
+      assert.match(second.err, new RegExp(`pid ${agent.pid}`));
+
+      for (
+        const [name, label] of [["web", "app=web"], ["client", "app=client"], ["stranger", "app=stranger"]]
+      ) {
+        await ok(weir("endpoint", "add", name, "--netns", `${tag}-${name}`, "--label", label, "--wait"));
+      }
+      const listed = JSON.parse(await ok(weir("endpoint", "list", "-o", "json")));
+      const address = listed.find((endpoint: { name: string }) => endpoint.name === "web").status.ipv4;
+      const [program, ...args] = inside(
+        `${tag}-web`,
+        "python3",
+        "-m",
+        "http.server",
+        "80",
+        "--bind",
+        "0.0.0.0",
+      );
+      processes.push(new Deno.Command(program, { args, stdout: "null", stderr: "null" }).spawn());
+      const reaches = async (name: string) => {
+        const ran = await run(
+          inside(`${tag}-${name}`, "curl", "-s", "-o", "/dev/null", "--max-time", "2", `http://${address}/`),
+        );
+        return ran.code === 0;
+      };
+      for (let tries = 0; tries < 50 && !await reaches("client"); tries++) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      assert.equal(await reaches("stranger"), true, "without a policy everybody reaches everybody");
+
+      await ok(
+        weir("policy", "apply", "-f", "-"),
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: web }\n" +
+          "spec: { endpointSelector: { matchLabels: { app: web } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: client } }] }] }\n",
+      );
+      await ok(inside(server, "deno", "run", "-A", "--no-check", `${root}scripts/wait-policy.ts`));
+      const holds = async (when: string) => {
+        assert.equal(await reaches("client"), true, `${when}: what is allowed goes on`);
+        assert.equal(await reaches("stranger"), false, `${when}: what is denied stays denied`);
+      };
+      await holds("with the policy");
+      assert.match(await ok(weir("observe", "--verdict", "DROPPED", "--last", "20")), /web/);
+
+      await stopAgent(agent, "SIGTERM");
+      await holds("after the agent was stopped");
+      agent = await startAgent();
+      await holds("after the agent came back");
+      const status = JSON.parse(await ok(weir("status", "--wait", "-o", "json")));
+      assert.equal(status.nodes[0].datapath.rebuilt, 0, "nothing is rebuilt");
+      assert.equal(status.nodes[0].datapath.leftovers, 0, "nothing is left over");
+      assert.ok(status.nodes[0].datapath.adopted > 0, "what was there is adopted");
+
+      await stopAgent(agent, "SIGKILL");
+      await holds("after kill -9 of the agent");
+      agent = await startAgent();
+      await holds("after the agent came back from kill -9");
+
+      const refused = await run(weir("uninstall", "--instance", instance));
+      assert.equal(refused.code, 1);
+      assert.match(refused.err, /stop it first/);
+      await ok(weir("endpoint", "delete", "stranger"));
+      await stopAgent(agent, "SIGTERM");
+      agent = undefined;
+      await ok(weir("uninstall", "--instance", instance));
+      await assert.rejects(Deno.stat(`/sys/fs/bpf/weir/${instance}`), Deno.errors.NotFound);
+      const devices = await ok(["ip", "-n", server, "-o", "link"]);
+      assert.deepEqual(
+        devices.trim().split("\n").map((line) => line.split(": ")[1].split("@")[0]).sort(),
+        ["eth0", "far0", "lo"],
+        "no device of ours is left",
+      );
+    } finally {
+      if (agent !== undefined) await stopAgent(agent, "SIGTERM").catch(() => {});
+      for (const process of processes) {
+        process.kill("SIGKILL");
+        await process.status;
+      }
+      await run(weir("uninstall", "--instance", instance));
+      for (const name of spaces) await run(["ip", "netns", "delete", name]);
+      await Deno.remove(directory, { recursive: true }).catch(() => {});
+      await Deno.remove(`/sys/fs/bpf/weir/${instance}`, { recursive: true }).catch(() => {});
+    }
+  },
+});
