@@ -17,7 +17,6 @@ int from_endpoint(struct __sk_buff *skb)
 	__u8 *p;
 	int code;
 
-	f.point = TRACE_TO_STACK;
 	f.hook_endpoint = endpoint_by_ifindex(skb->ifindex);
 	f.source_endpoint = f.hook_endpoint;
 	own = endpoint_get(f.hook_endpoint);

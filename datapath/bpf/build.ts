@@ -14,7 +14,17 @@ export interface BuildProgramsOptions {
 }
 
 const sources = new URL("./", import.meta.url).pathname;
-const flags = ["-target", "bpf", "-O2", "-g", "-mcpu=v3", "-Wall", "-Wextra", "-Werror", "-fno-stack-protector"];
+const flags = [
+  "-target",
+  "bpf",
+  "-O2",
+  "-g",
+  "-mcpu=v3",
+  "-Wall",
+  "-Wextra",
+  "-Werror",
+  "-fno-stack-protector",
+];
 
 /** Newest clang of this machine (19 preferred). Throws when there is none that can compile for eBPF. */
 export function findClang(): string {
@@ -38,7 +48,9 @@ function includes(): string[] {
 
 function hashOf(paths: string[], salt: string): string {
   const hash = createHash("sha256").update(salt);
-  for (const path of paths) hash.update(path.slice(sources.length)).update("\0").update(Deno.readFileSync(path));
+  for (const path of paths) {
+    hash.update(path.slice(sources.length)).update("\0").update(Deno.readFileSync(path));
+  }
   return hash.digest("hex");
 }
 

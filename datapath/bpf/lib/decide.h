@@ -36,6 +36,21 @@ INLINE int own_key(struct __sk_buff *skb, struct flow *f)
 	return 0;
 }
 
+/* Where an event says that the packet goes. At hooks on the way to an endpoint the hook has set it. */
+INLINE void set_point(struct flow *f, int local)
+{
+	if (f->flags & (FLOW_INGRESS | FLOW_L3))
+		return;
+	if (local && !(f->flags & FLOW_STACK))
+		f->point = TRACE_TO_LXC;
+	else if (f->flags & FLOW_TUNNEL)
+		f->point = TRACE_TO_OVERLAY;
+	else if (f->destination_identity == IDENTITY_HOST || local)
+		f->point = TRACE_TO_HOST;
+	else
+		f->point = TRACE_TO_STACK;
+}
+
 /* A host address that a cgroup endpoint's socket uses: the flow knows which. */
 INLINE void peer_from_entry(struct peer *peer, const struct ct_end *end)
 {
@@ -186,6 +201,7 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f)
 			f->flags |= FLOW_STACK;
 		WRITE_ONCE(e->ipcache_revision, revision);
 		f->verdicts = 0;
+		set_point(f, destination.endpoint && !(destination.endpoint_flags & ENDPOINT_CGROUP));
 		if (ct_touch(e, f, config, reply))
 			trace(skb, f, f->point);
 		return 0;
@@ -195,6 +211,7 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f)
 		if (code)
 			return code;
 	}
+	set_point(f, destination.endpoint && !(destination.endpoint_flags & ENDPOINT_CGROUP));
 	event_emit(skb, f, EVENT_POLICY_VERDICT | f->point << 8, 0);
 	return 0;
 }
@@ -251,6 +268,7 @@ INLINE int admit(struct __sk_buff *skb, struct flow *f, const struct config *con
 		if (f->flags & FLOW_RELATED)
 			f->reason = REASON_RELATED;
 		f->policy_port = e->policy_port;
+		set_point(f, record && record->ifindex);
 		trace(skb, f, f->point);
 	}
 	return 0;
