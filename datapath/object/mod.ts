@@ -11,3 +11,6 @@ export * from "./kinds.ts";
 export { MAP_FLAG_RDONLY_PROG, type MapDefinition } from "./map_definition.ts";
 export { BpfObject, type ObjectOptions, type ObjectProgram } from "./object.ts";
 export { kindOf, kindOfContext, kindOfSection, type ProgramKind } from "./section_name.ts";
+export { SourceMap } from "./source_map.ts";
+export { specialFieldsOf } from "./value_fields.ts";
+export { isGplCompatible, type ProgramRequest, requestOf } from "./verify_request.ts";

@@ -1,0 +1,69 @@
+/** Fields of map values that programs may not touch directly: locks, timers, kernel pointers, lists. @module */
+import type { SpecialField, SpecialFieldKind } from "@weir/verifier";
+import type { Btf } from "./btf.ts";
+import { LIMITS } from "./error.ts";
+
+/** Kernel types by name; the numbers behind the kinds are @weir/verifier's. */
+const BY_TYPE: Readonly<Record<string, SpecialFieldKind>> = {
+  bpf_spin_lock: "spinLock",
+  bpf_res_spin_lock: "spinLock",
+  bpf_timer: "timer",
+  bpf_wq: "workqueue",
+  bpf_list_head: "listHead",
+  bpf_list_node: "other",
+  bpf_rb_root: "rbRoot",
+  bpf_rb_node: "other",
+  bpf_refcount: "refcount",
+  bpf_task_work: "other",
+};
+
+const POINTER_TAGS = new Set(["kptr", "kptr_untrusted", "kptr_ref", "percpu_kptr", "uptr"]);
+
+/** The kernel allows 11 (BTF_FIELDS_MAX); more are kept so that none is overlooked. */
+const FIELDS_MAX = 256;
+
+/** Special fields of a value type, by rising offset; none for type 0. */
+export function specialFieldsOf(btf: Btf | undefined, valueType: number): SpecialField[] {
+  const fields: SpecialField[] = [];
+  if (btf === undefined || valueType === 0 || btf.kind(valueType) === "datasec") return fields;
+  const pending = [{ type: valueType, offset: 0, depth: 0 }];
+  for (let visited = 0; pending.length > 0 && visited < 65536 && fields.length < FIELDS_MAX; visited++) {
+    const { type: id, offset, depth } = pending.pop()!;
+    const type = btf.resolve(id);
+    if (type.kind === "struct" || type.kind === "union") {
+      const kind = Object.hasOwn(BY_TYPE, type.name) ? BY_TYPE[type.name] : undefined;
+      if (kind !== undefined) fields.push({ kind, offset, size: type.size });
+      else if (depth < LIMITS.btfDepthMax) {
+        for (const member of type.members) {
+          pending.push({ type: member.type, offset: offset + (member.bitOffset >>> 3), depth: depth + 1 });
+        }
+      }
+    } else if (type.kind === "array" && depth < LIMITS.btfDepthMax) {
+      // Only arrays of things that can hold such a field are spread out.
+      const element = btf.resolve(type.type);
+      if (
+        element.kind !== "struct" && element.kind !== "union" && element.kind !== "ptr" &&
+        element.kind !== "array"
+      ) {
+        continue;
+      }
+      const size = btf.sizeOf(type.type);
+      for (let index = 0; index < Math.min(type.count, 4096); index++) {
+        pending.push({ type: type.type, offset: offset + index * size, depth: depth + 1 });
+      }
+    } else if (type.kind === "ptr" && isTagged(btf, type.type)) {
+      fields.push({ kind: "kptr", offset, size: 8 });
+    }
+  }
+  return fields.sort((a, b) => a.offset - b.offset);
+}
+
+function isTagged(btf: Btf, id: number): boolean {
+  let type = btf.type(id);
+  for (let depth = 0; depth < LIMITS.btfDepthMax; depth++) {
+    if (type.kind === "type_tag" && POINTER_TAGS.has(type.name)) return true;
+    if (type.kind !== "type_tag" && type.kind !== "const" && type.kind !== "volatile") return false;
+    type = btf.type(type.type);
+  }
+  return false;
+}

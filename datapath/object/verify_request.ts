@@ -1,0 +1,121 @@
+/** Turns a program of an object into the question for the verifier, with the source beside it. @module */
+import type {
+  KfuncFacts,
+  MapFacts,
+  MapShape,
+  SubprogramFacts,
+  VerifyLimits,
+  VerifyRequest,
+} from "@weir/verifier";
+import type { AssembledProgram } from "./assembly.ts";
+import { STB } from "./elf.ts";
+import { ObjectError } from "./error.ts";
+import { contractOf } from "./global_function.ts";
+import type { MapDefinition } from "./map_definition.ts";
+import type { BpfObject, ObjectProgram } from "./object.ts";
+import { SourceMap } from "./source_map.ts";
+import { specialFieldsOf } from "./value_fields.ts";
+
+/** A question and what its answer is explained with. */
+export interface ProgramRequest {
+  readonly request: VerifyRequest;
+  readonly source: SourceMap;
+}
+
+/** Licences that the kernel counts as GPL-compatible (include/linux/license.h). */
+const GPL_COMPATIBLE: ReadonlySet<string> = new Set([
+  "GPL",
+  "GPL v2",
+  "GPL and additional rights",
+  "Dual BSD/GPL",
+  "Dual MIT/GPL",
+  "Dual MPL/GPL",
+]);
+
+/** Contents of frozen maps beyond this are not sent: constants are folded from configuration, not from tables. */
+const CONTENTS_BYTES_MAX = 1024 * 1024;
+
+/** Whether a licence string lets a program call GPL-only helpers. */
+export function isGplCompatible(licence: string): boolean {
+  return GPL_COMPATIBLE.has(licence);
+}
+
+/**
+ * Puts `program` together and asks for its verdict.
+ * @param extra What the request should also say.
+ * @throws {ObjectError} when the program cannot be put together or its type is not known.
+ */
+export function requestOf(
+  object: BpfObject,
+  program: ObjectProgram,
+  extra: { limits?: VerifyLimits; recordVisits?: boolean; kernelProfile?: string; strict?: boolean } = {},
+): ProgramRequest {
+  if (program.kind === undefined) {
+    throw new ObjectError("bad-program", `program ${program.name}`, {
+      found: `section "${program.section}", which names no program type`,
+      expected: "a section name that libbpf knows; say the type with --type",
+    });
+  }
+  const assembled = object.assemble(program);
+  const request: VerifyRequest = {
+    name: program.name,
+    programType: program.kind.type,
+    attachType: program.kind.attachType,
+    programFlags: program.kind.flags,
+    gplCompatible: isGplCompatible(object.licence),
+    instructions: assembled.instructions,
+    maps: assembled.maps.map((index) => mapFacts(object, object.maps[index])),
+    subprograms: assembled.functions.map((_, index) => subprogram(object, assembled, index)),
+    kfuncs: kfuncs(assembled),
+    ...extra,
+  };
+  return { request, source: new SourceMap(assembled, object.maps) };
+}
+
+function mapFacts(object: BpfObject, map: MapDefinition): MapFacts {
+  const sendContents = map.frozen && map.contents !== undefined && map.contents.length <= CONTENTS_BYTES_MAX;
+  return {
+    ...shape(object, map),
+    handle: map.index,
+    frozen: map.frozen,
+    ...(sendContents ? { contents: map.contents } : {}),
+    ...(map.inner === undefined ? {} : { inner: shape(object, map.inner) }),
+  };
+}
+
+function shape(object: BpfObject, map: MapDefinition): MapShape {
+  return {
+    type: map.type,
+    keySize: map.keySize,
+    valueSize: map.valueSize,
+    maxEntries: map.maxEntries,
+    flags: map.flags,
+    specialFields: specialFieldsOf(object.btf, map.valueType),
+  };
+}
+
+function subprogram(object: BpfObject, assembled: AssembledProgram, index: number): SubprogramFacts {
+  const found = assembled.functions[index];
+  const func = object.btf !== undefined && found.type !== 0 ? object.btf.type(found.type) : undefined;
+  const symbol = object.elf.symbols.find((s) => s.name === found.name && s.binding !== STB.local);
+  // libbpf makes hidden functions static, so that they are checked together with their callers.
+  const isHidden = symbol !== undefined && symbol.visibility !== 0;
+  const isGlobal = index > 0 && !found.isStatic && !isHidden && func?.kind === "func" &&
+    func.linkage === "global";
+  const contract = isGlobal ? contractOf(object.btf!, found.type) : undefined;
+  return {
+    start: found.start,
+    name: found.name,
+    linkage: isGlobal ? "global" : "static",
+    ...(contract === undefined ? {} : { arguments: contract.arguments, returns: contract.returns }),
+  };
+}
+
+function kfuncs(assembled: AssembledProgram): KfuncFacts[] {
+  const view = new DataView(assembled.instructions.buffer, assembled.instructions.byteOffset);
+  const found = new Map<number, string>();
+  for (const [instruction, reference] of assembled.references) {
+    if (reference.kind === "kfunc") found.set(view.getUint32(instruction * 8 + 4, true), reference.name);
+  }
+  return [...found].map(([btfId, name]) => ({ btfId, name }));
+}
