@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ApiServer, listenUnix, Logger, ProblemError } from "@weir/common";
+import { ApiServer, listenUnix, type Logger, ProblemError } from "@weir/common";
 import { WeirClient } from "@weir/client";
 import {
   type LabProcess,
