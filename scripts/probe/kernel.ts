@@ -130,6 +130,13 @@ export class Kernel {
     return this.#element(Command.mapUpdate, fd, key, value);
   }
 
+  /** Lets nobody in user space change the map any more; returns 0 or the negative errno. */
+  freeze(fd: number): number {
+    const attr = new DataView(new ArrayBuffer(ATTR_BYTES));
+    attr.setUint32(0, fd, true);
+    return this.#bpf(Command.mapFreeze, attr);
+  }
+
   /** Runs a loaded program once on `data` (and `context`, where its type takes one). */
   run(
     fd: number,

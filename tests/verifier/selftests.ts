@@ -4,9 +4,8 @@
  * @module
  */
 
-import { BpfObject, Btf, type ObjectProgram } from "@weir/object";
+import { BpfObject, Btf, type ObjectProgram, requestOf } from "@weir/object";
 import { readExpectations } from "./expectations.ts";
-import { requestOfProgram } from "./object_request.ts";
 import { type ReasonKind, reasonKind } from "./reasons.ts";
 import type { Subject } from "./subject.ts";
 
@@ -66,7 +65,8 @@ function judge(subject: Subject, object: BpfObject, program: ObjectProgram, flag
   const start = performance.now();
   let request;
   try {
-    request = requestOfProgram(object, program, object.assemble(program), flags);
+    const plain = requestOf(object, program).request;
+    request = { ...plain, programFlags: (plain.programFlags ?? 0) | flags };
   } catch (error) {
     return {
       verdict: "unreadable" as const,
