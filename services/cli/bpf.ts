@@ -61,7 +61,7 @@ async function dump(
   }
   const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const columns = names.map((name): Column<Fields> => ({
-    title: name.toUpperCase(),
+    title: name.replace(/[A-Z]/g, " $&").toUpperCase(),
     cell: (row) => row[name],
   }));
   if (rows.length > 0) context.io.out(render(rows, columns, form));
