@@ -24,11 +24,13 @@ export class Agent {
     const specs = serviceSpecs(this.config, this.layout, this.nodeName);
     const newestMs = await newestSourceMs();
     const environment = this.#environment();
-    for (const spec of specs) {
+    const modules = specs.map((spec) => this.#module(spec, newestMs));
+    for (const module of modules) module.catch(() => {}); // awaited below, in order
+    for (const [index, spec] of specs.entries()) {
       const child = new Child({
         name: spec.name,
         role: spec.role,
-        command: commandOf(spec, this.layout, await this.#module(spec, newestMs), `${ROOT}deno.json`),
+        command: commandOf(spec, this.layout, await modules[index], `${ROOT}deno.json`),
         environment,
         socket: socketOf(this.layout, spec.name),
         permissions: spec.permissions,

@@ -20,13 +20,18 @@ export class BundleError extends Error {
 
 /**
  * Path of the bundle of `entry` (relative to the workspace) below `directory`, made now if a source is newer than the
- * one that is there. Several agents may do this at once: files appear by rename, whole.
+ * one that is there. Several agents may do this at once: one of them bundles, and files appear by rename, whole.
  */
 export async function ensureBundle(entry: string, directory: string, newestMs: number): Promise<string> {
   const name = entry.replace(/\/main\.ts$/, "").replaceAll("/", "-");
   const path = `${directory}/${name}.js`;
-  const existing = await Deno.stat(path).catch(() => undefined);
-  if (existing !== undefined && (existing.mtime?.getTime() ?? 0) > newestMs) return path;
+  const fresh = async () =>
+    ((await Deno.stat(path).catch(() => undefined))?.mtime?.getTime() ?? 0) > newestMs;
+  if (await fresh()) return path;
+  // One agent bundles, the others wait for it.
+  using lock = await Deno.open(`${directory}/.${name}.lock`, { create: true, write: true });
+  await lock.lock(true);
+  if (await fresh()) return path;
   const temporary = `${directory}/.${name}.${Deno.pid}.js`;
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
