@@ -57,3 +57,26 @@ function addressHeader(bytes: number, prefixLength: number, ifindex: number): By
   new DataView(header.buffer).setUint32(4, ifindex, true);
   return header;
 }
+
+/** Deletes an address; false when there is none. */
+export function deleteAddress(
+  socket: NetlinkSocket,
+  ifindex: number,
+  bytes: Bytes,
+  prefixLength: number,
+): boolean {
+  const payload = concat([
+    addressHeader(bytes.length, prefixLength, ifindex),
+    encodeAttributes([[IFA_LOCAL, bytes], [IFA_ADDRESS, bytes]]),
+  ]);
+  try {
+    socket.change(`delete an address of device ${ifindex}`, Rtm.DELADDR, 0, payload);
+    return true;
+  } catch (error) {
+    // EADDRNOTAVAIL: it is not there.
+    if ((error as { errno?: number }).errno === 99 || (error as { code?: string }).code === "not-found") {
+      return false;
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,507 @@
+/**
+ * The datapath of one node: desired state in by HTTP, kernel state out.
+ *
+ *     PUT nodeconfig, policies, endpoints, remotenodes; POST ipcache ─▶ stores ─▶ maps, programs, devices, routes
+ *     kernel ─▶ GET events (stream), maps, programs, status
+ *
+ * What is in the kernel when it starts is taken over as desired objects arrive; the rest is swept after POST /v1/sync.
+ * Stopping closes descriptors only: everything that was pinned goes on.
+ *
+ * @module
+ */
+import {
+  ApiServer,
+  type Clock,
+  type Handler,
+  type Logger,
+  type MetricsRegistry,
+  ProblemError,
+  WatchedTable,
+} from "@weir/common";
+import { Gate, probeKernel, unpin, VerdictCache, type Verifier } from "@weir/loader";
+import { GC_EXPIRED, GC_PRESSURE } from "@weir/maps";
+import { deleteRoute, NetlinkSocket } from "@weir/net";
+import {
+  DatapathEndpoint,
+  DatapathEndpointStatus,
+  DatapathPolicy,
+  DatapathPolicyStatus,
+  DatapathStatus,
+  EventBatch,
+  IpcacheUpdate,
+  IpcacheUpdateResponse,
+  MapDump,
+  type MapPressure,
+  NodeConfig,
+  Program,
+  RemoteNode,
+  SyncRequest,
+  SyncResponse,
+} from "@weir/proto/datapath";
+import { Attachments } from "./attachments.ts";
+import { hex, mapped } from "./addresses.ts";
+import { DUMP_NAMES, dumpMap } from "./dump.ts";
+import { EndpointStore } from "./endpoint_store.ts";
+import { EventHub, READERS_MAX } from "./events.ts";
+import { IpcacheStore } from "./ipcache_store.ts";
+import { Kernel, type MapSizes } from "./kernel.ts";
+import { hzOf, NodeStore } from "./node_store.ts";
+import { Pins } from "./pins.ts";
+import { PolicyStore } from "./policy_store.ts";
+import { Retries } from "./retries.ts";
+
+/** Drop reason of a full conntrack table. */
+const DROP_CT_CREATE_FAILED = 155;
+
+/** What a datapath is told. */
+export interface DatapathConfig {
+  /** Owner mark: "host" or "<lab>-<node>". */
+  instance: string;
+  /** Bytes of the built object. */
+  object: Uint8Array<ArrayBuffer>;
+  /** Entries of one policy at most, default 16,384. */
+  policyEntriesMax?: number;
+  /** Sizes of maps that differ from the object's. */
+  mapSizes?: MapSizes;
+  /** Private directory for verdicts; none: nothing is kept. */
+  verdictDirectory?: string;
+  /** How often conntrack is collected, default 30,000 ms. */
+  gcMs?: number;
+}
+
+/** What a datapath is made of. */
+export interface DatapathParts {
+  config: DatapathConfig;
+  verifier: Verifier;
+  clock: Clock;
+  api?: ApiServer;
+  log?: Logger;
+  metrics?: MetricsRegistry;
+}
+
+/** A running datapath. */
+export interface Datapath {
+  readonly api: ApiServer;
+  readonly handler: Handler;
+  /** Begins collecting; the kernel was taken over when it was made. */
+  start(): void;
+  /** Lets go of the kernel, which goes on as it is. */
+  stop(): void;
+  /** Tests look inside. */
+  readonly kernel: Kernel;
+}
+
+/** Loads the programs and takes the kernel over. @throws {GateError} @throws {LoadError} */
+export async function createDatapath(parts: DatapathParts): Promise<Datapath> {
+  const { config, clock } = parts;
+  const pins = new Pins(config.instance);
+  const gate = new Gate(parts.verifier, new VerdictCache(config.verdictDirectory));
+  const loadedMs = clock.monotonicMs();
+  const kernel = Kernel.load({ object: config.object, pins, gate, sizes: config.mapSizes });
+  parts.log?.info("Programs loaded", {
+    ms: Math.round(clock.monotonicMs() - loadedMs),
+    verifier: parts.verifier.version,
+    adopted: kernel.programsAdopted,
+    changed: [...kernel.programsChanged],
+    mapsRebuilt: kernel.mapsRebuilt,
+  });
+  const hz = kernel.config.get(0)?.hz || await measureHz(kernel, clock);
+  return new Running(parts, kernel, gate, hz);
+}
+
+async function measureHz(kernel: Kernel, clock: Clock): Promise<number> {
+  const before = kernel.sampleClock();
+  await clock.sleep(110);
+  return hzOf(before, kernel.sampleClock());
+}
+
+class Running implements Datapath {
+  readonly api: ApiServer;
+  readonly handler: Handler;
+  readonly #socket = new NetlinkSocket();
+  readonly #attachments: Attachments;
+  readonly #policies: PolicyStore;
+  readonly #endpoints: EndpointStore;
+  readonly #node: NodeStore;
+  readonly #ipcache: IpcacheStore;
+  readonly #events: EventHub;
+  readonly #retries: Retries;
+  readonly #stopping = new AbortController();
+  readonly #tables = {
+    endpoints: new WatchedTable<DatapathEndpoint>({ name: "endpoints" }),
+    policies: new WatchedTable<DatapathPolicy>({ name: "policies" }),
+    remoteNodes: new WatchedTable<RemoteNode>({ name: "remotenodes" }),
+    nodeConfig: new WatchedTable<NodeConfig>({ name: "nodeconfig" }),
+  };
+  readonly #policyRevisions = new Map<string, number>();
+  #synced = false;
+  #ctFullSeen = 0n;
+  #ctLive = 0;
+
+  constructor(
+    private readonly parts: DatapathParts,
+    readonly kernel: Kernel,
+    private readonly gate: Gate,
+    private readonly hz: number,
+  ) {
+    this.#attachments = new Attachments(kernel);
+    this.#policies = new PolicyStore(kernel, parts.config.policyEntriesMax ?? 16_384);
+    this.#node = new NodeStore({ kernel, attachments: this.#attachments, socket: this.#socket });
+    this.#endpoints = new EndpointStore({
+      kernel,
+      attachments: this.#attachments,
+      policies: this.#policies,
+      socket: this.#socket,
+      network: () => this.#node.network(),
+    });
+    this.#ipcache = new IpcacheStore(kernel);
+    this.#events = new EventHub(kernel, parts.clock);
+    this.#retries = new Retries(parts.clock);
+    this.api = parts.api ?? new ApiServer({ name: "datapath", metrics: parts.metrics, log: parts.log });
+    this.handler = this.api.fetch;
+    this.#ctFullSeen = this.#ctFull();
+    this.#mount();
+  }
+
+  start(): void {
+    const { clock, config } = this.parts;
+    const { signal } = this.#stopping;
+    const every = async (ms: number, work: () => void) => {
+      while (!signal.aborted) {
+        await clock.sleep(ms, signal);
+        if (signal.aborted) return;
+        try {
+          work();
+        } catch (error) {
+          this.api.log.error("Background work failed", { error });
+        }
+      }
+    };
+    every(config.gcMs ?? 30_000, () => this.#ctLive = this.kernel.collect({ mode: GC_EXPIRED }).live);
+    every(1000, () => this.#relievePressure());
+    every(30_000, () => this.#node.refreshAddresses());
+  }
+
+  stop(): void {
+    this.#stopping.abort();
+    this.#retries.stop();
+    this.#events.stop();
+    this.#socket[Symbol.dispose]();
+    this.kernel.close();
+  }
+
+  #mount(): void {
+    const { api } = this;
+    api.health.waitFor("node-config", "PUT /v1/nodeconfig/node");
+    api.collection({
+      name: "nodeconfig",
+      message: NodeConfig,
+      table: this.#tables.nodeConfig,
+      put: (name, config) => this.#putNodeConfig(name, config),
+    });
+    api.collection({
+      name: "endpoints",
+      message: DatapathEndpoint,
+      table: this.#tables.endpoints,
+      put: (name, endpoint) => this.#putEndpoint(name, endpoint),
+      delete: (name) => this.#deleteEndpoint(name),
+    });
+    api.collection({
+      name: "policies",
+      message: DatapathPolicy,
+      table: this.#tables.policies,
+      bodyBytesMax: 32 << 20,
+      put: (name, policy) => this.#putPolicy(name, policy),
+      delete: (name) => this.#deletePolicy(name),
+    });
+    api.collection({
+      name: "remotenodes",
+      message: RemoteNode,
+      table: this.#tables.remoteNodes,
+      put: (name, remote) => this.#putRemote(name, remote),
+      delete: (name) => this.#deleteRemote(name),
+    });
+    api.collection({ name: "programs", message: Program, list: () => this.#programs() });
+    api.action({
+      path: "/v1/ipcache",
+      request: IpcacheUpdate,
+      response: IpcacheUpdateResponse,
+      bodyBytesMax: 64 << 20,
+      handle: (update) => this.#ipcache.apply(update),
+    });
+    api.action({
+      path: "/v1/sync",
+      request: SyncRequest,
+      response: SyncResponse,
+      handle: () => this.#sync(),
+    });
+    api.action({ method: "GET", path: "/v1/status", response: DatapathStatus, handle: () => this.#status() });
+    for (const name of [...DUMP_NAMES, "nat", "lb"]) {
+      api.action({
+        method: "GET",
+        path: `/v1/maps/${name}`,
+        response: MapDump,
+        handle: () => this.#dump(name),
+      });
+    }
+    api.stream({
+      path: "/v1/events",
+      message: EventBatch,
+      source: ({ signal }) => {
+        if (this.#events.readers >= READERS_MAX) {
+          throw new ProblemError("TOO_MANY_READERS", {
+            status: 503,
+            detail: `Cannot stream events: there are ${READERS_MAX} readers`,
+            found: READERS_MAX,
+            expected: `fewer than ${READERS_MAX}`,
+          });
+        }
+        return this.#events.read(signal);
+      },
+    });
+    this.#mountMetrics();
+  }
+
+  #mountMetrics(): void {
+    const { metrics } = this.api;
+    metrics.gauge("weir_datapath_packets", "Packets by reason and direction, as the programs counted them")
+      .collect(() =>
+        this.#dump("metrics").rows.map(({ fields }) => [
+          { reason: fields.name || fields.reason, direction: fields.direction },
+          Number(fields.packets),
+        ])
+      );
+    metrics.gauge("weir_datapath_lost_events", "Events that the ring had no room for").collect(() =>
+      this.#events.lostRing()
+    );
+    metrics.gauge("weir_datapath_map_entries", "Entries of maps").collect(() =>
+      this.#pressure().map((map) => [{ map: map.map }, map.entries])
+    );
+    metrics.gauge("weir_datapath_gate", "Programs by the gate's answer").collect(() =>
+      Object.entries(this.gate.counts).map(([answer, count]) => [{ answer }, count])
+    );
+    metrics.gauge("weir_datapath_objects_in_error", "Kernel objects that could not be made")
+      .collect(() => this.#retries.list().length);
+  }
+
+  #putNodeConfig(name: string, config: NodeConfig): NodeConfig {
+    if (name !== "node") {
+      throw new ProblemError("NAME_INVALID", {
+        status: 422,
+        detail: `Cannot configure node ${name}: there is one object, "node"`,
+        found: name,
+        expected: "node",
+      });
+    }
+    const error = this.#retries.run("nodeconfig", name, () => {
+      this.#node.apply(config, this.hz);
+      this.api.health.ok("node-config");
+    });
+    if (error !== undefined) {
+      throw new ProblemError("NODE_CONFIG_FAILED", {
+        status: 409,
+        detail: error.error,
+        action: "It is tried again",
+      });
+    }
+    if (config.masquerade) {
+      this.#retries.run("masquerade", name, () => {
+        throw new ProblemError("UNSUPPORTED", {
+          status: 501,
+          detail: "Cannot masquerade: this version's programs do not translate addresses",
+        });
+      });
+    } else this.#retries.cancel("masquerade", name);
+    this.#tables.nodeConfig.put(name, config);
+    return config;
+  }
+
+  #putEndpoint(name: string, given: DatapathEndpoint): DatapathEndpoint {
+    const desired = DatapathEndpoint.create({ ...given, name, status: undefined });
+    const before = this.#tables.endpoints.get(name);
+    // A retry must not answer for a newer wish, so the work looks at what is stored.
+    let value = DatapathEndpoint.create({ ...desired, status: before?.status });
+    let refusal: ProblemError | undefined;
+    const error = this.#retries.run("endpoint", name, () => {
+      try {
+        const status = this.#endpoints.apply(desired);
+        status.policyRevision = this.#policyRevisions.get(desired.policy) ?? 0;
+        value = { ...desired, status };
+        this.#tables.endpoints.put(name, value);
+      } catch (error) {
+        if (!(error instanceof ProblemError) || error.status !== 422) throw error;
+        refusal = error;
+      }
+    });
+    if (refusal !== undefined) throw refusal;
+    if (error !== undefined) {
+      value = {
+        ...desired,
+        status: DatapathEndpointStatus.create({ ...before?.status, ready: this.#endpoints.has(name), error }),
+      };
+      this.#tables.endpoints.put(name, value);
+    }
+    return value;
+  }
+
+  #deleteEndpoint(name: string): boolean {
+    this.#retries.cancel("endpoint", name);
+    const known = this.#endpoints.remove(name);
+    return this.#tables.endpoints.delete(name) !== undefined || known;
+  }
+
+  #putPolicy(name: string, given: DatapathPolicy): DatapathPolicy {
+    const policy = { ...given, name };
+    const slot = this.#policies.put(policy, (to) => this.#endpoints.switchPolicy(name, to));
+    this.#policyRevisions.set(name, policy.policyRevision);
+    const value = DatapathPolicy.create({
+      ...policy,
+      status: DatapathPolicyStatus.create({
+        policyRevision: policy.policyRevision,
+        slot,
+        entries: policy.entries.length,
+        entriesMax: this.#policies.entriesMax,
+      }),
+    });
+    this.#tables.policies.put(name, value);
+    for (const endpoint of this.#tables.endpoints.list()) {
+      if (endpoint.policy !== name || !endpoint.status?.ready) continue;
+      const status = { ...endpoint.status, policyRevision: policy.policyRevision };
+      this.#tables.endpoints.put(endpoint.name, { ...endpoint, status });
+    }
+    return value;
+  }
+
+  #deletePolicy(name: string): boolean {
+    const user = this.#tables.endpoints.list().find((endpoint) => endpoint.policy === name);
+    if (user !== undefined) {
+      throw new ProblemError("POLICY_IN_USE", {
+        status: 409,
+        detail: `Cannot delete policy ${name}: endpoint ${user.name} has it`,
+        found: user.name,
+        expected: "no endpoint",
+      });
+    }
+    this.#policyRevisions.delete(name);
+    this.#tables.policies.delete(name);
+    return this.#policies.delete(name);
+  }
+
+  #putRemote(name: string, given: RemoteNode): RemoteNode {
+    const remote = { ...given, name, error: undefined };
+    const error = this.#retries.run("remotenode", name, () => this.#node.putRemote(remote));
+    const value = RemoteNode.create({ ...remote, error });
+    this.#tables.remoteNodes.put(name, value);
+    return value;
+  }
+
+  #deleteRemote(name: string): boolean {
+    this.#retries.cancel("remotenode", name);
+    this.#node.deleteRemote(name);
+    return this.#tables.remoteNodes.delete(name) !== undefined;
+  }
+
+  #sync(): SyncResponse {
+    let swept = this.#endpoints.sweep();
+    // Endpoints no longer name them, so what no policy took over can go.
+    swept += this.#policies.sweep();
+    for (const path of this.#attachments.leftovers()) if (unpin(path)) swept++;
+    for (const route of this.#leftoverRoutes()) if (deleteRoute(this.#socket, route)) swept++;
+    this.#synced = true;
+    return { swept };
+  }
+
+  #leftoverRoutes() {
+    const addresses = new Set(
+      this.#tables.endpoints.list().flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6]).filter((text) => text !== "")
+        .map((text) => hex(mapped(text))),
+    );
+    return this.#node.leftoverRoutes(addresses);
+  }
+
+  #leftovers(): number {
+    const { devices, ids } = this.#endpoints.leftovers();
+    const links = this.#synced ? this.#attachments.leftovers().length : 0;
+    return devices.length + ids.length + this.#policies.leftovers().length + links;
+  }
+
+  #status(): DatapathStatus {
+    return DatapathStatus.create({
+      gate: this.parts.verifier.mode,
+      features: probeKernel().map(({ name, answer, sinceKernel }) => ({ name, answer, sinceKernel })),
+      adopted: this.#endpoints.adopted + this.#policies.adopted + this.kernel.programsAdopted,
+      rebuilt: this.#endpoints.rebuilt + this.kernel.mapsRebuilt.length,
+      leftovers: this.#leftovers(),
+      synced: this.#synced,
+      errors: this.#retries.list(),
+      pressure: this.#pressure(),
+      instance: this.parts.config.instance,
+      lostEvents: this.#events.lostRing(),
+    });
+  }
+
+  #pressure(): MapPressure[] {
+    const { kernel } = this;
+    return [
+      { map: "weir_ct", entries: this.#ctLive, entriesMax: kernel.ct.entriesMax },
+      { map: "weir_ipcache", entries: this.#ipcache.size, entriesMax: this.#ipcache.entriesMax },
+      { map: "weir_policies", entries: this.#policies.size, entriesMax: kernel.policySlots.entriesMax },
+      { map: "weir_endpoints", entries: this.#endpoints.ids.size, entriesMax: kernel.endpoints.entriesMax },
+      {
+        map: "weir_events",
+        entries: this.#events.pressure.bytes,
+        entriesMax: this.#events.pressure.bytesMax,
+      },
+    ];
+  }
+
+  #programs(): Program[] {
+    const byName = new Map(this.kernel.decisions.map((decision) => [decision.program, decision]));
+    return this.#attachments.list().map((attachment) => {
+      const decision = byName.get(attachment.program);
+      const verified = decision?.tags.find((tag) => tag === attachment.tag) ?? decision?.tags.at(-1) ?? "";
+      return Program.create({
+        name: attachment.program,
+        object: decision?.object ?? "",
+        attachedTo: attachment.target,
+        attachType: attachment.attachType,
+        id: attachment.programId,
+        tag: attachment.tag,
+        verifiedTag: verified,
+        verdict: decision?.report.verdict ?? "",
+        verifier: decision?.verifier ?? "",
+        visits: decision?.report.visits ?? 0,
+        timeUs: decision?.report.timeUs ?? 0,
+        hash: decision?.report.hash ?? "",
+        cached: decision?.cached ?? false,
+      });
+    });
+  }
+
+  #dump(name: string): MapDump {
+    return dumpMap(this.kernel, name, {
+      endpoint: (id) => this.#endpoints.nameOf(id),
+      policy: (slot) => this.#policies.nameOf(slot),
+      hz: this.hz,
+    });
+  }
+
+  /** New flows were dropped because conntrack is full: collect at once, young unanswered flows too. */
+  #relievePressure(): void {
+    const full = this.#ctFull();
+    if (full === this.#ctFullSeen) return;
+    this.#ctFullSeen = full;
+    const { deleted, live } = this.kernel.collect({ mode: GC_PRESSURE, age: 5 });
+    this.#ctLive = live;
+    this.api.log.warn("Conntrack is full", { deleted, live, entriesMax: this.kernel.ct.entriesMax });
+  }
+
+  #ctFull(): bigint {
+    let count = 0n;
+    for (const direction of [1, 2]) {
+      const cpus = this.kernel.metrics.getPerCpu(DROP_CT_CREATE_FAILED << 2 | direction);
+      for (const cpu of cpus) count += cpu.packets;
+    }
+    return count;
+  }
+}

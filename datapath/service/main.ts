@@ -1,0 +1,82 @@
+/**
+ * The datapath's process.
+ *
+ *     main.ts --socket PATH --instance NAME [--object FILE] [--gate structural|verifier]
+ *     main.ts uninstall [--instance NAME]
+ *
+ * Started with `nsenter --net=...` it serves that network namespace.
+ *
+ * @module
+ */
+import { runService } from "@weir/common";
+import { StructuralVerifier } from "@weir/loader";
+import { createDatapath } from "./datapath.ts";
+import { uninstall } from "./uninstall.ts";
+
+if (Deno.args[0] === "uninstall") {
+  const at = Deno.args.indexOf("--instance");
+  const removed = uninstall(at < 0 ? undefined : Deno.args[at + 1]);
+  console.log(
+    `Removed ${removed.pins} pins, ${removed.devices} devices, ${removed.routes} routes` +
+      ` of ${removed.instances.join(", ") || "no instance"}`,
+  );
+  Deno.exit(0);
+}
+
+await runService({
+  name: "datapath",
+  config: {
+    instance: { kind: "text", default: "host", description: "owner mark of everything in the kernel" },
+    object: { kind: "text", default: defaultObject(), description: "built eBPF object" },
+    gate: { kind: "text", default: "structural", description: "structural or verifier" },
+    verdicts: {
+      kind: "text",
+      default: "/var/cache/weir/verdicts",
+      description: "private directory for verdicts",
+    },
+    policyEntriesMax: {
+      kind: "number",
+      default: 16_384,
+      min: 1,
+      max: 1 << 20,
+      description: "entries of one policy",
+    },
+    ctEntriesMax: { kind: "number", min: 16, max: 1 << 24, description: "flows of the node" },
+    ipcacheEntriesMax: { kind: "number", min: 16, max: 1 << 24, description: "addresses of the cluster" },
+    gcS: {
+      kind: "number",
+      default: 30,
+      min: 1,
+      max: 3600,
+      description: "seconds between collections of conntrack",
+    },
+  },
+  async create({ config, clock, log, metrics, api }) {
+    const mapSizes: Record<string, number> = {};
+    if (config.ctEntriesMax !== undefined) mapSizes.weir_ct = config.ctEntriesMax;
+    if (config.ipcacheEntriesMax !== undefined) {
+      mapSizes.weir_ipcache = mapSizes.weir_ipcache_exact = config.ipcacheEntriesMax;
+    }
+    const datapath = await createDatapath({
+      config: {
+        instance: config.instance,
+        object: await Deno.readFile(config.object),
+        policyEntriesMax: config.policyEntriesMax,
+        verdictDirectory: config.verdicts === "" ? undefined : config.verdicts,
+        mapSizes,
+        gcMs: config.gcS * 1000,
+      },
+      verifier: new StructuralVerifier(),
+      clock,
+      log,
+      metrics,
+      api,
+    });
+    datapath.start();
+    return { stop: () => datapath.stop() };
+  },
+});
+
+function defaultObject(): string {
+  return new URL("../../.build/bpf/weir.o", import.meta.url).pathname;
+}

@@ -1,0 +1,220 @@
+/** What the service's tests and the attach benchmark share: a datapath process in a node's namespace, pods, requests. @module */
+
+const MAIN = new URL("main.ts", import.meta.url).pathname;
+const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
+const OBJECT = new URL("../../.build/bpf/weir.o", import.meta.url).pathname;
+
+/** A namespace that stands for a node, with pods, and a datapath process in it. Everything goes with `close()`. */
+export class TestNode {
+  readonly socket: string;
+  readonly #pods: string[] = [];
+  readonly #directory = Deno.makeTempDirSync({ prefix: "wt-dp-" });
+  #process: Deno.ChildProcess | undefined;
+  #client: Deno.HttpClient | undefined;
+  #log = "";
+
+  private constructor(readonly netns: string, readonly instance: string) {
+    this.socket = `${this.#directory}/dp.sock`;
+  }
+
+  /** Why it cannot run here, undefined when it can. */
+  static skipped(): string | undefined {
+    if (Deno.uid() !== 0) return "not root";
+    try {
+      Deno.statSync(OBJECT);
+      return undefined;
+    } catch {
+      return "the programs are not built";
+    }
+  }
+
+  /** @param name short, unique among the tests of one process */
+  static async create(name: string): Promise<TestNode> {
+    const node = new TestNode(`wt-dp-${Deno.pid}-${name}`, `wt-${Deno.pid}-${name}`);
+    await run("ip", "netns", "add", node.netns);
+    await node.exec("ip", "link", "set", "lo", "up");
+    // The underlay: a veth whose other end stays down, so that the node has an outer device with an address.
+    await node.exec("ip", "link", "add", "under0", "type", "veth", "peer", "name", "under1");
+    await node.exec("ip", "addr", "add", "192.0.2.1/24", "dev", "under0");
+    await node.exec("ip", "link", "set", "under0", "up");
+    await node.exec("ip", "link", "set", "under1", "up");
+    return node;
+  }
+
+  /** Starts the datapath and waits until it answers. */
+  async start(...args: string[]): Promise<void> {
+    this.#process = new Deno.Command("nsenter", {
+      args: [
+        `--net=/run/netns/${this.netns}`,
+        Deno.execPath(),
+        "run",
+        "-A",
+        "--config",
+        CONFIG,
+        MAIN,
+        "--socket",
+        this.socket,
+        "--instance",
+        this.instance,
+        "--supervised",
+        "--verdicts",
+        `${this.#directory}/verdicts`,
+        ...args,
+      ],
+      stdin: "piped",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    this.#collect(this.#process.stderr);
+    this.#client = Deno.createHttpClient({ proxy: { transport: "unix", path: this.socket } });
+    for (let i = 0; i < 600; i++) {
+      try {
+        const response = await this.#fetch("/livez");
+        await response.body?.cancel();
+        return;
+      } catch {
+        if (/Cannot start/.test(this.#log)) break;
+        await sleep(50);
+      }
+    }
+    throw new Error(`The datapath does not answer: ${this.#log}`);
+  }
+
+  /** Ends the process: `SIGKILL` as a crash, else an orderly stop. */
+  async stop(signal: Deno.Signal = "SIGTERM"): Promise<void> {
+    const process = this.#process;
+    this.#process = undefined;
+    this.#client?.close();
+    this.#client = undefined;
+    if (process === undefined) return;
+    process.kill(signal);
+    await process.stdin.close().catch(() => {});
+    await process.status;
+  }
+
+  /** Asks; JSON in and out. Throws for an answer that is an error, with the problem as `problem`. */
+  // deno-lint-ignore no-explicit-any
+  async request(method: string, path: string, body?: unknown): Promise<any> {
+    const response = await this.#fetch(path, {
+      method,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: { "content-type": "application/json", "accept": "application/json" },
+    });
+    const text = await response.text();
+    if (response.ok) return text === "" ? undefined : JSON.parse(text);
+    throw Object.assign(new Error(`${method} ${path}: ${text}`), { problem: JSON.parse(text) });
+  }
+
+  /** Configures the node in direct routing mode. */
+  async configure(change: Record<string, unknown> = {}): Promise<void> {
+    await this.request("PUT", "/v1/nodeconfig/node", {
+      nodeName: "node-1",
+      ipv4: "192.0.2.1",
+      podCidrV4: "10.44.0.0/24",
+      podCidrV6: "fd44::/112",
+      gatewayV4: "10.44.0.1",
+      gatewayV6: "fd44::1",
+      routingMode: "DIRECT",
+      mtu: 1500,
+      ...change,
+    });
+  }
+
+  /** A namespace for a pod. */
+  async pod(name: string): Promise<string> {
+    const netns = `${this.netns}-${name}`;
+    await run("ip", "netns", "add", netns);
+    this.#pods.push(netns);
+    return netns;
+  }
+
+  /** Body of an endpoint. */
+  endpoint(id: number, netns: string, change: Record<string, unknown> = {}): Record<string, unknown> {
+    return {
+      id,
+      kind: "NETNS",
+      netns: `/run/netns/${netns}`,
+      containerDevice: "eth0",
+      ipv4: `10.44.0.${id}`,
+      ipv6: `fd44::${id.toString(16)}`,
+      identity: 1000 + id,
+      ...change,
+    };
+  }
+
+  /** Runs a command in the node's namespace, or a pod's. */
+  async exec(...command: string[]): Promise<string> {
+    return await run("nsenter", `--net=/run/netns/${this.netns}`, ...command);
+  }
+
+  /** Log of the process so far. */
+  get log(): string {
+    return this.#log;
+  }
+
+  /** Removes everything. */
+  async close(): Promise<void> {
+    await this.stop("SIGTERM");
+    await run(
+      "nsenter",
+      `--net=/run/netns/${this.netns}`,
+      Deno.execPath(),
+      "run",
+      "-A",
+      "--config",
+      CONFIG,
+      MAIN,
+      "uninstall",
+      "--instance",
+      this.instance,
+    ).catch((error) => console.error(error));
+    for (const netns of [...this.#pods, this.netns]) await run("ip", "netns", "del", netns).catch(() => {});
+    await Deno.remove(this.#directory, { recursive: true });
+  }
+
+  #fetch(path: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(`http://localhost${path}`, { ...init, client: this.#client } as RequestInit);
+  }
+
+  async #collect(stream: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) this.#log += decoder.decode(chunk, { stream: true });
+  }
+}
+
+/** True when `ping` from a pod reaches an address. */
+export async function pings(netns: string, address: string, count = 1): Promise<boolean> {
+  try {
+    await run(
+      "ip",
+      "netns",
+      "exec",
+      netns,
+      "ping",
+      "-n",
+      "-c",
+      String(count),
+      "-i",
+      "0.2",
+      "-W",
+      "1",
+      address,
+    );
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Runs a command; rejects with its output when it fails. */
+export async function run(command: string, ...args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(command, { args, stdin: "null" }).output();
+  const text = new TextDecoder().decode(stdout);
+  if (!success) throw new Error(`${command} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}${text}`);
+  return text;
+}
+
+/** Waits. */
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
