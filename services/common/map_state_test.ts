@@ -1,0 +1,124 @@
+import assert from "node:assert/strict";
+import { MapState as Message, MapStateEntry } from "@weir/proto/policy";
+import {
+  distillEntries,
+  MapState,
+  precedence,
+  PRECEDENCE_ALLOW,
+  PRECEDENCE_DENY,
+  resolvePortNames,
+} from "./map_state.ts";
+import { portPrefixes } from "./port_prefix.ts";
+
+type Short = [
+  identity: number,
+  protocol: number,
+  port: number,
+  bits: number,
+  verdict: "allow" | "deny",
+  name?: string,
+];
+
+function entries(...short: Short[]): MapStateEntry[] {
+  return short.map(([identity, protocol, port, bits, verdict, portName = ""], index) =>
+    MapStateEntry.create({
+      direction: "INGRESS",
+      identity,
+      protocol,
+      port,
+      portPrefixLength: bits,
+      deny: verdict === "deny",
+      precedence: verdict === "deny" ? PRECEDENCE_DENY : PRECEDENCE_ALLOW,
+      cookie: index + 1,
+      portName,
+    })
+  );
+}
+
+function state(...short: Short[]): MapState {
+  return MapState.of(
+    Message.create({ enforceIngress: true, ingressDefaultCookie: 99, entries: entries(...short) }),
+  );
+}
+
+Deno.test("precedence() has the kernel's numbers", () => {
+  assert.equal(PRECEDENCE_DENY, 0xffffffff);
+  assert.equal(PRECEDENCE_ALLOW, 0xffffff01);
+  assert.equal(precedence(0xffffff, false), 1);
+});
+
+Deno.test("distillEntries() takes out what would hide a shorter prefix of higher precedence, of the same identity only", () => {
+  const kept = distillEntries(entries(
+    [7, 6, 80, 16, "allow"],
+    [7, 0, 0, 0, "deny"],
+    [8, 6, 80, 16, "allow"],
+    [8, 6, 64, 10, "deny"],
+    [9, 6, 80, 16, "allow"],
+    [9, 17, 0, 0, "deny"],
+    [0, 6, 80, 16, "allow"],
+    [5, 6, 80, 16, "allow"],
+    [5, 6, 80, 16, "deny"],
+  ));
+  assert.deepEqual(
+    kept.map((entry) => [entry.identity, entry.protocol, entry.portPrefixLength, entry.deny]),
+    [
+      [0, 6, 16, false],
+      [5, 6, 16, true],
+      [7, 0, 0, true],
+      [8, 6, 10, true],
+      [9, 6, 16, false],
+      [9, 17, 0, true],
+    ],
+  );
+  assert.deepEqual(distillEntries(kept), kept, "a second time changes nothing");
+});
+
+Deno.test("MapState.lookup() weighs the identity's entry against the one for everyone", () => {
+  const cases: [string, Short[], number | "default"][] = [
+    ["the identity alone", [[7, 6, 80, 16, "allow"]], 1],
+    ["nothing", [[8, 6, 80, 16, "allow"], [7, 17, 80, 16, "allow"], [7, 6, 81, 16, "allow"]], "default"],
+    ["a deny for everyone beats a longer allow", [[7, 6, 80, 16, "allow"], [0, 0, 0, 0, "deny"]], 2],
+    ["a deny for the identity beats a longer allow for everyone", [[7, 0, 0, 0, "deny"], [
+      0,
+      6,
+      80,
+      16,
+      "allow",
+    ]], 1],
+    ["two denies: the identity's decides, however short", [[7, 0, 0, 0, "deny"], [0, 6, 80, 16, "deny"]], 1],
+    ["two allows: the longer", [[7, 6, 0, 0, "allow"], [0, 6, 80, 16, "allow"]], 2],
+    ["two equal allows: the identity's", [[0, 6, 80, 16, "allow"], [7, 6, 80, 16, "allow"]], 2],
+    ["a port prefix", [[7, 6, 80, 12, "allow"]], 1],
+    ["outside a port prefix", [[7, 6, 96, 12, "allow"]], "default"],
+  ];
+  for (const [name, short, expected] of cases) {
+    const verdict = state(...short).lookup(7, "INGRESS", 6, 80);
+    if (expected === "default") {
+      assert.deepEqual(verdict, { allowed: false, by: "default-deny", cookie: 99 }, name);
+    } else assert.deepEqual([verdict.by, verdict.cookie], ["entry", expected], name);
+  }
+  assert.deepEqual(state().lookup(7, "EGRESS", 6, 80), { allowed: true, by: "open", cookie: 0 });
+});
+
+Deno.test("MapState.lookup() punches holes into ranges: allow 80-90 and 90-100, deny 85-95", () => {
+  const range = (first: number, last: number, verdict: "allow" | "deny") =>
+    portPrefixes(first, last).map((prefix): Short => [7, 6, prefix.port, prefix.bits, verdict]);
+  const found = state(...range(80, 90, "allow"), ...range(90, 100, "allow"), ...range(85, 95, "deny"));
+  for (let port = 75; port < 105; port++) {
+    const expected = port >= 80 && port <= 100 && (port < 85 || port > 95);
+    assert.equal(found.lookup(7, "INGRESS", 6, port).allowed, expected, `port ${port}`);
+  }
+});
+
+Deno.test("resolvePortNames() uses the endpoint's own table and weighs names against numbers", () => {
+  const named = entries([7, 6, 0, 0, "deny", "http"], [7, 6, 80, 16, "allow"], [7, 17, 0, 0, "allow", "dns"]);
+  const of = (ports: Parameters<typeof resolvePortNames>[1]) =>
+    resolvePortNames(named, ports).map((entry) => [entry.protocol, entry.port, entry.deny]);
+  assert.deepEqual(of([]), [[6, 80, false]]);
+  assert.deepEqual(of([{ name: "HTTP", port: 80, protocol: "" }]), [[6, 80, true]]);
+  assert.deepEqual(of([{ name: "http", port: 8080, protocol: "TCP" }]), [[6, 80, false], [6, 8080, true]]);
+  assert.deepEqual(of([{ name: "dns", port: 53, protocol: "TCP" }]), [[6, 80, false]]);
+  const covered = entries([7, 6, 0, 0, "deny"], [7, 6, 0, 0, "allow", "http"]);
+  const ports = [{ name: "http", port: 80, protocol: "TCP" }];
+  assert.deepEqual(resolvePortNames(covered, ports).map((entry) => entry.deny), [true]);
+});
