@@ -5,7 +5,7 @@
  * @module
  */
 
-import { OutOfFuel, OutOfMemory, Sandbox } from "@weir/sandbox";
+import { OutOfFuel, OutOfMemory, Sandbox, type SandboxReport } from "@weir/sandbox";
 import {
   type AbstractValue,
   type Claim,
@@ -38,7 +38,7 @@ export interface Verdict {
   /** `WV0123`, empty for accepted. */
   readonly code: string;
   readonly message: string;
-  readonly report: VerifyReport | null;
+  readonly report: SandboxReport | null;
   /** Why `value` cannot be in that register before that instruction; null when it can. */
   contradiction(instruction: number, register: number, value: bigint): string | null;
 }

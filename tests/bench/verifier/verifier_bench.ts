@@ -1,0 +1,203 @@
+/**
+ * Our verifier beside the kernel's, on the same programs, in one run.
+ *
+ * What it should show: in total and at the 95th percentile ours needs no more time than the kernel, and no
+ * program needs more than 64 MiB. The kernel's own figure ("verification time") is compared with ours from
+ * request to checked report, a fresh instance included; of each the least of several runs counts.
+ *
+ * ```text
+ *  deno run -A tests/bench/verifier/verifier_bench.ts [--runs N] [--rows] [OBJECT...]
+ * ```
+ *
+ * Without objects: those of the datapath, those that packages installed, and the kernel selftests if they were fetched.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { BpfObject, Btf, type ObjectProgram, requestOf } from "@weir/object";
+import { Kernel } from "../../../scripts/probe/kernel.ts";
+import { KernelMaps, loadInKernel } from "../../verifier/kernel_object.ts";
+import { Subject } from "../../verifier/subject.ts";
+
+const ROOT = new URL("../../../", import.meta.url).pathname;
+
+/** One program that both accept. */
+interface Row {
+  readonly object: string;
+  readonly program: string;
+  readonly instructions: number;
+  readonly kernelUs: number;
+  readonly oursUs: number;
+  readonly kernelVisits: number;
+  readonly oursVisits: number;
+  readonly memoryBytes: number;
+  readonly fuel: number;
+}
+
+const { values, positionals } = parseArgs({
+  args: Deno.args,
+  options: { runs: { type: "string", default: "3" }, rows: { type: "boolean", default: false } },
+  allowPositionals: true,
+});
+const runs = Number(values.runs);
+
+if (!Kernel.available()) {
+  console.log("SKIP verifier benchmark: this process may not load eBPF programs");
+  Deno.exit(0);
+}
+const paths = positionals.length > 0 ? positionals : defaultObjects();
+const kernel = new Kernel();
+const subject = new Subject();
+const kernelBtf = Btf.parse(Deno.readFileSync("/sys/kernel/btf/vmlinux"));
+const groups = new Map<string, Row[]>();
+let refused = 0, unasked = 0;
+try {
+  for (const path of paths) {
+    const group = path.includes("/selftests/")
+      ? "selftests"
+      : path.startsWith(`${ROOT}.build/bpf`)
+      ? "datapath"
+      : "packages";
+    const rows = groups.get(group) ?? [];
+    groups.set(group, rows);
+    rows.push(...measureObject(path));
+  }
+} finally {
+  kernel.close();
+  subject.close();
+}
+for (const [group, rows] of groups) if (rows.length > 0) print(group, rows);
+print("all", [...groups.values()].flat());
+console.log(
+  `${refused} programs that the kernel accepts and ours does not; ${unasked} that the kernel could not be asked about or refuses`,
+);
+
+function defaultObjects(): string[] {
+  const found: string[] = [];
+  for (
+    const dir of [
+      `${ROOT}.build/bpf`,
+      "/usr/lib/bpf",
+      "/usr/lib/x86_64-linux-gnu/bpf",
+      `${ROOT}.build/selftests/6.12/obj`,
+    ]
+  ) {
+    try {
+      for (const entry of Deno.readDirSync(dir)) {
+        if (entry.name.endsWith(".o")) found.push(`${dir}/${entry.name}`);
+      }
+    } catch { /* not on this machine */ }
+  }
+  return found.sort();
+}
+
+function measureObject(path: string): Row[] {
+  let object: BpfObject;
+  try {
+    object = BpfObject.parse(Deno.readFileSync(path), { kernelBtf });
+  } catch (error) {
+    console.log(`  ${path}: ${(error as Error).message}`);
+    return [];
+  }
+  const maps = new KernelMaps(kernel, object);
+  try {
+    return object.programs.map((program) => measureProgram(path, object, maps, program)).filter((row) =>
+      row !== null
+    );
+  } finally {
+    maps.close();
+  }
+}
+
+function measureProgram(
+  path: string,
+  object: BpfObject,
+  maps: KernelMaps,
+  program: ObjectProgram,
+): Row | null {
+  let kernelUs = Infinity, kernelVisits = 0, oursUs = Infinity;
+  let request;
+  try {
+    request = requestOf(object, program).request;
+  } catch {
+    unasked++;
+    return null;
+  }
+  for (let run = 0; run < runs; run++) {
+    const loaded = loadInKernel(maps, program, object.assemble(program), { logLevel: 4 });
+    if (loaded?.ok !== true) {
+      unasked++;
+      return null;
+    }
+    kernel.closeFd(loaded.fd);
+    kernelUs = Math.min(
+      kernelUs,
+      Number(/verification time (\d+) usec/.exec(loaded.log)?.[1] ?? loaded.timeUs),
+    );
+    kernelVisits = Number(/processed (\d+) insns/.exec(loaded.log)?.[1] ?? 0);
+    // A program that takes seconds need not be loaded again and again.
+    if (kernelUs > 1_000_000) break;
+  }
+  let report = null;
+  for (let run = 0; run < runs; run++) {
+    const verdict = subject.verifyRequest(request);
+    if (verdict.verdict !== "accepted" || verdict.report === null) {
+      refused++;
+      return null;
+    }
+    report = verdict.report;
+    oursUs = Math.min(oursUs, report.timeUs);
+    if (oursUs > 1_000_000) break;
+  }
+  return {
+    object: path.slice(path.lastIndexOf("/") + 1),
+    program: program.name,
+    instructions: request.instructions.length / 8,
+    kernelUs: Math.max(kernelUs, 1),
+    oursUs,
+    kernelVisits,
+    oursVisits: report!.visits,
+    memoryBytes: report!.memoryBytes,
+    fuel: Number(report!.fuelUsed),
+  };
+}
+
+function print(group: string, rows: readonly Row[]): void {
+  if (rows.length === 0) return;
+  const sum = (of: (row: Row) => number) => rows.reduce((total, row) => total + of(row), 0);
+  const at = (share: number, of: (row: Row) => number) => {
+    const sorted = rows.map(of).sort((a, b) => a - b);
+    return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+  };
+  const ms = (us: number) => (us / 1000).toFixed(2);
+  const ratio = (ours: number, theirs: number) => `${(ours / theirs).toFixed(2)}x`;
+  const kernelTotal = sum((row) => row.kernelUs), oursTotal = sum((row) => row.oursUs);
+  const kernel95 = at(0.95, (row) => row.kernelUs), ours95 = at(0.95, (row) => row.oursUs);
+  console.log(`${group}: ${rows.length} programs, ${sum((row) => row.instructions)} instructions`);
+  console.log(
+    `  total            kernel ${ms(kernelTotal)} ms, ours ${ms(oursTotal)} ms: ${
+      ratio(oursTotal, kernelTotal)
+    }`,
+  );
+  console.log(
+    `  95th percentile  kernel ${ms(kernel95)} ms, ours ${ms(ours95)} ms: ${ratio(ours95, kernel95)}`,
+  );
+  const each = (share: number) => at(share, (row) => row.oursUs / row.kernelUs).toFixed(2);
+  console.log(`  ratio of each    median ${each(0.5)}x, 95th percentile ${each(0.95)}x, most ${each(1)}x`);
+  console.log(
+    `  visits           kernel ${sum((row) => row.kernelVisits)}, ours ${sum((row) => row.oursVisits)}; ` +
+      `${(sum((row) => row.oursVisits) / (oursTotal / 1e6) / 1e6).toFixed(2)} M/s, ` +
+      `${Math.round(sum((row) => row.fuel) / Math.max(1, sum((row) => row.oursVisits)))} fuel a visit`,
+  );
+  const mebibytes = (share: number) => (at(share, (row) => row.memoryBytes) / 1048576).toFixed(1);
+  console.log(`  memory           median ${mebibytes(0.5)} MiB, most ${mebibytes(1)} MiB (aim: below 64)`);
+  if (!values.rows) return;
+  for (const row of [...rows].sort((a, b) => b.oursUs - a.oursUs).slice(0, 20)) {
+    console.log(
+      `    ${row.object} ${row.program}: kernel ${ms(row.kernelUs)} ms, ours ${
+        ms(row.oursUs)
+      } ms, visits ${row.kernelVisits} and ${row.oursVisits}`,
+    );
+  }
+}
