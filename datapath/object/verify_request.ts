@@ -3,12 +3,12 @@ import type {
   KfuncFacts,
   MapFacts,
   MapShape,
+  SpecialField,
   SubprogramFacts,
   VerifyLimits,
   VerifyRequest,
 } from "@weir/verifier";
 import type { AssembledProgram } from "./assembly.ts";
-import { STB } from "./elf.ts";
 import { ObjectError } from "./error.ts";
 import { contractOf } from "./global_function.ts";
 import type { MapDefinition } from "./map_definition.ts";
@@ -90,18 +90,38 @@ function shape(object: BpfObject, map: MapDefinition): MapShape {
     valueSize: map.valueSize,
     maxEntries: map.maxEntries,
     flags: map.flags,
-    specialFields: specialFieldsOf(object.btf, map.valueType),
+    specialFields: map.origin === "data"
+      ? variableFields(object, map)
+      : specialFieldsOf(object.btf, map.valueType),
   };
+}
+
+/** Special fields of the variables in a data section (locks and list heads may live there). */
+function variableFields(object: BpfObject, map: MapDefinition): SpecialField[] {
+  const section = object.btf === undefined || map.valueType === 0
+    ? undefined
+    : object.btf.type(map.valueType);
+  if (object.btf === undefined || section?.kind !== "datasec") return [];
+  const offsets = new Map<string, number>();
+  for (const symbol of object.elf.symbols) {
+    if (symbol.shndx === map.sectionIndex) offsets.set(symbol.name, symbol.value);
+  }
+  const fields: SpecialField[] = [];
+  for (const entry of section.variables) {
+    const variable = object.btf.type(entry.type);
+    if (variable.kind !== "var") continue;
+    const start = offsets.get(variable.name) ?? entry.offset;
+    for (const field of specialFieldsOf(object.btf, variable.type)) {
+      fields.push({ ...field, offset: start + field.offset });
+    }
+  }
+  return fields.sort((a, b) => a.offset - b.offset);
 }
 
 function subprogram(object: BpfObject, assembled: AssembledProgram, index: number): SubprogramFacts {
   const found = assembled.functions[index];
   const func = object.btf !== undefined && found.type !== 0 ? object.btf.type(found.type) : undefined;
-  const symbol = object.elf.symbols.find((s) => s.name === found.name && s.binding !== STB.local);
-  // libbpf makes hidden functions static, so that they are checked together with their callers.
-  const isHidden = symbol !== undefined && symbol.visibility !== 0;
-  const isGlobal = index > 0 && !found.isStatic && !isHidden && func?.kind === "func" &&
-    func.linkage === "global";
+  const isGlobal = index > 0 && !found.isStatic && func?.kind === "func" && func.linkage === "global";
   const contract = isGlobal ? contractOf(object.btf!, found.type) : undefined;
   return {
     start: found.start,
