@@ -7,6 +7,7 @@
  * @module
  */
 import { ProblemError } from "@weir/common";
+import { expedited } from "@weir/loader";
 import { Endpoint, ENDPOINT_CGROUP, ENDPOINT_PEER, ENDPOINTS_MAX, GC_ADDRESS, GC_ENDPOINT } from "@weir/maps";
 import { listDevices, type NetlinkSocket, parseMac } from "@weir/net";
 import { type DatapathEndpoint, DatapathEndpointStatus } from "@weir/proto/datapath";
@@ -199,10 +200,10 @@ export class EndpointStore {
       cgroupId: 0n,
     });
     if (kernel.ifindexes.get(device.ifindex) !== desired.id) kernel.ifindexes.put(device.ifindex, desired.id);
-    const outcomes = [
+    const outcomes = expedited(() => [
       attachments.device("from_endpoint", device.ifindex, device.hostDevice, "ingress"),
       attachments.device("to_endpoint", device.ifindex, device.hostDevice, "egress"),
-    ];
+    ]);
     raise(socket, device, desired);
     this.#held.set(desired.name, { desired, device, cgroupId: 0n, addresses: addressesOf(desired) });
     const adopted = device.adopted && outcomes.every((outcome) => outcome !== "created");

@@ -1,5 +1,5 @@
 /** The ipcache in the kernel: single addresses in a hash, shorter prefixes in a trie. @module */
-import { Prefix, ProblemError } from "@weir/common";
+import { type Prefix, ProblemError } from "@weir/common";
 import { type Bytes, IpcacheEntry } from "@weir/maps";
 import type { IpcacheUpdate, IpcacheUpdateResponse } from "@weir/proto/datapath";
 import { hex, mapped, parsePrefix } from "./addresses.ts";

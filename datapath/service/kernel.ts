@@ -7,7 +7,7 @@
  */
 import {
   BpfLink,
-  BpfMap,
+  type BpfMap,
   BpfObject,
   type BpfProgram,
   closeFd,
@@ -24,6 +24,7 @@ import {
 } from "@weir/loader";
 import {
   AddressOwner,
+  type Bytes,
   ClockSample,
   Config,
   CtEntry,
@@ -58,19 +59,19 @@ export class Kernel {
   /** Program that goes on hooks: the pinned one if its instructions are ours, else the one just loaded. */
   readonly #attached = new Map<string, number>();
 
-  readonly config;
-  readonly state;
-  readonly endpoints;
-  readonly ifindexes;
-  readonly cgroups;
-  readonly counters;
-  readonly addresses;
-  readonly ipcache;
-  readonly ipcacheExact;
-  readonly policySlots;
-  readonly ct;
-  readonly metrics;
-  readonly lost;
+  readonly config: TypedMap<number, Config>;
+  readonly state: TypedMap<number, State>;
+  readonly endpoints: TypedMap<number, Endpoint>;
+  readonly ifindexes: TypedMap<number, number>;
+  readonly cgroups: TypedMap<bigint, number>;
+  readonly counters: TypedMap<number, EndpointCounters>;
+  readonly addresses: TypedMap<Bytes, AddressOwner>;
+  readonly ipcache: TypedMap<IpcachePrefix, IpcacheEntry>;
+  readonly ipcacheExact: TypedMap<Bytes, IpcacheEntry>;
+  readonly policySlots: TypedMap<number, PolicySlot>;
+  readonly ct: TypedMap<CtKey, CtEntry>;
+  readonly metrics: TypedMap<number, Metric>;
+  readonly lost: TypedMap<number, bigint>;
 
   private constructor(object: BpfObject, readonly pins: Pins) {
     this.#object = object;

@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { Prefix, ProblemError } from "@weir/common";
+import { type Prefix, ProblemError } from "@weir/common";
 import {
   ADDRESS_HOST,
-  Config,
+  type Config,
   CONFIG_DIRECT,
   CONFIG_TUNNEL,
   IDENTITY_WORLD,

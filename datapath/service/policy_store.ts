@@ -8,7 +8,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { BpfMap, u32 } from "@weir/loader";
+import { type BpfMap, u32 } from "@weir/loader";
 import {
   POLICY_EGRESS,
   POLICY_ENTRY_DENY,

@@ -1,6 +1,6 @@
 /** A map with codecs: what the services' code sees of the kernel's maps. @module */
 import { type BpfMap, u32 } from "@weir/loader";
-import { type Bytes, type StructCodec } from "@weir/maps";
+import type { Bytes, StructCodec } from "@weir/maps";
 
 /** How a plain number or bytes stand in a map. */
 export const U32: StructCodec<number> = {
