@@ -4,7 +4,7 @@
  * | service            | user         | files                   | network                    | FFI, programs |
  * | ------------------ | ------------ | ----------------------- | -------------------------- | ------------- |
  * | datapath           | root, 9 caps | everything              | its socket                 | yes           |
- * | endpoint-manager   | unprivileged | its state, /proc, /run/netns (read) | three sockets  | no            |
+ * | endpoint-manager   | unprivileged | its state               | four sockets               | no            |
  * | flow-exporter      | unprivileged | its state               | four sockets               | no            |
  * | identity-allocator | unprivileged | its state               | its socket (and PostgreSQL) | no           |
  * | policy-engine      | unprivileged | its state               | two sockets                | no            |
@@ -56,7 +56,7 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
       ...spec,
       permissions: spec.privileged
         ? spec.permissions
-        : [...spec.permissions, netPermission([`unix:${own}`, ...peers])],
+        : [...spec.permissions, ...socketFiles(layout, peers), netPermission([`unix:${own}`, ...peers])],
       args: ["--socket", own, "--supervised", "--log-level", config.logLevel, ...spec.args],
     });
   };
@@ -66,14 +66,8 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
     role: "node",
     entry: "datapath/service/main.ts",
     privileged: true,
-    permissions: [
-      "--allow-ffi",
-      "--allow-run",
-      "--allow-read",
-      "--allow-write",
-      "--allow-env",
-      "--allow-sys",
-    ],
+    // It reads /proc and /sys, which Deno gives to --allow-all only.
+    permissions: ["--allow-all"],
     args: ["--instance", layout.instance],
   }, []);
   if (config.controlPlane) {
@@ -186,6 +180,13 @@ function files(layout: Layout): string[] {
     `--allow-read=${layout.sockets},${layout.state}`,
     `--allow-write=${layout.sockets},${layout.state}`,
   ];
+}
+
+/** Sockets of other instances: beyond the network, Deno asks for the files. */
+function socketFiles(layout: Layout, peers: string[]): string[] {
+  const paths = peers.filter((peer) => peer.startsWith("unix:")).map((peer) => peer.slice("unix:".length))
+    .filter((path) => !path.startsWith(`${layout.sockets}/`));
+  return paths.length === 0 ? [] : [`--allow-read=${paths.join(",")}`, `--allow-write=${paths.join(",")}`];
 }
 
 /** Deno asks for the socket and for the host name in the URL that is fetched through it. */
