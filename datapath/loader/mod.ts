@@ -12,6 +12,7 @@ export * from "./pin.ts";
 export * from "./probe.ts";
 export * from "./program.ts";
 export * from "./ring.ts";
+export { SandboxVerifier, toVerifyRequest } from "./sandbox_verifier.ts";
 export { checkStructure, type StructuralFinding, StructuralVerifier } from "./structural_verifier.ts";
 export * from "./syscall.ts";
 export { contentHash, VerdictCache, verdictKey, VERDICTS_MAX } from "./verdict_cache.ts";

@@ -14,3 +14,4 @@ export { kindOf, kindOfContext, kindOfSection, type ProgramKind } from "./sectio
 export { SourceMap } from "./source_map.ts";
 export { specialFieldsOf } from "./value_fields.ts";
 export { isGplCompatible, type ProgramRequest, requestOf } from "./verify_request.ts";
+export { contractOf, type FunctionContract } from "./global_function.ts";

@@ -53,7 +53,7 @@ export class Kernel {
   /** Pinned maps whose layout differs: made anew. */
   mapsRebuilt: string[] = [];
   /** Programs whose instructions changed since the process before. */
-  readonly programsChanged = new Set<string>();
+  readonly programsChanged: Set<string> = new Set();
   readonly #object: BpfObject;
   readonly #maps = new Map<string, BpfMap>();
   /** Program that goes on hooks: the pinned one if its instructions are ours, else the one just loaded. */

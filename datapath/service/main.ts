@@ -8,8 +8,8 @@
  *
  * @module
  */
-import { runService } from "@weir/common";
-import { StructuralVerifier } from "@weir/loader";
+import { ProblemError, runService } from "@weir/common";
+import { SandboxVerifier, StructuralVerifier, type Verifier } from "@weir/loader";
 import { createDatapath } from "./datapath.ts";
 import { uninstall } from "./uninstall.ts";
 
@@ -66,7 +66,7 @@ await runService({
         mapSizes,
         gcMs: config.gcS * 1000,
       },
-      verifier: new StructuralVerifier(),
+      verifier: verifierOf(config.gate),
       clock,
       log,
       metrics,
@@ -76,6 +76,16 @@ await runService({
     return { stop: () => datapath.stop() };
   },
 });
+
+function verifierOf(gate: string): Verifier {
+  if (gate === "verifier") return new SandboxVerifier();
+  if (gate === "structural") return new StructuralVerifier();
+  throw new ProblemError("CONFIG_INVALID", {
+    detail: `Cannot use gate ${gate}`,
+    found: gate,
+    expected: "structural or verifier",
+  });
+}
 
 function defaultObject(): string {
   return new URL("../../.build/bpf/weir.o", import.meta.url).pathname;
