@@ -1,0 +1,173 @@
+/**
+ * The fast engine against the slow evaluator on random policies, and the engine against itself in other orders.
+ * `WEIR_SEED=n` runs one seed; a failure names it.
+ * @module
+ */
+import assert from "node:assert/strict";
+import { IDENTITY_HOST, IDENTITY_LOCAL_MIN, MapState, PROTOCOL_NUMBERS } from "@weir/common";
+import { PolicyRepository, readManifests } from "@weir/policy-engine";
+import { FIRST_POD_IDENTITY, ModelCluster, podLabels } from "./model.ts";
+import { type Manifest, oracleAllows, type OracleEnd } from "./oracle.ts";
+import { ADDRESSES, NAMESPACES, PORTS, Random, randomPolicy } from "./random_policies.ts";
+import type { Model, ModelPod } from "./testdata.ts";
+
+const STACKS = 150;
+const seeds = seedsOf(STACKS);
+
+function seedsOf(count: number): number[] {
+  const one = Deno.env.get("WEIR_SEED");
+  return one === undefined ? Array.from({ length: count }, (_, index) => index + 1) : [Number(one)];
+}
+
+/** Pods that differ in labels, namespace and port names. */
+function randomModel(random: Random): Model {
+  const pods: ModelPod[] = [];
+  for (const namespace of Object.keys(NAMESPACES)) {
+    for (let index = 0; index < 3; index++) {
+      const labels: Record<string, string> = { app: random.pick(["a", "b", "c"]) };
+      if (random.chance(50)) labels.tier = random.pick(["a", "b"]);
+      const ports = [];
+      if (random.chance(70)) ports.push({ name: "http", port: random.pick([80, 8080]), protocol: "TCP" });
+      if (random.chance(50)) ports.push({ name: "dns", port: 53, protocol: "UDP" });
+      pods.push({ namespace, name: `pod-${index}`, labels, ip: `10.0.0.${pods.length + 1}`, ports });
+    }
+  }
+  return { namespaces: NAMESPACES, pods, externals: ADDRESSES };
+}
+
+function endOf(pod: ModelPod): OracleEnd {
+  const labels = [...podLabels(pod, NAMESPACES[pod.namespace], "world")];
+  return {
+    labels: Object.fromEntries(labels.map((label) => [`${label.source}:${label.key}`, label.value])),
+    namedPorts: pod.ports,
+  };
+}
+
+Deno.test("policy engine agrees with the slow evaluator on random policies", () => {
+  let verdicts = 0, denied = 0;
+  for (const seed of seeds) {
+    const random = new Random(seed);
+    const model = randomModel(random);
+    const cluster = new ModelCluster(model, "world");
+    const manifests = Array.from({ length: 1 + random.below(5) }, (_, index) => randomPolicy(random, index));
+    cluster.apply(manifests);
+    const pods = model.pods.map(endOf);
+    const host: OracleEnd = { labels: { "reserved:host": "" }, namedPorts: [] };
+    const remotes: [string, number, OracleEnd][] = [
+      ...pods.map((
+        end,
+        index,
+      ): [string, number, OracleEnd] => [`pod ${index}`, FIRST_POD_IDENTITY + index, end]),
+      ...ADDRESSES.map((outside): [string, number, OracleEnd] => [
+        outside,
+        cluster.externalIdentity(outside),
+        { labels: {}, outside, namedPorts: [] },
+      ]),
+      ["host", IDENTITY_HOST, host],
+    ];
+    for (const [index, subject] of pods.entries()) {
+      const state = cluster.podState(index);
+      for (const [name, identity, remote] of remotes) {
+        for (const [protocol, port] of PORTS) {
+          for (const direction of ["ingress", "egress"] as const) {
+            const expected = oracleAllows(manifests, {
+              subject,
+              remote,
+              direction,
+              protocol,
+              port,
+              everyone: pods,
+            });
+            const way = direction === "ingress" ? "INGRESS" : "EGRESS";
+            const found = state.lookup(identity, way, PROTOCOL_NUMBERS[protocol], port);
+            verdicts++;
+            if (!expected) denied++;
+            if (found.allowed === expected) continue;
+            assert.fail(
+              `WEIR_SEED=${seed}: pod ${index} ${direction} ${name} ${port}/${protocol}: expected ${
+                expected ? "allow" : "deny"
+              }, found ${JSON.stringify(found)}\n${JSON.stringify(manifests, null, 1)}\n${
+                JSON.stringify(model.pods[index])
+              }`,
+            );
+          }
+        }
+      }
+    }
+  }
+  if (seeds.length === STACKS) {
+    assert.ok(
+      verdicts > 100_000 && denied > verdicts / 10 && denied < verdicts * 0.9,
+      `${denied} of ${verdicts}`,
+    );
+  }
+});
+
+type Step = (repository: PolicyRepository) => void;
+
+Deno.test("policy engine gives the same map states whatever the order of identities, port names and policies", () => {
+  for (const seed of seeds.slice(0, 40)) {
+    const random = new Random(seed * 7919);
+    const model = randomModel(random);
+    const manifests = Array.from({ length: 4 }, (_, index) => randomPolicy(random, index));
+    const steps: Step[] = [
+      ...model.pods.map((pod, index): Step => (repository) => {
+        const labels = podLabels(pod, NAMESPACES[pod.namespace], "world");
+        repository.upsertIdentity(FIRST_POD_IDENTITY + index, labels);
+      }),
+      ...model.pods.map((pod, index): Step => (repository) =>
+        repository.setNamedPorts(pod.ip, FIRST_POD_IDENTITY + index, pod.ports)
+      ),
+      ...manifests.map((manifest): Step => (repository) => put(repository, manifest)),
+    ];
+    const inOrder = new PolicyRepository();
+    for (const step of steps) step(inOrder);
+    const expected = snapshot(inOrder);
+    for (let round = 0; round < 4; round++) {
+      const repository = new PolicyRepository();
+      // What comes, goes and comes again leaves no trace.
+      for (const step of random.shuffle([...steps, ...steps.slice(0, round * 3)])) step(repository);
+      const extra = randomPolicy(random, 99);
+      put(repository, extra);
+      repository.upsertIdentity(5000, podLabels(model.pods[0], NAMESPACES.default, "world"));
+      repository.setNamedPorts("10.9.9.9", 5000, [{ name: "http", port: 9999, protocol: "TCP" }]);
+      repository.setNamedPorts("10.9.9.9", 5000, []);
+      repository.removeIdentity(5000);
+      for (const { name } of repository.policies()) if (name.includes("p99")) repository.removePolicy(name);
+      assert.deepEqual(snapshot(repository), expected, `WEIR_SEED=${seed} round ${round}`);
+    }
+  }
+});
+
+function put(repository: PolicyRepository, manifest: Manifest): void {
+  const { policies, faults } = readManifests(JSON.stringify(manifest));
+  assert.deepEqual(faults, []);
+  for (const policy of policies) repository.upsertPolicy(policy);
+}
+
+/** Every map state, with prefixes in place of the numbers that depend on who came first. */
+function snapshot(repository: PolicyRepository): unknown {
+  const prefixes = new Map(repository.cidrPairs().map(({ prefix, identity }) => [identity, prefix]));
+  return [...repository.subjects()].sort((a, b) => a - b).map((subject) => {
+    const { policyRevision: _, entries, ...rest } = repository.mapState(subject)!;
+    const named = entries.map((entry) => {
+      const remote = entry.identity < IDENTITY_LOCAL_MIN ? entry.identity : prefixes.get(entry.identity);
+      return JSON.stringify({ ...entry, identity: remote });
+    });
+    return { ...rest, entries: named.sort() };
+  });
+}
+
+Deno.test("MapState.of() gives the same verdicts for entries in any order", () => {
+  const random = new Random(5);
+  const cluster = new ModelCluster(randomModel(random), "world");
+  cluster.apply(Array.from({ length: 12 }, (_, index) => randomPolicy(random, index)));
+  const messages = [...cluster.repository.subjects()].map((subject) => cluster.repository.mapState(subject)!);
+  const message = messages.sort((a, b) => b.entries.length - a.entries.length)[0];
+  const state = MapState.of(message);
+  assert.ok(state.entries.length > 0);
+  for (let round = 0; round < 10; round++) {
+    const shuffled = MapState.of({ ...message, entries: random.shuffle(message.entries) });
+    assert.deepEqual(shuffled.entries, state.entries);
+  }
+});

@@ -1,0 +1,198 @@
+/**
+ * Random policies of every supported field, from a seed.
+ * @module
+ */
+import type { Manifest } from "./oracle.ts";
+
+/** A source of random choices that gives the same ones for the same seed. */
+export class Random {
+  #state: number;
+  constructor(seed: number) {
+    this.#state = seed >>> 0;
+  }
+  /** Whole number from 0 to n - 1. */
+  below(n: number): number {
+    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
+    let t = this.#state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) % n;
+  }
+  chance(percent: number): boolean {
+    return this.below(100) < percent;
+  }
+  pick<T>(items: readonly T[]): T {
+    return items[this.below(items.length)];
+  }
+  list<T>(min: number, max: number, make: () => T): T[] {
+    return Array.from({ length: min + this.below(max - min + 1) }, make);
+  }
+  shuffle<T>(items: readonly T[]): T[] {
+    const result = [...items];
+    for (let i = result.length - 1; i > 0; i--) {
+      const j = this.below(i + 1);
+      [result[i], result[j]] = [result[j], result[i]];
+    }
+    return result;
+  }
+}
+
+export const NAMESPACES: Readonly<Record<string, Record<string, string>>> = {
+  default: { "kubernetes.io/metadata.name": "default" },
+  shop: { "kubernetes.io/metadata.name": "shop", team: "a" },
+  lab: { "kubernetes.io/metadata.name": "lab", team: "b", env: "dev" },
+};
+/** Nested on purpose: every address below lies in a different set of them. */
+export const CIDRS = [
+  "0.0.0.0/0",
+  "192.0.0.0/8",
+  "192.0.2.0/24",
+  "192.0.2.128/25",
+  "192.0.2.200/32",
+  "203.0.113.0/24",
+];
+export const ADDRESSES = ["192.0.2.200", "192.0.2.129", "192.0.2.1", "192.9.9.9", "203.0.113.7", "8.8.8.8"];
+export const PORTS: readonly ["TCP" | "UDP" | "SCTP" | "ICMP", number][] = [
+  ["TCP", 80],
+  ["TCP", 81],
+  ["TCP", 88],
+  ["TCP", 8080],
+  ["UDP", 53],
+  ["UDP", 80],
+  ["SCTP", 7777],
+  ["ICMP", 8],
+  ["ICMP", 0],
+];
+
+/** One policy; `index` makes its name. */
+export function randomPolicy(random: Random, index: number): Manifest {
+  const kind = random.pick([
+    "CiliumNetworkPolicy",
+    "CiliumNetworkPolicy",
+    "CiliumClusterwideNetworkPolicy",
+    "NetworkPolicy",
+  ]);
+  const metadata: Manifest = { name: `p${index}` };
+  if (kind !== "CiliumClusterwideNetworkPolicy") metadata.namespace = random.pick(Object.keys(NAMESPACES));
+  if (kind === "NetworkPolicy") {
+    return { apiVersion: "networking.k8s.io/v1", kind, metadata, spec: kubernetesSpec(random) };
+  }
+  const apiVersion = "cilium.io/v2";
+  if (random.chance(15)) {
+    return {
+      apiVersion,
+      kind,
+      metadata,
+      specs: random.list(1, 3, () => ciliumSpec(random)),
+    };
+  }
+  return { apiVersion, kind, metadata, spec: ciliumSpec(random) };
+}
+
+function ciliumSpec(random: Random): Manifest {
+  const spec: Manifest = { endpointSelector: selector(random, true) };
+  for (const key of ["ingress", "ingressDeny", "egress", "egressDeny"]) {
+    if (!random.chance(key.endsWith("Deny") ? 25 : 55)) continue;
+    spec[key] = random.list(1, 3, () => ciliumSection(random, key.startsWith("ingress") ? "from" : "to"));
+  }
+  if (!["ingress", "ingressDeny", "egress", "egressDeny"].some((key) => key in spec)) spec.ingress = [{}];
+  if (random.chance(20)) spec.enableDefaultDeny = { ingress: random.chance(50), egress: random.chance(50) };
+  return spec;
+}
+
+function ciliumSection(random: Random, word: "from" | "to"): Manifest {
+  const section: Manifest = {};
+  const kind = random.below(6);
+  if (kind <= 1) section[`${word}Endpoints`] = random.list(0, 2, () => selector(random, true));
+  if (kind === 2) {
+    section[`${word}Entities`] = random.list(
+      1,
+      2,
+      () => random.pick(["all", "world", "cluster", "host", "none", "remote-node"]),
+    );
+  }
+  if (kind === 3) section[`${word}CIDR`] = random.list(1, 2, () => random.pick(CIDRS));
+  if (kind === 4) {
+    section[`${word}CIDRSet`] = [
+      random.chance(50) ? { cidr: "192.0.0.0/8", except: ["192.0.2.0/24"] } : {
+        cidr: random.pick(["192.0.2.0/24", "0.0.0.0/0"]),
+        except: ["192.0.2.128/25"],
+      },
+    ];
+  }
+  if (random.chance(60)) {
+    section.toPorts = random.list(1, 2, () => ({
+      ports: random.list(1, 3, () => ciliumPort(random)),
+    }));
+  } else if (random.chance(20)) section.icmps = [{ fields: [{ type: random.pick([0, 8]) }] }];
+  return section;
+}
+
+function ciliumPort(random: Random): Manifest {
+  const port: Manifest = { port: random.pick(["80", "81", "0", "http", "dns", "8080", "80"]) };
+  if (random.chance(80)) port.protocol = random.pick(["TCP", "UDP", "SCTP", "ANY", "TCP"]);
+  if (port.port === "80" && random.chance(30)) port.endPort = random.pick([85, 90, 8080, 65535]);
+  return port;
+}
+
+function kubernetesSpec(random: Random): Manifest {
+  const spec: Manifest = { podSelector: selector(random, false) };
+  if (random.chance(60)) spec.ingress = random.list(0, 3, () => kubernetesSection(random, "from"));
+  if (random.chance(60)) spec.egress = random.list(0, 3, () => kubernetesSection(random, "to"));
+  if (random.chance(60)) spec.policyTypes = random.pick([["Ingress"], ["Egress"], ["Ingress", "Egress"]]);
+  return spec;
+}
+
+function kubernetesSection(random: Random, word: "from" | "to"): Manifest {
+  const section: Manifest = {};
+  if (random.chance(75)) {
+    section[word] = random.list(1, 2, () => {
+      if (random.chance(25)) {
+        return { ipBlock: { cidr: "192.0.0.0/8", except: random.chance(50) ? ["192.0.2.0/24"] : [] } };
+      }
+      const peer: Manifest = {};
+      if (random.chance(60)) peer.podSelector = selector(random, false);
+      if (!peer.podSelector || random.chance(50)) {
+        peer.namespaceSelector = random.pick<Manifest>([
+          {},
+          { matchLabels: { team: "a" } },
+          { matchExpressions: [{ key: "env", operator: "DoesNotExist" }] },
+          { matchExpressions: [{ key: "team", operator: "NotIn", values: ["a"] }] },
+        ]);
+      }
+      return peer;
+    });
+  }
+  if (random.chance(60)) {
+    section.ports = random.list(1, 2, () => {
+      const port: Manifest = {};
+      if (random.chance(70)) port.protocol = random.pick(["TCP", "UDP", "SCTP"]);
+      if (random.chance(85)) port.port = random.pick<number | string>([80, 81, "http", "dns", 53]);
+      if (port.port === 80 && random.chance(30)) port.endPort = 8080;
+      return port;
+    });
+  }
+  return section;
+}
+
+function selector(random: Random, sources: boolean): Manifest {
+  const result: Manifest = {};
+  const key = () => {
+    const plain = random.pick(["app", "tier"]);
+    return sources && random.chance(20) ? `${random.pick(["k8s", "any"])}:${plain}` : plain;
+  };
+  const value = () => random.pick(["a", "b", "c"]);
+  if (random.chance(50)) result.matchLabels = { [key()]: value() };
+  if (sources && random.chance(15)) {
+    result.matchLabels = {
+      ...result.matchLabels,
+      "k8s:io.kubernetes.pod.namespace": random.pick(Object.keys(NAMESPACES)),
+    };
+  }
+  if (random.chance(30)) {
+    const operator = random.pick(["In", "NotIn", "Exists", "DoesNotExist"]);
+    const values = operator === "In" || operator === "NotIn" ? { values: random.list(1, 2, value) } : {};
+    result.matchExpressions = [{ key: key(), operator, ...values }];
+  }
+  return result;
+}
