@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import * as abi from "@weir/maps";
 import { kernelTest } from "./kernel_test_case.ts";
-import { PASS, REDIRECT, SHOT, TestNode } from "./node.ts";
+import { PASS, REDIRECT, SHOT } from "./node.ts";
+import { A, B, FAMILIES, twoEndpoints } from "./two_endpoints.ts";
 import {
   ACK,
   FIN,
@@ -18,46 +19,7 @@ import {
   UDP,
 } from "./packet.ts";
 
-const families = [
-  {
-    name: "IPv4",
-    a: "10.0.1.10",
-    b: "10.0.1.11",
-    remote: "10.0.2.20",
-    world: "198.51.100.7",
-    host: "192.0.2.1",
-    icmp: ICMP,
-    ttlAt: 22,
-  },
-  {
-    name: "IPv6",
-    a: "fd00:1::10",
-    b: "fd00:1::11",
-    remote: "fd00:2::20",
-    world: "2001:db8:9::7",
-    host: "2001:db8::1",
-    icmp: ICMPV6,
-    ttlAt: 21,
-  },
-];
-const A = 1, B = 2;
-
-/** Endpoints A (identity 1000) and B (1001) here, 10.0.2.20 / fd00:2::20 (1002) on node 192.0.2.2. */
-async function twoEndpoints(entriesMax: Record<string, number> = {}) {
-  const node = await TestNode.open(entriesMax);
-  const devices = [node.addDevice(), node.addDevice()];
-  node.addEndpoint({ id: A, identity: 1000, ipv4: "10.0.1.10", ipv6: "fd00:1::10", ifindex: devices[0] });
-  node.addEndpoint({ id: B, identity: 1001, ipv4: "10.0.1.11", ipv6: "fd00:1::11", ifindex: devices[1] });
-  node.setIpcache("10.0.2.20", 1002, "192.0.2.2");
-  node.setIpcache("fd00:2::20", 1002, "192.0.2.2");
-  const from = (endpoint: number, spec: PacketSpec) =>
-    node.run("from_endpoint", packet(spec), devices[endpoint - 1]);
-  const to = (endpoint: number, spec: PacketSpec, mark = 0) =>
-    node.run("to_endpoint", packet(spec), devices[endpoint - 1], mark);
-  return { node, devices, from, to };
-}
-
-for (const f of families) {
+for (const f of FAMILIES) {
   kernelTest(
     `from_endpoint() hands ${f.name} to the pod on the same node, with its MACs and one hop less`,
     async () => {
