@@ -37,11 +37,10 @@ async function down(lab: string): Promise<void> {
   if (pid !== undefined) {
     Deno.kill(pid, "SIGTERM");
     const deadlineMs = Date.now() + STOP_MS_MAX + 10_000;
-    while (await daemonPid(lab) === pid && Date.now() < deadlineMs) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    while (await isDaemon(pid, lab) && Date.now() < deadlineMs) {
+      await new Promise((resolve) => setTimeout(resolve, 30));
     }
-    const left = await daemonPid(lab);
-    if (left !== undefined) Deno.kill(left, "SIGKILL");
+    if (await isDaemon(pid, lab)) Deno.kill(pid, "SIGKILL");
   }
   console.log(JSON.stringify({ lab, daemon: pid ?? 0, left: await sweep(lab) }));
 }
@@ -50,11 +49,16 @@ async function down(lab: string): Promise<void> {
 async function daemonPid(lab: string): Promise<number | undefined> {
   try {
     const { pid } = JSON.parse(await Deno.readTextFile(`${labDirectory(lab)}/lab.json`)) as { pid: number };
-    const command = await Deno.readTextFile(`/proc/${pid}/cmdline`);
-    return command.includes("lab/main.ts") && command.split("\0").includes(lab) ? pid : undefined;
+    return await isDaemon(pid, lab) ? pid : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** Whether a process is the daemon of this lab; a pid may have gone to a stranger. */
+async function isDaemon(pid: number, lab: string): Promise<boolean> {
+  const command = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
+  return command.includes("lab/main.ts") && command.split("\0").includes(lab);
 }
 
 const [action, lab, ...rest] = Deno.args;
