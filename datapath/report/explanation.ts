@@ -1,0 +1,123 @@
+/** From the verifier's report to an explanation that a person can act on. @module */
+import type { LineInfo, SourceMap } from "@weir/object";
+import { codeLabel, type VerifyReport } from "@weir/verifier";
+import { helperName } from "./kernel_versions.ts";
+import { pageOf } from "./pages.ts";
+import { placeOf, sentenceOf } from "./sentence.ts";
+
+/** How many steps of a path are shown. */
+const PATH_STEPS_MAX = 10;
+
+/** A place in the source. */
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  /** The line's text, without indentation. */
+  readonly text: string;
+  readonly instruction: number;
+}
+
+/** A branch on the way to the finding. */
+export interface PathPlace extends Place {
+  /** The line at which the program went on, when it is another. */
+  readonly nextLine?: number;
+}
+
+/** Where something that had been proved was lost. */
+export interface LostPlace extends Place {
+  /** What did it: `bpf_skb_store_bytes at nat.h:120 invalidated it`. */
+  readonly reason: string;
+}
+
+/** What is wrong, where, how one gets there, what to do. */
+export interface Explanation {
+  /** `WV0070`; empty for accepted. */
+  readonly code: string;
+  /** Short name of the code, `packet-out-of-bounds`. */
+  readonly name: string;
+  /** One sentence. */
+  readonly message: string;
+  readonly place?: Place;
+  /** The function of the source that the place is in. */
+  readonly functionName?: string;
+  /** Oldest first, neighbours that are the same line once, the last {@link PATH_STEPS_MAX}. */
+  readonly path: readonly PathPlace[];
+  /** Steps left out before the first shown. */
+  readonly pathOmitted: number;
+  readonly lostAt?: LostPlace;
+  /** What to change; empty for accepted. */
+  readonly suggestion: string;
+}
+
+/** Explains a report about a program whose source is known. */
+export function explain(report: VerifyReport, source: SourceMap): Explanation {
+  const path = pathOf(report, source);
+  const place = placeAt(report.instruction, source);
+  const functionName = source.functionAt(report.instruction)?.name;
+  const lostAt = lostPlace(report, source);
+  return {
+    code: report.code === 0 ? "" : codeLabel(report.code),
+    name: report.codeFacts?.name ?? "",
+    message: sentenceOf(report, source),
+    ...(place === undefined ? {} : { place }),
+    ...(functionName === undefined || report.instruction < 0 ? {} : { functionName }),
+    path: path.slice(-PATH_STEPS_MAX),
+    pathOmitted: Math.max(0, path.length - PATH_STEPS_MAX),
+    ...(lostAt === undefined ? {} : { lostAt }),
+    suggestion: suggestionOf(report, lostAt),
+  };
+}
+
+function suggestionOf(report: VerifyReport, lostAt: LostPlace | undefined): string {
+  if (report.code === 0) return "";
+  if (lostAt !== undefined && report.codeFacts?.name === "packet-out-of-bounds") {
+    return `Load data and data_end from the context again after line ${lostAt.line} and repeat the check before this access`;
+  }
+  return pageOf(report.code)?.fix ?? "";
+}
+
+function placeAt(instruction: number, source: SourceMap): Place | undefined {
+  if (instruction < 0) return undefined;
+  const line = source.lineAt(instruction);
+  return line === undefined ? undefined : toPlace(line, instruction);
+}
+
+function toPlace(line: LineInfo, instruction: number): Place {
+  return { file: line.file, line: line.line, column: line.column, text: line.text.trim(), instruction };
+}
+
+function pathOf(report: VerifyReport, source: SourceMap): PathPlace[] {
+  const path: PathPlace[] = [];
+  for (const step of report.path) {
+    const line = source.lineAt(step.instruction);
+    if (line === undefined) continue;
+    const { opcode, offset, immediate } = source.instructionAt(step.instruction);
+    // JMP32|JA (gotol) has its distance in the constant.
+    const distance = opcode === 0x06 ? immediate : offset;
+    const next = source.lineAt(step.instruction + 1 + (step.taken ? distance : 0));
+    const nextLine = next !== undefined && next.file === line.file && next.line !== line.line ? next.line : undefined;
+    const last = path.at(-1);
+    if (last !== undefined && last.file === line.file && last.line === line.line) path.pop();
+    path.push({ ...toPlace(line, step.instruction), ...(nextLine === undefined ? {} : { nextLine }) });
+  }
+  return path;
+}
+
+function lostPlace(report: VerifyReport, source: SourceMap): LostPlace | undefined {
+  if (report.lostAt < 0) return undefined;
+  const { opcode, src, immediate } = source.instructionAt(report.lostAt);
+  const where = placeOf(source, report.lostAt);
+  const reason = opcode === 0x85
+    ? `${src === 0 ? helperName(immediate) : callee(report.lostAt, source)} at ${where} invalidated it`
+    : `it was lost at ${where}`;
+  const line = source.lineAt(report.lostAt);
+  const place = line === undefined
+    ? { file: "", line: 0, column: 0, text: "", instruction: report.lostAt }
+    : toPlace(line, report.lostAt);
+  return { ...place, reason };
+}
+
+function callee(instruction: number, source: SourceMap): string {
+  return source.referenceAt(instruction)?.name ?? "a function";
+}
