@@ -93,8 +93,14 @@ int to_endpoint(struct __sk_buff *skb)
 		break;
 	case ETHERTYPE_IPV6:
 		code = ipv6_parse(skb, &f, config, ETHERNET_LENGTH, 0);
-		if (code == PARSED_LINK)
-			goto link;
+		/* Hop limit 255 and 1: no router has passed it on, so it is the host that speaks to its link. */
+		p = packet_start(skb);
+		if (code == PARSED_LINK) {
+			if (p + ETHERNET_LENGTH + 40 <= (__u8 *)packet_end(skb) &&
+			    (p[ETHERNET_LENGTH + 7] == 255 || p[ETHERNET_LENGTH + 7] == 1))
+				goto link;
+			code = DROPPED(DROP_FORBIDDEN_ICMP6);
+		}
 		break;
 	case ETHERTYPE_ARP:
 		goto link;
@@ -109,7 +115,6 @@ int to_endpoint(struct __sk_buff *skb)
 	count_received(&f, f.hook_endpoint, skb->len);
 	return PASS;
 link:
-	/* The host's own words on the link: a router does not forward them, so nobody else's come this way. */
 	count(&f, 0, DIRECTION_INGRESS, skb->len);
 	return PASS;
 }

@@ -153,6 +153,11 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f)
 		/* Nobody else has our addresses. (An error's `from` is quoted, not claimed.) */
 		if ((f->flags & FLOW_NETWORK) && !(f->flags & FLOW_RELATED) && (source.known || source.identity == IDENTITY_HOST))
 			return DROPPED(DROP_INVALID_SIP);
+		/* Pods of other nodes come through the tunnel, where the sender's node vouches for them. */
+		if ((f->flags & (FLOW_NETWORK | FLOW_TUNNEL | FLOW_RELATED)) == FLOW_NETWORK &&
+		    (config->flags & CONFIG_TUNNEL) && (f->node.halves[0] | f->node.halves[1]) &&
+		    source.identity != IDENTITY_REMOTE_NODE)
+			return DROPPED(DROP_INVALID_IDENTITY);
 		/* The tunnel says who sent it. */
 		if (f->source_identity && !source.endpoint)
 			source.identity = f->source_identity;

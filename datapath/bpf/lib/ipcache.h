@@ -42,6 +42,13 @@ INLINE struct ipcache_entry *ipcache_lookup(const struct address *address)
 	return bpf_map_lookup_elem(&weir_ipcache, &prefix);
 }
 
+/* 127.0.0.0/8 and ::1: the host, whoever asks. */
+INLINE int is_loopback(const struct address *a)
+{
+	return a->halves[0] == 0 &&
+	       (a->halves[1] == bpf_cpu_to_be64(1) || (a->words[2] == 0xffff0000u && a->bytes[12] == 127));
+}
+
 /* Fills `peer`, and `node` when another node has the address. */
 NOINLINE int peer_resolve(const struct address *address, struct peer *peer, struct address *node, __u32 world)
 {
@@ -60,6 +67,11 @@ NOINLINE int peer_resolve(const struct address *address, struct peer *peer, stru
 		} else {
 			peer_from_endpoint(peer, owner->endpoint);
 		}
+		return 0;
+	}
+	if (is_loopback(address)) {
+		peer->host = 1;
+		peer->identity = IDENTITY_HOST;
 		return 0;
 	}
 	entry = ipcache_lookup(address);

@@ -1,0 +1,177 @@
+/** The programs' policy lookup against an obvious second one, and what a policy can hold. */
+import assert from "node:assert/strict";
+import { createMap, MapFull, MapType } from "@weir/loader";
+import * as abi from "@weir/maps";
+import { kernelTest } from "./kernel_test_case.ts";
+import { REDIRECT, type Rule, SHOT } from "./node.ts";
+import { packet, TCP, UDP } from "./packet.ts";
+import { A, B, twoEndpoints } from "./two_endpoints.ts";
+
+/** policy-semantics 109-112, by looking at every rule. Undefined: nothing matches. */
+function oracle(rules: Rule[], identity: number, protocol: number, port: number): Rule | undefined {
+  const length = (rule: Rule) =>
+    rule.protocol ? 8 + (rule.port === undefined ? 0 : rule.prefixLength ?? 16) : 0;
+  const matches = (rule: Rule) => {
+    if (!rule.protocol) return true;
+    if (rule.protocol !== protocol) return false;
+    const bits = length(rule) - 8;
+    return bits === 0 || (rule.port! >> (16 - bits)) === (port >> (16 - bits));
+  };
+  const longest = (remote: number) =>
+    rules.filter((rule) => (rule.identity ?? 0) === remote && matches(rule))
+      .sort((a, b) => length(b) - length(a)).at(0);
+  const own = longest(identity), any = longest(0);
+  if (!own || !any) return own ?? any;
+  const rank = (rule: Rule) => rule.precedence ?? (rule.deny ? 255 : 1);
+  if (rank(own) !== rank(any)) return rank(own) > rank(any) ? own : any;
+  if (own.deny) return own;
+  return length(any) > length(own) ? any : own;
+}
+
+/** Small generator with a seed, so that a failure can be run again. */
+function random(seed: number): (below: number) => number {
+  let state = seed >>> 0 || 1;
+  return (below) => {
+    state ^= state << 13;
+    state >>>= 0;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    state >>>= 0;
+    return state % below;
+  };
+}
+
+kernelTest("policy_check() decides like the oracle, over random policies", async () => {
+  const { node, from } = await twoEndpoints();
+  using _ = node;
+  const seed = Number(Deno.env.get("WEIR_TEST_SEED") ?? Date.now() % 1e9);
+  const pick = random(seed);
+  let allowed = 0, denied = 0;
+  for (let round = 0; round < 60; round++) {
+    const seen = new Set<string>(), rules: Rule[] = [];
+    for (let i = 0; i < 1 + pick(12); i++) {
+      const protocol = [0, TCP, TCP, UDP][pick(4)];
+      const bits = protocol ? [0, 16, 16, 8, 12, 15][pick(6)] : 0;
+      const port = bits ? (64 + pick(40)) & (0xffff << (16 - bits)) & 0xffff : undefined;
+      const identity = [0, 1000, 1000, 7][pick(4)];
+      const id = [protocol, bits, port, identity].join();
+      if (seen.has(id)) continue;
+      seen.add(id);
+      rules.push({
+        direction: "ingress",
+        identity,
+        protocol,
+        port,
+        prefixLength: bits || undefined,
+        deny: pick(3) === 0,
+        precedence: [undefined, undefined, 256, 511][pick(4)],
+        cookie: 100 + i,
+      });
+    }
+    const slot = 1 + round;
+    node.setPolicy(slot, { enforceIngress: true, ingressCookie: 99, rules });
+    node.changeEndpoint(B, { policy: slot });
+    node.gc(abi.GC_ALL);
+    for (let i = 0; i < 12; i++) {
+      const protocol = pick(2) ? TCP : UDP, port = 60 + pick(48);
+      node.gc(abi.GC_ALL);
+      const run = from(A, { from: "10.0.1.10", to: "10.0.1.11", protocol, dport: port });
+      const rule = oracle(rules, 1000, protocol, port);
+      const said = `seed ${seed} round ${round}: ${protocol}/${port} ${JSON.stringify(rules)}`;
+      const wanted = rule && !rule.deny ? [REDIRECT, abi.EVENT_POLICY_VERDICT] : [SHOT, abi.EVENT_DROP];
+      assert.deepEqual([run.verdict, run.events[0].type], wanted, said);
+      assert.equal(run.events[0].ingressCookie, rule?.cookie ?? 99, said);
+      if (run.verdict === SHOT) {
+        assert.equal(run.events[0].subtype, rule ? abi.DROP_POLICY_DENY : abi.DROP_POLICY, said);
+        denied++;
+      } else allowed++;
+    }
+  }
+  assert.ok(allowed > 50 && denied > 50, `${allowed} allowed, ${denied} denied`);
+});
+
+kernelTest("match kinds name what the entry was about", async () => {
+  const { node, from } = await twoEndpoints();
+  using _ = node;
+  const cases: [Rule, number][] = [
+    [{ direction: "ingress", identity: 1000 }, abi.MATCH_L3_ONLY],
+    [{ direction: "ingress", identity: 1000, protocol: TCP }, abi.MATCH_L3_PROTO],
+    [{ direction: "ingress", identity: 1000, protocol: TCP, port: 80 }, abi.MATCH_L3_L4],
+    [{ direction: "ingress", protocol: TCP, port: 80 }, abi.MATCH_L4_ONLY],
+    [{ direction: "ingress", protocol: TCP }, abi.MATCH_PROTO_ONLY],
+    [{ direction: "ingress" }, abi.MATCH_ALL],
+  ];
+  for (const [i, [rule, match]] of cases.entries()) {
+    node.gc(abi.GC_ALL);
+    node.setPolicy(i + 1, { enforceIngress: true, rules: [rule] });
+    node.changeEndpoint(B, { policy: i + 1 });
+    assert.equal(
+      from(A, { from: "10.0.1.10", to: "10.0.1.11" }).events[0].ingressMatch,
+      match,
+      JSON.stringify(rule),
+    );
+  }
+});
+
+kernelTest("an entry that wants a proxy is refused while there is none (178)", async () => {
+  const { node, from } = await twoEndpoints();
+  using _ = node;
+  node.setPolicy(1, {
+    enforceIngress: true,
+    rules: [{ direction: "ingress", protocol: TCP, port: 80, proxyPort: 11000 }],
+  });
+  node.changeEndpoint(B, { policy: 1 });
+  const run = from(A, { from: "10.0.1.10", to: "10.0.1.11" });
+  assert.deepEqual([run.verdict, run.events[0].subtype, run.events[0].proxyPort], [
+    SHOT,
+    abi.DROP_PROXY_LOOKUP_FAILED,
+    11000,
+  ]);
+});
+
+kernelTest(
+  "a policy whose map is missing allows nothing, a full policy map says so before a packet sees it",
+  async () => {
+    const { node, from } = await twoEndpoints();
+    using _ = node;
+    node.map("weir_policy_slots").update(
+      Uint8Array.of(9, 0, 0, 0),
+      abi.PolicySlot.encode({
+        directions: [1, 1].map(() => ({
+          enforce: 1,
+          identityShapesCount: 255,
+          anyShapesCount: 255,
+          defaultCookie: 1,
+          identityShapes: new Uint8Array(18).fill(255),
+          anyShapes: new Uint8Array(18).fill(255),
+        })),
+      }),
+    );
+    node.changeEndpoint(B, { policy: 9 });
+    const run = from(A, { from: "10.0.1.10", to: "10.0.1.11" });
+    assert.deepEqual([run.verdict, run.events[0].subtype], [SHOT, abi.DROP_NO_CONFIG]);
+    using full = createMap({
+      type: MapType.HASH,
+      name: "full",
+      keySize: 8,
+      valueSize: 12,
+      entriesMax: 2,
+      flags: 1,
+    });
+    const add = (port: number) =>
+      full.update(abi.PolicyKey.encode({ identity: 1, port, protocol: 6, shape: 16 }), new Uint8Array(12));
+    add(1);
+    add(2);
+    assert.throws(() => add(3), MapFull);
+  },
+);
+
+kernelTest("in tunnel mode the network cannot speak for a pod of another node", async () => {
+  const { node } = await twoEndpoints();
+  using _ = node;
+  const run = node.run("from_netdev", packet({ from: "10.0.2.20", to: "10.0.1.10" }));
+  assert.deepEqual([run.verdict, run.events[0].subtype], [SHOT, abi.DROP_INVALID_IDENTITY]);
+  node.writeConfig({ flags: abi.CONFIG_DIRECT });
+  const direct = node.run("from_netdev", packet({ from: "10.0.2.20", to: "10.0.1.10" }));
+  assert.deepEqual([direct.verdict, direct.events[0].sourceIdentity], [REDIRECT, 1002]);
+});
