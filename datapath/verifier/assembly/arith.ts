@@ -1,0 +1,185 @@
+// Arithmetic on registers: numbers by the number domain, pointers by what may be moved and how far.
+import {
+  ADD, alu, copyReg, END, F_NULL, isConst, K_CTX, K_END, K_FP, K_FUNC, K_KEY, K_MAP, K_MEM, K_META, K_NONE, K_NUM,
+  K_PKT, K_VALUE, MOV, NEG, negate, noBounds, Reg, setConst, setKind, setUnknown, setValue, signExtend, SUB, sync,
+  truncate, zext32, K_FLOW, LSH, RSH, ARSH,
+} from "./reg";
+import { fail, fail1, fail2, failIS, opI, opS } from "./outcome";
+import { BPF_ALU64, dstOf, immOf, offOf, opcode, srcOf } from "./program";
+import { freshId, reg } from "./run";
+import { kindName, strict, tempReg, tempReg2 } from "./memory";
+
+const NAMES: StaticArray<string> = ["+=", "-=", "*=", "/=", "|=", "&=", "<<=", ">>=", "negation", "%=", "^=", "=", "s>>=", "byte swap"];
+const REACH: i64 = 1 << 29;
+
+export function stepAlu(i: i32): bool {
+  const op = opcode(i), is32 = (op & 7) != BPF_ALU64, o = op & 0xf0;
+  const d = dstOf(i), dst = reg(d), off = offOf(i), imm = immOf(i);
+  const byReg = (op & 8) != 0 && o != END;
+  const s = srcOf(i);
+  if (byReg && reg(s).kind == K_NONE) return fail1(40, i, s);
+  if (o == MOV) return byReg ? move(dst, reg(s), is32, off) : moveConst(dst, imm, is32);
+  if (dst.kind == K_NONE) return fail1(40, i, d);
+  if (o == NEG || o == END) {
+    if (dst.kind != K_NUM) {
+      if (strict()) return pointerOp(i, d, dst, o);
+      setUnknown(dst);
+      if (is32 && o == NEG) zext32(dst);
+      return true;
+    }
+    unlink(dst);
+    if (o == NEG) negate(dst, is32, tempReg());
+    else swap(dst, op, imm);
+    return true;
+  }
+  const t = tempReg();
+  if (byReg) copyReg(t, reg(s));
+  else setConst(t, <u64>(<i64>imm));
+  if (dst.kind == K_NUM && t.kind == K_NUM) {
+    unlink(dst);
+    // r -= r and r ^= r are 0 whatever r is
+    if (byReg && s == d && (o == SUB || o == 0xa0)) setConst(dst, 0);
+    else alu(dst, t, <u8>o, is32, off == 1);
+    return true;
+  }
+  if (is32) {
+    if (o == SUB && !strict()) {
+      setUnknown(dst);
+      zext32(dst);
+      return true;
+    }
+    return pointerOp(i, dst.kind == K_NUM ? s : d, dst.kind == K_NUM ? t : dst, o);
+  }
+  if (dst.kind != K_NUM && t.kind != K_NUM) {
+    if (o == SUB && !strict()) {
+      setUnknown(dst);
+      return true;
+    }
+    return o == ADD ? fail2(45, i, d, s) : pointerOp(i, d, dst, o);
+  }
+  if (o != ADD && o != SUB) return pointerOp(i, dst.kind == K_NUM ? s : d, dst.kind == K_NUM ? t : dst, o);
+  if (dst.kind != K_NUM) return movePointer(i, d, dst, t, o == SUB);
+  // number += pointer: the result points where the pointer does, frame and all
+  if (o == SUB) return pointerOp(i, s, t, o);
+  const number = tempReg2();
+  copyReg(number, dst);
+  copyReg(dst, t);
+  return movePointer(i, d, dst, number, false);
+}
+
+function pointerOp(i: i32, r: u32, p: Reg, o: u32): bool {
+  failIS(41, i, r, NAMES[o >> 4]);
+  opS(kindName(p));
+  return false;
+}
+
+/// The register gets a value of its own: equalities with others end.
+function unlink(r: Reg): void {
+  r.id = 0;
+}
+
+function moveConst(dst: Reg, imm: i32, is32: bool): bool {
+  setConst(dst, is32 ? <u64>(<u32>imm) : <u64>(<i64>imm));
+  return true;
+}
+
+function move(dst: Reg, src: Reg, is32: bool, off: i32): bool {
+  if (src.kind != K_NUM) {
+    if (!is32 && off == 0) {
+      copyReg(dst, src);
+      return true;
+    }
+    // part of a pointer: a number that nobody knows
+    setUnknown(dst);
+    if (off != 0) signExtend(dst, off / 8);
+    if (is32) zext32(dst);
+    return true;
+  }
+  const width = off != 0 ? off / 8 : is32 ? 4 : 8;
+  const top: u64 = width == 8 ? u64.MAX_VALUE : off != 0 ? (<u64>1 << (width * 8 - 1)) - 1 : (<u64>1 << (width * 8)) - 1;
+  if (src.umax <= top) {
+    // nothing is cut off: both are one value
+    if (src.id == 0 && !isConst(src)) src.id = freshId();
+    copyReg(dst, src);
+    return true;
+  }
+  copyReg(dst, src);
+  dst.id = 0;
+  if (off != 0) {
+    signExtend(dst, off / 8);
+    if (is32) zext32(dst);
+  } else zext32(dst);
+  return true;
+}
+
+function swap(dst: Reg, op: u8, imm: i32): void {
+  const bytes = imm / 8;
+  // opcode 0xd4: to little endian (cut), 0xdc: to big endian (swap), 0xd7: swap
+  if (op == 0xd4) return truncate(dst, bytes);
+  if (isConst(dst)) {
+    let v = dst.bits;
+    if (bytes == 2) v = <u64>bswap<u16>(<u16>v);
+    else if (bytes == 4) v = <u64>bswap<u32>(<u32>v);
+    else v = bswap<u64>(v);
+    setValue(dst, v);
+    return;
+  }
+  noBounds(dst);
+  truncate(dst, bytes);
+}
+
+function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
+  if (p.flags & F_NULL) return fail1(44, i, d);
+  switch (p.kind) {
+    case K_VALUE:
+    case K_KEY:
+    case K_MEM:
+    case K_PKT:
+    case K_META:
+    case K_CTX:
+    case K_FLOW:
+      break;
+    case K_FP:
+      if (minus) return pointerOp(i, d, p, SUB);
+      break;
+    case K_END:
+      return fail1(82, i, d);
+    default:
+      if (isConst(n) && n.bits == 0 && !minus) return true;
+      return pointerOp(i, d, p, minus ? SUB : ADD);
+  }
+  if (n.smin > n.smax) return fail(199, i);
+  if (isConst(n)) {
+    const v = minus ? -n.smin : n.smin;
+    const off = <i64>p.off + v;
+    if (v <= -REACH || v >= REACH || off <= -REACH || off >= REACH) {
+      fail2(43, i, d, off);
+      opI(off);
+      return false;
+    }
+    p.off = <i32>off;
+    return true;
+  }
+  if (p.kind == K_CTX || p.kind == K_FLOW) {
+    failIS(42, i, d, kindName(p));
+    opI(n.smin);
+    opI(n.smax);
+    return false;
+  }
+  if (n.smin <= -REACH || n.smax >= REACH) {
+    fail2(43, i, d, n.smin);
+    opI(n.smax);
+    return false;
+  }
+  alu(p, n, minus ? SUB : ADD, false, false);
+  if (p.kind == K_PKT || p.kind == K_META) {
+    p.id = freshId();
+    p.size = 0;
+  }
+  if (p.smin <= -REACH || p.smax >= REACH) {
+    fail2(43, i, d, p.smin);
+    opI(p.smax);
+    return false;
+  }
+  return true;
+}

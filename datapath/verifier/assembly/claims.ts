@@ -1,0 +1,38 @@
+// What all visits of an instruction found in the registers, joined: the containment fuzzer compares real values.
+import { copyReg, isConst, joinNumbers, K_NONE, K_NUM, Reg, REG_BYTES, setKind } from "./reg";
+import { claimCount, claimList, count, options } from "./program";
+import { reg } from "./run";
+
+let table: StaticArray<usize> = new StaticArray<usize>(0);
+export function claimOf(i: i32): usize {
+  return table.length ? table[i] : 0;
+}
+
+function wanted(i: i32): bool {
+  if (options & 8) return true;
+  for (let k: u32 = 0; k < claimCount; k++) if (load<i32>(claimList + k * 4) == i) return true;
+  return false;
+}
+
+export function recordClaim(i: i32): void {
+  if (!table.length) table = new StaticArray<usize>(count);
+  if (!wanted(i)) return;
+  let p = table[i];
+  if (!p) {
+    p = heap.alloc(11 * REG_BYTES);
+    table[i] = p;
+    for (let r: u32 = 0; r < 11; r++) copyReg(changetype<Reg>(p + r * REG_BYTES), reg(r));
+    return;
+  }
+  for (let r: u32 = 0; r < 11; r++) {
+    const a = changetype<Reg>(p + r * REG_BYTES), b = reg(r);
+    if (a.kind == K_NONE) continue;
+    if (a.kind != b.kind || (a.kind != K_NUM && (a.off != b.off || a.map != b.map))) setKind(a, K_NONE);
+    else {
+      joinNumbers(a, b);
+      a.flags |= b.flags;
+      a.size = min(a.size, b.size);
+      if (a.id != b.id) a.id = 0;
+    }
+  }
+}

@@ -1,0 +1,35 @@
+// Stack depth over call chains, with the depths that the walk found.
+import { fail2 } from "./outcome";
+import * as P from "./program";
+
+function round(depth: i32): i32 {
+  return max(32, (depth + 31) & ~31); // an interpreter's frame; a JIT's is smaller
+}
+
+/// No chain of calls uses more than 512 bytes, none with a tail call below it more than 256 per caller.
+export function checkDepth(): bool {
+  const n = P.subs.length;
+  if (n == 1) return true;
+  // longest chain from each function: calls do not recurse, so `n` rounds reach the end
+  const total = new StaticArray<i32>(n);
+  for (let k = 0; k < n; k++) total[k] = round(P.subs[k].depth);
+  for (let pass = 0; pass < 9; pass++) {
+    let changed = false;
+    for (let i = 0; i < P.count; i++) {
+      if (P.mark[i] & P.M_HIGH) continue;
+      const op = P.opcode(i);
+      const call = (op == P.OP_CALL && P.srcOf(i) == 1) || (op == P.OP_LDIMM && P.srcOf(i) == 4);
+      if (!call) continue;
+      const a = <i32>P.subOf[i], b = P.findSub(i + 1 + P.immOf(i));
+      const sum = round(P.subs[a].depth) + total[b];
+      if (sum > 512) return fail2(16, i, sum, 512);
+      if (P.subs[b].tailCalls && P.subs[a].depth > 256) return fail2(19, i, P.subs[a].depth, 256);
+      if (sum > total[a]) {
+        total[a] = sum;
+        changed = true;
+      }
+    }
+    if (!changed) break;
+  }
+  return true;
+}

@@ -1,0 +1,138 @@
+// The module's surface: bytes in, report out.
+import * as C from "./contract";
+import * as O from "./outcome";
+import * as P from "./program";
+import { analyse } from "./liveness";
+import { cur } from "./run";
+import { memoryPeak, pathStep, PATH_MAX, regOf, frameOf, setMemoryLimit } from "./state";
+import { statesPeak, statesTotal, visits, visitsOf, walkAll } from "./walk";
+import { F_NULL, F_RDONLY, Reg, REG_BYTES } from "./reg";
+import { claimOf } from "./claims";
+import { checkDepth } from "./depth";
+export * from "./probe";
+
+const REQUEST_MAX: u32 = 48 << 20;
+
+/// Room for a request of `length` bytes; 0: too large.
+export function alloc(length: u32): u32 {
+  if (length > REQUEST_MAX) return 0;
+  return <u32>heap.alloc((length + 7) & ~7);
+}
+
+let out: usize = 0, outEnd: usize = 0, outAt: usize = 0;
+export function reportLength(): u32 {
+  return <u32>(outAt - out);
+}
+function w32(v: u32): void {
+  store<u32>(outAt, v);
+  outAt += 4;
+}
+function w64(v: u64): void {
+  store<u64>(outAt, v);
+  outAt += 8;
+}
+
+let hashA: u64 = 0, hashB: u64 = 0;
+function hash(p: usize, length: u32): void {
+  let a: u64 = 0xcbf29ce484222325, b: u64 = 0x9ae16a3b2f90404f;
+  for (let at: usize = 0; at + 4 <= length; at += 4) {
+    const word = <u64>load<u32>(p + at);
+    a = (a ^ word) * 0x100000001b3;
+    a ^= a >> 29;
+    b = (b ^ (word ^ 0xffffffff)) * 0x9e3779b97f4a7c15;
+    b ^= b >> 32;
+  }
+  hashA = a;
+  hashB = b;
+}
+
+function run(pointer: usize, length: u32): bool {
+  if (!P.readRequest(pointer, length)) return false;
+  setMemoryLimit(P.memoryMax);
+  const column = C.findColumn(P.progType, P.attachType);
+  if (column < 0) return O.fail1(160, -1, P.progType);
+  C.setColumn(column);
+  if (!P.checkStructure()) return false;
+  for (let i = 0; i < P.count; i++) {
+    if (!(P.mark[i] & P.M_HIGH) && P.opcode(i) == P.OP_CALL && P.srcOf(i) == 0 && (P.immOf(i) == 181 || P.immOf(i) == 164)) {
+      P.mark[i] |= P.M_CALLBACK;
+    }
+  }
+  analyse();
+  return walkAll() && checkDepth();
+}
+
+/// Verifies the request; the report lies at the pointer returned.
+export function verify(pointer: u32, length: u32): u32 {
+  hash(pointer, length);
+  const ok = run(pointer, length);
+  const counts = P.options & 4 ? P.count : 0;
+  let claims = 0;
+  for (let i = 0; i < P.count; i++) if (claimOf(i)) claims++;
+  out = heap.alloc(8192 + <usize>counts * 4 + <usize>claims * (4 + 11 * 96));
+  outAt = out;
+  w32(0x50525657);
+  w32(1);
+  w64(hashA);
+  w64(hashB);
+  w32(ok ? 0 : C.codeClass(O.failCode));
+  w32(ok ? 0 : O.failCode);
+  w32(O.failInsn);
+  w32(O.lostAt);
+  w32(visits);
+  w32(statesPeak);
+  w32(statesTotal);
+  w32(<u32>memoryPeak);
+  w32(O.operandCount);
+  for (let k = 0; k < O.operandCount; k++) {
+    w32(O.operandKind[k]);
+    if (O.operandKind[k] == 0) w64(O.operandInt[k]);
+    else wText(O.operandText[k]);
+  }
+  const st = !ok && changetype<usize>(cur) != 0;
+  const steps: u32 = st ? min<u32>(cur.pathCount, PATH_MAX) : 0;
+  w32(steps);
+  for (let k: u32 = 0; k < steps; k++) w32(pathStep(cur, cur.pathCount - steps + k));
+  w32(st ? 11 : 0);
+  if (st) for (let r: u32 = 0; r < 11; r++) wReg(regOf(frameOf(cur, cur.depth), r));
+  w32(counts);
+  for (let i = 0; i < counts; i++) w32(visitsOf(i));
+  w32(claims);
+  for (let i = 0; i < P.count && claims; i++) {
+    const p = claimOf(i);
+    if (!p) continue;
+    w32(i);
+    for (let r: u32 = 0; r < 11; r++) wReg(changetype<Reg>(p + r * REG_BYTES));
+  }
+  return <u32>out;
+}
+
+function wText(s: string): void {
+  const n = min<i32>(String.UTF8.byteLength(s), 200);
+  w32(n);
+  const b = String.UTF8.encode(s);
+  memory.copy(outAt, changetype<usize>(b), n);
+  memory.fill(outAt + n, 0, (4 - (n & 3)) & 3);
+  outAt += (n + 3) & ~3;
+}
+
+function wReg(r: Reg): void {
+  w32(r.kind);
+  w32((r.flags & F_NULL ? 1 : 0) | (r.flags & F_RDONLY ? 2 : 0));
+  w32(r.off);
+  w32(r.size);
+  w32(r.map >= 0 && r.map < P.maps.length && r.kind != 16 && r.kind != 0 ? P.maps[r.map].handle : -1);
+  w32(r.id);
+  w64(r.bits);
+  w64(r.unk);
+  w64(r.smin);
+  w64(r.smax);
+  w64(r.umin);
+  w64(r.umax);
+  w32(r.s32min);
+  w32(r.s32max);
+  w32(r.u32min);
+  w32(r.u32max);
+  w32(0);
+  w32(0);
+}

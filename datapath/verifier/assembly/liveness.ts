@@ -1,0 +1,320 @@
+// Which registers and stack bytes an instruction's continuations can still read. Kept states are compared on
+// those only. Stack bytes are tracked in granules of 4: granule g covers frame offsets -4(g+1) to -4g-1.
+//
+// Sound because stack accesses other than through r10-derived registers with a known offset count as reads of
+// everything, and a function whose frame pointer escapes (stored, passed on) keeps its whole stack alive.
+import {
+  BPF_ALU, BPF_ALU64, BPF_JMP32, BPF_LD, BPF_LDX, BPF_ST, BPF_STX, count, dstOf, findMap, findSub, immOf, isJump,
+  M_HIGH, M_TARGET, maps, mark, offOf, OP_CALL, OP_EXIT, OP_JA, OP_JA32, OP_LDIMM, opcode, srcOf, Sub, subOf, subs,
+  targetOf,
+} from "./program";
+import { A_KEY, A_MEM, A_MEM_NULL, A_NONE, A_SIZE, A_SIZE0, A_STACK_NULL, A_VAL } from "./contract";
+import { argKind } from "./contract";
+
+const V_BOTTOM: i32 = 0, V_OTHER: i32 = 1, V_FP: i32 = 2, V_FPVAR: i32 = 3, V_CONST: i32 = 4, V_MAP: i32 = 5;
+const NO: u8 = 255;
+
+let liveR: StaticArray<u16> = new StaticArray<u16>(0);
+let liveLo: StaticArray<u64> = new StaticArray<u64>(0);
+let liveHi: StaticArray<u64> = new StaticArray<u64>(0);
+// granules first..last that an instruction reads or overwrites; 255: none
+let useA: StaticArray<u8> = new StaticArray<u8>(0);
+let useB: StaticArray<u8> = new StaticArray<u8>(0);
+let defA: StaticArray<u8> = new StaticArray<u8>(0);
+let defB: StaticArray<u8> = new StaticArray<u8>(0);
+
+export function liveRegs(i: i32): u32 { return liveR[i]; }
+export function slotLive(i: i32, k: u32): bool {
+  if (subs[subOf[i]].fpEscapes) return true;
+  const g = k * 2;
+  return (((g < 64 ? liveLo[i] >> g : liveHi[i] >> (g - 64))) & 3) != 0;
+}
+
+// abstract registers of the forward pass: 11 x {kind, value} per leader
+let leaders: StaticArray<i32> = new StaticArray<i32>(0);
+let facts: StaticArray<i32> = new StaticArray<i32>(0);
+const cur: StaticArray<i32> = new StaticArray<i32>(22);
+
+function mergeInto(leader: i32): bool {
+  const base = leader * 22;
+  let changed = false;
+  for (let r = 0; r < 11; r++) {
+    const k = cur[r * 2], v = cur[r * 2 + 1], a = base + r * 2, ok = facts[a];
+    if (k == ok && (v == facts[a + 1] || (k != V_FP && k != V_CONST && k != V_MAP))) continue;
+    if (k == V_BOTTOM) continue;
+    let nk = k;
+    if (ok != V_BOTTOM) nk = ok == V_FP || ok == V_FPVAR || k == V_FP || k == V_FPVAR ? V_FPVAR : V_OTHER;
+    if (nk == ok) continue;
+    facts[a] = nk;
+    facts[a + 1] = v;
+    changed = true;
+  }
+  return changed;
+}
+
+function isFp(r: u32): bool { return cur[r * 2] == V_FP || cur[r * 2] == V_FPVAR; }
+
+function range(i: i32, r: u32, off: i32, size: i32, write: bool): void {
+  if (cur[r * 2] == V_FPVAR) {
+    if (!write) {
+      useA[i] = 0;
+      useB[i] = 127;
+    }
+    return;
+  }
+  if (cur[r * 2] != V_FP) return;
+  const lo = cur[r * 2 + 1] + off, hi = lo + size - 1; // bytes lo..hi
+  if (lo < -512 || hi >= 0 || hi < lo) {
+    if (!write) {
+      useA[i] = 0;
+      useB[i] = 127;
+    }
+    return;
+  }
+  // byte b lies in granule (-1 - b) / 4
+  let first = (-1 - hi) >> 2, last = (-1 - lo) >> 2;
+  if (write) {
+    // only granules that are overwritten whole
+    if ((-1 - hi) & 3) first++;
+    if (((-1 - lo) & 3) != 3) last--;
+    if (first > last) return;
+    defA[i] = <u8>first;
+    defB[i] = <u8>last;
+  } else {
+    useA[i] = min(useA[i] == NO ? <u8>first : useA[i], <u8>first);
+    useB[i] = useB[i] == NO ? <u8>last : max(useB[i], <u8>last);
+  }
+}
+
+function sizeBytes(op: u8): i32 {
+  switch (op & 0x18) {
+    case 0: return 4;
+    case 8: return 2;
+    case 0x10: return 1;
+    default: return 8;
+  }
+}
+
+function set(r: u32, k: i32, v: i32): void {
+  cur[r * 2] = k;
+  cur[r * 2 + 1] = v;
+}
+
+function step(i: i32, s: Sub): void {
+  const op = opcode(i), c = op & 7, dst = dstOf(i), src = srcOf(i), imm = immOf(i);
+  if (c == BPF_ALU64 || c == BPF_ALU) {
+    const o = op & 0xf0, reg = (op & 8) != 0 && o != 0xd0;
+    if (c == BPF_ALU64 && o == 0xb0 && offOf(i) == 0) {
+      if (reg) set(dst, cur[src * 2], cur[src * 2 + 1]);
+      else set(dst, V_CONST, imm);
+      return;
+    }
+    if (c == BPF_ALU && o == 0xb0 && !reg && imm >= 0) return set(dst, V_CONST, imm);
+    if (c == BPF_ALU64 && o == 0 && !reg && cur[dst * 2] == V_FP) {
+      const v = cur[dst * 2 + 1] + imm;
+      if (v > -100000 && v < 100000 && imm > -100000 && imm < 100000) return set(dst, V_FP, v);
+    }
+    if (isFp(dst) || (reg && isFp(src))) return set(dst, V_FPVAR, 0);
+    return set(dst, V_OTHER, 0);
+  }
+  if (c == BPF_LD) {
+    if (op == OP_LDIMM) {
+      if (src == 1) return set(dst, V_MAP, findMap(<u32>imm));
+      return set(dst, V_OTHER, 0);
+    }
+    for (let r: u32 = 0; r < 6; r++) set(r, V_OTHER, 0);
+    return;
+  }
+  if (c == BPF_LDX) {
+    range(i, src, offOf(i), sizeBytes(op), false);
+    return set(dst, V_OTHER, 0);
+  }
+  if (c == BPF_ST) return range(i, dst, offOf(i), sizeBytes(op), true);
+  if (c == BPF_STX) {
+    if (isFp(src)) s.fpEscapes = true;
+    if ((op & 0xe0) == 0xc0) {
+      range(i, dst, offOf(i), sizeBytes(op), false);
+      if (imm == 0xf1) set(0, V_OTHER, 0);
+      else if (imm & 1) set(src, V_OTHER, 0);
+      return;
+    }
+    return range(i, dst, offOf(i), sizeBytes(op), true);
+  }
+  if (op == OP_CALL) {
+    if (src == 1) {
+      for (let r: u32 = 1; r < 6; r++) if (isFp(r)) s.fpEscapes = true;
+    } else {
+      for (let a: u32 = 1; a < 6; a++) {
+        if (!isFp(a)) continue;
+        const kind = argKind(imm, a);
+        let bytes = -1;
+        if (kind == A_NONE) continue;
+        if (kind == A_KEY && cur[2] == V_MAP && cur[3] >= 0) bytes = <i32>maps[cur[3]].keySize;
+        else if (kind == A_VAL && cur[2] == V_MAP && cur[3] >= 0) bytes = <i32>maps[cur[3]].valueSize;
+        else if (kind == A_MEM || kind == A_MEM_NULL) {
+          if (a < 5 && cur[(a + 1) * 2] == V_CONST) bytes = cur[(a + 1) * 2 + 1];
+        } else if (kind == A_STACK_NULL) s.fpEscapes = true; // kept by the callee: callback contexts
+        if (bytes == 0) continue;
+        if (bytes < 0) bytes = cur[a * 2] == V_FP && cur[a * 2 + 1] < 0 ? -cur[a * 2 + 1] : 512;
+        range(i, a, 0, bytes, false);
+      }
+    }
+    for (let r: u32 = 0; r < 6; r++) set(r, V_OTHER, 0);
+  }
+}
+
+function forward(s: Sub, queue: StaticArray<i32>, queued: StaticArray<u8>): void {
+  for (let r = 0; r < 10; r++) set(r, V_OTHER, 0);
+  set(10, V_FP, 0);
+  mergeInto(leaders[s.start]);
+  let top = 0;
+  queue[top++] = s.start;
+  while (top > 0) {
+    let i = queue[--top];
+    queued[i] = 0;
+    const base = leaders[i] * 22;
+    for (let k = 0; k < 22; k++) cur[k] = facts[base + k];
+    while (true) {
+      const op = opcode(i);
+      useA[i] = useB[i] = defA[i] = defB[i] = NO;
+      step(i, s);
+      if (op == OP_EXIT) break;
+      let next = i + (op == OP_LDIMM ? 2 : 1);
+      if (isJump(op)) {
+        const t = targetOf(i);
+        if (mergeInto(leaders[t]) && !queued[t]) {
+          queued[t] = 1;
+          queue[top++] = t;
+        }
+        if (op == OP_JA || op == OP_JA32) break;
+      }
+      if (mark[next] & M_TARGET || leaders[next] >= 0) {
+        if (mergeInto(leaders[next]) && !queued[next]) {
+          queued[next] = 1;
+          queue[top++] = next;
+        }
+        break;
+      }
+      i = next;
+    }
+  }
+}
+
+let entryLive: StaticArray<u16> = new StaticArray<u16>(256);
+
+/// Registers read and written: low 11 bits read, next 11 written.
+export function regEffect(i: i32): u32 {
+  const op = opcode(i), c = op & 7, d: u32 = 1 << dstOf(i), s: u32 = 1 << srcOf(i);
+  let use: u32 = 0, def: u32 = 0;
+  if (c == BPF_ALU || c == BPF_ALU64) {
+    const o = op & 0xf0;
+    def = d;
+    if (o != 0xb0) use |= d;
+    if (op & 8 && o != 0xd0) use |= s;
+  } else if (c == BPF_LD) {
+    if (op == OP_LDIMM) def = d;
+    else {
+      use = 1 << 6;
+      if ((op & 0xe0) == 0x40) use |= s;
+      def = 0x3f;
+    }
+  } else if (c == BPF_LDX) {
+    use = s;
+    def = d;
+  } else if (c == BPF_ST) use = d;
+  else if (c == BPF_STX) {
+    use = d | s;
+    if ((op & 0xe0) == 0xc0) {
+      if (immOf(i) == 0xf1) use |= 1;
+      else if (immOf(i) & 1) def = s;
+    }
+  } else if (op == OP_EXIT) use = 1;
+  else if (op == OP_CALL) {
+    def = 0x3f;
+    if (srcOf(i) == 1) {
+      const k = findSub(i + 1 + immOf(i));
+      use = subs[k].isGlobal ? 0x3e : <u32>entryLive[k] & 0x3e;
+    } else for (let a: u32 = 1; a < 6; a++) if (argKind(immOf(i), a) != A_NONE) use |= 1 << a;
+  } else if (op != OP_JA && op != OP_JA32) {
+    use = d;
+    if (op & 8) use |= s;
+  }
+  return use | (def << 11);
+}
+
+function granules(a: u8, b: u8, high: bool): u64 {
+  if (a == NO) return 0;
+  let m: u64 = 0;
+  const base = high ? 64 : 0;
+  for (let g = <i32>a; g <= <i32>b; g++) if (g >= base && g < base + 64) m |= <u64>1 << (g - base);
+  return m;
+}
+
+function backward(s: Sub): void {
+  let changed = true;
+  while (changed) {
+    changed = false;
+    for (let i = s.end - 1; i >= s.start; i--) {
+      if (mark[i] & M_HIGH) continue;
+      const op = opcode(i);
+      let r: u32 = 0, lo: u64 = 0, hi: u64 = 0;
+      if (op != OP_EXIT) {
+        const jump = isJump(op);
+        if (op != OP_JA && op != OP_JA32) {
+          const n = i + (op == OP_LDIMM ? 2 : 1);
+          r = liveR[n];
+          lo = liveLo[n];
+          hi = liveHi[n];
+        }
+        if (jump) {
+          const t = targetOf(i);
+          r |= liveR[t];
+          lo |= liveLo[t];
+          hi |= liveHi[t];
+        }
+      }
+      const e = regEffect(i);
+      r = (r & ~(e >> 11)) | (e & 0x7ff);
+      lo = (lo & ~granules(defA[i], defB[i], false)) | granules(useA[i], useB[i], false);
+      hi = (hi & ~granules(defA[i], defB[i], true)) | granules(useA[i], useB[i], true);
+      if (<u16>r != liveR[i] || lo != liveLo[i] || hi != liveHi[i]) {
+        liveR[i] = <u16>r;
+        liveLo[i] = lo;
+        liveHi[i] = hi;
+        // a back edge may bring news to what was done already
+        changed = true;
+      }
+    }
+  }
+}
+
+/// Computes liveness of the whole program; call order: callees first.
+export function analyse(): void {
+  liveR = new StaticArray<u16>(count);
+  liveLo = new StaticArray<u64>(count);
+  liveHi = new StaticArray<u64>(count);
+  useA = new StaticArray<u8>(count);
+  useB = new StaticArray<u8>(count);
+  defA = new StaticArray<u8>(count);
+  defB = new StaticArray<u8>(count);
+  leaders = new StaticArray<i32>(count);
+  let n = 0;
+  for (let i = 0; i < count; i++) leaders[i] = mark[i] & M_TARGET ? n++ : -1;
+  for (let k = 0; k < subs.length; k++) if (leaders[subs[k].start] < 0) leaders[subs[k].start] = n++;
+  facts = new StaticArray<i32>(n * 22);
+  const queue = new StaticArray<i32>(n + 2), queued = new StaticArray<u8>(count);
+  for (let k = 0; k < subs.length; k++) forward(subs[k], queue, queued);
+  // callees first: repeat until the entries are stable; calls do not recurse, so depth rounds suffice
+  for (let round = 0; round < 10; round++) {
+    let changed = false;
+    for (let k = subs.length - 1; k >= 0; k--) {
+      backward(subs[k]);
+      if (entryLive[k] != liveR[subs[k].start]) {
+        entryLive[k] = liveR[subs[k].start];
+        changed = true;
+      }
+    }
+    if (!changed) return;
+  }
+  for (let i = 0; i < count; i++) liveR[i] |= 0x3f;
+}

@@ -1,0 +1,109 @@
+// Kept states: a state that is inside one that was explored to its end needs no second exploration. Compared
+// are only the registers and stack bytes that can still be read (liveness.ts).
+import { F_NULL, isConst, K_END, K_FP, K_META, K_NONE, K_NUM, K_PKT, K_VALUE, Reg, within } from "./reg";
+import {
+  Frame, frameOf, freeState, refOf, regOf, slotReg, slotTypes, State, T_INVALID, T_MISC, T_SPILL, T_ZERO,
+} from "./state";
+import { liveRegs, slotLive } from "./liveness";
+
+const IDS: i32 = 256;
+const idOld: StaticArray<u32> = new StaticArray<u32>(IDS);
+const idNew: StaticArray<u32> = new StaticArray<u32>(IDS);
+let idCount: i32 = 0;
+
+/// Whether id b in the new state may stand where a stood in the old one, the same everywhere.
+function sameId(a: u32, b: u32, injective: bool): bool {
+  for (let k = 0; k < idCount; k++) {
+    if (idOld[k] == a) return idNew[k] == b;
+    if (injective && idNew[k] == b) return false;
+  }
+  if (idCount >= IDS) return false;
+  idOld[idCount] = a;
+  idNew[idCount++] = b;
+  return true;
+}
+
+let exact: bool = false;
+let tempId: u32 = 0;
+
+function covers(a: Reg, b: Reg): bool {
+  if (a.kind == K_NONE) return true; // the old continuation never reads it
+  if (a.kind != b.kind) return false;
+  if (a.kind == K_NUM) {
+    if (exact) {
+      return within(a, b) && within(b, a);
+    }
+    if (!within(a, b)) return false;
+    // equal values in the old state must be equal in the new one; no id in the new one is an id of its own
+    return a.id == 0 || sameId(a.id, b.id == 0 ? --tempId : b.id, false);
+  }
+  if (a.flags != b.flags || a.off != b.off || a.map != b.map || a.frame != b.frame) return false;
+  if (!within(a, b) || (exact && !within(b, a))) return false;
+  if ((a.id == 0) != (b.id == 0) || (a.ref == 0) != (b.ref == 0)) return false;
+  if (a.kind == K_PKT || a.kind == K_META) {
+    if (a.size > b.size || (exact && a.size != b.size)) return false;
+  } else if (a.size != b.size) return false;
+  if (a.id != 0 && !sameId(a.id, b.id, true)) return false;
+  return a.ref == 0 || sameId(a.ref, b.ref, true);
+}
+
+function coversSlot(f: Frame, g: Frame, k: u32): bool {
+  const a = slotTypes(f, k);
+  if (k >= g.slots) {
+    for (let n = 0; n < 8; n++) if (load<u8>(a + n) != T_INVALID) return false;
+    return true;
+  }
+  const b = slotTypes(g, k);
+  const ra = slotReg(f, k), rb = slotReg(g, k);
+  let spillA = 0, spillB = 0;
+  while (spillA < 8 && load<u8>(a + spillA) == T_SPILL) spillA++;
+  while (spillB < 8 && load<u8>(b + spillB) == T_SPILL) spillB++;
+  const zeroB = spillB > 0 && rb.kind == K_NUM && isConst(rb) && rb.bits == 0;
+  const anyA = spillA == 8 && ra.kind == K_NUM && ra.unk == u64.MAX_VALUE && ra.smin == i64.MIN_VALUE && ra.smax == i64.MAX_VALUE && ra.umax == u64.MAX_VALUE && ra.umin == 0;
+  if (spillA > 0 && spillA == spillB) {
+    if (!covers(ra, rb)) return false;
+  } else if (spillA > 0 && !(anyA && (spillB == 0 || rb.kind == K_NUM) && ra.id == 0)) return false;
+  for (let n = spillA; n < 8; n++) {
+    const x = load<u8>(a + n), y = load<u8>(b + n);
+    if (x == T_INVALID || x == y && x != T_SPILL) continue;
+    if (exact) return false;
+    if (x == T_ZERO && !(y == T_SPILL && zeroB)) return false;
+    if (x == T_MISC && y == T_SPILL && rb.kind != K_NUM) return false;
+    if (x == T_MISC && y == T_INVALID) return false;
+    if (x == T_SPILL) return false;
+  }
+  return true;
+}
+
+/// Whether everything that can happen from `n` at its instruction was covered by exploring `o`.
+export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
+  if (o.depth != n.depth || o.refCount != n.refCount) return false;
+  exact = same;
+  idCount = 0;
+  tempId = 0;
+  for (let k = 0; k <= o.depth; k++) {
+    const f = frameOf(o, k), g = frameOf(n, k);
+    if (f.callsite != g.callsite || f.sub != g.sub || f.callback != g.callback) return false;
+  }
+  for (let k = o.depth; k >= 0; k--) {
+    const f = frameOf(o, k), g = frameOf(n, k);
+    let at = insn, live: u32 = 0;
+    if (k == o.depth) live = liveRegs(insn);
+    else {
+      at = frameOf(o, k + 1).callsite;
+      live = (liveRegs(at + 1) | liveRegs(at)) & 0x3c0;
+    }
+    for (let r: u32 = 0; r < 10; r++) {
+      if ((live >> r) & 1 && !covers(regOf(f, r), regOf(g, r))) return false;
+    }
+    for (let s: u32 = 0; s < f.slots; s++) {
+      if (slotLive(at, s) && !coversSlot(f, g, s)) return false;
+    }
+    // what the old state never wrote it can read as uninitialised; what only the new one has is covered by that
+  }
+  for (let k: u32 = 0; k < o.refCount; k++) {
+    // the lists are in order of acquisition or nearly so: a mismatch only costs a second exploration
+    if (refOf(o, k).kind != refOf(n, k).kind || !sameId(refOf(o, k).id, refOf(n, k).id, true)) return false;
+  }
+  return true;
+}

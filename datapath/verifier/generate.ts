@@ -1,0 +1,162 @@
+/**
+ * Writes `assembly/gen/tables.ts` from the kernel profile in `profile/`. `--check` only compares.
+ * @module
+ */
+import { CODES } from "./codes.ts";
+
+const HERE = new URL("./", import.meta.url);
+const TARGET = new URL("assembly/gen/tables.ts", HERE);
+
+/** Program columns of the profile, in the order of their numbers in the module. */
+export const PROGRAM_COLUMNS: string[] = rows("helpers_allowed.tsv")[0].slice(2);
+
+const ARGUMENTS = [
+  "none",
+  "any",
+  "ctx",
+  "map",
+  "key",
+  "val",
+  "uval",
+  "mem",
+  "mem?",
+  "umem",
+  "size",
+  "size0",
+  "asize",
+  "u32",
+  "u64",
+  "sockc",
+  "sockb",
+  "sockb?",
+  "sockref",
+  "rbref",
+  "func",
+  "stack?",
+  "any?",
+  "memn",
+  "fix20",
+  "fix40",
+  "ctx?",
+  "umemi",
+]; // deno-fmt-ignore
+const RETURNS = ["int", "void", "value?", "value", "sock?", "skc?", "tcp?", "mem?", "cpu"];
+const KINDS: Record<string, number> = {
+  scalar: 1,
+  pkt: 6,
+  pkt_end: 8,
+  pkt_meta: 7,
+  flow_keys: 15,
+  sock: 9,
+  sock_or_null: 9 | 32,
+  sock_common_or_null: 10 | 32,
+  trusted_ptr_nf_hook_state: 14,
+  trusted_ptr_sk_buff: 14,
+}; // deno-fmt-ignore
+
+function text(name: string): string {
+  return Deno.readTextFileSync(new URL(`profile/${name}`, HERE));
+}
+function rows(name: string): string[][] {
+  return text(name).trimEnd().split("\n").map((line) => line.split("\t"));
+}
+function list(name: string, type: string, values: (number | bigint | string)[]): string {
+  const body = values.map(String).join(",").replaceAll(/(.{90,110}?),/g, "$1,\n");
+  return `export const ${name}: StaticArray<${type}> = [\n${body}\n];\n`;
+}
+
+function contextTables(): string {
+  const packed: number[] = [], starts: number[] = [];
+  const all = rows("ctx_access.tsv").slice(1);
+  for (const column of PROGRAM_COLUMNS) {
+    starts.push(packed.length);
+    for (const [prog, off, size, access, result, reg] of all) {
+      if (prog !== column || result !== "ok") continue;
+      const kind = access === "W" ? 1 : KINDS[reg];
+      if (kind === undefined) throw new Error(`ctx_access.tsv: unknown register kind ${reg}`);
+      packed.push(
+        (Number(off) | (Number(size) << 16) | ((access === "W" ? 1 : 0) << 20) | (kind << 24)) >>> 0,
+      );
+    }
+  }
+  starts.push(packed.length);
+  return "/* offset 16 | size 4 | write 1 | unused 3 | kind 5, nullable 1 */\n" +
+    list("CTX", "u32", packed) + list("CTX_START", "u32", starts);
+}
+
+function helperTables(): string {
+  const allowed: bigint[] = new Array(256).fill(0n);
+  for (const row of rows("helpers_allowed.tsv").slice(1)) {
+    let mask = 0n;
+    row.slice(2).forEach((v, i) => mask |= v === "1" ? 1n << BigInt(i) : 0n);
+    allowed[Number(row[0])] = mask;
+  }
+  const names: string[] = new Array(256).fill("");
+  for (const row of rows("helpers_allowed.tsv").slice(1)) names[Number(row[0])] = row[1];
+  const contract: number[] = new Array(256 * 8).fill(0);
+  for (const line of text("helper_contracts.txt").split("\n")) {
+    if (line === "" || line.startsWith("#")) continue;
+    const [id, name, returns, flags, ...args] = line.split(" ");
+    const at = Number(id) * 8;
+    names[Number(id)] = name;
+    const ret = RETURNS.indexOf(returns);
+    if (ret < 0) throw new Error(`helper_contracts.txt: ${line}`);
+    let bits = 1;
+    for (const flag of flags) if (flag !== "-") bits |= 2 << "gpksr".indexOf(flag);
+    contract[at] = bits;
+    contract[at + 1] = ret;
+    args.forEach((arg, i) => {
+      const kind = ARGUMENTS.indexOf(arg);
+      if (kind < 0) throw new Error(`helper_contracts.txt: ${line}`);
+      contract[at + 2 + i] = kind;
+    });
+  }
+  return list("ALLOWED", "u64", allowed.map((v) => `0x${v.toString(16)}`)) +
+    "/* per helper: flags (1 known, 2 GPL, 4 packet changed, 8 packet pointers, 16 sleepable, 32 bounded result) | result | 5 arguments | unused */\n" +
+    list("CONTRACT", "u8", contract) + list("HELPER_NAMES", "string", names.map((n) => JSON.stringify(n))) +
+    ARGUMENTS.map((a, i) => `export const A_${constant(a)}: u8 = ${i};\n`).join("") +
+    RETURNS.map((a, i) => `export const R_${constant(a)}: u8 = ${i};\n`).join("");
+}
+
+function constant(name: string): string {
+  return name.toUpperCase().replace("?", "_NULL");
+}
+
+function returnTables(): string {
+  const ranges: number[] = [];
+  const all = rows("retval_range.tsv").slice(1);
+  for (const column of PROGRAM_COLUMNS) {
+    const row = all.find((r) => r[0] === column);
+    if (!row) throw new Error(`retval_range.tsv: no row for ${column}`);
+    const values = row[1] === "all" ? [-1, -1] : row[1].split(",").map(Number);
+    ranges.push(values[0], values[values.length - 1]);
+  }
+  return "/* lowest, highest; -1, -1: anything */\n" + list("RETURN_RANGE", "i32", ranges);
+}
+
+/** Verdict number of each code: its class, in the order of the report's verdicts. */
+function codeTables(): string {
+  const classes: number[] = new Array(256).fill(4);
+  const order = ["accepted", "unsafe", "not-proved", "unsupported", "limit"];
+  for (const code of CODES.values()) classes[code.number] = order.indexOf(code.class);
+  return list("CODE_CLASS", "u8", classes) +
+    "export function codeClass(code: i32): u32 { return CODE_CLASS[code & 255]; }\n";
+}
+
+/** The generated source. */
+export function generateTables(): string {
+  return "// Generated by datapath/verifier/generate.ts from profile/. Do not edit.\n" +
+    PROGRAM_COLUMNS.map((c, i) => `export const P_${c.toUpperCase().replaceAll("/", "_")}: i32 = ${i};\n`)
+      .join("") +
+    contextTables() + helperTables() + returnTables() + codeTables();
+}
+
+if (import.meta.main) {
+  const wanted = generateTables();
+  if (Deno.args.includes("--check")) {
+    if (Deno.readTextFileSync(TARGET) !== wanted) {
+      console.error("Generated file is stale: run deno run -A datapath/verifier/generate.ts");
+      Deno.exit(1);
+    }
+  } else Deno.writeTextFileSync(TARGET, wanted);
+}
