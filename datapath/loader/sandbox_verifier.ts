@@ -5,10 +5,10 @@ import { Sandbox, type SandboxOptions } from "@weir/sandbox";
 import {
   codeLabel,
   type MapFacts,
+  reportMessage,
   type SubprogramFacts,
   verifierVersion,
   verifierWasmUrl,
-  type VerifyReport,
   type VerifyRequest,
 } from "@weir/verifier";
 import { contentHash } from "./verdict_cache.ts";
@@ -37,7 +37,7 @@ export class SandboxVerifier implements Verifier {
     return {
       verdict: report.verdict,
       code: report.verdict === "accepted" ? "" : codeLabel(report.code),
-      message: report.verdict === "accepted" ? "" : describe(report),
+      message: report.verdict === "accepted" ? "" : reportMessage(report),
       hash: contentHash(instructions),
       visits: report.visits,
       timeUs: report.timeUs,
@@ -102,10 +102,4 @@ function subprograms(request: GateRequest): SubprogramFacts[] {
     });
   }
   return found;
-}
-
-function describe(report: VerifyReport): string {
-  const template = report.codeFacts?.template ?? "no explanation";
-  const text = template.replace(/\{(\d+)\}/g, (_, index) => String(report.operands[Number(index)] ?? "?"));
-  return report.instruction < 0 ? text : `${text} (instruction ${report.instruction})`;
 }

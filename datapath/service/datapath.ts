@@ -420,9 +420,8 @@ class Running implements Datapath {
   }
 
   #leftovers(): number {
-    const { devices, ids } = this.#endpoints.leftovers();
     const links = this.#synced ? this.#attachments.leftovers().length : 0;
-    return devices.length + ids.length + this.#policies.leftovers().length + links;
+    return this.#endpoints.leftoverCount + this.#policies.leftovers().length + links;
   }
 
   #status(): DatapathStatus {

@@ -94,7 +94,7 @@ export class EndpointStore {
     return true;
   }
 
-  /** Own objects in the kernel that no endpoint stands for. */
+  /** Own objects in the kernel that no endpoint stands for: devices, and records by id (those of the devices too). */
   leftovers(): { devices: { ifindex: number; name: string; endpoint: string }[]; ids: number[] } {
     const { kernel, socket } = this.parts;
     const prefix = kernel.pins.alias("");
@@ -113,9 +113,18 @@ export class EndpointStore {
     return { devices, ids };
   }
 
-  /** Removes the leftovers. @returns how many objects */
+  /** How many endpoints of the process before are left. */
+  get leftoverCount(): number {
+    const { devices, ids } = this.leftovers();
+    const indexes = new Set(devices.map((device) => device.ifindex));
+    return devices.length +
+      ids.filter((id) => !indexes.has(this.parts.kernel.endpoints.get(id)?.ifindex ?? 0)).length;
+  }
+
+  /** Removes the leftovers. @returns how many endpoints */
   sweep(): number {
     const { kernel, attachments, socket } = this.parts;
+    const swept = this.leftoverCount;
     const { devices, ids } = this.leftovers();
     for (const device of devices) {
       attachments.removeDevice(device.ifindex);
@@ -134,7 +143,7 @@ export class EndpointStore {
       kernel.ifindexes.delete(record.ifindex);
       this.#forget(id, addresses.map(([address]) => hex(address)));
     }
-    return devices.length + ids.length;
+    return swept;
   }
 
   #check(desired: DatapathEndpoint): void {

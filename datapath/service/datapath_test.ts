@@ -1,0 +1,303 @@
+import assert from "node:assert/strict";
+import { pings, run, sleep, TestNode } from "./testing.ts";
+
+/** A test on a node of its own. */
+function nodeTest(name: string, run: (node: TestNode) => Promise<void>): void {
+  const skipped = TestNode.skipped();
+  if (skipped !== undefined) console.log(`SKIP ${name}: ${skipped}`);
+  Deno.test({
+    name,
+    ignore: skipped !== undefined,
+    // Child processes and their pipes live as long as the node.
+    sanitizeOps: false,
+    sanitizeResources: false,
+    fn: async () => {
+      const node = await TestNode.create(String(counter++));
+      try {
+        await node.start();
+        await node.configure();
+        await run(node);
+      } catch (error) {
+        console.error(node.log);
+        throw error;
+      } finally {
+        await node.close();
+      }
+    },
+  });
+}
+let counter = 0;
+
+const allow = (identity: number, change: Record<string, unknown> = {}) => ({
+  direction: "INGRESS",
+  identity,
+  precedence: 0xffffff01,
+  cookie: 7,
+  ...change,
+});
+
+async function twoPods(node: TestNode): Promise<{ a: string; b: string }> {
+  const a = await node.pod("a"), b = await node.pod("b");
+  await node.request("PUT", "/v1/endpoints/a", node.endpoint(10, a));
+  await node.request("PUT", "/v1/endpoints/b", node.endpoint(11, b));
+  return { a, b };
+}
+
+nodeTest(
+  "PUT endpoint attaches a namespace that reaches its neighbours and the host, v4 and v6",
+  async (node) => {
+    const { a } = await twoPods(node);
+    const { status } = await node.request("GET", "/v1/endpoints/b");
+    assert.equal(status.ready, true);
+    console.log(`attach: ${status.attachMs.toFixed(1)} ms`);
+    for (const address of ["10.44.0.11", "fd44::b", "10.44.0.1", "fd44::1", "192.0.2.1"]) {
+      assert.ok(await pings(a, address), address);
+    }
+    assert.ok(await pings(node.netns, "10.44.0.10"), "from the host");
+    const { rows } = await node.request("GET", "/v1/maps/endpoint");
+    assert.deepEqual(rows.map((row: { fields: { name: string } }) => row.fields.name), ["a", "b"]);
+    const programs = await node.request("GET", "/v1/programs");
+    for (const program of programs.items) {
+      assert.equal(program.tag, program.verifiedTag);
+      assert.equal(program.verdict, "accepted");
+    }
+    assert.match(await node.exec("ip", "route", "show", "proto", "87"), /10\.44\.0\.10 dev lxc/);
+    await node.request("PUT", "/v1/endpoints/a", node.endpoint(10, a));
+    assert.ok(await pings(a, "10.44.0.11"), "a repeated PUT changes nothing");
+    await node.request("DELETE", "/v1/endpoints/b");
+    assert.ok(!await pings(a, "10.44.0.11"));
+    assert.equal((await node.request("GET", "/v1/maps/endpoint")).rows.length, 1);
+  },
+);
+
+nodeTest(
+  "PUT policy: default deny, allow, and a change bites on the next packet of a running flow",
+  async (node) => {
+    const { a, b } = await twoPods(node);
+    const policy = (entries: unknown[], policyRevision: number) =>
+      node.request("PUT", "/v1/policies/1011", {
+        policyRevision,
+        enforceIngress: true,
+        ingressDefaultCookie: 9,
+        entries,
+      });
+    const { status } = await policy([allow(1010, { protocol: 1 })], 1);
+    assert.equal(status.entries, 1);
+    await node.request("PUT", "/v1/endpoints/b", node.endpoint(11, b, { policy: "1011" }));
+    assert.ok(await pings(a, "10.44.0.11"), "allowed by the rule");
+    assert.ok(!await pings(a, "fd44::b"), "no rule for ICMPv6: default deny");
+    const running = pings(a, "10.44.0.11", 30);
+    await sleep(300);
+    await policy([], 2);
+    assert.equal(await running, true, "the first packets had answers");
+    assert.ok(!await pings(a, "10.44.0.11"), "denied now");
+    const { rows } = await node.request("GET", "/v1/maps/metrics");
+    const denied = rows.find((row: { fields: { reason: string } }) => row.fields.reason === "133");
+    assert.ok(Number(denied.fields.packets) > 10, "the running flow was stopped");
+    await policy([allow(1010)], 3);
+    assert.ok(await pings(a, "10.44.0.11") && await pings(a, "fd44::b"), "allowed again");
+    assert.equal((await node.request("GET", "/v1/endpoints/b")).status.policyRevision, "3");
+    const dump = await node.request("GET", "/v1/maps/policy");
+    const entry =
+      dump.rows.find((row: { fields: { identity: string } }) => row.fields.identity === "1010").fields;
+    assert.deepEqual([entry.verdict, entry.port, entry.protocol, entry.direction], [
+      "allow",
+      "any",
+      "ANY",
+      "ingress",
+    ]);
+    await assert.rejects(node.request("DELETE", "/v1/policies/1011"), /POLICY_IN_USE/);
+  },
+);
+
+nodeTest("PUT policy refuses what does not fit, by name, before anything is written", async (node) => {
+  await node.stop();
+  await node.start("--policy-entries-max", "4");
+  await node.configure();
+  const { a, b } = await twoPods(node);
+  const entries = (count: number) => Array.from({ length: count }, (_, i) => allow(2000 + i));
+  const body = { policyRevision: 1, enforceIngress: true };
+  await node.request("PUT", "/v1/policies/p", { ...body, entries: [allow(1010)] });
+  await node.request("PUT", "/v1/endpoints/b", node.endpoint(11, b, { policy: "p" }));
+  await assert.rejects(
+    node.request("PUT", "/v1/policies/p", { ...body, entries: entries(5) }),
+    /5 of at most 4 entries; nothing was written.*identity 2004/,
+  );
+  assert.ok(await pings(a, "10.44.0.11"), "what was there goes on");
+});
+
+nodeTest("kill -9: traffic goes on, and the next process takes over what it finds", async (node) => {
+  const { a, b } = await twoPods(node);
+  const policy = { policyRevision: 1, enforceIngress: true, entries: [allow(1010)] };
+  const withPolicy = node.endpoint(11, b, { policy: "p" });
+  await node.request("PUT", "/v1/policies/p", policy);
+  await node.request("PUT", "/v1/endpoints/b", withPolicy);
+  await node.request("POST", "/v1/sync", {});
+  const programsBefore = await node.request("GET", "/v1/programs");
+  const stream = run(
+    "ip",
+    "netns",
+    "exec",
+    a,
+    "ping",
+    "-n",
+    "-i",
+    "0.02",
+    "-c",
+    "200",
+    "-W",
+    "1",
+    "10.44.0.11",
+  );
+  await sleep(300);
+  await node.stop("SIGKILL");
+  assert.ok(await pings(a, "fd44::b"), "new flows without a process");
+  await node.start();
+  const before = await node.request("GET", "/v1/status");
+  assert.equal(before.leftovers, 3, "two endpoints and a policy that nobody asked for yet");
+  await node.configure();
+  await node.request("PUT", "/v1/policies/p", policy);
+  await node.request("PUT", "/v1/endpoints/a", node.endpoint(10, a));
+  const found = await node.request("PUT", "/v1/endpoints/b", withPolicy);
+  assert.equal(found.status.adopted, true);
+  const { swept } = await node.request("POST", "/v1/sync", {});
+  assert.equal(swept ?? 0, 0);
+  const status = await node.request("GET", "/v1/status");
+  assert.equal(status.rebuilt ?? 0, 0);
+  assert.equal(status.leftovers ?? 0, 0);
+  assert.ok(status.adopted > 10, `${status.adopted} taken over`);
+  const ids = (list: { items: { id: number }[] }) => list.items.map((program) => program.id).sort();
+  assert.deepEqual(
+    ids(await node.request("GET", "/v1/programs")),
+    ids(programsBefore),
+    "no program was replaced",
+  );
+  assert.match(await stream, / 0% packet loss/);
+});
+
+nodeTest("POST sync removes what the process before made and nobody wants", async (node) => {
+  await twoPods(node);
+  await node.stop("SIGKILL");
+  await node.start();
+  await node.configure();
+  const { swept } = await node.request("POST", "/v1/sync", {});
+  assert.ok(swept >= 2, `${swept} objects`);
+  assert.doesNotMatch(await node.exec("ip", "link"), /lxc/);
+  assert.equal(await node.exec("ip", "route", "show", "proto", "87"), "");
+  assert.equal((await node.request("GET", "/v1/maps/endpoint")).rows, undefined);
+  assert.equal((await node.request("GET", "/v1/status")).leftovers ?? 0, 0);
+});
+
+nodeTest("A namespace that is gone and a name that is taken become state with a reason", async (node) => {
+  const gone = await node.request("PUT", "/v1/endpoints/gone", node.endpoint(20, "wt-no-such-namespace"));
+  assert.equal(gone.status.ready ?? false, false);
+  assert.match(gone.status.error.error, /namespace .*wt-no-such-namespace.* not there/);
+  assert.ok(gone.status.error.nextRetryUnixS > Date.now() / 1000 - 1);
+  assert.equal((await node.request("GET", "/v1/status")).errors.length, 1);
+
+  const a = await node.pod("a");
+  await run("ip", "netns", "exec", a, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "other");
+  const taken = await node.request("PUT", "/v1/endpoints/taken", node.endpoint(21, a));
+  assert.match(taken.status.error.error, /eth0.*name is taken/);
+  await run("ip", "netns", "exec", a, "ip", "link", "del", "eth0");
+  await sleep(1500);
+  const healed = await node.request("GET", "/v1/endpoints/taken");
+  assert.equal(healed.status.ready, true, "the retry made it");
+  assert.equal(healed.status.error, undefined);
+  await node.request("DELETE", "/v1/endpoints/gone");
+  assert.equal((await node.request("GET", "/v1/status")).errors, undefined);
+
+  await assert.rejects(node.request("PUT", "/v1/endpoints/x", node.endpoint(0, a)), /ENDPOINT_INVALID/);
+  await assert.rejects(node.request("PUT", "/v1/endpoints/x", node.endpoint(21, a)), /taken has it/);
+  await assert.rejects(node.request("GET", "/v1/maps/nat"), /MAP_ABSENT/);
+});
+
+nodeTest("GET events streams what the programs say, with counts of what was lost", async (node) => {
+  const { a } = await twoPods(node);
+  const client = Deno.createHttpClient({ proxy: { transport: "unix", path: node.socket } });
+  const response = await fetch("http://localhost/v1/events?watch=true", {
+    client,
+    headers: { accept: "application/json" },
+  } as RequestInit);
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "", count = 0;
+  const deadline = Date.now() + 5000;
+  const traffic = pings(a, "10.44.0.11");
+  while (Date.now() < deadline && count < 2) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    text += value;
+    const lines = text.split("\n");
+    text = lines.pop()!;
+    for (const line of lines) {
+      const batch = JSON.parse(line);
+      assert.ok(
+        Math.abs(
+          batch.bootUnixS * 1000 -
+            (Date.now() - Number(Deno.readTextFileSync("/proc/uptime").split(" ")[0]) * 1000),
+        ) < 60_000,
+      );
+      count += batch.count ?? 0;
+      if (!batch.count) continue;
+      const records = Uint8Array.fromBase64(batch.records);
+      assert.ok(new DataView(records.buffer).getUint32(0, true) >= 64);
+    }
+  }
+  await reader.cancel();
+  client.close();
+  assert.ok(await traffic);
+  assert.ok(count >= 2, `${count} events`);
+});
+
+nodeTest("POST ipcache: what is written is what is read; replace removes the rest", async (node) => {
+  const update = {
+    upserts: [{ prefix: "10.44.1.0/24", identity: 6, nodeIpv4: "192.0.2.2" }, {
+      prefix: "fd44::77/128",
+      identity: 5000,
+    }],
+  };
+  const first = await node.request("POST", "/v1/ipcache", update);
+  assert.equal(first.entries, 2);
+  const rows = async () =>
+    (await node.request("GET", "/v1/maps/ipcache")).rows.map((row: { fields: unknown }) => row.fields);
+  assert.deepEqual(await rows(), [
+    { prefix: "fd44::77/128", identity: "5000", node: "" },
+    { prefix: "10.44.1.0/24", identity: "6", node: "192.0.2.2" },
+  ]);
+  await node.request("POST", "/v1/ipcache", {
+    replace: true,
+    upserts: [{ prefix: "10.0.0.0/8", identity: 9 }],
+  });
+  assert.deepEqual(await rows(), [{ prefix: "10.0.0.0/8", identity: "9", node: "" }]);
+  await node.request("POST", "/v1/ipcache", { deletes: ["10.0.0.0/8", "10.0.0.0/9"] });
+  await assert.rejects(
+    node.request("POST", "/v1/ipcache", { upserts: [{ prefix: "10.0.0.0/40", identity: 9 }] }),
+    /PREFIX_INVALID/,
+  );
+  assert.equal((await node.request("GET", "/v1/maps/ipcache")).rows, undefined);
+});
+
+nodeTest("uninstall leaves nothing of an instance", async (node) => {
+  await node.configure({ routingMode: "TUNNEL" });
+  await twoPods(node);
+  await node.request("PUT", "/v1/remotenodes/node-2", { ipv4: "192.0.2.2", podCidrV4: "10.44.1.0/24" });
+  assert.match(await node.exec("ip", "route"), /10\.44\.1\.0\/24 dev weir_vxlan/);
+  await node.stop();
+  await run(
+    "nsenter",
+    `--net=/run/netns/${node.netns}`,
+    Deno.execPath(),
+    "run",
+    "-A",
+    "--config",
+    new URL("../../deno.json", import.meta.url).pathname,
+    new URL("main.ts", import.meta.url).pathname,
+    "uninstall",
+    "--instance",
+    node.instance,
+  );
+  assert.throws(() => Deno.statSync(`/sys/fs/bpf/weir/${node.instance}`), Deno.errors.NotFound);
+  assert.doesNotMatch(await node.exec("ip", "-d", "link"), /lxc|vxlan|weir/);
+  assert.equal(await node.exec("ip", "route", "show", "proto", "87"), "");
+  assert.doesNotMatch(await node.exec("ip", "addr"), /10\.44\.0\.1|fd44::1/);
+});
