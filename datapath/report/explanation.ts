@@ -96,7 +96,9 @@ function pathOf(report: VerifyReport, source: SourceMap): PathPlace[] {
     // JMP32|JA (gotol) has its distance in the constant.
     const distance = opcode === 0x06 ? immediate : offset;
     const next = source.lineAt(step.instruction + 1 + (step.taken ? distance : 0));
-    const nextLine = next !== undefined && next.file === line.file && next.line !== line.line ? next.line : undefined;
+    const nextLine = next !== undefined && next.file === line.file && next.line !== line.line
+      ? next.line
+      : undefined;
     const last = path.at(-1);
     if (last !== undefined && last.file === line.file && last.line === line.line) path.pop();
     path.push({ ...toPlace(line, step.instruction), ...(nextLine === undefined ? {} : { nextLine }) });

@@ -15,5 +15,11 @@ export interface Page {
 
 /** Rows keep the tables short. */
 export function pages(rows: readonly (readonly [number, string, string, string?, string?])[]): Page[] {
-  return rows.map(([number, meaning, fix, wrong = "", right = ""]) => ({ number, meaning, fix, wrong, right }));
+  return rows.map(([number, meaning, fix, wrong = "", right = ""]) => ({
+    number,
+    meaning,
+    fix,
+    wrong,
+    right,
+  }));
 }

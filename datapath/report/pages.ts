@@ -25,14 +25,20 @@ export function pageNumbers(): number[] {
 /** Short name of a code, `packet-out-of-bounds`. */
 export function codeName(code: number): string {
   const own = Object.entries(OBJECT_CODES).find(([, number]) => number === code)?.[0];
-  const others: Record<number, string> = { 215: "unreadable-file", 216: "no-program", 217: "verifier-failed" };
+  const others: Record<number, string> = {
+    215: "unreadable-file",
+    216: "no-program",
+    217: "verifier-failed",
+  };
   return CODES.get(code)?.name ?? (own === undefined ? others[code] ?? "" : `object-${own}`);
 }
 
 /** Number of a code written as `WV0070`, `wv70`, `70` or by its name; undefined when there is none. */
 export function parseCode(text: string): number | undefined {
   const digits = /^(?:wv)?0*(\d{1,4})$/i.exec(text)?.[1];
-  const number = digits !== undefined ? Number(digits) : pageNumbers().find((code) => codeName(code) === text);
+  const number = digits !== undefined
+    ? Number(digits)
+    : pageNumbers().find((code) => codeName(code) === text);
   return number !== undefined && PAGES.has(number) ? number : undefined;
 }
 

@@ -1,7 +1,8 @@
 /** Pages about helpers, references, results, functions, and what is not supported. @module */
 import { pages } from "./page.ts";
 
-const OWN = "Nothing is known to be wrong. The kernel may accept the program; this verifier does not follow this feature yet";
+const OWN =
+  "Nothing is known to be wrong. The kernel may accept the program; this verifier does not follow this feature yet";
 
 // deno-fmt-ignore
 /** WV0100 to WV0199. */

@@ -1,7 +1,8 @@
 /** Pages about memory: stack, maps, packets, context. @module */
 import { pages } from "./page.ts";
 
-const CHECKED = `struct iphdr *ip4 = data + 14;\nif ((void *)(ip4 + 1) > data_end) return XDP_DROP;\nproto = ip4->protocol;`;
+const CHECKED =
+  `struct iphdr *ip4 = data + 14;\nif ((void *)(ip4 + 1) > data_end) return XDP_DROP;\nproto = ip4->protocol;`;
 
 // deno-fmt-ignore
 /** WV0060 to WV0084. */

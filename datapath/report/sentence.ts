@@ -24,34 +24,57 @@ type Say = (c: Context) => string;
 
 /** Sentences for the codes whose template names registers or offsets; the other templates are sentences already. */
 const SENTENCES: Readonly<Record<number, Say>> = {
-  16: (c) => `The functions of this call chain need ${c.n(0)} bytes of stack together; a program has ${c.n(1)}`,
+  16: (c) =>
+    `The functions of this call chain need ${c.n(0)} bytes of stack together; a program has ${c.n(1)}`,
   17: (c) => `The loop at ${place(c, c.n(0))} comes round again with nothing changed, so it never ends`,
   12: (c) => `${place(c, c.n(0), "Instruction")} can never be reached`,
-  30: (c) => `Verification stopped after ${c.n(0)} instruction visits: the program has too many different paths`,
+  30: (c) =>
+    `Verification stopped after ${c.n(0)} instruction visits: the program has too many different paths`,
   40: (c) => `${upper(variable(c, 0))} is used on a path on which it was never given a value`,
-  41: (c) => `\`${c.s(1)}\` on ${c.reg(0)}, a ${c.s(2)}: only adding to and subtracting from a pointer keeps it a pointer`,
-  42: (c) => `A number that is not known before the program runs (${c.n(2)}..${c.n(3)}) is added to ${c.reg(0)}, a ${c.s(1)}`,
+  41: (c) =>
+    `\`${c.s(1)}\` on ${c.reg(0)}, a ${
+      c.s(2)
+    }: only adding to and subtracting from a pointer keeps it a pointer`,
+  42: (c) =>
+    `A number that is not known before the program runs (${c.n(2)}..${c.n(3)}) is added to ${c.reg(0)}, a ${
+      c.s(1)
+    }`,
   44: (c) => `${upper(variable(c, 0))} may be NULL and is moved before it is checked`,
   60: (c) => `${upper(c.reg(0))} is ${article(c.s(1))}, not a pointer, and is ${c.verb} through`,
-  61: (c) => `${upper(c.reg(0))} (${valueOf(c, 0, c.s(1))}) may be NULL and is ${c.verb} through without a check`,
-  62: (c) => `${c.n(0)} bytes at stack offset ${c.n(1)}..${c.n(2)} are ${c.verb}; the stack of a function is 512 bytes (-512..-1)`,
-  63: (c) => `${c.n(0)} bytes at stack offset ${c.n(1)} are ${c.verb}; they must start at a multiple of ${c.n(0)}`,
-  64: (c) => `${stackVariable(c)} used before it was written: bytes ${c.n(0)}..${c.n(1)} of the stack hold no value on this path`,
+  61: (c) =>
+    `${upper(c.reg(0))} (${valueOf(c, 0, c.s(1))}) may be NULL and is ${c.verb} through without a check`,
+  62: (c) =>
+    `${c.n(0)} bytes at stack offset ${c.n(1)}..${
+      c.n(2)
+    } are ${c.verb}; the stack of a function is 512 bytes (-512..-1)`,
+  63: (c) =>
+    `${c.n(0)} bytes at stack offset ${c.n(1)} are ${c.verb}; they must start at a multiple of ${c.n(0)}`,
+  64: (c) =>
+    `${stackVariable(c)} used before it was written: bytes ${c.n(0)}..${
+      c.n(1)
+    } of the stack hold no value on this path`,
   66: (c) =>
-    `The value of map \`${c.map(0)}\` has ${c.n(4)} bytes, but bytes ${c.span(2, 3, c.n(1))} are ${c.verb} through ${base(c)}`,
+    `The value of map \`${c.map(0)}\` has ${c.n(4)} bytes, but bytes ${
+      c.span(2, 3, c.n(1))
+    } are ${c.verb} through ${base(c)}`,
   68: (c) => `Map \`${c.map(0)}\` is read-only for programs, but is written through ${base(c)}`,
   69: (c) => `Map \`${c.map(0)}\` is write-only for programs, but is read through ${base(c)}`,
   70: (c) => packet(c),
-  72: (c) => `${upper(c.reg(0))} (packet pointer) was moved by a number without a useful upper bound (${c.n(1)}..${c.s(2)})`,
+  72: (c) =>
+    `${upper(c.reg(0))} (packet pointer) was moved by a number without a useful upper bound (${c.n(1)}..${
+      c.s(2)
+    })`,
   73: (c) => `${contextField(c)} cannot be ${c.s(2)} with ${c.n(1)} bytes by this type of program`,
   75: (c) => `${upper(c.reg(0))} points to ${c.n(4)} bytes, but bytes ${c.span(2, 3, c.n(1))} are ${c.verb}`,
   76: (c) => `${upper(c.reg(0))} (${c.s(1)}) is read-only memory, but is written`,
   78: (c) => `${c.n(0)} bytes at offset ${c.n(1)} through ${c.reg(2)} are not aligned`,
   101: (c) => `${helper(c, 1)}() cannot be called by this type of program`,
   102: (c) => `${helper(c, 1)}() may only be called by programs with a GPL-compatible licence`,
-  103: (c) => `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is ${article(c.s(2))}; it takes: ${c.s(3)}`,
+  103: (c) =>
+    `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is ${article(c.s(2))}; it takes: ${c.s(3)}`,
   104: (c) => `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} may be NULL`,
-  105: (c) => `The size in argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is not bounded (${c.s(2)}..${c.s(3)})`,
+  105: (c) =>
+    `The size in argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is not bounded (${c.s(2)}..${c.s(3)})`,
   106: (c) => `The size in argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} may be zero`,
   107: (c) => `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} must be a constant`,
   108: (c) => `${helper(c, 1)}() does not work on map \`${c.map(0)}\``,
@@ -73,7 +96,10 @@ export function sentenceOf(report: VerifyReport, source: SourceMap): string {
   if (say !== undefined) return say(contextOf(report, source));
   // The template, without its label, with registers said by name.
   const text = reportMessage(report).replace(/^WV\d+ /, "");
-  return text.replaceAll(/\br(\d+)\b/g, (_, digits) => nameOfRegister(Number(digits), report.instruction, source));
+  return text.replaceAll(
+    /\br(\d+)\b/g,
+    (_, digits) => nameOfRegister(Number(digits), report.instruction, source),
+  );
 }
 
 function contextOf(report: VerifyReport, source: SourceMap): Context {
@@ -128,7 +154,9 @@ function valueOf(c: Context, operand: number, otherwise: string): string {
 
 function contextField(c: Context): string {
   const field = fieldIn(c.source.lineAt(c.report.instruction));
-  return field === undefined ? `Offset ${c.n(0)} of the context` : `\`${field}\` (offset ${c.n(0)} of the context)`;
+  return field === undefined
+    ? `Offset ${c.n(0)} of the context`
+    : `\`${field}\` (offset ${c.n(0)} of the context)`;
 }
 
 function stackVariable(c: Context): string {

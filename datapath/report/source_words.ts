@@ -63,9 +63,12 @@ export function describeValue(value: AbstractValue, source: SourceMap): string {
   switch (value.kind) {
     case "number":
       if (value.unknown === 0n) return `the number ${BigInt.asIntN(64, value.bits)}`;
-      return value.smin >= 0n && value.umax < 1n << 32n ? `a number from ${value.umin} to ${value.umax}` : "a number";
+      return value.smin >= 0n && value.umax < 1n << 32n
+        ? `a number from ${value.umin} to ${value.umax}`
+        : "a number";
     case "map value":
-      return `value of map ${map === undefined ? "" : `\`${map}\``}${nullable}`.replace("map ,", "a map,").trimEnd();
+      return `value of map ${map === undefined ? "" : `\`${map}\``}${nullable}`.replace("map ,", "a map,")
+        .trimEnd();
     case "map":
       return map === undefined ? "map" : `map \`${map}\``;
     case "packet pointer":

@@ -1,0 +1,91 @@
+/** Verifies all programs of one object. @module */
+import { BpfObject, ObjectError, type ObjectOptions, type ObjectProgram, requestOf } from "@weir/object";
+import { verify, type VerifyReport, type VerifyRequest } from "@weir/verifier";
+import { type Entry, entryOf, entryOfFailure, entryOfObjectError, notesOf } from "./entry.ts";
+import { NO_PROGRAM, VERIFIER_FAILED } from "./pages_object.ts";
+import { missingIn } from "./requirement.ts";
+
+/** How to verify. */
+export interface VerifyObjectOptions extends ObjectOptions {
+  /** Only the program of this name, or those of this section. */
+  readonly program?: string;
+  /** Release whose lacks are reported, `5.15`; default none. */
+  readonly kernel?: string;
+  /** Count visits per source line. Default false. */
+  readonly recordVisits?: boolean;
+  /** Clock in milliseconds; default `performance.now`. */
+  readonly now?: () => number;
+}
+
+/** Answers one request; the sandbox or {@link verify} on a compiled module. */
+export type Verifier = (request: VerifyRequest) => VerifyReport;
+
+/** The plain verifier over a compiled module. */
+export function verifierOf(module: WebAssembly.Module): Verifier {
+  return (request) => verify(module, request);
+}
+
+/**
+ * One entry per program, in the object's order; one entry when the object cannot be read. Never throws for what is in `data`.
+ * @param path Name of the object in the entries.
+ * @param data Contents of the object file.
+ */
+export function verifyObject(
+  path: string,
+  data: Uint8Array,
+  verifier: Verifier,
+  options: VerifyObjectOptions = {},
+): Entry[] {
+  let object: BpfObject;
+  try {
+    object = BpfObject.parse(data, {
+      ...options,
+      name: options.name ?? path.slice(path.lastIndexOf("/") + 1),
+    });
+  } catch (error) {
+    if (error instanceof ObjectError) return [entryOfObjectError(path, undefined, error)];
+    throw error;
+  }
+  if (object.programs.length === 0) {
+    return [entryOfFailure(path, undefined, NO_PROGRAM, "The object has no program in a section of its own")];
+  }
+  return object.programs
+    .filter((program) =>
+      options.program === undefined || program.name === options.program || program.section === options.program
+    )
+    .map((program) => verifyProgram(path, object, program, verifier, options));
+}
+
+function verifyProgram(
+  path: string,
+  object: BpfObject,
+  program: ObjectProgram,
+  verifier: Verifier,
+  options: VerifyObjectOptions,
+): Entry {
+  const now = options.now ?? (() => performance.now());
+  try {
+    const { request, source } = requestOf(object, program, { recordVisits: options.recordVisits ?? false });
+    const started = now();
+    let report: VerifyReport;
+    try {
+      report = verifier(request);
+    } catch (error) {
+      // A trap, exhausted memory or a malformed answer: never an accept.
+      return entryOfFailure(
+        path,
+        program,
+        VERIFIER_FAILED,
+        `The verifier broke down: ${(error as Error).message}`,
+      );
+    }
+    return entryOf(path, program, report, source, {
+      timeUs: Math.round((now() - started) * 1000),
+      missing: options.kernel === undefined ? [] : missingIn(options.kernel, request, source),
+      notes: notesOf(object, program),
+    });
+  } catch (error) {
+    if (error instanceof ObjectError) return entryOfObjectError(path, program, error);
+    throw error;
+  }
+}

@@ -1,0 +1,240 @@
+/**
+ * `weir verify`: a verdict for every program of eBPF objects, without loading them. Needs no privileges and no kernel that knows eBPF.
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { fileURLToPath } from "node:url";
+import { Btf, ElfFile, type KernelConfig, kindOf, ObjectError } from "@weir/object";
+import {
+  codeName,
+  type Entry,
+  entryOfFailure,
+  type Format,
+  FORMATS,
+  isRelease,
+  pageNumbers,
+  pageOf,
+  parseCode,
+  renderEntries,
+  renderPage,
+  UNREADABLE_FILE,
+  type Verifier,
+  verifierOf,
+  verifyObject,
+} from "@weir/report";
+import { codeLabel, verifierVersion, verifierWasmUrl } from "@weir/verifier";
+
+const USAGE = `usage: weir verify OBJECT... [DIR]... [options]
+
+  OBJECT               compiled eBPF object files; of a directory, every *.o in it
+  --program NAME       only the program (or section) of this name
+  --type TYPE          type of programs whose section does not say it: tc, xdp, socket, cgroup/connect4, ...
+  --kernel RELEASE     also say what this kernel release lacks: 5.15, 6.1, 6.6, 6.12, ...
+  --btf FILE           kernel types for CO-RE (default: the running kernel's, else the object's own)
+  -v, --verbose        visits, states and the dearest source lines of every program
+  -o FORMAT            table, json, yaml or sarif
+  --explain CODE       the page about a code (WV0070), or the list of them all
+
+exit: 0 all accepted, 1 something not accepted or unreadable, 2 wrong usage
+`;
+
+/** Wrong usage: what was found and what is expected. */
+class VerifyUsageError extends Error {}
+
+interface Options {
+  readonly paths: string[];
+  readonly program?: string;
+  readonly type?: string;
+  readonly kernel?: string;
+  readonly btf?: string;
+  readonly verbose: boolean;
+  readonly format: Format;
+}
+
+/** Runs the command. @param args What follows `weir verify`. @returns The exit code. */
+export async function verifyCommand(args: string[]): Promise<number> {
+  try {
+    const parsed = parse(args);
+    if (typeof parsed === "string") {
+      write(parsed);
+      return 0;
+    }
+    const entries = await verifyPaths(parsed);
+    write(renderEntries(entries, parsed.format, { verbose: parsed.verbose, version: verifierVersion }));
+    return entries.length > 0 && entries.every((entry) => entry.verdict === "accepted") ? 0 : 1;
+  } catch (error) {
+    if (error instanceof VerifyUsageError) {
+      console.error(`${error.message}\n\n${USAGE}`);
+      return 2;
+    }
+    console.error((error as Error).message);
+    return 1;
+  }
+}
+
+function parse(args: string[]): Options | string {
+  let parsed;
+  try {
+    parsed = parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        program: { type: "string" },
+        type: { type: "string" },
+        kernel: { type: "string" },
+        btf: { type: "string" },
+        explain: { type: "string" },
+        output: { type: "string", short: "o", default: "table" },
+        verbose: { type: "boolean", short: "v", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    });
+  } catch (error) {
+    // Asked for without a code: the list of all.
+    if (args.at(-1) === "--explain") return listCodes();
+    throw new VerifyUsageError((error as Error).message);
+  }
+  const { values, positionals } = parsed;
+  if (values.help) return USAGE;
+  if (values.explain !== undefined) return explainCode(values.explain);
+  if (positionals.length === 0) throw new VerifyUsageError("No object given");
+  if (!(FORMATS as readonly string[]).includes(values.output)) {
+    throw new VerifyUsageError(`Unknown format "${values.output}": expected ${FORMATS.join(", ")}`);
+  }
+  if (values.kernel !== undefined && !isRelease(values.kernel)) {
+    throw new VerifyUsageError(`Unknown kernel release "${values.kernel}": expected a form like 6.1`);
+  }
+  if (values.type !== undefined && kindOf(values.type) === undefined) {
+    throw new VerifyUsageError(
+      `Unknown program type "${values.type}": expected tc, xdp, socket, cgroup/connect4, ...`,
+    );
+  }
+  return { ...values, paths: positionals, format: values.output as Format };
+}
+
+function explainCode(text: string): string {
+  const code = parseCode(text);
+  if (code === undefined) {
+    throw new VerifyUsageError(
+      `Unknown code "${text}": expected one of the list that --explain alone prints`,
+    );
+  }
+  return renderPage(pageOf(code)!);
+}
+
+function listCodes(): string {
+  return pageNumbers().map((code) => `${codeLabel(code)}  ${codeName(code)}`).join("\n") + "\n";
+}
+
+async function verifyPaths(options: Options): Promise<Entry[]> {
+  const verifier = await loadVerifier();
+  const kernelBtf = readKernelBtf(options.btf);
+  const config = await readKernelConfig(options.kernel);
+  const entries: Entry[] = [];
+  for (const path of options.paths.flatMap(expand)) {
+    let data: Uint8Array;
+    try {
+      data = Deno.readFileSync(path);
+    } catch (error) {
+      entries.push(
+        entryOfFailure(path, undefined, UNREADABLE_FILE, `Cannot open ${path}: ${(error as Error).message}`),
+      );
+      continue;
+    }
+    entries.push(...verifyObject(path, data, verifier, {
+      program: options.program,
+      type: options.type,
+      kernel: options.kernel,
+      kernelBtf,
+      config,
+      recordVisits: options.verbose || options.format !== "table",
+    }));
+  }
+  if (entries.length === 0 && options.program !== undefined) {
+    throw new Error(`Cannot find program or section "${options.program}" in ${options.paths.join(", ")}`);
+  }
+  if (entries.length === 0) throw new Error(`Cannot find any object: no *.o in ${options.paths.join(", ")}`);
+  return entries;
+}
+
+/** Of a directory its objects, by name; of anything else itself. */
+function expand(path: string): string[] {
+  try {
+    if (!Deno.statSync(path).isDirectory) return [path];
+  } catch {
+    return [path];
+  }
+  return [...Deno.readDirSync(path)]
+    .filter((entry) => !entry.isDirectory && entry.name.endsWith(".o"))
+    .map((entry) => `${path.replace(/\/$/, "")}/${entry.name}`)
+    .sort();
+}
+
+/** The verifier module, built when it is not there. */
+async function loadVerifier(): Promise<Verifier> {
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = Deno.readFileSync(verifierWasmUrl);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const { buildVerifier } = await import("@weir/verifier/build");
+    await buildVerifier({ out: fileURLToPath(verifierWasmUrl) });
+    bytes = Deno.readFileSync(verifierWasmUrl);
+  }
+  return verifierOf(await WebAssembly.compile(bytes));
+}
+
+function readKernelBtf(path: string | undefined): Btf | undefined {
+  let data: Uint8Array;
+  try {
+    data = Deno.readFileSync(path ?? "/sys/kernel/btf/vmlinux");
+  } catch (error) {
+    if (path === undefined) return undefined;
+    throw new Error(`Cannot read kernel types from ${path}: ${(error as Error).message}`);
+  }
+  try {
+    // A vmlinux image, or a raw file as in /sys/kernel/btf.
+    const section = ElfFile.isElf(data) ? ElfFile.parse(data).section(".BTF")?.data : data;
+    if (section === undefined) {
+      throw new VerifyUsageError(`Cannot read kernel types from ${path}: no section .BTF`);
+    }
+    return Btf.parse(section);
+  } catch (error) {
+    if (path === undefined && error instanceof ObjectError) return undefined;
+    throw error;
+  }
+}
+
+/** Version and configuration: of the release asked for the version only, else of the running kernel what can be read. */
+async function readKernelConfig(release: string | undefined): Promise<KernelConfig | undefined> {
+  const [major, minor, patch] = (release ?? Deno.osRelease()).split(/[.-]/).map((part) =>
+    Number.parseInt(part, 10)
+  );
+  if (!(major >= 3) || !(minor >= 0)) return undefined;
+  const version = (major << 16) + (minor << 8) + Math.min(255, patch >= 0 ? patch : 0);
+  if (release !== undefined) return { version, values: new Map() };
+  let text = "";
+  for (const path of [`/boot/config-${Deno.osRelease()}`, "/proc/config.gz"]) {
+    try {
+      const data = Deno.readFileSync(path);
+      const stream = new Blob([data]).stream();
+      text = path.endsWith(".gz")
+        ? await new Response(stream.pipeThrough(new DecompressionStream("gzip"))).text()
+        : new TextDecoder().decode(data);
+      break;
+    } catch {
+      // Not there or not readable: values then count as unknown.
+    }
+  }
+  const values = new Map(
+    [...text.matchAll(/^(CONFIG_\w+)=(.*)$/gm)].map((found) => [found[1], found[2]] as const),
+  );
+  return { version, values };
+}
+
+function write(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+}
+
+if (import.meta.main) Deno.exit(await verifyCommand(Deno.args));
