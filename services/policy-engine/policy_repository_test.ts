@@ -1,0 +1,215 @@
+import assert from "node:assert/strict";
+import { IDENTITY_HOST, IDENTITY_INIT, IDENTITY_WORLD_IPV4, LabelSet, MapState } from "@weir/common";
+import { readManifests } from "./manifest.ts";
+import { PolicyRepository } from "./policy_repository.ts";
+
+const COMMON = ["k8s:io.kubernetes.pod.namespace=default", "k8s:io.cilium.k8s.policy.cluster=default"];
+
+function labels(...own: string[]): LabelSet {
+  return LabelSet.parse([...own.map((label) => `k8s:${label}`), ...COMMON]);
+}
+
+function put(repository: PolicyRepository, name: string, spec: string, kind = "CiliumNetworkPolicy"): void {
+  const text = `{apiVersion: cilium.io/v2, kind: ${kind}, metadata: {name: ${name}}, spec: ${spec}}`;
+  const { policies, faults } = readManifests(text);
+  assert.deepEqual(faults, []);
+  for (const policy of policies) repository.upsertPolicy(policy);
+}
+
+function allows(
+  repository: PolicyRepository,
+  subject: number,
+  remote: number,
+  port = 80,
+  direction: "INGRESS" | "EGRESS" = "INGRESS",
+) {
+  return MapState.of(repository.mapState(subject)!).lookup(remote, direction, 6, port).allowed;
+}
+
+Deno.test("PolicyRepository resolves only what a change touches, however many identities there are", () => {
+  const repository = new PolicyRepository();
+  const count = 5000;
+  for (let i = 0; i < count; i++) repository.upsertIdentity(1000 + i, labels(`app=a${i % 500}`, `pod=p${i}`));
+  for (let i = 0; i < 200; i++) {
+    put(
+      repository,
+      `p${i}`,
+      `{endpointSelector: {matchLabels: {app: a${i}}}, ingress: [{fromEndpoints: [{matchLabels: {app: a${
+        i + 1
+      }}}]}]}`,
+    );
+  }
+  repository.takeChanges();
+  const before = { ...repository.work, comparisons: repository.selectors.work.comparisons };
+  const workSince = () => ({
+    identities: repository.work.identitiesResolved - before.identitiesResolved,
+    groups: repository.work.groupsResolved - before.groupsResolved,
+    comparisons: repository.selectors.work.comparisons - before.comparisons,
+  });
+
+  // A new identity of an app that one policy names as its peer: one entry of one group, told to that group's subjects.
+  repository.upsertIdentity(20_000, labels("app=a7", "pod=new"));
+  const added = repository.takeChanges();
+  assert.deepEqual(workSince(), { identities: 1, groups: 0, comparisons: 2 });
+  assert.deepEqual([...added.mapStates].sort((a, b) => a - b), [
+    ...Array.from({ length: 10 }, (_, i) => 1006 + i * 500),
+    20_000,
+  ]);
+
+  // One of an app that no policy mentions touches itself alone.
+  repository.upsertIdentity(20_001, labels("app=other"));
+  assert.deepEqual([...repository.takeChanges().mapStates], [20_001]);
+  assert.deepEqual(workSince(), { identities: 1, groups: 0, comparisons: 2 });
+
+  repository.removeIdentity(20_000);
+  const removed = repository.takeChanges();
+  assert.equal(removed.mapStates.size, 10);
+  assert.deepEqual([...removed.removedSubjects], [20_000]);
+  assert.deepEqual(workSince(), { identities: 1, groups: 0, comparisons: 2 });
+
+  // A policy more: the group of its ten subjects is resolved, the other 199 are not.
+  put(
+    repository,
+    "more",
+    "{endpointSelector: {matchLabels: {app: a3}}, ingress: [{fromEndpoints: [{matchLabels: {app: a400}}]}]}",
+  );
+  assert.equal(repository.takeChanges().mapStates.size, 10);
+  assert.equal(workSince().groups, 1);
+  assert.ok(workSince().identities <= 1 + 1 + 20, `${workSince().identities}`);
+  assert.ok(workSince().comparisons <= 2 + 10, `${workSince().comparisons}`);
+});
+
+Deno.test("PolicyRepository shares one resolved policy among identities that the same rules select", () => {
+  const repository = new PolicyRepository();
+  for (let i = 0; i < 100; i++) repository.upsertIdentity(1000 + i, labels("app=web", `pod=p${i}`));
+  const groups = repository.groupCount;
+  put(repository, "p", "{endpointSelector: {matchLabels: {app: web}}, ingress: [{fromEndpoints: [{}]}]}");
+  assert.ok(repository.groupCount <= groups + 1);
+  assert.equal(repository.group(1000), repository.group(1099));
+  assert.equal(repository.mapState(1000)!.entries, repository.mapState(1099)!.entries, "one list for all");
+});
+
+Deno.test("PolicyRepository opens, closes and opens again as policies come and go", () => {
+  const repository = new PolicyRepository();
+  repository.upsertIdentity(1000, labels("app=web"));
+  repository.upsertIdentity(1001, labels("app=api"));
+  assert.equal(allows(repository, 1000, 1001), true);
+  put(repository, "deny-all", "{endpointSelector: {matchLabels: {app: web}}, ingress: [{}]}");
+  assert.equal(allows(repository, 1000, 1001), false);
+  assert.equal(allows(repository, 1000, 1001, 80, "EGRESS"), true);
+  put(repository, "api", "{endpointSelector: {}, ingress: [{fromEndpoints: [{matchLabels: {app: api}}]}]}");
+  assert.equal(allows(repository, 1000, 1001), true);
+  put(repository, "no", "{endpointSelector: {}, ingressDeny: [{toPorts: [{ports: [{port: '80'}]}]}]}");
+  assert.deepEqual([allows(repository, 1000, 1001, 80), allows(repository, 1000, 1001, 81)], [false, true]);
+  repository.removePolicy("cnp:default/no");
+  // Relabelled: the identity's labels change nothing of the number's past.
+  repository.upsertIdentity(1001, labels("app=other"));
+  assert.equal(allows(repository, 1000, 1001), false);
+  repository.removePolicy("cnp:default/api");
+  repository.removePolicy("cnp:default/deny-all");
+  assert.equal(allows(repository, 1000, 1001), true);
+  assert.equal(repository.removePolicy("cnp:default/deny-all"), false);
+  assert.equal(repository.selectors.size, 0, "no selector is left behind");
+  assert.equal(repository.cidrPairs().length, 0);
+});
+
+Deno.test("PolicyRepository gives prefixes identities while they are mentioned and keeps a number for a prefix", () => {
+  const repository = new PolicyRepository();
+  repository.upsertIdentity(1000, labels("app=web"));
+  const egress = (...cidrs: string[]) => `{endpointSelector: {}, egress: [{toCIDR: [${cidrs}]}]}`;
+  put(repository, "a", egress("10.0.0.0/8", "0.0.0.0/0"));
+  put(repository, "b", egress("10.0.0.0/8", "10.1.0.0/16"));
+  const number = (prefix: string) => repository.cidrIdentity(prefix)?.identity;
+  const [wide, narrow] = [number("10.0.0.0/8")!, number("10.1.0.0/16")!];
+  assert.ok(wide > 1 << 24 && narrow !== wide);
+  assert.equal(number("0.0.0.0/0"), undefined, "/0 is the world");
+  assert.deepEqual([...repository.takeChanges().addedPrefixes].sort(), ["10.0.0.0/8", "10.1.0.0/16"]);
+  assert.equal(allows(repository, 1000, narrow, 80, "EGRESS"), true);
+  repository.removePolicy("cnp:default/a");
+  assert.equal(number("10.0.0.0/8"), wide);
+  put(repository, "b", egress("10.1.0.0/16"));
+  assert.deepEqual([number("10.0.0.0/8"), number("10.1.0.0/16")], [undefined, narrow]);
+  assert.deepEqual([...repository.takeChanges().removedPrefixes], ["10.0.0.0/8"]);
+  put(repository, "c", egress("172.16.0.0/12"));
+  assert.notEqual(number("172.16.0.0/12"), wide, "a freed number rests");
+  const again = new PolicyRepository({ cidrIdentities: repository.cidrPairs() });
+  put(again, "c", egress("172.16.0.0/12"));
+  assert.equal(again.cidrIdentity("172.16.0.0/12")!.identity, number("172.16.0.0/12"));
+  again.releaseUnusedPrefixes();
+  assert.equal(again.cidrPairs().length, 1);
+});
+
+Deno.test("PolicyRepository follows port names: the endpoint's own for ingress, each peer's own for egress", () => {
+  const repository = new PolicyRepository();
+  for (const [number, app] of [[1000, "web"], [1001, "api"], [1002, "old"]] as const) {
+    repository.upsertIdentity(number, labels(`app=${app}`));
+  }
+  put(
+    repository,
+    "p",
+    "{endpointSelector: {matchLabels: {app: web}}, ingress: [{toPorts: [{ports: [{port: http, protocol: TCP}]}]}], " +
+      "egress: [{toEndpoints: [{}], toPorts: [{ports: [{port: HTTP, protocol: TCP}]}]}]}",
+  );
+  const state = repository.mapState(1000)!;
+  const ingress = (port: number) =>
+    MapState.of(state, [{ name: "http", port: 8080, protocol: "TCP" }]).lookup(1001, "INGRESS", 6, port)
+      .allowed;
+  assert.deepEqual([ingress(8080), ingress(80)], [true, false]);
+  const egress = (remote: number, port: number) => allows(repository, 1000, remote, port, "EGRESS");
+  assert.equal(egress(1001, 80), false, "nobody defines the name");
+  repository.setNamedPorts("10.0.0.1", 1001, [{ name: "http", port: 80, protocol: "TCP" }]);
+  assert.deepEqual([egress(1001, 80), egress(1002, 80)], [true, true], "the one number of the cluster");
+  repository.setNamedPorts("10.0.0.2", 1002, [{ name: "http", port: 8000, protocol: "TCP" }]);
+  assert.deepEqual([egress(1001, 80), egress(1002, 80), egress(1002, 8000)], [true, false, true]);
+  repository.setNamedPorts("10.0.0.1", 1001, []);
+  assert.deepEqual([egress(1001, 80), egress(1001, 8000)], [false, true]);
+});
+
+Deno.test("PolicyRepository enforces endpoints without labels always and the host never", () => {
+  const repository = new PolicyRepository();
+  put(repository, "all", "{endpointSelector: {}, ingress: [{}]}", "CiliumClusterwideNetworkPolicy");
+  const init = repository.mapState(IDENTITY_INIT)!;
+  assert.deepEqual([init.enforceIngress, init.enforceEgress], [true, true]);
+  assert.equal(repository.mapState(IDENTITY_HOST), undefined);
+  assert.equal(repository.mapState(IDENTITY_WORLD_IPV4), undefined);
+});
+
+Deno.test("PolicyRepository names every rule that asks for an entry, and every policy that closes a direction", () => {
+  const repository = new PolicyRepository();
+  repository.upsertIdentity(1000, labels("app=web"));
+  repository.upsertIdentity(1001, labels("app=api"));
+  const spec =
+    "{endpointSelector: {matchLabels: {app: web}}, ingress: [{fromEndpoints: [{matchLabels: {app: api}}]}]}";
+  put(repository, "a", spec);
+  const alone = repository.mapState(1000)!.entries[0].cookie;
+  put(repository, "b", spec);
+  const state = repository.mapState(1000)!;
+  assert.equal(state.entries.length, 1);
+  assert.notEqual(state.entries[0].cookie, alone);
+  const sources = (cookie: number) =>
+    repository.cookies.get(cookie)!.sources.map(({ policy, path }) => `${policy} ${path}`);
+  assert.deepEqual(sources(state.entries[0].cookie), [
+    "cnp:default/a spec.ingress[0].fromEndpoints[0]",
+    "cnp:default/b spec.ingress[0].fromEndpoints[0]",
+  ]);
+  assert.deepEqual(sources(state.ingressDefaultCookie), [
+    "cnp:default/a spec.ingress",
+    "cnp:default/b spec.ingress",
+  ]);
+  repository.removePolicy("cnp:default/b");
+  assert.equal(
+    repository.mapState(1000)!.entries[0].cookie,
+    alone,
+    "a cookie is the same for the same rules",
+  );
+  assert.ok(repository.sweepCookies().includes(state.entries[0].cookie));
+  put(
+    repository,
+    "open",
+    "{endpointSelector: {matchLabels: {app: api}}, enableDefaultDeny: {ingress: false}, ingressDeny: [{fromEntities: [world]}]}",
+  );
+  const open = MapState.of(repository.mapState(1001)!).lookup(1000, "INGRESS", 6, 80);
+  assert.deepEqual([open.allowed, open.by, sources(open.cookie)], [true, "entry", [
+    "cnp:default/open spec.ingressDeny",
+  ]]);
+});
