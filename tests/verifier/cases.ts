@@ -31,7 +31,11 @@ import type { Subject, SubjectProgram, Verdict } from "./subject.ts";
 
 /** Something that must not be. The message begins with the seed that makes it again. */
 export class Defect extends Error {
-  constructor(readonly kind: "containment" | "differential" | "metamorphic", seed: number, what: string) {
+  constructor(
+    readonly kind: "containment" | "differential" | "metamorphic" | "robustness",
+    seed: number,
+    what: string,
+  ) {
     super(`${kind} defect, seed ${seed}: ${what}`);
   }
 }
@@ -91,6 +95,7 @@ export class CaseRunner {
     const program = this.generate(seed);
     const ours = this.#ours(program.type, program.nodes, true);
     this.counts.programs++;
+    if (ours.verdict === "broken") throw new Defect("robustness", seed, ours.message);
     if (ours.verdict !== "accepted") return;
     this.counts.accepted++;
     const loaded = this.#kernel.load({
@@ -191,6 +196,7 @@ export class CaseRunner {
     const ours = this.#ours(type, nodes);
     const kernel = this.#kernel.load({ type: type.type, expectedAttachType: type.attach, instructions });
     this.counts.programs++;
+    if (ours.verdict === "broken") throw new Defect("robustness", seed, `round ${round}: ${ours.message}`);
     if (ours.verdict === "accepted") this.counts.accepted++;
     if (kernel.ok) this.#kernel.closeFd(kernel.fd);
     if (kernel.ok === (ours.verdict === "accepted")) {

@@ -20,7 +20,7 @@ export interface SelftestResult {
   /** What kind of reason those messages give; only for an expected rejection. */
   readonly reason: ReasonKind | null;
   /** `unreadable` when the object reader refused the program. */
-  readonly verdict: "accepted" | "unsafe" | "not-proved" | "unsupported" | "limit" | "unreadable";
+  readonly verdict: "accepted" | "unsafe" | "not-proved" | "unsupported" | "limit" | "broken" | "unreadable";
   readonly code: string;
   readonly message: string;
   readonly timeUs: number;

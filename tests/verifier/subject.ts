@@ -5,7 +5,7 @@
  * @module
  */
 
-import { OutOfFuel, OutOfMemory, Sandbox, type SandboxReport } from "@weir/sandbox";
+import { OutOfFuel, OutOfMemory, Sandbox, SandboxError, type SandboxReport } from "@weir/sandbox";
 import {
   type AbstractValue,
   type Claim,
@@ -34,7 +34,8 @@ export interface SubjectProgram {
 
 /** What ours says. */
 export interface Verdict {
-  readonly verdict: VerifyReport["verdict"];
+  /** `broken` when the module trapped or its report cannot be read: a defect of the verifier. */
+  readonly verdict: VerifyReport["verdict"] | "broken";
   /** `WV0123`, empty for accepted. */
   readonly code: string;
   readonly message: string;
@@ -79,9 +80,10 @@ export class Subject {
         contradiction: (instruction, register, value) => contradiction(claims, instruction, register, value),
       };
     } catch (error) {
-      if (!(error instanceof OutOfFuel || error instanceof OutOfMemory)) throw error;
+      if (!(error instanceof SandboxError)) throw error;
+      const limit = error instanceof OutOfFuel || error instanceof OutOfMemory;
       return {
-        verdict: "limit",
+        verdict: limit ? "limit" : "broken",
         code: error.code,
         message: error.message,
         report: null,
