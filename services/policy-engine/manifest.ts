@@ -216,14 +216,15 @@ function toValue(node: ManifestNode): unknown {
 /** The faults of a text as the one error that is answered. */
 export function manifestProblem(manifests: Manifests, file = ""): ProblemError {
   const { faults, faultsOmitted } = manifests;
-  const more = faultsOmitted > 0 ? [`and ${faultsOmitted} more`] : [];
+  const more = faults.length + faultsOmitted - 1;
+  const first = faults[0] ? formatFault(faults[0], file) : "";
   return new ProblemError("POLICY_INVALID", {
     status: 422,
     title: "Policy refused",
-    detail: `Cannot take policies: ${faults.length + faultsOmitted} fault(s): ${
-      [...faults.map((fault) => formatFault(fault, file)), ...more].join("; ")
+    detail: `Cannot take policies: ${first}${
+      more > 0 ? ` (and ${more} more fault${more > 1 ? "s" : ""})` : ""
     }`,
-    found: faults[0] ? formatFault(faults[0], file) : "",
+    found: first,
     expected: "manifests without a fault",
     action: "Correct what is named and apply again; nothing was changed",
     causes: faults.map((fault) => ({

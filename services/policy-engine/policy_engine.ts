@@ -152,7 +152,10 @@ export class PolicyEngine {
       }
     }
     this.#policyRevision = policies.revision;
-    this.repository.advancePolicyRevision(policies.revision);
+    // The database counts the changes of all its collections; only those of policies are a new policy set.
+    const newest = changes ? changes.at(-1)?.revision : policies.revision;
+    if (newest === undefined) return;
+    this.repository.advancePolicyRevision(newest);
     this.#changed();
   }
 

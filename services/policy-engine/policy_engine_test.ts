@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { ApiServer, type ProblemError, WatchedTable } from "@weir/common";
 import { Database } from "@weir/common/state";
+import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
 import { type ClientEvent, WeirClient } from "@weir/client";
 import { Identity, IpcacheEntry } from "@weir/proto/identity";
 import {
@@ -177,29 +178,79 @@ Deno.test("PolicyEngine gives watchers of an identity each change once and nothi
   });
 });
 
+async function keepsPolicies(url: string): Promise<void> {
+  const numbers: number[] = [];
+  const cookies: number[] = [];
+  const revisions: number[] = [];
+  for (let life = 0; life < 2; life++) {
+    await join(async ({ client }) => {
+      if (life === 0) {
+        await apply(client, POLICY.replaceAll("192.0.2.", "198.51.100.").replace("rule1", "rule0"));
+      }
+      if (life === 0) await apply(client, POLICY);
+      assert.equal((await client.collection("policies", Policy).list()).items.length, 2);
+      const cidrs = (await client.collection("cidridentities", CidrIdentity).list()).items;
+      assert.equal(cidrs.length, 4);
+      numbers.push(cidrs.find(({ prefix }) => prefix === "192.0.2.0/24")!.identity);
+      const state = (await client.collection("mapstates", MapState).get("300"))!;
+      cookies.push(state.ingressDefaultCookie);
+      revisions.push(state.policyRevision);
+      assert.ok(state.policyRevision > 2);
+    }, url);
+  }
+  assert.equal(numbers[0], numbers[1]);
+  assert.equal(cookies[0], cookies[1]);
+  assert.ok(revisions[1] >= revisions[0], "the revision never goes back");
+}
+
 Deno.test("PolicyEngine keeps policies and the numbers of prefixes over a restart", async () => {
   const directory = await Deno.makeTempDir();
   try {
-    const url = `sqlite:${directory}/policy.db`;
-    const numbers: number[] = [];
-    const cookies: number[] = [];
-    for (let life = 0; life < 2; life++) {
-      await join(async ({ client }) => {
-        if (life === 0) {
-          await apply(client, POLICY.replaceAll("192.0.2.", "198.51.100.").replace("rule1", "rule0"));
-        }
-        if (life === 0) await apply(client, POLICY);
-        assert.equal((await client.collection("policies", Policy).list()).items.length, 2);
-        const cidrs = (await client.collection("cidridentities", CidrIdentity).list()).items;
-        numbers.push(cidrs.find(({ prefix }) => prefix === "192.0.2.0/24")!.identity);
-        cookies.push((await client.collection("mapstates", MapState).get("300"))!.ingressDefaultCookie);
-      }, url);
-    }
-    assert.equal(numbers[0], numbers[1]);
-    assert.equal(cookies[0], cookies[1]);
+    await keepsPolicies(`sqlite:${directory}/policy.db`);
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
+});
+
+const missing = postgresMissing();
+if (missing !== undefined) console.log(`SKIP ${missing}`);
+
+Deno.test({
+  name:
+    "PolicyEngine keeps policies in PostgreSQL, where two engines agree on policies and on the numbers of prefixes",
+  ignore: missing !== undefined,
+  fn: async (t) => {
+    const postgres = await TestPostgres.start();
+    try {
+      await t.step("restart", async () => await keepsPolicies(await postgres.createDatabase("restart")));
+      await t.step("two engines", async () => {
+        const url = await postgres.createDatabase("two");
+        await join(async (a) => {
+          await join(async (b) => {
+            const policy = (index: number) =>
+              POLICY.replace("rule1", `rule${index}`).replaceAll("192.0.2.", `198.51.${index}.`);
+            await Promise.all(
+              Array.from({ length: 12 }, (_, index) => apply(index % 2 ? a.client : b.client, policy(index))),
+            );
+            const seen = async ({ client }: Joined) => {
+              const { items } = await client.collection("cidridentities", CidrIdentity).list();
+              return items.map(({ prefix, identity }) => `${prefix} ${identity}`).sort();
+            };
+            while ((await seen(a)).length < 24 || (await seen(b)).length < 24) {
+              await new Promise((resolve) => setTimeout(resolve, 20));
+            }
+            assert.deepEqual(await seen(a), await seen(b));
+            assert.equal(new Set((await seen(a)).map((text) => text.split(" ")[1])).size, 24);
+            const entries = async ({ client }: Joined) =>
+              (await client.collection("mapstates", MapState).get("300"))!.entries;
+            assert.deepEqual(await entries(a), await entries(b));
+          }, url);
+        }, url);
+      });
+    } finally {
+      await postgres.close();
+    }
+  },
 });
 
 Deno.test("PolicyEngine puts, gets and deletes single policies under their own names only", async () => {
