@@ -37,7 +37,7 @@ export class SandboxVerifier implements Verifier {
     return {
       verdict: report.verdict,
       code: report.verdict === "accepted" ? "" : codeLabel(report.code),
-      message: report.verdict === "accepted" ? "" : reportMessage(report),
+      message: report.verdict === "accepted" ? "" : reportMessage(report).replace(/^WV\d{4} /, ""),
       hash: contentHash(instructions),
       visits: report.visits,
       timeUs: report.timeUs,

@@ -100,7 +100,7 @@ function ensureVeth(
     host = findDevice(socket, name)!;
     peer = findDevice(pod, inside)!;
     changeDevice(socket, host.ifindex, { alias, noLinkLocal: true });
-    configurePod(pod, netns, peer, endpoint, config);
+    configurePod(pod, netns, peer, endpoint, config, host.mac);
   }
   return {
     ifindex: host!.ifindex,
@@ -118,6 +118,7 @@ function configurePod(
   peer: Device,
   endpoint: DatapathEndpoint,
   config: PodNetworkConfig,
+  gatewayMac: string,
 ): void {
   netns.enter(() => {
     // A pod is no router's client: the datapath answers for its gateway, nothing else may.
@@ -141,6 +142,8 @@ function configurePod(
     addAddress(pod, ifindex, address, bits);
     if (gatewayText === "") continue;
     const gateway = parseAddress(gatewayText).bytes;
+    // Known from the start: a question that is lost while the device comes up is asked again only after a second.
+    putNeighbour(pod, ifindex, gateway, parseMac(gatewayMac));
     putRoute(pod, { destination: gateway, prefixLength: bits, ifindex });
     putRoute(pod, { destination: any, prefixLength: 0, ifindex, gateway, onlink: true, mtu });
   }
