@@ -73,13 +73,19 @@ for (const f of FAMILIES) {
       ["an address of this node's pods", abi.DROP_INVALID_SIP, 1002, { from: f.b, to: f.a }],
       ["an address of this node", abi.DROP_INVALID_SIP, 1002, { from: f.host, to: f.a }],
       ["to a pod that is gone", abi.DROP_UNROUTABLE, 1002, { from: f.remote, to: f.world }],
-      ["no hop left", abi.DROP_TTL_EXCEEDED, 1002, { from: f.remote, to: f.a, ttl: 1 }],
     ];
     for (const [name, reason, vni, spec] of cases) {
       const result = run(vni, spec);
       assert.deepEqual([result.verdict, result.events.at(-1)!.subtype], [SHOT, reason], name);
     }
     assert.equal(run(1002, { from: f.remote, to: f.host }).verdict, PASS);
+    // reported as dropped; the stack drops it and tells the sender
+    const exceeded = run(1002, { from: f.remote, to: f.a, ttl: 1 });
+    assert.deepEqual([exceeded.verdict, exceeded.events.at(-1)!.subtype, exceeded.data[f.ttlAt]], [
+      PASS,
+      abi.DROP_TTL_EXCEEDED,
+      1,
+    ]);
     const bare = node.run("from_overlay", packet({ from: f.remote, to: f.a }));
     assert.deepEqual([bare.verdict, bare.events[0].subtype], [SHOT, abi.DROP_NO_TUNNEL_KEY]);
   });

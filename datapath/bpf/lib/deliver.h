@@ -43,6 +43,15 @@ INLINE int hop(struct __sk_buff *skb, const struct flow *f)
 	return 0;
 }
 
+/* A packet that has no hop left is reported as dropped, and left to the host's stack: that drops it in our place and
+ * tells the sender so (time exceeded), which is what traceroute lives on. Anything else is dropped here. */
+INLINE int drop_or_exceed(struct __sk_buff *skb, struct flow *f, int code)
+{
+	int verdict = drop(skb, f, code);
+
+	return DROP_REASON(code) == DROP_TTL_EXCEEDED ? PASS : verdict;
+}
+
 /* Into an endpoint of this node. */
 INLINE int deliver_local(struct __sk_buff *skb, struct flow *f, const struct endpoint *to)
 {
@@ -56,7 +65,7 @@ INLINE int deliver_local(struct __sk_buff *skb, struct flow *f, const struct end
 	l2[2] = LOAD32(&to->host_mac[2]);
 	code = hop(skb, f);
 	if (code)
-		return drop(skb, f, code);
+		return drop_or_exceed(skb, f, code);
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
 		return drop(skb, f, DROPPED(DROP_INVALID));
@@ -108,7 +117,7 @@ INLINE int deliver_tunnel(struct __sk_buff *skb, struct flow *f, const struct co
 	if (!code)
 		code = tunnel_key(skb, f);
 	if (code)
-		return drop(skb, f, code);
+		return drop_or_exceed(skb, f, code);
 	skb->mark = MARK_OVERLAY;
 	return bpf_redirect(config->tunnel_ifindex, 0);
 }
@@ -119,7 +128,7 @@ INLINE int deliver_neighbour(struct __sk_buff *skb, struct flow *f, const struct
 	int code = hop(skb, f);
 
 	if (code)
-		return drop(skb, f, code);
+		return drop_or_exceed(skb, f, code);
 	return bpf_redirect_neigh(config->outer_ifindex, 0, 0, 0);
 }
 #undef FILE_ID
