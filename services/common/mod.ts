@@ -6,6 +6,7 @@ export * from "./labels.ts";
 export * from "./map_state.ts";
 export * from "./port_prefix.ts";
 export * from "./prefix.ts";
+export * from "./prefix_trie.ts";
 export * from "./selector.ts";
 
 export * from "./api_server.ts";

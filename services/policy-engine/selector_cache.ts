@@ -4,7 +4,7 @@
  * with it.
  * @module
  */
-import { LABEL_CLUSTER, LABEL_NAMESPACE, Prefix, type Requirement } from "@weir/common";
+import { LABEL_CLUSTER, LABEL_NAMESPACE, Prefix, PrefixTrie, type Requirement } from "@weir/common";
 import { type PeerIdentity, type PeerSelector, peerSelectorMatches } from "./policy.ts";
 
 /** A selector that is in use, and whom it means now. */
@@ -35,12 +35,12 @@ export class SelectorCache {
   /** Label selectors by one `key=value` that they ask for; the others are looked at for every identity. */
   readonly #byTerm = new Map<string, Set<Slot>>();
   readonly #unindexed = new Set<Slot>();
-  /** CIDR selectors by prefix, and how many have each length. */
-  readonly #byPrefix = new Map<string, Set<Slot>>();
-  readonly #prefixLengths = new Map<string, number>();
+  /** CIDR selectors by prefix. */
+  readonly #byPrefix = new PrefixTrie<Slot>();
   /** Identities by `key=value`, and those that stand for addresses. */
   readonly #identitiesByTerm = new Map<string, Set<number>>();
-  readonly #addressIdentities = new Set<number>();
+  readonly #identitiesByPrefix = new PrefixTrie<number>();
+  readonly #worldIdentities = new Set<number>();
 
   /** Number of different selectors. */
   get size(): number {
@@ -91,7 +91,8 @@ export class SelectorCache {
     this.#identities.set(identity.number, identity);
     this.#selectorsOf.set(identity.number, new Set());
     for (const term of termsOf(identity)) addTo(this.#identitiesByTerm, term, identity.number);
-    if (isAddress(identity)) this.#addressIdentities.add(identity.number);
+    for (const prefix of identity.prefixes) this.#identitiesByPrefix.add(prefix, identity.number);
+    if (isWorld(identity)) this.#worldIdentities.add(identity.number);
     for (const slot of this.#candidateSlots(identity)) this.#compare(slot, identity);
     return this.#selectorsOf.get(identity.number)!;
   }
@@ -103,7 +104,8 @@ export class SelectorCache {
     const slots = this.#selectorsOf.get(number)!;
     for (const slot of slots) slot.matches.delete(number);
     for (const term of termsOf(identity)) removeFrom(this.#identitiesByTerm, term, number);
-    this.#addressIdentities.delete(number);
+    for (const prefix of identity.prefixes) this.#identitiesByPrefix.delete(prefix, number);
+    this.#worldIdentities.delete(number);
     this.#identities.delete(number);
     this.#selectorsOf.delete(number);
     return slots;
@@ -119,9 +121,7 @@ export class SelectorCache {
   #index(slot: Slot): void {
     const { selector } = slot;
     if (selector.type === "cidr") {
-      addTo(this.#byPrefix, selector.prefix.text, slot);
-      const length = lengthKey(selector.prefix.family, selector.prefix.length);
-      this.#prefixLengths.set(length, (this.#prefixLengths.get(length) ?? 0) + 1);
+      this.#byPrefix.add(selector.prefix, slot);
     } else if (selector.type === "labels") {
       const term = indexTerm(selector.selector.requirements);
       if (!term) this.#unindexed.add(slot);
@@ -132,11 +132,7 @@ export class SelectorCache {
   #unindex(slot: Slot): void {
     const { selector } = slot;
     if (selector.type === "cidr") {
-      removeFrom(this.#byPrefix, selector.prefix.text, slot);
-      const length = lengthKey(selector.prefix.family, selector.prefix.length);
-      const left = this.#prefixLengths.get(length)! - 1;
-      if (left > 0) this.#prefixLengths.set(length, left);
-      else this.#prefixLengths.delete(length);
+      this.#byPrefix.delete(selector.prefix, slot);
     } else if (selector.type === "labels") {
       const term = indexTerm(selector.selector.requirements);
       if (!term) this.#unindexed.delete(slot);
@@ -147,7 +143,10 @@ export class SelectorCache {
   /** Identities that the selector might mean. `any` is a wildcard entry, never a list of identities. */
   #candidates(selector: PeerSelector): Iterable<number> {
     if (selector.type === "any") return [];
-    if (selector.type === "cidr") return this.#addressIdentities;
+    if (selector.type === "cidr") {
+      const inside = new Set(this.#identitiesByPrefix.inside(selector.prefix));
+      return selector.prefix.length > 0 ? inside : inside.union(this.#worldIdentities);
+    }
     const term = indexTerm(selector.selector.requirements);
     if (!term) return this.#identities.keys();
     const found = new Set<number>();
@@ -163,36 +162,18 @@ export class SelectorCache {
     for (const term of termsOf(identity)) {
       for (const slot of this.#byTerm.get(term) ?? []) found.add(slot);
     }
-    if (!isAddress(identity)) return found;
-    for (const prefix of [...identity.prefixes, ...WORLD]) {
-      for (const around of this.#prefixesAround(prefix)) for (const slot of around) found.add(slot);
+    for (const prefix of identity.prefixes) for (const slot of this.#byPrefix.around(prefix)) found.add(slot);
+    if (isWorld(identity)) {
+      for (const prefix of WORLD) for (const slot of this.#byPrefix.around(prefix)) found.add(slot);
     }
     return found;
-  }
-
-  *#prefixesAround(prefix: Prefix): Generator<Set<Slot>> {
-    for (const key of this.#prefixLengths.keys()) {
-      const [family, length] = key.split("/").map(Number);
-      if (family !== prefix.family || length > prefix.length) continue;
-      const slots = this.#byPrefix.get(shorten(prefix, length).text);
-      if (slots) yield slots;
-    }
   }
 }
 
 const WORLD: readonly Prefix[] = [Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")];
 
-function shorten(prefix: Prefix, length: number): Prefix {
-  return length === prefix.length ? prefix : Prefix.of(prefix.address, length);
-}
-
-function lengthKey(family: number, length: number): string {
-  return `${family}/${length}`;
-}
-
-function isAddress(identity: PeerIdentity): boolean {
-  return identity.prefixes.length > 0 ||
-    ["world", "world-ipv4", "world-ipv6"].some((name) => identity.labels.has("reserved", name));
+function isWorld(identity: PeerIdentity): boolean {
+  return ["world", "world-ipv4", "world-ipv6"].some((name) => identity.labels.has("reserved", name));
 }
 
 function* termsOf(identity: PeerIdentity): Generator<string> {
