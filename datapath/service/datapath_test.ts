@@ -301,3 +301,110 @@ nodeTest("uninstall leaves nothing of an instance", async (node) => {
   assert.equal(await node.exec("ip", "route", "show", "proto", "87"), "");
   assert.doesNotMatch(await node.exec("ip", "addr"), /10\.44\.0\.1|fd44::1/);
 });
+
+for (const routingMode of ["TUNNEL", "DIRECT"]) {
+  nodeTest(`Pods of two nodes reach each other, ${routingMode.toLowerCase()}`, async (one) => {
+    const two = await TestNode.create(`two${counter}`);
+    try {
+      await one.join(two);
+      await two.start();
+      const common = { routingMode, ipv6: "2001:db8::1" };
+      await one.configure(common);
+      await two.configure({
+        ...common,
+        nodeName: "node-2",
+        ipv4: "192.0.2.2",
+        ipv6: "2001:db8::2",
+        podCidrV4: "10.44.1.0/24",
+        podCidrV6: "fd44:1::/112",
+        gatewayV4: "10.44.1.1",
+        gatewayV6: "fd44:1::1",
+      });
+      const a = await one.pod("a"), b = await two.pod("b");
+      const atOne = {
+        ipv4: "192.0.2.1",
+        ipv6: "2001:db8::1",
+        podCidrV4: "10.44.0.0/24",
+        podCidrV6: "fd44::/112",
+      };
+      const atTwo = {
+        ipv4: "192.0.2.2",
+        ipv6: "2001:db8::2",
+        podCidrV4: "10.44.1.0/24",
+        podCidrV6: "fd44:1::/112",
+      };
+      await one.request("PUT", "/v1/remotenodes/node-2", { ...atTwo });
+      await two.request("PUT", "/v1/remotenodes/node-1", { ...atOne });
+      const cidrs = (node: typeof atOne, identity: number, pod4: string, pod6: string) => ({
+        upserts: [node.podCidrV4, node.podCidrV6, `${node.ipv4}/32`, `${node.ipv6}/128`]
+          .map((prefix) => ({ prefix, identity: 6, nodeIpv4: node.ipv4 }))
+          .concat([`${pod4}/32`, `${pod6}/128`].map((prefix) => ({ prefix, identity, nodeIpv4: node.ipv4 }))),
+      });
+      await one.request("POST", "/v1/ipcache", cidrs(atTwo, 1011, "10.44.1.11", "fd44:1::b"));
+      await two.request("POST", "/v1/ipcache", cidrs(atOne, 1010, "10.44.0.10", "fd44::a"));
+      await two.request("PUT", "/v1/policies/b", {
+        policyRevision: 1,
+        enforceIngress: true,
+        entries: [allow(1010), allow(6)],
+      });
+      await one.request("PUT", "/v1/endpoints/a", one.endpoint(10, a));
+      await two.request(
+        "PUT",
+        "/v1/endpoints/b",
+        two.endpoint(11, b, { ipv4: "10.44.1.11", ipv6: "fd44:1::b", policy: "b" }),
+      );
+      assert.ok(await pings(a, "10.44.1.11", 3), "pod to pod");
+      assert.ok(await pings(a, "fd44:1::b", 6), "pod to pod, v6");
+      assert.ok(await pings(a, "192.0.2.2", 3), "pod to the other node");
+      assert.ok(await pings(one.netns, "10.44.1.11", 3), "node to the other node's pod");
+      const { rows } = await two.request("GET", "/v1/maps/ct");
+      const flow = rows.map((row: { fields: Record<string, string> }) => row.fields)
+        .find((fields: Record<string, string>) => fields.source === "10.44.0.10");
+      assert.equal(flow.sourceIdentity, "1010");
+      await two.request("PUT", "/v1/policies/b", { policyRevision: 2, enforceIngress: true, entries: [] });
+      assert.ok(!await pings(a, "10.44.1.11"), "denied");
+    } catch (error) {
+      console.error(two.log);
+      console.error(JSON.stringify((await one.request("GET", "/v1/maps/metrics")).rows));
+      console.error(JSON.stringify((await two.request("GET", "/v1/maps/metrics")).rows));
+      throw error;
+    } finally {
+      await two.close();
+    }
+  });
+}
+
+nodeTest("A cgroup endpoint's processes are held to its policy", async (node) => {
+  const root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].find((path) => {
+    try {
+      return Deno.statSync(`${path}/cgroup.controllers`).isFile;
+    } catch {
+      return false;
+    }
+  });
+  if (root === undefined) return console.log("SKIP: no cgroup v2");
+  const cgroup = `${root}/${node.instance}`;
+  Deno.mkdirSync(cgroup);
+  try {
+    const { a } = await twoPods(node);
+    void a;
+    const inside = () =>
+      node.exec("sh", "-c", `echo $$ > ${cgroup}/cgroup.procs && ping -n -c1 -W1 10.44.0.10`).then(
+        () => true,
+        () => false,
+      );
+    const body = { id: 30, kind: "CGROUP", cgroup, identity: 1030 };
+    const applied = await node.request("PUT", "/v1/endpoints/service", body);
+    assert.equal(applied.status.ready, true, JSON.stringify(applied.status));
+    assert.ok(await inside(), "nothing is enforced");
+    await node.request("PUT", "/v1/policies/none", { policyRevision: 1, enforceEgress: true });
+    await node.request("PUT", "/v1/endpoints/service", { ...body, policy: "none" });
+    assert.ok(!await inside(), "egress is denied");
+    await node.request("DELETE", "/v1/endpoints/service");
+    assert.ok(await inside(), "free again");
+    const gone = await node.request("PUT", "/v1/endpoints/x", { ...body, cgroup: `${cgroup}-no` });
+    assert.match(gone.status.error.error, /does not exist/);
+  } finally {
+    Deno.removeSync(cgroup);
+  }
+});

@@ -35,12 +35,10 @@ import type { NodeConfig, RemoteNode } from "@weir/proto/datapath";
 import { hex, ipv4Number, mapped, parseAddress, parsePrefix } from "./addresses.ts";
 import type { Attachments } from "./attachments.ts";
 import type { Kernel } from "./kernel.ts";
-import type { PodNetworkConfig } from "./pod_network.ts";
+import { macOf, type PodNetworkConfig } from "./pod_network.ts";
 
 /** Name of the tunnel device. */
 export const OVERLAY_DEVICE = "weir_vxlan";
-/** One address for every node's tunnel device: with NOARP the sender writes its own, and the receiver takes it as its. */
-const OVERLAY_MAC = "02:57:45:49:52:01";
 /** Outer IPv4, UDP, VXLAN and inner Ethernet headers; 20 more over IPv6. */
 const VXLAN_BYTES = 50, VXLAN_V6_BYTES = 70;
 const TUNNEL_PORT_DEFAULT = 8472, MTU_DEFAULT = 1500, MTU_MIN = 1280;
@@ -286,7 +284,8 @@ export class NodeStore {
       name: OVERLAY_DEVICE,
       port: config.tunnelPort || TUNNEL_PORT_DEFAULT,
       mtu: this.#podMtu(config),
-      mac: OVERLAY_MAC,
+      // Another one on every node: a VXLAN device takes a frame from its own address for a loop.
+      mac: macOf(`${alias} ${config.nodeName} ${config.ipv4} ${config.ipv6}`),
     });
     const device = findDevice(socket, OVERLAY_DEVICE)!;
     changeDevice(socket, device.ifindex, { alias, noarp: true, noLinkLocal: true });

@@ -41,6 +41,16 @@ export class TestNode {
     return node;
   }
 
+  /** Joins the underlays of two nodes: this one is 192.0.2.1 (2001:db8::1), the other 192.0.2.2 (2001:db8::2). */
+  async join(other: TestNode): Promise<void> {
+    await other.exec("ip", "link", "del", "under0");
+    await this.exec("ip", "link", "set", "under1", "netns", other.netns, "name", "under0");
+    await other.exec("ip", "addr", "add", "192.0.2.2/24", "dev", "under0");
+    await other.exec("ip", "addr", "add", "2001:db8::2/64", "dev", "under0", "nodad");
+    await other.exec("ip", "link", "set", "under0", "up");
+    await this.exec("ip", "addr", "add", "2001:db8::1/64", "dev", "under0", "nodad");
+  }
+
   /** Starts the datapath and waits until it answers. */
   async start(...args: string[]): Promise<void> {
     this.#process = new Deno.Command("nsenter", {
