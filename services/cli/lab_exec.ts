@@ -25,8 +25,12 @@ export async function execInLab(args: string[], context: CommandContext): Promis
   const status = await labStatus(context);
   const { netns, environment } = placeOf(status, parsed.positionals, parsed.values.outside === true, context);
   const hosts = `${context.run.path}/lab/${status.name}/hosts`;
-  const child = new Deno.Command("nsenter", {
+  // Killed with -9 we could pass nothing on: then the kernel kills the command for us.
+  const child = new Deno.Command("setpriv", {
     args: [
+      "--pdeathsig",
+      "KILL",
+      "nsenter",
       `--net=/run/netns/${netns}`,
       "--",
       "unshare",

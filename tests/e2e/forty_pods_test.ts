@@ -3,11 +3,11 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { PodStream } from "./stream.ts";
 import { canRun, Lab, names } from "./weir.ts";
 
 const lab = new Lab(`e2e${Deno.pid}`);
 const server = new URL("testdata/server.py", import.meta.url).pathname;
-const stream = new URL("testdata/stream.py", import.meta.url).pathname;
 const PODS_PER_NODE = 20;
 
 /** Pods server-1-1 .. server-2-10 answer, client-1-1 .. client-2-10 ask; the last digit is their number on the node. */
@@ -290,8 +290,8 @@ e2e("entities: the world, the cluster, the host", async () => {
 
 e2e("CIDR rules carve the outside, and never select pods", async () => {
   const places = JSON.parse(await lab.ok(["lab", "status", "-o", "json"]));
-  const outside = places.outside?.ipv4 as string;
-  assert.match(outside ?? "", /^\d+\./, "weir lab status -o json names outside.ipv4");
+  const outside = places.outsideIpv4 as string;
+  assert.match(outside ?? "", /^\d+\./, "weir lab status -o json names outsideIpv4");
   const wide = outside.replace(/\.\d+$/, ".0/24");
   await lab.apply(
     policy(
@@ -383,24 +383,16 @@ e2e("a deny that is added stops a running stream; removing it lets a new connect
       "json",
     ]);
     const ip = JSON.parse(address).status.ipv4 as string;
-    const child = new Deno.Command(new URL("../../scripts/weir", import.meta.url).pathname, {
-      args: ["--lab", lab.name, "lab", "exec", "shop/client-1-6", "--", "python3", stream, ip, "80"],
-      stdout: "piped",
-      stderr: "null",
-    }).spawn();
-    let said = "";
-    const reading = (async () => {
-      for await (const chunk of child.stdout) said += new TextDecoder().decode(chunk);
-    })();
+    await using running = new PodStream(lab, "shop/client-1-6", ip, 80);
+    await until(() => Promise.resolve(running.count > 5));
     try {
-      await until(() => Promise.resolve(Number(said.trim().split("\n").at(-1)) > 5));
       await lab.apply(
         policy(
           "stop-it",
           `{ endpointSelector: { matchLabels: { app: server, number: '${number}' } }, ingressDeny: [{ fromEndpoints: [{ matchLabels: { app: client } }] }] }`,
         ),
       );
-      await until(() => Promise.resolve(said.includes("silent") || said.includes("closed")));
+      await until(() => Promise.resolve(running.stopped));
       await lab.flow(
         "the stream's packets dropped by the deny",
         (f) =>
@@ -411,13 +403,10 @@ e2e("a deny that is added stops a running stream; removing it lets a new connect
         "--to-pod",
         `shop/${target}`,
       );
-      await lab.drop("cnp:shop/stop-it");
-      await lab.expect([line("shop/client-1-6", `shop/${target}`, 80, "allow")]);
     } finally {
-      child.kill("SIGKILL");
-      await child.status;
-      await reading;
+      await lab.drop("cnp:shop/stop-it");
     }
+    await lab.expect([line("shop/client-1-6", `shop/${target}`, 80, "allow")]);
   }
 });
 
