@@ -14,6 +14,7 @@
 
 import { firstReason } from "../../scripts/probe/access_tables.ts";
 import { Kernel } from "../../scripts/probe/kernel.ts";
+import { adjudicate } from "./adjudicator.ts";
 import { type Generated, generateProgram, RECORD_BYTES, type RunnableType, WORK_BYTES } from "./generator.ts";
 import { mutate } from "./mutator.ts";
 import {
@@ -50,6 +51,10 @@ export interface Counts {
   stricter: number;
   /** Ours accepts what the kernel refuses for a reason other than memory. */
   looser: number;
+  /** Ours accepts what the kernel refuses for memory, and runs show that ours is right. */
+  finer: number;
+  /** The same, but the kernel will not run the question. */
+  undecided: number;
   runs: number;
   records: number;
   variants: number;
@@ -57,7 +62,18 @@ export interface Counts {
 
 /** Nothing yet. */
 export function noCounts(): Counts {
-  return { programs: 0, accepted: 0, agreed: 0, stricter: 0, looser: 0, runs: 0, records: 0, variants: 0 };
+  return {
+    programs: 0,
+    accepted: 0,
+    agreed: 0,
+    stricter: 0,
+    looser: 0,
+    finer: 0,
+    undecided: 0,
+    runs: 0,
+    records: 0,
+    variants: 0,
+  };
 }
 
 const KEY = new Uint8Array(4);
@@ -70,6 +86,8 @@ export class CaseRunner {
   readonly stricter = new Map<string, number[]>();
   /** What the kernel refuses for policy and ours accepts. */
   readonly looser = new Map<string, number[]>();
+  /** Disagreements about memory that no run could decide. */
+  readonly undecided = new Map<string, number[]>();
   readonly counts = noCounts();
 
   constructor(readonly subject: Subject) {
@@ -145,6 +163,22 @@ export class CaseRunner {
     }
   }
 
+  /** The kernel's full log and our verdict with claims, of a seed's program or of one of its mutations. */
+  explain(seed: number, round: number): { type: string; ours: Verdict; log: string } {
+    const { type, nodes: first } = this.generate(seed);
+    const random = new Random(seed ^ 0x5bd1e995);
+    let nodes = first;
+    for (let at = 0; at < round; at++) nodes = mutate(nodes, random);
+    const loaded = this.#kernel.load({
+      type: type.type,
+      expectedAttachType: type.attach,
+      instructions: encodeNodes(nodes),
+      logLevel: 2,
+      logBytes: 16 << 20,
+    });
+    return { type: type.name, ours: this.#ours(type, nodes, true), log: loaded.log };
+  }
+
   /** Variants that mean the same must be judged the same. */
   metamorphic(seed: number): void {
     const program = this.generate(seed);
@@ -211,7 +245,25 @@ export class CaseRunner {
     const reason = lastReason(kernel.log);
     const kind: ReasonKind = reasonKind(reason);
     if (kind === "memory") {
-      throw new Defect("differential", seed, `round ${round}: ours accepts, the kernel says: ${reason}`);
+      const claimed = this.#ours(type, nodes, true);
+      const { outcome, why } = adjudicate(this.#kernel, this.#maps, {
+        type,
+        nodes,
+        ours: claimed,
+        log: kernel.log,
+      }, seed);
+      if (outcome === "defect") {
+        throw new Defect(
+          "differential",
+          seed,
+          `round ${round}: ours accepts, the kernel says: ${reason}; ${why}`,
+        );
+      }
+      this.counts[outcome]++;
+      if (outcome === "undecided") {
+        note(this.undecided, `${withoutNumbers(reason)}; ${withoutNumbers(why)}`, seed);
+      }
+      return;
     }
     this.counts.looser++;
     note(this.looser, `${kind}: ${withoutNumbers(reason)}`, seed);

@@ -41,7 +41,12 @@ for (let seed = firstSeed; performance.now() < until; seed++) {
 console.log(JSON.stringify(runner.counts));
 for (const [key, count] of defects) console.log(`DEFECT ${count} x ${key}`);
 if (values.verbose) {
-  for (const [name, map] of [["stricter", runner.stricter], ["looser", runner.looser]] as const) {
+  for (
+    const [name, map] of [["stricter", runner.stricter], ["looser", runner.looser], [
+      "undecided",
+      runner.undecided,
+    ]] as const
+  ) {
     for (const [key, seeds] of [...map].sort(([, a], [, b]) => b.length - a.length).slice(0, 30)) {
       console.log(`${name} ${seeds.length} x ${key} (seed ${seeds[0]})`);
     }

@@ -43,8 +43,8 @@ export const RUNNABLE_TYPES: readonly RunnableType[] = [
   { name: "cgroup_skb", type: 8, attach: 0, packet: [76, 80], numbers: [0, 8, 16, 48], returnMax: 1 },
 ];
 
-/** Bytes of the value of the map that programs work on, and of the one that takes records. */
-export const WORK_BYTES = 64, RECORD_SLOTS = 128, RECORD_BYTES = RECORD_SLOTS * 16;
+/** Bytes of the value of the map that programs work on, and of the one that takes records (the second half is the adjudicator's). */
+export const WORK_BYTES = 64, RECORD_SLOTS = 128, RECORD_BYTES = 2 * RECORD_SLOTS * 16;
 
 /** The descriptors that the immediates of map loads carry. */
 export interface MapDescriptors {
