@@ -289,9 +289,21 @@ e2e("entities: the world, the cluster, the host", async () => {
 });
 
 e2e("CIDR rules carve the outside, and never select pods", async () => {
-  const places = JSON.parse(await lab.ok(["lab", "status", "-o", "json"]));
-  const outside = places.outsideIpv4 as string;
-  assert.match(outside ?? "", /^\d+\./, "weir lab status -o json names outsideIpv4");
+  const listed = await lab.ok([
+    "lab",
+    "exec",
+    "--outside",
+    "--",
+    "ip",
+    "-4",
+    "-o",
+    "addr",
+    "show",
+    "scope",
+    "global",
+  ]);
+  const outside = /inet ([0-9.]+)\//.exec(listed)?.[1] ?? "";
+  assert.match(outside, /^\d+\.\d+\.\d+\.\d+$/, listed);
   const wide = outside.replace(/\.\d+$/, ".0/24");
   await lab.apply(
     policy(

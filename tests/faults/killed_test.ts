@@ -4,11 +4,11 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { PodStream } from "../e2e/stream.ts";
 import { canRun, Lab, run } from "../e2e/weir.ts";
 
 const lab = new Lab(`kill${Deno.pid}`);
 const server = new URL("../e2e/testdata/server.py", import.meta.url).pathname;
-const stream = new URL("../e2e/testdata/stream.py", import.meta.url).pathname;
 
 function pod(name: string, node: number, command: string): string {
   return `apiVersion: v1\nkind: Pod\nmetadata: { name: ${name}, namespace: default, labels: { app: ${
@@ -24,35 +24,6 @@ const MANIFESTS = [
   "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: clients, namespace: default }\n" +
   "spec: { endpointSelector: { matchLabels: { app: server } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: client } }] }] }\n",
 ].join("---\n");
-
-/** A TCP stream from client-1 that must never pause. */
-class Stream {
-  said = "";
-  private readonly child: Deno.ChildProcess;
-  private readonly reading: Promise<void>;
-  constructor(address: string) {
-    this.child = new Deno.Command(new URL("../../scripts/weir", import.meta.url).pathname, {
-      args: ["--lab", lab.name, "lab", "exec", "default/client-1", "--", "python3", stream, address, "80"],
-      stdout: "piped",
-      stderr: "null",
-    }).spawn();
-    this.reading = this.read();
-  }
-  private async read(): Promise<void> {
-    for await (const chunk of this.child.stdout) this.said += new TextDecoder().decode(chunk);
-  }
-  get count(): number {
-    return Number(this.said.trim().split("\n").at(-1)) || 0;
-  }
-  assertAlive() {
-    assert.ok(!/silent|closed/.test(this.said), `the stream paused: ...${this.said.slice(-60)}`);
-  }
-  async [Symbol.asyncDispose]() {
-    this.child.kill("SIGKILL");
-    await this.child.status;
-    await this.reading;
-  }
-}
 
 interface ProcessRow {
   role: string;
@@ -115,7 +86,7 @@ for (
       const address =
         JSON.parse(await lab.ok(["endpoint", "get", "default/server-2", "--node", "node-2", "-o", "json"]))
           .status.ipv4;
-      await using running = new Stream(address);
+      await using running = new PodStream(lab, "default/client-1", address, 80);
       await until("the stream runs", () => Promise.resolve(running.count > 5));
       const row = (await processes()).find((p) =>
         p.name === victim && (p.node === "node-1" || p.role === "control-plane")
@@ -130,7 +101,7 @@ for (
           (await datapathStatus("node-1")).synced === true;
       });
       await until("the stream went on", () => Promise.resolve(running.count > before + 5));
-      running.assertAlive();
+      assert.equal(running.stopped, false, `the stream paused: ...${running.said.slice(-60)}`);
       await lab.expect(traffic);
       const status = await datapathStatus("node-1");
       assert.equal(status.leftovers ?? 0, 0);
