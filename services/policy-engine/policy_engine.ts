@@ -50,7 +50,7 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
 
 /** See the module comment. */
 export class PolicyEngine {
-  readonly repository = new PolicyRepository();
+  readonly repository: PolicyRepository = new PolicyRepository();
   readonly api: ApiServer;
   readonly publisher: Publisher;
   readonly store: PolicyStore;

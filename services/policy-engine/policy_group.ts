@@ -28,7 +28,7 @@ export const ENTRIES_MAX = 262_144;
 
 /** See the module comment. */
 export class PolicyGroup {
-  readonly subjects = new Set<number>();
+  readonly subjects: Set<number> = new Set();
   readonly rules: readonly CompiledRule[];
   readonly directions: Readonly<Record<Direction, DirectionPolicy>>;
   /** Uses of peers by selector. */

@@ -52,9 +52,9 @@ export interface PolicyRepositoryOptions {
 
 /** See the module comment. */
 export class PolicyRepository {
-  readonly selectors = new SelectorCache();
-  readonly cookies = new CookieRegistry();
-  readonly namedPorts = new NamedPortTable();
+  readonly selectors: SelectorCache = new SelectorCache();
+  readonly cookies: CookieRegistry = new CookieRegistry();
+  readonly namedPorts: NamedPortTable = new NamedPortTable();
   readonly work: ResolutionWork = { identitiesResolved: 0, groupsResolved: 0 };
   readonly #cidrs: CidrIdentities;
   readonly #policies = new Map<string, { policy: Policy; rules: CompiledRule[] }>();

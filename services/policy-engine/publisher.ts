@@ -12,9 +12,16 @@ const MAP_STATE_HISTORY_MAX = 1024;
 
 /** See the module comment. */
 export class Publisher {
-  readonly mapStates = new WatchedTable<MapState>({ name: "mapstates", historyMax: MAP_STATE_HISTORY_MAX });
-  readonly cidrIdentities = new WatchedTable<CidrIdentity>({ name: "cidridentities" });
-  readonly rules = new WatchedTable<Rule>({ name: "rules", entriesMax: COOKIES_MAX * 2, historyMax: 16_384 });
+  readonly mapStates: WatchedTable<MapState> = new WatchedTable({
+    name: "mapstates",
+    historyMax: MAP_STATE_HISTORY_MAX,
+  });
+  readonly cidrIdentities: WatchedTable<CidrIdentity> = new WatchedTable({ name: "cidridentities" });
+  readonly rules: WatchedTable<Rule> = new WatchedTable({
+    name: "rules",
+    entriesMax: COOKIES_MAX * 2,
+    historyMax: 16_384,
+  });
   readonly #published;
   readonly #gauges;
 
