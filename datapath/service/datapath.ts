@@ -65,6 +65,8 @@ export interface DatapathConfig {
   mapSizes?: MapSizes;
   /** Private directory for verdicts; none: nothing is kept. */
   verdictDirectory?: string;
+  /** How often devices are looked after, default 10,000 ms. */
+  resyncMs?: number;
   /** How often conntrack is collected, default 30,000 ms. */
   gcMs?: number;
 }
@@ -180,6 +182,7 @@ class Running implements Datapath {
     every(config.gcMs ?? 30_000, () => this.#ctLive = this.kernel.collect({ mode: GC_EXPIRED }).live);
     every(1000, () => this.#relievePressure());
     every(30_000, () => this.#node.refreshAddresses());
+    every(config.resyncMs ?? 10_000, () => this.#repair());
   }
 
   stop(): void {
@@ -337,7 +340,11 @@ class Running implements Datapath {
     if (error !== undefined) {
       value = {
         ...desired,
-        status: DatapathEndpointStatus.create({ ...before?.status, ready: this.#endpoints.has(name), error }),
+        status: DatapathEndpointStatus.create({
+          ...before?.status,
+          ready: this.#endpoints.has(name) && !this.#endpoints.lost().includes(name),
+          error,
+        }),
       };
       this.#tables.endpoints.put(name, value);
     }
@@ -483,6 +490,19 @@ class Running implements Datapath {
       policy: (slot) => this.#policies.nameOf(slot),
       hz: this.hz,
     });
+  }
+
+  /** Attaches anew what somebody took away (a namespace that ended takes its device with it). */
+  #repair(): void {
+    for (const name of this.#endpoints.lost()) {
+      const desired = this.#tables.endpoints.get(name);
+      if (desired === undefined || this.#retries.get("endpoint", name) !== undefined) continue;
+      this.api.log.warn("Device of an endpoint is gone", {
+        endpoint: name,
+        device: desired.status?.hostDevice,
+      });
+      this.#putEndpoint(name, desired);
+    }
   }
 
   /** New flows were dropped because conntrack is full: collect at once, young unanswered flows too. */

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { closeFd, openPin, pin } from "@weir/loader";
 import { pings, run, sleep, TestNode } from "./testing.ts";
 
 /** A test on a node of its own. */
@@ -175,6 +176,43 @@ nodeTest("kill -9: traffic goes on, and the next process takes over what it find
   assert.match(await stream, / 0% packet loss/);
 });
 
+nodeTest("A program with other instructions is swapped under its link while traffic runs", async (node) => {
+  const { a, b } = await twoPods(node);
+  const before = await node.request("GET", "/v1/programs");
+  await node.stop();
+  // As if the process before had been an older version: another program under the name of this one.
+  const pins = `/sys/fs/bpf/weir/${node.instance}/progs`;
+  const other = openPin(`${pins}/to_netdev`)!;
+  pin(other, `${pins}/from_endpoint`);
+  closeFd(other);
+  const stream = run(
+    "ip",
+    "netns",
+    "exec",
+    a,
+    "ping",
+    "-n",
+    "-i",
+    "0.02",
+    "-c",
+    "150",
+    "-W",
+    "1",
+    "10.44.0.11",
+  );
+  await node.start();
+  await node.configure();
+  await node.request("PUT", "/v1/endpoints/a", node.endpoint(10, a));
+  await node.request("PUT", "/v1/endpoints/b", node.endpoint(11, b));
+  const after = await node.request("GET", "/v1/programs");
+  const idOf = (list: { items: { name: string; id: number }[] }, name: string) =>
+    list.items.find((program) => program.name === name)!.id;
+  assert.notEqual(idOf(after, "from_endpoint"), idOf(before, "from_endpoint"), "replaced");
+  assert.equal(idOf(after, "to_endpoint"), idOf(before, "to_endpoint"), "kept");
+  assert.equal((await node.request("GET", "/v1/endpoints/a")).status.adopted, true);
+  assert.match(await stream, / 0% packet loss/);
+});
+
 nodeTest("POST sync removes what the process before made and nobody wants", async (node) => {
   await twoPods(node);
   await node.stop("SIGKILL");
@@ -211,6 +249,29 @@ nodeTest("A namespace that is gone and a name that is taken become state with a 
   await assert.rejects(node.request("PUT", "/v1/endpoints/x", node.endpoint(21, a)), /taken has it/);
   await assert.rejects(node.request("GET", "/v1/maps/nat"), /MAP_ABSENT/);
 });
+
+nodeTest(
+  "A device that somebody took away is made again; one whose namespace ended says so",
+  async (node) => {
+    await node.stop();
+    await node.start("--resync-s", "1");
+    await node.configure();
+    const { a, b } = await twoPods(node);
+    const { status } = await node.request("GET", "/v1/endpoints/b");
+    await node.exec("ip", "link", "del", status.hostDevice);
+    await run("ip", "netns", "del", a);
+    await sleep(2500);
+    const healed = await node.request("GET", "/v1/endpoints/b");
+    assert.notEqual(healed.status.ifindex, status.ifindex);
+    assert.ok(await pings(b, "10.44.0.1"));
+    const gone = await node.request("GET", "/v1/endpoints/a");
+    assert.equal(gone.status.ready ?? false, false);
+    assert.match(gone.status.error.error, /not there/);
+    assert.equal((await node.request("GET", "/v1/maps/endpoint")).rows.length, 2);
+    await node.request("DELETE", "/v1/endpoints/a");
+    assert.equal((await node.request("GET", "/v1/maps/endpoint")).rows.length, 1);
+  },
+);
 
 nodeTest("GET events streams what the programs say, with counts of what was lost", async (node) => {
   const { a } = await twoPods(node);

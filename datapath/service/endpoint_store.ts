@@ -94,6 +94,15 @@ export class EndpointStore {
     return true;
   }
 
+  /** Endpoints whose device somebody took away or changed. */
+  lost(): string[] {
+    const { kernel, socket } = this.parts;
+    const aliases = new Map(listDevices(socket).map((device) => [device.ifindex, device.alias]));
+    return [...this.#held].filter(([name, { device }]) =>
+      device !== undefined && aliases.get(device.ifindex) !== kernel.pins.alias(name)
+    ).map(([name]) => name);
+  }
+
   /** Own objects in the kernel that no endpoint stands for: devices, and records by id (those of the devices too). */
   leftovers(): { devices: { ifindex: number; name: string; endpoint: string }[]; ids: number[] } {
     const { kernel, socket } = this.parts;
@@ -196,6 +205,11 @@ export class EndpointStore {
     const first = !this.#held.has(desired.name);
     const previous = kernel.endpoints.get(desired.id);
     const device = ensureDevice(socket, desired, network, kernel.pins);
+    if (previous !== undefined && previous.ifindex !== 0 && previous.ifindex !== device.ifindex) {
+      // The device before is gone: its number may come again for somebody else's.
+      attachments.removeDevice(previous.ifindex);
+      kernel.ifindexes.delete(previous.ifindex);
+    }
     this.#writeMaps(desired, {
       ifindex: device.ifindex,
       identity: desired.identity,

@@ -43,6 +43,13 @@ await runService({
     },
     ctEntriesMax: { kind: "number", min: 16, max: 1 << 24, description: "flows of the node" },
     ipcacheEntriesMax: { kind: "number", min: 16, max: 1 << 24, description: "addresses of the cluster" },
+    resyncS: {
+      kind: "number",
+      default: 10,
+      min: 1,
+      max: 3600,
+      description: "seconds between looks at the devices",
+    },
     gcS: {
       kind: "number",
       default: 30,
@@ -64,6 +71,7 @@ await runService({
         policyEntriesMax: config.policyEntriesMax,
         verdictDirectory: config.verdicts === "" ? undefined : config.verdicts,
         mapSizes,
+        resyncMs: config.resyncS * 1000,
         gcMs: config.gcS * 1000,
       },
       verifier: verifierOf(config.gate),
