@@ -7,7 +7,6 @@ import {
   ACK,
   FIN,
   ICMP,
-  ICMPV6,
   ipv4ChecksumRight,
   macBytes,
   packet,

@@ -112,8 +112,9 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 	return 0;
 }
 
-/* Slow path: resolves both ends, asks policy, makes or renews the entry. Returns 0 or a drop. */
-NOINLINE int decide(struct __sk_buff *skb, struct flow *f)
+/* Slow path: resolves both ends, asks policy, makes or renews the entry. `e`: what the table has under the flow's key,
+ * or null. Returns 0 or a drop. */
+NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 {
 	/* Revisions first: what is decided may be newer than they say, never older. */
 	__u32 revision = ipcache_revision();
@@ -121,13 +122,11 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f)
 	struct peer source = {}, destination = {};
 	struct address unused = {};
 	const struct address *from, *to;
-	struct ct_entry *e;
 	__u32 reply = 0;
 	int alive, code;
 
 	if (!config || !f)
 		return DROPPED(DROP_NO_CONFIG);
-	e = bpf_map_lookup_elem(&weir_ct, &f->key);
 	alive = e && ct_alive(e, f) &&
 		!(is_bare_syn(f) && (e->flags & (CT_CLOSING_FORWARD | CT_CLOSING_REVERSE)));
 	if ((f->flags & FLOW_RELATED) && !alive) {
@@ -278,7 +277,7 @@ INLINE int admit(struct __sk_buff *skb, struct flow *f, const struct config *con
 	}
 	return 0;
 slow:
-	reply = decide(skb, f);
+	reply = decide(skb, f, e);
 	if (reply)
 		return reply;
 	record = 0;

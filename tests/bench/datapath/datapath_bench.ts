@@ -98,7 +98,7 @@ for (const [family, e] of [["v4", v4], ["v6", v6]] as const) {
   });
 }
 
-const node = await TestNode.open({ weir_events: 32 << 20, weir_ct: 262144 });
+const node = await TestNode.open({ weir_events: 32 << 20 });
 const out = new URL("../../../.build/bench", import.meta.url).pathname;
 Deno.mkdirSync(out, { recursive: true });
 const source = new URL("dispatch.c", import.meta.url).pathname;
