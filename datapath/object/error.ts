@@ -1,6 +1,6 @@
 /** What can be wrong with an object file, as one typed error. @module */
 
-/** Stable codes of {@link ObjectError}; `WV9...` pages of @weir/report are written per code. */
+/** Stable codes of {@link ObjectError}; @weir/report has a page for each. */
 export type ObjectErrorCode =
   | "not-elf"
   | "not-bpf"

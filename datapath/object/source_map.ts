@@ -5,11 +5,16 @@ import type { MapDefinition } from "./map_definition.ts";
 
 /** What explanations need to know about one assembled program. */
 export class SourceMap {
+  readonly #lines: AssembledProgram["lines"];
+
   /**
    * @param program The assembled program.
    * @param maps All maps of its object, by index.
    */
-  constructor(readonly program: AssembledProgram, readonly maps: readonly MapDefinition[]) {}
+  constructor(readonly program: AssembledProgram, readonly maps: readonly MapDefinition[]) {
+    // Line 0 marks code that the compiler made up; it belongs to the line before.
+    this.#lines = program.lines.filter((entry) => entry.line.line > 0);
+  }
 
   /** How many instruction slots there are. */
   get instructionCount(): number {
@@ -18,7 +23,7 @@ export class SourceMap {
 
   /** The source line of an instruction; undefined without line information. */
   lineAt(instruction: number): LineInfo | undefined {
-    const lines = this.program.lines;
+    const lines = this.#lines;
     let low = 0, high = lines.length;
     while (low < high) {
       const middle = (low + high) >> 1;

@@ -55,7 +55,12 @@ export interface Entry {
   readonly notes: readonly string[];
 }
 
+/** Also fixes the order of the fields in JSON and YAML. */
 const NOTHING = {
+  verdict: "unsupported",
+  code: "",
+  name: "",
+  message: "",
   file: "",
   line: 0,
   column: 0,
@@ -100,11 +105,16 @@ export function entryOf(
   source: SourceMap,
   extra: { timeUs: number; missing?: readonly Requirement[]; notes?: readonly string[] },
 ): Entry {
-  const explanation = explain(report, source);
+  const about = subject(path, program);
+  const explanation = explain(
+    report,
+    source,
+    `${/^[aeiou]/.test(about.type) ? "an" : "a"} ${about.type} program`,
+  );
   const place: Partial<Place> = explanation.place ?? {};
   return {
-    ...NOTHING,
     ...subject(path, program),
+    ...NOTHING,
     verdict: report.verdict,
     code: explanation.code,
     name: explanation.name,
@@ -137,8 +147,8 @@ export function entryOfFailure(
   message: string,
 ): Entry {
   return {
-    ...NOTHING,
     ...subject(path, program),
+    ...NOTHING,
     // An object beyond a limit is a limit, everything else could not be judged.
     verdict: code === OBJECT_CODES["too-large"] ? "limit" : "unsupported",
     code: codeLabel(code),

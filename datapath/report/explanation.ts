@@ -50,8 +50,11 @@ export interface Explanation {
   readonly suggestion: string;
 }
 
-/** Explains a report about a program whose source is known. */
-export function explain(report: VerifyReport, source: SourceMap): Explanation {
+/**
+ * Explains a report about a program whose source is known.
+ * @param kind The program's type in words, `a sched_cls program`.
+ */
+export function explain(report: VerifyReport, source: SourceMap, kind?: string): Explanation {
   const path = pathOf(report, source);
   const place = placeAt(report.instruction, source);
   const functionName = source.functionAt(report.instruction)?.name;
@@ -59,7 +62,7 @@ export function explain(report: VerifyReport, source: SourceMap): Explanation {
   return {
     code: report.code === 0 ? "" : codeLabel(report.code),
     name: report.codeFacts?.name ?? "",
-    message: sentenceOf(report, source),
+    message: sentenceOf(report, source, kind),
     ...(place === undefined ? {} : { place }),
     ...(functionName === undefined || report.instruction < 0 ? {} : { functionName }),
     path: path.slice(-PATH_STEPS_MAX),
@@ -71,7 +74,9 @@ export function explain(report: VerifyReport, source: SourceMap): Explanation {
 
 function suggestionOf(report: VerifyReport, lostAt: LostPlace | undefined): string {
   if (report.code === 0) return "";
-  if (lostAt !== undefined && report.codeFacts?.name === "packet-out-of-bounds") {
+  const isPacket = report.codeFacts?.name === "packet-out-of-bounds" ||
+    report.codeFacts?.name === "not-a-pointer";
+  if (lostAt !== undefined && isPacket) {
     return `Load data and data_end from the context again after line ${lostAt.line} and repeat the check before this access`;
   }
   return pageOf(report.code)?.fix ?? "";

@@ -16,8 +16,10 @@ interface Context {
   map(index: number): string;
   /** "read" or "written" by the instruction found. */
   readonly verb: string;
-  /** Last byte of an access: offset, size -> `34..37`. */
-  span(low: number, high: number, size: number): string;
+  /** First and last byte that an access may touch, in two operands: `34..37`. */
+  span(low: number, high: number): string;
+  /** The program's type in words, "a tc program". */
+  readonly kind: string;
 }
 
 type Say = (c: Context) => string;
@@ -40,13 +42,18 @@ const SENTENCES: Readonly<Record<number, Say>> = {
       c.s(1)
     }`,
   44: (c) => `${upper(variable(c, 0))} may be NULL and is moved before it is checked`,
-  60: (c) => `${upper(c.reg(0))} is ${article(c.s(1))}, not a pointer, and is ${c.verb} through`,
+  60: (c) =>
+    c.report.lostAt >= 0
+      ? `${upper(c.reg(0))} was a packet pointer until ${
+        place(c, c.report.lostAt)
+      }; since then it is only a number, and is ${c.verb} through`
+      : `${upper(c.reg(0))} is ${article(c.s(1))}, not a pointer, and is ${c.verb} through`,
   61: (c) =>
     `${upper(c.reg(0))} (${valueOf(c, 0, c.s(1))}) may be NULL and is ${c.verb} through without a check`,
   62: (c) =>
-    `${c.n(0)} bytes at stack offset ${c.n(1)}..${
+    `${upper(base(c))} is a local variable, but stack bytes ${c.n(1)}..${
       c.n(2)
-    } are ${c.verb}; the stack of a function is 512 bytes (-512..-1)`,
+    } may be ${c.verb}; a function has -512..-1`,
   63: (c) =>
     `${c.n(0)} bytes at stack offset ${c.n(1)} are ${c.verb}; they must start at a multiple of ${c.n(0)}`,
   64: (c) =>
@@ -54,9 +61,9 @@ const SENTENCES: Readonly<Record<number, Say>> = {
       c.n(1)
     } of the stack hold no value on this path`,
   66: (c) =>
-    `The value of map \`${c.map(0)}\` has ${c.n(4)} bytes, but bytes ${
-      c.span(2, 3, c.n(1))
-    } are ${c.verb} through ${base(c)}`,
+    `The value of map \`${c.map(0)}\` has ${c.n(4)} bytes, but bytes ${c.span(2, 3)} are ${c.verb} through ${
+      base(c)
+    }`,
   68: (c) => `Map \`${c.map(0)}\` is read-only for programs, but is written through ${base(c)}`,
   69: (c) => `Map \`${c.map(0)}\` is write-only for programs, but is read through ${base(c)}`,
   70: (c) => packet(c),
@@ -64,14 +71,18 @@ const SENTENCES: Readonly<Record<number, Say>> = {
     `${upper(c.reg(0))} (packet pointer) was moved by a number without a useful upper bound (${c.n(1)}..${
       c.s(2)
     })`,
-  73: (c) => `${contextField(c)} cannot be ${c.s(2)} with ${c.n(1)} bytes by this type of program`,
-  75: (c) => `${upper(c.reg(0))} points to ${c.n(4)} bytes, but bytes ${c.span(2, 3, c.n(1))} are ${c.verb}`,
+  73: (c) => `${contextField(c)} cannot be ${c.s(2)} with ${bytes(c.n(1))} in ${c.kind}`,
+  75: (c) => `${upper(c.reg(0))} points to ${c.n(4)} bytes, but ${bytesAt(c)} ${c.verb}`,
   76: (c) => `${upper(c.reg(0))} (${c.s(1)}) is read-only memory, but is written`,
   78: (c) => `${c.n(0)} bytes at offset ${c.n(1)} through ${c.reg(2)} are not aligned`,
-  101: (c) => `${helper(c, 1)}() cannot be called by this type of program`,
+  101: (c) => `${helper(c, 1)}() cannot be called by ${c.kind}`,
   102: (c) => `${helper(c, 1)}() may only be called by programs with a GPL-compatible licence`,
   103: (c) =>
-    `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is ${article(c.s(2))}; it takes: ${c.s(3)}`,
+    releases(c)
+      ? `Argument ${c.n(0)} of ${helper(c, 1)}()${
+        passed(c)
+      } is nothing that could be released; was it released before?`
+      : `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is ${article(c.s(2))}; it takes: ${c.s(3)}`,
   104: (c) => `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} may be NULL`,
   105: (c) =>
     `The size in argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is not bounded (${c.s(2)}..${c.s(3)})`,
@@ -90,10 +101,10 @@ const SENTENCES: Readonly<Record<number, Say>> = {
 };
 
 /** The one sentence that says what is wrong. */
-export function sentenceOf(report: VerifyReport, source: SourceMap): string {
+export function sentenceOf(report: VerifyReport, source: SourceMap, kind = "this type of program"): string {
   if (report.codeFacts === undefined) return "accepted";
   const say = SENTENCES[report.code];
-  if (say !== undefined) return say(contextOf(report, source));
+  if (say !== undefined) return say(contextOf(report, source, kind));
   // The template, without its label, with registers said by name.
   const text = reportMessage(report).replace(/^WV\d+ /, "");
   return text.replaceAll(
@@ -102,33 +113,35 @@ export function sentenceOf(report: VerifyReport, source: SourceMap): string {
   );
 }
 
-function contextOf(report: VerifyReport, source: SourceMap): Context {
+function contextOf(report: VerifyReport, source: SourceMap, programKind: string): Context {
   const n = (index: number): number => Number(report.operands[index] ?? 0);
   const kind = source.instructionAt(report.instruction).opcode & 7;
   return {
     report,
     source,
+    kind: programKind,
     n,
     s: (index) => String(report.operands[index] ?? "?"),
     reg: (index) => nameOfRegister(n(index), report.instruction, source),
     map: (index) => source.mapName(n(index)) ?? String(n(index)),
     verb: kind === 2 || kind === 3 ? "written" : "read",
-    span: (low, high, size) => {
-      const first = n(low), last = n(high) + size - 1;
-      return n(low) === n(high) || last - first < 4096 ? `${first}..${last}` : `${first}.. and beyond`;
+    span: (low, high) => {
+      const first = n(low), last = n(high);
+      if (first === last) return `${first}`;
+      return last - first <= 0xffff ? `${first}..${last}` : `${first} and anywhere beyond`;
     },
   };
 }
 
 function packet(c: Context): string {
-  const bytes = c.n(1), proved = c.n(4);
-  const what = `${upper(c.reg(0))} (packet pointer, ${proved} bytes proved)`;
+  const proved = c.n(4);
+  const what = `${upper(c.reg(0))} (packet pointer, ${bytes(proved)} proved)`;
   const missing = proved <= 0 && c.report.lostAt >= 0
     ? "the check made before no longer counts"
     : proved <= 0
     ? "no check against data_end was made"
     : `the last check proves only ${proved}`;
-  return `${what} is ${c.verb} at ${c.span(2, 3, bytes)}; ${missing}`;
+  return `${what} is ${c.verb} at ${c.span(2, 3)}; ${missing}`;
 }
 
 /** The register through which memory is accessed. */
@@ -163,6 +176,20 @@ function stackVariable(c: Context): string {
   const line = c.source.lineAt(c.report.instruction);
   const taken = /&\s*([A-Za-z_]\w*)/.exec(line?.text.slice(Math.max(0, (line?.column ?? 1) - 1)) ?? "")?.[1];
   return taken === undefined ? "A local variable is" : `\`${taken}\` is`;
+}
+
+/** A release of what is a number by now: released before, or never acquired. */
+function releases(c: Context): boolean {
+  return /\bnumber$/.test(c.s(2)) && /release|ringbuf_(submit|discard)/.test(c.s(1));
+}
+
+function bytes(count: number): string {
+  return count === 1 ? "1 byte" : `${count} bytes`;
+}
+
+function bytesAt(c: Context): string {
+  const span = c.span(2, 3);
+  return span.includes("..") ? `bytes ${span} are` : `byte ${span} is`;
 }
 
 function helper(c: Context, operand: number): string {

@@ -10,12 +10,20 @@ const KEYWORDS = new Set(["if", "for", "while", "return", "switch", "sizeof", "g
  * @returns undefined when the line does not say.
  */
 export function pointerIn(line: LineInfo | undefined): string | undefined {
-  if (line === undefined || line.text === "") return undefined;
+  // Assembly has no variables.
+  if (line === undefined || line.text === "" || /\basm\b/.test(line.text)) return undefined;
   const text = line.text;
   const column = Math.max(0, line.column - 1);
+  const left = text.slice(0, column);
   // clang's column is that of the member's name, or of the expression it belongs to.
-  const before = /([A-Za-z_]\w*)\s*(?:->|\[)\s*$/.exec(text.slice(0, column));
-  if (before !== null && !KEYWORDS.has(before[1])) return before[1];
+  const before = /([A-Za-z_][\w.]*(?:\[[^\]]*\])?(?:->[\w.]+)*)\s*(?:->|\[)\s*$/.exec(left)?.[1];
+  if (before !== undefined && !KEYWORDS.has(before)) return before;
+  // At an assignment the memory accessed is what stands on the left: `session->bytes += skb->len`.
+  if (/^\s*([-+*\/%|&^]|<<|>>)?=(?!=)/.test(text.slice(column))) {
+    const named = /([A-Za-z_][\w.]*(?:->[\w.]+)*)->[\w.\[\]]+\s*$/.exec(left)?.[1] ??
+      /([A-Za-z_]\w*)\[[^\]]*\]\s*$/.exec(left)?.[1] ?? /[*&]\s*([A-Za-z_]\w*)\s*$/.exec(left)?.[1];
+    if (named !== undefined) return named;
+  }
   for (const at of [column, 0]) {
     for (const found of text.slice(at).matchAll(/([A-Za-z_]\w*)\s*(?:->|\[)/g)) {
       if (!KEYWORDS.has(found[1])) return found[1];
