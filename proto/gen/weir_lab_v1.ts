@@ -74,7 +74,7 @@ export interface LabProcess {
   role: string;
   node: string;
   pid: number;
-  /** NAMESPACE/POD for pods */
+  /** NAMESPACE/POD for pods, else the role */
   name: string;
 }
 /** Encodings of {@link LabProcess}. */

@@ -195,13 +195,13 @@ export class LabDaemon {
 
   async #processes(pods: LabStatus["pods"]): Promise<LabProcess[]> {
     const lab = this.options.lab;
-    const processes: LabProcess[] = [{ lab, role: "lab", node: "", pid: Deno.pid, name: "" }];
+    const processes: LabProcess[] = [{ lab, role: "lab", node: "", pid: Deno.pid, name: "lab" }];
     await Promise.all(this.#agents.map(async (agent) => {
-      processes.push({ lab, role: "agent", node: agent.node.name, pid: agent.pid, name: "" });
+      processes.push({ lab, role: "agent", node: agent.node.name, pid: agent.pid, name: "agent" });
       try {
         const { items } = await this.#clients.get(agent.node.name)!.collection("processes", Process).list();
         for (const { name, pid } of items) {
-          processes.push({ lab, role: name, node: agent.node.name, pid, name: "" });
+          processes.push({ lab, role: name, node: agent.node.name, pid, name });
         }
       } catch {
         // The agent is being restarted.
