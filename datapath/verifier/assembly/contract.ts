@@ -108,10 +108,10 @@ export function argKind(helper: i32, arg: u32): u8 {
   return G.CONTRACT[helper * 8 + 1 + arg];
 }
 export function helperFlags(helper: i32): u8 {
-  return G.CONTRACT[helper * 8];
+  return helper > 0 && helper < 256 ? G.CONTRACT[helper * 8] : 0;
 }
 export function helperReturn(helper: i32): u8 {
-  return G.CONTRACT[helper * 8 + 1];
+  return helper > 0 && helper < 256 ? G.CONTRACT[helper * 8 + 1] : 0;
 }
 export function helperName(helper: i32): string {
   if (helper <= 0 || helper > 255 || G.HELPER_NAMES[helper].length == 0) return "helper";
