@@ -7,6 +7,7 @@ import {
 import { fail, fail1, fail2, failIS, opI, opS } from "./outcome";
 import { BPF_ALU64, dstOf, immOf, offOf, opcode, srcOf } from "./program";
 import { freshId, reg } from "./run";
+import { sink } from "./relevance";
 import { kindName, strict, tempReg, tempReg2 } from "./memory";
 
 const NAMES: StaticArray<string> = ["+=", "-=", "*=", "/=", "|=", "&=", "<<=", ">>=", "negation", "%=", "^=", "=", "s>>=", "byte swap"];
@@ -20,6 +21,7 @@ export function stepAlu(i: i32): bool {
   if (byReg && reg(s).kind == K_NONE) return fail1(40, i, s);
   if (o == MOV) return byReg ? move(dst, reg(s), is32, off) : moveConst(dst, imm, is32);
   if (dst.kind == K_NONE) return fail1(40, i, d);
+  if (!byReg && imm == 0 && (o == 0x30 || o == 0x90)) return fail(47, i);
   if (o == NEG || o == END) {
     if (dst.kind != K_NUM) {
       if (strict()) return pointerOp(i, d, dst, o);
@@ -42,6 +44,8 @@ export function stepAlu(i: i32): bool {
     else alu(dst, t, <u8>o, is32, off == 1);
     return true;
   }
+  // a pointer takes part: the number decides where it goes
+  if (byReg) sink(i, (1 << d) | (1 << s));
   if (is32) {
     if (o == SUB && !strict()) {
       setUnknown(dst);

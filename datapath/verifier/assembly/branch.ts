@@ -1,11 +1,12 @@
 // Conditional jumps: what is known on each side, and which sides there are.
 import {
   copyReg, F_NULL, isConst, JEQ, JGE, JGT, JLE, JLT, JNE, K_END, K_KEY, K_MAP, K_MEM, K_META, K_NONE, K_NUM, K_PKT,
-  K_SKC, K_SOCK, K_TCP, K_VALUE, opposite, refine, Reg, setConst,
+  K_SKC, K_SOCK, K_TCP, K_VALUE, K_XSK, opposite, refine, Reg, setConst,
 } from "./reg";
 import { fail1, fail2 } from "./outcome";
 import { BPF_JMP32, dstOf, immOf, opcode, srcOf } from "./program";
 import { frameOf, regOf, slotReg, slotTypes, State, T_SPILL } from "./state";
+import { sink } from "./relevance";
 import { eachReg, markNull, reg, spreadNumber } from "./run";
 
 const bufA: StaticArray<u64> = new StaticArray<u64>(12);
@@ -49,10 +50,18 @@ export function prepareBranch(i: i32): bool {
     copyReg(b2, b1);
     if (!refine(a1, b1, op, is32)) sides &= ~TAKEN;
     if (!refine(a2, b2, opposite(op), is32)) sides &= ~NOT_TAKEN;
+    const mask: u32 = (1 << d) | (byReg ? 1 << s : 0);
+    // a side that is proved dead, and bounds that go to equal numbers, rest on the operands
+    if (sides != (TAKEN | NOT_TAKEN) || (byReg && (a.id != 0 || b1.id != 0))) sink(i, mask);
     // a register without any value left: this path cannot be, both sides are dead
     return true;
   }
+  if (byReg) sink(i, (1 << d) | (1 << s));
   if (is32) return true;
+  if (byReg && a.kind == K_NUM && isConst(a) && a.bits == 0 && b1.flags & F_NULL && (op == JEQ || op == JNE)) {
+    mode = 5;
+    return true;
+  }
   const zero = b1.kind == K_NUM && isConst(b1) && b1.bits == 0;
   if (a.kind > K_NUM && zero && (op == JEQ || op == JNE)) {
     if (a.flags & F_NULL) mode = 2;
@@ -74,6 +83,7 @@ function neverNull(r: Reg): bool {
     case K_SOCK:
     case K_SKC:
     case K_TCP:
+    case K_XSK:
     case K_MEM:
     case K_MAP:
       return (r.flags & F_NULL) == 0;
@@ -111,6 +121,10 @@ export function narrow(st: State, taken: bool): void {
   }
   if (mode == 2) {
     markNull(st, regOf(f, d).id, (op == JEQ) == taken);
+    return;
+  }
+  if (mode == 5) {
+    markNull(st, regOf(f, s).id, (op == JEQ) == taken);
     return;
   }
   if (mode == 4) {

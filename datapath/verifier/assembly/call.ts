@@ -8,8 +8,9 @@ import { fail, fail1, fail2, failIS, failS, opI, opS } from "./outcome";
 import { findSub, immOf, maps, progFlags, progType, options, Sub, subs } from "./program";
 import { enterFrame, FRAMES_MAX, frameOf, Ref, refOf, REFS_MAX, regOf, State, zeroVar, copyState } from "./state";
 import { cur, dropRefValues, frame, freshId, invalidatePacket, refreshFrame, reg, removeRef } from "./run";
-import { helperMemory, kindName } from "./memory";
+import { helperMemory, kindName, stackWritten } from "./memory";
 import { wait } from "./walk";
+import { sink } from "./relevance";
 
 export function acquire(insn: i32, kind: u8): u32 {
   if (cur.refCount >= REFS_MAX) {
@@ -79,6 +80,7 @@ export function callHelper(i: i32): bool {
     if (kind == C.A_NONE) break;
     const r = reg(a);
     if (r.kind == K_NONE) return fail1(40, i, a);
+    if (kind != C.A_ANY && r.kind == K_NUM) sink(i, 1 << a);
     switch (kind) {
       case C.A_ANY:
         break;
@@ -164,6 +166,7 @@ export function callHelper(i: i32): bool {
           opI(a);
           return false;
         }
+        if (kind == C.A_U32 && !stackWritten(i, r, 4)) return false;
         if (!helperMemory(i, a, r, size, true)) return false;
         break;
       }
@@ -210,6 +213,19 @@ export function callHelper(i: i32): bool {
         return failIS(161, i, id, name);
     }
   }
+  if (id == 81) {
+    sink(i, 4);
+    if (reg(2).kind != K_NUM || !isConst(reg(2)) || reg(2).bits != 0) {
+      failIS(114, i, 2, name);
+      opS("flags must be 0");
+      return false;
+    }
+  }
+  if (mapIndex >= 0 && id == 3 && (maps[mapIndex].type == 15 || maps[mapIndex].type == 18) && !mayChangeSockmap()) {
+    failIS(108, i, <i32>maps[mapIndex].handle, name);
+    opI(maps[mapIndex].type);
+    return false;
+  }
   if (id == 12 && cur.refCount > 0) {
     failS(122, i, refName(refOf(cur, 0).kind));
     opI(refOf(cur, 0).insn);
@@ -224,6 +240,23 @@ export function callHelper(i: i32): bool {
   if (callee >= 0 && !callCallback(i, id, callee)) return false;
   for (let r: u32 = 0; r < 6; r++) setKind(reg(r), K_NONE);
   return setResult(i, id, flags, mapIndex, sizeMax, alloc, cast);
+}
+
+/// Program types that may take sockets out of a sockmap (may_update_sockmap() of the kernel).
+function mayChangeSockmap(): bool {
+  switch (progType) {
+    case 1:
+    case 3:
+    case 4:
+    case 6:
+    case 13:
+    case 21:
+    case 22:
+    case 30:
+      return true;
+    default:
+      return false;
+  }
 }
 
 function inCallback(): bool {
@@ -313,6 +346,7 @@ export function callFunction(i: i32): bool {
 
 function callGlobal(i: i32, s: Sub): bool {
   for (let a: u32 = 1; a <= s.argCount; a++) {
+    if (reg(a).kind == K_NUM) sink(i, 1 << a);
     const kind = load<u32>(s.args + (a - 1) * 8), size = load<u32>(s.args + (a - 1) * 8, 4), r = reg(a);
     if (r.kind == K_NONE) return fail1(40, i, a);
     let expected = "";

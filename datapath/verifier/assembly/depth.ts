@@ -3,7 +3,7 @@ import { fail2 } from "./outcome";
 import * as P from "./program";
 
 function round(depth: i32): i32 {
-  return max(32, (depth + 31) & ~31); // an interpreter's frame; a JIT's is smaller
+  return max(16, (depth + 15) & ~15); // a frame of the JIT
 }
 
 /// No chain of calls uses more than 512 bytes, none with a tail call below it more than 256 per caller.
@@ -11,6 +11,8 @@ export function checkDepth(): bool {
   const n = P.subs.length;
   if (n == 1) return true;
   // longest chain from each function: calls do not recurse, so `n` rounds reach the end
+  const frames = new StaticArray<i32>(n);
+  for (let k = 0; k < n; k++) frames[k] = 1;
   const total = new StaticArray<i32>(n);
   for (let k = 0; k < n; k++) total[k] = round(P.subs[k].depth);
   for (let pass = 0; pass < 9; pass++) {
@@ -24,6 +26,11 @@ export function checkDepth(): bool {
       const sum = round(P.subs[a].depth) + total[b];
       if (sum > 512) return fail2(16, i, sum, 512);
       if (P.subs[b].tailCalls && P.subs[a].depth > 256) return fail2(19, i, P.subs[a].depth, 256);
+      if (frames[b] + 1 > 8) return fail2(15, i, frames[b] + 1, 8);
+      if (frames[b] + 1 > frames[a]) {
+        frames[a] = frames[b] + 1;
+        changed = true;
+      }
       if (sum > total[a]) {
         total[a] = sum;
         changed = true;

@@ -3,6 +3,7 @@ import * as C from "./contract";
 import * as O from "./outcome";
 import * as P from "./program";
 import { analyse } from "./liveness";
+import { prepareRelevance } from "./relevance";
 import { cur } from "./run";
 import { memoryPeak, pathStep, PATH_MAX, regOf, frameOf, setMemoryLimit } from "./state";
 import { statesPeak, statesTotal, visits, visitsOf, walkAll } from "./walk";
@@ -59,6 +60,7 @@ function run(pointer: usize, length: u32): bool {
     }
   }
   analyse();
+  prepareRelevance();
   return walkAll() && checkDepth();
 }
 

@@ -23,6 +23,16 @@ let useB: StaticArray<u8> = new StaticArray<u8>(0);
 let defA: StaticArray<u8> = new StaticArray<u8>(0);
 let defB: StaticArray<u8> = new StaticArray<u8>(0);
 
+// granules that a store touches, whole or in part
+let wroteA: StaticArray<u8> = new StaticArray<u8>(0);
+let wroteB: StaticArray<u8> = new StaticArray<u8>(0);
+
+export function useFirst(i: i32): u8 { return useA[i]; }
+export function useLast(i: i32): u8 { return useB[i]; }
+export function defFirst(i: i32): u8 { return defA[i]; }
+export function defLast(i: i32): u8 { return defB[i]; }
+export function wroteFirst(i: i32): u8 { return wroteA[i]; }
+export function wroteLast(i: i32): u8 { return wroteB[i]; }
 export function liveRegs(i: i32): u32 { return liveR[i]; }
 export function slotLive(i: i32, k: u32): bool {
   if (subs[subOf[i]].fpEscapes) return true;
@@ -59,6 +69,9 @@ function range(i: i32, r: u32, off: i32, size: i32, write: bool): void {
     if (!write) {
       useA[i] = 0;
       useB[i] = 127;
+    } else {
+      wroteA[i] = 0;
+      wroteB[i] = 127;
     }
     return;
   }
@@ -69,11 +82,13 @@ function range(i: i32, r: u32, off: i32, size: i32, write: bool): void {
       useA[i] = 0;
       useB[i] = 127;
     }
-    return;
+    return; // out of the frame: the walk refuses it
   }
   // byte b lies in granule (-1 - b) / 4
   let first = (-1 - hi) >> 2, last = (-1 - lo) >> 2;
   if (write) {
+    wroteA[i] = <u8>first;
+    wroteB[i] = <u8>last;
     // only granules that are overwritten whole
     if ((-1 - hi) & 3) first++;
     if (((-1 - lo) & 3) != 3) last--;
@@ -176,7 +191,7 @@ function forward(s: Sub, queue: StaticArray<i32>, queued: StaticArray<u8>): void
     for (let k = 0; k < 22; k++) cur[k] = facts[base + k];
     while (true) {
       const op = opcode(i);
-      useA[i] = useB[i] = defA[i] = defB[i] = NO;
+      useA[i] = useB[i] = defA[i] = defB[i] = wroteA[i] = wroteB[i] = NO;
       step(i, s);
       if (op == OP_EXIT) break;
       let next = i + (op == OP_LDIMM ? 2 : 1);
@@ -297,6 +312,8 @@ export function analyse(): void {
   useB = new StaticArray<u8>(count);
   defA = new StaticArray<u8>(count);
   defB = new StaticArray<u8>(count);
+  wroteA = new StaticArray<u8>(count);
+  wroteB = new StaticArray<u8>(count);
   leaders = new StaticArray<i32>(count);
   let n = 0;
   for (let i = 0; i < count; i++) leaders[i] = mark[i] & M_TARGET ? n++ : -1;

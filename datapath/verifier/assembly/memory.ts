@@ -212,6 +212,7 @@ function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg): bool {
       return true;
     }
   }
+  if (spilled == 8 && saved.kind != K_NUM) return fail1(65, insn, off);
   const savedZero = saved.kind == K_NUM && isConst(saved) && saved.bits == 0;
   let zero = true;
   for (let n = b; n < b + size; n++) {
@@ -259,8 +260,8 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
       return true;
     }
     case K_CTX: {
-      if (!isConst(r)) return fail2(74, insn, regno, r.off);
-      const at = r.off + off;
+      if (!isConst(r) || r.off != 0) return fail2(74, insn, regno, r.off);
+      const at = off;
       const kind = at & (size - 1) ? 0 : contextAccess(at, size, false);
       if (kind == 0) {
         fail2(73, insn, at, size);
@@ -325,6 +326,8 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
     case K_FLOW:
     case K_KEY:
       break;
+    case K_MAP:
+      return off >= 0 && r.off == 0 ? fail1(164, insn, regno) : failIS(60, insn, regno, kindName(r));
     default:
       return failIS(60, insn, regno, kindName(r));
   }
@@ -350,10 +353,24 @@ function socketField(kind: u8, at: i32, size: i32): bool {
     const ok = at < 8 || (at >= 24 && at < 76);
     if (!ok) return false;
   }
-  if (at >= 44 && at < 48) return size == 4 || (size == 2 && at == 44);
-  if (at >= 48 && at < 52) return (size == 2 || size == 1 || size == 4) && at + size <= (size == 4 ? 52 : 50);
-  if (at < 8 || (at >= 16 && at < 24) || at >= 72) return size == 4 || (at >= 8 && at < 16);
-  return size <= 4;
+  if (size > 4) return false;
+  // the port is 16 bits wide, two bytes of padding follow; type, protocol, mark and others only as they are
+  if (at >= 50 && at < 52) return false;
+  if (at == 48) return true;
+  if (at == 49) return size == 1;
+  const narrow = (at >= 4 && at < 16) || (at >= 24 && at < 48) || at >= 52;
+  return size == 4 || narrow;
+}
+
+/// Bytes of the stack that a helper reads before it writes them were written before.
+export function stackWritten(insn: i32, r: Reg, size: i32): bool {
+  if (r.kind != K_FP || !isConst(r) || r.off < -512 || r.off + size > 0) return true;
+  const f = frameOf(cur, r.frame);
+  for (let off = r.off; off < r.off + size; off++) {
+    const k = <u32>((-off - 1) >> 3), b = off + 8 * (<i32>k + 1);
+    if (k >= f.slots || load<u8>(slotTypes(f, k) + b) == T_INVALID) return fail2(64, insn, r.off, r.off + size - 1);
+  }
+  return true;
 }
 
 /// Writes `value` (or, of a store of a constant, a number) to `r + off`.
@@ -374,8 +391,8 @@ export function storeFrom(insn: i32, regno: u32, off: i32, size: i32, value: Reg
       return true;
     }
     case K_CTX: {
-      if (value.kind != K_NUM) return failIS(83, insn, valueReg, kindName(value));
-      if (!isConst(r)) return fail2(74, insn, regno, r.off);
+      if (value.kind != K_NUM && strict()) return failIS(83, insn, valueReg, kindName(value));
+      if (!isConst(r) || r.off != 0) return fail2(74, insn, regno, r.off);
       const at = r.off + off;
       if (at & (size - 1) || contextAccess(at, size, true) == 0) {
         fail2(73, insn, at, size);
@@ -417,8 +434,8 @@ export function storeFrom(insn: i32, regno: u32, off: i32, size: i32, value: Reg
 /// Memory that a helper reads or (uninit) fills: `size` bytes at r.
 export function helperMemory(insn: i32, regno: u32, r: Reg, size: i64, write: bool): bool {
   if (r.kind == K_FP) {
-    if (size == 0) return true;
     if (!stackBounds(insn, r, 0, size)) return false;
+    if (size == 0) return true;
     const lo = r.off + <i32>r.smin, hi = r.off + <i32>r.smax + <i32>size;
     if (write) {
       if (isConst(r)) clobber(r.frame, lo, hi);

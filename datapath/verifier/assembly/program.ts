@@ -298,13 +298,11 @@ function checkEncoding(i: i32, op: u8): bool {
     } else {
       if (src != 0) return fail1(5, i, op);
       if (off != 0 && !(off == 1 && (o == 0x30 || o == 0x90))) return fail1(5, i, op);
-      if ((o == 0x30 || o == 0x90) && imm == 0) return fail(47, i);
       if (o == 0x60 || o == 0x70 || o == 0xc0) {
         const width = c == BPF_ALU64 ? 64 : 32;
         if (imm < 0 || imm >= width) return fail2(46, i, imm, width);
       }
     }
-    if (dst == 10) return fail(7, i);
     return true;
   }
   if (src > 10) return fail1(6, i, src);
@@ -340,7 +338,6 @@ function checkEncoding(i: i32, op: u8): bool {
         if (findMap(<u32>imm) < 0) return fail1(84, i, <u32>imm);
         if (src == 1 && immOf(i + 1) != 0) return fail1(5, i, op);
       }
-      if (dst == 10) return fail(7, i);
       return true;
     }
     if ((mode != 0x20 && mode != 0x40) || size == 0x18) return fail1(4, i, op);
@@ -350,7 +347,6 @@ function checkEncoding(i: i32, op: u8): bool {
   if (c == BPF_LDX) {
     if (mode != 0x60 && !(mode == 0x80 && size != 0x18)) return fail1(4, i, op);
     if (imm != 0) return fail1(5, i, op);
-    if (dst == 10) return fail(7, i);
     return true;
   }
   if (c == BPF_ST) {

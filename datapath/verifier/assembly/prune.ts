@@ -5,6 +5,7 @@ import {
   Frame, frameOf, freeState, refOf, regOf, slotReg, slotTypes, State, T_INVALID, T_MISC, T_SPILL, T_ZERO,
 } from "./state";
 import { liveRegs, slotLive } from "./liveness";
+import { relevantRegs, relevantSlot } from "./relevance";
 
 const IDS: i32 = 256;
 const idOld: StaticArray<u32> = new StaticArray<u32>(IDS);
@@ -24,15 +25,36 @@ function sameId(a: u32, b: u32, injective: bool): bool {
 }
 
 let exact: bool = false;
+let old: State = changetype<State>(0);
+let oldInsn: i32 = 0;
 let tempId: u32 = 0;
 
-function covers(a: Reg, b: Reg): bool {
+/// Whether a number of the old state that nothing depends on equals one that something depends on.
+function linked(id: u32): bool {
+  for (let k = old.depth; k >= 0; k--) {
+    const f = frameOf(old, k);
+    const top = k == old.depth, at = top ? oldInsn : frameOf(old, k + 1).callsite;
+    const regs = top ? relevantRegs(at) & liveRegs(at) : relevantRegs(at + 1) & 0x3c0;
+    for (let r: u32 = 0; r < 10; r++) {
+      if ((regs >> r) & 1 && regOf(f, r).id == id && regOf(f, r).kind == K_NUM) return true;
+    }
+    for (let s: u32 = 0; s < f.slots; s++) {
+      if (load<u8>(slotTypes(f, s)) == T_SPILL && slotReg(f, s).id == id && slotReg(f, s).kind == K_NUM && relevantSlot(at, s)) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+function covers(a: Reg, b: Reg, relevant: bool): bool {
   if (a.kind == K_NONE) return true; // the old continuation never reads it
   if (a.kind != b.kind) return false;
   if (a.kind == K_NUM) {
     if (exact) {
       return within(a, b) && within(b, a);
     }
+    if (!relevant && (a.id == 0 || !linked(a.id))) return true;
     if (!within(a, b)) return false;
     // equal values in the old state must be equal in the new one; no id in the new one is an id of its own
     return a.id == 0 || sameId(a.id, b.id == 0 ? --tempId : b.id, false);
@@ -47,7 +69,7 @@ function covers(a: Reg, b: Reg): bool {
   return a.ref == 0 || sameId(a.ref, b.ref, true);
 }
 
-function coversSlot(f: Frame, g: Frame, k: u32): bool {
+function coversSlot(f: Frame, g: Frame, k: u32, relevant: bool): bool {
   const a = slotTypes(f, k);
   if (k >= g.slots) {
     for (let n = 0; n < 8; n++) if (load<u8>(a + n) != T_INVALID) return false;
@@ -61,8 +83,8 @@ function coversSlot(f: Frame, g: Frame, k: u32): bool {
   const zeroB = spillB > 0 && rb.kind == K_NUM && isConst(rb) && rb.bits == 0;
   const anyA = spillA == 8 && ra.kind == K_NUM && ra.unk == u64.MAX_VALUE && ra.smin == i64.MIN_VALUE && ra.smax == i64.MAX_VALUE && ra.umax == u64.MAX_VALUE && ra.umin == 0;
   if (spillA > 0 && spillA == spillB) {
-    if (!covers(ra, rb)) return false;
-  } else if (spillA > 0 && !(anyA && (spillB == 0 || rb.kind == K_NUM) && ra.id == 0)) return false;
+    if (!covers(ra, rb, relevant)) return false;
+  } else if (spillA > 0 && !((anyA || (!relevant && ra.kind == K_NUM && spillA == 8)) && (spillB == 0 || rb.kind == K_NUM) && ra.id == 0)) return false;
   for (let n = spillA; n < 8; n++) {
     const x = load<u8>(a + n), y = load<u8>(b + n);
     if (x == T_INVALID || x == y && x != T_SPILL) continue;
@@ -79,6 +101,8 @@ function coversSlot(f: Frame, g: Frame, k: u32): bool {
 export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
   if (o.depth != n.depth || o.refCount != n.refCount) return false;
   exact = same;
+  old = o;
+  oldInsn = insn;
   idCount = 0;
   tempId = 0;
   for (let k = 0; k <= o.depth; k++) {
@@ -87,17 +111,21 @@ export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
   }
   for (let k = o.depth; k >= 0; k--) {
     const f = frameOf(o, k), g = frameOf(n, k);
-    let at = insn, live: u32 = 0;
-    if (k == o.depth) live = liveRegs(insn);
+    let at = insn, live: u32 = 0, rel: u32 = 0;
+    if (k == o.depth) {
+      live = liveRegs(insn);
+      rel = relevantRegs(insn);
+    }
     else {
       at = frameOf(o, k + 1).callsite;
+      rel = relevantRegs(at + 1);
       live = (liveRegs(at + 1) | liveRegs(at)) & 0x3c0;
     }
     for (let r: u32 = 0; r < 10; r++) {
-      if ((live >> r) & 1 && !covers(regOf(f, r), regOf(g, r))) return false;
+      if ((live >> r) & 1 && !covers(regOf(f, r), regOf(g, r), ((rel >> r) & 1) != 0)) return false;
     }
     for (let s: u32 = 0; s < f.slots; s++) {
-      if (slotLive(at, s) && !coversSlot(f, g, s)) return false;
+      if (slotLive(at, s) && !coversSlot(f, g, s, relevantSlot(at, s))) return false;
     }
     // what the old state never wrote it can read as uninitialised; what only the new one has is covered by that
   }
@@ -106,4 +134,28 @@ export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
     if (refOf(o, k).kind != refOf(n, k).kind || !sameId(refOf(o, k).id, refOf(n, k).id, true)) return false;
   }
   return true;
+}
+
+const seen: StaticArray<u8> = new StaticArray<u8>(1024);
+/// Equalities with nothing are dropped from a state that is kept: they would only hinder comparing.
+export function dropLoneIds(s: State): void {
+  for (let pass = 0; pass < 3; pass++) {
+    for (let k = 0; k <= s.depth; k++) {
+      const f = frameOf(s, k);
+      for (let r: u32 = 0; r < 10; r++) lone(regOf(f, r), pass);
+      for (let n: u32 = 0; n < f.slots; n++) if (load<u8>(slotTypes(f, n)) == T_SPILL) lone(slotReg(f, n), pass);
+    }
+  }
+}
+function lone(r: Reg, pass: i32): void {
+  if (r.kind != K_NUM || r.id == 0) return;
+  const h = r.id & 1023;
+  if (pass == 0) {
+    if (seen[h] < 2) seen[h]++;
+  } else if (pass == 1) {
+    if (seen[h] == 1) {
+      seen[h] = 0;
+      r.id = 0;
+    }
+  } else seen[h] = 0;
 }

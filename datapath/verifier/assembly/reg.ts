@@ -477,12 +477,18 @@ export function alu(dst: Reg, src: Reg, op: u8, is32: bool, signed: bool): void 
         break;
       }
       const lo = src.umin, hi = src.umax, ul = dst.umin, uh = dst.umax, ob = dst.bits, om = dst.unk;
+      const s32l = dst.s32min, s32h = dst.s32max;
       const trailing = min(<u64>ctz(ob | om), 63);
       noBounds(dst);
       if (known) {
         dst.bits = ob << lo;
         dst.unk = om << lo;
       } else dst.unk = u64.MAX_VALUE << min(trailing + lo, 63);
+      if (lo == 32 && hi == 32 && !is32) {
+        // the low half moves up: its sign decides
+        dst.smin = <i64>s32l << 32;
+        dst.smax = <i64>s32h << 32;
+      }
       if (uh <= u64.MAX_VALUE >> hi) {
         dst.umin = ul << lo;
         dst.umax = uh << hi;

@@ -15,7 +15,8 @@ import { clobber, kindName, loadInto, storeFrom, tempReg2, checkRange, strict } 
 import { stepAlu } from "./arith";
 import { narrow, NOT_TAKEN, prepareBranch, sides, TAKEN } from "./branch";
 import { callFunction, callHelper, refName } from "./call";
-import { stateCovers } from "./prune";
+import { dropLoneIds, stateCovers } from "./prune";
+import { sink } from "./relevance";
 import { recordClaim } from "./claims";
 
 /// Unfinished states of a loop that are compared with; a list of all of them would make long loops quadratic.
@@ -143,6 +144,7 @@ function walkPath(): bool {
     if (P.options & 8 || P.claimCount) recordClaim(i);
     const op = P.opcode(i), c = op & 7;
     cur.insn = i + 1;
+    if (P.dstOf(i) == 10 && (c == P.BPF_ALU64 || c == P.BPF_ALU || c == P.BPF_LDX || op == P.OP_LDIMM)) return fail(7, i);
     if (c == P.BPF_ALU64 || c == P.BPF_ALU) {
       if (!stepAlu(i)) return false;
     } else if (c == P.BPF_LDX) {
@@ -281,7 +283,7 @@ function atomic(i: i32, op: u8): bool {
     opI(d);
     return false;
   }
-  if (reg(s).kind != K_NUM) return failIS(49, i, s, kindName(reg(s)));
+  if (reg(s).kind != K_NUM && strict()) return failIS(49, i, s, kindName(reg(s)));
   if (r.kind != K_FP && ((<u64>(r.off + P.offOf(i)) + r.bits) | r.unk) & (size - 1)) {
     fail2(78, i, size, r.off + P.offOf(i));
     opI(d);
@@ -311,6 +313,7 @@ function leave(i: i32): bool {
   }
   if (mainSub != 0) return r0.kind == K_NUM ? true : failS(141, i, P.subs[mainSub].name);
   const lo = C.RETURN_RANGE[C.column * 2], hi = C.RETURN_RANGE[C.column * 2 + 1];
+  if (lo != -1) sink(i, 1);
   if (lo == -1) {
     if (r0.kind == K_FP && r0.frame != 0) return fail(142, i);
     return true;
@@ -422,6 +425,7 @@ function visited(i: i32): i32 {
   if (!callback && !(jumpsSince >= 2 && insnsSince >= 8 * (1 + unfinished))) return 0;
   jumpsSince = insnsSince = 0;
   const s = copyState(cur);
+  dropLoneIds(s);
   s.branches = 1;
   s.parent = cur.parent;
   s.next = kept[i];
