@@ -7,6 +7,7 @@ import { BpfObject } from "./object.ts";
 import { ensureBpffs, listPins, openPin, pin, unpin } from "./pin.ts";
 import { probeKernel } from "./probe.ts";
 import { RingReader } from "./ring.ts";
+import { toVerifyRequest } from "./sandbox_verifier.ts";
 import { StructuralVerifier } from "./structural_verifier.ts";
 import { bpfSyscall } from "./syscall.ts";
 import { compileBpf, kernelTest } from "./testing.ts";

@@ -26,7 +26,15 @@ export const OBJECT_BYTES_MAX = 64 << 20;
 
 /** A map of an object before it is loaded; afterwards `BpfObject.openMap()` gives the real one. */
 export class MapSlot {
-  constructor(readonly name: string, readonly pointer: Deno.PointerValue) {}
+  /** Template of the maps inside, for maps of maps. Read at once: libbpf throws it away when it has made the map. */
+  readonly inner: GateMap["inner"];
+
+  constructor(readonly name: string, readonly pointer: Deno.PointerValue) {
+    const inner = libbpf().bpf_map__inner_map(pointer);
+    if (inner === null) return;
+    const { type, keySize, valueSize, entriesMax, flags } = new MapSlot("", inner);
+    this.inner = { type, keySize, valueSize, entriesMax, flags };
+  }
 
   get type(): number {
     return libbpf().bpf_map__type(this.pointer);
@@ -209,20 +217,12 @@ export class BpfObject implements Disposable {
 function gateMap(slot: MapSlot): GateMap {
   const fd = libbpf().bpf_map__fd(slot.pointer);
   const map = new BpfMap(fd, slot.name);
-  const inner = libbpf().bpf_map__inner_map(slot.pointer);
-  const template = inner === null ? undefined : new MapSlot("", inner);
   return {
     fd,
     info: map.info,
     name: slot.name,
     frozen: isFrozenConstant(map) ? map.lookup(new Uint8Array(4)) : undefined,
-    inner: template && {
-      type: template.type,
-      keySize: template.keySize,
-      valueSize: template.valueSize,
-      entriesMax: template.entriesMax,
-      flags: template.flags,
-    },
+    inner: slot.inner,
   };
 }
 

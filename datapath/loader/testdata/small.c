@@ -14,6 +14,20 @@ struct {
 	__uint(max_entries, 4096);
 } events SEC(".maps");
 
+struct inner {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, 8);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(key_size, 4);
+	__uint(max_entries, 4);
+	__array(values, struct inner);
+} outer SEC(".maps");
+
 const volatile __u32 verdict = 0;
 
 SEC("tc")
@@ -34,7 +48,10 @@ int count(struct __sk_buff *skb)
 SEC("tc")
 int drop(struct __sk_buff *skb)
 {
-	return 2;
+	__u32 key = 1;
+	void *inner = bpf_map_lookup_elem(&outer, &key);
+
+	return inner && bpf_map_lookup_elem(inner, &key) ? 0 : 2;
 }
 
 struct request {
