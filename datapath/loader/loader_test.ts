@@ -98,6 +98,31 @@ kernelTest(
   },
 );
 
+kernelTest("Gate: a verifier is told of maps, inner templates, frozen constants and functions", () => {
+  const requests = new Map<string, GateRequest>();
+  using object = BpfObject.open(small(), { name: "small" });
+  object.map(".rodata").setInitialValue((bytes) => bytes[0] = 3);
+  object.load(
+    new Gate(
+      new Spoiled((report, request) => {
+        requests.set(request.program, request);
+        return report;
+      }),
+    ),
+  );
+  const drop = requests.get("drop")!, count = requests.get("count")!;
+  assert.deepEqual(drop.maps.map((map) => map.name), ["outer"]);
+  assert.deepEqual(drop.maps[0].inner, { type: 1, keySize: 4, valueSize: 8, entriesMax: 8, flags: 0 });
+  assert.equal(count.maps.find((map) => map.name.endsWith(".rodata"))!.frozen![0], 3);
+  assert.equal(count.maps.find((map) => map.name === "events")!.info.type, MapType.RINGBUF);
+  assert.equal(count.license, "GPL");
+  assert.deepEqual(toVerifyRequest(count).subprograms!.map(({ start, name }) => [start, name]), [[
+    0,
+    "count",
+  ]]);
+  assert.equal(requests.get("twice")!.flags & 16, 16, "syscall programs may sleep");
+});
+
 kernelTest(
   "Gate: the second load of the same bytes is answered from the cache, until the version is revoked",
   () => {
