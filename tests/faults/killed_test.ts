@@ -88,9 +88,7 @@ for (
           .status.ipv4;
       await using running = new PodStream(lab, "default/client-1", address, 80);
       await until("the stream runs", () => Promise.resolve(running.count > 5));
-      const row = (await processes()).find((p) =>
-        p.name === victim && (p.node === "node-1" || p.role === "control-plane")
-      );
+      const row = (await processes()).find((p) => p.name === victim && p.node === "node-1");
       assert.ok(row, `lab list names a ${victim}`);
       Deno.kill(row.pid, "SIGKILL");
       await lab.expect(traffic);
