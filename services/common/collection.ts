@@ -62,6 +62,7 @@ export function mountCollection<T>(app: Hono, options: CollectionOptions<T>, obs
     (c) => c.req.query("watch") === "true" ? watch(c, options, observer) : list(c, options),
   );
   app.on(["GET", "HEAD"], `${base}/*`, async (c) => {
+    assertRead(options.table);
     const name = nameOf(c.req.raw, base);
     const value = options.get ? await options.get(name, contextOf(c)) : options.table?.get(name);
     if (value === undefined) throw notFound(options.name, name);
@@ -98,6 +99,7 @@ export function contextOf(c: Context): RequestContext {
 }
 
 async function list<T>(c: Context, options: CollectionOptions<T>): Promise<Response> {
+  assertRead(options.table);
   const revision = options.table?.revision ?? 0;
   const all = options.list ? await options.list(contextOf(c)) : options.table?.list() ?? [];
   const filter = filterOf(c, options);
@@ -143,6 +145,7 @@ function watch<T>(c: Context, options: CollectionOptions<T>, observer?: WatchObs
       action: "List it instead",
     });
   }
+  assertRead(table);
   const text = c.req.query("revision");
   const revision = text === undefined || text === "" ? undefined : Number(text);
   if (revision !== undefined && (!Number.isSafeInteger(revision) || revision < 0)) {
@@ -210,6 +213,16 @@ function nameOf(request: Request, base: string): string {
     });
   }
   return name;
+}
+
+/** @throws {ProblemError} NOT_READY while the table was not read from its database */
+function assertRead(table: { name: string; pending: boolean } | undefined): void {
+  if (!table?.pending) return;
+  throw new ProblemError("NOT_READY", {
+    status: 503,
+    detail: `Cannot show ${table.name} yet: they were not read from the database`,
+    action: "Try again; /readyz?verbose says what is waited for",
+  });
 }
 
 function notAllowed(method: string, collection: string): ProblemError {

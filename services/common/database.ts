@@ -51,6 +51,8 @@ export class Database {
       });
       // An idle connection that breaks tells the pool; without a listener that would end the process.
       this.#pool.on("error", () => {});
+      // One that breaks between two statements of a transaction tells only itself; the next statement fails with it.
+      this.#pool.on("connect", (client) => client.on("error", () => {}));
       this.kysely = new Kysely({ dialect: new PostgresDialect({ pool: this.#pool }) });
     } else {
       this.kind = "sqlite";

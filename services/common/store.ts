@@ -127,6 +127,7 @@ export class Store {
     options: { entriesMax?: number; historyMax?: number } = {},
   ): WatchedTable<T> {
     const table = new WatchedTable<T>({ name, revision: 0, ...options });
+    table.pending = true;
     this.#collections.set(name, { message, table });
     return table;
   }
@@ -227,6 +228,7 @@ export class Store {
     for (const [collection, { message, table }] of this.#collections) {
       const mine = rows.filter((row) => row.collection === collection);
       table.reset(mine.map((row) => [row.name, message.decode(row.body)]), revision);
+      table.pending = false;
     }
     this.#revision = revision;
     this.#loaded = true;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Node } from "@weir/proto/identity";
+import { ApiServer } from "./api_server.ts";
 import { Health } from "./health.ts";
 import { Database, Store } from "./state.ts";
 import { postgresMissing, TestPostgres } from "./testing/postgres.ts";
@@ -134,4 +135,21 @@ Deno.test({
       await postgres.close();
     }
   },
+});
+
+Deno.test("Store shows NOT_READY instead of empty collections until the database was read", async () => {
+  const database = new Database("sqlite:/nowhere/at/all/weir.db");
+  const store = new Store({ database });
+  const api = new ApiServer({ name: "test" });
+  api.collection({ name: "nodes", message: Node, table: store.collection("nodes", Node) });
+  await store.start({ wait: false });
+  try {
+    for (const path of ["/v1/nodes", "/v1/nodes/a", "/v1/nodes?watch=true"]) {
+      const answer = await api.fetch(new Request(`http://localhost${path}`));
+      assert.deepEqual([path, answer.status, (await answer.json()).code], [path, 503, "NOT_READY"]);
+    }
+  } finally {
+    await store.stop();
+    await database.close();
+  }
 });

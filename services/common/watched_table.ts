@@ -44,6 +44,11 @@ export interface WatchedTableOptions {
 /** See the module comment. */
 export class WatchedTable<T> {
   readonly name: string;
+  /**
+   * True while what the table mirrors was not read yet: its emptiness means nothing then, so collections answer
+   * NOT_READY instead of an empty list that readers would take for "everything is gone".
+   */
+  pending = false;
   readonly historyMax: number;
   readonly entriesMax: number;
   #entries = new Map<string, T>();

@@ -8,7 +8,7 @@ import { COOKIES_MAX } from "./cookie_registry.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
 
 /** Changes of map states that are held for watchers: each may be large. */
-const MAP_STATE_HISTORY_MAX = 1024;
+const MAP_STATE_HISTORY_MAX = 2048;
 
 /** See the module comment. */
 export class Publisher {
