@@ -17,8 +17,11 @@ export interface NodeApi {
 
 /** The cluster's services. */
 export interface ClusterApi {
+  getPolicy(name: string): Promise<Policy | undefined>;
   putPolicy(policy: Partial<Policy> & { name: string }): Promise<Policy>;
   /** False when there was none. */
   deletePolicy(name: string): Promise<boolean>;
   listNodes(): Promise<Node[]>;
+  /** Policy revision of every identity's map state. */
+  policyRevisions(): Promise<ReadonlyMap<number, number>>;
 }

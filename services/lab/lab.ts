@@ -30,6 +30,8 @@ export interface LabOptions {
 }
 
 const READY_MS_MAX = 60_000;
+/** How long `apply` waits for policies to be in force. */
+const POLICY_MS_MAX = 20_000;
 const POLL_MS = 50;
 const NOTES_MAX = 1000;
 
@@ -80,6 +82,9 @@ export class Lab {
         results.push(result(kind, namespace, name, "kept", "services are not balanced yet"));
       }
       await this.#waitForPods(results);
+      if (results.some(({ kind, action }) => POLICY_KINDS.includes(kind) && action !== "unchanged")) {
+        await this.#waitForPolicies(notes);
+      }
       return { results, notes };
     });
   }
@@ -218,6 +223,7 @@ export class Lab {
   async #applyPolicy(policy: PolicyManifest): Promise<ManifestResult> {
     const { kind, namespace, name, objectName, text, source } = policy;
     try {
+      const before = await this.options.cluster.getPolicy(objectName);
       const stored = await this.options.cluster.putPolicy({
         name: objectName,
         kind,
@@ -228,7 +234,8 @@ export class Lab {
         line: source.line,
       });
       const warnings = stored.warnings.map((warning) => `${warning.path}: ${warning.detail}`).join("; ");
-      return result(kind, namespace, name, "configured", warnings);
+      const action = before === undefined ? "created" : before.manifest === text ? "unchanged" : "configured";
+      return result(kind, namespace, name, action, warnings);
     } catch (error) {
       return result(kind, namespace, name, "failed", (error as Error).message);
     }
@@ -263,6 +270,28 @@ export class Lab {
       if (pod.state === "ready") continue;
       item.action = "failed";
       item.message = `not ready: ${pod.toLabPod().message}`;
+    }
+  }
+
+  /** Waits until the kernel of every pod has the policies that were just applied; says so if it takes too long. */
+  async #waitForPolicies(notes: string[]): Promise<void> {
+    const deadlineMs = Date.now() + POLICY_MS_MAX;
+    const wanted = await this.options.cluster.policyRevisions();
+    const isBehind = (pod: Pod) => {
+      const status = pod.endpoint?.status;
+      return status !== undefined && status.policyRevision < (wanted.get(status.identity) ?? 0);
+    };
+    while (true) {
+      await this.refresh();
+      const behind = this.pods.filter(isBehind);
+      if (behind.length === 0) return;
+      if (Date.now() > deadlineMs) {
+        notes.push(
+          `policies are not in force yet for ${behind.map((pod) => pod.name).join(", ")}: see weir status`,
+        );
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, this.options.pollMs ?? POLL_MS));
     }
   }
 

@@ -6,7 +6,7 @@
 import { WeirClient } from "@weir/client";
 import { Endpoint } from "@weir/proto/endpoint";
 import { Node } from "@weir/proto/identity";
-import { Policy } from "@weir/proto/policy";
+import { MapState, Policy } from "@weir/proto/policy";
 import type { ClusterApi, NodeApi } from "./apis.ts";
 import { serviceSocket } from "./paths.ts";
 
@@ -39,8 +39,13 @@ export function clusterApi(instance: string): ClusterApi {
   const allocator = new WeirClient({ socket: serviceSocket(instance, "identity-allocator") });
   const policies = engine.collection("policies", Policy);
   return {
+    getPolicy: (name) => policies.get(name),
     putPolicy: (policy) => policies.put(policy.name, policy),
     deletePolicy: (name) => policies.delete(name),
+    async policyRevisions() {
+      const { items } = await engine.collection("mapstates", MapState).list();
+      return new Map(items.map((state) => [state.identity, state.policyRevision]));
+    },
     listNodes: async () => (await allocator.collection("nodes", Node).list()).items,
   };
 }
