@@ -203,11 +203,11 @@ export class Instance {
     if (trap === null) return;
     const trapped: Trapped = takeTrap(this.#library, trap);
     if (trapped.trapCode === TrapCode.outOfFuel) throw new OutOfFuel(this.#limits.fuelMax, this.timeUs);
-    // A module that is refused memory executes `unreachable`. Wasmtime does not say which of the two it was,
-    // so a trap of that kind within the last quarter of the memory is taken for it: both are rejections.
+    // A module that is refused memory executes `unreachable`. Wasmtime does not say which of the two it was. Memory
+    // grows by doubling, so a trap of that kind with more than half in use is taken for it: both are rejections.
     if (running && trapped.trapCode === TrapCode.unreachable) {
       const memoryBytes = this.memoryBytes;
-      if (memoryBytes * 4 >= this.#limits.memoryBytesMax * 3) {
+      if (memoryBytes * 2 > this.#limits.memoryBytesMax) {
         throw new OutOfMemory(this.#limits.memoryBytesMax, memoryBytes);
       }
     }

@@ -109,5 +109,5 @@ export function takeTrap(library: Library, trap: Deno.PointerValue): Trapped {
   library.symbols.wasm_trap_delete(trap);
   const text = new TextDecoder().decode(takeBytes(library, vector)).replaceAll("\0", "").trim();
   // The text repeats itself with addresses in a backtrace; its last line says what happened.
-  return new Trapped(known ? code[0] : null, text.split("\n").at(-1)!.trim());
+  return new Trapped(known ? code[0] : null, text.split("\n").at(-1)!.trim().replace(/^\d+: /, ""));
 }
