@@ -26,6 +26,8 @@ export interface GateDecision {
   report: GateReport;
   verifier: string;
   cached: boolean;
+  /** SHA-256 of the instructions with map references zeroed: the same for the same program in every run. */
+  contentHash: string;
   /** Tags that the kernel may give these bytes: by SHA-1 (before 6.18) and by SHA-256. */
   tags: string[];
 }
@@ -85,6 +87,7 @@ export class Gate {
       report,
       verifier: this.verifier.version,
       cached,
+      contentHash: digestOf("sha256", request.insns),
       tags: kernelTags(request.insns),
     });
     const known = this.cache.get(this.verifier, request);
@@ -230,6 +233,10 @@ function checkReport(report: GateReport, request: GateRequest): void {
 
 /** The tags that kernels give a program: its instructions with map references zeroed, hashed, the first 8 bytes. */
 export function kernelTags(insns: Uint8Array): string[] {
+  return ["sha1", "sha256"].map((name) => digestOf(name, insns).slice(0, 16));
+}
+
+function digestOf(algorithm: string, insns: Uint8Array): string {
   const bytes = insns.slice();
   const view = new DataView(bytes.buffer);
   for (let at = 0; at + 16 <= bytes.length; at += 8) {
@@ -241,9 +248,7 @@ export function kernelTags(insns: Uint8Array): string[] {
     }
     at += 8;
   }
-  return ["sha1", "sha256"].map((name) =>
-    createHash(name).update(Buffer.from(bytes)).digest("hex").slice(0, 16)
-  );
+  return createHash(algorithm).update(Buffer.from(bytes)).digest("hex");
 }
 
 function copyBytes(pointer: Deno.PointerValue, size: number): Uint8Array<ArrayBuffer> {

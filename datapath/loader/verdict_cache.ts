@@ -42,8 +42,9 @@ export class VerdictCache {
         Deno.mkdirSync(directory, { mode: 0o700 });
       }
       const path = this.#path(verifier, verdictKey(verifier, request));
-      Deno.writeTextFileSync(`${path}.new`, JSON.stringify(report), { mode: 0o600 });
-      Deno.renameSync(`${path}.new`, path);
+      const fresh = `${path}.${Deno.pid}.new`; // several nodes of a lab may write one directory
+      Deno.writeTextFileSync(fresh, JSON.stringify(report), { mode: 0o600 });
+      Deno.renameSync(fresh, path);
     } catch {
       // A cache that cannot be written only costs time.
     }

@@ -478,7 +478,7 @@ class Running implements Datapath {
         verifier: decision?.verifier ?? "",
         visits: decision?.report.visits ?? 0,
         timeUs: decision?.report.timeUs ?? 0,
-        hash: decision?.report.hash ?? "",
+        hash: decision?.contentHash ?? "",
         cached: decision?.cached ?? false,
       });
     });

@@ -1,7 +1,7 @@
 /**
  * The datapath's process.
  *
- *     main.ts --socket PATH --instance NAME [--object FILE] [--gate structural|verifier]
+ *     main.ts --socket PATH --instance NAME [--object FILE] [--gate verifier|structural]
  *     main.ts uninstall [--instance NAME]
  *
  * Started with `nsenter --net=...` it serves that network namespace.
@@ -28,10 +28,10 @@ await runService({
   config: {
     instance: { kind: "text", default: "host", description: "owner mark of everything in the kernel" },
     object: { kind: "text", default: defaultObject(), description: "built eBPF object" },
-    gate: { kind: "text", default: "structural", description: "structural or verifier" },
+    gate: { kind: "text", default: "verifier", description: "verifier, or structural (no proof of safety)" },
     verdicts: {
       kind: "text",
-      default: "/var/cache/weir/verdicts",
+      default: "/var/cache/weir-verdicts",
       description: "private directory for verdicts",
     },
     policyEntriesMax: {
