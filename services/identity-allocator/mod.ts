@@ -1,2 +1,3 @@
 /** @weir/identity-allocator, see README.md. @module */
-export {};
+export * from "./config.ts";
+export * from "./identity_allocator.ts";
