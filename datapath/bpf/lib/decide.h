@@ -68,16 +68,24 @@ INLINE void fill_end(struct ct_end *end, const struct peer *peer, __u32 cookie, 
 	WRITE_ONCE(end->revision, peer->revision);
 }
 
-/* The forward direction's verdict, at whichever ends are this node's. Fills cookies and matches of the flow. */
+/* The forward direction's verdict, at whichever ends are this node's. Fills cookies and matches of the flow.
+ *
+ * A cgroup endpoint has the host's address, so to others it is the host: its sender cannot know better when it asks its
+ * own policy. Only another cgroup endpoint on this node is told who it is. */
 INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct peer *target)
 {
+	__u32 sender = origin->identity, receiver = target->identity;
 	int code = 0;
 
+	if (target->endpoint_flags & ENDPOINT_CGROUP)
+		receiver = IDENTITY_HOST;
+	else if (origin->endpoint_flags & ENDPOINT_CGROUP)
+		sender = IDENTITY_HOST;
 	if (origin->endpoint)
-		code = policy_check(f, origin->policy, target->identity, POLICY_EGRESS);
+		code = policy_check(f, origin->policy, receiver, POLICY_EGRESS);
 	/* The host always reaches its own endpoints (allow-localhost): it could enter their namespaces anyway. */
-	if (!code && target->endpoint && origin->identity != IDENTITY_HOST)
-		code = policy_check(f, target->policy, origin->identity, POLICY_INGRESS);
+	if (!code && target->endpoint && sender != IDENTITY_HOST)
+		code = policy_check(f, target->policy, sender, POLICY_INGRESS);
 	return code;
 }
 
