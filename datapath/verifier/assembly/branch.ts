@@ -58,10 +58,6 @@ export function prepareBranch(i: i32): bool {
   }
   if (byReg) sink(i, (1 << d) | (1 << s));
   if (is32) return true;
-  if (byReg && a.kind == K_NUM && isConst(a) && a.bits == 0 && b1.flags & F_NULL && (op == JEQ || op == JNE)) {
-    mode = 5;
-    return true;
-  }
   const zero = b1.kind == K_NUM && isConst(b1) && b1.bits == 0;
   if (a.kind > K_NUM && zero && (op == JEQ || op == JNE)) {
     if (a.flags & F_NULL) mode = 2;
@@ -121,10 +117,6 @@ export function narrow(st: State, taken: bool): void {
   }
   if (mode == 2) {
     markNull(st, regOf(f, d).id, (op == JEQ) == taken);
-    return;
-  }
-  if (mode == 5) {
-    markNull(st, regOf(f, s).id, (op == JEQ) == taken);
     return;
   }
   if (mode == 4) {

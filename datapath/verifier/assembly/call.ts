@@ -4,7 +4,7 @@ import {
   copyReg, F_NULL, F_RDONLY, F_RINGBUF, isConst, K_BTF, K_CTX, K_FP, K_FUNC, K_KEY, K_MAP, K_MEM, K_META, K_NONE,
   K_NUM, K_PKT, K_SKC, K_SOCK, K_TCP, K_VALUE, K_XSK, Reg, setConst, setKind, setRangeS, setRangeU, setUnknown,
 } from "./reg";
-import { fail, fail1, fail2, failIS, failS, opI, opS } from "./outcome";
+import { fail, fail1, fail2, failIS, failS, opI, opS, setLostAt } from "./outcome";
 import { findSub, immOf, maps, progFlags, progType, options, Sub, subs } from "./program";
 import { enterFrame, FRAMES_MAX, frameOf, Ref, refOf, REFS_MAX, regOf, State, zeroVar, copyState } from "./state";
 import { cur, dropRefValues, frame, freshId, invalidatePacket, refreshFrame, reg, removeRef } from "./run";
@@ -34,6 +34,7 @@ function wrong(i: i32, a: u32, expected: string): bool {
   const r = reg(a);
   if (r.kind == K_NONE) return fail1(40, i, a);
   if (r.flags & F_NULL) return failIS(104, i, a, name);
+  if (r.kind == K_NUM && r.unk == u64.MAX_VALUE) setLostAt(cur.lostAt);
   failIS(103, i, a, name);
   opS(kindName(r));
   opS(expected);
@@ -235,6 +236,7 @@ export function callHelper(i: i32): bool {
   if (release) {
     if (!removeRef(cur, release)) return failIS(121, i, 1, name);
     dropRefValues(cur, release);
+    cur.lostAt = i;
   }
   if (flags & 4) invalidatePacket(i);
   if (callee >= 0 && !callCallback(i, id, callee)) return false;

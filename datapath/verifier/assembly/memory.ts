@@ -96,7 +96,7 @@ export function checkRange(insn: i32, regno: u32, r: Reg, off: i64, size: i64, w
       return true;
     }
     default:
-      return failIS(60, insn, regno, kindName(r));
+      return notAPointer(insn, regno, r);
   }
 }
 
@@ -177,6 +177,12 @@ function clobberMaybe(fno: i32, lo: i32, hi: i32): void {
     if (load<u8>(types + b) != T_INVALID) store<u8>(types + b, T_MISC);
   }
   refreshFrame();
+}
+
+/// An address that is none. Pointers that a helper invalidated are numbers of which nothing is known: say where.
+function notAPointer(insn: i32, regno: u32, r: Reg): bool {
+  if (r.kind == K_NUM && r.unk == u64.MAX_VALUE) setLostAt(cur.lostAt);
+  return failIS(60, insn, regno, kindName(r));
 }
 
 /// Whether reading uninitialised bytes is refused (strict mode).
@@ -329,7 +335,7 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
     case K_MAP:
       return off >= 0 && r.off == 0 ? fail1(164, insn, regno) : failIS(60, insn, regno, kindName(r));
     default:
-      return failIS(60, insn, regno, kindName(r));
+      return notAPointer(insn, regno, r);
   }
   if (!checkRange(insn, regno, r, off, size, false)) return false;
   setUnknown(t);
@@ -426,7 +432,7 @@ export function storeFrom(insn: i32, regno: u32, off: i32, size: i32, value: Reg
       if (value.kind != K_NUM && strict()) return failIS(49, insn, valueReg, kindName(value));
       break;
     default:
-      return failIS(60, insn, regno, kindName(r));
+      return notAPointer(insn, regno, r);
   }
   return checkRange(insn, regno, r, off, size, true);
 }

@@ -198,6 +198,15 @@ export function sync(r: Reg): bool {
       r.umin = max(r.umin, <u64>r.smin);
       r.umax = min(r.umax, <u64>r.smax);
     }
+    // a signed range across zero is two unsigned ones: when the unsigned range meets only one, it is that one
+    if (r.smin < 0 && r.smax >= 0) {
+      if (r.umax < <u64>r.smin) r.smin = 0;
+      else if (r.umin > <u64>r.smax) r.smax = -1;
+    }
+    if (r.s32min < 0 && r.s32max >= 0) {
+      if (r.u32max < <u32>r.s32min) r.s32min = 0;
+      else if (r.u32min > <u32>r.s32max) r.s32max = -1;
+    }
     // 64 from 32: among values with the same high half the low half decides
     r.umin = max(r.umin, (r.umin & ~LOW) | <u64>r.u32min);
     r.umax = min(r.umax, (r.umax & ~LOW) | <u64>r.u32max);

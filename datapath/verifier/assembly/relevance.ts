@@ -7,7 +7,7 @@
 // has its sink already. Branches with both sides walked need nothing of their operands, unless what is learned
 // there reaches a relevant number.
 import {
-  BPF_ALU, BPF_ALU64, BPF_LD, BPF_LDX, BPF_ST, BPF_STX, count, dstOf, findSub, immOf, isJump, M_HIGH, mark, OP_CALL,
+  BPF_ALU, BPF_ALU64, BPF_LD, BPF_LDX, BPF_ST, BPF_STX, count, dstOf, findSub, immOf, isJump, M_HIGH, mark, claimCount, options, OP_CALL,
   OP_EXIT, OP_JA, OP_JA32, OP_LDIMM, opcode, srcOf, subOf, subs, targetOf, usesCallbacks,
 } from "./program";
 import { defFirst, defLast, useFirst, useLast, wroteFirst, wroteLast } from "./liveness";
@@ -135,7 +135,8 @@ function drain(): void {
 
 /// Prepares the flow graph; `escapes`: some function lets its frame pointer out.
 export function prepareRelevance(): void {
-  everything = usesCallbacks;
+  // claims speak of every number, so with them none is left out of the comparison
+  everything = usesCallbacks || (options & 8) != 0 || claimCount != 0;
   if (everything) return;
   for (let k = 0; k < subs.length; k++) if (subs[k].fpEscapes) everySlot = true;
   relR = new StaticArray<u16>(count);
