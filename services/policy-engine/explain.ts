@@ -3,7 +3,14 @@
  * datapath is given.
  * @module
  */
-import { formatLabel, formatRequirement, protocolName, requirementHolds, type Verdict } from "@weir/common";
+import {
+  formatLabel,
+  formatRequirement,
+  LABEL_CLUSTER,
+  protocolName,
+  requirementHolds,
+  type Verdict,
+} from "@weir/common";
 import type { ExplainStep, RuleSource } from "@weir/proto/policy";
 import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
 import type { NamedPort } from "./named_ports.ts";
@@ -145,7 +152,8 @@ function requirementFacts(
   requirements: readonly { source: string; key: string; operator: string; values: readonly string[] }[],
   identity: PeerIdentity,
 ): string[] {
-  return requirements.map((requirement) => {
+  // Being in the local cluster is asked of everybody and tells nobody anything.
+  return requirements.filter(({ key }) => key !== LABEL_CLUSTER).map((requirement) => {
     const label = identity.labels.withKey(requirement.key).find((label) =>
       requirement.source === "any" || requirement.source === label.source
     );
