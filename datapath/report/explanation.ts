@@ -3,7 +3,7 @@ import type { LineInfo, SourceMap } from "@weir/object";
 import { codeLabel, type VerifyReport } from "@weir/verifier";
 import { helperName } from "./kernel_versions.ts";
 import { pageOf } from "./pages.ts";
-import { placeOf, sentenceOf } from "./sentence.ts";
+import { isFalseRelease, placeOf, sentenceOf } from "./sentence.ts";
 
 /** How many steps of a path are shown. */
 const PATH_STEPS_MAX = 10;
@@ -77,9 +77,10 @@ function suggestionOf(report: VerifyReport, lostAt: LostPlace | undefined): stri
   const isPacket = report.codeFacts?.name === "packet-out-of-bounds" ||
     report.codeFacts?.name === "not-a-pointer";
   if (lostAt !== undefined && isPacket) {
-    return `Load data and data_end from the context again after line ${lostAt.line} and repeat the check before this access`;
+    return "Load data and data_end from the context again after that call and repeat the check before this access";
   }
-  return pageOf(report.code)?.fix ?? "";
+  // The page on releases says more to the point than that on argument types.
+  return pageOf(isFalseRelease(report) ? 121 : report.code)?.fix ?? "";
 }
 
 function placeAt(instruction: number, source: SourceMap): Place | undefined {

@@ -1,5 +1,5 @@
 /** Says a finding in one sentence, in the names of the source. @module */
-import type { SourceMap } from "@weir/object";
+import { CORE_POISON_HELPER, type SourceMap } from "@weir/object";
 import { reportMessage, type VerifyReport } from "@weir/verifier";
 import { argumentsIn, describeValue, fieldIn, nameOfRegister } from "./source_words.ts";
 
@@ -75,6 +75,10 @@ const SENTENCES: Readonly<Record<number, Say>> = {
   75: (c) => `${upper(c.reg(0))} points to ${c.n(4)} bytes, but ${bytesAt(c)} ${c.verb}`,
   76: (c) => `${upper(c.reg(0))} (${c.s(1)}) is read-only memory, but is written`,
   78: (c) => `${c.n(0)} bytes at offset ${c.n(1)} through ${c.reg(2)} are not aligned`,
+  100: (c) =>
+    c.n(0) === CORE_POISON_HELPER
+      ? "A field or type that is used here does not exist in the kernel whose types were given"
+      : `There is no helper number ${c.n(0)}`,
   101: (c) => `${helper(c, 1)}() cannot be called by ${c.kind}`,
   102: (c) => `${helper(c, 1)}() may only be called by programs with a GPL-compatible licence`,
   103: (c) =>
@@ -174,13 +178,23 @@ function contextField(c: Context): string {
 
 function stackVariable(c: Context): string {
   const line = c.source.lineAt(c.report.instruction);
-  const taken = /&\s*([A-Za-z_]\w*)/.exec(line?.text.slice(Math.max(0, (line?.column ?? 1) - 1)) ?? "")?.[1];
+  const maps = new Set(c.source.maps.map((map) => map.name));
+  const text = line?.text.slice(Math.max(0, line.column - 1)) ?? "";
+  const taken = [...text.matchAll(/&\s*([A-Za-z_]\w*)/g)].map((found) => found[1]).find((name) =>
+    !maps.has(name)
+  );
   return taken === undefined ? "A local variable is" : `\`${taken}\` is`;
 }
 
 /** A release of what is a number by now: released before, or never acquired. */
 function releases(c: Context): boolean {
-  return /\bnumber$/.test(c.s(2)) && /release|ringbuf_(submit|discard)/.test(c.s(1));
+  return isFalseRelease(c.report);
+}
+
+/** Whether a report is about releasing what is a number by now. */
+export function isFalseRelease(report: VerifyReport): boolean {
+  return report.code === 103 && /\bnumber$/.test(String(report.operands[2])) &&
+    /release|ringbuf_(submit|discard)/.test(String(report.operands[1]));
 }
 
 function bytes(count: number): string {

@@ -13,6 +13,8 @@ export interface VerifyObjectOptions extends ObjectOptions {
   readonly kernel?: string;
   /** Count visits per source line. Default false. */
   readonly recordVisits?: boolean;
+  /** Also refuse what an unprivileged load is refused, uninitialised stack among it. Default false. */
+  readonly strict?: boolean;
   /** Clock in milliseconds; default `performance.now`. */
   readonly now?: () => number;
 }
@@ -65,7 +67,10 @@ function verifyProgram(
 ): Entry {
   const now = options.now ?? (() => performance.now());
   try {
-    const { request, source } = requestOf(object, program, { recordVisits: options.recordVisits ?? false });
+    const { request, source } = requestOf(object, program, {
+      recordVisits: options.recordVisits ?? false,
+      strict: options.strict ?? false,
+    });
     const started = now();
     let report: VerifyReport;
     try {

@@ -30,6 +30,7 @@ const USAGE = `usage: weir verify OBJECT... [DIR]... [options]
   --program NAME       only the program (or section) of this name
   --type TYPE          type of programs whose section does not say it: tc, xdp, socket, cgroup/connect4, ...
   --kernel RELEASE     also say what this kernel release lacks: 5.15, 6.1, 6.6, 6.12, ...
+  --strict             also refuse what a load without privileges is refused
   --btf FILE           kernel types for CO-RE (default: the running kernel's, else the object's own)
   -v, --verbose        visits, states and the dearest source lines of every program
   -o FORMAT            table, json, yaml or sarif
@@ -47,6 +48,7 @@ interface Options {
   readonly type?: string;
   readonly kernel?: string;
   readonly btf?: string;
+  readonly strict: boolean;
   readonly verbose: boolean;
   readonly format: Format;
 }
@@ -85,6 +87,7 @@ function parse(args: string[]): Options | string {
         btf: { type: "string" },
         explain: { type: "string" },
         output: { type: "string", short: "o", default: "table" },
+        strict: { type: "boolean", default: false },
         verbose: { type: "boolean", short: "v", default: false },
         help: { type: "boolean", short: "h", default: false },
       },
@@ -145,6 +148,7 @@ async function verifyPaths(options: Options): Promise<Entry[]> {
       program: options.program,
       type: options.type,
       kernel: options.kernel,
+      strict: options.strict,
       kernelBtf,
       config,
       recordVisits: options.verbose || options.format !== "table",
