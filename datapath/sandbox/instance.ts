@@ -31,6 +31,9 @@ export interface InstanceLimits {
 /** A result or argument: 32-bit integers are numbers, 64-bit ones bigints. */
 export type WasmValue = number | bigint;
 
+/** Modules ask for memory in steps of up to this. */
+const MEMORY_STEP_BYTES = 4 * 1024 * 1024;
+
 /** A running module. Always {@link close} it. */
 export class Instance {
   readonly #library: Library;
@@ -203,11 +206,11 @@ export class Instance {
     if (trap === null) return;
     const trapped: Trapped = takeTrap(this.#library, trap);
     if (trapped.trapCode === TrapCode.outOfFuel) throw new OutOfFuel(this.#limits.fuelMax, this.timeUs);
-    // A module that is refused memory executes `unreachable`. Wasmtime does not say which of the two it was. Memory
-    // grows by doubling, so a trap of that kind with more than half in use is taken for it: both are rejections.
+    // A module that is refused memory executes `unreachable`. Wasmtime does not say which of the two it was: a trap
+    // of that kind with more than half of the memory in use, or the last of it, is taken for it. Both reject.
     if (running && trapped.trapCode === TrapCode.unreachable) {
-      const memoryBytes = this.memoryBytes;
-      if (memoryBytes * 2 > this.#limits.memoryBytesMax) {
+      const memoryBytes = this.memoryBytes, memoryBytesMax = this.#limits.memoryBytesMax;
+      if (memoryBytes * 2 > memoryBytesMax || memoryBytesMax - memoryBytes < MEMORY_STEP_BYTES) {
         throw new OutOfMemory(this.#limits.memoryBytesMax, memoryBytes);
       }
     }

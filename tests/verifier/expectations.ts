@@ -15,6 +15,8 @@ export interface Expectation {
   readonly messages: readonly string[];
   /** `BPF_F_*` program flags. */
   readonly flags: number;
+  /** The object whose types CO-RE relocations are made against; empty for the running kernel's. */
+  readonly btfPath: string;
 }
 
 /** Names that `__flag()` may carry. */
@@ -49,6 +51,7 @@ export function readExpectations(btf: Btf, arch: string = Deno.build.arch): Map<
       verdict,
       messages: valuesOf(tags, "expect_msg=").map((text) => text.replace(/^\d+=/, "")),
       flags: valuesOf(tags, "prog_flags=").reduce((flags, name) => flags | flagOf(name), 0),
+      btfPath: valuesOf(tags, "btf_path=")[0] ?? "",
     });
   }
   return found;

@@ -48,6 +48,8 @@ function runObject(subject: Subject, path: string, kernelBtf: Btf): SelftestResu
   for (const program of object.programs) {
     const expectation = expectations.get(program.name);
     if (expectation === undefined || program.kind === undefined) continue;
+    const { btfPath } = expectation;
+    const read = btfPath === "" ? object : withTypesOf(path, btfPath);
     results.push({
       object: path.slice(path.lastIndexOf("/") + 1),
       program: program.name,
@@ -55,10 +57,17 @@ function runObject(subject: Subject, path: string, kernelBtf: Btf): SelftestResu
       expected: expectation.verdict,
       messages: expectation.messages,
       reason: expectation.verdict === "reject" ? reasonKind(expectation.messages.join("\n")) : null,
-      ...judge(subject, object, program, expectation.flags),
+      ...judge(subject, read, read.programs.find(({ name }) => name === program.name)!, expectation.flags),
     });
   }
   return results;
+}
+
+/** The object relocated against another object's types, as `__btf_path` asks. */
+function withTypesOf(path: string, btfPath: string): BpfObject {
+  const types = path.replace(/[^/]+$/, btfPath.replace(/\.bpf\.o$/, ".o"));
+  const kernelBtf = BpfObject.parse(Deno.readFileSync(types)).btf;
+  return BpfObject.parse(Deno.readFileSync(path), { kernelBtf });
 }
 
 function judge(subject: Subject, object: BpfObject, program: ObjectProgram, flags: number) {
