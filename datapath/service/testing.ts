@@ -2,6 +2,8 @@
 
 const MAIN = new URL("main.ts", import.meta.url).pathname;
 const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
+/** Shared by all runs: the programs are verified once, not once per test. */
+const VERDICTS = new URL("../../.build/verdicts", import.meta.url).pathname;
 const OBJECT = new URL("../../.build/bpf/weir.o", import.meta.url).pathname;
 
 /** A namespace that stands for a node, with pods, and a datapath process in it. Everything goes with `close()`. */
@@ -68,7 +70,7 @@ export class TestNode {
         this.instance,
         "--supervised",
         "--verdicts",
-        `${this.#directory}/verdicts`,
+        VERDICTS,
         ...args,
       ],
       stdin: "piped",
