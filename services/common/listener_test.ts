@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { listenTcp, listenUnix } from "./listener.ts";
+import { ProblemError } from "./problem.ts";
+
+const hello = () => new Response("hello");
+
+Deno.test("listenUnix() makes a socket of mode 0660, replaces a stale one and leaves a live one alone", async () => {
+  const directory = await Deno.makeTempDir();
+  const path = `${directory}/x.sock`;
+  try {
+    const first = await listenUnix(hello, path);
+    assert.equal((await Deno.stat(path)).mode! & 0o777, 0o660);
+    await assert.rejects(listenUnix(hello, path), (e: ProblemError) => e.code === "SOCKET_IN_USE");
+    await first.shutdown();
+    const stale = Deno.listen({ transport: "unix", path });
+    stale.close();
+    const again = await listenUnix(hello, path);
+    const client = Deno.createHttpClient({ proxy: { transport: "unix", path } });
+    const answer = await fetch("http://localhost/", { client } as RequestInit);
+    assert.equal(await answer.text(), "hello");
+    client.close();
+    await again.shutdown();
+    await Deno.writeTextFile(path, "a file");
+    await assert.rejects(listenUnix(hello, path), ProblemError);
+    await assert.rejects(
+      listenUnix(hello, `/${"d".repeat(120)}`),
+      (e: ProblemError) => e.code === "SOCKET_PATH_TOO_LONG",
+    );
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("listenTcp() asks for the token, and refuses to listen beyond loopback without TLS and token", async () => {
+  for (const options of [{ hostname: "0.0.0.0", port: 0 }, { hostname: "::", port: 0, token: "t" }]) {
+    assert.throws(() => listenTcp(hello, options), (e: ProblemError) => e.code === "TCP_INSECURE");
+  }
+  const listener = listenTcp(hello, { port: 0, token: "secret" });
+  try {
+    const ask = async (path: string, token?: string) => {
+      const headers = token === undefined ? undefined : { authorization: `Bearer ${token}` };
+      const answer = await fetch(listener.address + path, { headers });
+      await answer.body?.cancel();
+      return answer.status;
+    };
+    assert.deepEqual(
+      [await ask("/"), await ask("/", "wrong"), await ask("/", "secret"), await ask("/livez")],
+      [401, 401, 200, 200],
+    );
+  } finally {
+    await listener.shutdown();
+  }
+});
