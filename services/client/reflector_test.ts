@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Node } from "@weir/proto/identity";
-import { ApiServer, listenUnix, ProblemError, WatchedTable } from "@weir/common";
+import { ApiServer, listenUnix, type ProblemError, WatchedTable } from "@weir/common";
 import { Reflector, WeirClient } from "./mod.ts";
 
 function nodeServer(table = new WatchedTable<Node>({ name: "nodes" })) {

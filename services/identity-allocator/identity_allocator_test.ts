@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
 import { AllocateRequest, AllocateResponse } from "@weir/proto/identity";
 import { Reflector, WeirClient } from "@weir/client";
-import { ProblemError } from "@weir/common";
+import type { ProblemError } from "@weir/common";
 import { Database } from "@weir/common/state";
 import { FakeClock } from "@weir/common/testing/fake_clock";
 import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
