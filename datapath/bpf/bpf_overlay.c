@@ -60,7 +60,7 @@ int from_overlay(struct __sk_buff *skb)
 	if (code)
 		return drop(skb, &f, code);
 	f.flags |= FLOW_TUNNEL;
-	if (!packet_destination(skb, &f, &address))
+	if (!packet_destination(skb, f.flags & FLOW_IPV6, &address))
 		return drop(skb, &f, DROPPED(DROP_INVALID));
 	id = destination_of(&address);
 	if (id < 0)

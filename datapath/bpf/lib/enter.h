@@ -17,12 +17,12 @@ INLINE int destination_of(const struct address *address)
 }
 
 /* Destination of the packet itself (not of the packet that it may quote). */
-INLINE int packet_destination(struct __sk_buff *skb, const struct flow *f, struct address *address)
+INLINE int packet_destination(struct __sk_buff *skb, __u32 ipv6, struct address *address)
 {
 	__u8 *p = packet_start(skb) + ETHERNET_LENGTH;
 	void *end = packet_end(skb);
 
-	if (f->flags & FLOW_IPV6) {
+	if (ipv6) {
 		if (p + 40 > (__u8 *)end)
 			return 0;
 		address->halves[0] = LOAD64(p + 24);
