@@ -30,7 +30,7 @@ let kept: StaticArray<usize> = new StaticArray<usize>(0); // per instruction, li
 let visitCounts: StaticArray<u32> = new StaticArray<u32>(0);
 let jumpsSince: u32 = 0, insnsSince: u32 = 0;
 let mainSub: i32 = 0;
-export function visitsOf(i: i32): u32 { return visitCounts[i]; }
+export function visitsOf(i: i32): u32 { return i < visitCounts.length ? visitCounts[i] : 0; }
 
 function countState(): bool {
   statesTotal++;
