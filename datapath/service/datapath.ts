@@ -448,6 +448,7 @@ class Running implements Datapath {
 
   #pressure(): MapPressure[] {
     const { kernel } = this;
+    this.#ctLive = kernel.collect({ mode: GC_EXPIRED }).live; // the collector alone counts them without copying
     return [
       { map: "weir_ct", entries: this.#ctLive, entriesMax: kernel.ct.entriesMax },
       { map: "weir_ipcache", entries: this.#ipcache.size, entriesMax: this.#ipcache.entriesMax },
