@@ -11,11 +11,18 @@ const tag = `wt-e2e-${Deno.pid}`;
 const instance = `t${Deno.pid}`;
 const server = `${tag}-server`;
 const directory = `/run/${tag}`;
+const cgroup = await cgroupRoot() + `/${tag}`;
 const environment = {
   WEIR_RUN_DIR: directory,
   WEIR_STATE_DIR: `${directory}/state`,
   WEIR_INSTANCE: instance,
 };
+
+/** Where version 2 of cgroups is mounted: alone, or beside version 1. */
+async function cgroupRoot(): Promise<string> {
+  const beside = "/sys/fs/cgroup/unified";
+  return await Deno.stat(beside).then(() => beside, () => "/sys/fs/cgroup");
+}
 
 interface Ran {
   code: number;
@@ -141,6 +148,38 @@ Deno.test({
       await holds("with the policy");
       assert.match(await ok(weir("observe", "--verdict", "DROPPED", "--last", "20")), /web/);
 
+      // A process tree is an endpoint too: its own identity, though it has the host's addresses.
+      await Deno.mkdir(cgroup);
+      await ok(
+        weir(
+          "endpoint",
+          "add",
+          "job",
+          "--cgroup",
+          cgroup,
+          "--label",
+          "app=client",
+          "--label",
+          "kind=job",
+          "--wait",
+        ),
+      );
+      const jobReaches = async () => {
+        const enterCgroup = ["sh", "-c", `echo $$ > ${cgroup}/cgroup.procs && exec "$@"`, "sh"];
+        const curl = inside(server, "curl", "-s", "-o", "/dev/null", "--max-time", "2", `http://${address}/`);
+        return (await run([...enterCgroup, ...curl])).code === 0;
+      };
+      assert.equal(await jobReaches(), true, "the job is a client too");
+      await ok(
+        weir("policy", "apply", "-f", "-"),
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: job }\n" +
+          "spec: { endpointSelector: { matchLabels: { kind: job } }, egress: [{ toEndpoints: [{ matchLabels: { app: other } }] }] }\n",
+      );
+      await ok(inside(server, "deno", "run", "-A", "--no-check", `${root}scripts/wait-policy.ts`));
+      assert.equal(await jobReaches(), false, "the job may not leave");
+      await ok(weir("policy", "delete", "cnp:default/job"));
+      await ok(weir("endpoint", "delete", "job"));
+
       await stopAgent(agent, "SIGTERM");
       await holds("after the agent was stopped");
       agent = await startAgent();
@@ -177,6 +216,7 @@ Deno.test({
       }
       await run(weir("uninstall", "--instance", instance));
       for (const name of spaces) await run(["ip", "netns", "delete", name]);
+      await Deno.remove(cgroup).catch(() => {});
       await Deno.remove(directory, { recursive: true }).catch(() => {});
       await Deno.remove(`/sys/fs/bpf/weir/${instance}`, { recursive: true }).catch(() => {});
     }
