@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { OutOfFuel, OutOfMemory } from "@weir/sandbox";
 import { decodeReport, encodeRequest, verifyBytes } from "@weir/verifier";
 import { Kernel } from "../../scripts/probe/kernel.ts";
-import { CaseRunner } from "./cases.ts";
+import { CaseRunner, Defect } from "./cases.ts";
 import { encodeNodes } from "./program.ts";
 import { Random } from "./random.ts";
-import { Subject } from "./subject.ts";
+import { Subject, type SubjectProgram, type Verdict } from "./subject.ts";
 
 const available = Kernel.available();
 if (!available) console.log("SKIP generated programs in the kernel: this process may not load eBPF programs");
@@ -33,7 +33,7 @@ Deno.test({
   ignore: !available,
   fn: () =>
     withRunner((runner) => {
-      for (const seed of seeds(400)) runner.containment(seed);
+      for (const seed of seeds(800)) runner.containment(seed);
       const { programs, accepted, runs, records } = runner.counts;
       console.log(
         `  ${programs} programs, ${accepted} accepted, ${runs} runs, ${records} registers compared`,
@@ -67,6 +67,44 @@ Deno.test({
       for (const seed of seeds(150)) runner.metamorphic(seed);
       assert.ok(runner.counts.variants >= 300);
     }),
+});
+
+/** A verifier that accepts everything and claims that every recorded number is even. */
+class LyingSubject extends Subject {
+  override verify(program: SubjectProgram, claims: boolean): Verdict {
+    return {
+      ...super.verify(program, claims),
+      verdict: "accepted",
+      contradiction: (_instruction, _register, value) => value % 2n === 0n ? null : "it is odd",
+    };
+  }
+}
+
+Deno.test({
+  name: "the harness: notices a verifier that accepts everything or claims too much",
+  ignore: !available,
+  fn: () => {
+    const subject = new LyingSubject();
+    const runner = new CaseRunner(subject);
+    const defects = { containment: 0, differential: 0 };
+    try {
+      for (const kind of ["containment", "differential"] as const) {
+        for (const seed of seeds(40)) {
+          try {
+            runner[kind](seed);
+          } catch (error) {
+            if (!(error instanceof Defect)) throw error;
+            defects[kind]++;
+          }
+        }
+      }
+    } finally {
+      runner.close();
+      subject.close();
+    }
+    assert.ok(defects.containment > 20, `${defects.containment} of 40 noticed by running`);
+    assert.ok(defects.differential > 20, `${defects.differential} of 40 noticed by comparing`);
+  },
 });
 
 const REQUEST = encodeRequest({
