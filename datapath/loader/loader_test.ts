@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { BpfError, LoadError } from "./errors.ts";
 import { Gate, GateError } from "./gate.ts";
-import { attachTcx, BpfLink } from "./link.ts";
+import { attachClsact, attachTcx, attachXdp, BpfLink, detachClsact, queryClsact } from "./link.ts";
 import { BpfMap, countCpus, createMap, MapType, u32 } from "./map.ts";
 import { BpfObject } from "./object.ts";
 import { ensureBpffs, listPins, openPin, pin, unpin } from "./pin.ts";
@@ -32,7 +32,7 @@ class Spoiled implements Verifier {
 
 kernelTest("BpfObject.load() loads programs and maps, and the programs run", () => {
   using object = BpfObject.open(small(), { name: "small" });
-  assert.deepEqual(object.programNames, ["count", "drop", "twice"]);
+  assert.deepEqual(object.programNames, ["count", "drop", "pass", "twice"]);
   object.map("counts").setEntriesMax(32);
   object.map(".rodata").setInitialValue((bytes) => bytes[0] = 3);
   object.load(new Gate(new StructuralVerifier()));
@@ -55,7 +55,7 @@ kernelTest("Gate: the tag of the bytes that were judged is the tag of the runnin
   for (const decision of object.decisions) {
     assert.ok(decision.tags.includes(object.program(decision.program).info.tag), decision.program);
   }
-  assert.equal(object.decisions.length, 3);
+  assert.equal(object.decisions.length, 4);
 });
 
 kernelTest(
@@ -130,7 +130,7 @@ kernelTest(
     try {
       const cache = new VerdictCache(directory);
       const verifier = new Spoiled((report) => report);
-      for (const asked of [3, 3]) {
+      for (const asked of [4, 4]) {
         using object = BpfObject.open(small(), { name: "small" });
         object.load(new Gate(verifier, cache));
         assert.equal(verifier.asked, asked);
@@ -138,11 +138,11 @@ kernelTest(
       assert.equal(cache.revoke("spoiled"), true);
       using object = BpfObject.open(small(), { name: "small" });
       object.load(new Gate(verifier, cache));
-      assert.equal(verifier.asked, 6);
+      assert.equal(verifier.asked, 8);
       Deno.chmodSync(directory, 0o777);
       using again = BpfObject.open(small(), { name: "small" });
       again.load(new Gate(verifier, cache));
-      assert.equal(verifier.asked, 9, "a cache that others may write is not believed");
+      assert.equal(verifier.asked, 12, "a cache that others may write is not believed");
     } finally {
       Deno.removeSync(directory, { recursive: true });
     }
@@ -231,6 +231,33 @@ kernelTest("BpfLink.update() swaps the program of a pinned tcx link", async () =
     listPins(directory).forEach(unpin);
     await ip("link", "del", name);
     await new Deno.Command("rmdir", { args: [directory], stderr: "null" }).output();
+  }
+});
+
+kernelTest("attachXdp() and attachClsact() hang programs on a device and take them off", async () => {
+  const name = `wtx${Deno.pid}`;
+  const ip = (...args: string[]) => new Deno.Command("ip", { args }).output();
+  await ip("link", "add", name, "type", "veth", "peer", "name", `${name}p`);
+  try {
+    using object = BpfObject.open(small(), { name: "small" });
+    object.load(new Gate(new StructuralVerifier()));
+    const ifindex = Number(Deno.readTextFileSync(`/sys/class/net/${name}/ifindex`));
+    {
+      using link = attachXdp(object.program("pass").fd, ifindex, "generic");
+      assert.equal(link.info.ifindex, ifindex);
+      assert.equal(link.info.programId, object.program("pass").info.id);
+      link.detach();
+      assert.equal(link.info.ifindex, 0);
+    }
+    assert.equal(queryClsact(ifindex, "ingress"), undefined);
+    for (const program of ["count", "drop"]) {
+      attachClsact(object.program(program).fd, ifindex, "ingress"); // the second replaces the first
+      assert.equal(queryClsact(ifindex, "ingress"), object.program(program).info.id);
+    }
+    assert.equal(detachClsact(ifindex, "ingress"), true);
+    assert.equal(queryClsact(ifindex, "ingress"), undefined);
+  } finally {
+    await ip("link", "del", name);
   }
 });
 

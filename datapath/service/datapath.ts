@@ -53,6 +53,9 @@ import { Retries } from "./retries.ts";
 /** Drop reason of a full conntrack table. */
 const DROP_CT_CREATE_FAILED = 155;
 
+/** Unanswered flows older than this go when conntrack is full, and how long after the last drop they go on going. */
+const PRESSURE_AGE_S = 5, PRESSURE_MS = 10_000;
+
 /** What a datapath is told. */
 export interface DatapathConfig {
   /** Owner mark: "host" or "<lab>-<node>". */
@@ -139,6 +142,7 @@ class Running implements Datapath {
   #synced = false;
   #ctFullSeen = 0n;
   #ctLive = 0;
+  #pressureUntilMs = 0;
 
   constructor(
     private readonly parts: DatapathParts,
@@ -508,12 +512,14 @@ class Running implements Datapath {
 
   /** New flows were dropped because conntrack is full: collect at once, young unanswered flows too. */
   #relievePressure(): void {
-    const full = this.#ctFull();
-    if (full === this.#ctFullSeen) return;
+    const full = this.#ctFull(), nowMs = this.parts.clock.monotonicMs();
+    if (full !== this.#ctFullSeen) this.#pressureUntilMs = nowMs + PRESSURE_MS;
     this.#ctFullSeen = full;
-    const { deleted, live } = this.kernel.collect({ mode: GC_PRESSURE, age: 5 });
+    // Flows grow old enough only while we wait, so it goes on for some time after the last drop.
+    if (nowMs >= this.#pressureUntilMs) return;
+    const { deleted, live } = this.kernel.collect({ mode: GC_PRESSURE, age: PRESSURE_AGE_S });
     this.#ctLive = live;
-    this.api.log.warn("Conntrack is full", { deleted, live, entriesMax: this.kernel.ct.entriesMax });
+    this.api.log.warn("Conntrack was full", { deleted, live, entriesMax: this.kernel.ct.entriesMax });
   }
 
   #ctFull(): bigint {

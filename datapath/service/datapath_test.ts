@@ -273,6 +273,26 @@ nodeTest(
   },
 );
 
+nodeTest("A full conntrack table drops new flows, counts them, and recovers by itself", async (node) => {
+  // Another size is another map: the instance begins anew.
+  await node.stop();
+  await node.uninstall();
+  await node.start("--ct-entries-max", "64");
+  await node.configure();
+  const { a } = await twoPods(node);
+  assert.ok(await pings(a, "10.44.0.11"));
+  const flood = "import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n" +
+    "for port in range(20000,20200): s.sendto(b'x',('203.0.113.1',port))";
+  await run("ip", "netns", "exec", a, "python3", "-c", flood);
+  const { rows } = await node.request("GET", "/v1/maps/metrics");
+  const full = rows.find((row: { fields: { reason: string } }) => row.fields.reason === "155");
+  assert.ok(Number(full.fields.packets) > 100, "what did not fit was dropped and counted");
+  assert.ok(!await pings(a, "10.44.0.1"), "no room for a new flow");
+  await sleep(7500);
+  assert.ok(await pings(a, "10.44.0.1"), "unanswered flows made room");
+  assert.match(node.log, /Conntrack was full/);
+});
+
 nodeTest("GET events streams what the programs say, with counts of what was lost", async (node) => {
   const { a } = await twoPods(node);
   const client = Deno.createHttpClient({ proxy: { transport: "unix", path: node.socket } });
@@ -344,19 +364,7 @@ nodeTest("uninstall leaves nothing of an instance", async (node) => {
   await node.request("PUT", "/v1/remotenodes/node-2", { ipv4: "192.0.2.2", podCidrV4: "10.44.1.0/24" });
   assert.match(await node.exec("ip", "route"), /10\.44\.1\.0\/24 dev weir_vxlan/);
   await node.stop();
-  await run(
-    "nsenter",
-    `--net=/run/netns/${node.netns}`,
-    Deno.execPath(),
-    "run",
-    "-A",
-    "--config",
-    new URL("../../deno.json", import.meta.url).pathname,
-    new URL("main.ts", import.meta.url).pathname,
-    "uninstall",
-    "--instance",
-    node.instance,
-  );
+  await node.uninstall();
   assert.throws(() => Deno.statSync(`/sys/fs/bpf/weir/${node.instance}`), Deno.errors.NotFound);
   assert.doesNotMatch(await node.exec("ip", "-d", "link"), /lxc|vxlan|weir/);
   assert.equal(await node.exec("ip", "route", "show", "proto", "87"), "");

@@ -164,9 +164,8 @@ export class TestNode {
     return this.#log;
   }
 
-  /** Removes everything. */
-  async close(): Promise<void> {
-    await this.stop("SIGTERM");
+  /** Runs `main.ts uninstall` of this instance. */
+  async uninstall(): Promise<void> {
     await run(
       "nsenter",
       `--net=/run/netns/${this.netns}`,
@@ -179,7 +178,13 @@ export class TestNode {
       "uninstall",
       "--instance",
       this.instance,
-    ).catch((error) => console.error(error));
+    );
+  }
+
+  /** Removes everything. */
+  async close(): Promise<void> {
+    await this.stop("SIGTERM");
+    await this.uninstall().catch((error) => console.error(error));
     for (const netns of [...this.#pods, this.netns]) await run("ip", "netns", "del", netns).catch(() => {});
     await Deno.remove(this.#directory, { recursive: true });
   }

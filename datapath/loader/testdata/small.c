@@ -54,6 +54,12 @@ int drop(struct __sk_buff *skb)
 	return inner && bpf_map_lookup_elem(inner, &key) ? 0 : 2;
 }
 
+SEC("xdp")
+int pass(struct xdp_md *xdp)
+{
+	return XDP_PASS;
+}
+
 struct request {
 	__u32 in;
 	__u32 out;
