@@ -151,6 +151,30 @@ for (const f of FAMILIES) {
   });
 }
 
+for (const f of FAMILIES) {
+  kernelTest(
+    `${f.name}: no endpoint can take over another's flow, by a forged error or by its far end's address`,
+    async () => {
+      const { node, from } = await twoEndpoints();
+      using _ = node;
+      const question: PacketSpec = { from: f.a, to: f.world, protocol: UDP, sport: 5, dport: 53 };
+      assert.equal(from(A, question).verdict, PASS);
+      const before = node.flows()[0].entry.ends.map((end) => end.endpoint);
+      node.setPolicy(1, { enforceEgress: true, rules: [] });
+      node.changeEndpoint(B, { policy: 1 });
+      // B speaks of A's flow with the world: judged as B's own packet
+      const forged = from(B, error(f, unreachable(f), f.b, f.a, question));
+      assert.deepEqual([forged.verdict, forged.events[0].subtype], [SHOT, abi.DROP_POLICY]);
+      node.changeEndpoint(B, { policy: 0, flags: abi.ENDPOINT_PEER | abi.ENDPOINT_NO_SOURCE_CHECK });
+      from(B, error(f, unreachable(f), f.b, f.a, question));
+      const far = from(B, { from: f.world, to: f.a, protocol: UDP, sport: 53, dport: 5 });
+      assert.deepEqual([far.verdict, far.events[0].subtype], [SHOT, abi.DROP_INVALID_SIP]);
+      assert.deepEqual(node.flows()[0].entry.ends.map((end) => end.endpoint), before);
+      assert.equal(from(A, question).verdict, PASS);
+    },
+  );
+}
+
 kernelTest("an endpoint that may use other addresses may not use those of others", async () => {
   const { node, from } = await twoEndpoints();
   using _ = node;

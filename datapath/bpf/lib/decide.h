@@ -130,6 +130,7 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 	struct peer source = {}, destination = {};
 	struct address unused = {};
 	const struct address *from, *to;
+	struct ct_end *mine = 0;
 	__u32 reply = 0;
 	int alive, code;
 
@@ -137,11 +138,18 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 		return DROPPED(DROP_NO_CONFIG);
 	alive = e && ct_alive(e, f) &&
 		!(is_bare_syn(f) && (e->flags & (CT_CLOSING_FORWARD | CT_CLOSING_REVERSE)));
-	if ((f->flags & FLOW_RELATED) && !alive) {
+	if (alive) {
+		reply = f->source_hi != (e->flags & CT_ORIGIN_HI);
+		mine = reply ? &e->ends[1] : &e->ends[0];
+	}
+	/* An endpoint speaks about its own flows only: an error that quotes another's is no part of that. */
+	if ((f->flags & FLOW_RELATED) && (!alive || (f->source_endpoint && mine->endpoint != f->source_endpoint))) {
 		code = own_key(skb, f);
 		if (code)
 			return code;
 		e = 0;
+		alive = 0;
+		reply = 0;
 	}
 	from = f->source_hi ? &f->key.hi : &f->key.lo;
 	to = f->source_hi ? &f->key.lo : &f->key.hi;
@@ -152,7 +160,9 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 		if (!(f->flags & (FLOW_L3 | FLOW_RELATED)) && (source.endpoint_flags & ENDPOINT_NO_SOURCE_CHECK)) {
 			struct address_owner *owner = bpf_map_lookup_elem(&weir_addresses, from);
 
-			if (owner && owner->endpoint != f->source_endpoint)
+			/* Nor may it take over a flow that somebody else, here or far away, has with that address. */
+			if ((owner && owner->endpoint != f->source_endpoint) ||
+			    (alive && mine->endpoint != f->source_endpoint))
 				return DROPPED(DROP_INVALID_SIP);
 		}
 	} else {
@@ -174,7 +184,6 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 	else
 		peer_resolve(to, &destination, &f->node, world_identity(f, config));
 	if (alive) {
-		reply = f->source_hi != (e->flags & CT_ORIGIN_HI);
 		peer_from_entry(&source, reply ? &e->ends[1] : &e->ends[0]);
 		peer_from_entry(&destination, reply ? &e->ends[0] : &e->ends[1]);
 		f->policy_port = e->policy_port;
@@ -201,6 +210,13 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 	if (code)
 		return code;
 
+	/* What an error says about a flow changes nothing in it. */
+	if (alive && (f->flags & FLOW_RELATED)) {
+		f->verdicts = 0;
+		set_point(f, destination.endpoint && !(destination.endpoint_flags & ENDPOINT_CGROUP));
+		trace(skb, f, f->point);
+		return 0;
+	}
 	if (alive) {
 		fill_end(&e->ends[0], reply ? &destination : &source, f->egress_cookie, f->egress_match);
 		fill_end(&e->ends[1], reply ? &source : &destination, f->ingress_cookie, f->ingress_match);
