@@ -155,28 +155,35 @@ e2e("a relabel of a running pod changes what it may do", async () => {
   assert.ok(!listed.some((endpoint: { name: string }) => endpoint.name === "empire/lambda"));
 });
 
-e2e("weir lab down removes every trace of a lab, and nothing of another", async () => {
-  const other = new Lab(`gone${Deno.pid}`);
-  await other.up(
-    1,
-    "apiVersion: v1\nkind: Pod\nmetadata: { name: a }\nspec: { containers: [{ name: a, command: [sleep, infinity] }] }\n",
-  );
-  const [listed] = JSON.parse(await other.ok(["lab", "list", "-o", "json"]));
-  await other.down();
-  const left: string[] = [];
-  for (const path of ["/run/netns", "/run/weir", "/run/weir/lab", "/var/lib/weir", "/sys/fs/bpf/weir"]) {
-    for (const entry of await Array.fromAsync(Deno.readDir(path)).catch(() => [])) {
-      if (entry.name.includes(other.name)) left.push(`${path}/${entry.name}`);
+for (const how of ["in order", "after its daemon was killed with -9"]) {
+  e2e(`weir lab down removes every trace of a lab ${how}, and nothing of another`, async () => {
+    const other = new Lab(`gone${Deno.pid}`);
+    await other.up(
+      1,
+      "apiVersion: v1\nkind: Pod\nmetadata: { name: a }\n" +
+        "spec: { containers: [{ name: a, command: [sleep, infinity] }] }\n",
+    );
+    const listed = JSON.parse(await other.ok(["lab", "list", "-o", "json"]))[0].processes as {
+      pid: number;
+      role: string;
+    }[];
+    if (how !== "in order") Deno.kill(listed.find(({ role }) => role === "lab")!.pid, "SIGKILL");
+    await other.down();
+    const left: string[] = [];
+    for (const path of ["/run/netns", "/run/weir", "/run/weir/lab", "/var/lib/weir", "/sys/fs/bpf/weir"]) {
+      for (const entry of await Array.fromAsync(Deno.readDir(path)).catch(() => [])) {
+        if (entry.name.includes(other.name)) left.push(`${path}/${entry.name}`);
+      }
     }
-  }
-  for (const { pid, role } of listed.processes) {
-    // What has ended and was not yet reaped by the container's first process has no command line any more.
-    const command = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
-    if (command !== "") left.push(`process ${role} ${pid}: ${command}`);
-  }
-  assert.deepEqual(left, []);
-  await lab.ok(["lab", "status"]);
-});
+    for (const { pid, role } of listed) {
+      // What has ended and was not yet reaped by the container's first process has no command line any more.
+      const command = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
+      if (command !== "") left.push(`process ${role} ${pid}: ${command}`);
+    }
+    assert.deepEqual(left, []);
+    await lab.ok(["lab", "status"]);
+  });
+}
 
 e2e("weir lab up refuses what it cannot honour, by name, and leaves nothing half made", async () => {
   const ran = await lab.weir(

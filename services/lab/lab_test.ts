@@ -1,0 +1,164 @@
+import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { Endpoint } from "@weir/proto/endpoint";
+import { Policy } from "@weir/proto/policy";
+import type { ClusterApi, NodeApi } from "./apis.ts";
+import { hostsText } from "./hosts.ts";
+import { Lab } from "./lab.ts";
+import { topology } from "./topology.ts";
+import { labNamespaces, removeNamespaces } from "./underlay.ts";
+
+const isRoot = Deno.uid() === 0;
+if (!isRoot) console.log("SKIP Lab tests: pods are network namespaces and need root");
+
+/** A node whose endpoints are ready as soon as they are asked for. */
+function fakeNode(number: number): NodeApi & { endpoints: Map<string, Endpoint> } {
+  const endpoints = new Map<string, Endpoint>();
+  return {
+    endpoints,
+    putEndpoint(endpoint) {
+      const ipv4 = `10.0.${number}.${endpoints.size + 2}`;
+      endpoints.set(
+        endpoint.name,
+        Endpoint.create({ ...endpoint, status: { state: "READY", identity: 300, ipv4 } }),
+      );
+      return Promise.resolve();
+    },
+    deleteEndpoint: (name) => Promise.resolve(void endpoints.delete(name)),
+    listEndpoints: () => Promise.resolve([...endpoints.values()]),
+  };
+}
+
+function fakeCluster(): ClusterApi & { policies: Map<string, Policy> } {
+  const policies = new Map<string, Policy>();
+  return {
+    policies,
+    getPolicy: (name) => Promise.resolve(policies.get(name)),
+    putPolicy(policy) {
+      policies.set(policy.name, Policy.create(policy));
+      return Promise.resolve(policies.get(policy.name)!);
+    },
+    deletePolicy: (name) => Promise.resolve(policies.delete(name)),
+    listNodes: () => Promise.resolve([]),
+    policyRevisions: () => Promise.resolve(new Map()),
+  };
+}
+
+const pod = (name: string, more = "", labels = "") =>
+  `apiVersion: v1\nkind: Pod\nmetadata: { name: ${name}, namespace: x, labels: { app: ${name}${labels} } }\nspec: { ${more} }\n`;
+const NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: { name: x, labels: { team: a } }\n";
+const POLICY =
+  "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: p, namespace: x }\nspec: { endpointSelector: {} }\n";
+
+Deno.test({
+  name: "Lab applies and deletes manifests as kubectl would",
+  ignore: !isRoot,
+  async fn() {
+    const name = `u${Deno.pid}`;
+    const nodes = [fakeNode(1), fakeNode(2)];
+    const cluster = fakeCluster();
+    const directory = await Deno.makeTempDir();
+    const lab = new Lab({
+      topology: topology(name, 2),
+      cluster,
+      nodeApis: new Map([["node-1", nodes[0]], ["node-2", nodes[1]]]),
+      logDirectory: directory,
+      hostsFile: "/etc/hosts",
+      pollMs: 5,
+    });
+    const file = (text: string) => ({ files: [{ file: "t.yaml", directory: "/", text }], pods: [] });
+    const actions = async (text: string) =>
+      (await lab.apply(file(text))).results.map(({ name, action }) => `${name} ${action}`);
+    try {
+      deepEqual(
+        await actions([pod("a"), pod("b", "nodeName: node-1"), NAMESPACE, POLICY].join("---\n")),
+        ["x created", "a created", "b created", "p created"],
+      );
+      deepEqual(
+        [lab.pod("x", "a").around.node, lab.pod("x", "b").around.node],
+        ["node-2", "node-1"],
+        "spread",
+      );
+      equal((await labNamespaces(name)).length, 2);
+      equal(
+        nodes[1].endpoints.get("x/a")?.labels.includes("k8s:io.cilium.k8s.namespace.labels.team=a"),
+        true,
+      );
+
+      deepEqual(await actions([pod("a"), POLICY].join("---\n")), ["a unchanged", "p unchanged"]);
+      deepEqual(await actions(pod("a", "", ", tier: front")), ["a configured"]);
+      equal(nodes[1].endpoints.get("x/a")?.labels.includes("k8s:tier=front"), true, "relabelled");
+      deepEqual(await actions(NAMESPACE.replace("team: a", "team: b")), ["x configured"]);
+      equal(
+        nodes[0].endpoints.get("x/b")?.labels.includes("k8s:io.cilium.k8s.namespace.labels.team=b"),
+        true,
+      );
+      match(hostsText(lab), /^10\.0\.2\.\d+ a a\.x$/m);
+
+      await rejects(lab.apply(file(pod("b", "nodeName: node-2"))), /a running pod does not move/);
+      await rejects(lab.apply(file(pod("c", "nodeName: node-7"))), /node-1, node-2/);
+      await rejects(lab.apply(file(pod("d") + "---\nkind: Job\n")), /kind "Job" is not supported/);
+      equal(lab.pods.length, 2, "what was refused changed nothing");
+
+      const deleted = await lab.delete(file([NAMESPACE, POLICY].join("---\n")));
+      deepEqual(deleted.results.map(({ name, action }) => `${name} ${action}`).sort(), [
+        "a deleted",
+        "b deleted",
+        "p deleted",
+        "x deleted",
+      ]);
+      equal(cluster.policies.size + nodes[0].endpoints.size + nodes[1].endpoints.size, 0);
+      equal((await labNamespaces(name)).length, 0);
+    } finally {
+      await removeNamespaces(await labNamespaces(name));
+      await Deno.remove(directory, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name: "Lab keeps a pod's command running, and a pod that never becomes ready is a failure with its reason",
+  ignore: !isRoot,
+  async fn() {
+    const name = `v${Deno.pid}`;
+    const node = fakeNode(1);
+    const directory = await Deno.makeTempDir();
+    const lab = new Lab({
+      topology: topology(name, 1),
+      cluster: fakeCluster(),
+      nodeApis: new Map([["node-1", node]]),
+      logDirectory: directory,
+      hostsFile: "/etc/hosts",
+      pollMs: 5,
+      readyMsMax: 300,
+    });
+    const apply = (text: string) =>
+      lab.apply({ files: [{ file: "t.yaml", directory: "/", text }], pods: [] });
+    try {
+      await apply(
+        pod("a", `containers: [{ name: main, command: [sh, -c, "echo hello $POD_NAME; exec sleep 60"] }]`),
+      );
+      const process = () => lab.pod("x", "a").toLabPod();
+      for (let i = 0; i < 100 && process().pid === 0; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      const { pid } = process();
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      match(await Deno.readTextFile(`${directory}/x.a.main.log`), /^hello a$/m);
+      Deno.kill(pid, "SIGKILL");
+      for (let i = 0; i < 200 && process().restarts === 0; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      equal(process().restarts, 1);
+
+      node.listEndpoints = () =>
+        Promise.resolve([Endpoint.create({ name: "x/b", status: { state: "WAITING_FOR_IDENTITY" } })]);
+      const { results } = await apply(pod("b"));
+      equal(results[0].action, "failed");
+      match(results[0].message, /not ready: endpoint waiting-for-identity/);
+    } finally {
+      await lab.halt();
+      await removeNamespaces(await labNamespaces(name));
+      await Deno.remove(directory, { recursive: true });
+    }
+  },
+});
