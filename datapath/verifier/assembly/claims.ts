@@ -1,5 +1,5 @@
 // What all visits of an instruction found in the registers, joined: the containment fuzzer compares real values.
-import { copyReg, isConst, joinNumbers, K_NONE, K_NUM, Reg, REG_BYTES, setKind } from "./reg";
+import { ADD, alu, copyReg, isConst, joinNumbers, K_NONE, K_NUM, Reg, REG_BYTES, setConst, setKind } from "./reg";
 import { claimCount, claimList, count, options } from "./program";
 import { reg } from "./run";
 
@@ -12,6 +12,15 @@ function wanted(i: i32): bool {
   if (options & 8) return true;
   for (let k: u32 = 0; k < claimCount; k++) if (load<i32>(claimList + k * 4) == i) return true;
   return false;
+}
+
+const other: StaticArray<u64> = new StaticArray<u64>(12);
+const offset: StaticArray<u64> = new StaticArray<u64>(12);
+function fold(r: Reg): void {
+  const t = changetype<Reg>(changetype<usize>(offset));
+  setConst(t, <u64>(<i64>r.off));
+  alu(r, t, ADD, false, false);
+  r.off = 0;
 }
 
 export function recordClaim(i: i32): void {
@@ -27,9 +36,16 @@ export function recordClaim(i: i32): void {
   for (let r: u32 = 0; r < 11; r++) {
     const a = changetype<Reg>(p + r * REG_BYTES), b = reg(r);
     if (a.kind == K_NONE) continue;
-    if (a.kind != b.kind || (a.kind != K_NUM && (a.off != b.off || a.map != b.map))) setKind(a, K_NONE);
+    if (a.kind != b.kind || (a.kind != K_NUM && (a.map != b.map || a.frame != b.frame))) setKind(a, K_NONE);
     else {
-      joinNumbers(a, b);
+      const t = changetype<Reg>(changetype<usize>(other));
+      copyReg(t, b);
+      if (a.kind != K_NUM && a.off != b.off) {
+        // different fixed offsets: the claim says all of it in the variable part
+        fold(a);
+        fold(t);
+      } else if (a.kind != K_NUM) t.off = a.off;
+      joinNumbers(a, t);
       a.flags |= b.flags;
       a.size = min(a.size, b.size);
       if (a.id != b.id) a.id = 0;
