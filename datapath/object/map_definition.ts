@@ -1,7 +1,7 @@
 /** Maps that an object declares: BTF style (`.maps`), legacy (`maps`), and the implicit maps of data sections. @module */
-import { Btf, type BtfTypeOf } from "./btf.ts";
+import type { Btf, BtfTypeOf } from "./btf.ts";
 import { Bytes } from "./bytes.ts";
-import { ElfFile, type ElfSection, type ElfSymbol, SHF, SHT, STT } from "./elf.ts";
+import { type ElfFile, type ElfSection, type ElfSymbol, SHF, SHT, STT } from "./elf.ts";
 import { LIMITS, ObjectError } from "./error.ts";
 import { MAP_TYPES } from "./kinds.ts";
 
@@ -64,7 +64,8 @@ export function readMaps(elf: ElfFile, btf: Btf | undefined): MapDefinition[] {
   }
   for (const section of elf.sections) {
     if (section.type === SHT.null) continue;
-    if (section.name === "maps" || section.name.startsWith("maps/")) {
+    // `lirc_mode2/maps` is ir-keytable's place for them.
+    if (section.name === "maps" || section.name.startsWith("maps/") || section.name.endsWith("/maps")) {
       for (const map of legacyMaps(section, elf)) add(map);
     } else if (isDataSection(section)) add(dataMap(section, btf));
   }

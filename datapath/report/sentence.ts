@@ -1,5 +1,5 @@
 /** Says a finding in one sentence, in the names of the source. @module */
-import { CORE_POISON_HELPER, type SourceMap } from "@weir/object";
+import { CORE_POISON_HELPER, MAP_TYPES, PROGRAM_TYPES, type SourceMap } from "@weir/object";
 import { reportMessage, type VerifyReport } from "@weir/verifier";
 import { argumentsIn, describeValue, fieldIn, nameOfRegister } from "./source_words.ts";
 
@@ -101,6 +101,12 @@ const SENTENCES: Readonly<Record<number, Say>> = {
     c.s(0) === c.s(1)
       ? `The program returns ${c.s(0)}; allowed here: ${c.s(2)}..${c.s(3)}`
       : `The program may return any number in ${c.s(0)}..${c.s(1)}; allowed here: ${c.s(2)}..${c.s(3)}`,
+  160: (c) => `Programs of type ${PROGRAM_TYPES[c.n(0)] ?? c.n(0)} are not supported by this verifier`,
+  162: (c) => `The kernel function ${c.s(1)}() is not supported by this verifier`,
+  166: (c) =>
+    `Map \`${c.map(0)}\` is of type ${
+      MAP_TYPES[Number(c.s(1))] ?? c.s(1)
+    }, which this verifier does not support`,
   132: () => "The program ends without a return value on this path",
 };
 
