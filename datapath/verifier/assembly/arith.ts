@@ -154,7 +154,7 @@ function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
   }
   if (n.smin > n.smax) return fail(199, i);
   // The kernel folds fewer numbers to constants than we do: flow keys move only by what the instruction itself says.
-  const fixed = p.kind != K_FLOW || (P.opcode(i) & 8) == 0;
+  const fixed = p.kind != K_FLOW || (opcode(i) & 8) == 0;
   if (fixed && isConst(n)) {
     const v = minus ? -n.smin : n.smin;
     const off = <i64>p.off + v;
