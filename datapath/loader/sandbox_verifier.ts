@@ -11,6 +11,7 @@ import {
   verifierWasmUrl,
   type VerifyRequest,
 } from "@weir/verifier";
+import { BpfError } from "./errors.ts";
 import { contentHash } from "./verdict_cache.ts";
 import type { GateMap, GateReport, GateRequest, Verifier } from "./verifier.ts";
 
@@ -23,7 +24,7 @@ export class SandboxVerifier implements Verifier {
 
   /** @throws {SandboxError} when Wasmtime or the module is missing */
   constructor(options: SandboxOptions = {}) {
-    const wasm = options.wasm ?? Deno.readFileSync(verifierWasmUrl);
+    const wasm = options.wasm ?? readModule();
     this.#sandbox = Sandbox.open({ ...options, wasm });
     // The number alone would let an old verdict stand for a rebuilt module.
     this.version = `${verifierVersion}-${createHash("sha256").update(wasm).digest("hex").slice(0, 12)}`;
@@ -42,6 +43,17 @@ export class SandboxVerifier implements Verifier {
       visits: report.visits,
       timeUs: report.timeUs,
     };
+  }
+}
+
+function readModule(): Uint8Array<ArrayBuffer> {
+  try {
+    return Deno.readFileSync(verifierWasmUrl);
+  } catch (cause) {
+    throw new BpfError("gate-failed", `Cannot open the verifier: ${(cause as Error).message}`, {
+      cause,
+      action: "Run deno task build",
+    });
   }
 }
 

@@ -18,8 +18,7 @@ import {
   ProblemError,
   WatchedTable,
 } from "@weir/common";
-import { Gate, probeKernel, unpin, VerdictCache, type Verifier } from "@weir/loader";
-import { GC_EXPIRED, GC_PRESSURE } from "@weir/maps";
+import { Gate, unpin, VerdictCache, type Verifier } from "@weir/loader";
 import { deleteRoute, NetlinkSocket } from "@weir/net";
 import {
   DatapathEndpoint,
@@ -31,7 +30,6 @@ import {
   IpcacheUpdate,
   IpcacheUpdateResponse,
   MapDump,
-  type MapPressure,
   NodeConfig,
   Program,
   RemoteNode,
@@ -40,21 +38,17 @@ import {
 } from "@weir/proto/datapath";
 import { Attachments } from "./attachments.ts";
 import { hex, mapped } from "./addresses.ts";
-import { DUMP_NAMES, dumpMap } from "./dump.ts";
+import { Collector } from "./collector.ts";
+import { DUMP_NAMES } from "./dump.ts";
 import { EndpointStore } from "./endpoint_store.ts";
 import { EventHub, READERS_MAX } from "./events.ts";
 import { IpcacheStore } from "./ipcache_store.ts";
 import { Kernel, type MapSizes } from "./kernel.ts";
+import { KernelReport } from "./kernel_report.ts";
 import { hzOf, NodeStore } from "./node_store.ts";
 import { Pins } from "./pins.ts";
 import { PolicyStore } from "./policy_store.ts";
 import { Retries } from "./retries.ts";
-
-/** Drop reason of a full conntrack table. */
-const DROP_CT_CREATE_FAILED = 155;
-
-/** Unanswered flows older than this go when conntrack is full, and how long after the last drop they go on going. */
-const PRESSURE_AGE_S = 5, PRESSURE_MS = 10_000;
 
 /** What a datapath is told. */
 export interface DatapathConfig {
@@ -131,6 +125,8 @@ class Running implements Datapath {
   readonly #ipcache: IpcacheStore;
   readonly #events: EventHub;
   readonly #retries: Retries;
+  readonly #collector: Collector;
+  readonly #report: KernelReport;
   readonly #stopping = new AbortController();
   readonly #tables = {
     endpoints: new WatchedTable<DatapathEndpoint>({ name: "endpoints" }),
@@ -140,14 +136,11 @@ class Running implements Datapath {
   };
   readonly #policyRevisions = new Map<string, number>();
   #synced = false;
-  #ctFullSeen = 0n;
-  #ctLive = 0;
-  #pressureUntilMs = 0;
 
   constructor(
     private readonly parts: DatapathParts,
     readonly kernel: Kernel,
-    private readonly gate: Gate,
+    gate: Gate,
     private readonly hz: number,
   ) {
     this.#attachments = new Attachments(kernel);
@@ -165,7 +158,21 @@ class Running implements Datapath {
     this.#retries = new Retries(parts.clock);
     this.api = parts.api ?? new ApiServer({ name: "datapath", metrics: parts.metrics, log: parts.log });
     this.handler = this.api.fetch;
-    this.#ctFullSeen = this.#ctFull();
+    this.#collector = new Collector(kernel, parts.clock, this.api.log);
+    this.#report = new KernelReport({
+      kernel,
+      gate,
+      hz,
+      verifier: parts.verifier,
+      instance: parts.config.instance,
+      attachments: this.#attachments,
+      collector: this.#collector,
+      endpoints: this.#endpoints,
+      events: this.#events,
+      ipcache: this.#ipcache,
+      policies: this.#policies,
+      retries: this.#retries,
+    });
     this.#mount();
   }
 
@@ -183,8 +190,8 @@ class Running implements Datapath {
         }
       }
     };
-    every(config.gcMs ?? 30_000, () => this.#ctLive = this.kernel.collect({ mode: GC_EXPIRED }).live);
-    every(1000, () => this.#relievePressure());
+    every(config.gcMs ?? 30_000, () => this.#collector.collect());
+    every(1000, () => this.#collector.relieve());
     every(30_000, () => this.#node.refreshAddresses());
     every(config.resyncMs ?? 10_000, () => this.#repair());
   }
@@ -228,7 +235,7 @@ class Running implements Datapath {
       put: (name, remote) => this.#putRemote(name, remote),
       delete: (name) => this.#deleteRemote(name),
     });
-    api.collection({ name: "programs", message: Program, list: () => this.#programs() });
+    api.collection({ name: "programs", message: Program, list: () => this.#report.programs() });
     api.action({
       path: "/v1/ipcache",
       request: IpcacheUpdate,
@@ -242,13 +249,18 @@ class Running implements Datapath {
       response: SyncResponse,
       handle: () => this.#sync(),
     });
-    api.action({ method: "GET", path: "/v1/status", response: DatapathStatus, handle: () => this.#status() });
+    api.action({
+      method: "GET",
+      path: "/v1/status",
+      response: DatapathStatus,
+      handle: () => this.#report.status(this.#synced),
+    });
     for (const name of [...DUMP_NAMES, "nat", "lb"]) {
       api.action({
         method: "GET",
         path: `/v1/maps/${name}`,
         response: MapDump,
-        handle: () => this.#dump(name),
+        handle: () => this.#report.dump(name),
       });
     }
     api.stream({
@@ -266,29 +278,7 @@ class Running implements Datapath {
         return this.#events.read(signal);
       },
     });
-    this.#mountMetrics();
-  }
-
-  #mountMetrics(): void {
-    const { metrics } = this.api;
-    metrics.gauge("weir_datapath_packets", "Packets by reason and direction, as the programs counted them")
-      .collect(() =>
-        this.#dump("metrics").rows.map(({ fields }) => [
-          { reason: fields.name || fields.reason, direction: fields.direction },
-          Number(fields.packets),
-        ])
-      );
-    metrics.gauge("weir_datapath_lost_events", "Events that the ring had no room for").collect(() =>
-      this.#events.lostRing()
-    );
-    metrics.gauge("weir_datapath_map_entries", "Entries of maps").collect(() =>
-      this.#pressure().map((map) => [{ map: map.map }, map.entries])
-    );
-    metrics.gauge("weir_datapath_gate", "Programs by the gate's answer").collect(() =>
-      Object.entries(this.gate.counts).map(([answer, count]) => [{ answer }, count])
-    );
-    metrics.gauge("weir_datapath_objects_in_error", "Kernel objects that could not be made")
-      .collect(() => this.#retries.list().length);
+    this.#report.mountMetrics(api.metrics);
   }
 
   #putNodeConfig(name: string, config: NodeConfig): NodeConfig {
@@ -430,73 +420,6 @@ class Running implements Datapath {
     return this.#node.leftoverRoutes(addresses);
   }
 
-  #leftovers(): number {
-    const links = this.#synced ? this.#attachments.leftovers().length : 0;
-    return this.#endpoints.leftoverCount + this.#policies.leftovers().length + links;
-  }
-
-  #status(): DatapathStatus {
-    return DatapathStatus.create({
-      gate: this.parts.verifier.mode,
-      features: probeKernel().map(({ name, answer, sinceKernel }) => ({ name, answer, sinceKernel })),
-      adopted: this.#endpoints.adopted + this.#policies.adopted + this.kernel.programsAdopted,
-      rebuilt: this.#endpoints.rebuilt + this.kernel.mapsRebuilt.length,
-      leftovers: this.#leftovers(),
-      synced: this.#synced,
-      errors: this.#retries.list(),
-      pressure: this.#pressure(),
-      instance: this.parts.config.instance,
-      lostEvents: this.#events.lostRing(),
-    });
-  }
-
-  #pressure(): MapPressure[] {
-    const { kernel } = this;
-    this.#ctLive = kernel.collect({ mode: GC_EXPIRED }).live; // the collector alone counts them without copying
-    return [
-      { map: "weir_ct", entries: this.#ctLive, entriesMax: kernel.ct.entriesMax },
-      { map: "weir_ipcache", entries: this.#ipcache.size, entriesMax: this.#ipcache.entriesMax },
-      { map: "weir_policies", entries: this.#policies.size, entriesMax: kernel.policySlots.entriesMax },
-      { map: "weir_endpoints", entries: this.#endpoints.ids.size, entriesMax: kernel.endpoints.entriesMax },
-      {
-        map: "weir_events",
-        entries: this.#events.pressure.bytes,
-        entriesMax: this.#events.pressure.bytesMax,
-      },
-    ];
-  }
-
-  #programs(): Program[] {
-    const byName = new Map(this.kernel.decisions.map((decision) => [decision.program, decision]));
-    return this.#attachments.list().map((attachment) => {
-      const decision = byName.get(attachment.program);
-      const verified = decision?.tags.find((tag) => tag === attachment.tag) ?? decision?.tags.at(-1) ?? "";
-      return Program.create({
-        name: attachment.program,
-        object: decision?.object ?? "",
-        attachedTo: attachment.target,
-        attachType: attachment.attachType,
-        id: attachment.programId,
-        tag: attachment.tag,
-        verifiedTag: verified,
-        verdict: decision?.report.verdict ?? "",
-        verifier: decision?.verifier ?? "",
-        visits: decision?.report.visits ?? 0,
-        timeUs: decision?.report.timeUs ?? 0,
-        hash: decision?.contentHash ?? "",
-        cached: decision?.cached ?? false,
-      });
-    });
-  }
-
-  #dump(name: string): MapDump {
-    return dumpMap(this.kernel, name, {
-      endpoint: (id) => this.#endpoints.nameOf(id),
-      policy: (slot) => this.#policies.nameOf(slot),
-      hz: this.hz,
-    });
-  }
-
   /** Attaches anew what somebody took away (a namespace that ended takes its device with it). */
   #repair(): void {
     for (const name of this.#endpoints.lost()) {
@@ -508,26 +431,5 @@ class Running implements Datapath {
       });
       this.#putEndpoint(name, desired);
     }
-  }
-
-  /** New flows were dropped because conntrack is full: collect at once, young unanswered flows too. */
-  #relievePressure(): void {
-    const full = this.#ctFull(), nowMs = this.parts.clock.monotonicMs();
-    if (full !== this.#ctFullSeen) this.#pressureUntilMs = nowMs + PRESSURE_MS;
-    this.#ctFullSeen = full;
-    // Flows grow old enough only while we wait, so it goes on for some time after the last drop.
-    if (nowMs >= this.#pressureUntilMs) return;
-    const { deleted, live } = this.kernel.collect({ mode: GC_PRESSURE, age: PRESSURE_AGE_S });
-    this.#ctLive = live;
-    this.api.log.warn("Conntrack was full", { deleted, live, entriesMax: this.kernel.ct.entriesMax });
-  }
-
-  #ctFull(): bigint {
-    let count = 0n;
-    for (const direction of [1, 2]) {
-      const cpus = this.kernel.metrics.getPerCpu(DROP_CT_CREATE_FAILED << 2 | direction);
-      for (const cpu of cpus) count += cpu.packets;
-    }
-    return count;
   }
 }

@@ -59,8 +59,6 @@ export class NodeStore {
   /** Addresses that this store put into the map. */
   #addresses = new Set<string>();
   readonly #remotes = new Map<string, RemoteNode>();
-  adopted = 0;
-  rebuilt = 0;
 
   constructor(
     private readonly parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket },
@@ -277,7 +275,9 @@ export class NodeStore {
     const alias = kernel.pins.alias("overlay");
     const found = findDevice(socket, OVERLAY_DEVICE);
     if (found !== undefined && found.alias === alias) {
-      this.adopted++;
+      if (found.mtu !== this.#podMtu(config)) {
+        changeDevice(socket, found.ifindex, { mtu: this.#podMtu(config) });
+      }
       return found;
     }
     createVxlan(socket, {
