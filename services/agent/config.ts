@@ -13,16 +13,6 @@ export const AGENT_CONFIG = {
   cluster: { kind: "text", default: "default", description: "name of the cluster" },
   ipv4: { kind: "text", default: "", description: "this node's IPv4 address (default: found)" },
   ipv6: { kind: "text", default: "", description: "this node's IPv6 address (default: found)" },
-  podCidrV4: {
-    kind: "text",
-    default: "",
-    description: "addresses for workloads (default: given by the allocator)",
-  },
-  podCidrV6: {
-    kind: "text",
-    default: "",
-    description: "addresses for workloads (default: given by the allocator)",
-  },
   routingMode: { kind: "text", default: "tunnel", description: "tunnel or direct" },
   masquerade: { kind: "flag", description: "pod traffic that leaves the cluster takes this node's address" },
   mtu: {

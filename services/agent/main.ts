@@ -3,15 +3,24 @@
  *
  * @module
  */
-import { ApiServer, Health, listenUnix, Logger, parseLogLevel } from "@weir/common";
+import { ApiServer, configUsage, Health, listenUnix, Logger, parseLogLevel } from "@weir/common";
 import { WeirClient } from "@weir/client";
 import { Process } from "@weir/proto/agent";
 import { Agent } from "./agent.ts";
-import { AgentConfigError, readAgentConfig } from "./config.ts";
+import { AGENT_CONFIG, AgentConfigError, readAgentConfig } from "./config.ts";
 import { ensureLock, LockError, rememberChildren, waitForPredecessors } from "./instance_lock.ts";
 import { createDirectories, layoutOf, socketOf } from "./layout.ts";
 
 async function main(): Promise<number> {
+  if (Deno.args.some((word) => word === "--help" || word === "-h")) {
+    console.log(`weir agent [--control-plane] [--config FILE]
+
+Runs the services of this node in the foreground, with --control-plane the cluster's too. Needs root. Each option can be
+WEIR_NAME in the environment, and name in the YAML file given with --config.
+
+${configUsage(AGENT_CONFIG)}`);
+    return 0;
+  }
   const config = readAgentConfig();
   if (Deno.uid() !== 0) {
     throw new AgentConfigError("Cannot run the agent: it needs root, to load programs and make devices");

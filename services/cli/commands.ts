@@ -103,7 +103,7 @@ Read from the maps of the node at the moment of asking; all nodes of a lab unles
     usage:
       "weir verify OBJECT... [DIR] [--program NAME] [--type T] [--kernel V] [--strict] [--btf FILE] [-v] [-o table|json|yaml|sarif]\n" +
       "weir verify --explain CODE\n",
-    load: () => dispatch("./verify.ts", "verifyCommand"),
+    load: async () => (await import("./verify.ts")).verifyCommand,
   },
   lab: {
     summary:
@@ -170,9 +170,4 @@ First steps:
   weir lab exec xwing -- curl -s deathstar...   send traffic
   weir observe -f                              watch what happens to it
 ${GLOBAL_FLAGS}`;
-}
-
-async function dispatch(module: string, name: string): Promise<Command> {
-  const loaded = await import(module) as Record<string, Command>;
-  return loaded[name];
 }
