@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ModuleRejected, OutOfFuel, OutOfMemory, Trapped } from "./errors.ts";
+import { ModuleRejected, OutOfFuel, OutOfMemory, type Trapped } from "./errors.ts";
 import {
   EXTERN_BYTES,
   EXTERN_VALUE_OFFSET,

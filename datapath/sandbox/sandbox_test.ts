@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { encodeRequest, requestHash } from "@weir/verifier";
 import { Engine } from "./engine.ts";
-import { MalformedReport, OutOfFuel, OutOfMemory, SandboxError, Trapped } from "./errors.ts";
+import { MalformedReport, OutOfFuel, OutOfMemory, type SandboxError, Trapped } from "./errors.ts";
 import { defaultLibraryPath } from "./library.ts";
 import { Sandbox, type SandboxOptions } from "./sandbox.ts";
 import { assembleWat } from "./testdata/wat.ts";
