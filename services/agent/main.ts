@@ -8,7 +8,7 @@ import { WeirClient } from "@weir/client";
 import { Process } from "@weir/proto/agent";
 import { Agent } from "./agent.ts";
 import { AGENT_CONFIG, AgentConfigError, readAgentConfig } from "./config.ts";
-import { ensureLock, LockError, rememberChildren, waitForPredecessors } from "./instance_lock.ts";
+import { ensureLock, rememberChildren, waitForPredecessors } from "./instance_lock.ts";
 import { createDirectories, layoutOf, socketOf } from "./layout.ts";
 
 async function main(): Promise<number> {
@@ -112,5 +112,7 @@ try {
   Deno.exit(await main());
 } catch (error) {
   console.error(`weir agent: ${(error as Error).message}`);
-  Deno.exit(error instanceof AgentConfigError ? 2 : error instanceof LockError ? 1 : 1);
+  const wrongUsage = error instanceof AgentConfigError ||
+    (error as { code?: string }).code === "CONFIG_INVALID";
+  Deno.exit(wrongUsage ? 2 : 1);
 }
