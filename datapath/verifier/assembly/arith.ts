@@ -1,8 +1,41 @@
 // Arithmetic on registers: numbers by the number domain, pointers by what may be moved and how far.
 import {
-  ADD, alu, copyReg, END, F_NULL, isConst, K_CTX, K_END, K_FP, K_FUNC, K_KEY, K_MAP, K_MEM, K_META, K_NONE, K_NUM,
-  K_PKT, K_VALUE, MOV, NEG, negate, noBounds, Reg, setConst, setKind, setUnknown, setValue, signExtend, SUB, sync,
-  truncate, zext32, K_FLOW, LSH, RSH, ARSH,
+  ADD,
+  alu,
+  ARSH,
+  copyReg,
+  END,
+  F_NULL,
+  isConst,
+  K_CTX,
+  K_END,
+  K_FLOW,
+  K_FP,
+  K_FUNC,
+  K_KEY,
+  K_MAP,
+  K_MEM,
+  K_META,
+  K_NONE,
+  K_NUM,
+  K_PKT,
+  K_VALUE,
+  LSH,
+  MOV,
+  NEG,
+  negate,
+  noBounds,
+  Reg,
+  RSH,
+  setConst,
+  setKind,
+  setUnknown,
+  setValue,
+  signExtend,
+  SUB,
+  sync,
+  truncate,
+  zext32,
 } from "./reg";
 import { fail, fail1, fail2, failIS, opI, opS } from "./outcome";
 import { BPF_ALU64, dstOf, immOf, offOf, opcode, srcOf } from "./program";
@@ -10,7 +43,22 @@ import { freshId, reg } from "./run";
 import { sink } from "./relevance";
 import { kindName, strict, tempReg, tempReg2 } from "./memory";
 
-const NAMES: StaticArray<string> = ["+=", "-=", "*=", "/=", "|=", "&=", "<<=", ">>=", "negation", "%=", "^=", "=", "s>>=", "byte swap"];
+const NAMES: StaticArray<string> = [
+  "+=",
+  "-=",
+  "*=",
+  "/=",
+  "|=",
+  "&=",
+  "<<=",
+  ">>=",
+  "negation",
+  "%=",
+  "^=",
+  "=",
+  "s>>=",
+  "byte swap",
+];
 const REACH: i64 = 1 << 29;
 
 export function stepAlu(i: i32): bool {
@@ -36,12 +84,12 @@ export function stepAlu(i: i32): bool {
   }
   const t = tempReg();
   if (byReg) copyReg(t, reg(s));
-  else setConst(t, <u64>(<i64>imm));
+  else setConst(t, <u64> (<i64> imm));
   if (dst.kind == K_NUM && t.kind == K_NUM) {
     unlink(dst);
     // r -= r and r ^= r are 0 whatever r is
     if (byReg && s == d && (o == SUB || o == 0xa0)) setConst(dst, 0);
-    else alu(dst, t, <u8>o, is32, off == 1);
+    else alu(dst, t, <u8> o, is32, off == 1);
     return true;
   }
   // a pointer takes part: the number decides where it goes
@@ -83,7 +131,7 @@ function unlink(r: Reg): void {
 }
 
 function moveConst(dst: Reg, imm: i32, is32: bool): bool {
-  setConst(dst, is32 ? <u64>(<u32>imm) : <u64>(<i64>imm));
+  setConst(dst, is32 ? <u64> (<u32> imm) : <u64> (<i64> imm));
   return true;
 }
 
@@ -100,7 +148,11 @@ function move(dst: Reg, src: Reg, is32: bool, off: i32): bool {
     return true;
   }
   const width = off != 0 ? off / 8 : is32 ? 4 : 8;
-  const top: u64 = width == 8 ? u64.MAX_VALUE : off != 0 ? (<u64>1 << (width * 8 - 1)) - 1 : (<u64>1 << (width * 8)) - 1;
+  const top: u64 = width == 8
+    ? u64.MAX_VALUE
+    : off != 0
+    ? (<u64> 1 << (width * 8 - 1)) - 1
+    : (<u64> 1 << (width * 8)) - 1;
   if (src.umax <= top) {
     // nothing is cut off: both are one value
     if (src.id == 0 && !isConst(src)) src.id = freshId();
@@ -122,8 +174,8 @@ function swap(dst: Reg, op: u8, imm: i32): void {
   if (op == 0xd4) return truncate(dst, bytes);
   if (isConst(dst)) {
     let v = dst.bits;
-    if (bytes == 2) v = <u64>bswap<u16>(<u16>v);
-    else if (bytes == 4) v = <u64>bswap<u32>(<u32>v);
+    if (bytes == 2) v = <u64> bswap<u16>(<u16> v);
+    else if (bytes == 4) v = <u64> bswap<u32>(<u32> v);
     else v = bswap<u64>(v);
     setValue(dst, v);
     return;
@@ -157,13 +209,13 @@ function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
   const fixed = p.kind != K_FLOW || (opcode(i) & 8) == 0;
   if (fixed && isConst(n)) {
     const v = minus ? -n.smin : n.smin;
-    const off = <i64>p.off + v;
+    const off = <i64> p.off + v;
     if (v <= -REACH || v >= REACH || off <= -REACH || off >= REACH) {
       fail2(43, i, d, off);
       opI(off);
       return false;
     }
-    p.off = <i32>off;
+    p.off = <i32> off;
     return true;
   }
   if (p.kind == K_CTX || p.kind == K_FLOW) {

@@ -1,7 +1,31 @@
 // Conditional jumps: what is known on each side, and which sides there are.
 import {
-  copyReg, F_NULL, isConst, JEQ, JGE, JGT, JLE, JLT, JNE, K_END, K_KEY, K_MAP, K_MEM, K_META, K_NONE, K_NUM, K_PKT,
-  K_SKC, K_SOCK, K_TCP, K_VALUE, K_XSK, opposite, refine, Reg, setConst,
+  copyReg,
+  F_NULL,
+  isConst,
+  JEQ,
+  JGE,
+  JGT,
+  JLE,
+  JLT,
+  JNE,
+  K_END,
+  K_KEY,
+  K_MAP,
+  K_MEM,
+  K_META,
+  K_NONE,
+  K_NUM,
+  K_PKT,
+  K_SKC,
+  K_SOCK,
+  K_TCP,
+  K_VALUE,
+  K_XSK,
+  opposite,
+  refine,
+  Reg,
+  setConst,
 } from "./reg";
 import { fail1, fail2 } from "./outcome";
 import { BPF_JMP32, dstOf, immOf, opcode, srcOf } from "./program";
@@ -13,9 +37,12 @@ const bufA: StaticArray<u64> = new StaticArray<u64>(12);
 const bufB: StaticArray<u64> = new StaticArray<u64>(12);
 const bufC: StaticArray<u64> = new StaticArray<u64>(12);
 const bufD: StaticArray<u64> = new StaticArray<u64>(12);
+
 // @ts-ignore: decorator
-@inline
-function R(b: StaticArray<u64>): Reg { return changetype<Reg>(changetype<usize>(b)); }
+
+function R(b: StaticArray<u64>): Reg {
+  return changetype<Reg>(changetype<usize>(b));
+}
 
 export const TAKEN: i32 = 1, NOT_TAKEN: i32 = 2;
 
@@ -41,7 +68,7 @@ export function prepareBranch(i: i32): bool {
   if (byReg) {
     if (reg(s).kind == K_NONE) return fail1(40, i, s);
     copyReg(b1, reg(s));
-  } else setConst(b1, <u64>(<i64>immOf(i)));
+  } else setConst(b1, <u64> (<i64> immOf(i)));
   if (a.kind == K_NUM && b1.kind == K_NUM) {
     if (byReg && d == s) return true;
     mode = 1;
@@ -137,9 +164,14 @@ let provedKind: u8 = 0;
 /// p <= end (or p < end): the bytes up to p are there, for every pointer with p's base.
 function proved(st: State, p: Reg, less: bool): void {
   const n = p.off + (less ? 1 : 0);
-  if (p.off < 0 || n <= 0 || n > 0xffff || p.umax > <u64>(0xffff - p.off)) return;
+  if (p.off < 0 || n <= 0 || n > 0xffff || p.umax > <u64> (0xffff - p.off)) return;
   provedKind = p.kind;
-  eachReg(st, (r: Reg, id: u64, size: u64): void => {
-    if (r.kind == provedKind && <u64>r.id == id && r.size < <i32>size) r.size = <i32>size;
-  }, p.id, n);
+  eachReg(
+    st,
+    (r: Reg, id: u64, size: u64): void => {
+      if (r.kind == provedKind && <u64> r.id == id && r.size < <i32> size) r.size = <i32> size;
+    },
+    p.id,
+    n,
+  );
 }

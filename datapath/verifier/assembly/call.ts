@@ -1,12 +1,48 @@
 // Calls: helpers by their contracts, functions of the program, callbacks.
 import * as C from "./contract";
 import {
-  copyReg, F_NULL, F_RDONLY, F_RINGBUF, isConst, K_BTF, K_CTX, K_FP, K_FUNC, K_KEY, K_MAP, K_MEM, K_META, K_NONE,
-  K_NUM, K_PKT, K_SKC, K_SOCK, K_TCP, K_VALUE, K_XSK, Reg, setConst, setKind, setRangeS, setRangeU, setUnknown,
+  copyReg,
+  F_NULL,
+  F_RDONLY,
+  F_RINGBUF,
+  isConst,
+  K_BTF,
+  K_CTX,
+  K_FP,
+  K_FUNC,
+  K_KEY,
+  K_MAP,
+  K_MEM,
+  K_META,
+  K_NONE,
+  K_NUM,
+  K_PKT,
+  K_SKC,
+  K_SOCK,
+  K_TCP,
+  K_VALUE,
+  K_XSK,
+  Reg,
+  setConst,
+  setKind,
+  setRangeS,
+  setRangeU,
+  setUnknown,
 } from "./reg";
 import { fail, fail1, fail2, failIS, failS, opI, opS, setLostAt } from "./outcome";
-import { findSub, immOf, maps, progFlags, progType, options, Sub, subs } from "./program";
-import { enterFrame, FRAMES_MAX, frameOf, Ref, refOf, REFS_MAX, regOf, State, zeroVar, copyState } from "./state";
+import { findSub, immOf, maps, options, progFlags, progType, Sub, subs } from "./program";
+import {
+  copyState,
+  enterFrame,
+  frameOf,
+  FRAMES_MAX,
+  Ref,
+  refOf,
+  REFS_MAX,
+  regOf,
+  State,
+  zeroVar,
+} from "./state";
 import { cur, dropRefValues, frame, freshId, invalidatePacket, refreshFrame, reg, removeRef } from "./run";
 import { helperMemory, kindName, stackWritten } from "./memory";
 import { wait } from "./walk";
@@ -22,7 +58,7 @@ export function acquire(insn: i32, kind: u8): u32 {
   r.id = id;
   r.insn = insn;
   r.kind = kind;
-  r.frame = <u8>cur.depth;
+  r.frame = <u8> cur.depth;
   return id;
 }
 export function refName(kind: u8): string {
@@ -99,7 +135,7 @@ export function callHelper(i: i32): bool {
         if (r.kind != K_MAP || r.flags & F_NULL) return wrong(i, a, "a map");
         mapIndex = r.map;
         if (!C.mapFits(id, maps[mapIndex].type)) {
-          failIS(108, i, <i32>maps[mapIndex].handle, name);
+          failIS(108, i, <i32> maps[mapIndex].handle, name);
           opI(maps[mapIndex].type);
           return false;
         }
@@ -110,7 +146,7 @@ export function callHelper(i: i32): bool {
         break;
       case C.A_VAL:
         if (maps[mapIndex].type == 15 || maps[mapIndex].type == 18) {
-          failIS(166, i, <i32>maps[mapIndex].handle, maps[mapIndex].type.toString());
+          failIS(166, i, <i32> maps[mapIndex].handle, maps[mapIndex].type.toString());
           return false;
         }
         if (!isMemory(i, a, takesPacket)) return false;
@@ -146,23 +182,25 @@ export function callHelper(i: i32): bool {
           return false;
         }
         if (r.umin == 0 && kind == C.A_SIZE) return failIS(106, i, a, name);
-        sizeMax = <i64>r.umax;
+        sizeMax = <i64> r.umax;
         const m = reg(memArg);
         if (memNullable && isZero(m)) {
-          if (sizeMax != 0 && C.argKind(id, memArg) != C.A_MEMN) return wrong(i, memArg, "memory of that size");
+          if (sizeMax != 0 && C.argKind(id, memArg) != C.A_MEMN) {
+            return wrong(i, memArg, "memory of that size");
+          }
         } else if (!helperMemory(i, memArg, m, sizeMax, memWrite)) return false;
         break;
       }
       case C.A_ASIZE:
         if (r.kind != K_NUM || !isConst(r)) return failIS(107, i, a, name);
         if (r.bits >= 1 << 29) return failIS(107, i, a, name);
-        alloc = <i64>r.bits;
+        alloc = <i64> r.bits;
         break;
       case C.A_U32:
       case C.A_U64: {
         if (!isMemory(i, a, takesPacket)) return false;
         const size: u32 = kind == C.A_U32 ? 4 : 8;
-        if (((<u64>r.off + r.bits) | r.unk) & (size - 1)) {
+        if (((<u64> r.off + r.bits) | r.unk) & (size - 1)) {
           fail2(78, i, size, r.off);
           opI(a);
           return false;
@@ -194,7 +232,9 @@ export function callHelper(i: i32): bool {
         } else if (id == 95 || id == 96) cast = r.ref;
         break;
       case C.A_RBREF:
-        if (r.kind != K_MEM || !(r.flags & F_RINGBUF) || r.flags & F_NULL) return wrong(i, a, "ring buffer memory");
+        if (r.kind != K_MEM || !(r.flags & F_RINGBUF) || r.flags & F_NULL) {
+          return wrong(i, a, "ring buffer memory");
+        }
         if (r.off != 0 || !isConst(r)) {
           failIS(123, i, a, name);
           opI(r.off);
@@ -222,8 +262,11 @@ export function callHelper(i: i32): bool {
       return false;
     }
   }
-  if (mapIndex >= 0 && id == 3 && (maps[mapIndex].type == 15 || maps[mapIndex].type == 18) && !mayChangeSockmap()) {
-    failIS(108, i, <i32>maps[mapIndex].handle, name);
+  if (
+    mapIndex >= 0 && id == 3 && (maps[mapIndex].type == 15 || maps[mapIndex].type == 18) &&
+    !mayChangeSockmap()
+  ) {
+    failIS(108, i, <i32> maps[mapIndex].handle, name);
     opI(maps[mapIndex].type);
     return false;
   }
@@ -282,7 +325,7 @@ function setResult(i: i32, id: i32, flags: u8, mapIndex: i32, sizeMax: i64, allo
     case C.R_VALUE_NULL: {
       const m = maps[mapIndex];
       if (m.type == 12 || m.type == 13) {
-        if (m.inner < 0) return failIS(166, i, <i32>m.handle, m.type.toString());
+        if (m.inner < 0) return failIS(166, i, <i32> m.handle, m.type.toString());
         setKind(r0, K_MAP);
         r0.map = m.inner;
       } else if (m.type == 15 || m.type == 18) {
@@ -309,7 +352,7 @@ function setResult(i: i32, id: i32, flags: u8, mapIndex: i32, sizeMax: i64, allo
       if (ref == 0) return false;
       setKind(r0, K_MEM);
       r0.flags = F_NULL | F_RINGBUF;
-      r0.size = <i32>alloc;
+      r0.size = <i32> alloc;
       r0.ref = ref;
       r0.id = ref;
       return true;
@@ -358,8 +401,9 @@ function callGlobal(i: i32, s: Sub): bool {
       if (r.kind != K_CTX || r.off != 0 || !isConst(r)) expected = "the context";
     } else if (kind == 3 || kind == 4) {
       if (kind == 3 && isZero(r)) continue;
-      if (r.kind != K_FP && r.kind != K_VALUE && r.kind != K_MEM && r.kind != K_PKT && r.kind != K_META) expected = "memory";
-      else if (r.kind == K_PKT || r.kind == K_META) {
+      if (r.kind != K_FP && r.kind != K_VALUE && r.kind != K_MEM && r.kind != K_PKT && r.kind != K_META) {
+        expected = "memory";
+      } else if (r.kind == K_PKT || r.kind == K_META) {
         // the function may write what it is handed
         if (C.packetAccess() < 2) expected = "writable memory";
       } else if (r.flags & F_NULL && kind == 4) expected = "memory that is not NULL";
@@ -398,7 +442,7 @@ function callCallback(i: i32, id: i32, start: i32): bool {
   if (cur.depth + 1 >= FRAMES_MAX) return fail2(15, i, cur.depth + 2, FRAMES_MAX);
   const k = findSub(start);
   if (subs[k].isGlobal) return failS(163, i, "Global function as a callback");
-  if (id == 181 && isConst(reg(1)) && reg(1).kind == K_NUM && <u32>reg(1).bits == 0) return true;
+  if (id == 181 && isConst(reg(1)) && reg(1).kind == K_NUM && <u32> reg(1).bits == 0) return true;
   if (id == 181 && reg(1).kind != K_NUM) return wrong(i, 1, "a number");
   const st = copyState(cur);
   st.insn = start;

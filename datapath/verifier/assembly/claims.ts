@@ -1,5 +1,17 @@
 // What all visits of an instruction found in the registers, joined: the containment fuzzer compares real values.
-import { ADD, alu, copyReg, isConst, joinNumbers, K_NONE, K_NUM, Reg, REG_BYTES, setConst, setKind } from "./reg";
+import {
+  ADD,
+  alu,
+  copyReg,
+  isConst,
+  joinNumbers,
+  K_NONE,
+  K_NUM,
+  Reg,
+  REG_BYTES,
+  setConst,
+  setKind,
+} from "./reg";
 import { claimCount, claimList, count, options } from "./program";
 import { reg } from "./run";
 
@@ -18,7 +30,7 @@ const other: StaticArray<u64> = new StaticArray<u64>(12);
 const offset: StaticArray<u64> = new StaticArray<u64>(12);
 function fold(r: Reg): void {
   const t = changetype<Reg>(changetype<usize>(offset));
-  setConst(t, <u64>(<i64>r.off));
+  setConst(t, <u64> (<i64> r.off));
   alu(r, t, ADD, false, false);
   r.off = 0;
 }

@@ -22,7 +22,7 @@ export function checkDepth(): bool {
       const op = P.opcode(i);
       const call = (op == P.OP_CALL && P.srcOf(i) == 1) || (op == P.OP_LDIMM && P.srcOf(i) == 4);
       if (!call) continue;
-      const a = <i32>P.subOf[i], b = P.findSub(i + 1 + P.immOf(i));
+      const a = <i32> P.subOf[i], b = P.findSub(i + 1 + P.immOf(i));
       const sum = round(P.subs[a].depth) + total[b];
       if (sum > 512) return fail2(16, i, sum, 512);
       if (P.subs[b].tailCalls && P.subs[a].depth > 256) return fail2(19, i, P.subs[a].depth, 256);

@@ -5,7 +5,7 @@ import * as P from "./program";
 import { analyse } from "./liveness";
 import { prepareRelevance } from "./relevance";
 import { cur } from "./run";
-import { memoryPeak, pathStep, PATH_MAX, regOf, frameOf, setMemoryLimit } from "./state";
+import { frameOf, memoryPeak, PATH_MAX, pathStep, regOf, setMemoryLimit } from "./state";
 import { statesPeak, statesTotal, visits, visitsOf, walkAll } from "./walk";
 import { F_NULL, F_RDONLY, Reg, REG_BYTES } from "./reg";
 import { claimOf } from "./claims";
@@ -17,12 +17,12 @@ const REQUEST_MAX: u32 = 48 << 20;
 /// Room for a request of `length` bytes; 0: too large.
 export function alloc(length: u32): u32 {
   if (length > REQUEST_MAX) return 0;
-  return <u32>heap.alloc((length + 7) & ~7);
+  return <u32> heap.alloc((length + 7) & ~7);
 }
 
 let out: usize = 0, outEnd: usize = 0, outAt: usize = 0;
 export function reportLength(): u32 {
-  return <u32>(outAt - out);
+  return <u32> (outAt - out);
 }
 function w32(v: u32): void {
   store<u32>(outAt, v);
@@ -37,7 +37,7 @@ let hashA: u64 = 0, hashB: u64 = 0;
 function hash(p: usize, length: u32): void {
   let a: u64 = 0xcbf29ce484222325, b: u64 = 0x9ae16a3b2f90404f;
   for (let at: usize = 0; at + 4 <= length; at += 4) {
-    const word = <u64>load<u32>(p + at);
+    const word = <u64> load<u32>(p + at);
     a = (a ^ word) * 0x100000001b3;
     a ^= a >> 29;
     b = (b ^ (word ^ 0xffffffff)) * 0x9e3779b97f4a7c15;
@@ -55,7 +55,10 @@ function run(pointer: usize, length: u32): bool {
   C.setColumn(column);
   if (!P.checkStructure()) return false;
   for (let i = 0; i < P.count; i++) {
-    if (!(P.mark[i] & P.M_HIGH) && P.opcode(i) == P.OP_CALL && P.srcOf(i) == 0 && (P.immOf(i) == 181 || P.immOf(i) == 164)) {
+    if (
+      !(P.mark[i] & P.M_HIGH) && P.opcode(i) == P.OP_CALL && P.srcOf(i) == 0 &&
+      (P.immOf(i) == 181 || P.immOf(i) == 164)
+    ) {
       P.mark[i] |= P.M_CALLBACK;
     }
   }
@@ -71,7 +74,7 @@ export function verify(pointer: u32, length: u32): u32 {
   const counts = P.options & 4 ? P.count : 0;
   let claims = 0;
   for (let i = 0; i < P.count; i++) if (claimOf(i)) claims++;
-  out = heap.alloc(8192 + <usize>counts * 4 + <usize>claims * (4 + 11 * 96));
+  out = heap.alloc(8192 + <usize> counts * 4 + <usize> claims * (4 + 11 * 96));
   outAt = out;
   w32(0x50525657);
   w32(1);
@@ -84,7 +87,7 @@ export function verify(pointer: u32, length: u32): u32 {
   w32(visits);
   w32(statesPeak);
   w32(statesTotal);
-  w32(<u32>memoryPeak);
+  w32(<u32> memoryPeak);
   w32(O.operandCount);
   for (let k = 0; k < O.operandCount; k++) {
     w32(O.operandKind[k]);
@@ -96,7 +99,7 @@ export function verify(pointer: u32, length: u32): u32 {
   w32(steps);
   for (let k: u32 = 0; k < steps; k++) w32(pathStep(cur, cur.pathCount - steps + k));
   w32(st ? 11 : 0);
-  if (st) for (let r: u32 = 0; r < 11; r++) wReg(regOf(frameOf(cur, cur.depth), r));
+  if (st) { for (let r: u32 = 0; r < 11; r++) wReg(regOf(frameOf(cur, cur.depth), r)); }
   w32(counts);
   for (let i = 0; i < counts; i++) w32(visitsOf(i));
   w32(claims);
@@ -106,7 +109,7 @@ export function verify(pointer: u32, length: u32): u32 {
     w32(i);
     for (let r: u32 = 0; r < 11; r++) wReg(changetype<Reg>(p + r * REG_BYTES));
   }
-  return <u32>out;
+  return <u32> out;
 }
 
 function wText(s: string): void {

@@ -4,8 +4,34 @@
 // Sound because stack accesses other than through r10-derived registers with a known offset count as reads of
 // everything, and a function whose frame pointer escapes (stored, passed on) keeps its whole stack alive.
 import {
-  BPF_ALU, BPF_ALU64, BPF_JMP32, BPF_LD, BPF_LDX, BPF_ST, BPF_STX, count, dstOf, findMap, findSub, immOf, isJump,
-  M_HIGH, M_TARGET, maps, mark, offOf, OP_CALL, OP_EXIT, OP_JA, OP_JA32, OP_LDIMM, opcode, srcOf, Sub, subOf, subs,
+  BPF_ALU,
+  BPF_ALU64,
+  BPF_JMP32,
+  BPF_LD,
+  BPF_LDX,
+  BPF_ST,
+  BPF_STX,
+  count,
+  dstOf,
+  findMap,
+  findSub,
+  immOf,
+  isJump,
+  M_HIGH,
+  M_TARGET,
+  maps,
+  mark,
+  offOf,
+  OP_CALL,
+  OP_EXIT,
+  OP_JA,
+  OP_JA32,
+  OP_LDIMM,
+  opcode,
+  srcOf,
+  Sub,
+  subOf,
+  subs,
   targetOf,
 } from "./program";
 import { A_KEY, A_MEM, A_MEM_NULL, A_NONE, A_SIZE, A_SIZE0, A_STACK_NULL, A_VAL } from "./contract";
@@ -27,17 +53,31 @@ let defB: StaticArray<u8> = new StaticArray<u8>(0);
 let wroteA: StaticArray<u8> = new StaticArray<u8>(0);
 let wroteB: StaticArray<u8> = new StaticArray<u8>(0);
 
-export function useFirst(i: i32): u8 { return useA[i]; }
-export function useLast(i: i32): u8 { return useB[i]; }
-export function defFirst(i: i32): u8 { return defA[i]; }
-export function defLast(i: i32): u8 { return defB[i]; }
-export function wroteFirst(i: i32): u8 { return wroteA[i]; }
-export function wroteLast(i: i32): u8 { return wroteB[i]; }
-export function liveRegs(i: i32): u32 { return liveR[i]; }
+export function useFirst(i: i32): u8 {
+  return useA[i];
+}
+export function useLast(i: i32): u8 {
+  return useB[i];
+}
+export function defFirst(i: i32): u8 {
+  return defA[i];
+}
+export function defLast(i: i32): u8 {
+  return defB[i];
+}
+export function wroteFirst(i: i32): u8 {
+  return wroteA[i];
+}
+export function wroteLast(i: i32): u8 {
+  return wroteB[i];
+}
+export function liveRegs(i: i32): u32 {
+  return liveR[i];
+}
 export function slotLive(i: i32, k: u32): bool {
   if (subs[subOf[i]].fpEscapes) return true;
   const g = k * 2;
-  return (((g < 64 ? liveLo[i] >> g : liveHi[i] >> (g - 64))) & 3) != 0;
+  return ((g < 64 ? liveLo[i] >> g : liveHi[i] >> (g - 64)) & 3) != 0;
 }
 
 // abstract registers of the forward pass: 11 x {kind, value} per leader
@@ -62,7 +102,9 @@ function mergeInto(leader: i32): bool {
   return changed;
 }
 
-function isFp(r: u32): bool { return cur[r * 2] == V_FP || cur[r * 2] == V_FPVAR; }
+function isFp(r: u32): bool {
+  return cur[r * 2] == V_FP || cur[r * 2] == V_FPVAR;
+}
 
 function range(i: i32, r: u32, off: i32, size: i32, write: bool): void {
   if (cur[r * 2] == V_FPVAR) {
@@ -87,26 +129,30 @@ function range(i: i32, r: u32, off: i32, size: i32, write: bool): void {
   // byte b lies in granule (-1 - b) / 4
   let first = (-1 - hi) >> 2, last = (-1 - lo) >> 2;
   if (write) {
-    wroteA[i] = <u8>first;
-    wroteB[i] = <u8>last;
+    wroteA[i] = <u8> first;
+    wroteB[i] = <u8> last;
     // only granules that are overwritten whole
     if ((-1 - hi) & 3) first++;
     if (((-1 - lo) & 3) != 3) last--;
     if (first > last) return;
-    defA[i] = <u8>first;
-    defB[i] = <u8>last;
+    defA[i] = <u8> first;
+    defB[i] = <u8> last;
   } else {
-    useA[i] = min(useA[i] == NO ? <u8>first : useA[i], <u8>first);
-    useB[i] = useB[i] == NO ? <u8>last : max(useB[i], <u8>last);
+    useA[i] = min(useA[i] == NO ? <u8> first : useA[i], <u8> first);
+    useB[i] = useB[i] == NO ? <u8> last : max(useB[i], <u8> last);
   }
 }
 
 function sizeBytes(op: u8): i32 {
   switch (op & 0x18) {
-    case 0: return 4;
-    case 8: return 2;
-    case 0x10: return 1;
-    default: return 8;
+    case 0:
+      return 4;
+    case 8:
+      return 2;
+    case 0x10:
+      return 1;
+    default:
+      return 8;
   }
 }
 
@@ -134,7 +180,7 @@ function step(i: i32, s: Sub): void {
   }
   if (c == BPF_LD) {
     if (op == OP_LDIMM) {
-      if (src == 1) return set(dst, V_MAP, findMap(<u32>imm));
+      if (src == 1) return set(dst, V_MAP, findMap(<u32> imm));
       return set(dst, V_OTHER, 0);
     }
     for (let r: u32 = 0; r < 6; r++) set(r, V_OTHER, 0);
@@ -164,8 +210,8 @@ function step(i: i32, s: Sub): void {
         const kind = argKind(imm, a);
         let bytes = -1;
         if (kind == A_NONE) continue;
-        if (kind == A_KEY && cur[2] == V_MAP && cur[3] >= 0) bytes = <i32>maps[cur[3]].keySize;
-        else if (kind == A_VAL && cur[2] == V_MAP && cur[3] >= 0) bytes = <i32>maps[cur[3]].valueSize;
+        if (kind == A_KEY && cur[2] == V_MAP && cur[3] >= 0) bytes = <i32> maps[cur[3]].keySize;
+        else if (kind == A_VAL && cur[2] == V_MAP && cur[3] >= 0) bytes = <i32> maps[cur[3]].valueSize;
         else if (kind == A_MEM || kind == A_MEM_NULL) {
           if (a < 5 && cur[(a + 1) * 2] == V_CONST) bytes = cur[(a + 1) * 2 + 1];
         } else if (kind == A_STACK_NULL) s.fpEscapes = true; // kept by the callee: callback contexts
@@ -191,7 +237,13 @@ function forward(s: Sub, queue: StaticArray<i32>, queued: StaticArray<u8>): void
     for (let k = 0; k < 22; k++) cur[k] = facts[base + k];
     while (true) {
       const op = opcode(i);
-      useA[i] = useB[i] = defA[i] = defB[i] = wroteA[i] = wroteB[i] = NO;
+      useA[i] =
+        useB[i] =
+        defA[i] =
+        defB[i] =
+        wroteA[i] =
+        wroteB[i] =
+          NO;
       step(i, s);
       if (op == OP_EXIT) break;
       let next = i + (op == OP_LDIMM ? 2 : 1);
@@ -248,7 +300,7 @@ export function regEffect(i: i32): u32 {
     def = 0x3f;
     if (srcOf(i) == 1) {
       const k = findSub(i + 1 + immOf(i));
-      use = subs[k].isGlobal ? 0x3e : <u32>entryLive[k] & 0x3e;
+      use = subs[k].isGlobal ? 0x3e : <u32> entryLive[k] & 0x3e;
     } else for (let a: u32 = 1; a < 6; a++) if (argKind(immOf(i), a) != A_NONE) use |= 1 << a;
   } else if (op != OP_JA && op != OP_JA32) {
     use = d;
@@ -261,7 +313,7 @@ function granules(a: u8, b: u8, high: bool): u64 {
   if (a == NO) return 0;
   let m: u64 = 0;
   const base = high ? 64 : 0;
-  for (let g = <i32>a; g <= <i32>b; g++) if (g >= base && g < base + 64) m |= <u64>1 << (g - base);
+  for (let g = <i32> a; g <= <i32> b; g++) if (g >= base && g < base + 64) m |= <u64> 1 << (g - base);
   return m;
 }
 
@@ -292,8 +344,8 @@ function backward(s: Sub): void {
       r = (r & ~(e >> 11)) | (e & 0x7ff);
       lo = (lo & ~granules(defA[i], defB[i], false)) | granules(useA[i], useB[i], false);
       hi = (hi & ~granules(defA[i], defB[i], true)) | granules(useA[i], useB[i], true);
-      if (<u16>r != liveR[i] || lo != liveLo[i] || hi != liveHi[i]) {
-        liveR[i] = <u16>r;
+      if (<u16> r != liveR[i] || lo != liveLo[i] || hi != liveHi[i]) {
+        liveR[i] = <u16> r;
         liveLo[i] = lo;
         liveHi[i] = hi;
         // a back edge may bring news to what was done already

@@ -1,10 +1,46 @@
 // Loads and stores: what each kind of pointer may touch.
 import {
-  copyReg, F_NULL, F_RDONLY, isConst, K_BTF, K_CTX, K_END, K_FLOW, K_FP, K_FUNC, K_KEY, K_MAP, K_MEM, K_META, K_NONE,
-  K_NUM, K_PKT, K_SKC, K_SOCK, K_TCP, K_VALUE, K_XSK, Reg, setConst, setKind, setRangeU, setUnknown, truncate,
+  copyReg,
+  F_NULL,
+  F_RDONLY,
+  isConst,
+  K_BTF,
+  K_CTX,
+  K_END,
+  K_FLOW,
+  K_FP,
+  K_FUNC,
+  K_KEY,
+  K_MAP,
+  K_MEM,
+  K_META,
+  K_NONE,
+  K_NUM,
+  K_PKT,
+  K_SKC,
+  K_SOCK,
+  K_TCP,
+  K_VALUE,
+  K_XSK,
+  Reg,
+  setConst,
+  setKind,
+  setRangeU,
+  setUnknown,
+  truncate,
 } from "./reg";
 import { fail, fail1, fail2, failIS, failS, opI, opS, setLostAt } from "./outcome";
-import { ensureSlot, frameOf, slotReg, slotTypes, T_INVALID, T_MISC, T_SPILL, T_ZERO, zeroVar } from "./state";
+import {
+  ensureSlot,
+  frameOf,
+  slotReg,
+  slotTypes,
+  T_INVALID,
+  T_MISC,
+  T_SPILL,
+  T_ZERO,
+  zeroVar,
+} from "./state";
 import { cur, frame, freshId, refreshFrame, reg } from "./run";
 import { MapInfo, maps, options, progFlags, subOf, subs } from "./program";
 import { contextAccess, packetAccess } from "./contract";
@@ -12,24 +48,42 @@ import { contextAccess, packetAccess } from "./contract";
 export function kindName(r: Reg): string {
   const n = (r.flags & F_NULL) ? " or NULL" : "";
   switch (r.kind) {
-    case K_NONE: return "uninitialised register";
-    case K_NUM: return "number";
-    case K_CTX: return "context pointer";
-    case K_MAP: return "map" + n;
-    case K_VALUE: return "map value" + n;
-    case K_FP: return "stack pointer";
-    case K_PKT: return "packet pointer";
-    case K_META: return "packet metadata pointer";
-    case K_END: return "end of packet";
-    case K_SOCK: return "socket" + n;
-    case K_SKC: return "socket (common)" + n;
-    case K_TCP: return "TCP socket" + n;
-    case K_XSK: return "XDP socket" + n;
-    case K_MEM: return "memory" + n;
-    case K_BTF: return "kernel pointer" + n;
-    case K_FLOW: return "flow keys";
-    case K_FUNC: return "function";
-    default: return "map key";
+    case K_NONE:
+      return "uninitialised register";
+    case K_NUM:
+      return "number";
+    case K_CTX:
+      return "context pointer";
+    case K_MAP:
+      return "map" + n;
+    case K_VALUE:
+      return "map value" + n;
+    case K_FP:
+      return "stack pointer";
+    case K_PKT:
+      return "packet pointer";
+    case K_META:
+      return "packet metadata pointer";
+    case K_END:
+      return "end of packet";
+    case K_SOCK:
+      return "socket" + n;
+    case K_SKC:
+      return "socket (common)" + n;
+    case K_TCP:
+      return "TCP socket" + n;
+    case K_XSK:
+      return "XDP socket" + n;
+    case K_MEM:
+      return "memory" + n;
+    case K_BTF:
+      return "kernel pointer" + n;
+    case K_FLOW:
+      return "flow keys";
+    case K_FUNC:
+      return "function";
+    default:
+      return "map key";
   }
 }
 
@@ -43,25 +97,33 @@ function outOf(code: i32, insn: i32, who: i64, size: i64, lo: i64, hi: i64, have
 
 /// size bytes at fixed `off` beyond what r points to, r of any memory kind but stack and context.
 export function checkRange(insn: i32, regno: u32, r: Reg, off: i64, size: i64, write: bool): bool {
-  const at = <i64>r.off + off;
+  const at = <i64> r.off + off;
   switch (r.kind) {
     case K_VALUE:
     case K_KEY: {
       const m = maps[r.map];
-      const have = <i64>(r.kind == K_KEY ? m.keySize : m.valueSize);
+      const have = <i64> (r.kind == K_KEY ? m.keySize : m.valueSize);
       const bounded = r.umax < (1 << 29) && r.smin > -(1 << 29);
-      const lo = at + r.smin, hi = at + <i64>r.umax + size;
+      const lo = at + r.smin, hi = at + <i64> r.umax + size;
       if (!bounded || lo < 0 || hi > have) {
-        return outOf(66, insn, <i32>m.handle, size, bounded ? lo : at, bounded ? hi - 1 : i64.MAX_VALUE, have);
+        return outOf(
+          66,
+          insn,
+          <i32> m.handle,
+          size,
+          bounded ? lo : at,
+          bounded ? hi - 1 : i64.MAX_VALUE,
+          have,
+        );
       }
       if (r.kind == K_KEY) return write ? failIS(76, insn, regno, kindName(r)) : true;
-      if (write && (m.flags & 0x80 || r.flags & F_RDONLY)) return fail1(68, insn, <i32>m.handle);
-      if (!write && m.flags & 0x100) return fail1(69, insn, <i32>m.handle);
+      if (write && (m.flags & 0x80 || r.flags & F_RDONLY)) return fail1(68, insn, <i32> m.handle);
+      if (!write && m.flags & 0x100) return fail1(69, insn, <i32> m.handle);
       for (let k: u32 = 0; k < m.fieldCount; k++) {
         const p = m.fields + k * 12;
-        const fo = <i64>load<u32>(p, 4), fs = <i64>load<u32>(p, 8);
+        const fo = <i64> load<u32>(p, 4), fs = <i64> load<u32>(p, 8);
         if (lo < fo + fs && hi > fo) {
-          fail2(67, insn, <i32>m.handle, size);
+          fail2(67, insn, <i32> m.handle, size);
           opI(lo);
           opI(hi - 1);
           return false;
@@ -78,7 +140,7 @@ export function checkRange(insn: i32, regno: u32, r: Reg, off: i64, size: i64, w
         opI(r.smax);
         return false;
       }
-      if (at < 0 || at + size > <i64>r.size) {
+      if (at < 0 || at + size > <i64> r.size) {
         setLostAt(r.size == 0 ? cur.lostAt : -1);
         return outOf(70, insn, regno, size, at, at + size - 1, r.size);
       }
@@ -86,9 +148,9 @@ export function checkRange(insn: i32, regno: u32, r: Reg, off: i64, size: i64, w
     }
     case K_MEM:
     case K_FLOW: {
-      const have = r.kind == K_FLOW ? 56 : <i64>r.size;
+      const have = r.kind == K_FLOW ? 56 : <i64> r.size;
       const bounded = r.umax < (1 << 29) && r.smin > -(1 << 29);
-      const lo = at + r.smin, hi = at + <i64>r.umax + size;
+      const lo = at + r.smin, hi = at + <i64> r.umax + size;
       if (!bounded || lo < 0 || hi > have) {
         return outOf(75, insn, regno, size, bounded ? lo : at, bounded ? hi - 1 : i64.MAX_VALUE, have);
       }
@@ -104,14 +166,14 @@ export function checkRange(insn: i32, regno: u32, r: Reg, off: i64, size: i64, w
 /// Lowest offset of a stack access; checks that all of it lies in the frame.
 function stackBounds(insn: i32, r: Reg, off: i64, size: i64): bool {
   const bounded = r.smin > -(1 << 29) && r.smax < (1 << 29);
-  const lo = <i64>r.off + r.smin + off, hi = <i64>r.off + r.smax + off + size;
+  const lo = <i64> r.off + r.smin + off, hi = <i64> r.off + r.smax + off + size;
   if (!bounded || lo < -512 || hi > 0) {
     fail2(62, insn, size, bounded ? lo : i64.MIN_VALUE);
     opI(bounded ? hi - 1 : i64.MAX_VALUE);
     return false;
   }
-  const s = subs[<i32>frameOf(cur, r.frame).sub];
-  if (-lo > <i64>s.depth) s.depth = <i32>(-lo);
+  const s = subs[<i32> frameOf(cur, r.frame).sub];
+  if (-lo > <i64> s.depth) s.depth = <i32> (-lo);
   return true;
 }
 
@@ -125,7 +187,7 @@ function scrub(types: usize, k: i32): void {
 }
 
 function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg): bool {
-  const k = <u32>((-off - 1) >> 3), b = off + 8 * (<i32>k + 1);
+  const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
   const f = ensureSlot(cur, fno, k);
   refreshFrame();
   const types = slotTypes(f, k);
@@ -136,7 +198,7 @@ function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg): bool 
     return true;
   }
   if (b == 0) {
-    let n: usize = <usize>size;
+    let n: usize = <usize> size;
     if (size < 8) scrub(types, 0);
     memory.fill(types, T_SPILL, n);
     const s = slotReg(f, k);
@@ -147,7 +209,7 @@ function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg): bool 
     }
     return true;
   }
-  const zero = isConst(value) && (value.bits & ((<u64>1 << (size * 8)) - 1)) == 0;
+  const zero = isConst(value) && (value.bits & ((<u64> 1 << (size * 8)) - 1)) == 0;
   // a saved register that this store overlaps is gone
   if (load<u8>(types + b) == T_SPILL) scrub(types, 0);
   memory.fill(types + b, zero ? T_ZERO : T_MISC, size);
@@ -157,7 +219,7 @@ function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg): bool 
 /// Any bytes of lo..hi-1 may be overwritten by something unknown.
 export function clobber(fno: i32, lo: i32, hi: i32): void {
   for (let off = lo; off < hi; off++) {
-    const k = <u32>((-off - 1) >> 3), b = off + 8 * (<i32>k + 1);
+    const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
     const f = ensureSlot(cur, fno, k);
     const types = slotTypes(f, k);
     if (load<u8>(types + b) == T_SPILL) scrub(types, 0);
@@ -169,7 +231,7 @@ export function clobber(fno: i32, lo: i32, hi: i32): void {
 /// A variable store: bytes keep being what they were or become unknown.
 function clobberMaybe(fno: i32, lo: i32, hi: i32): void {
   for (let off = lo; off < hi; off++) {
-    const k = <u32>((-off - 1) >> 3), b = off + 8 * (<i32>k + 1);
+    const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
     const f = ensureSlot(cur, fno, k);
     const types = slotTypes(f, k);
     if (load<u8>(types + b) == T_SPILL) scrub(types, 0);
@@ -192,7 +254,7 @@ export function strict(): bool {
 
 function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg): bool {
   const f = frameOf(cur, fno);
-  const k = <u32>((-off - 1) >> 3), b = off + 8 * (<i32>k + 1);
+  const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
   if (k >= f.slots) {
     if (strict()) return fail2(64, insn, off, off + size - 1);
     setUnknown(into);
@@ -237,8 +299,12 @@ function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg): bool {
 
 const scratch: StaticArray<u64> = new StaticArray<u64>(12);
 const scratch2: StaticArray<u64> = new StaticArray<u64>(12);
-export function tempReg(): Reg { return changetype<Reg>(changetype<usize>(scratch)); }
-export function tempReg2(): Reg { return changetype<Reg>(changetype<usize>(scratch2)); }
+export function tempReg(): Reg {
+  return changetype<Reg>(changetype<usize>(scratch));
+}
+export function tempReg2(): Reg {
+  return changetype<Reg>(changetype<usize>(scratch2));
+}
 
 /// Reads `size` bytes at `r + off` into register `dst`.
 export function loadInto(insn: i32, regno: u32, off: i32, size: i32, dst: u32, signed: bool): bool {
@@ -255,12 +321,12 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
   switch (r.kind) {
     case K_FP: {
       if (!stackBounds(insn, r, off, size)) return false;
-      const at = r.off + <i32>r.smin + off;
+      const at = r.off + <i32> r.smin + off;
       if (isConst(r)) {
         if (at & (size - 1)) return fail2(63, insn, size, at);
         return readFixed(insn, r.frame, at, size, t);
       }
-      if (((<u64>(r.off + off) + r.bits) | r.unk) & (size - 1)) return fail2(63, insn, size, at);
+      if (((<u64> (r.off + off) + r.bits) | r.unk) & (size - 1)) return fail2(63, insn, size, at);
       setUnknown(t);
       truncate(t, size);
       return true;
@@ -274,7 +340,7 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
         opS("read");
         return false;
       }
-      const k = <u8>(kind & 31);
+      const k = <u8> (kind & 31);
       if (k == K_NUM) {
         setUnknown(t);
         truncate(t, size);
@@ -291,10 +357,13 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
     case K_VALUE: {
       if (!checkRange(insn, regno, r, off, size, false)) return false;
       const m = maps[r.map];
-      const at = <i64>r.off + off;
-      if (isConst(r) && m.frozen && m.flags & 0x80 && m.type == 2 && m.maxEntries == 1 && at + size <= <i64>m.contentsLength) {
+      const at = <i64> r.off + off;
+      if (
+        isConst(r) && m.frozen && m.flags & 0x80 && m.type == 2 && m.maxEntries == 1 &&
+        at + size <= <i64> m.contentsLength
+      ) {
         let v: u64 = 0;
-        for (let b = size - 1; b >= 0; b--) v = (v << 8) | load<u8>(m.contents + <usize>at + b);
+        for (let b = size - 1; b >= 0; b--) v = (v << 8) | load<u8>(m.contents + <usize> at + b);
         setConst(t, v);
         return true;
       }
@@ -322,7 +391,7 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
       return fail1(164, insn, regno);
     case K_PKT:
     case K_META:
-      if (progFlags & 1 && ((<u64>(r.off + off + 2) + r.bits) | r.unk) & (size - 1)) {
+      if (progFlags & 1 && ((<u64> (r.off + off + 2) + r.bits) | r.unk) & (size - 1)) {
         fail2(78, insn, size, r.off + off);
         opI(regno);
         return false;
@@ -373,8 +442,10 @@ export function stackWritten(insn: i32, r: Reg, size: i32): bool {
   if (r.kind != K_FP || !isConst(r) || r.off < -512 || r.off + size > 0) return true;
   const f = frameOf(cur, r.frame);
   for (let off = r.off; off < r.off + size; off++) {
-    const k = <u32>((-off - 1) >> 3), b = off + 8 * (<i32>k + 1);
-    if (k >= f.slots || load<u8>(slotTypes(f, k) + b) == T_INVALID) return fail2(64, insn, r.off, r.off + size - 1);
+    const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
+    if (k >= f.slots || load<u8>(slotTypes(f, k) + b) == T_INVALID) {
+      return fail2(64, insn, r.off, r.off + size - 1);
+    }
   }
   return true;
 }
@@ -387,13 +458,13 @@ export function storeFrom(insn: i32, regno: u32, off: i32, size: i32, value: Reg
   switch (r.kind) {
     case K_FP: {
       if (!stackBounds(insn, r, off, size)) return false;
-      const at = r.off + <i32>r.smin + off;
+      const at = r.off + <i32> r.smin + off;
       if (isConst(r)) {
         if (at & (size - 1)) return fail2(63, insn, size, at);
         return writeFixed(insn, r.frame, at, size, value);
       }
-      if (((<u64>(r.off + off) + r.bits) | r.unk) & (size - 1)) return fail2(63, insn, size, at);
-      clobberMaybe(r.frame, at, r.off + <i32>r.smax + off + size);
+      if (((<u64> (r.off + off) + r.bits) | r.unk) & (size - 1)) return fail2(63, insn, size, at);
+      clobberMaybe(r.frame, at, r.off + <i32> r.smax + off + size);
       return true;
     }
     case K_CTX: {
@@ -421,7 +492,7 @@ export function storeFrom(insn: i32, regno: u32, off: i32, size: i32, value: Reg
     case K_PKT:
     case K_META:
       if (value.kind != K_NUM && strict()) return failIS(49, insn, valueReg, kindName(value));
-      if (progFlags & 1 && ((<u64>(r.off + off + 2) + r.bits) | r.unk) & (size - 1)) {
+      if (progFlags & 1 && ((<u64> (r.off + off + 2) + r.bits) | r.unk) & (size - 1)) {
         fail2(78, insn, size, r.off + off);
         opI(regno);
         return false;
@@ -442,7 +513,7 @@ export function helperMemory(insn: i32, regno: u32, r: Reg, size: i64, write: bo
   if (r.kind == K_FP) {
     if (!stackBounds(insn, r, 0, size)) return false;
     if (size == 0) return true;
-    const lo = r.off + <i32>r.smin, hi = r.off + <i32>r.smax + <i32>size;
+    const lo = r.off + <i32> r.smin, hi = r.off + <i32> r.smax + <i32> size;
     if (write) {
       if (isConst(r)) clobber(r.frame, lo, hi);
       else clobberMaybe(r.frame, lo, hi);
@@ -450,8 +521,10 @@ export function helperMemory(insn: i32, regno: u32, r: Reg, size: i64, write: bo
     }
     const f = frameOf(cur, r.frame);
     for (let off = lo; off < hi; off++) {
-      const k = <u32>((-off - 1) >> 3), b = off + 8 * (<i32>k + 1);
-      if (strict() && (k >= f.slots || load<u8>(slotTypes(f, k) + b) == T_INVALID)) return fail2(64, insn, lo, hi - 1);
+      const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
+      if (strict() && (k >= f.slots || load<u8>(slotTypes(f, k) + b) == T_INVALID)) {
+        return fail2(64, insn, lo, hi - 1);
+      }
     }
     return true;
   }

@@ -1,5 +1,5 @@
 // The program as it was handed over: instructions, maps, functions; and the checks of its structure.
-import { fail, fail1, fail2, failS, failIS } from "./outcome";
+import { fail, fail1, fail2, failIS, failS } from "./outcome";
 
 export const INSNS_MAX: i32 = 1000000;
 const FUNCTIONS_MAX: i32 = 256;
@@ -52,24 +52,47 @@ let kfuncs: usize = 0, kfuncCount: u32 = 0;
 
 // --- instruction fields ---
 // @ts-ignore: decorator
-@inline
-export function opcode(i: i32): u8 { return load<u8>(insns + (<usize>i << 3)); }
-// @ts-ignore: decorator
-@inline
-export function dstOf(i: i32): u32 { return <u32>load<u8>(insns + (<usize>i << 3), 1) & 15; }
-// @ts-ignore: decorator
-@inline
-export function srcOf(i: i32): u32 { return <u32>load<u8>(insns + (<usize>i << 3), 1) >> 4; }
-// @ts-ignore: decorator
-@inline
-export function offOf(i: i32): i32 { return <i32>load<i16>(insns + (<usize>i << 3), 2); }
-// @ts-ignore: decorator
-@inline
-export function immOf(i: i32): i32 { return load<i32>(insns + (<usize>i << 3), 4); }
 
-export const BPF_LD: u8 = 0, BPF_LDX: u8 = 1, BPF_ST: u8 = 2, BPF_STX: u8 = 3, BPF_ALU: u8 = 4, BPF_JMP: u8 = 5;
+export function opcode(i: i32): u8 {
+  return load<u8>(insns + (<usize> i << 3));
+}
+
+// @ts-ignore: decorator
+
+export function dstOf(i: i32): u32 {
+  return <u32> load<u8>(insns + (<usize> i << 3), 1) & 15;
+}
+
+// @ts-ignore: decorator
+
+export function srcOf(i: i32): u32 {
+  return <u32> load<u8>(insns + (<usize> i << 3), 1) >> 4;
+}
+
+// @ts-ignore: decorator
+
+export function offOf(i: i32): i32 {
+  return <i32> load<i16>(insns + (<usize> i << 3), 2);
+}
+
+// @ts-ignore: decorator
+
+export function immOf(i: i32): i32 {
+  return load<i32>(insns + (<usize> i << 3), 4);
+}
+
+export const BPF_LD: u8 = 0,
+  BPF_LDX: u8 = 1,
+  BPF_ST: u8 = 2,
+  BPF_STX: u8 = 3,
+  BPF_ALU: u8 = 4,
+  BPF_JMP: u8 = 5;
 export const BPF_JMP32: u8 = 6, BPF_ALU64: u8 = 7;
-export const OP_CALL: u8 = 0x85, OP_EXIT: u8 = 0x95, OP_JA: u8 = 0x05, OP_JA32: u8 = 0x06, OP_LDIMM: u8 = 0x18;
+export const OP_CALL: u8 = 0x85,
+  OP_EXIT: u8 = 0x95,
+  OP_JA: u8 = 0x05,
+  OP_JA32: u8 = 0x06,
+  OP_LDIMM: u8 = 0x18;
 
 /// Target of a jump instruction.
 export function targetOf(i: i32): i32 {
@@ -95,13 +118,13 @@ function u(): u32 {
 let strLength: u32 = 0;
 function str(): usize {
   const n = u();
-  if (broken || <u64>n > <u64>(end - at)) {
+  if (broken || <u64> n > <u64> (end - at)) {
     broken = true;
     strLength = 0;
     return at;
   }
   const p = at;
-  const padded = (<usize>n + 3) & ~3;
+  const padded = (<usize> n + 3) & ~3;
   if (padded > end - at) broken = true;
   else at += padded;
   strLength = broken ? 0 : n;
@@ -109,7 +132,7 @@ function str(): usize {
 }
 function many(each: u32): u32 {
   const n = u();
-  if (<u64>n * each > <u64>(end - at)) {
+  if (<u64> n * each > <u64> (end - at)) {
     broken = true;
     return 0;
   }
@@ -145,7 +168,7 @@ export function readRequest(pointer: usize, length: u32): bool {
   memoryMax = u();
   insns = str();
   if (broken || strLength & 7) return failS(1, -1, "instructions");
-  count = <i32>(strLength >> 3);
+  count = <i32> (strLength >> 3);
   if (profile != "default") return failS(168, -1, profile);
   const n = many(28);
   const inners: Array<MapInfo> = [];
@@ -160,7 +183,7 @@ export function readRequest(pointer: usize, length: u32): bool {
       const inner = new MapInfo();
       inner.handle = m.handle;
       shape(inner);
-      m.inner = <i32>n + inners.length;
+      m.inner = <i32> n + inners.length;
       inners.push(inner);
     }
     maps.push(m);
@@ -238,7 +261,7 @@ export function checkStructure(): bool {
   for (let i = 0; i < count; i++) {
     const op = opcode(i);
     if (op == OP_LDIMM) {
-      if (i + 1 >= count || load<u32>(insns + (<usize>(i + 1) << 3)) != 0) return fail(10, i);
+      if (i + 1 >= count || load<u32>(insns + (<usize> (i + 1) << 3)) != 0) return fail(10, i);
       mark[i + 1] |= M_HIGH;
       if (srcOf(i) == 1 || srcOf(i) == 2) usedMaps++;
     }
@@ -263,12 +286,14 @@ export function checkStructure(): bool {
   subs.sort((a, b) => a.start - b.start);
   for (let k = 0; k < subs.length; k++) {
     const s = subs[k];
-    if (s.start < 0 || s.start >= count || mark[s.start] & M_HIGH || (k > 0 && subs[k - 1].start == s.start)) {
+    if (
+      s.start < 0 || s.start >= count || mark[s.start] & M_HIGH || (k > 0 && subs[k - 1].start == s.start)
+    ) {
       return fail1(20, -1, s.start);
     }
     s.end = k + 1 < subs.length ? subs[k + 1].start : count;
     if (s.end > count) return fail1(20, -1, s.end);
-    for (let i = s.start; i < s.end; i++) subOf[i] = <u8>k;
+    for (let i = s.start; i < s.end; i++) subOf[i] = <u8> k;
   }
   return checkFlow() && checkCalls();
 }
@@ -335,7 +360,7 @@ function checkEncoding(i: i32, op: u8): bool {
       if (src == 5 || src == 6) return failS(163, i, "Map reference by index");
       if (src > 6) return fail1(5, i, op);
       if (src == 1 || src == 2) {
-        if (findMap(<u32>imm) < 0) return fail1(84, i, <u32>imm);
+        if (findMap(<u32> imm) < 0) return fail1(84, i, <u32> imm);
         if (src == 1 && immOf(i + 1) != 0) return fail1(5, i, op);
       }
       return true;
@@ -359,7 +384,9 @@ function checkEncoding(i: i32, op: u8): bool {
   if (imm == 0x100 || imm == 0x110) return failS(163, i, "Load acquire and store release");
   if (size != 0 && size != 0x18) return fail1(4, i, op);
   const plain = imm & ~1;
-  if (plain != 0 && plain != 0x40 && plain != 0x50 && plain != 0xa0 && imm != 0xe1 && imm != 0xf1) return fail1(5, i, op);
+  if (plain != 0 && plain != 0x40 && plain != 0x50 && plain != 0xa0 && imm != 0xe1 && imm != 0xf1) {
+    return fail1(5, i, op);
+  }
   if (imm != 0 && src == 10 && imm & 1) return fail(7, i);
   return true;
 }
@@ -430,7 +457,7 @@ function checkCalls(): bool {
     const op = opcode(i);
     if ((op == OP_CALL && srcOf(i) == 1) || (op == OP_LDIMM && srcOf(i) == 4)) {
       const b = findSub(i + 1 + immOf(i));
-      reach[<i32>subOf[i] * n + b] = 1;
+      reach[<i32> subOf[i] * n + b] = 1;
     }
   }
   for (let k = 0; k < n; k++) {

@@ -2,7 +2,18 @@
 // are only the registers and stack bytes that can still be read (liveness.ts).
 import { F_NULL, isConst, K_END, K_FP, K_META, K_NONE, K_NUM, K_PKT, K_VALUE, Reg, within } from "./reg";
 import {
-  Frame, frameOf, freeState, refOf, regOf, slotReg, slotTypes, State, T_INVALID, T_MISC, T_SPILL, T_ZERO,
+  Frame,
+  frameOf,
+  freeState,
+  refOf,
+  regOf,
+  slotReg,
+  slotTypes,
+  State,
+  T_INVALID,
+  T_MISC,
+  T_SPILL,
+  T_ZERO,
 } from "./state";
 import { liveRegs, slotLive } from "./liveness";
 import { relevantRegs, relevantSlot } from "./relevance";
@@ -39,7 +50,10 @@ function linked(id: u32): bool {
       if ((regs >> r) & 1 && regOf(f, r).id == id && regOf(f, r).kind == K_NUM) return true;
     }
     for (let s: u32 = 0; s < f.slots; s++) {
-      if (load<u8>(slotTypes(f, s)) == T_SPILL && slotReg(f, s).id == id && slotReg(f, s).kind == K_NUM && relevantSlot(at, s)) {
+      if (
+        load<u8>(slotTypes(f, s)) == T_SPILL && slotReg(f, s).id == id && slotReg(f, s).kind == K_NUM &&
+        relevantSlot(at, s)
+      ) {
         return true;
       }
     }
@@ -81,10 +95,15 @@ function coversSlot(f: Frame, g: Frame, k: u32, relevant: bool): bool {
   while (spillA < 8 && load<u8>(a + spillA) == T_SPILL) spillA++;
   while (spillB < 8 && load<u8>(b + spillB) == T_SPILL) spillB++;
   const zeroB = spillB > 0 && rb.kind == K_NUM && isConst(rb) && rb.bits == 0;
-  const anyA = spillA == 8 && ra.kind == K_NUM && ra.unk == u64.MAX_VALUE && ra.smin == i64.MIN_VALUE && ra.smax == i64.MAX_VALUE && ra.umax == u64.MAX_VALUE && ra.umin == 0;
+  const anyA = spillA == 8 && ra.kind == K_NUM && ra.unk == u64.MAX_VALUE && ra.smin == i64.MIN_VALUE &&
+    ra.smax == i64.MAX_VALUE && ra.umax == u64.MAX_VALUE && ra.umin == 0;
   if (spillA > 0 && spillA == spillB) {
     if (!covers(ra, rb, relevant)) return false;
-  } else if (spillA > 0 && !((anyA || (!relevant && ra.kind == K_NUM && spillA == 8)) && (spillB == 0 || rb.kind == K_NUM) && ra.id == 0)) return false;
+  } else if (
+    spillA > 0 &&
+    !((anyA || (!relevant && ra.kind == K_NUM && spillA == 8)) && (spillB == 0 || rb.kind == K_NUM) &&
+      ra.id == 0)
+  ) return false;
   for (let n = spillA; n < 8; n++) {
     const x = load<u8>(a + n), y = load<u8>(b + n);
     if (x == T_INVALID || x == y && x != T_SPILL) continue;
@@ -115,8 +134,7 @@ export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
     if (k == o.depth) {
       live = liveRegs(insn);
       rel = relevantRegs(insn);
-    }
-    else {
+    } else {
       at = frameOf(o, k + 1).callsite;
       rel = relevantRegs(at + 1);
       live = (liveRegs(at + 1) | liveRegs(at)) & 0x3c0;
@@ -143,7 +161,9 @@ export function dropLoneIds(s: State): void {
     for (let k = 0; k <= s.depth; k++) {
       const f = frameOf(s, k);
       for (let r: u32 = 0; r < 10; r++) lone(regOf(f, r), pass);
-      for (let n: u32 = 0; n < f.slots; n++) if (load<u8>(slotTypes(f, n)) == T_SPILL) lone(slotReg(f, n), pass);
+      for (let n: u32 = 0; n < f.slots; n++) {
+        if (load<u8>(slotTypes(f, n)) == T_SPILL) lone(slotReg(f, n), pass);
+      }
     }
   }
 }

@@ -36,7 +36,7 @@ export class Reg {
 export const REG_BYTES: u32 = offsetof<Reg>();
 
 // @ts-ignore: decorator
-@inline
+
 export function copyReg(to: Reg, from: Reg): void {
   memory.copy(changetype<usize>(to), changetype<usize>(from), REG_BYTES);
 }
@@ -68,10 +68,10 @@ export function setUnknown(r: Reg): void {
 export function setValue(r: Reg, v: u64): void {
   r.bits = v;
   r.unk = 0;
-  r.smin = r.smax = <i64>v;
+  r.smin = r.smax = <i64> v;
   r.umin = r.umax = v;
-  r.s32min = r.s32max = <i32>v;
-  r.u32min = r.u32max = <u32>v;
+  r.s32min = r.s32max = <i32> v;
+  r.u32min = r.u32max = <u32> v;
 }
 
 export function setConst(r: Reg, v: u64): void {
@@ -95,7 +95,7 @@ export function setRangeS(r: Reg, lo: i64, hi: i64): void {
 }
 
 // @ts-ignore: decorator
-@inline
+
 export function isConst(r: Reg): bool {
   return r.unk == 0;
 }
@@ -144,7 +144,7 @@ function tRange(lo: u64, hi: u64): void {
     tM = u64.MAX_VALUE;
     return;
   }
-  const delta: u64 = (<u64>1 << width) - 1;
+  const delta: u64 = (<u64> 1 << width) - 1;
   tB = lo & ~delta;
   tM = delta;
 }
@@ -160,61 +160,61 @@ export function sync(r: Reg): bool {
     // from the bits
     r.umin = max(r.umin, r.bits);
     r.umax = min(r.umax, r.bits | r.unk);
-    r.smin = max(r.smin, <i64>(r.bits | (r.unk & SIGN)));
-    r.smax = min(r.smax, <i64>(r.bits | (r.unk & ~SIGN)));
-    const b32 = <u32>r.bits, m32 = <u32>r.unk;
+    r.smin = max(r.smin, <i64> (r.bits | (r.unk & SIGN)));
+    r.smax = min(r.smax, <i64> (r.bits | (r.unk & ~SIGN)));
+    const b32 = <u32> r.bits, m32 = <u32> r.unk;
     r.u32min = max(r.u32min, b32);
     r.u32max = min(r.u32max, b32 | m32);
-    r.s32min = max(r.s32min, <i32>(b32 | (m32 & 0x80000000)));
-    r.s32max = min(r.s32max, <i32>(b32 | (m32 & 0x7fffffff)));
+    r.s32min = max(r.s32min, <i32> (b32 | (m32 & 0x80000000)));
+    r.s32max = min(r.s32max, <i32> (b32 | (m32 & 0x7fffffff)));
     // 32 from 64
     if (r.umin >> 32 == r.umax >> 32) {
-      r.u32min = max(r.u32min, <u32>r.umin);
-      r.u32max = min(r.u32max, <u32>r.umax);
+      r.u32min = max(r.u32min, <u32> r.umin);
+      r.u32max = min(r.u32max, <u32> r.umax);
     }
     if (r.smin >> 32 == r.smax >> 32) {
-      r.u32min = max(r.u32min, <u32>r.smin);
-      r.u32max = min(r.u32max, <u32>r.smax);
+      r.u32min = max(r.u32min, <u32> r.smin);
+      r.u32max = min(r.u32max, <u32> r.smax);
     }
-    if (r.smin >= <i64>i32.MIN_VALUE && r.smax <= <i64>i32.MAX_VALUE) {
-      r.s32min = max(r.s32min, <i32>r.smin);
-      r.s32max = min(r.s32max, <i32>r.smax);
+    if (r.smin >= <i64> i32.MIN_VALUE && r.smax <= <i64> i32.MAX_VALUE) {
+      r.s32min = max(r.s32min, <i32> r.smin);
+      r.s32max = min(r.s32max, <i32> r.smax);
     }
     // signed and unsigned, 32
-    if (<i32>r.u32min <= <i32>r.u32max) {
-      r.s32min = max(r.s32min, <i32>r.u32min);
-      r.s32max = min(r.s32max, <i32>r.u32max);
+    if (<i32> r.u32min <= <i32> r.u32max) {
+      r.s32min = max(r.s32min, <i32> r.u32min);
+      r.s32max = min(r.s32max, <i32> r.u32max);
     }
-    if (<u32>r.s32min <= <u32>r.s32max) {
-      r.u32min = max(r.u32min, <u32>r.s32min);
-      r.u32max = min(r.u32max, <u32>r.s32max);
+    if (<u32> r.s32min <= <u32> r.s32max) {
+      r.u32min = max(r.u32min, <u32> r.s32min);
+      r.u32max = min(r.u32max, <u32> r.s32max);
     }
     // signed and unsigned, 64
-    if (<i64>r.umin <= <i64>r.umax) {
-      r.smin = max(r.smin, <i64>r.umin);
-      r.smax = min(r.smax, <i64>r.umax);
+    if (<i64> r.umin <= <i64> r.umax) {
+      r.smin = max(r.smin, <i64> r.umin);
+      r.smax = min(r.smax, <i64> r.umax);
     }
-    if (<u64>r.smin <= <u64>r.smax) {
-      r.umin = max(r.umin, <u64>r.smin);
-      r.umax = min(r.umax, <u64>r.smax);
+    if (<u64> r.smin <= <u64> r.smax) {
+      r.umin = max(r.umin, <u64> r.smin);
+      r.umax = min(r.umax, <u64> r.smax);
     }
     // a signed range across zero is two unsigned ones: when the unsigned range meets only one, it is that one
     if (r.smin < 0 && r.smax >= 0) {
-      if (r.umax < <u64>r.smin) r.smin = 0;
-      else if (r.umin > <u64>r.smax) r.smax = -1;
+      if (r.umax < <u64> r.smin) r.smin = 0;
+      else if (r.umin > <u64> r.smax) r.smax = -1;
     }
     if (r.s32min < 0 && r.s32max >= 0) {
-      if (r.u32max < <u32>r.s32min) r.s32min = 0;
-      else if (r.u32min > <u32>r.s32max) r.s32max = -1;
+      if (r.u32max < <u32> r.s32min) r.s32min = 0;
+      else if (r.u32min > <u32> r.s32max) r.s32max = -1;
     }
     // 64 from 32: among values with the same high half the low half decides
-    r.umin = max(r.umin, (r.umin & ~LOW) | <u64>r.u32min);
-    r.umax = min(r.umax, (r.umax & ~LOW) | <u64>r.u32max);
-    r.smin = max(r.smin, <i64>((<u64>r.smin & ~LOW) | <u64>r.u32min));
-    r.smax = min(r.smax, <i64>((<u64>r.smax & ~LOW) | <u64>r.u32max));
-    if (r.smin >= <i64>i32.MIN_VALUE && r.smax <= <i64>i32.MAX_VALUE) {
-      r.smin = max(r.smin, <i64>r.s32min);
-      r.smax = min(r.smax, <i64>r.s32max);
+    r.umin = max(r.umin, (r.umin & ~LOW) | <u64> r.u32min);
+    r.umax = min(r.umax, (r.umax & ~LOW) | <u64> r.u32max);
+    r.smin = max(r.smin, <i64> ((<u64> r.smin & ~LOW) | <u64> r.u32min));
+    r.smax = min(r.smax, <i64> ((<u64> r.smax & ~LOW) | <u64> r.u32max));
+    if (r.smin >= <i64> i32.MIN_VALUE && r.smax <= <i64> i32.MAX_VALUE) {
+      r.smin = max(r.smin, <i64> r.s32min);
+      r.smax = min(r.smax, <i64> r.s32max);
     }
     if (r.umin > r.umax || r.smin > r.smax || r.u32min > r.u32max || r.s32min > r.s32max) return false;
     // the bits from the ranges
@@ -223,7 +223,7 @@ export function sync(r: Reg): bool {
     r.bits |= tB;
     r.unk &= tM;
     r.bits &= ~r.unk;
-    tRange(<u64>r.u32min, <u64>r.u32max);
+    tRange(<u64> r.u32min, <u64> r.u32max);
     tM |= ~LOW;
     tB &= LOW;
     if ((tB ^ r.bits) & ~tM & ~r.unk) return false;
@@ -242,10 +242,10 @@ export function sync(r: Reg): bool {
 export function zext32(r: Reg): void {
   r.bits &= LOW;
   r.unk &= LOW;
-  r.umin = <u64>r.u32min;
-  r.umax = <u64>r.u32max;
-  r.smin = <i64>r.u32min;
-  r.smax = <i64>r.u32max;
+  r.umin = <u64> r.u32min;
+  r.umax = <u64> r.u32max;
+  r.smin = <i64> r.u32min;
+  r.smax = <i64> r.u32max;
   sync(r);
 }
 
@@ -266,7 +266,7 @@ function unbound32(r: Reg): void {
 export function truncate(r: Reg, bytes: u32): void {
   if (bytes >= 8) return;
   if (bytes == 4) return zext32(r);
-  const mask: u64 = (<u64>1 << (bytes * 8)) - 1;
+  const mask: u64 = (<u64> 1 << (bytes * 8)) - 1;
   const same = (r.umin & ~mask) == (r.umax & ~mask);
   const lo = r.umin & mask, hi = r.umax & mask;
   r.bits &= mask;
@@ -282,13 +282,13 @@ export function truncate(r: Reg, bytes: u32): void {
 
 /// Sign-extends the low `bytes` bytes to 64 bits.
 export function signExtend(r: Reg, bytes: u32): void {
-  const shift: u64 = 64 - <u64>bytes * 8;
-  const top: i64 = ((<i64>1 << (bytes * 8 - 1)) - 1), bottom: i64 = -top - 1;
+  const shift: u64 = 64 - <u64> bytes * 8;
+  const top: i64 = (<i64> 1 << (bytes * 8 - 1)) - 1, bottom: i64 = -top - 1;
   const fits = r.smin >= bottom && r.smax <= top;
   const lo32 = r.s32min, hi32 = r.s32max;
   const lo = r.smin, hi = r.smax;
-  r.bits = <u64>((<i64>(r.bits << shift)) >> shift);
-  r.unk = <u64>((<i64>(r.unk << shift)) >> shift);
+  r.bits = <u64> ((<i64> (r.bits << shift)) >> shift);
+  r.unk = <u64> ((<i64> (r.unk << shift)) >> shift);
   r.bits &= ~r.unk;
   unbound64(r);
   unbound32(r);
@@ -298,11 +298,11 @@ export function signExtend(r: Reg, bytes: u32): void {
     r.smin = lo;
     r.smax = hi;
   } else if (bytes == 4) {
-    r.smin = <i64>lo32;
-    r.smax = <i64>hi32;
-  } else if (<i64>lo32 >= bottom && <i64>hi32 <= top) {
-    r.smin = <i64>lo32;
-    r.smax = <i64>hi32;
+    r.smin = <i64> lo32;
+    r.smax = <i64> hi32;
+  } else if (<i64> lo32 >= bottom && <i64> hi32 <= top) {
+    r.smin = <i64> lo32;
+    r.smax = <i64> hi32;
   }
   sync(r);
 }
@@ -330,21 +330,21 @@ function addRanges(a: Reg, b: Reg): void {
     a.umin = ul;
     a.umax = uh;
   }
-  const s32l = <i64>a.s32min + <i64>b.s32min, s32h = <i64>a.s32max + <i64>b.s32max;
-  if (s32l < <i64>i32.MIN_VALUE || s32h > <i64>i32.MAX_VALUE) {
+  const s32l = <i64> a.s32min + <i64> b.s32min, s32h = <i64> a.s32max + <i64> b.s32max;
+  if (s32l < <i64> i32.MIN_VALUE || s32h > <i64> i32.MAX_VALUE) {
     a.s32min = i32.MIN_VALUE;
     a.s32max = i32.MAX_VALUE;
   } else {
-    a.s32min = <i32>s32l;
-    a.s32max = <i32>s32h;
+    a.s32min = <i32> s32l;
+    a.s32max = <i32> s32h;
   }
-  const u32l = <u64>a.u32min + <u64>b.u32min, u32h = <u64>a.u32max + <u64>b.u32max;
+  const u32l = <u64> a.u32min + <u64> b.u32min, u32h = <u64> a.u32max + <u64> b.u32max;
   if ((u32l > LOW) != (u32h > LOW)) {
     a.u32min = 0;
     a.u32max = u32.MAX_VALUE;
   } else {
-    a.u32min = <u32>u32l;
-    a.u32max = <u32>u32h;
+    a.u32min = <u32> u32l;
+    a.u32max = <u32> u32h;
   }
 }
 
@@ -365,13 +365,13 @@ function subRanges(a: Reg, b: Reg): void {
     a.umax = a.umax - b.umin;
     a.umin = lo;
   }
-  const s32l = <i64>a.s32min - <i64>b.s32max, s32h = <i64>a.s32max - <i64>b.s32min;
-  if (s32l < <i64>i32.MIN_VALUE || s32h > <i64>i32.MAX_VALUE) {
+  const s32l = <i64> a.s32min - <i64> b.s32max, s32h = <i64> a.s32max - <i64> b.s32min;
+  if (s32l < <i64> i32.MIN_VALUE || s32h > <i64> i32.MAX_VALUE) {
     a.s32min = i32.MIN_VALUE;
     a.s32max = i32.MAX_VALUE;
   } else {
-    a.s32min = <i32>s32l;
-    a.s32max = <i32>s32h;
+    a.s32min = <i32> s32l;
+    a.s32max = <i32> s32h;
   }
   if ((a.u32min < b.u32max) != (a.u32max < b.u32min)) {
     a.u32min = 0;
@@ -385,8 +385,8 @@ function subRanges(a: Reg, b: Reg): void {
 
 function mulRanges(a: Reg, b: Reg): void {
   const big = a.umax > LOW || b.umax > LOW;
-  const small = a.smin >= <i64>i32.MIN_VALUE && a.smax <= <i64>i32.MAX_VALUE &&
-    b.smin >= <i64>i32.MIN_VALUE && b.smax <= <i64>i32.MAX_VALUE;
+  const small = a.smin >= <i64> i32.MIN_VALUE && a.smax <= <i64> i32.MAX_VALUE &&
+    b.smin >= <i64> i32.MIN_VALUE && b.smax <= <i64> i32.MAX_VALUE;
   const p = a.smin * b.smin, q = a.smin * b.smax, s = a.smax * b.smin, t = a.smax * b.smax;
   if (big) {
     a.umin = 0;
@@ -402,23 +402,23 @@ function mulRanges(a: Reg, b: Reg): void {
     a.smin = i64.MIN_VALUE;
     a.smax = i64.MAX_VALUE;
   }
-  const h = <u64>a.u32max * <u64>b.u32max;
+  const h = <u64> a.u32max * <u64> b.u32max;
   if (h > LOW) {
     a.u32min = 0;
     a.u32max = u32.MAX_VALUE;
   } else {
     a.u32min *= b.u32min;
-    a.u32max = <u32>h;
+    a.u32max = <u32> h;
   }
-  const p2 = <i64>a.s32min * <i64>b.s32min, q2 = <i64>a.s32min * <i64>b.s32max;
-  const s2 = <i64>a.s32max * <i64>b.s32min, t2 = <i64>a.s32max * <i64>b.s32max;
+  const p2 = <i64> a.s32min * <i64> b.s32min, q2 = <i64> a.s32min * <i64> b.s32max;
+  const s2 = <i64> a.s32max * <i64> b.s32min, t2 = <i64> a.s32max * <i64> b.s32max;
   const l2 = min(min(p2, q2), min(s2, t2)), h2 = max(max(p2, q2), max(s2, t2));
-  if (l2 < <i64>i32.MIN_VALUE || h2 > <i64>i32.MAX_VALUE) {
+  if (l2 < <i64> i32.MIN_VALUE || h2 > <i64> i32.MAX_VALUE) {
     a.s32min = i32.MIN_VALUE;
     a.s32max = i32.MAX_VALUE;
   } else {
-    a.s32min = <i32>l2;
-    a.s32max = <i32>h2;
+    a.s32min = <i32> l2;
+    a.s32max = <i32> h2;
   }
 }
 
@@ -454,7 +454,7 @@ export function alu(dst: Reg, src: Reg, op: u8, is32: bool, signed: bool): void 
     }
     case AND: {
       const bits = dst.bits & src.bits, may = (dst.bits | dst.unk) & (src.bits | src.unk);
-      const top = min(dst.umax, src.umax), low = <u32>min(dst.u32max, src.u32max);
+      const top = min(dst.umax, src.umax), low = <u32> min(dst.u32max, src.u32max);
       const negative = dst.smin < 0 && src.smin < 0;
       noBounds(dst);
       dst.bits = bits;
@@ -487,7 +487,7 @@ export function alu(dst: Reg, src: Reg, op: u8, is32: bool, signed: bool): void 
       }
       const lo = src.umin, hi = src.umax, ul = dst.umin, uh = dst.umax, ob = dst.bits, om = dst.unk;
       const s32l = dst.s32min, s32h = dst.s32max;
-      const trailing = min(<u64>ctz(ob | om), 63);
+      const trailing = min(<u64> ctz(ob | om), 63);
       noBounds(dst);
       if (known) {
         dst.bits = ob << lo;
@@ -495,8 +495,8 @@ export function alu(dst: Reg, src: Reg, op: u8, is32: bool, signed: bool): void 
       } else dst.unk = u64.MAX_VALUE << min(trailing + lo, 63);
       if (lo == 32 && hi == 32 && !is32) {
         // the low half moves up: its sign decides
-        dst.smin = <i64>s32l << 32;
-        dst.smax = <i64>s32h << 32;
+        dst.smin = <i64> s32l << 32;
+        dst.smax = <i64> s32h << 32;
       }
       if (uh <= u64.MAX_VALUE >> hi) {
         dst.umin = ul << lo;
@@ -528,8 +528,8 @@ export function alu(dst: Reg, src: Reg, op: u8, is32: bool, signed: bool): void 
       const lo = src.umin, hi = src.umax, sl = dst.smin, sh = dst.smax, ob = dst.bits, om = dst.unk;
       noBounds(dst);
       if (known) {
-        dst.bits = <u64>(<i64>ob >> lo);
-        dst.unk = <u64>(<i64>om >> lo);
+        dst.bits = <u64> (<i64> ob >> lo);
+        dst.unk = <u64> (<i64> om >> lo);
         dst.bits &= ~dst.unk;
       }
       dst.smin = sl < 0 ? sl >> lo : sl >> hi;
@@ -556,12 +556,12 @@ export function alu(dst: Reg, src: Reg, op: u8, is32: bool, signed: bool): void 
 function divide(dst: Reg, src: Reg, op: u8, is32: bool, signed: bool): void {
   if (signed) {
     if (isConst(dst) && isConst(src)) {
-      let a = is32 ? <i64>(<i32>dst.bits) : <i64>dst.bits;
-      const b = is32 ? <i64>(<i32>src.bits) : <i64>src.bits;
+      let a = is32 ? <i64> (<i32> dst.bits) : <i64> dst.bits;
+      const b = is32 ? <i64> (<i32> src.bits) : <i64> src.bits;
       if (b == 0) a = op == DIV ? 0 : a;
       else if (b == -1) a = op == DIV ? 0 - a : 0; // INT_MIN / -1 wraps to INT_MIN
       else a = op == DIV ? a / b : a % b;
-      setValue(dst, <u64>a);
+      setValue(dst, <u64> a);
       return;
     }
     noBounds(dst);
@@ -608,27 +608,42 @@ export const JNSET: u8 = 0xf0; // no opcode: "no bit in common", the opposite of
 
 export function opposite(op: u8): u8 {
   switch (op) {
-    case JEQ: return JNE;
-    case JNE: return JEQ;
-    case JGT: return JLE;
-    case JLE: return JGT;
-    case JGE: return JLT;
-    case JLT: return JGE;
-    case JSGT: return JSLE;
-    case JSLE: return JSGT;
-    case JSGE: return JSLT;
-    case JSLT: return JSGE;
-    default: return JNSET;
+    case JEQ:
+      return JNE;
+    case JNE:
+      return JEQ;
+    case JGT:
+      return JLE;
+    case JLE:
+      return JGT;
+    case JGE:
+      return JLT;
+    case JLT:
+      return JGE;
+    case JSGT:
+      return JSLE;
+    case JSLE:
+      return JSGT;
+    case JSGE:
+      return JSLT;
+    case JSLT:
+      return JSGE;
+    default:
+      return JNSET;
   }
 }
 
 /// Restricts two numbers to those pairs for which `a OP b` holds; false: there is none.
 export function refine(a: Reg, b: Reg, op: u8, is32: bool): bool {
   switch (op) {
-    case JGT: return refine(b, a, JLT, is32);
-    case JGE: return refine(b, a, JLE, is32);
-    case JSGT: return refine(b, a, JSLT, is32);
-    case JSGE: return refine(b, a, JSLE, is32);
+    case JGT:
+      return refine(b, a, JLT, is32);
+    case JGE:
+      return refine(b, a, JLE, is32);
+    case JSGT:
+      return refine(b, a, JSLT, is32);
+    case JSGE:
+      return refine(b, a, JSLE, is32);
     case JEQ: {
       const mask: u64 = is32 ? LOW : u64.MAX_VALUE;
       if ((a.bits ^ b.bits) & ~a.unk & ~b.unk & mask) return false;
@@ -666,8 +681,8 @@ export function refine(a: Reg, b: Reg, op: u8, is32: bool): bool {
         if (one) {
           if (b.u32max == 0 || a.u32min == u32.MAX_VALUE) return false;
         }
-        a.u32max = min(a.u32max, b.u32max - <u32>one);
-        b.u32min = max(b.u32min, a.u32min + <u32>one);
+        a.u32max = min(a.u32max, b.u32max - <u32> one);
+        b.u32min = max(b.u32min, a.u32min + <u32> one);
       } else {
         if (one) {
           if (b.umax == 0 || a.umin == u64.MAX_VALUE) return false;
@@ -684,8 +699,8 @@ export function refine(a: Reg, b: Reg, op: u8, is32: bool): bool {
         if (one) {
           if (b.s32max == i32.MIN_VALUE || a.s32min == i32.MAX_VALUE) return false;
         }
-        a.s32max = min(a.s32max, b.s32max - <i32>one);
-        b.s32min = max(b.s32min, a.s32min + <i32>one);
+        a.s32max = min(a.s32max, b.s32max - <i32> one);
+        b.s32min = max(b.s32min, a.s32min + <i32> one);
       } else {
         if (one) {
           if (b.smax == i64.MIN_VALUE || a.smin == i64.MAX_VALUE) return false;
@@ -726,11 +741,11 @@ function cut64(r: Reg, v: u64): bool {
     r.umin++;
   }
   if (r.umax == v) r.umax--;
-  if (r.smin == <i64>v) {
-    if (r.smax == <i64>v) return false;
+  if (r.smin == <i64> v) {
+    if (r.smax == <i64> v) return false;
     r.smin++;
   }
-  if (r.smax == <i64>v) r.smax--;
+  if (r.smax == <i64> v) r.smax--;
   return true;
 }
 
@@ -740,11 +755,11 @@ function cut32(r: Reg, v: u32): bool {
     r.u32min++;
   }
   if (r.u32max == v) r.u32max--;
-  if (r.s32min == <i32>v) {
-    if (r.s32max == <i32>v) return false;
+  if (r.s32min == <i32> v) {
+    if (r.s32max == <i32> v) return false;
     r.s32min++;
   }
-  if (r.s32max == <i32>v) r.s32max--;
+  if (r.s32max == <i32> v) r.s32max--;
   return true;
 }
 

@@ -7,8 +7,32 @@
 // has its sink already. Branches with both sides walked need nothing of their operands, unless what is learned
 // there reaches a relevant number.
 import {
-  BPF_ALU, BPF_ALU64, BPF_LD, BPF_LDX, BPF_ST, BPF_STX, count, dstOf, findSub, immOf, isJump, M_HIGH, mark, claimCount, options, OP_CALL,
-  OP_EXIT, OP_JA, OP_JA32, OP_LDIMM, opcode, srcOf, subOf, subs, targetOf, usesCallbacks,
+  BPF_ALU,
+  BPF_ALU64,
+  BPF_LD,
+  BPF_LDX,
+  BPF_ST,
+  BPF_STX,
+  claimCount,
+  count,
+  dstOf,
+  findSub,
+  immOf,
+  isJump,
+  M_HIGH,
+  mark,
+  OP_CALL,
+  OP_EXIT,
+  OP_JA,
+  OP_JA32,
+  OP_LDIMM,
+  opcode,
+  options,
+  srcOf,
+  subOf,
+  subs,
+  targetOf,
+  usesCallbacks,
 } from "./program";
 import { defFirst, defLast, useFirst, useLast, wroteFirst, wroteLast } from "./liveness";
 
@@ -30,7 +54,7 @@ export function relevantRegs(i: i32): u32 {
 export function relevantSlot(i: i32, k: u32): bool {
   if (everything || everySlot) return true;
   const g = k * 2;
-  return (((g < 64 ? relLo[i] >> g : relHi[i] >> (g - 64))) & 3) != 0;
+  return ((g < 64 ? relLo[i] >> g : relHi[i] >> (g - 64)) & 3) != 0;
 }
 
 function push(i: i32): void {
@@ -41,15 +65,15 @@ function push(i: i32): void {
 
 /// The registers in `mask` matter at this instruction.
 export function sink(i: i32, mask: u32): void {
-  if (everything || (mask & ~<u32>sinkR[i]) == 0) return;
-  sinkR[i] |= <u16>mask;
+  if (everything || (mask & ~<u32> sinkR[i]) == 0) return;
+  sinkR[i] |= <u16> mask;
   push(i);
   drain();
 }
 
 function mask(a: u8, b: u8, high: bool): u64 {
   if (a == 255) return 0;
-  let lo = <i32>a, hi = <i32>b;
+  let lo = <i32> a, hi = <i32> b;
   if (high) {
     lo = max(lo - 64, 0);
     hi -= 64;
@@ -100,7 +124,8 @@ function drain(): void {
         else if (f & 1) r &= ~s;
       } else {
         if (c == BPF_STX) {
-          const hit = (lo & mask(wroteFirst(i), wroteLast(i), false)) | (hi & mask(wroteFirst(i), wroteLast(i), true));
+          const hit = (lo & mask(wroteFirst(i), wroteLast(i), false)) |
+            (hi & mask(wroteFirst(i), wroteLast(i), true));
           if (hit || everySlot) r |= s;
         }
         lo &= ~mask(defFirst(i), defLast(i), false);
@@ -114,9 +139,11 @@ function drain(): void {
         if (!subs[k].isGlobal) {
           if (r0 && !exitRel[k]) {
             exitRel[k] = 1;
-            for (let e = subs[k].start; e < subs[k].end; e++) if (!(mark[e] & M_HIGH) && opcode(e) == OP_EXIT) push(e);
+            for (let e = subs[k].start; e < subs[k].end; e++) {
+              if (!(mark[e] & M_HIGH) && opcode(e) == OP_EXIT) push(e);
+            }
           }
-          r |= <u32>relR[subs[k].start] & 0x3e;
+          r |= <u32> relR[subs[k].start] & 0x3e;
         }
       }
     } else if (op != OP_EXIT && op != OP_JA && op != OP_JA32) {
@@ -124,9 +151,9 @@ function drain(): void {
       if (op & 8 && r & (d | s)) r |= d | s;
     }
     r |= sinkR[i];
-    if (<u16>r == relR[i] && lo == relLo[i] && hi == relHi[i]) continue;
+    if (<u16> r == relR[i] && lo == relLo[i] && hi == relHi[i]) continue;
     // never less than before: sinks and facts only add up
-    relR[i] |= <u16>r;
+    relR[i] |= <u16> r;
     relLo[i] |= lo;
     relHi[i] |= hi;
     for (let p = predStart[i]; p < predStart[i + 1]; p++) push(preds[p]);

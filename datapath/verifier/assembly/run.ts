@@ -1,6 +1,6 @@
 // The state being continued, and what all steps need of it.
-import { copyReg, F_NULL, K_NUM, K_PKT, K_META, K_END, Reg, setConst, setKind, setUnknown } from "./reg";
-import { Frame, frameOf, refOf, regOf, slotReg, slotTypes, State, T_MISC, T_SPILL, REF_BYTES } from "./state";
+import { copyReg, F_NULL, K_END, K_META, K_NUM, K_PKT, Reg, setConst, setKind, setUnknown } from "./reg";
+import { Frame, frameOf, REF_BYTES, refOf, regOf, slotReg, slotTypes, State, T_MISC, T_SPILL } from "./state";
 
 export let cur: State = changetype<State>(0);
 export let frame: Frame = changetype<Frame>(0);
@@ -15,8 +15,9 @@ export function refreshFrame(): void {
 export function freshId(): u32 {
   return ++idGen;
 }
+
 // @ts-ignore: decorator
-@inline
+
 export function reg(r: u32): Reg {
   return regOf(frame, r);
 }
@@ -62,9 +63,14 @@ export function invalidatePacket(insn: i32): void {
 
 /// Everything that carries this reference becomes a number; for a released or NULL reference.
 export function dropRefValues(s: State, ref: u32): void {
-  eachReg(s, (r: Reg, a: u64, b: u64): void => {
-    if (<u64>r.ref == a) setUnknown(r);
-  }, ref, 0);
+  eachReg(
+    s,
+    (r: Reg, a: u64, b: u64): void => {
+      if (<u64> r.ref == a) setUnknown(r);
+    },
+    ref,
+    0,
+  );
 }
 
 /// Takes the reference out of the list; false if it is not there.

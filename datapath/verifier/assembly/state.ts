@@ -1,6 +1,6 @@
 // States: the frames of the call chain with registers and stack, the held references, the newest branch
 // decisions. All of it lies in blocks of an arena with free lists per size; the arena has a declared maximum.
-import { copyReg, K_FP, K_NONE, Reg, REG_BYTES, setKind, setConst } from "./reg";
+import { copyReg, K_FP, K_NONE, Reg, REG_BYTES, setConst, setKind } from "./reg";
 import { fail1 } from "./outcome";
 
 export const FRAMES_MAX: i32 = 8;
@@ -59,25 +59,28 @@ const PATH_AT: usize = REFS_AT + 16 * REF_BYTES;
 export const STATE_BYTES: usize = PATH_AT + 4 * 64;
 
 // @ts-ignore: decorator
-@inline
+
 export function frameOf(s: State, k: i32): Frame {
-  return changetype<Frame>(load<usize>(changetype<usize>(s) + FRAMES_AT + (<usize>k << 2)));
+  return changetype<Frame>(load<usize>(changetype<usize>(s) + FRAMES_AT + (<usize> k << 2)));
 }
 export function setFrame(s: State, k: i32, f: Frame): void {
-  store<usize>(changetype<usize>(s) + FRAMES_AT + (<usize>k << 2), changetype<usize>(f));
+  store<usize>(changetype<usize>(s) + FRAMES_AT + (<usize> k << 2), changetype<usize>(f));
 }
+
 // @ts-ignore: decorator
-@inline
+
 export function regOf(f: Frame, r: u32): Reg {
   return changetype<Reg>(changetype<usize>(f) + FRAME_HEAD + r * 96);
 }
+
 // @ts-ignore: decorator
-@inline
+
 export function slotTypes(f: Frame, k: u32): usize {
   return changetype<usize>(f) + FRAME_HEAD + REGS_BYTES + k * SLOT_BYTES;
 }
+
 // @ts-ignore: decorator
-@inline
+
 export function slotReg(f: Frame, k: u32): Reg {
   return changetype<Reg>(slotTypes(f, k) + 8);
 }
@@ -88,7 +91,10 @@ export function pathStep(s: State, k: u32): u32 {
   return load<u32>(changetype<usize>(s) + PATH_AT + ((k % PATH_MAX) << 2));
 }
 export function addPath(s: State, insn: i32, taken: bool): void {
-  store<u32>(changetype<usize>(s) + PATH_AT + ((s.pathCount % PATH_MAX) << 2), (<u32>insn << 1) | (taken ? 1 : 0));
+  store<u32>(
+    changetype<usize>(s) + PATH_AT + ((s.pathCount % PATH_MAX) << 2),
+    (<u32> insn << 1) | (taken ? 1 : 0),
+  );
   s.pathCount++;
 }
 
@@ -102,7 +108,7 @@ export function setMemoryLimit(v: u64): void {
 }
 
 function classBytes(k: u32): usize {
-  return k == 17 ? STATE_BYTES : <usize>(FRAME_HEAD + REGS_BYTES + k * 4 * SLOT_BYTES);
+  return k == 17 ? STATE_BYTES : <usize> (FRAME_HEAD + REGS_BYTES + k * 4 * SLOT_BYTES);
 }
 
 function take(k: u32): usize {
@@ -147,11 +153,11 @@ export function freeFrame(f: Frame): void {
 export function enterFrame(s: State, k: i32, sub: i32, callsite: i32): Frame {
   const f = newFrame(0);
   f.callsite = callsite;
-  f.sub = <u16>sub;
+  f.sub = <u16> sub;
   f.callback = 0;
   const fp = regOf(f, 10);
   setKind(fp, K_FP);
-  fp.frame = <u8>k;
+  fp.frame = <u8> k;
   zeroVar(fp);
   setFrame(s, k, f);
   s.depth = k;

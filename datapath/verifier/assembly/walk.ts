@@ -1,17 +1,51 @@
 // The walk: every path, depth first, with kept states to end paths early.
 import * as C from "./contract";
 import {
-  copyReg, F_NULL, isConst, K_CTX, K_FP, K_FUNC, K_MAP, K_MEM, K_NONE, K_NUM, K_PKT, K_META, K_VALUE, Reg,
-  setConst, setKind, setUnknown, truncate, within, K_END, joinNumbers, K_FLOW,
+  copyReg,
+  F_NULL,
+  isConst,
+  joinNumbers,
+  K_CTX,
+  K_END,
+  K_FLOW,
+  K_FP,
+  K_FUNC,
+  K_MAP,
+  K_MEM,
+  K_META,
+  K_NONE,
+  K_NUM,
+  K_PKT,
+  K_VALUE,
+  Reg,
+  setConst,
+  setKind,
+  setUnknown,
+  truncate,
+  within,
 } from "./reg";
 import { fail, fail1, fail2, failCode, failIS, failS, opI, opS } from "./outcome";
 import * as P from "./program";
 import {
-  addPath, copyState, enterFrame, frameOf, freeFrame, freeState, memoryOk, newState, refOf, REFS_MAX, regOf, slotReg,
-  slotTypes, State, T_SPILL, zeroVar,
+  addPath,
+  copyState,
+  enterFrame,
+  frameOf,
+  freeFrame,
+  freeState,
+  memoryOk,
+  newState,
+  refOf,
+  REFS_MAX,
+  regOf,
+  slotReg,
+  slotTypes,
+  State,
+  T_SPILL,
+  zeroVar,
 } from "./state";
 import { cur, frame, freshId, refreshFrame, reg, setCur } from "./run";
-import { clobber, kindName, loadInto, storeFrom, tempReg2, checkRange, strict } from "./memory";
+import { checkRange, clobber, kindName, loadInto, storeFrom, strict, tempReg2 } from "./memory";
 import { stepAlu } from "./arith";
 import { narrow, NOT_TAKEN, prepareBranch, sides, TAKEN } from "./branch";
 import { callFunction, callHelper, refName } from "./call";
@@ -30,7 +64,9 @@ let kept: StaticArray<usize> = new StaticArray<usize>(0); // per instruction, li
 let visitCounts: StaticArray<u32> = new StaticArray<u32>(0);
 let jumpsSince: u32 = 0, insnsSince: u32 = 0;
 let mainSub: i32 = 0;
-export function visitsOf(i: i32): u32 { return i < visitCounts.length ? visitCounts[i] : 0; }
+export function visitsOf(i: i32): u32 {
+  return i < visitCounts.length ? visitCounts[i] : 0;
+}
 
 function countState(): bool {
   statesTotal++;
@@ -74,12 +110,14 @@ function walkFrom(k: i32): bool {
     const f = enterFrame(st, 0, k, -1);
     if (s.argCount > 5) return fail2(165, s.start, s.argCount, k);
     for (let a: u32 = 1; a <= s.argCount; a++) {
-      const kind = load<u32>(s.args + (a - 1) * 8), size = load<u32>(s.args + (a - 1) * 8, 4), r = regOf(f, a);
+      const kind = load<u32>(s.args + (a - 1) * 8),
+        size = load<u32>(s.args + (a - 1) * 8, 4),
+        r = regOf(f, a);
       if (kind == 1) setUnknown(r);
       else if (kind == 2) setKind(r, K_CTX);
       else if (kind == 3 || kind == 4) {
         setKind(r, K_MEM);
-        r.size = <i32>size;
+        r.size = <i32> size;
         if (kind == 3) {
           r.flags = F_NULL;
           r.id = freshId();
@@ -144,7 +182,9 @@ function walkPath(): bool {
     if (P.options & 8 || P.claimCount) recordClaim(i);
     const op = P.opcode(i), c = op & 7;
     cur.insn = i + 1;
-    if (P.dstOf(i) == 10 && (c == P.BPF_ALU64 || c == P.BPF_ALU || c == P.BPF_LDX || op == P.OP_LDIMM)) return fail(7, i);
+    if (P.dstOf(i) == 10 && (c == P.BPF_ALU64 || c == P.BPF_ALU || c == P.BPF_LDX || op == P.OP_LDIMM)) {
+      return fail(7, i);
+    }
     if (c == P.BPF_ALU64 || c == P.BPF_ALU) {
       if (!stepAlu(i)) return false;
     } else if (c == P.BPF_LDX) {
@@ -157,7 +197,7 @@ function walkPath(): bool {
       }
     } else if (c == P.BPF_ST) {
       const t = tempReg2();
-      setConst(t, <u64>(<i64>P.immOf(i)));
+      setConst(t, <u64> (<i64> P.immOf(i)));
       if (!storeFrom(i, P.dstOf(i), P.offOf(i), sizeOf(op), t, 0)) return false;
     } else if (c == P.BPF_STX) {
       const s = P.srcOf(i);
@@ -217,10 +257,14 @@ function extend(r: Reg, size: i32): void {
 
 function sizeOf(op: u8): i32 {
   switch (op & 0x18) {
-    case 0: return 4;
-    case 8: return 2;
-    case 0x10: return 1;
-    default: return 8;
+    case 0:
+      return 4;
+    case 8:
+      return 2;
+    case 0x10:
+      return 1;
+    default:
+      return 8;
   }
 }
 
@@ -228,15 +272,17 @@ function loadConstant(i: i32): bool {
   const d = reg(P.dstOf(i)), imm = P.immOf(i), next = P.immOf(i + 1);
   switch (P.srcOf(i)) {
     case 0:
-      setConst(d, <u64>(<u32>imm) | (<u64>(<u32>next) << 32));
+      setConst(d, <u64> (<u32> imm) | (<u64> (<u32> next) << 32));
       return true;
     case 1:
       setKind(d, K_MAP);
-      d.map = P.findMap(<u32>imm);
+      d.map = P.findMap(<u32> imm);
       return true;
     case 2: {
-      const k = P.findMap(<u32>imm), m = P.maps[k];
-      if (m.type != 2 || m.maxEntries != 1 || <u32>next >= m.valueSize) return fail2(81, i, <i32>m.handle, <u32>next);
+      const k = P.findMap(<u32> imm), m = P.maps[k];
+      if (m.type != 2 || m.maxEntries != 1 || <u32> next >= m.valueSize) {
+        return fail2(81, i, <i32> m.handle, <u32> next);
+      }
       setKind(d, K_VALUE);
       d.map = k;
       d.off = next;
@@ -251,10 +297,12 @@ function loadConstant(i: i32): bool {
 
 /// LD_ABS and LD_IND: bytes of the packet in network order; the program ends if they are not there.
 function loadPacket(i: i32, op: u8): bool {
-  if (P.progType != 1 && P.progType != 3 && P.progType != 4) return failS(143, i, "not for this program type");
+  if (P.progType != 1 && P.progType != 3 && P.progType != 4) {
+    return failS(143, i, "not for this program type");
+  }
   if (cur.refCount > 0) return failS(143, i, "a reference is held and would leak");
   if (cur.depth > 0) {
-    const s = P.subs[<i32>frame.sub];
+    const s = P.subs[<i32> frame.sub];
     if (s.returns != 1 || frame.callback) return failS(143, i, "the function does not return a number");
   }
   const ctx = reg(6);
@@ -284,7 +332,7 @@ function atomic(i: i32, op: u8): bool {
     return false;
   }
   if (reg(s).kind != K_NUM && strict()) return failIS(49, i, s, kindName(reg(s)));
-  if (r.kind != K_FP && ((<u64>(r.off + P.offOf(i)) + r.bits) | r.unk) & (size - 1)) {
+  if (r.kind != K_FP && ((<u64> (r.off + P.offOf(i)) + r.bits) | r.unk) & (size - 1)) {
     fail2(78, i, size, r.off + P.offOf(i));
     opI(d);
     return false;
@@ -294,7 +342,7 @@ function atomic(i: i32, op: u8): bool {
   setUnknown(t);
   const keep = reg(0).kind;
   if (!storeFrom(i, d, P.offOf(i), size, t, s)) return false;
-  if (r.kind == K_VALUE && P.maps[r.map].flags & 0x100) return fail1(69, i, <i32>P.maps[r.map].handle);
+  if (r.kind == K_VALUE && P.maps[r.map].flags & 0x100) return fail1(69, i, <i32> P.maps[r.map].handle);
   if (imm == 0xf1 || imm & 1) {
     const x = reg(imm == 0xf1 ? 0 : s);
     setUnknown(x);
@@ -340,7 +388,7 @@ function returnTo(i: i32): bool {
     }
     for (let k: u32 = 0; k < cur.refCount; k++) {
       const r = refOf(cur, k);
-      if (r.frame >= <u8>depth) {
+      if (r.frame >= <u8> depth) {
         failS(124, i, refName(r.kind));
         opI(r.insn);
         return false;
@@ -349,12 +397,12 @@ function returnTo(i: i32): bool {
     cur.insn = f.callsite; // the helper may call again
   } else {
     const caller = frameOf(cur, depth - 1);
-    if (r0.kind == K_FP && r0.frame == <u8>depth) return fail(142, i);
+    if (r0.kind == K_FP && r0.frame == <u8> depth) return fail(142, i);
     copyReg(regOf(caller, 0), r0);
     cur.insn = f.callsite + 1;
     for (let k: u32 = 0; k < cur.refCount; k++) {
       const r = refOf(cur, k);
-      if (r.frame >= <u8>depth) r.frame = <u8>(depth - 1);
+      if (r.frame >= <u8> depth) r.frame = <u8> (depth - 1);
     }
   }
   // pointers into the frame that goes away must not survive in the frames below
@@ -363,7 +411,7 @@ function returnTo(i: i32): bool {
     for (let s: u32 = 0; s < g.slots; s++) {
       if (load<u8>(slotTypes(g, s)) != T_SPILL) continue;
       const x = slotReg(g, s);
-      if (x.kind == K_FP && x.frame == <u8>depth) return fail(142, i);
+      if (x.kind == K_FP && x.frame == <u8> depth) return fail(142, i);
     }
   }
   freeFrame(f);
