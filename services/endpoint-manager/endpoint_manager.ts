@@ -7,36 +7,24 @@
  * Nothing is taken from the kernel before all sources are in sync: with the control plane away, what works stays.
  * @module
  */
-import { IpAddress, notFound, Prefix, ProblemError, WatchedTable } from "@weir/common";
-import type { DatapathEndpoint, IpcacheUpsert, NodeConfigRoutingMode } from "@weir/proto/datapath";
+import { IpAddress, notFound, ProblemError, WatchedTable } from "@weir/common";
+import type { DatapathEndpoint } from "@weir/proto/datapath";
 import { Endpoint, EndpointStatus, type EndpointStatusState } from "@weir/proto/endpoint";
 import type { IpcacheEntry, Node } from "@weir/proto/identity";
-import type { CidrIdentity, MapState } from "@weir/proto/policy";
+import type { CidrIdentity } from "@weir/proto/policy";
 import type { Init } from "@weir/proto";
+import type { EndpointManagerConfig } from "./config.ts";
 import { identityLabels } from "./endpoint_labels.ts";
 import { readEndpointSpec, sameSpec } from "./endpoint_spec.ts";
 import type { EndpointStore } from "./endpoint_store.ts";
-import { diffIpcache, joinIpcache } from "./ipcache_join.ts";
-import { AddressPool, EndpointIds, IpamError } from "./ipam.ts";
-import { policyName, resolvePolicy } from "./policy_variant.ts";
+import { announcementOf, type Entry, prefixesOf } from "./entry.ts";
+import { IpcacheReconciler } from "./ipcache_reconciler.ts";
+import { EndpointIds, IpamError } from "./ipam.ts";
+import { NodeReconciler } from "./node_reconciler.ts";
+import { PolicyReconciler } from "./policy_reconciler.ts";
+import { policyName } from "./policy_variant.ts";
 import type { AllocatorPort, DatapathPort, Mirror, PolicyPort } from "./ports.ts";
 import { type Failure, WorkQueue } from "./work_queue.ts";
-
-/** What the node is told about itself. */
-export interface EndpointManagerConfig {
-  nodeName: string;
-  instance: string;
-  cluster: string;
-  nodeIpv4: string;
-  nodeIpv6: string;
-  routingMode: NodeConfigRoutingMode;
-  mtu: number;
-  devices: string[];
-  tunnelPort: number;
-  masquerade: boolean;
-  /** How often the node says that it is alive, default 30,000. */
-  heartbeatMs?: number;
-}
 
 /** What the manager is made of. */
 export interface EndpointManagerParts {
@@ -49,20 +37,7 @@ export interface EndpointManagerParts {
   log?: (message: string, fields?: Record<string, unknown>) => void;
 }
 
-/** An endpoint and what is known of it beyond its API object. */
-interface Entry {
-  spec: Endpoint;
-  status: EndpointStatus;
-  /** Labels that `status.identity` was allocated for; undefined until this process has asked. */
-  labelsAllocated?: string;
-  /** Prefixes written to the cluster's ipcache, with what was written. */
-  announced: Map<string, string>;
-  /** What the datapath was given last; undefined when it must be given again. */
-  applied?: string;
-  deleting?: PromiseWithResolvers<void>;
-}
-
-const NODE = "node", IPCACHE = "ipcache", SYNC = "sync";
+const NODE = "node", IPCACHE = "ipcache", SYNC = "sync", HEARTBEAT = "heartbeat";
 const endpointKey = (name: string) => `endpoint ${name}`;
 
 /** See the module comment. */
@@ -77,18 +52,12 @@ export class EndpointManager {
   private readonly queue: WorkQueue;
   private readonly now: () => number;
   private readonly log: NonNullable<EndpointManagerParts["log"]>;
-  private poolV4: AddressPool | undefined;
-  private poolV6: AddressPool | undefined;
-  private node: Node | undefined;
+  private readonly node: NodeReconciler;
+  private readonly prefixes: IpcacheReconciler;
+  private readonly policies: PolicyReconciler;
   private nodes!: Mirror<Node> & Disposable;
   private ipcache!: Mirror<IpcacheEntry> & Disposable;
   private cidrs!: Mirror<CidrIdentity> & Disposable;
-  private readonly mapStates = new Map<number, Mirror<MapState> & Disposable>();
-  /** Policies the datapath has, with what it was given. */
-  private readonly policiesApplied = new Map<string, string>();
-  private ipcacheApplied: Map<string, IpcacheUpsert> | undefined;
-  private readonly remoteNodesApplied = new Map<string, string>();
-  private nodeConfigApplied = "";
   private synced = false;
   private following: Disposable | undefined;
   private heartbeat: ReturnType<typeof setInterval> | undefined;
@@ -96,6 +65,14 @@ export class EndpointManager {
   constructor(private readonly parts: EndpointManagerParts) {
     this.now = parts.now ?? Date.now;
     this.log = parts.log ?? (() => {});
+    const { config, allocator, policy, datapath } = parts;
+    this.node = new NodeReconciler(config, allocator, datapath);
+    this.prefixes = new IpcacheReconciler(config, allocator, datapath);
+    this.policies = new PolicyReconciler(policy, datapath, (identity) => {
+      for (const entry of this.entries.values()) {
+        if (entry.status.identity === identity) this.queue.add(endpointKey(entry.spec.name));
+      }
+    });
     this.queue = new WorkQueue({
       now: this.now,
       work: (key) => this.work(key),
@@ -118,7 +95,7 @@ export class EndpointManager {
     this.ipcache = this.parts.allocator.ipcache(listener(IPCACHE));
     this.cidrs = this.parts.policy.cidrs(listener(IPCACHE));
     this.following = this.parts.datapath.follow(() => this.forgetApplied());
-    this.heartbeat = setInterval(() => this.queue.add("heartbeat"), this.parts.config.heartbeatMs ?? 30_000);
+    this.heartbeat = setInterval(() => this.queue.add(HEARTBEAT), this.parts.config.heartbeatMs ?? 30_000);
     this.queue.add(NODE);
   }
 
@@ -126,20 +103,18 @@ export class EndpointManager {
   async stop(): Promise<void> {
     clearInterval(this.heartbeat);
     this.following?.[Symbol.dispose]();
-    for (const source of [this.nodes, this.ipcache, this.cidrs, ...this.mapStates.values()]) {
-      source?.[Symbol.dispose]();
-    }
+    for (const source of [this.nodes, this.ipcache, this.cidrs, this.policies]) source?.[Symbol.dispose]();
     await this.queue.stop();
   }
 
   /** What readiness waits for; empty when ready. */
   waitingFor(): string[] {
     const waits: string[] = [];
-    if (!this.node) waits.push("this node's registration with the identity allocator");
+    if (!this.node.node) waits.push("this node's registration with the identity allocator");
     if (!this.nodes?.synced) waits.push("nodes from the identity allocator");
     if (!this.ipcache?.synced) waits.push("the ipcache from the identity allocator");
     if (!this.cidrs?.synced) waits.push("CIDR identities from the policy engine");
-    if (this.nodeConfigApplied === "") waits.push("the datapath");
+    if (!this.node.configured) waits.push("the datapath");
     if (!this.synced) waits.push("the first full sync with the datapath");
     return waits;
   }
@@ -151,7 +126,7 @@ export class EndpointManager {
 
   /** Addresses in use, for status. */
   addresses(): { pool: string; used: number; usableMax: string }[] {
-    return [this.poolV4, this.poolV6].filter((p) => p !== undefined)
+    return [this.node.poolV4, this.node.poolV6].filter((p) => p !== undefined)
       .map((p) => ({ pool: p.prefix.text, used: p.used, usableMax: String(p.usableMax) }));
   }
 
@@ -272,7 +247,7 @@ export class EndpointManager {
   private giveAddresses(entry: Entry): void {
     const { spec, status } = entry;
     if (spec.cgroup !== "") return;
-    for (const [key, pool] of [["ipv4", this.poolV4], ["ipv6", this.poolV6]] as const) {
+    for (const [key, pool] of [["ipv4", this.node.poolV4], ["ipv6", this.node.poolV6]] as const) {
       const wanted = status[key] || spec[key];
       if (wanted !== "") {
         const address = IpAddress.parse(wanted);
@@ -287,8 +262,8 @@ export class EndpointManager {
 
   private drop(entry: Entry): void {
     this.ids.release(entry.status.id);
-    this.poolV4?.release(entry.status.ipv4, entry.spec.name);
-    this.poolV6?.release(entry.status.ipv6, entry.spec.name);
+    this.node.poolV4?.release(entry.status.ipv4, entry.spec.name);
+    this.node.poolV6?.release(entry.status.ipv6, entry.spec.name);
     this.entries.delete(entry.spec.name);
     this.queue.forget(endpointKey(entry.spec.name));
   }
@@ -309,10 +284,9 @@ export class EndpointManager {
 
   /** The datapath is there anew: whatever it was given must be given again. */
   private forgetApplied(): void {
-    this.nodeConfigApplied = "";
-    this.ipcacheApplied = undefined;
-    this.policiesApplied.clear();
-    this.remoteNodesApplied.clear();
+    this.node.forget();
+    this.prefixes.forget();
+    this.policies.forget();
     this.synced = false;
     this.queue.add(NODE);
     this.queue.add(IPCACHE);
@@ -327,7 +301,7 @@ export class EndpointManager {
     if (key === NODE) return await this.reconcileNode();
     if (key === IPCACHE) return await this.reconcileIpcache();
     if (key === SYNC) return await this.reconcileSync();
-    if (key === "heartbeat") return await this.register();
+    if (key === HEARTBEAT) return await this.node.register();
     const entry = this.entries.get(key.slice(endpointKey("").length));
     if (entry?.deleting) await this.tearDown(entry);
     else if (entry) await this.reconcileEndpoint(entry);
@@ -354,159 +328,37 @@ export class EndpointManager {
     if (!this.synced) this.queue.add(SYNC);
   }
 
-  private async register(): Promise<void> {
-    const { nodeName, nodeIpv4, nodeIpv6, cluster } = this.parts.config;
-    this.node = await this.parts.allocator.putNode({
-      name: nodeName,
-      ipv4: nodeIpv4,
-      ipv6: nodeIpv6,
-      cluster,
-      podCidrV4: this.node?.podCidrV4 ?? "",
-      podCidrV6: this.node?.podCidrV6 ?? "",
-    });
-  }
-
   private async reconcileNode(): Promise<void> {
-    if (!this.node) {
-      await this.register();
-      const { podCidrV4, podCidrV6 } = this.node!;
-      this.poolV4 = podCidrV4 ? new AddressPool(podCidrV4) : undefined;
-      this.poolV6 = podCidrV6 ? new AddressPool(podCidrV6) : undefined;
+    if (!this.node.node) {
+      await this.node.register();
       // Those that have addresses first, else a new one could take them.
       for (
         const entry of [...this.entries.values()].sort((a, b) => b.status.ipv4.length - a.status.ipv4.length)
       ) {
         this.giveAddresses(entry);
       }
-      for (const name of this.entries.keys()) this.queue.add(endpointKey(name));
       this.queue.add(IPCACHE);
     }
-    const { config, datapath } = this.parts;
-    const nodeConfig = {
-      instance: config.instance,
-      nodeName: config.nodeName,
-      ipv4: config.nodeIpv4,
-      ipv6: config.nodeIpv6,
-      podCidrV4: this.node!.podCidrV4,
-      podCidrV6: this.node!.podCidrV6,
-      gatewayV4: this.poolV4?.gateway.text ?? "",
-      gatewayV6: this.poolV6?.gateway.text ?? "",
-      routingMode: config.routingMode,
-      mtu: config.mtu,
-      devices: config.devices,
-      tunnelPort: config.tunnelPort,
-      cluster: config.cluster,
-      masquerade: config.masquerade,
-    };
-    const text = JSON.stringify(nodeConfig);
-    if (text !== this.nodeConfigApplied) {
-      await datapath.putNodeConfig(nodeConfig);
-      this.nodeConfigApplied = text;
+    if (await this.node.applyConfig()) {
       for (const name of this.entries.keys()) this.queue.add(endpointKey(name));
       this.queue.add(SYNC);
     }
-    if (this.nodes.synced) await this.reconcileRemoteNodes();
-  }
-
-  private async reconcileRemoteNodes(): Promise<void> {
-    const wanted = new Map<string, Init<Node>>();
-    for (const node of this.nodes.values()) {
-      if (node.name === this.parts.config.nodeName) continue;
-      const { name, ipv4, ipv6, podCidrV4, podCidrV6 } = node;
-      wanted.set(name, { name, ipv4, ipv6, podCidrV4, podCidrV6 });
-    }
-    for (const [name, node] of wanted) {
-      const text = JSON.stringify(node);
-      if (this.remoteNodesApplied.get(name) === text) continue;
-      await this.parts.datapath.putRemoteNode(node);
-      this.remoteNodesApplied.set(name, text);
-    }
-    for (const name of [...this.remoteNodesApplied.keys()]) {
-      if (wanted.has(name)) continue;
-      await this.parts.datapath.deleteRemoteNode(name);
-      this.remoteNodesApplied.delete(name);
-    }
+    if (this.nodes.synced) await this.node.applyRemoteNodes(this.nodes.values());
   }
 
   private async reconcileIpcache(): Promise<void> {
-    if (!this.node || !this.nodes.synced || !this.ipcache.synced || !this.cidrs.synced) return;
-    const gateways = [this.poolV4?.gateway.text ?? "", this.poolV6?.gateway.text ?? ""];
-    const own = new Map<string, IpcacheEntry>();
-    for (const entry of this.ipcache.values()) own.set(entry.prefix, entry);
-    // What this node has announced holds before the allocator's echo of it arrives.
-    for (const entry of this.entries.values()) {
-      for (const prefix of entry.announced.keys()) own.set(prefix, this.announcement(entry, prefix));
-    }
-    const joined = joinIpcache({
-      nodeName: this.parts.config.nodeName,
-      gateways,
-      ipcache: own.values(),
-      nodes: this.nodes.values(),
-      cidrs: this.cidrs.values(),
-    });
-    const first = this.ipcacheApplied === undefined;
-    const { upserts, deletes } = diffIpcache(this.ipcacheApplied ?? new Map(), joined);
-    if (first || upserts.length > 0 || deletes.length > 0) {
-      await this.parts.datapath.updateIpcache({ upserts, deletes, replace: first });
-      this.ipcacheApplied = joined;
-    }
-    await this.withdrawStrays();
+    if (!this.node.node) return;
+    await this.prefixes.reconcile(
+      { nodes: this.nodes, ipcache: this.ipcache, cidrs: this.cidrs },
+      this.node.gateways,
+      this.entries.values(),
+    );
     if (!this.synced) this.queue.add(SYNC);
-  }
-
-  /** Entries in this node's name that no endpoint stands behind: left by an endpoint that went while nobody heard. */
-  private async withdrawStrays(): Promise<void> {
-    const held = new Set<string>();
-    for (const entry of this.entries.values()) for (const prefix of this.prefixesOf(entry)) held.add(prefix);
-    for (const entry of this.ipcache.values()) {
-      if (entry.node === this.parts.config.nodeName && !held.has(entry.prefix)) {
-        await this.parts.allocator.deleteIpcache(entry.prefix);
-      }
-    }
-  }
-
-  private prefixesOf(entry: Entry): string[] {
-    if (entry.spec.cgroup !== "") return [];
-    return [entry.status.ipv4, entry.status.ipv6].filter((a) => a !== "")
-      .map((a) => Prefix.host(IpAddress.parse(a)).text);
-  }
-
-  private announcement(entry: Entry, prefix: string): IpcacheEntry {
-    const { spec, status } = entry;
-    const { config } = this.parts;
-    return {
-      prefix,
-      identity: status.identity,
-      node: config.nodeName,
-      nodeIpv4: config.nodeIpv4,
-      nodeIpv6: config.nodeIpv6,
-      endpoint: spec.name,
-      namespace: spec.namespace,
-      podName: spec.podName,
-      namedPorts: spec.namedPorts,
-      labels: status.identityLabels,
-      flags: 0,
-    };
-  }
-
-  private mirrorOf(identity: number): Mirror<MapState> {
-    let mirror = this.mapStates.get(identity);
-    if (!mirror) {
-      mirror = this.parts.policy.mapState(identity, {
-        onChange: () => {
-          for (const entry of this.entries.values()) {
-            if (entry.status.identity === identity) this.queue.add(endpointKey(entry.spec.name));
-          }
-        },
-      });
-      this.mapStates.set(identity, mirror);
-    }
-    return mirror;
   }
 
   private async reconcileEndpoint(entry: Entry): Promise<void> {
     const { spec, status } = entry;
-    if (!this.node || this.nodeConfigApplied === "") return;
+    if (!this.node.configured) return;
     this.giveAddresses(entry);
     const labels = identityLabels(spec, this.parts.config.cluster);
     if (entry.labelsAllocated !== labels.join(";")) {
@@ -517,8 +369,7 @@ export class EndpointManager {
       entry.labelsAllocated = labels.join(";");
       await this.parts.store.save({ ...spec, status });
     }
-    const mirror = this.mirrorOf(status.identity);
-    const mapState = mirror.get(`${status.identity}`);
+    const mapState = this.policies.mapState(status.identity);
     if (!mapState) {
       if (status.state !== "RESTORING") this.setState(entry, "WAITING_TO_REGENERATE");
       return;
@@ -529,7 +380,7 @@ export class EndpointManager {
     if (status.state !== "READY") this.setState(entry, "REGENERATING");
     const policyBefore = status.policy;
     status.policy = policyName(mapState, spec.namedPorts);
-    await this.applyPolicy(mapState, spec);
+    await this.policies.apply(mapState, spec);
     await this.applyEndpoint(entry);
     await this.announce(entry);
     status.policyRevision = mapState.policyRevision;
@@ -538,17 +389,6 @@ export class EndpointManager {
     if (status.state !== "READY") status.readyUnixS = this.now() / 1000;
     if (entry.spec === spec) this.setState(entry, "READY");
     if (policyBefore !== status.policy) await this.dropUnusedPolicies();
-  }
-
-  private async applyPolicy(mapState: MapState, spec: Endpoint): Promise<void> {
-    const policy = resolvePolicy(mapState, spec.namedPorts);
-    const text = JSON.stringify(policy);
-    if (this.policiesApplied.get(policy.name!) === text) return;
-    const applied = await this.parts.datapath.putPolicy(policy);
-    if (applied.status?.error) {
-      throw new Error(`Cannot apply policy ${policy.name}: ${applied.status.error.error}`);
-    }
-    this.policiesApplied.set(policy.name!, text);
   }
 
   private async applyEndpoint(entry: Entry): Promise<void> {
@@ -582,8 +422,8 @@ export class EndpointManager {
 
   /** Tells the cluster where the endpoint's addresses are, and this node's own datapath at once. */
   private async announce(entry: Entry): Promise<void> {
-    for (const prefix of this.prefixesOf(entry)) {
-      const announcement = this.announcement(entry, prefix);
+    for (const prefix of prefixesOf(entry)) {
+      const announcement = announcementOf(entry, prefix, this.parts.config);
       const text = JSON.stringify(announcement);
       if (entry.announced.get(prefix) === text) continue;
       await this.parts.allocator.putIpcache(announcement);
@@ -595,7 +435,7 @@ export class EndpointManager {
   private async tearDown(entry: Entry): Promise<void> {
     const { name } = entry.spec;
     await this.parts.datapath.deleteEndpoint(name);
-    for (const prefix of this.prefixesOf(entry)) await this.parts.allocator.deleteIpcache(prefix);
+    for (const prefix of prefixesOf(entry)) await this.parts.allocator.deleteIpcache(prefix);
     await this.parts.allocator.release(name);
     await this.parts.store.remove(name);
     this.drop(entry);
@@ -611,21 +451,12 @@ export class EndpointManager {
       used.add(status.policy);
       identities.add(status.identity);
     }
-    for (const name of [...this.policiesApplied.keys()]) {
-      if (used.has(name)) continue;
-      await this.parts.datapath.deletePolicy(name);
-      this.policiesApplied.delete(name);
-    }
-    for (const [identity, mirror] of this.mapStates) {
-      if (identities.has(identity)) continue;
-      mirror[Symbol.dispose]();
-      this.mapStates.delete(identity);
-    }
+    await this.policies.keepOnly(used, identities);
   }
 
   /** Once every source is in sync and every endpoint was tried, the datapath may sweep what nothing desires. */
   private async reconcileSync(): Promise<void> {
-    if (this.synced || this.ipcacheApplied === undefined || this.nodeConfigApplied === "") return;
+    if (this.synced || !this.prefixes.complete || !this.node.configured) return;
     for (const { spec, status } of this.entries.values()) {
       if (status.state !== "READY" && !this.queue.failureOf(endpointKey(spec.name))) return;
     }
