@@ -3,6 +3,7 @@
  * @module
  */
 import { generateMaps, mapsGenDirectory } from "../datapath/maps/generate.ts";
+import { generateTables, tablesGenDirectory } from "../datapath/verifier/generate.ts";
 import { generateProto, protoGenDirectory } from "../proto/generate.ts";
 
 interface Generator {
@@ -13,6 +14,11 @@ interface Generator {
 
 const generators: Generator[] = [
   { name: "proto", directory: protoGenDirectory, files: generateProto },
+  {
+    name: "verifier",
+    directory: tablesGenDirectory,
+    files: () => new Map([["tables.ts", generateTables()]]),
+  },
   { name: "maps", directory: mapsGenDirectory, files: generateMaps },
 ];
 

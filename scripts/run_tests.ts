@@ -34,7 +34,7 @@ const groups: Group[] = [
     name: "types",
     says: "strict type check",
     kind: "check",
-    args: ["check", "--quiet", "proto", "services", "datapath", "scripts", "tests"],
+    args: ["check", "--quiet", ...checkedPaths()],
   },
   tests("unit", "proto, services, scripts", "proto", "services", "scripts"),
   tests(
@@ -59,6 +59,12 @@ const groups: Group[] = [
   tests("e2e", "two nodes, forty pods", "tests/e2e"),
   tests("faults", "killed, full, broken, gone", "tests/faults"),
 ];
+
+/** Everything but the verifier's module: AssemblyScript has types of its own, and its compiler checks them. */
+function checkedPaths(): string[] {
+  const { workspace } = JSON.parse(Deno.readTextFileSync("deno.json")) as { workspace: string[] };
+  return [...workspace.map((p) => p === "./datapath/verifier" ? `${p}/*.ts` : p), "datapath/bpf", "scripts"];
+}
 
 function hasTests(paths: string[]): boolean {
   const walk = (dir: string): boolean => {

@@ -1,11 +1,12 @@
 /**
- * Writes `assembly/gen/tables.ts` from the kernel profile in `profile/`. `--check` only compares.
+ * Writes `assembly/gen/tables.ts` from the kernel profile in `profile/`.
  * @module
  */
 import { CODES } from "./codes.ts";
 
 const HERE = new URL("./", import.meta.url);
-const TARGET = new URL("assembly/gen/tables.ts", HERE);
+/** Where the file of {@link generateTables} belongs. */
+export const tablesGenDirectory: URL = new URL("assembly/gen/", HERE);
 
 /** Program columns of the profile, in the order of their numbers in the module. */
 export const PROGRAM_COLUMNS: string[] = rows("helpers_allowed.tsv")[0].slice(2);
@@ -149,14 +150,4 @@ export function generateTables(): string {
     PROGRAM_COLUMNS.map((c, i) => `export const P_${c.toUpperCase().replaceAll("/", "_")}: i32 = ${i};\n`)
       .join("") +
     contextTables() + helperTables() + returnTables() + codeTables();
-}
-
-if (import.meta.main) {
-  const wanted = generateTables();
-  if (Deno.args.includes("--check")) {
-    if (Deno.readTextFileSync(TARGET) !== wanted) {
-      console.error("Generated file is stale: run deno run -A datapath/verifier/generate.ts");
-      Deno.exit(1);
-    }
-  } else Deno.writeTextFileSync(TARGET, wanted);
 }
