@@ -282,7 +282,12 @@ Deno.test("EndpointManager.put() refuses what is wrong, all faults at once, and 
       ipv4: "1.2.3",
     });
     const cases: [string, Endpoint, string, RegExp][] = [
-      ["bad name", bad, "ENDPOINT_INVALID", /name: .*expected exactly one.*device:.*ipv4:.*labels\[0\]/],
+      [
+        "bad name",
+        bad,
+        "ENDPOINT_INVALID",
+        /name: .*expected exactly one.*device:.*mac: found none.*ipv4:.*labels\[0\]/,
+      ],
       ["default/x", web(), "NAME_MISMATCH", /names another/],
       ["default/x", { ...web(), name: "" }, "ENDPOINT_TAKEN", /belongs to endpoint default\/web/],
       ["default/web", { ...web(), netns: "/run/netns/z" }, "ENDPOINT_IMMUTABLE", /Cannot change netns/],

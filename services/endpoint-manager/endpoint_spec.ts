@@ -43,6 +43,8 @@ export function readEndpointSpec(given: Endpoint): Endpoint {
   }
   if (given.mac !== "" && !MAC.test(given.mac)) {
     fault("mac", `found ${given.mac}, expected six hex bytes with colons`);
+  } else if (given.mac === "" && given.device !== "") {
+    fault("mac", "found none, expected the link-layer address of the workload behind the device");
   }
   for (const [key, family] of [["ipv4", 4], ["ipv6", 6]] as const) {
     if (given[key] !== "" && IpAddress.tryParse(given[key])?.family !== family) {
