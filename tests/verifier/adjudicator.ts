@@ -24,6 +24,7 @@ import {
   type RunnableType,
   WORK_BYTES,
 } from "./generator.ts";
+import { isLive } from "./liveness.ts";
 import { encodeNodes, insertBefore, isJump, type Node, node, removeAt, slotsOf } from "./program.ts";
 import { Random } from "./random.ts";
 import type { Verdict } from "./subject.ts";
@@ -44,7 +45,15 @@ export interface Disagreement {
   readonly log: string;
 }
 
+/** Where the kernel stopped, and what is compared there. */
+interface Stop {
+  readonly slot: number;
+  readonly claim: Claim | undefined;
+  readonly numbers: readonly number[];
+}
+
 const STOPS_MAX = 8, RUNS = 24;
+const MOVE_MAX = 1n << 29n;
 const KEY = new Uint8Array(4);
 /** Where a stop's records begin: a mark, then one word per register. */
 const firstOffset = (stop: number) => RECORD_SLOTS * 16 + stop * 96;
@@ -63,7 +72,7 @@ export function adjudicate(
   const claims = new Map((ours.report?.claims ?? []).map((claim) => [claim.instruction, claim]));
   const slots = slotsOf(nodes);
   let { probe, origin } = withEverythingWritten(nodes);
-  const stops: { slot: number; claim: Claim | undefined }[] = [];
+  const stops: Stop[] = [];
   let log = disagreement.log;
   // The first stop is counted in the program itself, later ones in the question.
   let original: number | null | undefined = slots.indexOf(stopOf(log));
@@ -76,8 +85,12 @@ export function adjudicate(
       return { outcome: "defect", why: `ours has no reason to go on at ${slot}` };
     }
     const at = origin.indexOf(original);
-    ({ probe, origin } = replaced(probe, origin, at, maps, stops.length, claim, type));
-    stops.push({ slot, claim });
+    // Of what is dead here a verifier promises nothing: states that differ only in it are one to it.
+    const numbers = RECORDED.filter((register) =>
+      claim?.registers[register].kind === "number" && isLive(nodes, original as number, register)
+    );
+    ({ probe, origin } = replaced(probe, origin, at, maps, stops.length, numbers, type));
+    stops.push({ slot, claim, numbers });
     const instructions = encodeNodes(probe);
     const loaded = kernel.load({ type: type.type, expectedAttachType: type.attach, instructions });
     if (loaded.ok) {
@@ -128,10 +141,23 @@ function reasonToGoOn(
   const unread = /R(\d+) !read_ok/.exec(log);
   if (unread !== null) return claim.registers[Number(unread[1])].kind === "number" ? "it was written" : null;
   const kind = instruction.opcode & 7;
+  if (kind === 7) return pointerMove(instruction, claim);
   if (kind > 3 || (kind === 0 || instruction.opcode === 0x18)) return null;
   const base = claim.registers[kind === 1 ? instruction.src : instruction.dst];
   const bytes = [4, 2, 1, 8][instruction.opcode >> 3 & 3];
   return withinBounds(base, instruction.offset, bytes, maps) ? "the access is within bounds" : null;
+}
+
+/** A pointer is moved by a number: the number must be one that pointers may move by (at most 2^29 either way). */
+function pointerMove({ opcode, dst, src }: Node, claim: Claim): string | null {
+  const adds = opcode === 0x0f, subtracts = opcode === 0x1f;
+  if (!adds && !subtracts) return null;
+  const [left, right] = [claim.registers[dst], claim.registers[src]];
+  const number = right.kind === "number" ? right : adds && left.kind === "number" ? left : undefined;
+  if (number === undefined || (left.kind === "number" && right.kind === "number")) return null;
+  return number.smin >= -MOVE_MAX && number.smax <= MOVE_MAX
+    ? "the number that moves the pointer is bounded"
+    : null;
 }
 
 function withinBounds(base: AbstractValue, offset: number, bytes: number, maps: MapDescriptors): boolean {
@@ -151,7 +177,7 @@ function replaced(
   at: number,
   maps: MapDescriptors,
   stop: number,
-  claim: Claim | undefined,
+  numbers: readonly number[],
   type: RunnableType,
 ): { probe: Node[]; origin: (number | null)[] } {
   const first = firstOffset(stop);
@@ -159,8 +185,7 @@ function replaced(
     node(0x18, { dst: 9, src: 2, immediate: maps.records, high: 0 }),
     node(0x7a, { dst: 9, offset: first, immediate: 1 }),
   ];
-  for (const register of RECORDED) {
-    if (claim?.registers[register].kind !== "number") continue;
+  for (const register of numbers) {
     added.push(node(0x7b, { dst: 9, src: register, offset: first + 8 + register * 8 }));
   }
   added.push(node(0xb7, { immediate: type.returnMax === null ? 1 : 0 }), node(0x95));
@@ -196,7 +221,7 @@ function runQuestion(
   kernel: Kernel,
   maps: MapDescriptors,
   fd: number,
-  stops: readonly { slot: number; claim: Claim | undefined }[],
+  stops: readonly Stop[],
   ours: Verdict,
   seed: number,
 ): Judgement {
@@ -206,14 +231,13 @@ function runQuestion(
     kernel.update(maps.records, KEY, new Uint8Array(RECORD_BYTES));
     kernel.run(fd, random.bytes(random.between(14, 200)));
     const values = new DataView(kernel.lookup(maps.records, KEY, RECORD_BYTES)!.buffer);
-    for (const [index, { slot, claim }] of stops.entries()) {
+    for (const [index, { slot, claim, numbers }] of stops.entries()) {
       const first = firstOffset(index);
       if (values.getBigUint64(first, true) === 0n) continue;
       if (claim === undefined) {
         return { outcome: "defect", why: `a run comes to ${slot}, where ours says that none does` };
       }
-      for (const register of RECORDED) {
-        if (claim.registers[register].kind !== "number") continue;
+      for (const register of numbers) {
         const value = values.getBigUint64(first + 8 + register * 8, true);
         const wrong = value === BigInt(UNWRITTEN)
           ? "it was never written"
