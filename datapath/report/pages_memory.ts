@@ -5,7 +5,7 @@ const CHECKED =
   `struct iphdr *ip4 = data + 14;\nif ((void *)(ip4 + 1) > data_end) return XDP_DROP;\nproto = ip4->protocol;`;
 
 // deno-fmt-ignore
-/** WV0060 to WV0084. */
+/** WV0060 to WV0085. */
 export const MEMORY_PAGES = pages([
   [60, "Something that is a number is used as an address. Often it was a pointer once: a packet pointer is a number again after a helper changed the packet, and a pointer that was masked, cast to 32 bits or saved in parts is a number too.", "Read the pointer anew from where it came from, directly before its use", "__u32 p = (long)data;\nx = *(char *)(long)p;", "x = *(char *)data;"],
   [61, "A pointer that a helper returned may be NULL and was not compared with NULL on this path.", "Check the pointer for NULL before its first use", "struct v *v = bpf_map_lookup_elem(&m, &key);\nv->count++;", "struct v *v = bpf_map_lookup_elem(&m, &key);\nif (!v) return 0;\nv->count++;"],
@@ -32,4 +32,5 @@ export const MEMORY_PAGES = pages([
   [82, "data_end marks the end of the packet: it can be compared, not moved or read through.", "Move the other pointer and compare it with data_end", "if (data > data_end - 14) return 0;", "if (data + 14 > data_end) return 0;"],
   [83, "A pointer may not be stored in memory that others can read.", "Store the data itself"],
   [84, "An instruction refers to a map that the loader did not provide.", "Load the object with a loader that creates its maps"],
+  [85, "The kernel rewrites accesses to the context and to sockets when it loads the program. One instruction that is reached with such a pointer on one path and with another kind of pointer on another cannot be rewritten for both.", "Access the context in each branch by itself; a compiler that merged the branches is kept from it by barrier_var() or asm volatile(\"\")", "p = flag ? (void *)skb : (void *)buf;\nx = *(__u32 *)(p + 8);", "x = flag ? skb->mark : *(__u32 *)(buf + 8);"],
 ]);

@@ -83,6 +83,7 @@ const TABLE: [number, string, CodeClass, string][] = [
   [82, "packet-end-arithmetic", "unsafe", "The end-of-packet pointer in r{0} cannot be moved or used as an address"],
   [83, "pointer-store", "unsafe", "Pointer in r{0} may not be stored there"],
   [84, "unknown-map", "unsafe", "Instruction refers to map {0}, which was not handed to the verifier"],
+  [85, "mixed-pointers", "unsafe", "The same instruction is reached with a {0} and with a {1} as its address"],
   // calls
   [100, "unknown-helper", "unsafe", "There is no helper number {0}"],
   [101, "helper-not-allowed", "unsafe", "{1} (helper {0}) is not available to this type of program"],

@@ -134,6 +134,23 @@ Deno.test("verify() judges program structure", () =>
     ["unknown type", "unsupported-program-type", [mov(0, 0), exit()], { programType: 26 }],
   ]));
 
+Deno.test("verify() lets one instruction be one kind of access", () => {
+  const either = (second: Line[]): Line[] => [
+    load(4, 7, 1, 0),
+    movReg(6, 1),
+    jump("eq", 7, 0, "go"),
+    storeImm(4, 10, -56, 0),
+    ...second,
+    "go",
+    load(4, 0, 6, 8),
+    exit(),
+  ];
+  check([
+    ["context on both paths", "accepted", either([movReg(6, 1)])],
+    ["context or stack", "mixed-pointers", either([movReg(6, 10), alu("add", 6, -64)])],
+  ]);
+});
+
 Deno.test("verify() judges packet accesses by what was compared", () => {
   const access = (proved: number, off: number, size: number, op: "gt" | "ge"): Line[] => [
     ...packet,

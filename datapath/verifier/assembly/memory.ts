@@ -42,7 +42,7 @@ import {
   zeroVar,
 } from "./state";
 import { cur, frame, freshId, refreshFrame, reg } from "./run";
-import { MapInfo, maps, options, progFlags, subOf, subs } from "./program";
+import { addressKind, MapInfo, maps, options, progFlags, subOf, subs } from "./program";
 import { contextAccess, packetAccess } from "./contract";
 
 export function kindName(r: Reg): string {
@@ -306,6 +306,28 @@ export function tempReg2(): Reg {
   return changetype<Reg>(changetype<usize>(scratch2));
 }
 
+/// Accesses through these are rewritten by the kernel at load time.
+function isRewritten(kind: u8): bool {
+  return kind == K_CTX || kind == K_SOCK || kind == K_SKC || kind == K_TCP || kind == K_XSK || kind == K_BTF;
+}
+
+/// One instruction is one kind of access: what is rewritten for the context would be wrong for anything else that
+/// another path brings to it (the kernel's reg_type_mismatch).
+function keepsKind(insn: i32, r: Reg): bool {
+  const before = addressKind[insn];
+  if (before == 0) {
+    addressKind[insn] = r.kind + 1;
+    return true;
+  }
+  const kind = before - 1;
+  if (kind == r.kind || !(isRewritten(kind) || isRewritten(r.kind))) return true;
+  const other = tempReg2();
+  setKind(other, kind);
+  failS(85, insn, kindName(other));
+  opS(kindName(r));
+  return false;
+}
+
 /// Reads `size` bytes at `r + off` into register `dst`.
 export function loadInto(insn: i32, regno: u32, off: i32, size: i32, dst: u32, signed: bool): bool {
   const r = reg(regno);
@@ -318,6 +340,7 @@ export function loadInto(insn: i32, regno: u32, off: i32, size: i32, dst: u32, s
 function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg, signed: bool): bool {
   if (r.kind == K_NONE) return fail1(40, insn, regno);
   if (r.flags & F_NULL) return failIS(61, insn, regno, kindName(r));
+  if (!keepsKind(insn, r)) return false;
   switch (r.kind) {
     case K_FP: {
       if (!stackBounds(insn, r, off, size)) return false;
@@ -455,6 +478,7 @@ export function storeFrom(insn: i32, regno: u32, off: i32, size: i32, value: Reg
   const r = reg(regno);
   if (r.kind == K_NONE) return fail1(40, insn, regno);
   if (r.flags & F_NULL) return failIS(61, insn, regno, kindName(r));
+  if (!keepsKind(insn, r)) return false;
   switch (r.kind) {
     case K_FP: {
       if (!stackBounds(insn, r, off, size)) return false;

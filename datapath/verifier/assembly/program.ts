@@ -46,6 +46,8 @@ export const subs: Array<Sub> = [];
 export let claimList: usize = 0, claimCount: u32 = 0;
 export let subOf: StaticArray<u8> = new StaticArray<u8>(0);
 export let mark: StaticArray<u8> = new StaticArray<u8>(0);
+/// Kind of pointer that each load or store was walked with so far, plus one; 0 not yet.
+export let addressKind: StaticArray<u8> = new StaticArray<u8>(0);
 export const M_HIGH: u8 = 1, M_TARGET: u8 = 2, M_SEEN: u8 = 4, M_FORCE: u8 = 8, M_CALLBACK: u8 = 16;
 export let usesCallbacks: bool = false;
 let kfuncs: usize = 0, kfuncCount: u32 = 0;
@@ -255,6 +257,7 @@ export function checkStructure(): bool {
   if (count == 0) return fail(2, -1);
   if (count > INSNS_MAX) return fail2(3, -1, count, INSNS_MAX);
   mark = new StaticArray<u8>(count);
+  addressKind = new StaticArray<u8>(count);
   subOf = new StaticArray<u8>(count);
   let usedMaps = 0;
   if (!addSub(0)) return false;
