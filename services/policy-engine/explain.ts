@@ -7,6 +7,7 @@ import {
   formatLabel,
   formatRequirement,
   LABEL_CLUSTER,
+  LABEL_NAMESPACE,
   protocolName,
   requirementHolds,
   type Verdict,
@@ -205,9 +206,12 @@ function flipDefaultDeny({ pair, query, direction, words }: Context): string {
   if (best && best.portFits && best.failing.length === 1) {
     return `Give the ${words.remote} ${best.failing[0]}: then ${formatSource(best.use.source)} allows it`;
   }
-  const policy = pair.rules.find((rule) => closes(rule, direction))?.policy.name ?? "a policy";
-  return `Add a rule to ${policy} that allows ${words.port} ${words.preposition} ${
-    describeIdentity(pair.remote)
+  const policy = pair.rules.find((rule) => closes(rule, direction))?.policy;
+  // A selector of a namespaced policy means that namespace unless it names another.
+  const elsewhere = pair.remote.labels.withKey(LABEL_NAMESPACE)
+    .filter((label) => policy !== undefined && policy.namespace !== "" && label.value !== policy.namespace);
+  return `Add a rule to ${policy?.name ?? "a policy"} that allows ${words.port} ${words.preposition} ${
+    [describeIdentity(pair.remote), ...elsewhere.map(formatLabel)].join(", ")
   }`;
 }
 

@@ -304,6 +304,13 @@ Deno.test("PolicyEngine explains by labels, identity, address and port name", as
     );
     assert.match(xwing.steps[1].flip, /Give the source label org=empire \(it has alliance\)/);
     assert.equal(xwing.steps[1].rule?.defaultDeny, true);
+    const stranger = await explain({
+      fromLabels: ["k8s:app=x", "k8s:io.kubernetes.pod.namespace=far"],
+      toIdentity: 300,
+      protocol: 6,
+      port: 80,
+    });
+    assert.match(stranger.steps[1].flip, /from k8s:app=x, k8s:io.kubernetes.pod.namespace=far$/);
     const outside = await explain({ fromIp: "192.0.2.7", toIdentity: 300, protocol: 17, port: 9 });
     assert.equal(outside.allowed, true);
     const except = await explain({ fromIp: "192.0.2.200", toIdentity: 300, protocol: 17, port: 9 });
