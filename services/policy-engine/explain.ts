@@ -194,6 +194,8 @@ function flipDefaultDeny({ pair, query, direction, words }: Context): string {
   let best: { use: PeerUse; failing: string[]; portFits: boolean; cost: number } | undefined;
   for (const use of pair.rules.flatMap((rule) => rule.uses)) {
     if (use.direction !== direction || use.section.deny) continue;
+    // No address makes a CIDR rule select a pod.
+    if (use.peer.selector.type === "cidr" && pair.remote.prefixes.length === 0) continue;
     const portFits = use.section.ports.some((port) => portMatches(port, query));
     const failing = failingConditions(use, pair.remote);
     const cost = failing.length + (portFits ? 0 : 1);
