@@ -554,6 +554,67 @@ Deno.test("verify() avoids the known soundness traps of verifiers", () =>
     ]],
   ]));
 
+Deno.test("verify() keeps no fact of what a register was before", () => {
+  const either = (handle: number, other: number): Line[] => [
+    load(4, 7, 1, 0),
+    storeImm(8, 10, -8, 0),
+    movReg(2, 10),
+    alu("add", 2, -8),
+    loadMap(1, handle),
+    jump("eq", 7, 0, "go"),
+    loadMap(1, other),
+    "go",
+    call(1),
+    jump("ne", 0, 0, "found"),
+    exit(),
+    "found",
+    load(4, 0, 0, 20),
+    exit(),
+  ];
+  check([
+    ["a number where a proved packet pointer was", "not-a-pointer", [
+      ...packet,
+      movReg(4, 2),
+      alu("add", 4, 14),
+      jumpReg("gt", 4, 3, "out"),
+      load(4, 2, 1, 0),
+      load(1, 0, 2, 0),
+      ...done,
+    ]],
+    ["a context where a moved stack pointer was", "accepted", [
+      movReg(2, 10),
+      alu("add", 2, -64),
+      movReg(2, 1),
+      load(4, 0, 2, 8),
+      exit(),
+    ]],
+    ["an offset added to what is a pointer on one path only", "not-a-pointer", [
+      ...packet,
+      load(4, 7, 1, 0),
+      movReg(4, 2),
+      alu("add", 4, 14),
+      jumpReg("gt", 4, 3, "out"),
+      jump("eq", 7, 0, "go"),
+      mov(2, 0),
+      "go",
+      alu("add", 2, 4),
+      load(1, 0, 2, 0),
+      ...done,
+    ]],
+    ["a value of the smaller of two maps", "map-value-out-of-bounds", either(1, 2), {
+      maps: [ARRAY, { ...HASH, keySize: 4 }],
+    }],
+    ["values of two maps that are large enough", "accepted", either(1, 3)],
+  ]);
+});
+
+Deno.test("verify() needs no depth of its own for a long chain of branches", () => {
+  const chain: Line[] = [load(4, 7, 1, 0), mov(0, 0)];
+  for (let n = 0; n < 3000; n++) chain.push(jump("eq", 7, n, "out"));
+  const report = run([...chain, "out", exit()]);
+  assert.ok(["accepted", "limit"].includes(report.verdict), reportMessage(report));
+});
+
 Deno.test("verify() ends exponential shapes within its limits", () => {
   const lines: Line[] = [movReg(6, 1)];
   for (let n = 0; n < 200; n++) {
