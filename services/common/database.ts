@@ -51,6 +51,8 @@ export class Database {
       });
       // An idle connection that breaks tells the pool; without a listener that would end the process.
       this.#pool.on("error", () => {});
+      // The same for one that is in use: the query that runs on it, or the next one, fails and says so.
+      this.#pool.on("connect", (client) => client.on("error", () => {}));
       // One that breaks between two statements of a transaction tells only itself; the next statement fails with it.
       this.#pool.on("connect", (client) => client.on("error", () => {}));
       this.kysely = new Kysely({ dialect: new PostgresDialect({ pool: this.#pool }) });
@@ -117,10 +119,10 @@ export class Database {
   async listen(channel: string, onNotify: () => void, signal: AbortSignal): Promise<void> {
     if (this.#pool === undefined || signal.aborted) return;
     const client = new pg.Client({ ...this.#pool.options, statement_timeout: 0 } as pg.ClientConfig);
-    const lost = new Promise<never>((_, reject) => {
-      client.on("error", reject);
-      client.on("end", () => reject(new Error("the connection ended")));
-    });
+    let fail: (error: Error) => void = () => {};
+    const lost = new Promise<never>((_, reject) => fail = reject);
+    client.on("error", fail);
+    client.on("end", () => fail(new Error("the connection ended")));
     lost.catch(() => {});
     const aborted = new Promise<void>((resolve) =>
       signal.addEventListener("abort", () => resolve(), { once: true })
@@ -134,7 +136,7 @@ export class Database {
     } catch (error) {
       throw this.explain(error);
     } finally {
-      client.removeAllListeners("error");
+      client.off("error", fail);
       client.on("error", () => {});
       await client.end().catch(() => {});
     }
