@@ -1,6 +1,6 @@
 /* Names every struct that user space reads or writes, so that all of them are in the BTF of one object: a struct that
- * programs use only behind a pointer would not be. The layouts are those of the programs: both include abi.h. */
-#include "lib/abi.h"
+ * programs use only behind a pointer would not be. The layouts are those of the programs: both include abi_service.h. */
+#include "lib/abi_service.h"
 
 struct config config;
 struct state state;
@@ -20,3 +20,15 @@ struct metric metric;
 struct event event;
 struct gc_request gc_request;
 struct clock_sample clock_sample;
+struct frontend_key frontend_key;
+struct frontend frontend;
+struct backend backend;
+struct affinity_key affinity_key;
+struct affinity affinity;
+struct source_range source_range;
+struct service_counters service_counters;
+struct nat_key nat_key;
+struct nat_entry nat_entry;
+struct masquerade_exception masquerade_exception;
+struct socket_key socket_key;
+struct socket_peer socket_peer;

@@ -42,6 +42,10 @@ export const OVERLAY_DEVICE = "weir_vxlan";
 /** Outer IPv4, UDP, VXLAN and inner Ethernet headers; 20 more over IPv6. */
 const VXLAN_BYTES = 50, VXLAN_V6_BYTES = 70;
 const TUNNEL_PORT_DEFAULT = 8472, MTU_DEFAULT = 1500, MTU_MIN = 1280;
+/** Ports that a translated source gets: above the NodePorts. */
+const NAT_PORT_MIN = 32768, NAT_PORT_MAX = 65535;
+/** Who an endpoint is to itself when a service leads it back to itself. */
+const LOOPBACK_V4 = "169.254.42.1", LOOPBACK_V6 = "fd00:5745:4952::1";
 const TIMEOUTS = {
   timeoutTcp: 8000,
   timeoutSyn: 60,
@@ -112,6 +116,10 @@ export class NodeStore {
       tunnelPort: config.tunnelPort || TUNNEL_PORT_DEFAULT,
       aggregation: 3,
       ...TIMEOUTS,
+      natPortMin: NAT_PORT_MIN,
+      natPortMax: NAT_PORT_MAX,
+      loopbackIpv4Be: ipv4Number(LOOPBACK_V4),
+      loopbackIpv6: mapped(LOOPBACK_V6),
     };
     kernel.config.put(0, record);
     this.#config = config;

@@ -2382,6 +2382,30 @@ const descriptor: unknown = {
           "masquerade": {
            "type": "bool",
            "id": 14
+          },
+          "masqueradeExceptions": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 15,
+           "protoName": "masquerade_exceptions"
+          },
+          "xdp": {
+           "type": "bool",
+           "id": 16
+          },
+          "noBackendDrop": {
+           "type": "bool",
+           "id": 17,
+           "protoName": "no_backend_drop"
+          },
+          "zone": {
+           "type": "string",
+           "id": 18
+          },
+          "socketLb": {
+           "type": "bool",
+           "id": 19,
+           "protoName": "socket_lb"
           }
          },
          "nested": {
@@ -2710,6 +2734,228 @@ const descriptor: unknown = {
            "rule": "repeated",
            "type": "RemoteNode",
            "id": 2
+          }
+         }
+        },
+        "ServicesUpdate": {
+         "fields": {
+          "services": {
+           "rule": "repeated",
+           "type": "DatapathService",
+           "id": 1
+          },
+          "deletedServices": {
+           "rule": "repeated",
+           "type": "uint32",
+           "id": 2,
+           "protoName": "deleted_services"
+          },
+          "backends": {
+           "rule": "repeated",
+           "type": "DatapathBackend",
+           "id": 3
+          },
+          "deletedBackends": {
+           "rule": "repeated",
+           "type": "DatapathBackend",
+           "id": 4,
+           "protoName": "deleted_backends"
+          },
+          "replace": {
+           "type": "bool",
+           "id": 5
+          }
+         }
+        },
+        "ServicesUpdateResponse": {
+         "fields": {
+          "services": {
+           "type": "uint32",
+           "id": 1
+          },
+          "frontends": {
+           "type": "uint32",
+           "id": 2
+          },
+          "backends": {
+           "type": "uint32",
+           "id": 3
+          },
+          "mapWrites": {
+           "type": "uint32",
+           "id": 4,
+           "protoName": "map_writes"
+          },
+          "timeUs": {
+           "type": "double",
+           "id": 5,
+           "protoName": "time_us"
+          },
+          "errors": {
+           "rule": "repeated",
+           "type": "weir.common.v1.ObjectError",
+           "id": 6
+          }
+         }
+        },
+        "DatapathService": {
+         "fields": {
+          "id": {
+           "type": "uint32",
+           "id": 1
+          },
+          "name": {
+           "type": "string",
+           "id": 2
+          },
+          "protocol": {
+           "type": "string",
+           "id": 3
+          },
+          "frontends": {
+           "rule": "repeated",
+           "type": "DatapathFrontend",
+           "id": 4
+          },
+          "algorithm": {
+           "type": "weir.loadbalancer.v1.Algorithm",
+           "id": 5
+          },
+          "tableSize": {
+           "type": "uint32",
+           "id": 6,
+           "protoName": "table_size"
+          },
+          "seed": {
+           "type": "uint32",
+           "id": 7
+          },
+          "affinityTimeoutS": {
+           "type": "uint32",
+           "id": 8,
+           "protoName": "affinity_timeout_s"
+          },
+          "sourceRanges": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 9,
+           "protoName": "source_ranges"
+          },
+          "sourceRangesDeny": {
+           "type": "bool",
+           "id": 10,
+           "protoName": "source_ranges_deny"
+          },
+          "forwarding": {
+           "type": "weir.loadbalancer.v1.Forwarding",
+           "id": 11
+          },
+          "status": {
+           "type": "DatapathServiceStatus",
+           "id": 20
+          }
+         }
+        },
+        "DatapathFrontend": {
+         "fields": {
+          "address": {
+           "type": "string",
+           "id": 1
+          },
+          "port": {
+           "type": "uint32",
+           "id": 2
+          },
+          "external": {
+           "type": "bool",
+           "id": 3
+          },
+          "nodePort": {
+           "type": "bool",
+           "id": 4,
+           "protoName": "node_port"
+          },
+          "closed": {
+           "type": "bool",
+           "id": 5
+          }
+         }
+        },
+        "DatapathBackend": {
+         "fields": {
+          "service": {
+           "type": "uint32",
+           "id": 1
+          },
+          "address": {
+           "type": "string",
+           "id": 2
+          },
+          "port": {
+           "type": "uint32",
+           "id": 3
+          },
+          "state": {
+           "type": "weir.loadbalancer.v1.BackendState",
+           "id": 4
+          },
+          "weight": {
+           "type": "uint32",
+           "id": 5
+          },
+          "internal": {
+           "type": "bool",
+           "id": 6
+          },
+          "external": {
+           "type": "bool",
+           "id": 7
+          }
+         }
+        },
+        "DatapathServiceList": {
+         "fields": {
+          "revision": {
+           "type": "uint64",
+           "id": 1
+          },
+          "items": {
+           "rule": "repeated",
+           "type": "DatapathService",
+           "id": 2
+          }
+         }
+        },
+        "DatapathServiceStatus": {
+         "fields": {
+          "backends": {
+           "type": "uint32",
+           "id": 1
+          },
+          "activeBackends": {
+           "type": "uint32",
+           "id": 2,
+           "protoName": "active_backends"
+          },
+          "connections": {
+           "type": "uint64",
+           "id": 3
+          },
+          "refused": {
+           "type": "uint64",
+           "id": 4
+          },
+          "packets": {
+           "type": "uint64",
+           "id": 5
+          },
+          "bytes": {
+           "type": "uint64",
+           "id": 6
+          },
+          "error": {
+           "type": "weir.common.v1.ObjectError",
+           "id": 7
           }
          }
         },
@@ -3673,6 +3919,534 @@ const descriptor: unknown = {
           "address": {
            "type": "string",
            "id": 9
+          }
+         }
+        }
+       }
+      }
+     }
+    },
+    "loadbalancer": {
+     "nested": {
+      "v1": {
+       "nested": {
+        "Service": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "namespace": {
+           "type": "string",
+           "id": 2
+          },
+          "serviceName": {
+           "type": "string",
+           "id": 3,
+           "protoName": "service_name"
+          },
+          "type": {
+           "type": "string",
+           "id": 4
+          },
+          "clusterIps": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 5,
+           "protoName": "cluster_ips"
+          },
+          "externalIps": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 6,
+           "protoName": "external_ips"
+          },
+          "ports": {
+           "rule": "repeated",
+           "type": "ServicePort",
+           "id": 7
+          },
+          "backends": {
+           "type": "uint32",
+           "id": 8
+          },
+          "activeBackends": {
+           "type": "uint32",
+           "id": 9,
+           "protoName": "active_backends"
+          },
+          "ignored": {
+           "type": "string",
+           "id": 10
+          },
+          "conditions": {
+           "rule": "repeated",
+           "type": "Condition",
+           "id": 11
+          },
+          "manifest": {
+           "type": "string",
+           "id": 12
+          },
+          "file": {
+           "type": "string",
+           "id": 13
+          },
+          "line": {
+           "type": "uint32",
+           "id": 14
+          },
+          "createdUnixS": {
+           "type": "double",
+           "id": 15,
+           "protoName": "created_unix_s"
+          }
+         }
+        },
+        "ServiceList": {
+         "fields": {
+          "revision": {
+           "type": "uint64",
+           "id": 1
+          },
+          "items": {
+           "rule": "repeated",
+           "type": "Service",
+           "id": 2
+          }
+         }
+        },
+        "Condition": {
+         "fields": {
+          "type": {
+           "type": "string",
+           "id": 1
+          },
+          "ok": {
+           "type": "bool",
+           "id": 2
+          },
+          "reason": {
+           "type": "string",
+           "id": 3
+          },
+          "message": {
+           "type": "string",
+           "id": 4
+          }
+         }
+        },
+        "Algorithm": {
+         "values": {
+          "ALGORITHM_UNSPECIFIED": 0,
+          "RANDOM": 1,
+          "MAGLEV": 2
+         }
+        },
+        "Forwarding": {
+         "values": {
+          "FORWARDING_UNSPECIFIED": 0,
+          "SNAT": 1,
+          "DSR": 2
+         }
+        },
+        "TrafficPolicy": {
+         "values": {
+          "TRAFFIC_POLICY_UNSPECIFIED": 0,
+          "CLUSTER": 1,
+          "LOCAL": 2
+         }
+        },
+        "ServicePort": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "id": {
+           "type": "uint32",
+           "id": 2
+          },
+          "namespace": {
+           "type": "string",
+           "id": 3
+          },
+          "service": {
+           "type": "string",
+           "id": 4
+          },
+          "portName": {
+           "type": "string",
+           "id": 5,
+           "protoName": "port_name"
+          },
+          "protocol": {
+           "type": "string",
+           "id": 6
+          },
+          "frontends": {
+           "rule": "repeated",
+           "type": "Frontend",
+           "id": 7
+          },
+          "algorithm": {
+           "type": "Algorithm",
+           "id": 8
+          },
+          "tableSize": {
+           "type": "uint32",
+           "id": 9,
+           "protoName": "table_size"
+          },
+          "seed": {
+           "type": "uint32",
+           "id": 10
+          },
+          "affinityTimeoutS": {
+           "type": "uint32",
+           "id": 11,
+           "protoName": "affinity_timeout_s"
+          },
+          "sourceRanges": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 12,
+           "protoName": "source_ranges"
+          },
+          "sourceRangesDeny": {
+           "type": "bool",
+           "id": 13,
+           "protoName": "source_ranges_deny"
+          },
+          "forwarding": {
+           "type": "Forwarding",
+           "id": 14
+          },
+          "externalTrafficPolicy": {
+           "type": "TrafficPolicy",
+           "id": 15,
+           "protoName": "external_traffic_policy"
+          },
+          "internalTrafficPolicy": {
+           "type": "TrafficPolicy",
+           "id": 16,
+           "protoName": "internal_traffic_policy"
+          },
+          "topologyHints": {
+           "type": "bool",
+           "id": 17,
+           "protoName": "topology_hints"
+          }
+         }
+        },
+        "ServicePortList": {
+         "fields": {
+          "revision": {
+           "type": "uint64",
+           "id": 1
+          },
+          "items": {
+           "rule": "repeated",
+           "type": "ServicePort",
+           "id": 2
+          }
+         }
+        },
+        "Frontend": {
+         "fields": {
+          "kind": {
+           "type": "Kind",
+           "id": 1
+          },
+          "address": {
+           "type": "string",
+           "id": 2
+          },
+          "port": {
+           "type": "uint32",
+           "id": 3
+          },
+          "node": {
+           "type": "string",
+           "id": 4
+          },
+          "closed": {
+           "type": "bool",
+           "id": 5
+          }
+         },
+         "nested": {
+          "Kind": {
+           "values": {
+            "KIND_UNSPECIFIED": 0,
+            "CLUSTER_IP": 1,
+            "NODE_PORT": 2,
+            "LOAD_BALANCER": 3,
+            "EXTERNAL_IP": 4,
+            "HOST_PORT": 5
+           }
+          }
+         }
+        },
+        "BackendState": {
+         "values": {
+          "BACKEND_STATE_UNSPECIFIED": 0,
+          "ACTIVE": 1,
+          "TERMINATING": 2,
+          "QUARANTINED": 3,
+          "MAINTENANCE": 4
+         }
+        },
+        "Backend": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "service": {
+           "type": "uint32",
+           "id": 2
+          },
+          "address": {
+           "type": "string",
+           "id": 3
+          },
+          "port": {
+           "type": "uint32",
+           "id": 4
+          },
+          "state": {
+           "type": "BackendState",
+           "id": 5
+          },
+          "weight": {
+           "type": "uint32",
+           "id": 6
+          },
+          "node": {
+           "type": "string",
+           "id": 7
+          },
+          "zone": {
+           "type": "string",
+           "id": 8
+          },
+          "hintZones": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 9,
+           "protoName": "hint_zones"
+          },
+          "pod": {
+           "type": "string",
+           "id": 10
+          }
+         }
+        },
+        "BackendList": {
+         "fields": {
+          "revision": {
+           "type": "uint64",
+           "id": 1
+          },
+          "items": {
+           "rule": "repeated",
+           "type": "Backend",
+           "id": 2
+          }
+         }
+        },
+        "AddressPool": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "ranges": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 2
+          },
+          "serviceSelector": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 3,
+           "protoName": "service_selector"
+          },
+          "disabled": {
+           "type": "bool",
+           "id": 4
+          },
+          "status": {
+           "type": "AddressPoolStatus",
+           "id": 20
+          },
+          "manifest": {
+           "type": "string",
+           "id": 21
+          }
+         }
+        },
+        "AddressPoolList": {
+         "fields": {
+          "revision": {
+           "type": "uint64",
+           "id": 1
+          },
+          "items": {
+           "rule": "repeated",
+           "type": "AddressPool",
+           "id": 2
+          }
+         }
+        },
+        "AddressPoolStatus": {
+         "fields": {
+          "total": {
+           "type": "uint64",
+           "id": 1
+          },
+          "used": {
+           "type": "uint64",
+           "id": 2
+          },
+          "conditions": {
+           "rule": "repeated",
+           "type": "Condition",
+           "id": 3
+          }
+         }
+        },
+        "ApplyRequest": {
+         "fields": {
+          "manifest": {
+           "type": "string",
+           "id": 1
+          },
+          "file": {
+           "type": "string",
+           "id": 2
+          },
+          "namespace": {
+           "type": "string",
+           "id": 3
+          },
+          "dryRun": {
+           "type": "bool",
+           "id": 4,
+           "protoName": "dry_run"
+          }
+         }
+        },
+        "ApplyResponse": {
+         "fields": {
+          "revision": {
+           "type": "uint64",
+           "id": 1
+          },
+          "items": {
+           "rule": "repeated",
+           "type": "Change",
+           "id": 2
+          }
+         }
+        },
+        "Change": {
+         "fields": {
+          "kind": {
+           "type": "string",
+           "id": 1
+          },
+          "name": {
+           "type": "string",
+           "id": 2
+          },
+          "change": {
+           "type": "string",
+           "id": 3
+          },
+          "warnings": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 4
+          }
+         }
+        },
+        "Pod": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "namespace": {
+           "type": "string",
+           "id": 2
+          },
+          "labels": {
+           "keyType": "string",
+           "type": "string",
+           "id": 3
+          },
+          "addresses": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 4
+          },
+          "node": {
+           "type": "string",
+           "id": 5
+          },
+          "zone": {
+           "type": "string",
+           "id": 6
+          },
+          "ports": {
+           "rule": "repeated",
+           "type": "PodPort",
+           "id": 7
+          },
+          "state": {
+           "type": "BackendState",
+           "id": 8
+          }
+         }
+        },
+        "PodList": {
+         "fields": {
+          "revision": {
+           "type": "uint64",
+           "id": 1
+          },
+          "items": {
+           "rule": "repeated",
+           "type": "Pod",
+           "id": 2
+          }
+         }
+        },
+        "PodPort": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "port": {
+           "type": "uint32",
+           "id": 2
+          },
+          "protocol": {
+           "type": "string",
+           "id": 3
+          },
+          "hostPort": {
+           "type": "uint32",
+           "id": 4,
+           "protoName": "host_port"
+          },
+          "hostIp": {
+           "type": "string",
+           "id": 5,
+           "protoName": "host_ip"
           }
          }
         }

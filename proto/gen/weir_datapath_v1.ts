@@ -2,6 +2,7 @@
 import { bindMessage, type Message } from "../codec.ts";
 import { root } from "./root.ts";
 import type { ObjectError } from "./weir_common_v1.ts";
+import type { Algorithm, BackendState, Forwarding } from "./weir_loadbalancer_v1.ts";
 import type { MapStateEntry } from "./weir_policy_v1.ts";
 
 /** What the node is. One object, name "node": PUT /v1/nodeconfig/node. */
@@ -25,7 +26,17 @@ export interface NodeConfig {
   /** 0: 8472 */
   tunnelPort: number;
   cluster: string;
+  /** what endpoints send out of the cluster takes the node's address */
   masquerade: boolean;
+  /** destinations that see the endpoint's own address */
+  masqueradeExceptions: string[];
+  /** services from outside are also handled at XDP on the outer devices */
+  xdp: boolean;
+  /** a service without backends is silent; else the client is told at once */
+  noBackendDrop: boolean;
+  zone: string;
+  /** translate at the sockets of the node and of cgroup endpoints (root cgroup) */
+  socketLb: boolean;
 }
 /** Encodings of {@link NodeConfig}. */
 export const NodeConfig: Message<NodeConfig> = bindMessage(root, "weir.datapath.v1.NodeConfig");
@@ -194,6 +205,104 @@ export interface RemoteNodeList {
 }
 /** Encodings of {@link RemoteNodeList}. */
 export const RemoteNodeList: Message<RemoteNodeList> = bindMessage(root, "weir.datapath.v1.RemoteNodeList");
+
+/** Services as this node serves them. POST /v1/services:update: all of it or an error; with `replace` what is not named goes.
+ * GET /v1/services lists what is realized. */
+export interface ServicesUpdate {
+  /** whole objects; their backends are apart, below */
+  services: DatapathService[];
+  deletedServices: number[];
+  backends: DatapathBackend[];
+  /** service, address, port */
+  deletedBackends: DatapathBackend[];
+  replace: boolean;
+}
+/** Encodings of {@link ServicesUpdate}. */
+export const ServicesUpdate: Message<ServicesUpdate> = bindMessage(root, "weir.datapath.v1.ServicesUpdate");
+
+/** weir.datapath.v1.ServicesUpdateResponse */
+export interface ServicesUpdateResponse {
+  services: number;
+  frontends: number;
+  backends: number;
+  /** system calls on maps that this update took */
+  mapWrites: number;
+  timeUs: number;
+  /** services that could not be realized: full map, address in conflict */
+  errors: ObjectError[];
+}
+/** Encodings of {@link ServicesUpdateResponse}. */
+export const ServicesUpdateResponse: Message<ServicesUpdateResponse> = bindMessage(root, "weir.datapath.v1.ServicesUpdateResponse");
+
+/** weir.datapath.v1.DatapathService */
+export interface DatapathService {
+  /** weir.loadbalancer.v1.ServicePort.id */
+  id: number;
+  /** "<namespace>/<service>:<port name or number>" */
+  name: string;
+  protocol: string;
+  frontends: DatapathFrontend[];
+  algorithm: Algorithm;
+  tableSize: number;
+  seed: number;
+  affinityTimeoutS: number;
+  sourceRanges: string[];
+  sourceRangesDeny: boolean;
+  forwarding: Forwarding;
+  status?: DatapathServiceStatus;
+}
+/** Encodings of {@link DatapathService}. */
+export const DatapathService: Message<DatapathService> = bindMessage(root, "weir.datapath.v1.DatapathService");
+
+/** weir.datapath.v1.DatapathFrontend */
+export interface DatapathFrontend {
+  /** "" : every address of this node */
+  address: string;
+  port: number;
+  /** usable from outside the cluster */
+  external: boolean;
+  nodePort: boolean;
+  /** close every other port of the address */
+  closed: boolean;
+}
+/** Encodings of {@link DatapathFrontend}. */
+export const DatapathFrontend: Message<DatapathFrontend> = bindMessage(root, "weir.datapath.v1.DatapathFrontend");
+
+/** weir.datapath.v1.DatapathBackend */
+export interface DatapathBackend {
+  service: number;
+  address: string;
+  port: number;
+  state: BackendState;
+  weight: number;
+  /** serves frontends for endpoints and the node's sockets */
+  internal: boolean;
+  /** serves frontends for what comes from outside */
+  external: boolean;
+}
+/** Encodings of {@link DatapathBackend}. */
+export const DatapathBackend: Message<DatapathBackend> = bindMessage(root, "weir.datapath.v1.DatapathBackend");
+
+/** weir.datapath.v1.DatapathServiceList */
+export interface DatapathServiceList {
+  revision: number;
+  items: DatapathService[];
+}
+/** Encodings of {@link DatapathServiceList}. */
+export const DatapathServiceList: Message<DatapathServiceList> = bindMessage(root, "weir.datapath.v1.DatapathServiceList");
+
+/** weir.datapath.v1.DatapathServiceStatus */
+export interface DatapathServiceStatus {
+  backends: number;
+  activeBackends: number;
+  connections: number;
+  refused: number;
+  packets: number;
+  bytes: number;
+  error?: ObjectError;
+}
+/** Encodings of {@link DatapathServiceStatus}. */
+export const DatapathServiceStatus: Message<DatapathServiceStatus> = bindMessage(root, "weir.datapath.v1.DatapathServiceStatus");
 
 /** POST /v1/sync: every source of the caller is in sync, what is not desired by now may be swept. */
 export interface SyncRequest {

@@ -12,6 +12,7 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   "services/client": ["@weir/proto", "@weir/common"],
   "services/identity-allocator": SHARED,
   "services/policy-engine": SHARED,
+  "services/load-balancer": SHARED,
   "services/endpoint-manager": SHARED,
   "services/flow-exporter": SHARED,
   "services/agent": SHARED,

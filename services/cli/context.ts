@@ -14,6 +14,7 @@ import { type LabRecord, RunDirectory } from "./run_directory.ts";
 export type ServiceName =
   | "identity-allocator"
   | "policy-engine"
+  | "load-balancer"
   | "endpoint-manager"
   | "datapath"
   | "flow-exporter"
@@ -22,6 +23,7 @@ export type ServiceName =
 const CLUSTER_SERVICES: ReadonlySet<ServiceName> = new Set([
   "identity-allocator",
   "policy-engine",
+  "load-balancer",
 ]);
 
 /** The signature of every command, for example `policyCommand(args, context)`. */

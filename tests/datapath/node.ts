@@ -104,6 +104,10 @@ export class TestNode implements Disposable {
       timeoutClosing: 10,
       timeoutOther: 60,
       reportInterval: 5,
+      natPortMin: 32768,
+      natPortMax: 65535,
+      loopbackIpv4Be: ipv4Number("169.254.42.1"),
+      loopbackIpv6: address("fd00:5745:4952::1"),
     };
   }
 

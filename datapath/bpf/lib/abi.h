@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define WEIR_ABI_VERSION 1
+#define WEIR_ABI_VERSION 2
 
 #define ENDPOINTS_MAX 4096 /* ids 1..4095; record 0 stays empty */
 #define POLICY_SLOTS_MAX 8192 /* slot 0 enforces nothing and stays empty */
@@ -31,6 +31,9 @@ _Static_assert(sizeof(struct address) == 16, "address");
 #define CONFIG_DIRECT 2 /* remote pods are reached by plain routing */
 #define CONFIG_REDIRECT_NEIGH 4 /* direct routing skips the host's stack: redirect_neigh to outer_ifindex */
 #define CONFIG_NO_FRAGMENTS 8 /* every fragment is dropped with reason 157 */
+#define CONFIG_MASQUERADE_V4 16 /* what endpoints send out of the cluster takes the node's address */
+#define CONFIG_MASQUERADE_V6 32
+#define CONFIG_NO_BACKEND_DROP 64 /* a service without backends: drop (158); else the sender is told at once */
 
 /* weir_config[0]
  *
@@ -39,7 +42,8 @@ _Static_assert(sizeof(struct address) == 16, "address");
  *  32  ipv6 .......................................................................
  *  48  gateway_ipv6 ...............................................................
  *  64  mtu             68  tunnel_port|aggregation|pad          72  timeout_tcp     76  timeout_syn
- *  80  timeout_closing 84  timeout_other   88  report_interval  92  pad2
+ *  80  timeout_closing 84  timeout_other   88  report_interval  92  nat_port_min|nat_port_max
+ *  96  loopback_ipv6 .............................................................. 112 loopback_ipv4 (be) 116 pad2[3]
  */
 struct config {
 	__u32 flags;
@@ -61,9 +65,13 @@ struct config {
 	__u32 timeout_closing; /* s: 10 */
 	__u32 timeout_other; /* s: 60 */
 	__u32 report_interval; /* s: 5 */
-	__u32 pad2;
+	__u16 nat_port_min; /* host order, 32768: ports that translated sources get */
+	__u16 nat_port_max; /* 65535 */
+	struct address loopback_ipv6; /* who an endpoint is to itself when a service leads it back: fd00:... */
+	__u32 loopback_ipv4; /* be: 169.254.42.1 */
+	__u32 pad2[3];
 };
-_Static_assert(sizeof(struct config) == 96, "config");
+_Static_assert(sizeof(struct config) == 128, "config");
 _Static_assert(offsetof(struct config, ipv6) == 32, "config.ipv6");
 _Static_assert(offsetof(struct config, timeout_tcp) == 72, "config.timeout_tcp");
 
@@ -233,6 +241,9 @@ _Static_assert(sizeof(struct ct_key) == 40, "ct_key");
 #define CT_SEEN_REPLY 16
 #define CT_TUNNEL 32 /* the remote end is reached through the tunnel, at `node` */
 #define CT_STACK 64 /* came to its endpoint through the host's stack: answers go back through it */
+#define CT_SERVICE 128 /* under a frontend's tuple: says only which backend the flow has; alive while the entry of the translated flow is */
+#define CT_REPLY_NAT 256 /* answers take `translated` as their source: the frontend that the client asked */
+#define CT_LOOPBACK 512 /* the client is its own backend, and is config.loopback_* to itself */
 
 /* One end of a flow, with the verdict that its policy gave.  0 identity  4 revision  8 cookie  12 endpoint  14 match  15 pad */
 struct ct_end {
@@ -252,7 +263,11 @@ _Static_assert(sizeof(struct ct_end) == 16, "ct_end");
  *  24  ends[0]: who opened the flow                40  ends[1]: who answers
  *  56  node ........................................................................
  *  72  backend         76  service                 78  policy_port
- */
+ *  80  translated ..................................................................
+ *  96  translated_port (be)  98 pad[3]
+ *
+ * A flow through a service has two entries: (client, frontend) with CT_SERVICE and the backend in `translated`; and
+ * (client, backend), the flow that policy is asked about, with CT_REPLY_NAT and the frontend in `translated`. */
 struct ct_entry {
 	__u32 expires; /* jiffies, low 32 bits */
 	__u16 flags;
@@ -262,13 +277,17 @@ struct ct_entry {
 	__u32 created; /* jiffies */
 	struct ct_end ends[2];
 	struct address node;
-	__u32 backend; /* load balancing; 0 until then */
+	__u32 backend; /* id in weir_backends; 0: no service */
 	__u16 service;
 	__u16 policy_port; /* host order: destination port, or ICMP type, that policy is asked about */
+	struct address translated;
+	__u16 translated_port;
+	__u16 pad[3];
 };
-_Static_assert(sizeof(struct ct_entry) == 80, "ct_entry");
+_Static_assert(sizeof(struct ct_entry) == 104, "ct_entry");
 _Static_assert(offsetof(struct ct_entry, ends) == 24, "ct_entry.ends");
 _Static_assert(offsetof(struct ct_entry, node) == 56, "ct_entry.node");
+_Static_assert(offsetof(struct ct_entry, translated) == 80, "ct_entry.translated");
 
 /* weir_frag, an LRU: ports of a datagram by its fragments' id.  0 source  16 destination  32 id  36 protocol  37 pad[3] */
 struct frag_key {
@@ -346,7 +365,7 @@ _Static_assert(sizeof(struct metric) == 16, "metric");
  *  24  ifindex          28 length_original
  *  32  line  34 file  35 reason  36 flags  37 egress_match  38 ingress_match  39 protocol
  *  40  egress_cookie    44 ingress_cookie
- *  48  policy_port  50 proxy_port  52 hook_endpoint  54 pad  56 pad2
+ *  48  policy_port  50 proxy_port  52 hook_endpoint  54 service  56 pad2
  *  64  payload[128]
  */
 struct event {
@@ -372,7 +391,7 @@ struct event {
 	__u16 policy_port; /* destination port of the forward direction, or ICMP type */
 	__u16 proxy_port; /* redirect that the deciding entry asks for; 0 none */
 	__u16 hook_endpoint; /* the endpoint whose hook made the record; 0: a device's hook */
-	__u16 pad;
+	__u16 service; /* the flow goes through this service; 0 none */
 	__u64 pad2;
 	__u8 payload[EVENT_PAYLOAD_MAX];
 };
@@ -408,13 +427,16 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 #define DROP_CT_CREATE_FAILED 155
 #define DROP_INVALID_EXTHDR 156
 #define DROP_FRAG_NOSUPPORT 157
+#define DROP_NO_SERVICE 158
 #define DROP_NO_TUNNEL_ENDPOINT 160
 #define DROP_NO_CONFIG 165
 #define DROP_UNSUPPORTED_L2 166
+#define DROP_NAT_NO_MAPPING 167
 #define DROP_ENCAP_PROHIBITED 170
 #define DROP_INVALID_IDENTITY 171
 #define DROP_FRAG_NOT_FOUND 175
 #define DROP_FORBIDDEN_ICMP6 176
+#define DROP_NOT_IN_SRC_RANGE 177
 #define DROP_PROXY_LOOKUP_FAILED 178
 #define DROP_POLICY_DENY 181
 #define DROP_TTL_EXCEEDED 196
@@ -433,6 +455,11 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 #define FILE_IPV4 11
 #define FILE_IPV6 12
 #define FILE_POLICY 13
+#define FILE_SERVICE 14
+#define FILE_NAT 15
+#define FILE_NODE_PORT 16
+#define FILE_BPF_SOCKET 17
+#define FILE_BPF_XDP 18
 
 /* ---- reserved identities ----------------------------------------------------------------------------------- */
 

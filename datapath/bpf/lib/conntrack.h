@@ -76,6 +76,7 @@ INLINE void ct_init(struct ct_entry *e, const struct flow *f, const struct confi
 
 	e->flags = f->source_hi ? CT_ORIGIN_HI : 0;
 	e->tcp_flags[0] = seen;
+	e->tcp_flags[1] = 0;
 	if (f->tcp_flags && seen != TCP_SYN)
 		e->flags |= CT_SEEN_NON_SYN;
 	if (seen & TCP_FIN)

@@ -93,30 +93,29 @@ INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct
 NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct peer *target, __u32 revision)
 {
 	const struct config *config = config_get();
-	struct ct_entry fresh = {};
+	__u32 zero = 0;
+	struct ct_entry *empty = bpf_map_lookup_elem(&weir_ct_empty, &zero);
 	struct ct_entry *e;
-	long error;
 
-	if (!f || !origin || !target || !config)
+	if (!f || !origin || !target || !config || !empty)
 		return DROPPED(DROP_CT_CREATE_FAILED);
-	ct_init(&fresh, f, config);
-	if (f->flags & FLOW_TUNNEL)
-		fresh.flags |= CT_TUNNEL;
-	if (f->flags & FLOW_STACK)
-		fresh.flags |= CT_STACK;
-	fill_end(&fresh.ends[0], origin, f->egress_cookie, f->egress_match);
-	fill_end(&fresh.ends[1], target, f->ingress_cookie, f->ingress_match);
-	fresh.node = f->node;
-	fresh.ipcache_revision = revision;
-	error = bpf_map_update_elem(&weir_ct, &f->key, &fresh, BPF_NOEXIST);
-	if (!error)
-		return 0;
-	/* What is there has expired or was closing (then it becomes ours), or another CPU was faster, with the same
-	 * verdict. Rewriting in place costs nothing; an update of the key would take a fresh element. */
+	/* An entry that exists has expired or was closing (then it becomes ours), or another CPU was faster, with the
+	 * same verdict. Filled in place, so that 104 bytes of entry need no room on the stack; it is dead until `expires`. */
+	bpf_map_update_elem(&weir_ct, &f->key, empty, BPF_NOEXIST);
 	e = bpf_map_lookup_elem(&weir_ct, &f->key);
 	if (!e)
 		return DROPPED(DROP_CT_CREATE_FAILED);
-	*e = fresh;
+	fill_end(&e->ends[0], origin, f->egress_cookie, f->egress_match);
+	fill_end(&e->ends[1], target, f->ingress_cookie, f->ingress_match);
+	e->node = f->node;
+	e->backend = 0;
+	e->service = 0;
+	ct_init(e, f, config);
+	if (f->flags & FLOW_TUNNEL)
+		e->flags |= CT_TUNNEL;
+	if (f->flags & FLOW_STACK)
+		e->flags |= CT_STACK;
+	WRITE_ONCE(e->ipcache_revision, revision);
 	return 0;
 }
 

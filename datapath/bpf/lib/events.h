@@ -45,7 +45,7 @@ NOINLINE int event_emit(struct __sk_buff *skb, const struct flow *f, __u32 what,
 	event->policy_port = f->policy_port;
 	event->proxy_port = f->proxy_port;
 	event->hook_endpoint = f->hook_endpoint;
-	event->pad = 0;
+	event->service = f->service;
 	event->pad2 = 0;
 	if (length >= EVENT_PAYLOAD_MAX) {
 		length = EVENT_PAYLOAD_MAX;

@@ -41,7 +41,7 @@ struct flow {
 	__u8 ingress_match;
 	__u8 point; /* TRACE_* where a new connection is reported */
 	__u16 l4_offset; /* set when there are options or extension headers */
-	__u16 pad;
+	__u16 service; /* the flow goes through this service */
 };
 
 /* A drop is a number that carries its place: file << 24 | line << 8 | reason. 0 is no drop. */

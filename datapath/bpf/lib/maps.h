@@ -6,6 +6,7 @@
 #pragma once
 
 #include "abi.h"
+#include "abi_service.h"
 #include "common.h"
 
 struct {
@@ -128,6 +129,14 @@ struct {
 	__uint(max_entries, 131072);
 } weir_ct SEC(".maps");
 
+/* One entry of zeros, never written: what an insert into weir_ct starts from. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct ct_entry);
+	__uint(max_entries, 1);
+} weir_ct_empty SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, struct frag_key);
@@ -153,3 +162,81 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
 } weir_events SEC(".maps");
+
+/* ---- services, see abi_service.h --------------------------------------------------------------------------- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct frontend_key);
+	__type(value, struct frontend);
+	__uint(max_entries, FRONTENDS_MAX);
+} weir_frontends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct backend);
+	__uint(max_entries, BACKENDS_MAX);
+} weir_backends SEC(".maps");
+
+/* Template of a selection. BPF_F_INNER_MAP, so that each may have the size it needs. */
+struct selection_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+	__uint(max_entries, 2);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(key_size, sizeof(__u32));
+	__uint(max_entries, SELECTIONS_MAX);
+	__array(values, struct selection_map);
+} weir_selections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct affinity_key);
+	__type(value, struct affinity);
+	__uint(max_entries, 65536);
+} weir_affinity SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct source_range);
+	__type(value, __u32);
+	__uint(max_entries, 65536);
+} weir_source_ranges SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct service_counters);
+	__uint(max_entries, SERVICES_MAX);
+} weir_service_counters SEC(".maps");
+
+/* A plain hash like weir_ct, and for the same reason. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct nat_key);
+	__type(value, struct nat_entry);
+	__uint(max_entries, 131072);
+} weir_nat SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct masquerade_exception);
+	__type(value, __u32);
+	__uint(max_entries, 16384);
+} weir_masquerade_exceptions SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct socket_key);
+	__type(value, struct socket_peer);
+	__uint(max_entries, 65536);
+} weir_sockets SEC(".maps");

@@ -1,0 +1,163 @@
+/* Which service is it, and which of its backends? Shared by every hook that translates: devices, sockets, XDP. Knows
+ * addresses and ports, not packets. */
+#pragma once
+
+#include "config.h"
+
+struct service_client {
+	struct address address;
+	__u16 port; /* be */
+	__u8 protocol;
+	__u8 scope; /* SCOPE_* */
+};
+
+INLINE struct frontend *frontend_get(const struct address *address, __u16 port, __u8 protocol)
+{
+	struct frontend_key key = { .address = *address, .port = port, .protocol = protocol };
+
+	return bpf_map_lookup_elem(&weir_frontends, &key);
+}
+
+/* A port of every address of this node. */
+INLINE struct frontend *frontend_of_node(__u16 port, __u8 protocol)
+{
+	struct frontend_key key = { .port = port, .protocol = protocol };
+
+	return bpf_map_lookup_elem(&weir_frontends, &key);
+}
+
+/* What all other ports of a virtual address do. */
+INLINE struct frontend *frontend_closed(const struct address *address)
+{
+	struct frontend_key key = { .address = *address };
+
+	return bpf_map_lookup_elem(&weir_frontends, &key);
+}
+
+/* Whether who comes from outside may use the frontend at all. */
+INLINE int frontend_admits(const struct frontend *frontend, const struct address *client)
+{
+	struct source_range key = { .prefixlen = 32 + 128, .service = frontend->service };
+	int found;
+
+	if (!(frontend->flags & FRONTEND_SOURCE_RANGES))
+		return 1;
+	__builtin_memcpy(key.address, client->bytes, sizeof(key.address));
+	found = bpf_map_lookup_elem(&weir_source_ranges, &key) != 0;
+	return found != !!(frontend->flags & FRONTEND_SOURCE_DENY);
+}
+
+/* The record of a backend that may still be used for a new flow; null else. */
+INLINE struct backend *backend_get(__u32 id)
+{
+	return bpf_map_lookup_elem(&weir_backends, &id);
+}
+
+INLINE __u32 hash_mix(__u32 h, __u32 word)
+{
+	/* One round of MurmurHash3's 32-bit body (Appleby, public domain): numbers, not code. */
+	word *= 0xcc9e2d51;
+	word = (word << 15) | (word >> 17);
+	word *= 0x1b873593;
+	h ^= word;
+	h = (h << 13) | (h >> 19);
+	return h * 5 + 0xe6546b64;
+}
+
+/* The same number for the same client on every node, so that a flow that comes in by another node finds its backend. */
+INLINE __u32 service_hash(const struct service_client *client, __u32 seed)
+{
+	__u32 h = seed;
+
+	h = hash_mix(h, client->address.words[0]);
+	h = hash_mix(h, client->address.words[1]);
+	h = hash_mix(h, client->address.words[2]);
+	h = hash_mix(h, client->address.words[3]);
+	h = hash_mix(h, (__u32)client->port << 16 | client->protocol);
+	h ^= h >> 16;
+	h *= 0x85ebca6b;
+	h ^= h >> 13;
+	h *= 0xc2b2ae35;
+	return h ^ h >> 16;
+}
+
+INLINE void service_count_connection(__u32 service, int refused)
+{
+	struct service_counters *counters = bpf_map_lookup_elem(&weir_service_counters, &service);
+
+	if (!counters)
+		return;
+	if (refused)
+		counters->refused++;
+	else
+		counters->connections++;
+}
+
+INLINE void service_count_packet(__u32 service, __u32 bytes)
+{
+	struct service_counters *counters = bpf_map_lookup_elem(&weir_service_counters, &service);
+
+	if (!counters)
+		return;
+	counters->packets++;
+	counters->bytes += bytes;
+}
+
+/* A backend's id for a new flow, 0 if there is none. With affinity a client keeps the one it had, while that is active
+ * and was used within the timeout. `client->address` is the affinity key too. */
+NOINLINE __u32 backend_select(const struct frontend *frontend, const struct service_client *client)
+{
+	struct affinity_key key = {};
+	struct service_client who;
+	struct affinity *known, fresh;
+	struct backend *backend;
+	__u32 slot, zero = 0, now, entries, index, id;
+	__u32 *header, *entry;
+	void *selection;
+
+	NEVER_NULL(frontend);
+	NEVER_NULL(client);
+	who = *client;
+	now = jiffies();
+	if (frontend->flags & FRONTEND_AFFINITY) {
+		const struct config *config = config_get();
+
+		key.client = who.address;
+		key.service = frontend->service;
+		known = bpf_map_lookup_elem(&weir_affinity, &key);
+		if (known && config && (now - known->used) / (config->hz ?: 1) < frontend->affinity_timeout) {
+			id = known->backend;
+			backend = backend_get(id);
+			if (backend && backend->state == BACKEND_ACTIVE && backend->protocol == who.protocol) {
+				known->used = now;
+				return id;
+			}
+		}
+		who.port = 0;
+	}
+	slot = who.scope == SCOPE_EXTERNAL ? frontend->selections[SCOPE_EXTERNAL] : frontend->selections[SCOPE_INTERNAL];
+	if (!slot)
+		return 0;
+	selection = bpf_map_lookup_elem(&weir_selections, &slot);
+	if (!selection)
+		return 0;
+	header = bpf_map_lookup_elem(selection, &zero);
+	if (!header)
+		return 0;
+	entries = READ_ONCE(*header);
+	index = entries & SELECTION_MAGLEV ? service_hash(&who, frontend->seed) : bpf_get_prandom_u32();
+	entries &= SELECTION_COUNT;
+	if (!entries)
+		return 0;
+	index = 1 + index % entries;
+	entry = bpf_map_lookup_elem(selection, &index);
+	if (!entry)
+		return 0;
+	id = READ_ONCE(*entry);
+	if (frontend->flags & FRONTEND_AFFINITY) {
+		fresh.backend = id;
+		fresh.used = now;
+		bpf_map_update_elem(&weir_affinity, &key, &fresh, BPF_ANY);
+	}
+	return id;
+}
