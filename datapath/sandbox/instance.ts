@@ -17,8 +17,8 @@ import {
   VAL_VALUE_OFFSET,
   ValKind,
 } from "./layout.ts";
-import type { CompiledModule, Engine } from "./engine.ts";
-import { type Library, pointerAt, takeTrap, throwOnError } from "./library.ts";
+import type { CompiledModule, Engine, Scratch } from "./engine.ts";
+import { type Library, takeTrap, throwOnError } from "./library.ts";
 
 /** What an instance may use. */
 export interface InstanceLimits {
@@ -37,16 +37,17 @@ const MEMORY_STEP_BYTES = 4 * 1024 * 1024;
 /** A running module. Always {@link close} it. */
 export class Instance {
   readonly #library: Library;
+  readonly #scratch: Scratch;
   readonly #limits: InstanceLimits;
   readonly #store: Deno.PointerValue;
   readonly #context: Deno.PointerValue;
   readonly #instance = new Uint8Array(INSTANCE_BYTES);
   readonly #memory: Uint8Array<ArrayBuffer>;
-  readonly #functions = new Map<string, Uint8Array<ArrayBuffer>>();
   readonly #startedAt = performance.now();
 
   constructor(engine: Engine, module: CompiledModule, limits: InstanceLimits) {
     this.#library = engine.library;
+    this.#scratch = engine.scratch;
     this.#limits = limits;
     const { symbols } = this.#library;
     this.#store = symbols.wasmtime_store_new(engine.pointer, null, null);
@@ -59,17 +60,14 @@ export class Instance {
         symbols.wasmtime_context_set_fuel(this.#context, limits.fuelMax),
         "set the fuel",
       );
-      const trap = new Uint8Array(8);
-      const error = symbols.wasmtime_instance_new(
+      const error = symbols.wasmtime_instance_pre_instantiate(
+        module.prepared,
         this.#context,
-        module.pointer,
-        null,
-        0n,
         this.#instance,
-        trap,
+        this.#scratch.pointer,
       );
       throwOnError(this.#library, error, "make an instance of the verifier");
-      this.#throwOnTrap(trap, false);
+      this.#throwOnTrap(false);
       this.#memory = this.#export("memory", ExternKind.memory, MEMORY_BYTES);
     } catch (error) {
       symbols.wasmtime_store_delete(this.#store);
@@ -107,11 +105,13 @@ export class Instance {
    * @throws {OutOfFuel} {@link OutOfMemory} {@link Trapped} {@link ModuleRejected}
    */
   call(name: string, args: readonly WasmValue[], results: readonly ("i32" | "i64")[] = []): WasmValue[] {
-    const func = this.#function(name);
-    const input = new Uint8Array(Math.max(args.length, 1) * VAL_BYTES);
-    const inputView = new DataView(input.buffer);
-    args.forEach((value, index) => {
-      const at = index * VAL_BYTES;
+    const func = this.#export(name, ExternKind.func, FUNC_BYTES);
+    const { input, inputView, output, outputView, pointer } = this.#scratch;
+    if (Math.max(args.length, results.length) * VAL_BYTES > input.length) {
+      throw new RangeError(`Cannot call ${name} in the verifier: too many values`);
+    }
+    for (let index = 0; index < args.length; index++) {
+      const at = index * VAL_BYTES, value = args[index];
       if (typeof value === "bigint") {
         inputView.setUint8(at, ValKind.i64);
         inputView.setBigInt64(at + VAL_VALUE_OFFSET, value, true);
@@ -119,9 +119,7 @@ export class Instance {
         inputView.setUint8(at, ValKind.i32);
         inputView.setInt32(at + VAL_VALUE_OFFSET, value | 0, true);
       }
-    });
-    const output = new Uint8Array(Math.max(results.length, 1) * VAL_BYTES);
-    const trap = new Uint8Array(8);
+    }
     const error = this.#library.symbols.wasmtime_func_call(
       this.#context,
       func,
@@ -129,11 +127,10 @@ export class Instance {
       BigInt(args.length),
       output,
       BigInt(results.length),
-      trap,
+      pointer,
     );
-    this.#throwOnTrap(trap, true);
+    this.#throwOnTrap(true);
     throwOnError(this.#library, error, `call ${name} in the verifier`);
-    const outputView = new DataView(output.buffer);
     return results.map((kind, index) => {
       const at = index * VAL_BYTES;
       const found = outputView.getUint8(at);
@@ -150,9 +147,7 @@ export class Instance {
   write(address: number, bytes: Uint8Array<ArrayBuffer>): boolean {
     if (!this.#inMemory(address, bytes.length)) return false;
     if (bytes.length > 0) {
-      const base = this.#library.symbols.wasmtime_memory_data(this.#context, this.#memory);
-      const view = Deno.UnsafePointerView.getArrayBuffer(base!, this.memoryBytes);
-      new Uint8Array(view).set(bytes, address);
+      this.#library.symbols.copyIn(this.#at(address), bytes, BigInt(bytes.length));
     }
     return true;
   }
@@ -161,10 +156,7 @@ export class Instance {
   read(address: number, length: number): Uint8Array<ArrayBuffer> | null {
     if (!this.#inMemory(address, length)) return null;
     const bytes = new Uint8Array(length);
-    if (length > 0) {
-      const base = this.#library.symbols.wasmtime_memory_data(this.#context, this.#memory);
-      new Deno.UnsafePointerView(base!).copyInto(bytes, address);
-    }
+    if (length > 0) this.#library.symbols.copyOut(bytes, this.#at(address), BigInt(length));
     return bytes;
   }
 
@@ -178,17 +170,14 @@ export class Instance {
       address + length <= this.memoryBytes;
   }
 
-  #function(name: string): Uint8Array<ArrayBuffer> {
-    let func = this.#functions.get(name);
-    if (func === undefined) {
-      func = this.#export(name, ExternKind.func, FUNC_BYTES);
-      this.#functions.set(name, func);
-    }
-    return func;
+  /** Where a byte of the linear memory lies now; the caller has checked that it does. */
+  #at(address: number): Deno.PointerValue {
+    const base = this.#library.symbols.wasmtime_memory_data(this.#context, this.#memory);
+    return Deno.UnsafePointer.offset(base as Deno.PointerObject, address);
   }
 
   #export(name: string, kind: number, bytes: number): Uint8Array<ArrayBuffer> {
-    const encoded = new TextEncoder().encode(name);
+    const encoded = this.#scratch.name(name);
     const out = new Uint8Array(EXTERN_BYTES);
     const found = this.#library.symbols.wasmtime_instance_export_get(
       this.#context,
@@ -198,11 +187,11 @@ export class Instance {
       out,
     );
     if (!found || out[0] !== kind) throw new ModuleRejected(`it has no export ${name} of the right kind`);
-    return out.slice(EXTERN_VALUE_OFFSET, EXTERN_VALUE_OFFSET + bytes);
+    return out.subarray(EXTERN_VALUE_OFFSET, EXTERN_VALUE_OFFSET + bytes);
   }
 
-  #throwOnTrap(slot: Uint8Array, running: boolean): void {
-    const trap = pointerAt(slot);
+  #throwOnTrap(running: boolean): void {
+    const trap = this.#scratch.take();
     if (trap === null) return;
     const trapped: Trapped = takeTrap(this.#library, trap);
     if (trapped.trapCode === TrapCode.outOfFuel) throw new OutOfFuel(this.#limits.fuelMax, this.timeUs);

@@ -91,11 +91,27 @@ Deno.test("Instance.write() and read() refuse what does not lie in memory and su
 
 Deno.test("Instance is fresh: nothing of one program is seen by the next", () => {
   const engine = new Engine(defaultLibraryPath());
-  const module = engine.compile(assembleWat(engine, MODULE));
-  for (let round = 0; round < 3; round++) {
+  const module = engine.compile(assembleWat(
+    engine,
+    `(module (memory (export "memory") 1) (data (i32.const 4096) "as compiled")
+      (global $seen (mut i32) (i32.const 0))
+      (func (export "seen") (result i32) (global.set $seen (i32.add (global.get $seen) (i32.const 1))) (global.get $seen))
+      (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))`,
+  ));
+  const dirt = new Uint8Array(65536).fill(9);
+  const wanted = new Uint8Array(65536);
+  wanted.set(new TextEncoder().encode("as compiled"), 4096);
+  for (let round = 0; round < 5; round++) {
     const instance = new Instance(engine, module, LIMITS);
-    assert.deepEqual(instance.read(100, 1), new Uint8Array([0]));
-    instance.write(100, new Uint8Array([9]));
+    assert.equal(instance.memoryBytes, 65536);
+    assert.deepEqual(instance.call("seen", [], ["i32"]), [1]);
+    // Memory that was there and memory that it grew by, within what stays resident and beyond it.
+    assert.deepEqual(instance.read(0, 65536), wanted);
+    assert.deepEqual(instance.call("grow", [63], ["i32"]), [1]);
+    for (let page = 1; page < 64; page++) {
+      assert.deepEqual(instance.read(page * 65536, 65536), new Uint8Array(65536));
+    }
+    for (let page = 0; page < 64; page++) instance.write(page * 65536, dirt);
     instance.close();
   }
   engine.deleteModule(module);

@@ -15,6 +15,29 @@ const SYMBOLS = {
   wasmtime_config_max_wasm_stack_set: { parameters: ["pointer", "usize"], result: "void" },
   wasmtime_config_cranelift_opt_level_set: { parameters: ["pointer", "u8"], result: "void" },
   wasmtime_config_parallel_compilation_set: { parameters: ["pointer", "bool"], result: "void" },
+  wasmtime_pooling_allocation_config_new: { parameters: [], result: "pointer" },
+  wasmtime_pooling_allocation_config_total_core_instances_set: {
+    parameters: ["pointer", "u32"],
+    result: "void",
+  },
+  wasmtime_pooling_allocation_config_total_memories_set: { parameters: ["pointer", "u32"], result: "void" },
+  wasmtime_pooling_allocation_config_total_tables_set: { parameters: ["pointer", "u32"], result: "void" },
+  wasmtime_pooling_allocation_config_total_stacks_set: { parameters: ["pointer", "u32"], result: "void" },
+  wasmtime_pooling_allocation_config_total_gc_heaps_set: { parameters: ["pointer", "u32"], result: "void" },
+  wasmtime_pooling_allocation_config_max_memory_size_set: {
+    parameters: ["pointer", "usize"],
+    result: "void",
+  },
+  wasmtime_pooling_allocation_config_linear_memory_keep_resident_set: {
+    parameters: ["pointer", "usize"],
+    result: "void",
+  },
+  wasmtime_pooling_allocation_config_table_keep_resident_set: {
+    parameters: ["pointer", "usize"],
+    result: "void",
+  },
+  wasmtime_pooling_allocation_strategy_set: { parameters: ["pointer", "pointer"], result: "void" },
+  wasmtime_pooling_allocation_config_delete: { parameters: ["pointer"], result: "void" },
   wasm_engine_new_with_config: { parameters: ["pointer"], result: "pointer" },
   wasm_engine_delete: { parameters: ["pointer"], result: "void" },
   wasmtime_module_new: { parameters: ["pointer", "buffer", "usize", "buffer"], result: "pointer" },
@@ -28,8 +51,12 @@ const SYMBOLS = {
   wasmtime_store_delete: { parameters: ["pointer"], result: "void" },
   wasmtime_context_set_fuel: { parameters: ["pointer", "u64"], result: "pointer" },
   wasmtime_context_get_fuel: { parameters: ["pointer", "buffer"], result: "pointer" },
-  wasmtime_instance_new: {
-    parameters: ["pointer", "pointer", "pointer", "usize", "buffer", "buffer"],
+  wasmtime_linker_new: { parameters: ["pointer"], result: "pointer" },
+  wasmtime_linker_delete: { parameters: ["pointer"], result: "void" },
+  wasmtime_linker_instantiate_pre: { parameters: ["pointer", "pointer", "buffer"], result: "pointer" },
+  wasmtime_instance_pre_delete: { parameters: ["pointer"], result: "void" },
+  wasmtime_instance_pre_instantiate: {
+    parameters: ["pointer", "pointer", "buffer", "buffer"],
     result: "pointer",
   },
   wasmtime_instance_export_get: {
@@ -49,6 +76,9 @@ const SYMBOLS = {
   wasm_trap_delete: { parameters: ["pointer"], result: "void" },
   wasm_byte_vec_delete: { parameters: ["buffer"], result: "void" },
   wasm_importtype_vec_delete: { parameters: ["buffer"], result: "void" },
+  // libc's, which the library links: copies into and out of a module's memory without an object per copy.
+  copyIn: { name: "memcpy", parameters: ["pointer", "buffer", "usize"], result: "pointer" },
+  copyOut: { name: "memcpy", parameters: ["buffer", "pointer", "usize"], result: "pointer" },
 } as const;
 
 /** The opened library. */

@@ -22,6 +22,8 @@ const LONG = program(
   "b700000000000000",
   "9500000000000000",
 );
+/** r0 = 0, forty thousand times. */
+const LARGE = program(...Array<string>(40_000).fill("b700000000000000"), "9500000000000000");
 const request = (instructions: Uint8Array) => ({
   name: "t",
   programType: 3,
@@ -77,15 +79,19 @@ Deno.test({
     withSandbox({ fuelMax: 100_000n }, (sandbox) => {
       assert.throws(() => sandbox.verify(request(LONG)), OutOfFuel);
     });
-    withSandbox({ memoryBytesMax: 1 << 20 }, (sandbox) => {
+    withSandbox({ memoryBytesMax: 2 << 20 }, (sandbox) => {
       // What does not fit is refused memory by the sandbox, or the module says so itself.
       try {
-        assert.equal(sandbox.verify(request(LONG)).verdict, "limit");
+        assert.equal(sandbox.verify(request(LARGE)).verdict, "limit");
       } catch (error) {
         assert.ok(error instanceof OutOfMemory, `${error}`);
       }
     });
-    withSandbox({}, (sandbox) => assert.equal(sandbox.verify(request(LONG)).verdict, "accepted"));
+    withSandbox({}, (sandbox) => {
+      for (const instructions of [LONG, LARGE]) {
+        assert.equal(sandbox.verify(request(instructions)).verdict, "accepted");
+      }
+    });
   },
 });
 

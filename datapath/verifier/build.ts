@@ -9,8 +9,11 @@ import asc from "assemblyscript/asc";
 
 const ASSEMBLY = fileURLToPath(new URL("./assembly/", import.meta.url));
 
-/** Options in force; they are part of the hash that decides whether to build. */
-const OPTIONS = ["-O3", "--noAssert", "--runtime", "stub", "--use", "abort="];
+/**
+ * Options in force; they are part of the hash that decides whether to build. With 2 MiB (32 pages) to begin with, most
+ * programs never ask for more: a growth costs the sandbox two changes of page protection.
+ */
+const OPTIONS = ["-O3", "--noAssert", "--runtime", "stub", "--use", "abort=", "--initialMemory", "32"];
 
 /** Builds the module; `built` tells whether anything had to be done. Throws with the compiler's messages. */
 export async function buildVerifier({ out }: { out: string }): Promise<{ built: boolean }> {
