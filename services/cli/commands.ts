@@ -109,6 +109,7 @@ Read from the maps of the node at the moment of asking; all nodes of a lab unles
     summary:
       "a cluster of network namespaces on this host: up, down, list, apply, delete, exec, test, status",
     usage: `weir lab up [--lab NAME] [--nodes N] [-f FILE|DIR]... [--routing tunnel|direct]
+            [--agent [NODE:]OPTION[=VALUE]]...   options of the agents: --agent masquerade --agent node-1:zone=a
 weir lab apply -f FILE|DIR|-...          as kubectl apply: pods, namespaces, labels, policies
 weir lab delete -f FILE|DIR|-... | pod/[NAMESPACE/]NAME
 weir lab exec [NAMESPACE/]POD -- CMD     in a pod's network namespace; passes on stdin, output and exit code

@@ -70,6 +70,7 @@ async function up(args: string[], context: CommandContext): Promise<number> {
     nodes: { type: "string" },
     file: { type: "string", short: "f", multiple: true },
     routing: { type: "string" },
+    agent: { type: "string", multiple: true },
   }, HINT);
   if (parsed.positionals.length > 0) throw new UsageError(`Unknown word "${parsed.positionals[0]}"`, HINT);
   const nodes = Number(text(parsed, "nodes") ?? 2);
@@ -95,7 +96,7 @@ async function up(args: string[], context: CommandContext): Promise<number> {
     );
   }
   context.io.out(`lab ${name}: ${nodes} ${nodes === 1 ? "node" : "nodes"}, ${routing} routing\n`);
-  await startDaemon(context, { name, nodes, routing });
+  await startDaemon(context, { name, nodes, routing, agentOptions: texts(parsed, "agent") });
   const client = new WeirClient({ socket: `${context.run.path}/lab/${name}/lab.sock` });
   try {
     const failed = await followProgress(context, client, name);

@@ -16,7 +16,7 @@ const PERMISSIONS = ["--allow-all"];
 /** Starts the daemon in a session of its own and waits until its socket answers. */
 export async function startDaemon(
   context: CommandContext,
-  lab: { name: string; nodes: number; routing: string },
+  lab: { name: string; nodes: number; routing: string; agentOptions: string[] },
 ): Promise<void> {
   const directory = `${context.run.path}/lab/${lab.name}`;
   await Deno.mkdir(directory, { recursive: true });
@@ -34,6 +34,7 @@ export async function startDaemon(
     lab.name,
     String(lab.nodes),
     lab.routing,
+    ...lab.agentOptions,
   ], { detached: true, stdio: ["ignore", log, log], cwd: "/" });
   let ended: number | undefined;
   child.once("exit", (code) => ended = code ?? 1);

@@ -31,7 +31,20 @@ export interface DaemonOptions {
   readonly lab: string;
   readonly nodesCount: number;
   readonly routing: "tunnel" | "direct";
+  /** Options of the agents, "[NODE:]NAME[=VALUE]"; without a node of every agent. */
+  readonly agentOptions?: readonly string[];
   readonly readyMsMax: number;
+}
+
+/** The flags that these options mean for one node's agent: "masquerade", "node-1:zone=a". */
+export function agentFlags(options: readonly string[], node: string): string[] {
+  return options.flatMap((option) => {
+    const [, only, name] = /^(?:([a-z0-9-]+):)?([a-z][a-z0-9-]*(?:=.*)?)$/s.exec(option) ?? [];
+    if (name === undefined) {
+      throw new Error(`Cannot take the agent option "${option}": expected [NODE:]NAME or [NODE:]NAME=VALUE`);
+    }
+    return only === undefined || only === node ? [`--${name}`] : [];
+  });
 }
 
 /** See the module comment. */
@@ -82,6 +95,7 @@ export class LabDaemon {
             "--policy-engine",
             `unix:${serviceSocket(this.topology.controlPlane, "policy-engine")}`,
           ]),
+          ...agentFlags(options.agentOptions ?? [], node.name),
         ],
       })
     );

@@ -1,5 +1,5 @@
 /**
- * The lab daemon as a process: `main.ts up LAB NODES ROUTING`, and `main.ts down LAB`, which removes every trace.
+ * The lab daemon as a process: `main.ts up LAB NODES ROUTING [AGENT OPTION]...`, and `main.ts down LAB`, which removes every trace.
  *
  * @module
  */
@@ -14,11 +14,16 @@ const READY_MS_MAX = 120_000;
 /** How long the daemon may take to end in order before the sweep does it. */
 const STOP_MS_MAX = 30_000;
 
-async function up(lab: string, nodesCount: number, routing: "tunnel" | "direct"): Promise<void> {
+async function up(
+  lab: string,
+  nodesCount: number,
+  routing: "tunnel" | "direct",
+  agentOptions: string[],
+): Promise<void> {
   const directory = labDirectory(lab);
   await Deno.mkdir(`${directory}/logs`, { recursive: true });
   await Deno.writeTextFile(`${directory}/hosts`, "127.0.0.1 localhost\n::1 localhost\n");
-  const daemon = new LabDaemon({ lab, nodesCount, routing, readyMsMax: READY_MS_MAX });
+  const daemon = new LabDaemon({ lab, nodesCount, routing, agentOptions, readyMsMax: READY_MS_MAX });
   daemon.writeRecord();
   const shutdown = await serve(daemon, new Logger({ name: "lab" }));
   const stopped = new Promise<void>((resolve) => {
@@ -64,7 +69,7 @@ async function isDaemon(pid: number, lab: string): Promise<boolean> {
 const [action, lab, ...rest] = Deno.args;
 try {
   if (action === "up") {
-    await up(lab, Number(rest[0]), rest[1] === "direct" ? "direct" : "tunnel");
+    await up(lab, Number(rest[0]), rest[1] === "direct" ? "direct" : "tunnel", rest.slice(2));
   } else if (action === "down") {
     await down(lab);
   } else {
