@@ -4,6 +4,8 @@
  * @module
  */
 
+const ENCODER = new TextEncoder(), DECODER = new TextDecoder();
+
 /** Grows while it is written; `bytes()` gives what was written so far. */
 export class WireWriter {
   #bytes = new Uint8Array(4096);
@@ -22,6 +24,11 @@ export class WireWriter {
     return at;
   }
 
+  /** Forgets what was written. */
+  clear(): void {
+    this.#length = 0;
+  }
+
   /** Writes the low 32 bits of an integer. */
   u32(value: number): void {
     const at = this.#reserve(4);
@@ -38,7 +45,7 @@ export class WireWriter {
 
   /** Writes a string as UTF-8. */
   text(value: string): void {
-    this.byteString(new TextEncoder().encode(value));
+    this.byteString(ENCODER.encode(value));
   }
 
   /** A copy of what was written. */
@@ -108,7 +115,7 @@ export class WireReader {
   text(bytesMax: number): string {
     const length = this.count(1, bytesMax);
     const at = this.#take((length + 3) & ~3);
-    return new TextDecoder().decode(this.source.subarray(at, at + length));
+    return DECODER.decode(this.source.subarray(at, at + length));
   }
 
   /** Demands that nothing is left. */

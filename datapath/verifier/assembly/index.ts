@@ -35,16 +35,20 @@ function w64(v: u64): void {
 
 let hashA: u64 = 0, hashB: u64 = 0;
 function hash(p: usize, length: u32): void {
-  let a: u64 = 0xcbf29ce484222325, b: u64 = 0x9ae16a3b2f90404f;
+  let a: u32 = 0x811c9dc5, b: u32 = 0x9ae16a3b, c: u32 = 0x2f90404f, d: u32 = 0x165667b1;
   for (let at: usize = 0; at + 4 <= length; at += 4) {
-    const word = <u64> load<u32>(p + at);
-    a = (a ^ word) * 0x100000001b3;
-    a ^= a >> 29;
-    b = (b ^ (word ^ 0xffffffff)) * 0x9e3779b97f4a7c15;
-    b ^= b >> 32;
+    const word = load<u32>(p + at);
+    a = (a ^ word) * 0x01000193;
+    a ^= a >> 15;
+    b = (b ^ word) * 0x85ebca6b;
+    b ^= b >> 13;
+    c = (c ^ word) * 0xc2b2ae35;
+    c ^= c >> 16;
+    d = (d ^ word) * 0x27d4eb2f;
+    d ^= d >> 14;
   }
-  hashA = a;
-  hashB = b;
+  hashA = (<u64> a << 32) | <u64> b;
+  hashB = (<u64> c << 32) | <u64> d;
 }
 
 function run(pointer: usize, length: u32): bool {

@@ -103,6 +103,8 @@ const CLASSES: u32 = 18;
 const freeLists: StaticArray<usize> = new StaticArray<usize>(18);
 export let memoryUsed: u64 = 0, memoryPeak: u64 = 0, memoryLimit: u64 = 0;
 let bump: usize = 0, bumpEnd: usize = 0;
+// chunks grow from 16 KiB to 1 MiB: a small program stays within the memory that the sandbox keeps resident
+let chunk: usize = 8 << 10;
 export function setMemoryLimit(v: u64): void {
   memoryLimit = v;
 }
@@ -121,9 +123,10 @@ function take(k: u32): usize {
     return p;
   }
   if (bump + size > bumpEnd) {
-    // blocks never split: what is left of a chunk is lost, at most 8 KiB of each 1 MiB
-    bump = heap.alloc(1 << 20);
-    bumpEnd = bump + (1 << 20);
+    // blocks never split: what is left of a chunk is lost, at most 8 KiB of each
+    chunk = min<usize>(chunk << 1, 1 << 20);
+    bump = heap.alloc(chunk);
+    bumpEnd = bump + chunk;
   }
   const q = bump;
   bump += size;
