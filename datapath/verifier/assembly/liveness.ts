@@ -74,10 +74,12 @@ export function wroteLast(i: i32): u8 {
 export function liveRegs(i: i32): u32 {
   return liveR[i];
 }
-export function slotLive(i: i32, k: u32): bool {
-  if (subs[subOf[i]].fpEscapes) return true;
-  const g = k * 2;
-  return ((g < 64 ? liveLo[i] >> g : liveHi[i] >> (g - 64)) & 3) != 0;
+/// Stack granules that are read later, 64 to a word; the low ones lie next to the frame's top.
+export function liveLow(i: i32): u64 {
+  return subs[subOf[i]].fpEscapes ? u64.MAX_VALUE : liveLo[i];
+}
+export function liveHigh(i: i32): u64 {
+  return subs[subOf[i]].fpEscapes ? u64.MAX_VALUE : liveHi[i];
 }
 
 // abstract registers of the forward pass: 11 x {kind, value} per leader

@@ -15,8 +15,8 @@ import {
   T_SPILL,
   T_ZERO,
 } from "./state";
-import { liveRegs, slotLive } from "./liveness";
-import { relevantRegs, relevantSlot } from "./relevance";
+import { liveHigh, liveLow, liveRegs } from "./liveness";
+import { relevantHigh, relevantLow, relevantRegs, relevantSlot } from "./relevance";
 
 const IDS: i32 = 256;
 const idOld: StaticArray<u32> = new StaticArray<u32>(IDS);
@@ -83,13 +83,19 @@ function covers(a: Reg, b: Reg, relevant: bool): bool {
   return a.ref == 0 || sameId(a.ref, b.ref, true);
 }
 
+const ALL_SPILL: u64 = 0x0303030303030303; // eight times T_SPILL
+const EACH_BYTE: u64 = 0x0101010101010101;
+
 function coversSlot(f: Frame, g: Frame, k: u32, relevant: bool): bool {
-  const a = slotTypes(f, k);
-  if (k >= g.slots) {
-    for (let n = 0; n < 8; n++) if (load<u8>(a + n) != T_INVALID) return false;
-    return true;
+  const a = slotTypes(f, k), typesA = load<u64>(a);
+  if (typesA == 0) return true; // never written: read as anything at all
+  if (k >= g.slots) return false;
+  const b = slotTypes(g, k), typesB = load<u64>(b);
+  if (typesA == typesB) {
+    if (typesA == ALL_SPILL) return covers(slotReg(f, k), slotReg(g, k), relevant);
+    // T_SPILL is the one type with both low bits: plain bytes on both sides, and the same ones
+    if ((typesA & (typesA >> 1) & EACH_BYTE) == 0) return true;
   }
-  const b = slotTypes(g, k);
   const ra = slotReg(f, k), rb = slotReg(g, k);
   let spillA = 0, spillB = 0;
   while (spillA < 8 && load<u8>(a + spillA) == T_SPILL) spillA++;
@@ -116,6 +122,37 @@ function coversSlot(f: Frame, g: Frame, k: u32, relevant: bool): bool {
   return true;
 }
 
+/// Slots with a live granule, one bit each at the even places.
+function slotBits(granules: u64): u64 {
+  return (granules | (granules >> 1)) & 0x5555555555555555;
+}
+
+/// The slots of `bits` (of the low or high half of the frame); the first that is not covered, -1 for none.
+function coversSlots(f: Frame, g: Frame, granules: u64, relevant: u64, base: u32): i32 {
+  let bits = slotBits(granules);
+  const rel = slotBits(relevant);
+  while (bits) {
+    const at = ctz(bits), k = base + <u32> (at >> 1);
+    if (k >= f.slots) break;
+    if (!coversSlot(f, g, k, ((rel >> at) & 1) != 0)) return <i32> k;
+    bits &= bits - 1;
+  }
+  return -1;
+}
+
+/* A hint names the place where a kept state was last found to differ, plus one: frame << 8 | register, or 16 + slot.
+ * What told two states apart once does so most often again: it is looked at first. */
+function stillDiffers(o: State, n: State, insn: i32): bool {
+  const place = o.hint - 1, k = <i32> (place >> 8), item = place & 255;
+  const f = frameOf(o, k), g = frameOf(n, k), top = k == o.depth;
+  const at = top ? insn : frameOf(o, k + 1).callsite;
+  if (item < 16) {
+    const rel = top ? relevantRegs(at) : relevantRegs(at + 1);
+    return !covers(regOf(f, item), regOf(g, item), ((rel >> item) & 1) != 0);
+  }
+  return !coversSlot(f, g, item - 16, relevantSlot(at, item - 16));
+}
+
 /// Whether everything that can happen from `n` at its instruction was covered by exploring `o`.
 export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
   if (o.depth != n.depth || o.refCount != n.refCount) return false;
@@ -124,26 +161,39 @@ export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
   oldInsn = insn;
   idCount = 0;
   tempId = 0;
-  for (let k = 0; k <= o.depth; k++) {
+  for (let k = 1; k <= o.depth; k++) {
     const f = frameOf(o, k), g = frameOf(n, k);
     if (f.callsite != g.callsite || f.sub != g.sub || f.callback != g.callback) return false;
+  }
+  if (o.hint != 0) {
+    if (stillDiffers(o, n, insn)) return false;
+    idCount = 0;
+    tempId = 0;
   }
   for (let k = o.depth; k >= 0; k--) {
     const f = frameOf(o, k), g = frameOf(n, k);
     let at = insn, live: u32 = 0, rel: u32 = 0;
     if (k == o.depth) {
-      live = liveRegs(insn);
+      live = liveRegs(insn) & 0x3ff;
       rel = relevantRegs(insn);
     } else {
       at = frameOf(o, k + 1).callsite;
       rel = relevantRegs(at + 1);
       live = (liveRegs(at + 1) | liveRegs(at)) & 0x3c0;
     }
-    for (let r: u32 = 0; r < 10; r++) {
-      if ((live >> r) & 1 && !covers(regOf(f, r), regOf(g, r), ((rel >> r) & 1) != 0)) return false;
+    while (live) {
+      const r = <u32> ctz(live);
+      if (!covers(regOf(f, r), regOf(g, r), ((rel >> r) & 1) != 0)) {
+        o.hint = (<u32> k << 8 | r) + 1;
+        return false;
+      }
+      live &= live - 1;
     }
-    for (let s: u32 = 0; s < f.slots; s++) {
-      if (slotLive(at, s) && !coversSlot(f, g, s, relevantSlot(at, s))) return false;
+    let slot = coversSlots(f, g, liveLow(at), relevantLow(at), 0);
+    if (slot < 0 && f.slots > 32) slot = coversSlots(f, g, liveHigh(at), relevantHigh(at), 32);
+    if (slot >= 0) {
+      o.hint = (<u32> k << 8 | (16 + <u32> slot)) + 1;
+      return false;
     }
     // what the old state never wrote it can read as uninitialised; what only the new one has is covered by that
   }

@@ -37,8 +37,21 @@ export const REG_BYTES: u32 = offsetof<Reg>();
 
 // @ts-ignore: decorator
 
+/// Twelve words one by one: a call of memory.copy costs more than they do.
 export function copyReg(to: Reg, from: Reg): void {
-  memory.copy(changetype<usize>(to), changetype<usize>(from), REG_BYTES);
+  const a = changetype<usize>(to), b = changetype<usize>(from);
+  store<u64>(a, load<u64>(b));
+  store<u64>(a, load<u64>(b, 8), 8);
+  store<u64>(a, load<u64>(b, 16), 16);
+  store<u64>(a, load<u64>(b, 24), 24);
+  store<u64>(a, load<u64>(b, 32), 32);
+  store<u64>(a, load<u64>(b, 40), 40);
+  store<u64>(a, load<u64>(b, 48), 48);
+  store<u64>(a, load<u64>(b, 56), 56);
+  store<u64>(a, load<u64>(b, 64), 64);
+  store<u64>(a, load<u64>(b, 72), 72);
+  store<u64>(a, load<u64>(b, 80), 80);
+  store<u64>(a, load<u64>(b, 88), 88);
 }
 
 export function noBounds(r: Reg): void {
@@ -55,14 +68,32 @@ export function noBounds(r: Reg): void {
 }
 
 export function setKind(r: Reg, kind: u8): void {
-  memory.fill(changetype<usize>(r), 0, REG_BYTES);
-  r.kind = kind;
-  r.map = -1;
+  const a = changetype<usize>(r);
+  store<u64>(a, kind);
+  store<u64>(a, 0, 8);
+  store<u64>(a, 0xffffffff, 16); // map -1, size 0
+  store<u64>(a, 0, 24);
+  store<u64>(a, 0, 32);
+  store<u64>(a, 0, 40);
+  store<u64>(a, 0, 48);
+  store<u64>(a, 0, 56);
+  store<u64>(a, 0, 64);
+  store<u64>(a, 0, 72);
+  store<u64>(a, 0, 80);
+  store<u64>(a, 0, 88);
 }
 
 export function setUnknown(r: Reg): void {
-  setKind(r, K_NUM);
+  head(r);
   noBounds(r);
+}
+
+/// The first 24 bytes of a plain number; the numbers themselves are set after.
+function head(r: Reg): void {
+  const a = changetype<usize>(r);
+  store<u64>(a, K_NUM);
+  store<u64>(a, 0, 8);
+  store<u64>(a, 0xffffffff, 16);
 }
 
 export function setValue(r: Reg, v: u64): void {
@@ -75,7 +106,7 @@ export function setValue(r: Reg, v: u64): void {
 }
 
 export function setConst(r: Reg, v: u64): void {
-  setKind(r, K_NUM);
+  head(r);
   setValue(r, v);
 }
 
@@ -154,6 +185,16 @@ const LOW: u64 = 0xffffffff;
 
 /// Refines every part by every other; false: no value is left.
 export function sync(r: Reg): bool {
+  if (r.unk == 0) {
+    // one value: it lies in every range, or none is left
+    const v = r.bits;
+    if (
+      r.umin > v || r.umax < v || r.smin > <i64> v || r.smax < <i64> v || r.u32min > <u32> v ||
+      r.u32max < <u32> v || r.s32min > <i32> v || r.s32max < <i32> v
+    ) return false;
+    setValue(r, v);
+    return true;
+  }
   for (let round = 0; round < 4; round++) {
     const ob = r.bits, om = r.unk, oa = r.umin, oz = r.umax, osa = r.smin, osz = r.smax;
     const o32 = r.u32min ^ (r.u32max * 31), os32 = r.s32min ^ (r.s32max * 31);
@@ -765,6 +806,7 @@ function cut32(r: Reg, v: u32): bool {
 
 /// Whether every number of `b` is one of `a`.
 export function within(a: Reg, b: Reg): bool {
+  if (a.unk == 0) return b.unk == 0 && a.bits == b.bits;
   return a.umin <= b.umin && a.umax >= b.umax && a.smin <= b.smin && a.smax >= b.smax &&
     a.u32min <= b.u32min && a.u32max >= b.u32max && a.s32min <= b.s32min && a.s32max >= b.s32max &&
     (b.unk & ~a.unk) == 0 && ((a.bits ^ b.bits) & ~a.unk) == 0;

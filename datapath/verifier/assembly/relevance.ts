@@ -57,6 +57,14 @@ export function relevantSlot(i: i32, k: u32): bool {
   return ((g < 64 ? relLo[i] >> g : relHi[i] >> (g - 64)) & 3) != 0;
 }
 
+/// The same as words of granules.
+export function relevantLow(i: i32): u64 {
+  return everything || everySlot ? u64.MAX_VALUE : relLo[i];
+}
+export function relevantHigh(i: i32): u64 {
+  return everything || everySlot ? u64.MAX_VALUE : relHi[i];
+}
+
 function push(i: i32): void {
   if (queued[i]) return;
   queued[i] = 1;

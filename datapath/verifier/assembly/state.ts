@@ -49,7 +49,7 @@ export class State {
   hits: u32;
   misses: u32;
   freed: u32;
-  pad: u32;
+  hint: u32; // kept states: where the last comparison failed, see prune.ts
   frames: u32;
 }
 // 8 frame pointers, then 16 references, then the ring of 64 decisions
@@ -210,6 +210,7 @@ export function copyState(from: State): State {
   s.branches = 0;
   s.hits = 0;
   s.misses = 0;
+  s.hint = 0;
   return s;
 }
 export function freeState(s: State): void {
