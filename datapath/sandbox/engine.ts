@@ -5,7 +5,16 @@
  */
 
 import { ModuleRejected, SandboxError } from "./errors.ts";
-import { OptLevel, VAL_BYTES, VEC_BYTES } from "./layout.ts";
+import {
+  EXTERN_BYTES,
+  EXTERN_VALUE_OFFSET,
+  FUNC_BYTES,
+  INSTANCE_BYTES,
+  MEMORY_BYTES,
+  OptLevel,
+  VAL_BYTES,
+  VEC_BYTES,
+} from "./layout.ts";
 import {
   type Library,
   openLibrary,
@@ -40,8 +49,26 @@ export interface CompiledModule {
   readonly prepared: Deno.PointerValue;
 }
 
-/** Memory for the arguments of calls into the library; a call fills it, makes the call and reads the answer. */
+/** What the library knows an instance and its memory by. */
+export interface Handles {
+  readonly instance: Uint8Array<ArrayBuffer>;
+  readonly memory: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Memory for the arguments of calls into the library, made once: small arrays that the library sees are slow to make.
+ * A call fills it, makes the call and reads the answer; handles live as long as their instance.
+ */
 export class Scratch {
+  /** An export as the library gives it, with its parts. */
+  readonly extern: Uint8Array<ArrayBuffer> = new Uint8Array(EXTERN_BYTES);
+  readonly func: Uint8Array<ArrayBuffer> = this.extern.subarray(
+    EXTERN_VALUE_OFFSET,
+    EXTERN_VALUE_OFFSET + FUNC_BYTES,
+  );
+  readonly number: BigUint64Array<ArrayBuffer> = new BigUint64Array(1);
+  readonly numberBytes: Uint8Array<ArrayBuffer> = new Uint8Array(this.number.buffer);
+  readonly #spare: Handles[] = [];
   readonly pointer: Uint8Array<ArrayBuffer> = new Uint8Array(8);
   readonly #pointer = new BigUint64Array(this.pointer.buffer);
   readonly input: Uint8Array<ArrayBuffer> = new Uint8Array(8 * VAL_BYTES);
@@ -55,6 +82,17 @@ export class Scratch {
     const value = this.#pointer[0];
     this.#pointer[0] = 0n;
     return value === 0n ? null : Deno.UnsafePointer.create(value);
+  }
+
+  /** Handles for a new instance; {@link giveBack} them after it. */
+  handles(): Handles {
+    return this.#spare.pop() ??
+      { instance: new Uint8Array(INSTANCE_BYTES), memory: new Uint8Array(MEMORY_BYTES) };
+  }
+
+  /** Handles of an instance that is gone. */
+  giveBack(handles: Handles): void {
+    this.#spare.push(handles);
   }
 
   /** The bytes of an export's name. */

@@ -5,19 +5,8 @@
  */
 
 import { ModuleRejected, OutOfFuel, OutOfMemory, type Trapped } from "./errors.ts";
-import {
-  EXTERN_BYTES,
-  EXTERN_VALUE_OFFSET,
-  ExternKind,
-  FUNC_BYTES,
-  INSTANCE_BYTES,
-  MEMORY_BYTES,
-  TrapCode,
-  VAL_BYTES,
-  VAL_VALUE_OFFSET,
-  ValKind,
-} from "./layout.ts";
-import type { CompiledModule, Engine, Scratch } from "./engine.ts";
+import { EXTERN_VALUE_OFFSET, ExternKind, TrapCode, VAL_BYTES, VAL_VALUE_OFFSET, ValKind } from "./layout.ts";
+import type { CompiledModule, Engine, Handles, Scratch } from "./engine.ts";
 import { type Library, takeTrap, throwOnError } from "./library.ts";
 
 /** What an instance may use. */
@@ -41,14 +30,14 @@ export class Instance {
   readonly #limits: InstanceLimits;
   readonly #store: Deno.PointerValue;
   readonly #context: Deno.PointerValue;
-  readonly #instance = new Uint8Array(INSTANCE_BYTES);
-  readonly #memory: Uint8Array<ArrayBuffer>;
+  readonly #handles: Handles;
   readonly #startedAt = performance.now();
 
   constructor(engine: Engine, module: CompiledModule, limits: InstanceLimits) {
     this.#library = engine.library;
     this.#scratch = engine.scratch;
     this.#limits = limits;
+    this.#handles = engine.scratch.handles();
     const { symbols } = this.#library;
     this.#store = symbols.wasmtime_store_new(engine.pointer, null, null);
     this.#context = symbols.wasmtime_store_context(this.#store);
@@ -63,32 +52,31 @@ export class Instance {
       const error = symbols.wasmtime_instance_pre_instantiate(
         module.prepared,
         this.#context,
-        this.#instance,
+        this.#handles.instance,
         this.#scratch.pointer,
       );
       throwOnError(this.#library, error, "make an instance of the verifier");
       this.#throwOnTrap(false);
-      this.#memory = this.#export("memory", ExternKind.memory, MEMORY_BYTES);
+      this.#findExport("memory", ExternKind.memory);
+      const { extern } = this.#scratch, { memory } = this.#handles;
+      for (let byte = 0; byte < memory.length; byte++) memory[byte] = extern[EXTERN_VALUE_OFFSET + byte];
     } catch (error) {
-      symbols.wasmtime_store_delete(this.#store);
+      this.close();
       throw error;
     }
   }
 
   /** The present size of the linear memory. */
   get memoryBytes(): number {
-    return Number(this.#library.symbols.wasmtime_memory_data_size(this.#context, this.#memory));
+    return Number(this.#library.symbols.wasmtime_memory_data_size(this.#context, this.#handles.memory));
   }
 
   /** Fuel used so far. */
   get fuelUsed(): bigint {
-    const left = new BigUint64Array(1);
-    throwOnError(
-      this.#library,
-      this.#library.symbols.wasmtime_context_get_fuel(this.#context, new Uint8Array(left.buffer)),
-      "read the fuel",
-    );
-    return this.#limits.fuelMax - left[0];
+    const { number, numberBytes } = this.#scratch;
+    const error = this.#library.symbols.wasmtime_context_get_fuel(this.#context, numberBytes);
+    throwOnError(this.#library, error, "read the fuel");
+    return this.#limits.fuelMax - number[0];
   }
 
   /** Time since the instance was asked for, in microseconds. */
@@ -105,8 +93,8 @@ export class Instance {
    * @throws {OutOfFuel} {@link OutOfMemory} {@link Trapped} {@link ModuleRejected}
    */
   call(name: string, args: readonly WasmValue[], results: readonly ("i32" | "i64")[] = []): WasmValue[] {
-    const func = this.#export(name, ExternKind.func, FUNC_BYTES);
-    const { input, inputView, output, outputView, pointer } = this.#scratch;
+    this.#findExport(name, ExternKind.func);
+    const { func, input, inputView, output, outputView, pointer } = this.#scratch;
     if (Math.max(args.length, results.length) * VAL_BYTES > input.length) {
       throw new RangeError(`Cannot call ${name} in the verifier: too many values`);
     }
@@ -163,6 +151,7 @@ export class Instance {
   /** Frees the store with everything in it. */
   close(): void {
     this.#library.symbols.wasmtime_store_delete(this.#store);
+    this.#scratch.giveBack(this.#handles);
   }
 
   #inMemory(address: number, length: number): boolean {
@@ -172,22 +161,21 @@ export class Instance {
 
   /** Where a byte of the linear memory lies now; the caller has checked that it does. */
   #at(address: number): Deno.PointerValue {
-    const base = this.#library.symbols.wasmtime_memory_data(this.#context, this.#memory);
+    const base = this.#library.symbols.wasmtime_memory_data(this.#context, this.#handles.memory);
     return Deno.UnsafePointer.offset(base as Deno.PointerObject, address);
   }
 
-  #export(name: string, kind: number, bytes: number): Uint8Array<ArrayBuffer> {
-    const encoded = this.#scratch.name(name);
-    const out = new Uint8Array(EXTERN_BYTES);
+  /** Leaves the export in the scratch memory. */
+  #findExport(name: string, kind: number): void {
+    const encoded = this.#scratch.name(name), { extern } = this.#scratch;
     const found = this.#library.symbols.wasmtime_instance_export_get(
       this.#context,
-      this.#instance,
+      this.#handles.instance,
       encoded,
       BigInt(encoded.length),
-      out,
+      extern,
     );
-    if (!found || out[0] !== kind) throw new ModuleRejected(`it has no export ${name} of the right kind`);
-    return out.subarray(EXTERN_VALUE_OFFSET, EXTERN_VALUE_OFFSET + bytes);
+    if (!found || extern[0] !== kind) throw new ModuleRejected(`it has no export ${name} of the right kind`);
   }
 
   #throwOnTrap(running: boolean): void {

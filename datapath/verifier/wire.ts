@@ -45,7 +45,20 @@ export class WireWriter {
 
   /** Writes a string as UTF-8. */
   text(value: string): void {
-    this.byteString(ENCODER.encode(value));
+    const length = value.length;
+    if (length > 64) return this.byteString(ENCODER.encode(value));
+    // short names: a byte each, unless one is not ASCII
+    this.u32(length);
+    const at = this.#reserve((length + 3) & ~3);
+    this.#bytes.fill(0, at + length, this.#length);
+    for (let n = 0; n < length; n++) {
+      const code = value.charCodeAt(n);
+      if (code > 127) {
+        this.#length = at - 4;
+        return this.byteString(ENCODER.encode(value));
+      }
+      this.#bytes[at + n] = code;
+    }
   }
 
   /** A copy of what was written. */

@@ -313,16 +313,19 @@ export function regEffect(i: i32): u32 {
 
 function granules(a: u8, b: u8, high: bool): u64 {
   if (a == NO) return 0;
-  let m: u64 = 0;
-  const base = high ? 64 : 0;
-  for (let g = <i32> a; g <= <i32> b; g++) if (g >= base && g < base + 64) m |= <u64> 1 << (g - base);
-  return m;
+  let lo = <i32> a, hi = <i32> b;
+  if (high) {
+    lo = max(lo - 64, 0);
+    hi -= 64;
+  } else hi = min(hi, 63);
+  if (hi < lo || lo > 63) return 0;
+  return (u64.MAX_VALUE >> (63 - (hi - lo))) << lo;
 }
 
 function backward(s: Sub): void {
-  let changed = true;
-  while (changed) {
-    changed = false;
+  let again = true;
+  while (again) {
+    let changed = false, loops = false;
     for (let i = s.end - 1; i >= s.start; i--) {
       if (mark[i] & M_HIGH) continue;
       const op = opcode(i);
@@ -337,6 +340,7 @@ function backward(s: Sub): void {
         }
         if (jump) {
           const t = targetOf(i);
+          if (t <= i) loops = true;
           r |= liveR[t];
           lo |= liveLo[t];
           hi |= liveHi[t];
@@ -344,16 +348,19 @@ function backward(s: Sub): void {
       }
       const e = regEffect(i);
       r = (r & ~(e >> 11)) | (e & 0x7ff);
-      lo = (lo & ~granules(defA[i], defB[i], false)) | granules(useA[i], useB[i], false);
-      hi = (hi & ~granules(defA[i], defB[i], true)) | granules(useA[i], useB[i], true);
+      if ((defA[i] & useA[i]) != NO) {
+        lo = (lo & ~granules(defA[i], defB[i], false)) | granules(useA[i], useB[i], false);
+        hi = (hi & ~granules(defA[i], defB[i], true)) | granules(useA[i], useB[i], true);
+      }
       if (<u16> r != liveR[i] || lo != liveLo[i] || hi != liveHi[i]) {
         liveR[i] = <u16> r;
         liveLo[i] = lo;
         liveHi[i] = hi;
-        // a back edge may bring news to what was done already
         changed = true;
       }
     }
+    // only a back edge can bring news to what was done already
+    again = changed && loops;
   }
 }
 
@@ -385,7 +392,7 @@ export function analyse(): void {
         changed = true;
       }
     }
-    if (!changed) return;
+    if (!changed || subs.length == 1) return;
   }
   for (let i = 0; i < count; i++) liveR[i] |= 0x3f;
 }
