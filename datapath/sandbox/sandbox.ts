@@ -7,6 +7,7 @@
 import {
   decodeReport,
   encodeRequest,
+  reportPlace,
   requestHash,
   verifierWasmUrl,
   type VerifyReport,
@@ -127,11 +128,11 @@ export class Sandbox {
       if (input === 0 || !instance.write(input, request)) {
         throw new MalformedReport(`it has no room for a request of ${request.length} bytes`);
       }
-      const output = instance.call("verify", [input, request.length], ["i32"])[0] as number >>> 0;
-      const length = instance.call("reportLength", [], ["i32"])[0] as number >>> 0;
-      const report = length > REPORT_BYTES_MAX ? null : instance.read(output, length);
+      const result = instance.call("verify", [input, request.length], ["i64"])[0] as bigint;
+      const { pointer, length } = reportPlace(result);
+      const report = length > REPORT_BYTES_MAX ? null : instance.read(pointer, length);
       if (report === null) {
-        throw new MalformedReport(`${length} bytes at ${output} of ${instance.memoryBytes} bytes of memory`);
+        throw new MalformedReport(`${length} bytes at ${pointer} of ${instance.memoryBytes} bytes of memory`);
       }
       return { report, fuelUsed: instance.fuelUsed, memoryBytes: instance.memoryBytes };
     } finally {

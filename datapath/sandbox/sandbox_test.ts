@@ -19,8 +19,10 @@ function moduleText(verify: string, length: string, data = ""): string {
   return `(module (memory (export "memory") 2)
     (data (i32.const 65536) "${data}")
     (func (export "alloc") (param i32) (result i32) (i32.const 1024))
-    (func (export "verify") (param i32 i32) (result i32) ${verify})
-    (func (export "reportLength") (result i32) ${length}))`;
+    (func $report (param i32 i32) (result i32) ${verify})
+    (func (export "verify") (param i32 i32) (result i64)
+      (i64.or (i64.extend_i32_u (call $report (local.get 0) (local.get 1)))
+        (i64.shl (i64.extend_i32_u ${length}) (i64.const 32)))))`;
 }
 
 function withModule(text: string, body: (sandbox: Sandbox) => void, options: SandboxOptions = {}): void {

@@ -2,7 +2,7 @@
  * The verifier under the plain `WebAssembly` of Deno and browsers. The sandbox runs the same module in Wasmtime.
  *
  * The module imports nothing and exports: `memory`, `version() -> u32`, `alloc(length) -> pointer` (0: too
- * large), `verify(pointer, length) -> report pointer`, `reportLength() -> length`. One instance verifies one
+ * large), `verify(pointer, length) -> u64`: the report's pointer, and its length in the high half. One instance verifies one
  * program and is thrown away.
  * @module
  */
@@ -19,8 +19,7 @@ export const verifierWasmUrl: URL = new URL("../../.build/verifier.wasm", import
 export interface VerifierExports {
   memory: WebAssembly.Memory;
   alloc(length: number): number;
-  verify(pointer: number, length: number): number;
-  reportLength(): number;
+  verify(pointer: number, length: number): bigint;
 }
 
 /** The answer of the module cannot be used. */
@@ -39,6 +38,11 @@ export function instantiate(module: WebAssembly.Module): VerifierExports {
   return new WebAssembly.Instance(module, {}).exports as unknown as VerifierExports;
 }
 
+/** Where the module says that its report lies; nobody has checked it against the memory's size yet. */
+export function reportPlace(result: bigint): { pointer: number; length: number } {
+  return { pointer: Number(result & 0xffffffffn), length: Number(BigInt.asUintN(32, result >> 32n)) };
+}
+
 /** Hands request bytes to a fresh instance and returns a copy of the report's bytes. */
 export function verifyBytes(module: WebAssembly.Module, request: Uint8Array): Uint8Array {
   const instance = instantiate(module);
@@ -47,8 +51,7 @@ export function verifyBytes(module: WebAssembly.Module, request: Uint8Array): Ui
     throw new VerifierModuleError("request-too-large", `Cannot verify: request of ${request.length} bytes`);
   }
   new Uint8Array(instance.memory.buffer).set(request, pointer);
-  const report = instance.verify(pointer, request.length) >>> 0;
-  const length = instance.reportLength() >>> 0;
+  const { pointer: report, length } = reportPlace(instance.verify(pointer, request.length));
   const size = instance.memory.buffer.byteLength;
   if (length > size || report > size - length) {
     throw new VerifierModuleError("report-out-of-bounds", `Report at ${report}, ${length} bytes, of ${size}`);

@@ -21,9 +21,6 @@ export function alloc(length: u32): u32 {
 }
 
 let out: usize = 0, outEnd: usize = 0, outAt: usize = 0;
-export function reportLength(): u32 {
-  return <u32> (outAt - out);
-}
 function w32(v: u32): void {
   store<u32>(outAt, v);
   outAt += 4;
@@ -71,8 +68,8 @@ function run(pointer: usize, length: u32): bool {
   return walkAll() && checkDepth();
 }
 
-/// Verifies the request; the report lies at the pointer returned.
-export function verify(pointer: u32, length: u32): u32 {
+/// Verifies the request; returns where the report lies, and its length in the high half.
+export function verify(pointer: u32, length: u32): u64 {
   hash(pointer, length);
   const ok = run(pointer, length);
   const counts = P.options & 4 ? P.count : 0;
@@ -113,7 +110,7 @@ export function verify(pointer: u32, length: u32): u32 {
     w32(i);
     for (let r: u32 = 0; r < 11; r++) wReg(changetype<Reg>(p + r * REG_BYTES));
   }
-  return <u32> out;
+  return <u64> out | (<u64> (outAt - out) << 32);
 }
 
 function wText(s: string): void {
