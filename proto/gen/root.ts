@@ -2318,6 +2318,13 @@ const descriptor: unknown = {
       "v1": {
        "nested": {
         "NodeConfig": {
+         "oneofs": {
+          "_socketLb": {
+           "oneof": [
+            "socketLb"
+           ]
+          }
+         },
          "fields": {
           "instance": {
            "type": "string",
@@ -2405,7 +2412,10 @@ const descriptor: unknown = {
           "socketLb": {
            "type": "bool",
            "id": 19,
-           "protoName": "socket_lb"
+           "protoName": "socket_lb",
+           "options": {
+            "proto3_optional": true
+           }
           }
          },
          "nested": {

@@ -35,8 +35,8 @@ export interface NodeConfig {
   /** a service without backends is silent; else the client is told at once */
   noBackendDrop: boolean;
   zone: string;
-  /** translate at the sockets of the node and of cgroup endpoints (root cgroup) */
-  socketLb: boolean;
+  /** translate at the sockets of the node and of cgroup endpoints (root cgroup); absent: yes */
+  socketLb?: boolean;
 }
 /** Encodings of {@link NodeConfig}. */
 export const NodeConfig: Message<NodeConfig> = bindMessage(root, "weir.datapath.v1.NodeConfig");
