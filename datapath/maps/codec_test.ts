@@ -6,7 +6,7 @@ import type { StructCodec } from "./codec.ts";
 
 /** Sizes that `abi.h` asserts: a generator that misreads BTF shows here. */
 const sizes: Record<string, number> = {
-  Config: 96,
+  Config: 128,
   State: 8,
   Endpoint: 64,
   AddressOwner: 8,
@@ -19,9 +19,9 @@ const sizes: Record<string, number> = {
   PolicySlot: 88,
   CtKey: 40,
   CtEnd: 16,
-  CtEntry: 80,
+  CtEntry: 104,
   Event: 192,
-  GcRequest: 40,
+  GcRequest: 56,
 };
 
 for (const [name, bytes] of Object.entries(sizes)) {

@@ -38,6 +38,7 @@ const ROOTS = [
   "service_counters",
   "nat_key",
   "nat_entry",
+  "outer_addresses",
   "masquerade_exception",
   "socket_key",
   "socket_peer",
@@ -54,6 +55,7 @@ const BIG_ENDIAN: Record<string, readonly string[]> = {
   backend: ["port"],
   nat_key: ["port_source", "port_destination"],
   nat_entry: ["port_source", "port_destination"],
+  outer_addresses: ["ipv4"],
   socket_key: ["port"],
   socket_peer: ["port"],
 };

@@ -29,6 +29,7 @@ struct source_range source_range;
 struct service_counters service_counters;
 struct nat_key nat_key;
 struct nat_entry nat_entry;
+struct outer_addresses outer_addresses;
 struct masquerade_exception masquerade_exception;
 struct socket_key socket_key;
 struct socket_peer socket_peer;

@@ -163,6 +163,9 @@ export class Kernel {
       visited: 0,
       deleted: 0,
       live: 0,
+      natVisited: 0,
+      natDeleted: 0,
+      natLive: 0,
       ...request,
     });
     return GcRequest.decode(this.program("weir_gc").testRun({ ctx }).ctx);

@@ -108,6 +108,7 @@ export class TestNode implements Disposable {
       natPortMax: 65535,
       loopbackIpv4Be: ipv4Number("169.254.42.1"),
       loopbackIpv6: address("fd00:5745:4952::1"),
+      netnsCookie: 0n,
     };
   }
 
@@ -377,6 +378,9 @@ export class TestNode implements Disposable {
       visited: 0,
       deleted: 0,
       live: 0,
+      natVisited: 0,
+      natDeleted: 0,
+      natLive: 0,
     });
     const result = this.program("weir_gc").testRun({ ctx });
     if (result.retval !== 0) throw new Error(`weir_gc answered ${result.retval}`);

@@ -43,7 +43,8 @@ _Static_assert(sizeof(struct address) == 16, "address");
  *  48  gateway_ipv6 ...............................................................
  *  64  mtu             68  tunnel_port|aggregation|pad          72  timeout_tcp     76  timeout_syn
  *  80  timeout_closing 84  timeout_other   88  report_interval  92  nat_port_min|nat_port_max
- *  96  loopback_ipv6 .............................................................. 112 loopback_ipv4 (be) 116 pad2[3]
+ *  96  loopback_ipv6 .............................................................. 112 loopback_ipv4 (be) 116 pad2
+ * 120  netns_cookie
  */
 struct config {
 	__u32 flags;
@@ -69,11 +70,13 @@ struct config {
 	__u16 nat_port_max; /* 65535 */
 	struct address loopback_ipv6; /* who an endpoint is to itself when a service leads it back: fd00:... */
 	__u32 loopback_ipv4; /* be: 169.254.42.1 */
-	__u32 pad2[3];
+	__u32 pad2;
+	__u64 netns_cookie; /* of the node's own network namespace: only its sockets are translated; 0: none */
 };
 _Static_assert(sizeof(struct config) == 128, "config");
 _Static_assert(offsetof(struct config, ipv6) == 32, "config.ipv6");
 _Static_assert(offsetof(struct config, timeout_tcp) == 72, "config.timeout_tcp");
+_Static_assert(offsetof(struct config, netns_cookie) == 120, "config.netns_cookie");
 
 /* weir_state[0]: what changes while traffic runs; written alone so that it never tears.
  *
@@ -432,8 +435,10 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 #define DROP_NO_CONFIG 165
 #define DROP_UNSUPPORTED_L2 166
 #define DROP_NAT_NO_MAPPING 167
+#define DROP_NO_FIB 169
 #define DROP_ENCAP_PROHIBITED 170
 #define DROP_INVALID_IDENTITY 171
+#define DROP_IS_CLUSTER_IP 174
 #define DROP_FRAG_NOT_FOUND 175
 #define DROP_FORBIDDEN_ICMP6 176
 #define DROP_NOT_IN_SRC_RANGE 177
@@ -473,6 +478,7 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 
 /* Whole words, compared whole. Packets from pods and from the network arrive without a mark. */
 #define MARK_OVERLAY 0x57450400 /* the tunnel key is set, to_overlay lets it through */
+#define MARK_TRANSLATED 0x57450300 /* source and destination are as they leave the node, to_netdev lets it through */
 #define MARK_DELIVERED 0x57450f00 /* policy was asked, to_endpoint lets it through */
 
 /* ---- requests to programs of type "syscall", run by BPF_PROG_TEST_RUN with this as ctx_in and ctx_out ------- */
@@ -485,6 +491,7 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 
 /* Program weir_gc.
  *   0 mode  4 endpoint  6 pad  8 address ...  24 age  28 visited  32 deleted  36 live
+ *  40 nat_visited  44 nat_deleted  48 nat_live: the same of weir_nat, where GC_ENDPOINT does nothing (no ids in it)
  */
 struct gc_request {
 	__u32 mode;
@@ -495,8 +502,12 @@ struct gc_request {
 	__u32 visited; /* out */
 	__u32 deleted; /* out */
 	__u32 live; /* out: entries left */
+	__u32 nat_visited; /* out */
+	__u32 nat_deleted; /* out */
+	__u32 nat_live; /* out */
+	__u32 pad2;
 };
-_Static_assert(sizeof(struct gc_request) == 40, "gc_request");
+_Static_assert(sizeof(struct gc_request) == 56, "gc_request");
 
 /* Program weir_clock: two samples some 100 ms apart give HZ.  0 jiffies  8 time (ns, CLOCK_MONOTONIC) */
 struct clock_sample {

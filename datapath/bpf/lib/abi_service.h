@@ -139,7 +139,8 @@ _Static_assert(sizeof(struct nat_key) == 40, "nat_key");
 #define NAT_REVERSE 1 /* for answers; the other entry's key is this value, turned round */
 #define NAT_MASQUERADE 2 /* of an endpoint's own connection; else of a service from outside */
 #define NAT_HOST 4 /* the node's own connection, whose port was taken */
-#define NAT_DSR 8
+#define NAT_DSR 8 /* the client's own address goes on, and the backend's node answers it: there is no entry for answers */
+#define NAT_TUNNEL 16 /* the client is behind the tunnel, and answers go back through it */
 
 /* Value of weir_nat: the same packet as it leaves.
  *
@@ -160,6 +161,16 @@ struct nat_entry {
 	__u16 pad;
 };
 _Static_assert(sizeof(struct nat_entry) == 56, "nat_entry");
+
+/* weir_outer_addresses[ifindex]: what endpoints masquerade as on this outer device, where that is not the node's own
+ * address of `struct config`.
+ *   0 ipv4 (be)  4 pad[3]  16 ipv6 ...; zero: the node's own */
+struct outer_addresses {
+	__u32 ipv4;
+	__u32 pad[3];
+	struct address ipv6;
+};
+_Static_assert(sizeof(struct outer_addresses) == 32, "outer_addresses");
 
 /* Key of weir_masquerade_exceptions, an LPM trie of destinations that see the pod's own address; the value is a u32, 1. */
 struct masquerade_exception {

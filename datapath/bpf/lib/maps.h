@@ -226,6 +226,14 @@ struct {
 	__uint(max_entries, 131072);
 } weir_nat SEC(".maps");
 
+/* Interface index -> addresses; only devices that differ from `struct config` are in it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, struct outer_addresses);
+	__uint(max_entries, 64);
+} weir_outer_addresses SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

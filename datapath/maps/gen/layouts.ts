@@ -25,6 +25,7 @@ export interface Config {
   natPortMax: number;
   loopbackIpv6: Bytes;
   loopbackIpv4Be: number;
+  netnsCookie: bigint;
 }
 /** Codec of {@link Config}. */
 export const Config: StructCodec<Config> = {
@@ -55,6 +56,7 @@ export const Config: StructCodec<Config> = {
       natPortMax: view.getUint16(at + 94, true),
       loopbackIpv6: take(bytes, at + 96, 16),
       loopbackIpv4Be: view.getUint32(at + 112, false),
+      netnsCookie: view.getBigUint64(at + 120, true),
     };
   },
   encode(value, out = new Uint8Array(128), at = 0) {
@@ -82,6 +84,7 @@ export const Config: StructCodec<Config> = {
     view.setUint16(at + 94, value.natPortMax, true);
     put(out, at + 96, 16, value.loopbackIpv6);
     view.setUint32(at + 112, value.loopbackIpv4Be, false);
+    view.setBigUint64(at + 120, value.netnsCookie, true);
     return out;
   },
 };
@@ -694,7 +697,7 @@ export const Event: StructCodec<Event> = {
   },
 };
 
-/** `struct gc_request`, 40 bytes. */
+/** `struct gc_request`, 56 bytes. */
 export interface GcRequest {
   mode: number;
   endpoint: number;
@@ -703,10 +706,13 @@ export interface GcRequest {
   visited: number;
   deleted: number;
   live: number;
+  natVisited: number;
+  natDeleted: number;
+  natLive: number;
 }
 /** Codec of {@link GcRequest}. */
 export const GcRequest: StructCodec<GcRequest> = {
-  bytes: 40,
+  bytes: 56,
   decode(bytes, at = 0) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     void view;
@@ -718,9 +724,12 @@ export const GcRequest: StructCodec<GcRequest> = {
       visited: view.getUint32(at + 28, true),
       deleted: view.getUint32(at + 32, true),
       live: view.getUint32(at + 36, true),
+      natVisited: view.getUint32(at + 40, true),
+      natDeleted: view.getUint32(at + 44, true),
+      natLive: view.getUint32(at + 48, true),
     };
   },
-  encode(value, out = new Uint8Array(40), at = 0) {
+  encode(value, out = new Uint8Array(56), at = 0) {
     const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
     void view;
     view.setUint32(at, value.mode, true);
@@ -730,6 +739,9 @@ export const GcRequest: StructCodec<GcRequest> = {
     view.setUint32(at + 28, value.visited, true);
     view.setUint32(at + 32, value.deleted, true);
     view.setUint32(at + 36, value.live, true);
+    view.setUint32(at + 40, value.natVisited, true);
+    view.setUint32(at + 44, value.natDeleted, true);
+    view.setUint32(at + 48, value.natLive, true);
     return out;
   },
 };
@@ -1040,6 +1052,31 @@ export const NatEntry: StructCodec<NatEntry> = {
     view.setUint32(at + 44, value.created, true);
     view.setUint32(at + 48, value.backend, true);
     put(out, at + 52, 2, value.tcpFlags);
+    return out;
+  },
+};
+
+/** `struct outer_addresses`, 32 bytes. */
+export interface OuterAddresses {
+  ipv4Be: number;
+  ipv6: Bytes;
+}
+/** Codec of {@link OuterAddresses}. */
+export const OuterAddresses: StructCodec<OuterAddresses> = {
+  bytes: 32,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      ipv4Be: view.getUint32(at, false),
+      ipv6: take(bytes, at + 16, 16),
+    };
+  },
+  encode(value, out = new Uint8Array(32), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setUint32(at, value.ipv4Be, false);
+    put(out, at + 16, 16, value.ipv6);
     return out;
   },
 };

@@ -114,8 +114,10 @@ export const DROP_NO_TUNNEL_ENDPOINT = 160;
 export const DROP_NO_CONFIG = 165;
 export const DROP_UNSUPPORTED_L2 = 166;
 export const DROP_NAT_NO_MAPPING = 167;
+export const DROP_NO_FIB = 169;
 export const DROP_ENCAP_PROHIBITED = 170;
 export const DROP_INVALID_IDENTITY = 171;
+export const DROP_IS_CLUSTER_IP = 174;
 export const DROP_FRAG_NOT_FOUND = 175;
 export const DROP_FORBIDDEN_ICMP6 = 176;
 export const DROP_NOT_IN_SRC_RANGE = 177;
@@ -151,6 +153,8 @@ export const IDENTITY_WORLD_V4 = 9;
 export const IDENTITY_WORLD_V6 = 10;
 /** the tunnel key is set, to_overlay lets it through */
 export const MARK_OVERLAY = 0x57450400;
+/** source and destination are as they leave the node, to_netdev lets it through */
+export const MARK_TRANSLATED = 0x57450300;
 /** policy was asked, to_endpoint lets it through */
 export const MARK_DELIVERED = 0x57450f00;
 /** only what has expired */
@@ -203,4 +207,7 @@ export const NAT_REVERSE = 1;
 export const NAT_MASQUERADE = 2;
 /** the node's own connection, whose port was taken */
 export const NAT_HOST = 4;
+/** the client's own address goes on, and the backend's node answers it: there is no entry for answers */
 export const NAT_DSR = 8;
+/** the client is behind the tunnel, and answers go back through it */
+export const NAT_TUNNEL = 16;
