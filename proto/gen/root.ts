@@ -2805,6 +2805,12 @@ const descriptor: unknown = {
            "rule": "repeated",
            "type": "weir.common.v1.ObjectError",
            "id": 6
+          },
+          "failedServices": {
+           "rule": "repeated",
+           "type": "uint32",
+           "id": 7,
+           "protoName": "failed_services"
           }
          }
         },

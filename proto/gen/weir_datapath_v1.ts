@@ -230,6 +230,8 @@ export interface ServicesUpdateResponse {
   timeUs: number;
   /** services that could not be realized: full map, address in conflict */
   errors: ObjectError[];
+  /** their ids, in the order of `errors` */
+  failedServices: number[];
 }
 /** Encodings of {@link ServicesUpdateResponse}. */
 export const ServicesUpdateResponse: Message<ServicesUpdateResponse> = bindMessage(root, "weir.datapath.v1.ServicesUpdateResponse");
