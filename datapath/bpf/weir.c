@@ -4,5 +4,6 @@
 #include "bpf_host.c"
 #include "bpf_gc.c"
 #include "bpf_cgroup.c"
+#include "bpf_socket.c"
 
 char LICENSE[] SEC("license") = "GPL";

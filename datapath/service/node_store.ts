@@ -120,6 +120,7 @@ export class NodeStore {
       natPortMax: NAT_PORT_MAX,
       loopbackIpv4Be: ipv4Number(LOOPBACK_V4),
       loopbackIpv6: mapped(LOOPBACK_V6),
+      netnsCookie: 0n,
     };
     kernel.config.put(0, record);
     this.#config = config;

@@ -1,0 +1,346 @@
+/* Services at the sockets of the node itself: its processes ask for a frontend, and their sockets talk to a backend as
+ * if they had asked for that. Nothing is left to do per packet, and policy of a cgroup endpoint sees the backend.
+ *
+ *   connect, sendmsg ──▶ frontend? ──▶ backend into user_ip, user_port; remembered by the socket's cookie
+ *   recvmsg, getpeername ──▶ backend of this socket? ──▶ the frontend again
+ *
+ * Programs hang on the root of the cgroups and so see the sockets of every network namespace of the machine: those of
+ * pods (and of other nodes, in a lab) are left alone, because theirs are translated per packet. */
+#include "lib/ipcache.h"
+#include "lib/service.h"
+
+#include <bpf/bpf_core_read.h>
+
+#define SOCKET_DENY 0
+#define SOCKET_ALLOW 1
+#define SOCKET_EHOSTUNREACH 113
+#define SOCKET_ECONNREFUSED 111
+
+/* What socket_translate() is asked for. */
+#define SOCKET_CONNECT 0
+#define SOCKET_SENDMSG 1
+
+/* `pad2` of a key in weir_sockets: the other way round, from a frontend to the backend that a socket sends to. */
+#define SOCKET_FORWARD 1
+
+#define SOCKET_UNCHANGED 0
+#define SOCKET_TRANSLATED 1
+
+/* Kernels before 5.18 have no bpf_set_retval(): there a refused call fails with EPERM. */
+enum bpf_func_id___weir {
+	BPF_FUNC_set_retval___weir = 187,
+};
+
+/* Where a socket wants to, and then where it goes. */
+struct socket_target {
+	struct address address;
+	__u16 port; /* be */
+	__u8 protocol;
+	__u8 pad;
+	__u32 pad2;
+};
+
+INLINE int socket_is_ours(struct bpf_sock_addr *ctx)
+{
+	const struct config *config = config_get();
+
+	return config && config->netns_cookie && bpf_get_netns_cookie(ctx) == config->netns_cookie;
+}
+
+/* What stands for this node: its addresses, loopback, and "any", which the kernel takes for loopback. */
+INLINE int socket_target_is_node(const struct address *a)
+{
+	struct address_owner *owner;
+
+	if (is_loopback(a) || (!a->halves[0] && (!a->halves[1] || (a->words[2] == 0xffff0000u && !a->words[3]))))
+		return 1;
+	owner = bpf_map_lookup_elem(&weir_addresses, a);
+	return owner && (owner->flags & ADDRESS_HOST);
+}
+
+INLINE struct frontend *socket_frontend(const struct socket_target *target)
+{
+	struct frontend *frontend = frontend_get(&target->address, target->port, target->protocol);
+
+	if (frontend)
+		return frontend;
+	if (socket_target_is_node(&target->address))
+		return frontend_of_node(target->port, target->protocol);
+	return frontend_closed(&target->address);
+}
+
+/* In process context: a softirq may come between load and store. */
+INLINE void socket_count(__u32 service, int refused)
+{
+	struct service_counters *counters = bpf_map_lookup_elem(&weir_service_counters, &service);
+	__u32 key = DROP_NO_SERVICE << 2 | DIRECTION_SERVICE;
+	struct metric *metric;
+
+	if (!refused) {
+		if (counters)
+			__sync_fetch_and_add(&counters->connections, 1);
+		return;
+	}
+	if (counters)
+		__sync_fetch_and_add(&counters->refused, 1);
+	metric = bpf_map_lookup_elem(&weir_metrics, &key);
+	if (metric)
+		__sync_fetch_and_add(&metric->packets, 1);
+}
+
+/* Written only when it is not there yet: to update an entry of an LRU costs ten lookups. */
+INLINE void socket_remember(const struct socket_key *key, const struct socket_peer *peer)
+{
+	struct socket_peer *known = bpf_map_lookup_elem(&weir_sockets, key);
+
+	if (known && known->address.halves[0] == peer->address.halves[0] &&
+	    known->address.halves[1] == peer->address.halves[1] && known->port == peer->port &&
+	    known->service == peer->service && known->backend == peer->backend)
+		return;
+	bpf_map_update_elem(&weir_sockets, key, peer, BPF_ANY);
+}
+
+/* The backend that this socket's datagrams to the frontend went to, as long as it may have them; else 0. */
+INLINE __u32 socket_backend_known(const struct socket_key *forward, const struct frontend *frontend)
+{
+	struct socket_peer *known = bpf_map_lookup_elem(&weir_sockets, forward);
+	struct backend *backend;
+
+	if (!known || known->service != frontend->service)
+		return 0;
+	backend = backend_get(known->backend);
+	if (!backend || backend->state == BACKEND_GONE || backend->port != known->port ||
+	    backend->address.halves[0] != known->address.halves[0] ||
+	    backend->address.halves[1] != known->address.halves[1])
+		return 0;
+	return known->backend;
+}
+
+/* Puts the backend into `target`. SOCKET_UNCHANGED, SOCKET_TRANSLATED, or an errno, negative: the call must fail. */
+NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *target, __u32 call)
+{
+	struct service_client client = {};
+	struct socket_key key = {};
+	struct socket_peer peer = {};
+	const struct config *config;
+	struct frontend *frontend;
+	struct backend *backend;
+	__u32 id = 0;
+
+	NEVER_NULL(target);
+	config = config_get();
+	if (!config || !socket_is_ours(ctx))
+		return SOCKET_UNCHANGED;
+	frontend = socket_frontend(target);
+	if (!frontend)
+		return SOCKET_UNCHANGED;
+	key.cookie = bpf_get_socket_cookie(ctx);
+	key.address = target->address;
+	key.port = target->port;
+	key.pad2 = SOCKET_FORWARD;
+	peer.service = frontend->service;
+	if (call == SOCKET_SENDMSG)
+		id = socket_backend_known(&key, frontend);
+	if (!id && !(frontend->flags & FRONTEND_CLOSED)) {
+		client.address.halves[0] = ~0ull;
+		client.address.halves[1] = config->netns_cookie;
+		/* The port is not chosen yet; any will do for a Maglev table. */
+		client.port = bpf_get_prandom_u32();
+		client.protocol = target->protocol;
+		client.scope = SCOPE_INTERNAL;
+		id = backend_select(frontend, &client);
+		if (id)
+			socket_count(peer.service, 0);
+	}
+	backend = id ? backend_get(id) : 0;
+	if (!backend || backend->state == BACKEND_GONE) {
+		socket_count(peer.service, 1);
+		return config->flags & CONFIG_NO_BACKEND_DROP ? -SOCKET_EHOSTUNREACH : -SOCKET_ECONNREFUSED;
+	}
+	target->address = backend->address;
+	target->port = backend->port;
+	peer.backend = id;
+	if (call == SOCKET_SENDMSG) {
+		peer.address = target->address;
+		peer.port = target->port;
+		socket_remember(&key, &peer);
+	}
+	peer.address = key.address;
+	peer.port = key.port;
+	key.address = target->address;
+	key.port = target->port;
+	key.pad2 = 0;
+	socket_remember(&key, &peer);
+	return SOCKET_TRANSLATED;
+}
+
+/* Puts the frontend into `target`, when this socket reached the backend in it by one. */
+NOINLINE int socket_translate_back(struct bpf_sock_addr *ctx, struct socket_target *target)
+{
+	struct socket_key key = {};
+	struct socket_peer *peer;
+
+	NEVER_NULL(target);
+	if (!socket_is_ours(ctx))
+		return SOCKET_UNCHANGED;
+	key.cookie = bpf_get_socket_cookie(ctx);
+	key.address = target->address;
+	key.port = target->port;
+	peer = bpf_map_lookup_elem(&weir_sockets, &key);
+	if (!peer)
+		return SOCKET_UNCHANGED;
+	target->address = peer->address;
+	target->port = peer->port;
+	return SOCKET_TRANSLATED;
+}
+
+INLINE int socket_refuse(int code)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id___weir, BPF_FUNC_set_retval___weir))
+		bpf_set_retval(code);
+	return SOCKET_DENY;
+}
+
+INLINE int socket_is_v4(const struct address *a)
+{
+	return !a->halves[0] && a->words[2] == 0xffff0000u;
+}
+
+INLINE void socket_read_v4(struct bpf_sock_addr *ctx, struct socket_target *target)
+{
+	target->address.words[2] = 0xffff0000u;
+	target->address.words[3] = ctx->user_ip4;
+	target->port = ctx->user_port;
+	target->protocol = ctx->protocol;
+}
+
+INLINE void socket_write_v4(struct bpf_sock_addr *ctx, const struct socket_target *target)
+{
+	ctx->user_ip4 = target->address.words[3];
+	ctx->user_port = target->port;
+}
+
+INLINE void socket_read_v6(struct bpf_sock_addr *ctx, struct socket_target *target)
+{
+	target->address.words[0] = ctx->user_ip6[0];
+	target->address.words[1] = ctx->user_ip6[1];
+	target->address.words[2] = ctx->user_ip6[2];
+	target->address.words[3] = ctx->user_ip6[3];
+	target->port = ctx->user_port;
+	target->protocol = ctx->protocol;
+}
+
+INLINE void socket_write_v6(struct bpf_sock_addr *ctx, const struct socket_target *target)
+{
+	ctx->user_ip6[0] = target->address.words[0];
+	ctx->user_ip6[1] = target->address.words[1];
+	ctx->user_ip6[2] = target->address.words[2];
+	ctx->user_ip6[3] = target->address.words[3];
+	ctx->user_port = target->port;
+}
+
+INLINE int socket_go_v4(struct bpf_sock_addr *ctx, __u32 call)
+{
+	struct socket_target target = {};
+	int code;
+
+	if (ctx->protocol != PROTOCOL_TCP && ctx->protocol != PROTOCOL_UDP)
+		return SOCKET_ALLOW;
+	socket_read_v4(ctx, &target);
+	code = socket_translate(ctx, &target, call);
+	/* A socket of one family cannot reach a backend of the other. */
+	if (code == SOCKET_TRANSLATED && !socket_is_v4(&target.address))
+		code = -SOCKET_EHOSTUNREACH;
+	if (code < 0)
+		return socket_refuse(code);
+	if (code == SOCKET_TRANSLATED)
+		socket_write_v4(ctx, &target);
+	return SOCKET_ALLOW;
+}
+
+INLINE int socket_go_v6(struct bpf_sock_addr *ctx, __u32 call)
+{
+	struct socket_target target = {};
+	int code;
+
+	if (ctx->protocol != PROTOCOL_TCP && ctx->protocol != PROTOCOL_UDP)
+		return SOCKET_ALLOW;
+	socket_read_v6(ctx, &target);
+	code = socket_translate(ctx, &target, call);
+	/* connect() takes a v4-mapped address for IPv4 after this hook, sendmsg() before it (udpv6_sendmsg). */
+	if (code == SOCKET_TRANSLATED && call == SOCKET_SENDMSG && socket_is_v4(&target.address))
+		code = -SOCKET_EHOSTUNREACH;
+	if (code < 0)
+		return socket_refuse(code);
+	if (code == SOCKET_TRANSLATED)
+		socket_write_v6(ctx, &target);
+	return SOCKET_ALLOW;
+}
+
+INLINE int socket_come_v4(struct bpf_sock_addr *ctx)
+{
+	struct socket_target target = {};
+
+	socket_read_v4(ctx, &target);
+	if (socket_translate_back(ctx, &target) == SOCKET_TRANSLATED && socket_is_v4(&target.address))
+		socket_write_v4(ctx, &target);
+	return SOCKET_ALLOW;
+}
+
+INLINE int socket_come_v6(struct bpf_sock_addr *ctx)
+{
+	struct socket_target target = {};
+
+	socket_read_v6(ctx, &target);
+	if (socket_translate_back(ctx, &target) == SOCKET_TRANSLATED)
+		socket_write_v6(ctx, &target);
+	return SOCKET_ALLOW;
+}
+
+SEC("cgroup/connect4")
+int socket_connect4(struct bpf_sock_addr *ctx)
+{
+	return socket_go_v4(ctx, SOCKET_CONNECT);
+}
+
+SEC("cgroup/connect6")
+int socket_connect6(struct bpf_sock_addr *ctx)
+{
+	return socket_go_v6(ctx, SOCKET_CONNECT);
+}
+
+SEC("cgroup/sendmsg4")
+int socket_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	return socket_go_v4(ctx, SOCKET_SENDMSG);
+}
+
+SEC("cgroup/sendmsg6")
+int socket_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	return socket_go_v6(ctx, SOCKET_SENDMSG);
+}
+
+SEC("cgroup/recvmsg4")
+int socket_recvmsg4(struct bpf_sock_addr *ctx)
+{
+	return socket_come_v4(ctx);
+}
+
+SEC("cgroup/recvmsg6")
+int socket_recvmsg6(struct bpf_sock_addr *ctx)
+{
+	return socket_come_v6(ctx);
+}
+
+SEC("cgroup/getpeername4")
+int socket_getpeername4(struct bpf_sock_addr *ctx)
+{
+	return socket_come_v4(ctx);
+}
+
+SEC("cgroup/getpeername6")
+int socket_getpeername6(struct bpf_sock_addr *ctx)
+{
+	return socket_come_v6(ctx);
+}
