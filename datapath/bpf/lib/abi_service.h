@@ -15,7 +15,8 @@
 #define SELECTIONS_MAX 131072 /* slots 1..131071; slot 0: no backend */
 #define SELECTION_ENTRIES_MAX 131072 /* header and up to 131071 ids: the largest Maglev table */
 
-/* Key of weir_frontends. `address` zero is every address of this node (NodePort, HostPort without an address).
+/* Key of weir_frontends. `address` ::ffff:0.0.0.0 is every v4 address of this node, :: every v6 one (NodePort, HostPort
+ * without an address).
  *
  *   0  address ..................................................................
  *  16  port (be)   18  protocol   19  pad   20  pad2
@@ -65,14 +66,15 @@ _Static_assert(sizeof(struct frontend) == 24, "frontend");
  * it is used anew. Whoever remembers an id compares the address too.
  *
  *   0  address ..................................................................
- *  16  port (be)   18  protocol   19  state   20  pad
+ *  16  port (be)   18  protocol   19  state   20  service   22  pad
  */
 struct backend {
 	struct address address;
 	__u16 port;
 	__u8 protocol;
 	__u8 state; /* BACKEND_* */
-	__u32 pad;
+	__u16 service; /* whose it is, for user space that starts anew */
+	__u16 pad;
 };
 _Static_assert(sizeof(struct backend) == 24, "backend");
 

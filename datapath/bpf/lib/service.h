@@ -18,11 +18,13 @@ INLINE struct frontend *frontend_get(const struct address *address, __u16 port, 
 	return bpf_map_lookup_elem(&weir_frontends, &key);
 }
 
-/* A port of every address of this node. */
-INLINE struct frontend *frontend_of_node(__u16 port, __u8 protocol)
+/* A port of every address of this node, of the family of `destination`: a port has backends of its own in each. */
+INLINE struct frontend *frontend_of_node(const struct address *destination, __u16 port, __u8 protocol)
 {
 	struct frontend_key key = { .port = port, .protocol = protocol };
 
+	if (!destination->halves[0] && destination->words[2] == bpf_htonl(0xffff))
+		key.address.words[2] = bpf_htonl(0xffff);
 	return bpf_map_lookup_elem(&weir_frontends, &key);
 }
 

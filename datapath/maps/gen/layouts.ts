@@ -839,6 +839,7 @@ export interface Backend {
   portBe: number;
   protocol: number;
   state: number;
+  service: number;
 }
 /** Codec of {@link Backend}. */
 export const Backend: StructCodec<Backend> = {
@@ -851,6 +852,7 @@ export const Backend: StructCodec<Backend> = {
       portBe: view.getUint16(at + 16, false),
       protocol: view.getUint8(at + 18),
       state: view.getUint8(at + 19),
+      service: view.getUint16(at + 20, true),
     };
   },
   encode(value, out = new Uint8Array(24), at = 0) {
@@ -860,6 +862,7 @@ export const Backend: StructCodec<Backend> = {
     view.setUint16(at + 16, value.portBe, false);
     view.setUint8(at + 18, value.protocol);
     view.setUint8(at + 19, value.state);
+    view.setUint16(at + 20, value.service, true);
     return out;
   },
 };
