@@ -4256,6 +4256,10 @@ const descriptor: unknown = {
           "pod": {
            "type": "string",
            "id": 10
+          },
+          "serving": {
+           "type": "bool",
+           "id": 11
           }
          }
         },
@@ -4300,6 +4304,11 @@ const descriptor: unknown = {
           "manifest": {
            "type": "string",
            "id": 21
+          },
+          "createdUnixS": {
+           "type": "double",
+           "id": 22,
+           "protoName": "created_unix_s"
           }
          }
         },
@@ -4424,6 +4433,10 @@ const descriptor: unknown = {
           "state": {
            "type": "BackendState",
            "id": 8
+          },
+          "weight": {
+           "type": "uint32",
+           "id": 9
           }
          }
         },
@@ -4463,6 +4476,145 @@ const descriptor: unknown = {
            "type": "string",
            "id": 5,
            "protoName": "host_ip"
+          }
+         }
+        },
+        "BackendOverride": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "namespace": {
+           "type": "string",
+           "id": 2
+          },
+          "service": {
+           "type": "string",
+           "id": 3
+          },
+          "address": {
+           "type": "string",
+           "id": 4
+          },
+          "state": {
+           "type": "BackendState",
+           "id": 5
+          },
+          "weight": {
+           "type": "uint32",
+           "id": 6
+          }
+         }
+        },
+        "BackendOverrideList": {
+         "fields": {
+          "revision": {
+           "type": "uint64",
+           "id": 1
+          },
+          "items": {
+           "rule": "repeated",
+           "type": "BackendOverride",
+           "id": 2
+          }
+         }
+        },
+        "Source": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "kind": {
+           "type": "string",
+           "id": 2
+          },
+          "namespace": {
+           "type": "string",
+           "id": 3
+          },
+          "objectName": {
+           "type": "string",
+           "id": 4,
+           "protoName": "object_name"
+          },
+          "manifest": {
+           "type": "string",
+           "id": 5
+          },
+          "file": {
+           "type": "string",
+           "id": 6
+          },
+          "line": {
+           "type": "uint32",
+           "id": 7
+          },
+          "spec": {
+           "type": "string",
+           "id": 8
+          },
+          "specVersion": {
+           "type": "uint32",
+           "id": 9,
+           "protoName": "spec_version"
+          },
+          "createdUnixS": {
+           "type": "double",
+           "id": 10,
+           "protoName": "created_unix_s"
+          },
+          "origin": {
+           "type": "string",
+           "id": 11
+          }
+         }
+        },
+        "Assignment": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "clusterIps": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 2,
+           "protoName": "cluster_ips"
+          },
+          "loadBalancerIps": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 3,
+           "protoName": "load_balancer_ips"
+          },
+          "ports": {
+           "rule": "repeated",
+           "type": "AssignedPort",
+           "id": 4
+          }
+         }
+        },
+        "AssignedPort": {
+         "fields": {
+          "key": {
+           "type": "string",
+           "id": 1
+          },
+          "id": {
+           "type": "uint32",
+           "id": 2
+          },
+          "nodePort": {
+           "type": "uint32",
+           "id": 3,
+           "protoName": "node_port"
+          },
+          "tableSize": {
+           "type": "uint32",
+           "id": 4,
+           "protoName": "table_size"
           }
          }
         }

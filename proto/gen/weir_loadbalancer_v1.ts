@@ -180,6 +180,8 @@ export interface Backend {
   hintZones: string[];
   /** "NAMESPACE/NAME", if known */
   pod: string;
+  /** it answers: true while ACTIVE, and while TERMINATING until it says otherwise */
+  serving: boolean;
 }
 /** Encodings of {@link Backend}. */
 export const Backend: Message<Backend> = bindMessage(root, "weir.loadbalancer.v1.Backend");
@@ -202,6 +204,8 @@ export interface AddressPool {
   disabled: boolean;
   status?: AddressPoolStatus;
   manifest: string;
+  /** of two pools that overlap the older is used */
+  createdUnixS: number;
 }
 /** Encodings of {@link AddressPool}. */
 export const AddressPool: Message<AddressPool> = bindMessage(root, "weir.loadbalancer.v1.AddressPool");
@@ -243,10 +247,10 @@ export const ApplyResponse: Message<ApplyResponse> = bindMessage(root, "weir.loa
 
 /** weir.loadbalancer.v1.Change */
 export interface Change {
-  /** Service, EndpointSlice, AddressPool */
+  /** Service, EndpointSlice, Endpoints, AddressPool; other kinds are "ignored" */
   kind: string;
   name: string;
-  /** created, configured, unchanged, deleted, not found */
+  /** created, configured, unchanged, deleted, not found, ignored */
   change: string;
   warnings: string[];
 }
@@ -263,8 +267,10 @@ export interface Pod {
   node: string;
   zone: string;
   ports: PodPort[];
-  /** ACTIVE once ready; TERMINATING while it is shutting down */
+  /** ACTIVE once ready; TERMINATING while it is shutting down; unspecified: not ready */
   state: BackendState;
+  /** 1..100; 0 reads as 1 */
+  weight: number;
 }
 /** Encodings of {@link Pod}. */
 export const Pod: Message<Pod> = bindMessage(root, "weir.loadbalancer.v1.Pod");
@@ -287,3 +293,69 @@ export interface PodPort {
 }
 /** Encodings of {@link PodPort}. */
 export const PodPort: Message<PodPort> = bindMessage(root, "weir.loadbalancer.v1.PodPort");
+
+/** What a person says of one backend, beyond what its source says. Name: "NAMESPACE/SERVICE/ADDRESS".
+ * PUT /v1/backendoverrides/<name>. */
+export interface BackendOverride {
+  name: string;
+  namespace: string;
+  service: string;
+  address: string;
+  /** MAINTENANCE or QUARANTINED; unspecified or ACTIVE: as its source says */
+  state: BackendState;
+  /** 1..100; 0: as its source says */
+  weight: number;
+}
+/** Encodings of {@link BackendOverride}. */
+export const BackendOverride: Message<BackendOverride> = bindMessage(root, "weir.loadbalancer.v1.BackendOverride");
+
+/** weir.loadbalancer.v1.BackendOverrideList */
+export interface BackendOverrideList {
+  revision: number;
+  items: BackendOverride[];
+}
+/** Encodings of {@link BackendOverrideList}. */
+export const BackendOverrideList: Message<BackendOverrideList> = bindMessage(root, "weir.loadbalancer.v1.BackendOverrideList");
+
+/** State of the load balancer in its database: an object as it was given. Name: "KIND/NAMESPACE/NAME". */
+export interface Source {
+  name: string;
+  /** Service, EndpointSlice, Endpoints */
+  kind: string;
+  namespace: string;
+  objectName: string;
+  manifest: string;
+  file: string;
+  line: number;
+  /** as it was read, JSON, so that a start need not read the manifest again */
+  spec: string;
+  specVersion: number;
+  createdUnixS: number;
+  /** "api", or the manifest directory that it came from */
+  origin: string;
+}
+/** Encodings of {@link Source}. */
+export const Source: Message<Source> = bindMessage(root, "weir.loadbalancer.v1.Source");
+
+/** State of the load balancer in its database: what a service was given. Name: "NAMESPACE/SERVICE", or "hostport:NAMESPACE/POD". */
+export interface Assignment {
+  name: string;
+  clusterIps: string[];
+  loadBalancerIps: string[];
+  ports: AssignedPort[];
+}
+/** Encodings of {@link Assignment}. */
+export const Assignment: Message<Assignment> = bindMessage(root, "weir.loadbalancer.v1.Assignment");
+
+/** weir.loadbalancer.v1.AssignedPort */
+export interface AssignedPort {
+  /** "80/TCP" */
+  key: string;
+  /** of its ServicePort */
+  id: number;
+  nodePort: number;
+  /** Maglev */
+  tableSize: number;
+}
+/** Encodings of {@link AssignedPort}. */
+export const AssignedPort: Message<AssignedPort> = bindMessage(root, "weir.loadbalancer.v1.AssignedPort");

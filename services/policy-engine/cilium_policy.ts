@@ -16,7 +16,7 @@ import {
   SOURCE_UNSPEC,
 } from "@weir/common";
 import { readSelector } from "./label_syntax.ts";
-import type { ManifestNode, ManifestReader } from "./manifest_reader.ts";
+import type { ManifestNode, ManifestReader } from "@weir/common/manifest";
 import { inCluster, PEERS_MAX, readCidrBlock, readCidrs, readEntities } from "./peer_syntax.ts";
 import {
   type Direction,

@@ -12,7 +12,7 @@ import {
 } from "@weir/common";
 import { type PolicyContext, SECTIONS_MAX } from "./cilium_policy.ts";
 import { readSelector } from "./label_syntax.ts";
-import type { ManifestNode, ManifestReader } from "./manifest_reader.ts";
+import type { ManifestNode, ManifestReader } from "@weir/common/manifest";
 import { inCluster, PEERS_MAX, readCidrBlock } from "./peer_syntax.ts";
 import {
   type Direction,

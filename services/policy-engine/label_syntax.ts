@@ -9,7 +9,7 @@ import {
   type SelectorOperator,
   SOURCE_ANY,
 } from "@weir/common";
-import { describe, type ManifestNode, type ManifestReader, type Place } from "./manifest_reader.ts";
+import { describe, type ManifestNode, type ManifestReader, type Place } from "@weir/common/manifest";
 
 /** Most requirements in one selector of a manifest. */
 export const SELECTOR_TERMS_MAX = 128;

@@ -13,7 +13,7 @@ import {
   type ManifestNode,
   ManifestReader,
   readDocuments,
-} from "./manifest_reader.ts";
+} from "@weir/common/manifest";
 import { type Policy, type PolicyKind, policyObjectName } from "./policy.ts";
 
 /** Options of {@link readManifests}. */

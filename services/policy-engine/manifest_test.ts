@@ -8,7 +8,7 @@ import {
   formatFault,
   MANIFEST_BYTES_MAX,
   NODES_MAX,
-} from "./manifest_reader.ts";
+} from "@weir/common/manifest";
 import { formatPeerSelector } from "./policy.ts";
 
 const CNP = `apiVersion: cilium.io/v2

@@ -2,7 +2,7 @@
 export * from "./cidr_identities.ts";
 export * from "./cookie_registry.ts";
 export * from "./manifest.ts";
-export { type Fault, type FaultCode, formatFault } from "./manifest_reader.ts";
+export { type Fault, type FaultCode, formatFault } from "@weir/common/manifest";
 export * from "./named_ports.ts";
 export * from "./policy.ts";
 export * from "./policy_group.ts";

@@ -10,7 +10,7 @@ import {
   SOURCE_KUBERNETES,
   SOURCE_RESERVED,
 } from "@weir/common";
-import { describe, type ManifestNode, type ManifestReader } from "./manifest_reader.ts";
+import { describe, type ManifestNode, type ManifestReader } from "@weir/common/manifest";
 import { cidrPeer, labelPeer, type Peer, PEER_ANY, type PeerSelector } from "./policy.ts";
 
 /** Most peers in one list, and most exceptions of one CIDR. */

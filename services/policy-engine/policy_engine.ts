@@ -18,7 +18,7 @@ import type { WeirClient } from "@weir/client";
 import type { Policy as PolicyMessage } from "@weir/proto/policy";
 import { Directory } from "./directory.ts";
 import { readManifests } from "./manifest.ts";
-import { formatFault } from "./manifest_reader.ts";
+import { formatFault } from "@weir/common/manifest";
 import { PolicyRepository } from "./policy_repository.ts";
 import { PolicyStore } from "./policy_store.ts";
 import { Publisher } from "./publisher.ts";

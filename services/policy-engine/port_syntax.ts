@@ -3,7 +3,7 @@
  * @module
  */
 import { PORT_MAX, PROTOCOL_NUMBERS } from "@weir/common";
-import { describe, type ManifestNode, type ManifestReader } from "./manifest_reader.ts";
+import { describe, type ManifestNode, type ManifestReader } from "@weir/common/manifest";
 import { PORT_MATCH_ANY, type PortMatch } from "./policy.ts";
 
 /** Most ports in one `toPorts` item, ICMP fields in one rule, and items of `toPorts`. */

@@ -18,7 +18,7 @@ import {
 } from "@weir/proto/policy";
 import { explainRequest } from "./explain_request.ts";
 import { manifestProblem, readManifests, type ReadManifestsOptions } from "./manifest.ts";
-import { MANIFEST_BYTES_MAX } from "./manifest_reader.ts";
+import { MANIFEST_BYTES_MAX } from "@weir/common/manifest";
 import type { Policy as PolicyValue } from "./policy.ts";
 import type { PolicyEngine } from "./policy_engine.ts";
 

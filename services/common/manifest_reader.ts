@@ -22,6 +22,13 @@ export const NODES_MAX = 400_000;
 export const DEPTH_MAX = 64;
 export const FAULTS_MAX = 100;
 
+/** Limits of one text; the defaults are those above. */
+export interface ManifestLimits {
+  bytesMax?: number;
+  documentsMax?: number;
+  nodesMax?: number;
+}
+
 /** Why something is refused. */
 export type FaultCode = "syntax" | "unknown-field" | "unsupported" | "invalid" | "limit";
 
@@ -75,14 +82,20 @@ export interface ManifestDocument {
  * Reads all documents of a text. Empty ones are left out; ones with a syntax error appear only in the faults.
  * @param firstLine line of the file on which the text begins
  */
-export function readDocuments(text: string, faults: FaultList, firstLine = 1): ManifestDocument[] {
+export function readDocuments(
+  text: string,
+  faults: FaultList,
+  firstLine = 1,
+  limits: ManifestLimits = {},
+): ManifestDocument[] {
+  const { bytesMax = MANIFEST_BYTES_MAX, documentsMax = DOCUMENTS_MAX, nodesMax = NODES_MAX } = limits;
   const offset = firstLine - 1;
   const bytes = new TextEncoder().encode(text).length;
-  if (bytes > MANIFEST_BYTES_MAX) {
+  if (bytes > bytesMax) {
     faults.add(
       "limit",
       { path: "", line: firstLine, column: 1 },
-      `${bytes} bytes, want at most ${MANIFEST_BYTES_MAX}`,
+      `${bytes} bytes, want at most ${bytesMax}`,
     );
     return [];
   }
@@ -90,10 +103,10 @@ export function readDocuments(text: string, faults: FaultList, firstLine = 1): M
   const parsed = parseAllDocuments(text, { lineCounter: lines, stringKeys: true, logLevel: "silent" });
   if (!Array.isArray(parsed)) return [];
   const documents: ManifestDocument[] = [];
-  const budget = { nodes: 0 };
+  const budget = { nodes: 0, max: nodesMax };
   for (const [index, document] of parsed.entries()) {
-    if (index >= DOCUMENTS_MAX) {
-      faults.add("limit", { path: "", line: firstLine, column: 1 }, `more than ${DOCUMENTS_MAX} documents`);
+    if (index >= documentsMax) {
+      faults.add("limit", { path: "", line: firstLine, column: 1 }, `more than ${documentsMax} documents`);
       break;
     }
     for (const error of document.errors) {
@@ -125,7 +138,7 @@ class TreeReader {
     private readonly document: Document,
     private readonly lines: LineCounter,
     private readonly faults: FaultList,
-    private readonly budget: { nodes: number },
+    private readonly budget: { nodes: number; max: number },
     private readonly offset: number,
   ) {}
 
@@ -134,8 +147,10 @@ class TreeReader {
     const { line, col } = this.lines.linePos(offset);
     const place = { path, line: Math.max(line, 1) + this.offset, column: Math.max(col, 1) };
     // Aliases are followed, so the budget counts what they expand to: a small text may unfold to a huge tree.
-    if (++this.budget.nodes > NODES_MAX || depth > DEPTH_MAX) {
-      const limit = depth > DEPTH_MAX ? `nested deeper than ${DEPTH_MAX}` : `more than ${NODES_MAX} values`;
+    if (++this.budget.nodes > this.budget.max || depth > DEPTH_MAX) {
+      const limit = depth > DEPTH_MAX
+        ? `nested deeper than ${DEPTH_MAX}`
+        : `more than ${this.budget.max} values`;
       this.faults.add("limit", place, limit);
       return undefined;
     }
