@@ -2,7 +2,8 @@
 export * from "./address.ts";
 export * from "./errors.ts";
 export * from "./link.ts";
-export { NetlinkSocket } from "./netlink.ts";
+export { NetlinkFamily, NetlinkSocket } from "./netlink.ts";
 export * from "./netns.ts";
 export * from "./route.ts";
+export * from "./sock_diag.ts";
 export * from "./sysctl.ts";

@@ -39,7 +39,9 @@ export const Nlm = {
 } as const;
 
 const HEADER_BYTES = 16, NLMSG_ERROR = 2, NLMSG_DONE = 3;
-const AF_NETLINK = 16, SOCK_RAW = 3, SOCK_CLOEXEC = 0o2000000, NETLINK_ROUTE = 0;
+const AF_NETLINK = 16, SOCK_RAW = 3, SOCK_CLOEXEC = 0o2000000;
+/** What a netlink socket talks to. */
+export const NetlinkFamily = { ROUTE: 0, SOCK_DIAG: 4 } as const;
 const SOL_NETLINK = 270, NETLINK_EXT_ACK = 11, NETLINK_GET_STRICT_CHK = 12;
 const SOL_SOCKET = 1, SO_RCVTIMEO = 20;
 const RECEIVE_BYTES = 1 << 17;
@@ -124,9 +126,12 @@ export class NetlinkSocket implements Disposable {
   #sequence = 1;
   readonly #buffer = new Uint8Array(RECEIVE_BYTES);
 
-  /** @param netns where it is opened; default: the process's own */
-  constructor(netns?: Netns) {
-    const open = () => libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  /**
+   * @param netns where it is opened; default: the process's own
+   * @param family of {@link NetlinkFamily}; default: rtnetlink
+   */
+  constructor(netns?: Netns, family: number = NetlinkFamily.ROUTE) {
+    const open = () => libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family);
     this.#fd = netns === undefined ? open() : netns.enter(open);
     if (this.#fd < 0) throw NetError.fromErrno("open a netlink socket", lastErrno());
     libc().setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, u32(1), 4);

@@ -8,6 +8,7 @@ import { NetError } from "./errors.ts";
 import { lastErrno, libc } from "./library.ts";
 
 const O_RDONLY = 0, O_CLOEXEC = 0o2000000, CLONE_NEWNET = 0x40000000;
+const AF_INET = 2, SOCK_DGRAM = 2, SOCK_CLOEXEC = 0o2000000, SOL_SOCKET = 1, SO_NETNS_COOKIE = 71;
 
 /** A namespace by an open descriptor: it cannot vanish while this is open. */
 export class Netns implements Disposable {
@@ -58,5 +59,23 @@ export class Netns implements Disposable {
 
   [Symbol.dispose](): void {
     libc().close(this.fd);
+  }
+}
+
+/**
+ * Number by which eBPF programs know a namespace (`bpf_get_netns_cookie`); never used twice in a boot.
+ * @param netns default: the process's own
+ * @returns undefined where the kernel does not tell (before 5.14)
+ */
+export function netnsCookie(netns?: Netns): bigint | undefined {
+  const open = () => libc().socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const fd = netns === undefined ? open() : netns.enter(open);
+  if (fd < 0) throw NetError.fromErrno("open a socket", lastErrno());
+  try {
+    const value = new BigUint64Array(1), length = new Uint8Array(new Uint32Array([8]).buffer);
+    const bytes = new Uint8Array(value.buffer);
+    return libc().getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, bytes, length) < 0 ? undefined : value[0];
+  } finally {
+    libc().close(fd);
   }
 }
