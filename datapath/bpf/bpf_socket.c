@@ -20,9 +20,6 @@
 #define SOCKET_CONNECT 0
 #define SOCKET_SENDMSG 1
 
-/* `pad2` of a key in weir_sockets: the other way round, from a frontend to the backend that a socket sends to. */
-#define SOCKET_FORWARD 1
-
 #define SOCKET_UNCHANGED 0
 #define SOCKET_TRANSLATED 1
 
@@ -137,7 +134,7 @@ NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *t
 	key.cookie = bpf_get_socket_cookie(ctx);
 	key.address = target->address;
 	key.port = target->port;
-	key.pad2 = SOCKET_FORWARD;
+	key.direction = SOCKET_FORWARD;
 	peer.service = frontend->service;
 	if (call == SOCKET_SENDMSG)
 		id = socket_backend_known(&key, frontend);
@@ -169,7 +166,7 @@ NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *t
 	peer.port = key.port;
 	key.address = target->address;
 	key.port = target->port;
-	key.pad2 = 0;
+	key.direction = SOCKET_REVERSE;
 	socket_remember(&key, &peer);
 	return SOCKET_TRANSLATED;
 }

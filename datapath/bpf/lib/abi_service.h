@@ -183,18 +183,21 @@ _Static_assert(sizeof(struct masquerade_exception) == 20, "masquerade_exception"
 
 /* ---- socket-level translation ------------------------------------------------------------------------------- */
 
-/* Key of weir_sockets, an LRU: what a translated socket believes its peer to be.  0 cookie  8 backend address ...
- * 24 port (be)  26 pad */
+#define SOCKET_REVERSE 0 /* from the backend to the frontend that the socket asked for */
+#define SOCKET_FORWARD 1 /* from a frontend to the backend that gets the socket's datagrams */
+
+/* Key of weir_sockets, an LRU: what a translated socket believes its peer to be.
+ *   0 cookie  8 address ...  24 port (be)  26 pad  28 direction (SOCKET_*) */
 struct socket_key {
 	__u64 cookie;
 	struct address address;
 	__u16 port;
 	__u16 pad;
-	__u32 pad2;
+	__u32 direction;
 };
 _Static_assert(sizeof(struct socket_key) == 32, "socket_key");
 
-/* 0 frontend address ...  16 port (be)  18 service  20 backend */
+/* The other one.  0 address ...  16 port (be)  18 service  20 backend */
 struct socket_peer {
 	struct address address;
 	__u16 port;

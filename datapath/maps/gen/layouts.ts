@@ -1114,6 +1114,7 @@ export interface SocketKey {
   cookie: bigint;
   address: Bytes;
   portBe: number;
+  direction: number;
 }
 /** Codec of {@link SocketKey}. */
 export const SocketKey: StructCodec<SocketKey> = {
@@ -1125,6 +1126,7 @@ export const SocketKey: StructCodec<SocketKey> = {
       cookie: view.getBigUint64(at, true),
       address: take(bytes, at + 8, 16),
       portBe: view.getUint16(at + 24, false),
+      direction: view.getUint32(at + 28, true),
     };
   },
   encode(value, out = new Uint8Array(32), at = 0) {
@@ -1133,6 +1135,7 @@ export const SocketKey: StructCodec<SocketKey> = {
     view.setBigUint64(at, value.cookie, true);
     put(out, at + 8, 16, value.address);
     view.setUint16(at + 24, value.portBe, false);
+    view.setUint32(at + 28, value.direction, true);
     return out;
   },
 };

@@ -211,3 +211,7 @@ export const NAT_HOST = 4;
 export const NAT_DSR = 8;
 /** the client is behind the tunnel, and answers go back through it */
 export const NAT_TUNNEL = 16;
+/** from the backend to the frontend that the socket asked for */
+export const SOCKET_REVERSE = 0;
+/** from a frontend to the backend that gets the socket's datagrams */
+export const SOCKET_FORWARD = 1;
