@@ -6,7 +6,23 @@
  * @module
  */
 
+import { libc } from "./library.ts";
+
 const SWITCH = "/sys/kernel/rcu_expedited";
+
+const NR_MEMBARRIER = Deno.build.arch === "aarch64" ? 283n : 324n;
+const MEMBARRIER_CMD_GLOBAL = 1n;
+/** Longer than a program runs, where the kernel offers no wait (nohz_full). */
+const WAIT_MS = 20;
+
+/**
+ * Waits until no program is running any more that began before: `membarrier` of all CPUs is a grace period
+ * (kernel/sched/membarrier.c). Within {@link expedited} it takes some 50 µs.
+ */
+export function waitForPrograms(): void {
+  if (libc().syscall(NR_MEMBARRIER, MEMBARRIER_CMD_GLOBAL, null, 0n) === 0n) return;
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, WAIT_MS);
+}
 
 /** Runs `work`, which must not await, with expedited grace periods if this system lets us. */
 export function expedited<T>(work: () => T): T {

@@ -29,6 +29,8 @@ export const UpdateFlag = { ANY: 0n, NOEXIST: 1n, EXIST: 2n } as const;
 
 /** Entries per call of batched operations. */
 const BATCH_ENTRIES = 256;
+/** Entries of one page when a whole map is read at once. */
+const PAGE_ENTRIES = 8192;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -140,30 +142,65 @@ export class BpfMap implements Disposable {
     return keys;
   }
 
-  /** Writes many entries with one call per batch. @returns how many were written before a failure was thrown */
-  updateBatch(entries: readonly (readonly [Bytes, Bytes])[]): void {
+  /** Writes many entries with one call per batch, in their order. @returns system calls it took */
+  updateBatch(entries: readonly (readonly [Bytes, Bytes])[]): number {
+    let calls = 0;
     for (let start = 0; start < entries.length; start += BATCH_ENTRIES) {
       const part = entries.slice(start, start + BATCH_ENTRIES);
       const keys = concat(part.map(([key]) => key), this.info.keySize);
       const values = concat(part.map(([, value]) => value), this.valueBytes);
-      const count = new Uint32Array([part.length]);
-      const result = libbpf().bpf_map_update_batch(
-        this.fd,
-        keys,
-        values,
-        new Uint8Array(count.buffer),
-        batchOptions(),
-      );
-      if (result < 0) {
-        // LPM tries before 5.? and some others know no batches: one by one says the same and names the entry.
-        for (const [key, value] of part) this.update(key, value);
-      }
+      calls += this.updatePacked(keys, values, part.length);
     }
+    return calls;
   }
 
-  /** Deletes many keys; those that are not there are no error. */
-  deleteBatch(keys: readonly Bytes[]): void {
-    for (const key of keys) this.delete(key);
+  /**
+   * Writes `count` entries that lie one after another with one call, in their order; one by one where the map or the
+   * kernel knows no batches, which says the same and names the entry that fails. @returns system calls it took
+   */
+  updatePacked(keys: Bytes, values: Bytes, count: number): number {
+    const { keySize } = this.info, { valueBytes } = this;
+    if (keys.length !== count * keySize || values.length !== count * valueBytes) {
+      throw new BpfError(
+        "map-failed",
+        `Cannot write to map ${this.name}: ${count} entries have the wrong size`,
+        {
+          found: `${keys.length} and ${values.length} bytes`,
+          expected: `${count * keySize} and ${count * valueBytes} bytes`,
+        },
+      );
+    }
+    if (count === 0) return 0;
+    if (count > 1) {
+      const done = new Uint32Array([count]);
+      const bytes = new Uint8Array(done.buffer);
+      if (libbpf().bpf_map_update_batch(this.fd, keys, values, bytes, batchOptions()) >= 0) return 1;
+    }
+    for (let i = 0; i < count; i++) {
+      this.update(
+        keys.subarray(i * keySize, (i + 1) * keySize),
+        values.subarray(i * valueBytes, (i + 1) * valueBytes),
+      );
+    }
+    return count;
+  }
+
+  /** Deletes many keys; those that are not there are no error. @returns system calls it took */
+  deleteBatch(keys: readonly Bytes[]): number {
+    let calls = 0;
+    for (let start = 0; start < keys.length; start += BATCH_ENTRIES) {
+      const part = keys.slice(start, start + BATCH_ENTRIES);
+      const count = new Uint32Array([part.length]);
+      const packed = concat(part, this.info.keySize), bytes = new Uint8Array(count.buffer);
+      calls++;
+      if (part.length > 1 && libbpf().bpf_map_delete_batch(this.fd, packed, bytes, batchOptions()) >= 0) {
+        continue;
+      }
+      // A key that is missing ends a batch; and not every map knows batches.
+      for (const key of part) this.delete(key);
+      calls += part.length - (part.length > 1 ? 0 : 1);
+    }
+    return calls;
   }
 
   /** Deletes everything. @returns how many entries went */
@@ -171,6 +208,30 @@ export class BpfMap implements Disposable {
     const keys = this.keys();
     this.deleteBatch(keys);
     return keys.length;
+  }
+
+  /** All entries, keys and values each one after another: for maps too large to be taken apart. */
+  packed(): { keys: Bytes; values: Bytes; count: number } {
+    const { keySize, entriesMax } = this.info;
+    const pages: { keys: Bytes; values: Bytes }[] = [];
+    let count = 0;
+    for (const page of this.#pages(Math.min(PAGE_ENTRIES, entriesMax))) {
+      if (page === undefined) {
+        const entries = [...this.#entriesOneByOne()];
+        return {
+          keys: concat(entries.map(([key]) => key), keySize),
+          values: concat(entries.map(([, value]) => value), this.valueBytes),
+          count: entries.length,
+        };
+      }
+      pages.push(page);
+      count += page.keys.length / keySize;
+    }
+    return {
+      keys: joined(pages.map(({ keys }) => keys)),
+      values: joined(pages.map(({ values }) => values)),
+      count,
+    };
   }
 
   /** User space can write no more. */
@@ -183,17 +244,31 @@ export class BpfMap implements Disposable {
   lookupInner(key: Bytes): BpfMap | undefined {
     const value = this.lookup(key);
     if (value === undefined) return undefined;
-    const fd = libbpf().bpf_map_get_fd_by_id(new DataView(value.buffer).getUint32(0, true));
-    return fd < 0 ? undefined : new BpfMap(fd, `${this.name}[]`);
+    return openMapById(new DataView(value.buffer).getUint32(0, true), `${this.name}[]`);
   }
 
   #entriesBatched(): [Bytes, Bytes][] | undefined {
-    const { keySize, entriesMax } = this.info;
+    const { keySize } = this.info, { valueBytes } = this;
     const found: [Bytes, Bytes][] = [];
+    for (const page of this.#pages(BATCH_ENTRIES)) {
+      if (page === undefined) return undefined;
+      for (let i = 0; i < page.keys.length / keySize; i++) {
+        found.push([
+          page.keys.slice(i * keySize, (i + 1) * keySize),
+          page.values.slice(i * valueBytes, (i + 1) * valueBytes),
+        ]);
+      }
+    }
+    return found;
+  }
+
+  /** The map by batched lookups; gives undefined and ends where it knows none. @param size entries of a page */
+  *#pages(size: number): Generator<{ keys: Bytes; values: Bytes } | undefined> {
+    const { keySize, entriesMax } = this.info;
     const cursor = [new Uint8Array(Math.max(keySize, 4)), new Uint8Array(Math.max(keySize, 4))];
     let first = true;
     // A bucket of a hash larger than the batch gives ENOSPC: then the batch grows.
-    for (let size = BATCH_ENTRIES; found.length <= entriesMax * 2;) {
+    for (let found = 0; found <= entriesMax * 2;) {
       const keys = new Uint8Array(keySize * size), values = new Uint8Array(this.valueBytes * size);
       const count = new Uint32Array([size]);
       const result = libbpf().bpf_map_lookup_batch(
@@ -209,18 +284,19 @@ export class BpfMap implements Disposable {
         size *= 4;
         continue;
       }
-      if (result < 0 && result !== -ENOENT) return undefined;
-      for (let i = 0; i < count[0]; i++) {
-        found.push([
-          keys.slice(i * keySize, (i + 1) * keySize),
-          values.slice(i * this.valueBytes, (i + 1) * this.valueBytes),
-        ]);
+      if (result < 0 && result !== -ENOENT) {
+        yield undefined;
+        return;
       }
-      if (result === -ENOENT) break;
+      found += count[0];
+      yield {
+        keys: keys.subarray(0, count[0] * keySize),
+        values: values.subarray(0, count[0] * this.valueBytes),
+      };
+      if (result === -ENOENT) return;
       first = false;
       cursor.reverse();
     }
-    return found;
   }
 
   *#entriesOneByOne(): Generator<[Bytes, Bytes]> {
@@ -262,12 +338,15 @@ export interface MapSpec {
   valueSize: number;
   entriesMax: number;
   flags?: number;
+  /** Maps of maps: descriptor of a map like those that will be inside. */
+  innerFd?: number;
 }
 
 /** Creates a map of its own, outside of any object; used for inner maps. @throws {BpfError} */
 export function createMap(spec: MapSpec): BpfMap {
   const opts = new DataView(new ArrayBuffer(48));
   opts.setBigUint64(0, 48n, true);
+  opts.setUint32(24, spec.innerFd ?? 0, true);
   opts.setUint32(28, spec.flags ?? 0, true);
   const fd = libbpf().bpf_map_create(
     spec.type,
@@ -279,6 +358,12 @@ export function createMap(spec: MapSpec): BpfMap {
   );
   if (fd < 0) throw new BpfError("map-failed", `Cannot create map ${spec.name}`, { errno: -fd });
   return new BpfMap(fd, spec.name);
+}
+
+/** An open map by its id in the kernel, undefined when it is gone. */
+export function openMapById(id: number, name: string = ""): BpfMap | undefined {
+  const fd = libbpf().bpf_map_get_fd_by_id(id);
+  return fd < 0 ? undefined : new BpfMap(fd, name);
 }
 
 /** A 32-bit key or value in the machine's order (every supported machine is little endian). */
@@ -301,5 +386,16 @@ function batchOptions(): Bytes {
 function concat(parts: Bytes[], size: number): Bytes {
   const all = new Uint8Array(parts.length * size);
   parts.forEach((part, i) => all.set(part, i * size));
+  return all;
+}
+
+function joined(parts: Bytes[]): Bytes {
+  if (parts.length === 1) return parts[0];
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
   return all;
 }

@@ -2,7 +2,7 @@
 export * from "./errno.ts";
 export * from "./errors.ts";
 export { Gate, type GateDecision, GateError, kernelTags } from "./gate.ts";
-export { expedited } from "./grace_period.ts";
+export { expedited, waitForPrograms } from "./grace_period.ts";
 export * from "./info.ts";
 export { closeFd } from "./library.ts";
 export * from "./link.ts";
