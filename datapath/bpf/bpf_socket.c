@@ -62,7 +62,7 @@ INLINE struct frontend *socket_frontend(const struct socket_target *target)
 	if (frontend)
 		return frontend;
 	if (socket_target_is_node(&target->address))
-		return frontend_of_node(target->port, target->protocol);
+		return frontend_of_node(&target->address, target->port, target->protocol);
 	return frontend_closed(&target->address);
 }
 
