@@ -465,6 +465,9 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 #define FILE_NODE_PORT 16
 #define FILE_BPF_SOCKET 17
 #define FILE_BPF_XDP 18
+#define FILE_TRANSLATE 19
+#define FILE_LB 20
+#define FILE_REJECT 21
 
 /* ---- reserved identities ----------------------------------------------------------------------------------- */
 

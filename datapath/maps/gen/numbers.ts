@@ -143,8 +143,11 @@ export const FILE_SERVICE = 14;
 export const FILE_NAT = 15;
 export const FILE_NODE_PORT = 16;
 export const FILE_BPF_SOCKET = 17;
-/** ---- reserved identities ----------------------------------------------------------------------------------- */
 export const FILE_BPF_XDP = 18;
+export const FILE_TRANSLATE = 19;
+export const FILE_LB = 20;
+/** ---- reserved identities ----------------------------------------------------------------------------------- */
+export const FILE_REJECT = 21;
 export const IDENTITY_HOST = 1;
 export const IDENTITY_WORLD = 2;
 export const IDENTITY_REMOTE_NODE = 6;
