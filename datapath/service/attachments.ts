@@ -58,13 +58,21 @@ export class Attachments {
 
   /** Hangs a program on a cgroup. Repeatable. */
   cgroup(program: string, id: bigint, path: string, direction: TcDirection): AttachOutcome {
-    const { kernel } = this;
-    const pinPath = kernel.pins.cgroupLink(id, direction);
     const type = direction === "ingress" ? AttachType.CGROUP_INET_INGRESS : AttachType.CGROUP_INET_EGRESS;
-    const outcome = this.#keep(pinPath, program, (link) => link.info.cgroupId === id) ??
-      this.#create(pinPath, () => attachCgroup(kernel.attachable(program).fd, path, type));
-    this.#note(pinPath, program, path, `cgroup ${direction}`);
-    return outcome;
+    const pinPath = this.kernel.pins.cgroupLink(id, direction);
+    return this.#cgroup(pinPath, program, { id, path }, type, `cgroup ${direction}`);
+  }
+
+  /** Hangs a program on the sockets of the root of the cgroups, so of all processes. Repeatable. */
+  root(program: string, root: { id: bigint; path: string }, type: number, typeName: string): AttachOutcome {
+    return this.#cgroup(this.kernel.pins.rootLink(program), program, root, type, `cgroup ${typeName}`);
+  }
+
+  /** Takes a program off the root of the cgroups. */
+  removeRoot(program: string): void {
+    const path = this.kernel.pins.rootLink(program);
+    unpin(path);
+    this.#held.delete(path);
   }
 
   /** Takes everything of ours off a device. */
@@ -97,6 +105,19 @@ export class Attachments {
   /** Pins of links that nobody asked for since the start. */
   leftovers(): string[] {
     return listPins(this.kernel.pins.links).filter((path) => !this.#held.has(path));
+  }
+
+  #cgroup(
+    pinPath: string,
+    program: string,
+    target: { id: bigint; path: string },
+    type: number,
+    attachType: string,
+  ): AttachOutcome {
+    const outcome = this.#keep(pinPath, program, (link) => link.info.cgroupId === target.id) ??
+      this.#create(pinPath, () => attachCgroup(this.kernel.attachable(program).fd, target.path, type));
+    this.#note(pinPath, program, target.path, attachType);
+    return outcome;
   }
 
   /** Keeps a pinned link of the right target; undefined when there is none. */

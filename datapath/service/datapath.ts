@@ -49,6 +49,7 @@ import { hzOf, NodeStore } from "./node_store.ts";
 import { Pins } from "./pins.ts";
 import { PolicyStore } from "./policy_store.ts";
 import { Retries } from "./retries.ts";
+import { SocketHooks } from "./socket_hooks.ts";
 
 /** What a datapath is told. */
 export interface DatapathConfig {
@@ -124,6 +125,7 @@ class Running implements Datapath {
   readonly #node: NodeStore;
   readonly #ipcache: IpcacheStore;
   readonly #events: EventHub;
+  readonly #sockets: SocketHooks;
   readonly #retries: Retries;
   readonly #collector: Collector;
   readonly #report: KernelReport;
@@ -158,6 +160,12 @@ class Running implements Datapath {
     this.#retries = new Retries(parts.clock);
     this.api = parts.api ?? new ApiServer({ name: "datapath", metrics: parts.metrics, log: parts.log });
     this.handler = this.api.fetch;
+    this.#sockets = new SocketHooks({
+      kernel,
+      attachments: this.#attachments,
+      clock: parts.clock,
+      log: this.api.log,
+    });
     this.#collector = new Collector(kernel, parts.clock, this.api.log);
     this.#report = new KernelReport({
       kernel,
@@ -194,12 +202,14 @@ class Running implements Datapath {
     every(1000, () => this.#collector.relieve());
     every(30_000, () => this.#node.refreshAddresses());
     every(config.resyncMs ?? 10_000, () => this.#repair());
+    every(config.resyncMs ?? 10_000, () => this.#sockets.reap());
   }
 
   stop(): void {
     this.#stopping.abort();
     this.#retries.stop();
     this.#events.stop();
+    this.#sockets.close();
     this.#socket[Symbol.dispose]();
     this.kernel.close();
   }
@@ -301,6 +311,8 @@ class Running implements Datapath {
         action: "It is tried again",
       });
     }
+    // A state of its own: without it the node's packets still flow.
+    this.#retries.run("socket-lb", name, () => this.#sockets.apply(config.socketLb ?? true));
     if (config.masquerade) {
       this.#retries.run("masquerade", name, () => {
         throw new ProblemError("UNSUPPORTED", {

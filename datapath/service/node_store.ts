@@ -26,6 +26,7 @@ import {
   listDevices,
   listRoutes,
   type NetlinkSocket,
+  netnsCookie,
   putRoute,
   type Route,
   ROUTE_PROTOCOL,
@@ -120,7 +121,7 @@ export class NodeStore {
       natPortMax: NAT_PORT_MAX,
       loopbackIpv4Be: ipv4Number(LOOPBACK_V4),
       loopbackIpv6: mapped(LOOPBACK_V6),
-      netnsCookie: 0n,
+      netnsCookie: config.socketLb === false ? 0n : netnsCookie() ?? 0n,
     };
     kernel.config.put(0, record);
     this.#config = config;

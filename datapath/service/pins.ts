@@ -1,7 +1,8 @@
 /**
  * Where the kernel objects of one instance are pinned:
  *
- *     /sys/fs/bpf/weir/<instance>/maps/<map>  progs/<program>  links/dev-<ifindex>-<direction>  links/cgroup-<id>-<direction>
+ *     /sys/fs/bpf/weir/<instance>/maps/<map>  progs/<program>  links/dev-<ifindex>-<direction>  links/dev-<ifindex>-xdp
+ *                                         links/cgroup-<id>-<direction>  links/root-<program>
  *
  * @module
  */
@@ -41,6 +42,13 @@ export class Pins {
   }
   cgroupLink(id: bigint, direction: "ingress" | "egress"): string {
     return `${this.links}/cgroup-${id}-${direction}`;
+  }
+  xdpLink(ifindex: number): string {
+    return `${this.links}/dev-${ifindex}-xdp`;
+  }
+  /** A program on the root of the cgroups. */
+  rootLink(program: string): string {
+    return `${this.links}/root-${program}`;
   }
   /** Owner mark of devices: `weir:<instance>:<what>`. */
   alias(what: string): string {

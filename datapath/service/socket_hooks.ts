@@ -1,0 +1,123 @@
+/**
+ * Services at the sockets of the node: eight programs on the root of the cgroups. They see every process of the machine
+ * and act on the sockets of one network namespace, whose cookie is in the configuration record; so the nodes of a lab,
+ * which share the root, each hang their own there.
+ *
+ * @module
+ */
+import { type Clock, type Logger, ProblemError } from "@weir/common";
+import { AttachType } from "@weir/loader";
+import { type NetlinkSocket, netnsCookie, openSockDiag } from "@weir/net";
+import type { Attachments } from "./attachments.ts";
+import type { Kernel } from "./kernel.ts";
+import { type Reaped, SocketReaper } from "./socket_reaper.ts";
+
+const PROGRAMS: readonly (readonly [program: string, type: number])[] = [
+  // Those that show the frontend come first: who connects already may ask for the peer.
+  ["socket_getpeername4", AttachType.CGROUP_INET4_GETPEERNAME],
+  ["socket_getpeername6", AttachType.CGROUP_INET6_GETPEERNAME],
+  ["socket_recvmsg4", AttachType.CGROUP_UDP4_RECVMSG],
+  ["socket_recvmsg6", AttachType.CGROUP_UDP6_RECVMSG],
+  ["socket_sendmsg4", AttachType.CGROUP_UDP4_SENDMSG],
+  ["socket_sendmsg6", AttachType.CGROUP_UDP6_SENDMSG],
+  ["socket_connect4", AttachType.CGROUP_INET4_CONNECT],
+  ["socket_connect6", AttachType.CGROUP_INET6_CONNECT],
+];
+
+/** Backends go in groups: their sockets are looked for once. */
+const REAP_DELAY_MS = 100;
+
+/** See the module comment. */
+export class SocketHooks {
+  readonly #reaper: SocketReaper;
+  readonly #diag: NetlinkSocket;
+  #wanted = false;
+  #soon = false;
+  readonly #closing = new AbortController();
+
+  constructor(
+    private readonly parts: { kernel: Kernel; attachments: Attachments; clock: Clock; log?: Logger },
+  ) {
+    const { kernel } = parts;
+    this.#diag = openSockDiag();
+    this.#reaper = new SocketReaper({
+      sockets: kernel.map("weir_sockets"),
+      backends: kernel.map("weir_backends"),
+      diag: this.#diag,
+    });
+  }
+
+  /** Hangs the programs, or takes them off. Repeatable. @throws {ProblemError} UNSUPPORTED @throws {BpfError} */
+  apply(wanted: boolean): void {
+    const { attachments } = this.parts;
+    this.#wanted = wanted;
+    if (!wanted) {
+      for (const [program] of PROGRAMS.toReversed()) attachments.removeRoot(program);
+      return;
+    }
+    if (netnsCookie() === undefined) {
+      throw new ProblemError("UNSUPPORTED", {
+        status: 501,
+        detail: "Cannot translate at sockets: the kernel does not tell the cookie of a network namespace",
+        found: "no SO_NETNS_COOKIE",
+        expected: "Linux 5.14",
+      });
+    }
+    const path = cgroupRoot(Deno.readTextFileSync("/proc/self/mountinfo"));
+    if (path === undefined) {
+      throw new ProblemError("UNSUPPORTED", {
+        status: 501,
+        detail: "Cannot translate at sockets: there is no unified hierarchy of cgroups",
+        found: "no mount of type cgroup2",
+        expected: "one, usually /sys/fs/cgroup",
+      });
+    }
+    const root = { id: BigInt(Deno.statSync(path).ino ?? 0), path };
+    for (const [program, type] of PROGRAMS) {
+      attachments.root(program, root, type, program.slice("socket_".length));
+    }
+  }
+
+  /** Ends connected UDP sockets whose backend is gone. Repeatable. */
+  reap(): Reaped {
+    if (!this.#wanted) return { sockets: 0, ended: 0 };
+    const before = this.#reaper.able;
+    const reaped = this.#reaper.reap();
+    if (reaped.ended > 0) this.parts.log?.info("Sockets of dead backends ended", { ...reaped });
+    if (this.#reaper.able === "no" && before !== "no") {
+      this.parts.log?.warn("The kernel cannot end sockets: connected UDP sockets stay with a dead backend", {
+        expected: "CONFIG_INET_DIAG_DESTROY",
+      });
+    }
+    return reaped;
+  }
+
+  /** The same a moment later, once for many changes of backends. */
+  reapSoon(): void {
+    if (this.#soon) return;
+    this.#soon = true;
+    const { signal } = this.#closing;
+    this.parts.clock.sleep(REAP_DELAY_MS, signal).then(() => {
+      this.#soon = false;
+      if (signal.aborted) return;
+      try {
+        this.reap();
+      } catch (error) {
+        this.parts.log?.error("Cannot look after sockets of dead backends", { error });
+      }
+    });
+  }
+
+  close(): void {
+    this.#closing.abort();
+    this.#diag[Symbol.dispose]();
+  }
+}
+
+/** Where the unified hierarchy is mounted: whole rather than a part of it. @param mountinfo as /proc/self/mountinfo */
+export function cgroupRoot(mountinfo: string): string | undefined {
+  const mounts = mountinfo.split("\n").map((line) => line.split(" "))
+    .filter((fields) => fields[fields.indexOf("-") + 1] === "cgroup2");
+  const chosen = mounts.find((fields) => fields[3] === "/") ?? mounts[0];
+  return chosen?.[4].replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
+}
