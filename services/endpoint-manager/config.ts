@@ -16,6 +16,16 @@ export interface EndpointManagerConfig {
   devices: string[];
   tunnelPort: number;
   masquerade: boolean;
+  /** Prefixes that see the endpoints' own addresses. */
+  masqueradeExceptions: string[];
+  /** Services from outside are also handled at XDP on the outer devices. */
+  xdp: boolean;
+  /** A service without backends is silent; else the client is told at once. */
+  noBackendDrop: boolean;
+  /** Services are also translated at the sockets of the node and of cgroup endpoints. */
+  socketLb: boolean;
+  /** `""`: that of the node's label topology.kubernetes.io/zone, if it has one. */
+  zone: string;
   /** How often the node says that it is alive, default 30,000. */
   heartbeatMs?: number;
 }

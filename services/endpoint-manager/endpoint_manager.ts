@@ -23,7 +23,8 @@ import { EndpointIds, IpamError } from "./ipam.ts";
 import { NodeReconciler } from "./node_reconciler.ts";
 import { PolicyReconciler } from "./policy_reconciler.ts";
 import { policyName } from "./policy_variant.ts";
-import type { AllocatorPort, DatapathPort, Mirror, PolicyPort } from "./ports.ts";
+import type { AllocatorPort, DatapathPort, LoadBalancerPort, Mirror, PolicyPort } from "./ports.ts";
+import { ServiceReconciler } from "./service_reconciler.ts";
 import { type Failure, WorkQueue } from "./work_queue.ts";
 
 /** What the manager is made of. */
@@ -32,12 +33,15 @@ export interface EndpointManagerParts {
   allocator: AllocatorPort;
   policy: PolicyPort;
   datapath: DatapathPort;
+  /** Absent: this node serves no services. */
+  loadBalancer?: LoadBalancerPort;
   store: EndpointStore;
   now?: () => number;
   log?: (message: string, fields?: Record<string, unknown>) => void;
 }
 
 const NODE = "node", IPCACHE = "ipcache", SYNC = "sync", HEARTBEAT = "heartbeat";
+const SERVICES = "services", SERVICES_FAILED = "services that failed";
 const endpointKey = (name: string) => `endpoint ${name}`;
 
 /** See the module comment. */
@@ -55,6 +59,8 @@ export class EndpointManager {
   private readonly node: NodeReconciler;
   private readonly prefixes: IpcacheReconciler;
   private readonly policies: PolicyReconciler;
+  /** This node's services; undefined without a load balancer, and before the start. */
+  services: ServiceReconciler | undefined;
   private nodes!: Mirror<Node> & Disposable;
   private ipcache!: Mirror<IpcacheEntry> & Disposable;
   private cidrs!: Mirror<CidrIdentity> & Disposable;
@@ -94,6 +100,14 @@ export class EndpointManager {
     });
     this.ipcache = this.parts.allocator.ipcache(listener(IPCACHE));
     this.cidrs = this.parts.policy.cidrs(listener(IPCACHE));
+    const { loadBalancer, datapath, config } = this.parts;
+    this.services = loadBalancer && new ServiceReconciler({
+      loadBalancer,
+      datapath,
+      place: { nodeName: config.nodeName, zone: config.zone },
+      onDirty: () => this.queue.add(SERVICES),
+      now: this.now,
+    });
     this.following = this.parts.datapath.follow(() => this.forgetApplied());
     this.heartbeat = setInterval(() => this.queue.add(HEARTBEAT), this.parts.config.heartbeatMs ?? 30_000);
     this.queue.add(NODE);
@@ -103,7 +117,9 @@ export class EndpointManager {
   async stop(): Promise<void> {
     clearInterval(this.heartbeat);
     this.following?.[Symbol.dispose]();
-    for (const source of [this.nodes, this.ipcache, this.cidrs, this.policies]) source?.[Symbol.dispose]();
+    for (const source of [this.nodes, this.ipcache, this.cidrs, this.policies, this.services]) {
+      source?.[Symbol.dispose]();
+    }
     await this.queue.stop();
   }
 
@@ -114,13 +130,14 @@ export class EndpointManager {
     if (!this.nodes?.synced) waits.push("nodes from the identity allocator");
     if (!this.ipcache?.synced) waits.push("the ipcache from the identity allocator");
     if (!this.cidrs?.synced) waits.push("CIDR identities from the policy engine");
+    if (this.services?.synced === false) waits.push("services from the load balancer");
     if (!this.node.configured) waits.push("the datapath");
     if (!this.synced) waits.push("the first full sync with the datapath");
     return waits;
   }
 
   /** Failures of work that is not an endpoint's own, by key. */
-  failure(key: "node" | "ipcache" | "sync"): Failure | undefined {
+  failure(key: "node" | "ipcache" | "services" | "sync"): Failure | undefined {
     return this.queue.failureOf(key);
   }
 
@@ -287,9 +304,11 @@ export class EndpointManager {
     this.node.forget();
     this.prefixes.forget();
     this.policies.forget();
+    this.services?.forget();
     this.synced = false;
     this.queue.add(NODE);
     this.queue.add(IPCACHE);
+    this.queue.add(SERVICES);
     for (const [name, entry] of this.entries) {
       entry.applied = undefined;
       this.queue.add(endpointKey(name));
@@ -300,6 +319,8 @@ export class EndpointManager {
   private async work(key: string): Promise<void> {
     if (key === NODE) return await this.reconcileNode();
     if (key === IPCACHE) return await this.reconcileIpcache();
+    if (key === SERVICES) return await this.reconcileServices();
+    if (key === SERVICES_FAILED) return await this.services?.retryFailed();
     if (key === SYNC) return await this.reconcileSync();
     if (key === HEARTBEAT) return await this.node.register();
     const entry = this.entries.get(key.slice(endpointKey("").length));
@@ -341,8 +362,10 @@ export class EndpointManager {
     }
     if (await this.node.applyConfig()) {
       for (const name of this.entries.keys()) this.queue.add(endpointKey(name));
+      this.queue.add(SERVICES);
       this.queue.add(SYNC);
     }
+    this.services?.setZone(this.node.zone);
     if (this.nodes.synced) await this.node.applyRemoteNodes(this.nodes.values());
   }
 
@@ -353,6 +376,16 @@ export class EndpointManager {
       this.node.gateways,
       this.entries.values(),
     );
+    if (!this.synced) this.queue.add(SYNC);
+  }
+
+  private async reconcileServices(): Promise<void> {
+    // NodePorts need the node's addresses, which come with its configuration.
+    if (!this.services || !this.node.configured) return;
+    const frontends = await this.services.reconcile();
+    if (this.services.failures > 0 && (frontends || !this.queue.failureOf(SERVICES_FAILED))) {
+      this.queue.add(SERVICES_FAILED);
+    }
     if (!this.synced) this.queue.add(SYNC);
   }
 
@@ -457,6 +490,7 @@ export class EndpointManager {
   /** Once every source is in sync and every endpoint was tried, the datapath may sweep what nothing desires. */
   private async reconcileSync(): Promise<void> {
     if (this.synced || !this.prefixes.complete || !this.node.configured) return;
+    if (this.services && !this.services.complete) return;
     for (const { spec, status } of this.entries.values()) {
       if (status.state !== "READY" && !this.queue.failureOf(endpointKey(spec.name))) return;
     }

@@ -1,12 +1,22 @@
 import assert from "node:assert/strict";
 import type { ProblemError } from "@weir/common";
-import { DatapathEndpoint, DatapathPolicy } from "@weir/proto/datapath";
+import { DatapathEndpoint, DatapathPolicy, ServicesUpdateResponse } from "@weir/proto/datapath";
 import { Endpoint } from "@weir/proto/endpoint";
 import { Identity, type IpcacheEntry, Node } from "@weir/proto/identity";
+import { Backend, ServicePort } from "@weir/proto/loadbalancer";
 import { type CidrIdentity, MapState } from "@weir/proto/policy";
 import { EndpointManager } from "./endpoint_manager.ts";
 import { EndpointStore } from "./endpoint_store.ts";
-import type { AllocatorPort, DatapathPort, Mirror, MirrorListener, PolicyPort } from "./ports.ts";
+import type {
+  AllocatorPort,
+  ChangeListener,
+  DatapathPort,
+  LoadBalancerPort,
+  Mirror,
+  MirrorListener,
+  PolicyPort,
+} from "./ports.ts";
+import { ChangeTable } from "./testing.ts";
 
 /** A collection that the test writes. */
 class Table<T> {
@@ -33,7 +43,7 @@ class Table<T> {
 }
 
 /** The neighbours in memory, with a log of every call to the datapath. */
-class Neighbours implements AllocatorPort, PolicyPort, DatapathPort {
+class Neighbours implements AllocatorPort, PolicyPort, LoadBalancerPort, DatapathPort {
   readonly nodeTable = new Table<Node>();
   readonly ipcacheTable = new Table<IpcacheEntry>();
   readonly cidrTable = new Table<CidrIdentity>();
@@ -98,6 +108,15 @@ class Neighbours implements AllocatorPort, PolicyPort, DatapathPort {
     );
   putRemoteNode: DatapathPort["putRemoteNode"] = (node) => this.call(`putRemoteNode ${node.name}`);
   deleteRemoteNode = (name: string) => this.call(`deleteRemoteNode ${name}`);
+  async updateServices(update: Parameters<DatapathPort["updateServices"]>[0]) {
+    const { replace, services = [], backends = [] } = update;
+    await this.call(`updateServices${replace ? " replace" : ""} +${services.length} +${backends.length}`);
+    return ServicesUpdateResponse.create({ services: services.length, backends: backends.length });
+  }
+  readonly portTable = new ChangeTable<ServicePort>();
+  readonly backendTable = new ChangeTable<Backend>();
+  servicePorts = (l: ChangeListener<ServicePort>) => this.portTable.mirror(l);
+  backends = (l: ChangeListener<Backend>) => this.backendTable.mirror(l);
   sync = () => this.call("sync");
   follow(onConnected: () => void): Disposable {
     this.connected = onConnected;
@@ -117,6 +136,7 @@ async function withManager(
     neighbours: Neighbours,
     restart: () => Promise<EndpointManager>,
   ) => Promise<void>,
+  withServices = false,
 ) {
   const directory = await Deno.makeTempDir();
   const neighbours = new Neighbours();
@@ -133,7 +153,13 @@ async function withManager(
         devices: [],
         tunnelPort: 0,
         masquerade: false,
+        masqueradeExceptions: [],
+        xdp: false,
+        noBackendDrop: false,
+        socketLb: true,
+        zone: "",
       },
+      loadBalancer: withServices ? neighbours : undefined,
       allocator: neighbours,
       policy: neighbours,
       datapath: neighbours,
@@ -308,3 +334,46 @@ Deno.test("EndpointManager.put() refuses what is wrong, all faults at once, and 
     }
     assert.equal(manager.endpoints.size, 1);
   }));
+
+Deno.test("EndpointManager gives services after the node's configuration, and sweeps only after them", () =>
+  withManager(
+    async (manager, neighbours, restart) => {
+      const frontends = [{ kind: "CLUSTER_IP" as const, address: "10.96.0.1", port: 80 }];
+      neighbours.portTable.put("1", ServicePort.create({ id: 1, protocol: "TCP", frontends }));
+      neighbours.backendTable.put("1/10.0.1.9/80", Backend.create({ service: 1, state: "ACTIVE" }));
+      await manager.idle();
+      neighbours.portTable.synced = false;
+      neighbours.take();
+      const again = await restart();
+      const before = neighbours.take();
+      assert.ok(!before.includes("sync") && !before.some((c) => c.startsWith("updateServices")), `${before}`);
+      assert.match(again.waitingFor().join(), /services from the load balancer/);
+      neighbours.portTable.sync();
+      await again.idle();
+      assert.deepEqual(neighbours.take(), ["updateServices replace +1 +1", "sync"]);
+      assert.ok(before.includes("putNodeConfig"));
+      assert.deepEqual(again.waitingFor(), []);
+    },
+    true,
+  ));
+
+Deno.test("EndpointManager gives services again when the datapath is there anew", () =>
+  withManager(
+    async (manager, neighbours) => {
+      await manager.idle();
+      assert.ok(neighbours.take().includes("updateServices replace +0 +0"));
+      neighbours.fail = "updateServices";
+      neighbours.reconnect();
+      await manager.idle();
+      assert.ok(!neighbours.take().includes("sync"));
+      assert.match(manager.failure("services")!.error.message, /updateServices replace .* failed/);
+      neighbours.fail = undefined;
+      neighbours.portTable.put(
+        "1",
+        ServicePort.create({ id: 1, frontends: [{ kind: "NODE_PORT", port: 1 }] }),
+      );
+      await manager.idle();
+      assert.deepEqual(neighbours.take(), ["updateServices replace +1 +0", "sync"]);
+    },
+    true,
+  ));

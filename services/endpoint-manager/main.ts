@@ -1,11 +1,18 @@
 /** The endpoint manager as a process. @module */
 import { WeirClient } from "@weir/client";
-import { invalidArgument, runService } from "@weir/common";
+import { invalidArgument, Prefix, runService } from "@weir/common";
 import { EndpointManager } from "./endpoint_manager.ts";
 import { EndpointStore } from "./endpoint_store.ts";
 import { nodeAddress } from "./node_address.ts";
-import { allocatorPeer, datapathPeer, policyPeer } from "./peers.ts";
+import { allocatorPeer, datapathPeer, loadBalancerPeer, policyPeer } from "./peers.ts";
 import { mountEndpointManager } from "./server.ts";
+
+/** What readiness says of services. Those that fail do not take the node out of service: the others work. */
+function servicesText({ services }: EndpointManager): string {
+  if (services === undefined) return "no load balancer is given: this node serves no services";
+  const { failures } = services;
+  return failures === 0 ? "ok" : `${failures} services cannot be realized: see GET /v1/services`;
+}
 
 if (import.meta.main) {
   await runService({
@@ -30,6 +37,24 @@ if (import.meta.main) {
         kind: "flag",
         description: "pod traffic that leaves the cluster takes the node's address",
       },
+      masqueradeExceptions: {
+        kind: "list",
+        description: "prefixes outside the cluster that see the pods' own addresses",
+      },
+      xdp: { kind: "flag", description: "handle services from outside at XDP on the outer devices too" },
+      noSocketLb: {
+        kind: "flag",
+        description: "do not translate services at the sockets of the node and of cgroup endpoints",
+      },
+      noBackendDrop: {
+        kind: "flag",
+        description: "stay silent where a service has no backends (default: tell the client)",
+      },
+      zone: {
+        kind: "text",
+        default: "",
+        description: "zone of this node (default: its label topology.kubernetes.io/zone)",
+      },
       state: {
         kind: "text",
         default: "/var/lib/weir/host",
@@ -44,6 +69,11 @@ if (import.meta.main) {
         kind: "text",
         default: "/run/weir/host/policy-engine.sock",
         description: "policy engine",
+      },
+      loadBalancer: {
+        kind: "text",
+        default: "",
+        description: "load balancer; without one this node serves no services",
       },
       datapath: {
         kind: "text",
@@ -74,10 +104,18 @@ if (import.meta.main) {
           devices: config.devices ?? [],
           tunnelPort: config.tunnelPort,
           masquerade: config.masquerade,
+          masqueradeExceptions: config.masqueradeExceptions?.map((text) => Prefix.parse(text).text) ?? [],
+          xdp: config.xdp,
+          noBackendDrop: config.noBackendDrop,
+          socketLb: !config.noSocketLb,
+          zone: config.zone,
         },
         allocator: allocatorPeer(new WeirClient(config.allocator), nodeName, log),
         policy: policyPeer(new WeirClient(config.policyEngine), log),
         datapath: datapathPeer(new WeirClient(config.datapath), log),
+        loadBalancer: config.loadBalancer === ""
+          ? undefined
+          : loadBalancerPeer(new WeirClient(config.loadBalancer), log),
         store: new EndpointStore(`${config.state}/endpoints`),
         log: (message, fields) => log.warn(message, fields),
       });
@@ -86,6 +124,7 @@ if (import.meta.main) {
         const waits = manager.waitingFor();
         if (waits.length === 0) health.ok("sources", "in sync");
         else health.waitFor("sources", `waits for ${waits.join(", ")}`);
+        health.ok("services", servicesText(manager));
       };
       look();
       const timer = setInterval(look, 100);

@@ -9,6 +9,17 @@ import type { EndpointManagerConfig } from "./config.ts";
 import { AddressPool } from "./ipam.ts";
 import type { AllocatorPort, DatapathPort } from "./ports.ts";
 
+const ZONE_LABEL = "topology.kubernetes.io/zone";
+
+/** The zone that a node's labels name, whatever source they come from; `""` if none does. */
+export function zoneOf(labels: readonly string[]): string {
+  for (const label of labels) {
+    const [key, zone = ""] = label.split("=");
+    if (key.slice(key.indexOf(":") + 1) === ZONE_LABEL) return zone;
+  }
+  return "";
+}
+
 /** See the module comment. */
 export class NodeReconciler {
   /** What the allocator gave this node; undefined until it answered once. */
@@ -34,6 +45,11 @@ export class NodeReconciler {
     return [this.poolV4, this.poolV6].filter((p) => p !== undefined).map((p) => p.gateway.text);
   }
 
+  /** The zone that this node is in, `""` if nobody said. */
+  get zone(): string {
+    return this.config.zone || zoneOf(this.node?.labels ?? []);
+  }
+
   /** The datapath is there anew. */
   forget(): void {
     this.configApplied = "";
@@ -42,12 +58,14 @@ export class NodeReconciler {
 
   /** Registers, or says that the node is alive. */
   async register(): Promise<void> {
-    const { nodeName, nodeIpv4, nodeIpv6, cluster } = this.config;
+    const { nodeName, nodeIpv4, nodeIpv6, cluster, zone } = this.config;
     this.node = await this.allocator.putNode({
       name: nodeName,
       ipv4: nodeIpv4,
       ipv6: nodeIpv6,
       cluster,
+      // None: the node keeps those that it has.
+      labels: zone === "" ? [] : [`${ZONE_LABEL}=${zone}`],
       podCidrV4: this.node?.podCidrV4 ?? "",
       podCidrV6: this.node?.podCidrV6 ?? "",
     });
@@ -75,6 +93,11 @@ export class NodeReconciler {
       tunnelPort: config.tunnelPort,
       cluster: config.cluster,
       masquerade: config.masquerade,
+      masqueradeExceptions: config.masqueradeExceptions,
+      xdp: config.xdp,
+      noBackendDrop: config.noBackendDrop,
+      zone: this.zone,
+      socketLb: config.socketLb,
     };
     const text = JSON.stringify(nodeConfig);
     if (text === this.configApplied) return false;

@@ -1,6 +1,6 @@
 /**
- * The ports over HTTP: the identity allocator, the policy engine and this node's datapath as the endpoint manager sees
- * them.
+ * The ports over HTTP: the identity allocator, the policy engine, the load balancer and this node's datapath as the
+ * endpoint manager sees them.
  * @module
  */
 import { type CollectionClient, type Query, Reflector, type WeirClient } from "@weir/client";
@@ -12,6 +12,8 @@ import {
   IpcacheUpdateResponse,
   NodeConfig,
   RemoteNode,
+  ServicesUpdate,
+  ServicesUpdateResponse,
   SyncRequest,
   SyncResponse,
 } from "@weir/proto/datapath";
@@ -23,8 +25,17 @@ import {
   ReleaseRequest,
   ReleaseResponse,
 } from "@weir/proto/identity";
+import { Backend, ServicePort } from "@weir/proto/loadbalancer";
 import { CidrIdentity, MapState } from "@weir/proto/policy";
-import type { AllocatorPort, DatapathPort, Mirror, MirrorListener, PolicyPort } from "./ports.ts";
+import type {
+  AllocatorPort,
+  ChangeListener,
+  DatapathPort,
+  LoadBalancerPort,
+  Mirror,
+  MirrorListener,
+  PolicyPort,
+} from "./ports.ts";
 
 function mirror<T>(
   collection: CollectionClient<T>,
@@ -32,7 +43,19 @@ function mirror<T>(
   options: { query?: Query; log?: Logger },
 ): Mirror<T> & Disposable {
   const changed = () => listener.onChange();
-  const reflector = new Reflector(collection, { ...options, onChange: changed, onSynced: changed }).start();
+  return changesOf(collection, { onChange: changed, onSynced: changed }, options);
+}
+
+function changesOf<T>(
+  collection: CollectionClient<T>,
+  listener: ChangeListener<T>,
+  options: { query?: Query; log?: Logger },
+): Mirror<T> & Disposable {
+  const reflector = new Reflector(collection, {
+    ...options,
+    onChange: (name, value, previous) => listener.onChange(name, value, previous),
+    onSynced: () => listener.onSynced(),
+  }).start();
   return {
     get synced() {
       return reflector.synced;
@@ -81,6 +104,16 @@ export function policyPeer(client: WeirClient, log?: Logger): PolicyPort {
   };
 }
 
+/** The load balancer. */
+export function loadBalancerPeer(client: WeirClient, log?: Logger): LoadBalancerPort {
+  const servicePorts = client.collection("serviceports", ServicePort),
+    backends = client.collection("backends", Backend);
+  return {
+    servicePorts: (listener) => changesOf(servicePorts, listener, { log }),
+    backends: (listener) => changesOf(backends, listener, { log }),
+  };
+}
+
 /** This node's datapath. */
 export function datapathPeer(client: WeirClient, log?: Logger): DatapathPort {
   const endpoints = client.collection("endpoints", DatapathEndpoint);
@@ -99,6 +132,11 @@ export function datapathPeer(client: WeirClient, log?: Logger): DatapathPort {
         response: IpcacheUpdateResponse,
       });
     },
+    updateServices: (update) =>
+      client.call("/v1/services:update", {
+        request: { message: ServicesUpdate, value: update },
+        response: ServicesUpdateResponse,
+      }),
     putRemoteNode: async (node) => void await remoteNodes.put(node.name!, node),
     deleteRemoteNode: async (name) => void await remoteNodes.delete(name),
     async sync() {

@@ -10,8 +10,11 @@ import type {
   IpcacheUpdate,
   NodeConfig,
   RemoteNode,
+  ServicesUpdate,
+  ServicesUpdateResponse,
 } from "@weir/proto/datapath";
 import type { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
+import type { Backend, ServicePort } from "@weir/proto/loadbalancer";
 import type { CidrIdentity, MapState } from "@weir/proto/policy";
 
 /** A local copy of a collection that is kept in sync. */
@@ -25,6 +28,14 @@ export interface Mirror<T> {
 /** Called when a mirror changed, and when it was synced (again). */
 export interface MirrorListener {
   onChange(): void;
+}
+
+/** Told of each change of a mirror, in order. */
+export interface ChangeListener<T> {
+  /** `value` is undefined when the object is gone, `previous` when it is new. */
+  onChange(name: string, value: T | undefined, previous: T | undefined): void;
+  /** Once, when everything that existed was received. */
+  onSynced(): void;
 }
 
 /** Cluster scope: identities, nodes, ipcache. */
@@ -46,6 +57,12 @@ export interface PolicyPort {
   mapState(identity: number, listener: MirrorListener): Mirror<MapState> & Disposable;
 }
 
+/** Cluster scope: services and their backends. */
+export interface LoadBalancerPort {
+  servicePorts(listener: ChangeListener<ServicePort>): Mirror<ServicePort> & Disposable;
+  backends(listener: ChangeListener<Backend>): Mirror<Backend> & Disposable;
+}
+
 /** This node's datapath. */
 export interface DatapathPort {
   putNodeConfig(config: Init<NodeConfig>): Promise<void>;
@@ -59,6 +76,7 @@ export interface DatapathPort {
   putRemoteNode(node: Init<RemoteNode>): Promise<void>;
   /** Repeatable. */
   deleteRemoteNode(name: string): Promise<void>;
+  updateServices(update: Init<ServicesUpdate>): Promise<ServicesUpdateResponse>;
   sync(): Promise<void>;
   /** Follows the datapath: `onConnected` each time it is there anew and must be told everything again. */
   follow(onConnected: () => void): Disposable;

@@ -3,6 +3,7 @@
  * @module
  */
 import type { ApiServer } from "@weir/common";
+import { DatapathService } from "@weir/proto/datapath";
 import { Endpoint } from "@weir/proto/endpoint";
 import type { EndpointManager } from "./endpoint_manager.ts";
 
@@ -23,6 +24,14 @@ export function mountEndpointManager(api: ApiServer, manager: EndpointManager): 
       state: (text) => (endpoint) => endpoint.status?.state === text.toUpperCase().replaceAll("-", "_"),
     },
     description: "Workloads on this node",
+  });
+  // Computed when asked: a second copy of 50,000 backends is not worth being watched.
+  api.collection<DatapathService>({
+    name: "services",
+    message: DatapathService,
+    list: () => [...manager.services?.list() ?? []],
+    get: (name) => manager.services?.get(Number(name)),
+    description: "Service ports as this node serves them, by id, with why the datapath could not",
   });
   const endpoints = api.metrics.gauge("weir_endpoints", "Endpoints of this node by state");
   const states = new Set<string>();

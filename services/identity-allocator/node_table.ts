@@ -9,7 +9,7 @@ import type { AllocatorParts } from "./config.ts";
 export const NODES = "nodes";
 
 /**
- * Upsert of a node. Empty pod CIDRs are filled in: what the node has, else a free one. Only a change is published; a
+ * Upsert of a node. Empty pod CIDRs are filled in: what the node has, else a free one; no labels: those it has. Only a change is published; a
  * repeated PUT is a heartbeat.
  */
 export async function putNode(
@@ -20,6 +20,7 @@ export async function putNode(
 ): Promise<Node> {
   const { config } = parts;
   await heartbeat(store, parts, name);
+  const before = await store.get<Node>(NODES, name);
   const node = Node.create({
     ...given,
     name,
@@ -33,9 +34,9 @@ export async function putNode(
       pool: config.podPoolV6,
       length: config.podLengthV6,
     }, 6),
+    labels: given.labels.length === 0 ? before?.labels ?? [] : given.labels,
     heartbeatUnixS: 0,
   });
-  const before = await store.get<Node>(NODES, name);
   if (before === undefined || JSON.stringify(before) !== JSON.stringify(node)) {
     await store.put(NODES, name, node);
   }

@@ -1,0 +1,257 @@
+/**
+ * This node's services in the datapath: follows the load balancer's service ports and backends, makes the node's view of
+ * them (`service_view.ts`) and gives the datapath what changed since it was told last (`service_delta.ts`).
+ *
+ *     service ports, backends ─▶ which services are touched ─▶ view - given = one small update ─▶ datapath
+ *
+ * A touched service is compared as a whole only when it must be: its own object changed, or hints came into force. One
+ * changed backend of 50,000 costs one comparison and one request. A datapath that is there anew gets everything in one
+ * update that replaces; what it could not realize is kept as state and given again, later and later.
+ * @module
+ */
+import type { Init } from "@weir/proto";
+import {
+  type DatapathBackend,
+  DatapathService,
+  type ServicesUpdate,
+  type ServicesUpdateResponse,
+} from "@weir/proto/datapath";
+import type { Backend, ServicePort } from "@weir/proto/loadbalancer";
+import type { DatapathPort, LoadBalancerPort, Mirror } from "./ports.ts";
+import { commitDelta, deltaOf, emptyState, type ServiceDelta, type ServiceState } from "./service_delta.ts";
+import { type NodePlace, viewService } from "./service_view.ts";
+
+/** Objects in one update; a service is never split, so the last one may exceed it. */
+export const UPDATE_OBJECTS_MAX = 10_000;
+
+/** What the reconciler is made of. */
+export interface ServiceReconcilerParts {
+  loadBalancer: LoadBalancerPort;
+  datapath: Pick<DatapathPort, "updateServices">;
+  place: NodePlace;
+  /** Called when there is something to reconcile. */
+  onDirty: () => void;
+  now: () => number;
+}
+
+/** See the module comment. */
+export class ServiceReconciler implements Disposable {
+  private readonly states = new Map<number, ServiceState>();
+  private readonly dirty = new Set<number>();
+  private readonly failed = new Set<number>();
+  private readonly ports: Mirror<ServicePort> & Disposable;
+  private readonly backends: Mirror<Backend> & Disposable;
+  private readonly place: NodePlace;
+  private replacing = true;
+  /** Grows when the datapath is there anew: answers to what was sent before mean nothing then. */
+  private generation = 0;
+
+  constructor(private readonly parts: ServiceReconcilerParts) {
+    this.place = { ...parts.place };
+    const changed = () => {
+      if (this.synced) parts.onDirty();
+    };
+    this.ports = parts.loadBalancer.servicePorts({
+      onChange: (_, port, previous) => {
+        if (previous && previous.id !== port?.id) this.touch(previous.id).port = undefined;
+        if (port) this.touch(port.id).port = port;
+        changed();
+      },
+      onSynced: () => changed(),
+    });
+    this.backends = parts.loadBalancer.backends({
+      onChange: (name, backend, previous) => {
+        if (previous && previous.service !== backend?.service) {
+          this.touch(previous.service, name).backends.delete(name);
+        }
+        if (backend) this.touch(backend.service, name).backends.set(name, backend);
+        changed();
+      },
+      onSynced: () => changed(),
+    });
+  }
+
+  /** True once both collections were received. */
+  get synced(): boolean {
+    return this.ports?.synced === true && this.backends?.synced === true;
+  }
+
+  /** True when the datapath was told of everything. */
+  get complete(): boolean {
+    return this.synced && !this.replacing && this.dirty.size === 0;
+  }
+
+  /** Number of services that the datapath could not realize. */
+  get failures(): number {
+    return this.failed.size;
+  }
+
+  /** The services as the datapath was given them, with what it could not do. */
+  *list(): Generator<DatapathService> {
+    for (const id of this.states.keys()) {
+      const service = this.get(id);
+      if (service) yield service;
+    }
+  }
+
+  /** One of {@link list}. */
+  get(id: number): DatapathService | undefined {
+    const state = this.states.get(id);
+    const service = state?.port && viewService(state.port, this.place);
+    if (!state || !service) return undefined;
+    const { failure, givenBackends } = state;
+    let active = 0;
+    for (const { state } of givenBackends.values()) if (state === "ACTIVE") active++;
+    return DatapathService.create({
+      ...service,
+      status: {
+        backends: givenBackends.size,
+        activeBackends: active,
+        error: failure && {
+          kind: "service",
+          error: failure.error,
+          sinceUnixS: failure.sinceMs / 1000,
+          attempts: failure.attempts,
+        },
+      },
+    });
+  }
+
+  /** Where this node is, from now on. */
+  setZone(zone: string): void {
+    if (zone === this.place.zone) return;
+    this.place.zone = zone;
+    for (const [id, state] of this.states) if (state.port?.topologyHints) this.touch(id);
+    if (this.synced) this.parts.onDirty();
+  }
+
+  /** The datapath is there anew. */
+  forget(): void {
+    this.generation++;
+    this.replacing = true;
+    this.failed.clear();
+    for (const [id, state] of this.states) {
+      state.given = undefined;
+      state.givenBackends.clear();
+      this.touch(id);
+    }
+  }
+
+  /**
+   * Tells the datapath what it lacks. Does nothing before both collections are in sync: half of them would remove.
+   * @returns true when frontends changed, so that a service that failed may find room now
+   */
+  async reconcile(): Promise<boolean> {
+    let frontends = false;
+    if (!this.synced) return frontends;
+    while (this.dirty.size > 0 || this.replacing) {
+      const replace = this.replacing;
+      // Only a whole list can replace.
+      const batch = this.collect(this.dirty, { objectsMax: replace ? Infinity : UPDATE_OBJECTS_MAX });
+      if (batch.size === 0 && !replace) continue;
+      if (await this.send(batch, replace) && replace) this.replacing = false;
+      for (const delta of batch.values()) frontends ||= delta.deleted || delta.service !== undefined;
+    }
+    return frontends;
+  }
+
+  /** Tells the datapath again of the services that it could not realize. @throws {Error} when some still fail */
+  async retryFailed(): Promise<void> {
+    if (!this.complete || this.failed.size === 0) return;
+    await this.send(this.collect(new Set(this.failed), { objectsMax: Infinity, again: true }), false);
+    if (this.failed.size === 0) return;
+    const first = this.states.get(this.failed.values().next().value!)?.failure?.error;
+    throw new Error(`Cannot realize ${this.failed.size} services: ${first}`);
+  }
+
+  [Symbol.dispose](): void {
+    this.ports[Symbol.dispose]();
+    this.backends[Symbol.dispose]();
+  }
+
+  /** Marks a service: one backend of it, else the whole. */
+  private touch(id: number, backend?: string): ServiceState {
+    let state = this.states.get(id);
+    if (!state) this.states.set(id, state = emptyState());
+    if (backend === undefined) state.touched = undefined;
+    else state.touched?.add(backend);
+    this.dirty.add(id);
+    return state;
+  }
+
+  /** Takes services from `ids` until the update is full; those that are gone first, for their frontends may move. */
+  private collect(
+    ids: Set<number>,
+    options: { objectsMax: number; again?: boolean },
+  ): Map<number, ServiceDelta> {
+    const batch = new Map<number, ServiceDelta>();
+    let objects = 0;
+    const take = (id: number) => {
+      ids.delete(id);
+      const state = this.states.get(id);
+      if (!state) return;
+      const delta = deltaOf(state, this.place, options.again);
+      state.touched = new Set();
+      const size = Number(delta.deleted) + Number(delta.service !== undefined) + delta.backends.size +
+        delta.deletedBackends.size;
+      if (size > 0) batch.set(id, delta);
+      else if (!state.port && state.backends.size === 0) this.states.delete(id);
+      objects += size;
+    };
+    for (const id of ids) if (!this.states.get(id)?.port) take(id);
+    for (const id of ids) {
+      if (objects >= options.objectsMax) break;
+      take(id);
+    }
+    return batch;
+  }
+
+  /** Sends a batch; false when the datapath began anew meanwhile, so that the batch means nothing. */
+  private async send(batch: Map<number, ServiceDelta>, replace: boolean): Promise<boolean> {
+    const { generation } = this;
+    let response: ServicesUpdateResponse;
+    try {
+      response = await this.parts.datapath.updateServices(updateOf(batch, replace));
+    } catch (error) {
+      for (const id of batch.keys()) this.touch(id);
+      throw error;
+    }
+    if (generation !== this.generation) return false;
+    for (const [id, delta] of batch) {
+      const state = this.states.get(id)!;
+      commitDelta(state, delta);
+      if (!state.port && state.backends.size === 0 && !this.dirty.has(id)) this.states.delete(id);
+    }
+    this.noteFailures(batch, response);
+    return true;
+  }
+
+  private noteFailures(batch: Map<number, ServiceDelta>, response: ServicesUpdateResponse): void {
+    const errors = new Map(response.failedServices.map((id, i) => [id, response.errors[i]?.error ?? ""]));
+    for (const id of batch.keys()) {
+      const state = this.states.get(id), error = errors.get(id);
+      if (state && error !== undefined) {
+        const { sinceMs = this.parts.now(), attempts = 0 } = state.failure ?? {};
+        state.failure = { error, sinceMs, attempts: attempts + 1 };
+        this.failed.add(id);
+      } else {
+        if (state) state.failure = undefined;
+        this.failed.delete(id);
+      }
+    }
+  }
+}
+
+function updateOf(batch: Map<number, ServiceDelta>, replace: boolean): Init<ServicesUpdate> {
+  const services: Init<DatapathService>[] = [], deletedServices: number[] = [];
+  const backends: Init<DatapathBackend>[] = [], deletedBackends: Init<DatapathBackend>[] = [];
+  for (const [id, delta] of batch) {
+    if (delta.deleted) deletedServices.push(id);
+    if (delta.service) services.push(delta.service);
+    for (const backend of delta.backends.values()) backends.push(backend);
+    for (const { service, address, port } of delta.deletedBackends.values()) {
+      deletedBackends.push({ service, address, port });
+    }
+  }
+  return { services, deletedServices, backends, deletedBackends, replace };
+}
