@@ -15,6 +15,20 @@ export const AGENT_CONFIG = {
   ipv6: { kind: "text", default: "", description: "this node's IPv6 address (default: found)" },
   routingMode: { kind: "text", default: "tunnel", description: "tunnel or direct" },
   masquerade: { kind: "flag", description: "pod traffic that leaves the cluster takes this node's address" },
+  masqueradeException: {
+    kind: "list",
+    description: "prefix outside the cluster that sees the pods' own addresses; may be repeated",
+  },
+  xdp: { kind: "flag", description: "handle services from outside at XDP on the outer devices too" },
+  noSocketLb: {
+    kind: "flag",
+    description: "do not translate services at the sockets of the node and of cgroup endpoints",
+  },
+  noBackendDrop: {
+    kind: "flag",
+    description: "stay silent where a service has no backends (default: tell the client)",
+  },
+  zone: { kind: "text", default: "", description: "zone of this node, for services with topology hints" },
   mtu: {
     kind: "number",
     default: 0,
@@ -28,6 +42,10 @@ export const AGENT_CONFIG = {
     description: "address of the identity allocator (default: this node's own)",
   },
   policyEngine: { kind: "text", description: "address of the policy engine (default: this node's own)" },
+  loadBalancer: {
+    kind: "text",
+    description: "address of the load balancer (default: this node's own, if it runs)",
+  },
   databaseUrl: {
     kind: "text",
     default: "",

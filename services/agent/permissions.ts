@@ -46,6 +46,7 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
   const socket = (name: string) => `unix:${socketOf(layout, name)}`;
   const identityAllocator = config.identityAllocator ?? socket("identity-allocator");
   const policyEngine = config.policyEngine ?? socket("policy-engine");
+  const loadBalancer = config.loadBalancer ?? "";
   const specs: ServiceSpec[] = [];
   const add = (
     spec: Omit<ServiceSpec, "permissions" | "args"> & { permissions: string[]; args: string[] },
@@ -120,12 +121,18 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
       "--routing",
       config.routingMode,
       ...(config.masquerade ? ["--masquerade"] : []),
+      ...(config.masqueradeException ?? []).flatMap((prefix) => ["--masquerade-exceptions", prefix]),
+      ...(config.xdp ? ["--xdp"] : []),
+      ...(config.noSocketLb ? ["--no-socket-lb"] : []),
+      ...(config.noBackendDrop ? ["--no-backend-drop"] : []),
+      ...optional("--zone", config.zone),
+      ...optional("--load-balancer", loadBalancer),
       ...optional("--node-ipv4", config.ipv4),
       ...optional("--node-ipv6", config.ipv6),
       ...optional("--mtu", config.mtu === 0 ? "" : String(config.mtu)),
       ...config.device.flatMap((device) => ["--devices", device]),
     ],
-  }, [socket("datapath"), identityAllocator, policyEngine]);
+  }, [socket("datapath"), identityAllocator, policyEngine, ...present(loadBalancer)]);
   add({
     name: "flow-exporter",
     role: "node",
@@ -205,6 +212,10 @@ function databaseHost(databaseUrl: string): string {
   const directory = url.searchParams.get("host");
   if (directory?.startsWith("/")) return `unix:${directory}/.s.PGSQL.${url.port || 5432}`;
   return `${url.hostname}:${url.port || 5432}`;
+}
+
+function present(address: string): string[] {
+  return address === "" ? [] : [address];
 }
 
 function optional(flag: string, value: string): string[] {
