@@ -167,7 +167,11 @@ NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *t
 	key.address = target->address;
 	key.port = target->port;
 	key.direction = SOCKET_REVERSE;
-	socket_remember(&key, &peer);
+	/* A socket that connects is new nearly always, so its entry is not looked for. */
+	if (call == SOCKET_SENDMSG)
+		socket_remember(&key, &peer);
+	else
+		bpf_map_update_elem(&weir_sockets, &key, &peer, BPF_ANY);
 	return SOCKET_TRANSLATED;
 }
 

@@ -27,6 +27,9 @@ export interface ProgramInfo {
   jitedBytes: number;
   xlatedBytes: number;
   verifiedInsns: number;
+  /** How often it ran and for how long in all, while the kernel counts that (`kernel.bpf_stats_enabled`). */
+  runCount: number;
+  runTimeNs: number;
 }
 
 /** `struct bpf_link_info`; what it hangs on, by type. */
@@ -80,6 +83,8 @@ export function programInfo(fd: number): ProgramInfo {
     jitedBytes: view.getUint32(16, true),
     xlatedBytes: view.getUint32(20, true),
     verifiedInsns: view.getUint32(216, true),
+    runTimeNs: Number(view.getBigUint64(192, true)),
+    runCount: Number(view.getBigUint64(200, true)),
   };
 }
 

@@ -25,6 +25,13 @@ def do(c):
         s.settimeout(1)
         sockets[c["name"]] = s
         return {}
+    if op == "connects":  # many, for a bench
+        kind = socket.SOCK_STREAM if c["type"] == "tcp" else socket.SOCK_DGRAM
+        for _ in range(c["times"]):
+            with socket.socket(socket.AF_INET, kind) as s:
+                s.setblocking(False)
+                s.connect_ex(tuple(c["to"]))
+        return {}
     s = sockets[c["name"]]
     if op == "connect":
         s.connect(tuple(c["to"]))
