@@ -4309,6 +4309,10 @@ const descriptor: unknown = {
            "type": "double",
            "id": 22,
            "protoName": "created_unix_s"
+          },
+          "origin": {
+           "type": "string",
+           "id": 23
           }
          }
         },

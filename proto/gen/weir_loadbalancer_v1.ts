@@ -206,6 +206,8 @@ export interface AddressPool {
   manifest: string;
   /** of two pools that overlap the older is used */
   createdUnixS: number;
+  /** "api", or the manifest directory that it came from */
+  origin: string;
 }
 /** Encodings of {@link AddressPool}. */
 export const AddressPool: Message<AddressPool> = bindMessage(root, "weir.loadbalancer.v1.AddressPool");

@@ -1,0 +1,305 @@
+/**
+ * The HTTP surface: each handler decodes, calls, encodes.
+ * @module
+ */
+import { invalidArgument, IpAddress, ProblemError } from "@weir/common";
+import {
+  AddressPool,
+  ApplyRequest,
+  ApplyResponse,
+  Backend,
+  BackendOverride,
+  type Change,
+  Pod,
+  Service,
+  ServicePort,
+} from "@weir/proto/loadbalancer";
+import { parseRange, rangeText } from "./address_range.ts";
+import type { LoadBalancer } from "./load_balancer.ts";
+import {
+  LB_MANIFEST_LIMITS,
+  type LbObject,
+  manifestProblem,
+  readManifests,
+  type ReadOptions,
+} from "./manifest.ts";
+import { parseTerms, RANGES_MAX } from "./pool_manifest.ts";
+
+const BODY_BYTES_MAX = LB_MANIFEST_LIMITS.bytesMax + 64 * 1024;
+/** Most addresses and ports of one pod. */
+const POD_ADDRESSES_MAX = 16;
+const POD_PORTS_MAX = 256;
+const API = "api";
+
+/** Mounts everything on the load balancer's server. */
+export function mountRoutes(lb: LoadBalancer): void {
+  const { api, tables } = lb;
+  api.collection<Service>({
+    name: "services",
+    message: Service,
+    table: tables.services,
+    filters: {
+      namespace: (namespace) => (service) => service.namespace === namespace,
+      type: (type) => (service) => service.type === type,
+    },
+    put: (name, value) => putService(lb, name, value),
+    delete: (name) => lb.change((change) => change.deleteObject("Service", name)),
+    bodyBytesMax: BODY_BYTES_MAX,
+    description: "Services as people see them, by NAMESPACE/NAME; PUT takes a whole manifest in `manifest`",
+  });
+  api.action({
+    path: "/v1/services:apply",
+    request: ApplyRequest,
+    response: ApplyResponse,
+    bodyBytesMax: BODY_BYTES_MAX,
+    handle: async (request) => {
+      const objects = read(request.manifest, optionsOf(request), request.file);
+      const items = await applyObjects(lb, objects, request.file, API, request.dryRun);
+      return { revision: tables.services.revision, items };
+    },
+    description: "Every Service, EndpointSlice, Endpoints and pool of a text of manifests, all or none",
+  });
+  api.action({
+    path: "/v1/services:delete",
+    request: ApplyRequest,
+    response: ApplyResponse,
+    bodyBytesMax: BODY_BYTES_MAX,
+    handle: async (request) => {
+      const objects = read(request.manifest, optionsOf(request), request.file);
+      const items = await lb.change(async (change) => {
+        const items: Change[] = [];
+        for (const object of objects) {
+          const known = object.kind !== "ignored";
+          const existed = known && await change.deleteObject(object.kind, object.name);
+          items.push(said(object, !known ? "ignored" : existed ? "deleted" : "not found"));
+        }
+        return items;
+      });
+      return { revision: tables.services.revision, items };
+    },
+    description: "What a text of manifests names",
+  });
+  api.collection<ServicePort>({
+    name: "serviceports",
+    message: ServicePort,
+    table: tables.servicePorts,
+    filters: { namespace: (namespace) => (port) => port.namespace === namespace },
+    description: "Ports of services as nodes serve them, by id",
+  });
+  api.collection<Backend>({
+    name: "backends",
+    message: Backend,
+    table: tables.backends,
+    filters: { service: (id) => (backend) => String(backend.service) === id },
+    description: "Backends of service ports, by ID/ADDRESS/PORT",
+  });
+  mountPools(lb);
+  mountPods(lb);
+  mountOverrides(lb);
+}
+
+/** Applies objects, all or none; answers what each changed. */
+export async function applyObjects(
+  lb: LoadBalancer,
+  objects: readonly LbObject[],
+  file: string,
+  origin: string,
+  dryRun = false,
+): Promise<Change[]> {
+  const items: Change[] = [];
+  const run = lb.change(async (change) => {
+    items.length = 0;
+    for (const object of objects) {
+      const result = await change.putObject(object, { file, origin });
+      items.push(said(object, object.kind === "ignored" ? "ignored" : result));
+    }
+    // Everything is checked, numbers included, and then given back.
+    if (dryRun) throw new DryRun();
+  });
+  await run.catch((error) => {
+    if (!(error instanceof DryRun)) throw error;
+  });
+  return items;
+}
+
+class DryRun extends ProblemError {
+  constructor() {
+    super("DRY_RUN", { detail: "Nothing is written" });
+  }
+}
+
+async function putService(lb: LoadBalancer, name: string, value: Service): Promise<Service> {
+  const objects = read(value.manifest, {
+    file: value.file,
+    line: Math.max(1, value.line),
+    namespace: value.namespace || undefined,
+  }, value.file);
+  if (objects.length !== 1 || objects[0].kind !== "Service" || objects[0].name !== name) {
+    throw new ProblemError("SERVICE_NAME_MISMATCH", {
+      detail: `Cannot put service ${JSON.stringify(name)}: its manifest holds something else`,
+      found: objects.map((object) => `${object.kind} ${object.name}`).join(", ") || "nothing",
+      expected: `Service ${name}`,
+    });
+  }
+  await applyObjects(lb, objects, value.file, API);
+  return lb.tables.services.get(name)!;
+}
+
+function mountPools(lb: LoadBalancer): void {
+  lb.api.collection<AddressPool>({
+    name: "addresspools",
+    message: AddressPool,
+    table: lb.addressPools,
+    put: async (name, value) => {
+      await lb.change((change) => change.putPool(checkPool(name, value)));
+      return lb.addressPools.get(name)!;
+    },
+    delete: (name) => lb.change((change) => change.deletePool(name)),
+    description: "Addresses for services of type LoadBalancer",
+  });
+}
+
+function checkPool(name: string, value: AddressPool): AddressPool {
+  if (!/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(name)) {
+    throw invalidArgument("Cannot take this name of a pool", {
+      found: name.slice(0, 80),
+      expected: "lower case letters, digits, - and .",
+    });
+  }
+  if (value.ranges.length > RANGES_MAX) {
+    throw invalidArgument("Cannot take the pool: it has too many ranges", {
+      found: value.ranges.length,
+      expected: `at most ${RANGES_MAX}`,
+    });
+  }
+  const ranges = value.ranges.map((text) => {
+    const range = parseRange(text);
+    if (range !== undefined) return rangeText(range);
+    throw invalidArgument("Cannot take the pool: one of its ranges is none", {
+      found: text,
+      expected: "a prefix, or FIRST-LAST of one family",
+    });
+  });
+  if (parseTerms(value.serviceSelector) === undefined) {
+    throw invalidArgument("Cannot take the pool: its serviceSelector cannot be read", {
+      found: value.serviceSelector.join(", "),
+      expected: "terms such as key=value, key in (a,b), !key",
+    });
+  }
+  return { ...value, name, ranges };
+}
+
+function mountPods(lb: LoadBalancer): void {
+  lb.api.collection<Pod>({
+    name: "pods",
+    message: Pod,
+    table: lb.pods,
+    filters: { node: (node) => (pod) => pod.node === node },
+    put: async (name, value) => {
+      const pod = checkPod(name, value);
+      const before = lb.pods.get(name);
+      if (before === undefined || JSON.stringify(before) !== JSON.stringify(pod)) {
+        await lb.change((change) => change.putPod(pod));
+      }
+      return pod;
+    },
+    delete: (name) => lb.change((change) => change.deletePod(name)),
+    description: "Pods as sources of backends, by NAMESPACE/NAME",
+  });
+}
+
+function checkPod(name: string, value: Pod): Pod {
+  const match = /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)$/.exec(name);
+  if (match === null) {
+    throw invalidArgument("Cannot take the pod: its name is none", {
+      found: name.slice(0, 80),
+      expected: "NAMESPACE/NAME",
+    });
+  }
+  if (value.addresses.length > POD_ADDRESSES_MAX || value.ports.length > POD_PORTS_MAX) {
+    throw invalidArgument(`Cannot take pod ${name}: it has too many addresses or ports`, {
+      found: `${value.addresses.length} addresses, ${value.ports.length} ports`,
+      expected: `at most ${POD_ADDRESSES_MAX} and ${POD_PORTS_MAX}`,
+    });
+  }
+  const addresses = value.addresses.map((text) => {
+    const address = IpAddress.tryParse(text);
+    if (address !== undefined) return address.text;
+    throw invalidArgument(`Cannot take pod ${name}: one of its addresses is none`, { found: text });
+  });
+  const ports = value.ports.map((port) => {
+    const protocol = port.protocol || "TCP";
+    if (
+      port.port < 1 || port.port > 65535 || port.hostPort > 65535 ||
+      !["TCP", "UDP", "SCTP"].includes(protocol)
+    ) {
+      throw invalidArgument(`Cannot take pod ${name}: one of its ports is none`, {
+        found: `${port.name} ${port.port}/${protocol} host port ${port.hostPort}`,
+        expected: "1 to 65535, TCP, UDP or SCTP",
+      });
+    }
+    if (port.hostIp !== "" && IpAddress.tryParse(port.hostIp) === undefined) {
+      throw invalidArgument(`Cannot take pod ${name}: one of its host addresses is none`, {
+        found: port.hostIp,
+      });
+    }
+    return { ...port, protocol };
+  });
+  if (value.weight > 100) {
+    throw invalidArgument(`Cannot take pod ${name}: its weight is too large`, {
+      found: value.weight,
+      expected: "1 to 100",
+    });
+  }
+  return { ...value, name, namespace: match[1], addresses, ports };
+}
+
+function mountOverrides(lb: LoadBalancer): void {
+  lb.api.collection<BackendOverride>({
+    name: "backendoverrides",
+    message: BackendOverride,
+    table: lb.overrides,
+    put: async (name, value) => {
+      const match = /^([^/]+)\/([^/]+)\/([^/]+)$/.exec(name);
+      const address = IpAddress.tryParse(match?.[3] ?? "");
+      if (match === null || address === undefined || address.text !== match[3] || value.weight > 100) {
+        throw invalidArgument("Cannot take what is said of the backend", {
+          found: `${name.slice(0, 80)}, weight ${value.weight}`,
+          expected: "NAMESPACE/SERVICE/ADDRESS, a weight up to 100",
+        });
+      }
+      const override = { ...value, name, namespace: match[1], service: match[2], address: address.text };
+      await lb.change((change) => change.putOverride(override));
+      return override;
+    },
+    delete: (name) => lb.change((change) => change.deleteOverride(name)),
+    description: "Maintenance, quarantine and weight of single backends, by NAMESPACE/SERVICE/ADDRESS",
+  });
+}
+
+/** @throws {ProblemError} SERVICE_INVALID with every fault */
+export function read(text: string, options: ReadOptions, file = ""): readonly LbObject[] {
+  const manifests = readManifests(text, options);
+  if (manifests.faults.length > 0) throw manifestProblem(manifests, file);
+  if (!manifests.objects.some(({ kind }) => kind !== "ignored")) {
+    throw new ProblemError("SERVICE_INVALID", {
+      status: 422,
+      detail: "Cannot take services: the text holds none",
+      found: manifests.objects.map((object) =>
+        object.kind === "ignored" ? object.of : object.kind
+      ).join(", ") ||
+        "no document",
+      expected: "a Service, EndpointSlice, Endpoints or address pool",
+    });
+  }
+  return manifests.objects;
+}
+
+function optionsOf(request: ApplyRequest): ReadOptions {
+  return { file: request.file, namespace: request.namespace || undefined };
+}
+
+function said(object: LbObject, change: string): Change {
+  const kind = object.kind === "ignored" ? object.of : object.kind;
+  return { kind, name: object.name, change, warnings: [...object.warnings] };
+}
