@@ -143,6 +143,7 @@ _Static_assert(sizeof(struct nat_key) == 40, "nat_key");
 #define NAT_HOST 4 /* the node's own connection, whose port was taken */
 #define NAT_DSR 8 /* the client's own address goes on, and the backend's node answers it: there is no entry for answers */
 #define NAT_TUNNEL 16 /* the client is behind the tunnel, and answers go back through it */
+#define NAT_LOCAL 32 /* the backend is a socket of this node itself: the client's address stays */
 
 /* Value of weir_nat: the same packet as it leaves.
  *

@@ -214,6 +214,8 @@ export const NAT_HOST = 4;
 export const NAT_DSR = 8;
 /** the client is behind the tunnel, and answers go back through it */
 export const NAT_TUNNEL = 16;
+/** the backend is a socket of this node itself: the client's address stays */
+export const NAT_LOCAL = 32;
 /** from the backend to the frontend that the socket asked for */
 export const SOCKET_REVERSE = 0;
 /** from a frontend to the backend that gets the socket's datagrams */

@@ -1,0 +1,140 @@
+/* Brings a packet that came by an outer device into its endpoint, and lets conntrack remember the frontend that it was
+ * sent to. */
+#pragma once
+
+#include "dsr.h"
+#include "enter.h"
+#include "node_port.h"
+
+#define FILE_ID FILE_BPF_HOST
+
+#define ARRIVAL 2 /* argument: weir_arrival says what the packet was before */
+
+/* Tunnelled packets between nodes, by far most of what an outer device sees of them. */
+INLINE int is_tunnel(struct __sk_buff *skb, __u32 ipv6, const struct config *config)
+{
+	__u8 *p = packet_start(skb) + ETHERNET_LENGTH;
+	void *end = packet_end(skb);
+
+	if (!(config->flags & CONFIG_TUNNEL))
+		return 0;
+	if (ipv6)
+		return p + 44 <= (__u8 *)end && p[6] == PROTOCOL_UDP && LOAD16(p + 42) == bpf_htons(config->tunnel_port);
+	return p + 24 <= (__u8 *)end && p[0] == 0x45 && p[9] == PROTOCOL_UDP && !(LOAD16(p + 6) & bpf_htons(0x1fff)) &&
+	       LOAD16(p + 22) == bpf_htons(config->tunnel_port);
+}
+
+INLINE int packet_source(struct __sk_buff *skb, __u32 ipv6, struct address *address)
+{
+	__u8 *p = packet_start(skb) + ETHERNET_LENGTH;
+	void *end = packet_end(skb);
+
+	if (ipv6) {
+		if (p + 40 > (__u8 *)end)
+			return 0;
+		address->halves[0] = LOAD64(p + 8);
+		address->halves[1] = LOAD64(p + 16);
+	} else {
+		if (p + 20 > (__u8 *)end)
+			return 0;
+		address->halves[0] = 0;
+		address->halves[1] = mapped(LOAD32(p + 12));
+	}
+	return 1;
+}
+
+/* The flow was allowed: its entry learns the frontend that answers are to come from; 0 or a drop. */
+NOINLINE int arrival_remember(struct flow *f, const struct address *frontend, __u32 port, __u32 service, __u32 backend)
+{
+	struct ct_entry *e;
+
+	NEVER_NULL(f);
+	NEVER_NULL(frontend);
+	e = bpf_map_lookup_elem(&weir_ct, &f->key);
+	if (!e)
+		return DROPPED(DROP_CT_CREATE_FAILED);
+	if ((e->flags & CT_REPLY_NAT) && e->translated_port == port && same_address(&e->translated, frontend))
+		return 0;
+	e->translated = *frontend;
+	e->translated_port = port;
+	e->service = service;
+	e->backend = backend;
+	e->flags |= CT_REPLY_NAT;
+	return 0;
+}
+
+/* The (client, frontend) entry, which keeps the backend. Full: the next packet chooses anew, so this one is dropped. */
+NOINLINE int arrival_keep(struct flow *f, const struct arrival *a)
+{
+	const struct config *config = config_get();
+	const struct address *to;
+	struct ct_entry *e;
+	__u32 zero = 0;
+	struct ct_entry *empty = bpf_map_lookup_elem(&weir_ct_empty, &zero);
+
+	if (!f || !a || !config || !empty)
+		return DROPPED(DROP_CT_CREATE_FAILED);
+	bpf_map_update_elem(&weir_ct, &a->key, empty, BPF_NOEXIST);
+	e = bpf_map_lookup_elem(&weir_ct, &a->key);
+	if (!e)
+		return DROPPED(DROP_CT_CREATE_FAILED);
+	to = flow_address(f, TRANSLATE_DESTINATION);
+	e->translated = *to;
+	e->translated_port = f->port_destination;
+	e->service = a->service;
+	e->backend = a->backend;
+	e->created = f->now;
+	e->expires = f->now + config->timeout_tcp * config->hz;
+	e->flags = CT_SERVICE | (a->source_hi ? CT_ORIGIN_HI : 0);
+	return 0;
+}
+
+/* A packet for endpoint `id`. A function of its own, so that the kernel checks it once and not once for every way in.
+ * `what`: 1 for IPv6, ARRIVAL. */
+NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
+{
+	const struct config *config = config_get();
+	struct arrival *a = arrival_get();
+	struct endpoint *own, *other;
+	struct nat_scratch *s = nat_scratch();
+	struct flow *f;
+	__u32 service = 0;
+	int code;
+
+	if (!s)
+		return PASS;
+	f = &s->flow;
+	__builtin_memset(f, 0, sizeof(*f));
+	f->flags = FLOW_INGRESS | FLOW_NETWORK;
+	f->point = TRACE_TO_LXC;
+	f->hook_endpoint = id;
+	f->destination_endpoint = id;
+	own = endpoint_get(id);
+	if (!config || !own || !own->ifindex || !a)
+		return PASS;
+	if (what & 1) {
+		code = ipv6_parse(skb, f, config, ETHERNET_LENGTH, 0);
+		if (code == PARSED_LINK)
+			code = DROPPED(DROP_FORBIDDEN_ICMP6);
+	} else {
+		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
+	}
+	if (!code) {
+		if (what & ARRIVAL)
+			service = a->backend ? a->service : 0;
+		else if (unlikely(has_options(f)) && !(f->flags & FLOW_RELATED))
+			service = dsr_read(skb, f, &a->frontend, &a->port);
+		f->service = service;
+		code = admit(skb, f, config, own, &other);
+	}
+	if (!code && service && !(f->flags & (FLOW_RELATED | FLOW_ERROR))) {
+		code = arrival_remember(f, &a->frontend, a->port, service, what & ARRIVAL ? a->backend : 0);
+		if (!code && (what & ARRIVAL))
+			code = arrival_keep(f, a);
+		service_count_packet(service, skb->len);
+	}
+	if (code)
+		return drop(skb, f, code);
+	return deliver_local(skb, f, own);
+}
+#undef FILE_ID

@@ -1,0 +1,260 @@
+/* Pairs of weir_nat: a flow whose source (and, for services, destination too) is another one beyond this node. Knows
+ * tuples, not packets, so that every hook may use it.
+ *
+ *   packet as it arrives ──key──▶ entry: as it leaves          (of who opened the flow)
+ *   answer as it arrives ──key──▶ entry: as it leaves          (NAT_REVERSE; its key is the other's entry, turned round)
+ *
+ * Both entries live and end together. A port is taken when its reverse entry could be inserted: that is the lock.
+ */
+#pragma once
+
+#include "config.h"
+#include "flow.h"
+
+#define NAT_TRIES 32
+#define NAT_ACK TCP_ACK /* in tcp_flags: seen at all, whatever the protocol */
+
+/* Working memory of one packet, per CPU: programs of devices run with softirqs off. What is in here is not on the stack,
+ * whose 512 bytes a chain of calls shares. */
+struct nat_scratch {
+	struct nat_key key; /* the packet as it arrives */
+	struct nat_entry entry; /* as it shall leave; port_source is the port that it would like */
+	struct nat_key back;
+	struct nat_entry answer;
+	struct flow flow;
+	__u32 endpoint; /* who gets the packet after translation; 0: nobody of this node's endpoints */
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct nat_scratch);
+	__uint(max_entries, 1);
+} weir_nat_scratch SEC(".maps");
+
+INLINE struct nat_scratch *nat_scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&weir_nat_scratch, &zero);
+}
+
+/* The key of the other entry of a pair. */
+INLINE void nat_turn(struct nat_key *key, const struct nat_entry *e, __u8 protocol)
+{
+	key->source = e->destination;
+	key->destination = e->source;
+	key->port_source = e->port_destination;
+	key->port_destination = e->port_source;
+	key->protocol = protocol;
+	key->pad[0] = 0;
+	key->pad[1] = 0;
+	key->pad[2] = 0;
+}
+
+INLINE int nat_alive(const struct nat_entry *e, __u32 now)
+{
+	return (__s32)(e->expires - now) > 0;
+}
+
+INLINE struct nat_entry *nat_find(const struct nat_key *key, __u32 now)
+{
+	struct nat_entry *e = bpf_map_lookup_elem(&weir_nat, key);
+
+	return e && nat_alive(e, now) ? e : 0;
+}
+
+INLINE int nat_closing(const struct nat_entry *e)
+{
+	return ((e->tcp_flags[0] | e->tcp_flags[1]) & TCP_RST) || (e->tcp_flags[0] & e->tcp_flags[1] & TCP_FIN);
+}
+
+INLINE __u32 nat_timeout(const struct nat_entry *e, __u8 protocol, const struct config *config)
+{
+	if (protocol != PROTOCOL_TCP)
+		return config->timeout_other;
+	if (nat_closing(e))
+		return config->timeout_closing;
+	/* Answers go past this node: that the client has nothing more to say is all that it will know. */
+	if ((e->flags & NAT_DSR) && (e->tcp_flags[0] & TCP_FIN))
+		return config->timeout_syn;
+	/* The opener's first packet that is not a bare SYN */
+	return e->tcp_flags[0] & TCP_ACK ? config->timeout_tcp : config->timeout_syn;
+}
+
+/* The other entry of the pair learns flags and lifetime. */
+NOINLINE int nat_share(const struct nat_entry *e, __u32 protocol)
+{
+	struct nat_entry *other;
+	struct nat_key key;
+
+	NEVER_NULL(e);
+	nat_turn(&key, e, protocol);
+	other = bpf_map_lookup_elem(&weir_nat, &key);
+	if (!other)
+		return 0;
+	other->tcp_flags[0] = e->tcp_flags[0];
+	other->tcp_flags[1] = e->tcp_flags[1];
+	other->expires = e->expires;
+	return 0;
+}
+
+/* Notes flags and lifetime in both entries, at most once a second unless a new flag was seen. An error about a flow is
+ * no sign of life of it: callers do not touch for those. */
+INLINE void nat_touch(struct nat_entry *e, __u8 tcp_flags, __u8 protocol, const struct config *config, __u32 now)
+{
+	__u8 seen = protocol == PROTOCOL_TCP ? tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK) : NAT_ACK;
+	__u8 *known = e->flags & NAT_REVERSE ? &e->tcp_flags[1] : &e->tcp_flags[0];
+	__u32 expires;
+	__s32 gain;
+	int changed = 0;
+
+	if (unlikely(seen & ~*known)) {
+		*known |= seen;
+		changed = 1;
+	}
+	expires = now + nat_timeout(e, protocol, config) * config->hz;
+	gain = (__s32)(expires - e->expires);
+	if (likely(!changed && gain <= (__s32)config->hz && gain >= 0))
+		return;
+	e->expires = expires;
+	nat_share(e, protocol);
+}
+
+/* Both entries go: the backend is dead, or a bare SYN opens the flow anew. */
+NOINLINE int nat_delete(const struct nat_key *key)
+{
+	struct nat_entry *e;
+	struct nat_key own, other;
+
+	NEVER_NULL(key);
+	own = *key;
+	e = bpf_map_lookup_elem(&weir_nat, &own);
+	if (!e)
+		return 0;
+	nat_turn(&other, e, own.protocol);
+	bpf_map_delete_elem(&weir_nat, &own);
+	bpf_map_delete_elem(&weir_nat, &other);
+	return 0;
+}
+
+/* Does a socket of this node use the port towards who answers (`back`: an answer as it arrives)? */
+#define NAT_SOCKET(ctx, back, length)                                                                                  \
+	do {                                                                                                           \
+		if ((back)->protocol == PROTOCOL_TCP)                                                                  \
+			sk = bpf_skc_lookup_tcp(ctx, &tuple, length, BPF_F_CURRENT_NETNS, 0);                          \
+		else                                                                                                   \
+			sk = bpf_sk_lookup_udp(ctx, &tuple, length, BPF_F_CURRENT_NETNS, 0);                           \
+	} while (0)
+
+INLINE int nat_port_of_socket(void *ctx, const struct nat_key *back)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+
+	if (back->protocol != PROTOCOL_TCP && back->protocol != PROTOCOL_UDP)
+		return 0;
+	if (back->source.halves[0] == 0 && back->source.words[2] == 0xffff0000u) {
+		tuple.ipv4.saddr = back->source.words[3];
+		tuple.ipv4.daddr = back->destination.words[3];
+		tuple.ipv4.sport = back->port_source;
+		tuple.ipv4.dport = back->port_destination;
+		NAT_SOCKET(ctx, back, sizeof(tuple.ipv4));
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, &back->source, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, &back->destination, 16);
+		tuple.ipv6.sport = back->port_source;
+		tuple.ipv6.dport = back->port_destination;
+		NAT_SOCKET(ctx, back, sizeof(tuple.ipv6));
+	}
+	if (!sk)
+		return 0;
+	bpf_sk_release(sk);
+	return 1;
+}
+
+/* Takes the port of `s->back` if nobody has it. 1: taken; 0: somebody has it; -1: the table is full.
+ *
+ * Who has let it expire more than a second ago has lost it: as weir_gc would have it. */
+INLINE int nat_take(struct nat_scratch *s, __u32 now, __u32 hz)
+{
+	struct nat_entry *e = bpf_map_lookup_elem(&weir_nat, &s->back);
+	struct nat_key other;
+
+	if (e) {
+		if ((__s32)(e->expires + hz - now) >= 0)
+			return 0;
+		nat_turn(&other, e, s->back.protocol);
+		bpf_map_delete_elem(&weir_nat, &s->back);
+		bpf_map_delete_elem(&weir_nat, &other);
+	}
+	return bpf_map_update_elem(&weir_nat, &s->back, &s->answer, BPF_NOEXIST) ? -1 : 1;
+}
+
+/* One try for a port of scratch's pair. As nat_take(). */
+NOINLINE int nat_try(struct __sk_buff *skb, __u32 port)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+
+	if (!config || !s)
+		return -1;
+	s->back.port_destination = bpf_htons(port);
+	return nat_port_of_socket(skb, &s->back) ? 0 : nat_take(s, jiffies(), config->hz);
+}
+
+/* Finds a port: the packet's own if it is one that translated sources get, then any, then one after the other. */
+INLINE int nat_search(struct __sk_buff *skb, struct nat_scratch *s, const struct config *config)
+{
+	__u32 min = config->nat_port_min, max = config->nat_port_max, port = bpf_ntohs(s->entry.port_source), i;
+	__u32 span = max - min + 1, start = bpf_get_prandom_u32();
+	int taken = 0;
+
+	if (port >= min && port <= max)
+		taken = nat_try(skb, port);
+	for (i = 0; i < NAT_TRIES && !taken; i++)
+		taken = nat_try(skb, min + (start + i) % span);
+	s->entry.port_source = s->back.port_destination;
+	return taken;
+}
+
+/* Makes the pair of scratch: `key` and `entry` are given but for lifetimes and flags seen. `search`: the source becomes this
+ * node's, with a port that is free. 1, or 0 when there is no port or no room. Callers look the entry up then: another
+ * CPU may have made it. */
+NOINLINE int nat_create(struct __sk_buff *skb, __u32 search, __u32 tcp_flags)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	__u32 now = jiffies();
+	__u8 protocol;
+
+	if (!config || !s || config->nat_port_min > config->nat_port_max || !config->nat_port_min)
+		return 0;
+	protocol = s->key.protocol;
+	s->entry.created = now;
+	s->entry.tcp_flags[0] = protocol == PROTOCOL_TCP ? tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK) : NAT_ACK;
+	s->entry.tcp_flags[1] = 0;
+	s->entry.expires = now + nat_timeout(&s->entry, protocol, config) * config->hz;
+	if (s->entry.flags & NAT_DSR)
+		return bpf_map_update_elem(&weir_nat, &s->key, &s->entry, BPF_ANY) == 0;
+	/* What an answer becomes: the packet as it arrived, turned round. */
+	s->answer = s->entry;
+	s->answer.flags |= NAT_REVERSE;
+	s->answer.source = s->key.destination;
+	s->answer.destination = s->key.source;
+	s->answer.port_source = s->key.port_destination;
+	s->answer.port_destination = s->key.port_source;
+	nat_turn(&s->back, &s->entry, protocol);
+	/* SCTP's checksum covers the ports: they stay. */
+	if ((search && protocol != PROTOCOL_SCTP ? nat_search(skb, s, config) : nat_take(s, now, config->hz)) != 1)
+		return 0;
+	if (!bpf_map_update_elem(&weir_nat, &s->key, &s->entry, BPF_NOEXIST))
+		return 1;
+	/* Another CPU was faster with the same flow: its pair holds. What has expired gives way. */
+	if (nat_find(&s->key, now) || bpf_map_update_elem(&weir_nat, &s->key, &s->entry, BPF_ANY)) {
+		bpf_map_delete_elem(&weir_nat, &s->back);
+		return nat_find(&s->key, now) != 0;
+	}
+	return 1;
+}

@@ -1,0 +1,299 @@
+/* North-south services: what comes from outside the cluster for a service, and what comes back.
+ *
+ *   client ──▶ frontend on this node ─┬─ backend here: destination rewritten, conntrack keeps the frontend; the answer
+ *                                     │                gets it back as its source in to_netdev
+ *                                     ├─ backend far away: source too, a pair of weir_nat; answers come back here
+ *                                     └─ or DSR: the client's address goes on, the frontend beside it in an option
+ *
+ * The same function finds the answers of everything else in weir_nat: masquerade, and the node's own connections.
+ */
+#pragma once
+
+#include "dsr.h"
+#include "enter.h"
+#include "nat.h"
+#include "nat_apply.h"
+#include "route.h"
+#include "service.h"
+
+#define FILE_ID FILE_NODE_PORT
+
+#define NODE_PORT_OWN (1u << 16) /* argument: the destination is this node's own address */
+#define NODE_PORT_ENDPOINT (1 << 16) /* verdict: translated, for the endpoint in the low bits */
+#define NODE_PORT_SEND (1 << 17) /* verdict: scratch says what to make of the packet */
+
+/* What a translated packet was before, for the function that brings it into its endpoint. */
+struct arrival {
+	struct ct_key key; /* under the frontend */
+	struct address frontend;
+	__u32 backend; /* 0: not translated for a service */
+	__u16 port; /* be */
+	__u16 service;
+	__u32 source_hi;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct arrival);
+	__uint(max_entries, 1);
+} weir_arrival SEC(".maps");
+
+INLINE struct arrival *arrival_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&weir_arrival, &zero);
+}
+
+INLINE int node_port_protocol(__u8 protocol)
+{
+	return protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP || protocol == PROTOCOL_SCTP;
+}
+
+/* May a flow go on with the backend that it has? `syn`: the packet opens a connection. Whose record names somebody else
+ * by now is gone. */
+INLINE int backend_keeps(__u32 id, const struct address *address, __u16 port, __u8 protocol, int syn)
+{
+	const struct backend *b = backend_get(id);
+
+	if (!b || b->state == BACKEND_GONE || b->port != port || b->protocol != protocol ||
+	    b->address.halves[0] != address->halves[0] || b->address.halves[1] != address->halves[1])
+		return protocol == PROTOCOL_TCP && !syn;
+	return b->state == BACKEND_ACTIVE || !syn;
+}
+
+/* Makes scratch's packet what scratch's entry says, and sends it on. A verdict, or NODE_PORT_ENDPOINT. */
+NOINLINE int node_port_send(struct __sk_buff *skb)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct address frontend = {};
+	__u32 flags, port, dsr = 0;
+	struct flow *f;
+	int code;
+
+	if (!config || !s)
+		return SHOT;
+	f = &s->flow;
+	flags = s->entry.flags;
+	port = f->port_destination;
+	/* Said now, while the packet is still the client's: of the new one the stack would tell this node. */
+	if (!(flags & (NAT_HOST | NAT_LOCAL)) && hop_is_last(skb, f))
+		return drop_or_exceed(skb, f, DROPPED(DROP_TTL_EXCEEDED));
+	if (flags & NAT_DSR) {
+		dsr = !(f->flags & FLOW_RELATED) && (f->protocol != PROTOCOL_TCP || is_bare_syn(f)) &&
+		      dsr_fits(skb, f, config);
+		frontend = s->key.destination;
+	}
+	code = nat_apply(skb, f, &s->entry);
+	if (!code && dsr)
+		code = f->flags & FLOW_IPV6 ? dsr_write_ipv6(skb, &frontend, port) : dsr_write_ipv4(skb, &frontend, port);
+	if (code)
+		return drop(skb, f, code);
+	if (s->entry.service)
+		service_count_packet(s->entry.service, skb->len);
+	if (s->endpoint)
+		return NODE_PORT_ENDPOINT | s->endpoint;
+	if (flags & (NAT_HOST | NAT_LOCAL)) {
+		if (skb->pkt_type != PACKET_TYPE_HOST)
+			bpf_skb_change_type(skb, PACKET_TYPE_HOST);
+		count(f, 0, DIRECTION_INGRESS, skb->len);
+		return PASS;
+	}
+	count(f, 0, DIRECTION_SERVICE, skb->len);
+	/* What answers is a frontend of this node. */
+	if (flags & NAT_REVERSE)
+		f->source_identity = IDENTITY_HOST;
+	return send_out(skb, f, &s->entry.source, &s->entry.destination, !(flags & NAT_REVERSE) || (flags & NAT_TUNNEL));
+}
+
+/* Makes the pair for a backend that is not an endpoint of this node; scratch has the key. 0 or a drop. */
+NOINLINE int node_port_pair(struct __sk_buff *skb, struct flow *f, const struct frontend *frontend, __u32 id, __u32 local)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	const struct backend *b = backend_get(id);
+	__u32 search = 0;
+
+	if (!f || !frontend || !config || !s || !b)
+		return DROPPED(DROP_NAT_NO_MAPPING);
+	__builtin_memset(&s->entry, 0, sizeof(s->entry));
+	s->entry.source = s->key.source;
+	s->entry.destination = b->address;
+	s->entry.port_source = s->key.port_source;
+	s->entry.port_destination = b->port;
+	s->entry.service = frontend->service;
+	s->entry.backend = id;
+	if (f->flags & FLOW_TUNNEL)
+		s->entry.flags = NAT_TUNNEL;
+	if (local) {
+		s->entry.flags |= NAT_LOCAL;
+	} else if ((frontend->flags & FRONTEND_DSR) && !(f->flags & FLOW_TUNNEL) && dsr_fits(skb, f, config)) {
+		s->entry.flags |= NAT_DSR;
+	} else {
+		search = 1;
+		if (f->flags & FLOW_IPV6) {
+			s->entry.source = config->ipv6;
+		} else {
+			s->entry.source.halves[0] = 0;
+			s->entry.source.halves[1] = mapped(config->ipv4);
+		}
+		if (!s->entry.source.words[3])
+			return DROPPED(DROP_NAT_NO_MAPPING);
+	}
+	return nat_create(skb, search, f->tcp_flags) ? 0 : DROPPED(DROP_NAT_NO_MAPPING);
+}
+
+/* Nobody is there. Behind externalTrafficPolicy Local the client is to try another node, so it hears nothing. */
+INLINE int node_port_refuse(struct __sk_buff *skb, struct flow *f, const struct frontend *frontend)
+{
+	service_count_connection(frontend->service, 1);
+	return drop(skb, f, DROPPED(DROP_NO_SERVICE));
+}
+
+/* A request for a frontend; scratch has packet and key, `e` is what weir_nat has under it. A verdict, or NODE_PORT_SEND
+ * with scratch's entry and endpoint filled. */
+NOINLINE int node_port_request(struct __sk_buff *skb, const struct frontend *frontend, struct nat_entry *e)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct arrival *a = arrival_get();
+	struct service_client client = {};
+	const struct backend *b;
+	struct ct_entry *c;
+	struct flow *f;
+	__u32 id = 0;
+	int syn, where, code;
+
+	if (!frontend || !config || !s || !a)
+		return SHOT;
+	f = &s->flow;
+	f->service = frontend->service;
+	if (frontend->flags & FRONTEND_CLOSED)
+		return node_port_refuse(skb, f, frontend);
+	if (!(frontend->flags & FRONTEND_EXTERNAL))
+		return drop(skb, f, DROPPED(DROP_IS_CLUSTER_IP));
+	if (!(f->flags & FLOW_RELATED) && !frontend_admits(frontend, &s->key.source)) {
+		service_count_connection(frontend->service, 1);
+		return drop(skb, f, DROPPED(DROP_NOT_IN_SRC_RANGE));
+	}
+	syn = is_bare_syn(f);
+	if (e) {
+		if (!(syn && nat_closing(e)) &&
+		    backend_keeps(e->backend, &e->destination, e->port_destination, f->key.protocol, syn))
+			goto pair;
+		nat_delete(&s->key);
+	}
+	c = bpf_map_lookup_elem(&weir_ct, &f->key);
+	if (c && (c->flags & CT_SERVICE) &&
+	    backend_keeps(c->backend, &c->translated, c->translated_port, f->key.protocol, syn)) {
+		id = c->backend;
+		s->entry.destination = c->translated;
+		s->entry.port_destination = c->translated_port;
+	} else {
+		if (f->flags & (FLOW_RELATED | FLOW_FRAGMENT))
+			return drop(skb, f, DROPPED(DROP_NO_SERVICE));
+		client.address = s->key.source;
+		client.port = f->port_source;
+		client.protocol = f->key.protocol;
+		client.scope = SCOPE_EXTERNAL;
+		id = backend_select(frontend, &client);
+		b = id ? backend_get(id) : 0;
+		if (!b || b->state == BACKEND_GONE)
+			return node_port_refuse(skb, f, frontend);
+		service_count_connection(frontend->service, 0);
+		s->entry.destination = b->address;
+		s->entry.port_destination = b->port;
+	}
+	where = destination_of(&s->entry.destination);
+	if (where > 0) {
+		a->key = f->key;
+		a->source_hi = f->source_hi;
+		a->frontend = s->key.destination;
+		a->port = f->port_destination;
+		a->service = frontend->service;
+		a->backend = id;
+		s->entry.source = s->key.source;
+		s->entry.port_source = s->key.port_source;
+		s->entry.flags = 0;
+		s->entry.service = frontend->service;
+		s->endpoint = where;
+		return NODE_PORT_SEND;
+	}
+	code = node_port_pair(skb, f, frontend, id, where == 0);
+	if (code)
+		return drop(skb, f, code);
+	e = nat_find(&s->key, jiffies());
+	if (!e)
+		return drop(skb, f, DROPPED(DROP_NAT_NO_MAPPING));
+	f->reason = REASON_NEW;
+	trace(skb, f, TRACE_FROM_NETWORK);
+pair:
+	if (!(f->flags & FLOW_RELATED))
+		nat_touch(e, f->tcp_flags, f->key.protocol, config, f->now);
+	s->entry = *e;
+	return NODE_PORT_SEND;
+}
+
+/* A packet whose destination is this node (NODE_PORT_OWN), or no address that it knows. `flags`: FLOW_IPV6, FLOW_TUNNEL.
+ * `identity`: of who sent it through the tunnel. A verdict (PASS: not a service's, nothing was changed), or
+ * NODE_PORT_SEND: node_port_send() is to be called. What cannot be parsed is the stack's business: it may be the host's own. */
+NOINLINE int node_port(struct __sk_buff *skb, __u32 flags, __u32 identity)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct arrival *a = arrival_get();
+	const struct frontend *frontend = 0;
+	struct nat_entry *e = 0;
+	struct flow *f;
+	__u32 port;
+	int code;
+
+	if (!config || !s || !a)
+		return PASS;
+	f = &s->flow;
+	__builtin_memset(f, 0, sizeof(*f));
+	a->backend = 0;
+	s->endpoint = 0;
+	f->flags = FLOW_INGRESS | FLOW_NETWORK | (flags & FLOW_TUNNEL);
+	if (flags & FLOW_IPV6)
+		code = ipv6_parse(skb, f, config, ETHERNET_LENGTH, 0);
+	else
+		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
+	if (code)
+		return PASS;
+	f->now = jiffies();
+	f->source_identity = identity ?: world_identity(f, config);
+	nat_key_of(&s->key, f);
+	port = bpf_ntohs(f->port_destination);
+	if ((flags & NODE_PORT_OWN) && port >= config->nat_port_min && port <= config->nat_port_max) {
+		e = nat_find(&s->key, f->now);
+		if (e && (e->flags & NAT_REVERSE)) {
+			if (!(f->flags & FLOW_RELATED))
+				nat_touch(e, f->tcp_flags, f->key.protocol, config, f->now);
+			s->entry = *e;
+			f->service = e->service;
+			if (e->flags & NAT_MASQUERADE) {
+				code = destination_of(&e->destination);
+				if (code <= 0)
+					return drop(skb, f, DROPPED(DROP_UNROUTABLE));
+				s->endpoint = code;
+			}
+			return NODE_PORT_SEND;
+		}
+	}
+	if (node_port_protocol(f->key.protocol)) {
+		frontend = frontend_get(&s->key.destination, f->port_destination, f->key.protocol);
+		if (!frontend && (flags & NODE_PORT_OWN))
+			frontend = frontend_of_node(&s->key.destination, f->port_destination, f->key.protocol);
+	}
+	if (!frontend && !(flags & NODE_PORT_OWN))
+		frontend = frontend_closed(&s->key.destination);
+	if (!frontend)
+		return PASS;
+	if (!e && !(frontend->flags & FRONTEND_CLOSED))
+		e = nat_find(&s->key, f->now);
+	return node_port_request(skb, frontend, e);
+}
+#undef FILE_ID
