@@ -29,15 +29,23 @@ export interface FunctionContract {
   readonly returns: ReturnKind;
 }
 
-/** The contract of a FUNC; undefined when the id is none. */
-export function contractOf(btf: Btf, funcId: number): FunctionContract | undefined {
+/**
+ * The contract of a FUNC; undefined when the id is none.
+ * @param tracing Whether the program is of type tracing: its context has no struct that a parameter could name.
+ */
+export function contractOf(btf: Btf, funcId: number, tracing = false): FunctionContract | undefined {
   const func = btf.type(funcId);
   if (func.kind !== "func") return undefined;
   const proto = btf.type(func.type);
   if (proto.kind !== "func_proto") return undefined;
   const tags = btf.tagsOf(funcId);
   const args = proto.parameters.slice(0, 5).map((parameter, index) =>
-    argument(btf, parameter.type, tags.filter((tag) => tag.componentIndex === index).map((tag) => tag.name))
+    argument(
+      btf,
+      parameter.type,
+      tags.filter((tag) => tag.componentIndex === index).map((tag) => tag.name),
+      tracing,
+    )
   );
   const result = btf.resolve(proto.type);
   const returns = result.kind === "void"
@@ -48,16 +56,23 @@ export function contractOf(btf: Btf, funcId: number): FunctionContract | undefin
   return { arguments: args, returns };
 }
 
-function argument(btf: Btf, id: number, tags: readonly string[]): { kind: ArgumentKind; size?: number } {
+function argument(
+  btf: Btf,
+  id: number,
+  tags: readonly string[],
+  tracing: boolean,
+): { kind: ArgumentKind; size?: number } {
   const type = btf.resolve(id);
   if (type.kind === "int" || type.kind === "enum" || type.kind === "enum64") return { kind: "scalar" };
   if (type.kind !== "ptr") return { kind: "other" };
-  if (tags.includes("arg:ctx")) return { kind: "context" };
+  if (tags.includes("arg:ctx")) return { kind: tracing ? "other" : "context" };
   const known = ["arg:nonnull"];
   if (tags.some((tag) => tag.startsWith("arg:") && !known.includes(tag))) return { kind: "other" };
   const target = btf.resolve(type.type);
   // bpf_user_pt_regs_t is a typedef; its name is what the kernel compares.
-  if (CONTEXTS.has(target.name) || CONTEXTS.has(btf.name(type.type))) return { kind: "context" };
+  if (CONTEXTS.has(target.name) || CONTEXTS.has(btf.name(type.type))) {
+    return { kind: tracing ? "other" : "context" };
+  }
   if (target.kind === "void" || target.kind === "func_proto" || target.kind === "fwd") {
     return { kind: "other" };
   }

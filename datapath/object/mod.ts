@@ -14,4 +14,6 @@ export { kindOf, kindOfContext, kindOfSection, type ProgramKind } from "./sectio
 export { SourceMap } from "./source_map.ts";
 export { specialFieldsOf } from "./value_fields.ts";
 export { isGplCompatible, type ProgramRequest, requestOf } from "./verify_request.ts";
+export { type AskedRequest, settle, settleBy, TypeOracle } from "./type_oracle.ts";
+export { attachFactsOf } from "./tracing_target.ts";
 export { contractOf, type FunctionContract } from "./global_function.ts";

@@ -48,6 +48,8 @@ export class BpfObject {
     /** The `license` section, empty when there is none. */
     readonly licence: string,
     readonly externs: ReadonlyMap<string, Extern>,
+    /** Types of the kernel as they were given; undefined when they were not. */
+    readonly kernelBtf: Btf | undefined,
     input: AssemblyInput,
   ) {
     this.#input = input;
@@ -85,7 +87,7 @@ export class BpfObject {
       places: new PlaceIndex(elf, functions, maps),
     };
     const programs = readPrograms(functions, btf, ext, options);
-    return new BpfObject(elf, btf, ext, maps, programs, readLicence(elf), externs, input);
+    return new BpfObject(elf, btf, ext, maps, programs, readLicence(elf), externs, options.kernelBtf, input);
   }
 
   /** Puts a program together. @throws {ObjectError} when it cannot be. */

@@ -11,15 +11,20 @@ import type {
 import type { AssembledProgram } from "./assembly.ts";
 import { ObjectError } from "./error.ts";
 import { contractOf } from "./global_function.ts";
+import { programTypeNumber } from "./kinds.ts";
 import type { MapDefinition } from "./map_definition.ts";
 import type { BpfObject, ObjectProgram } from "./object.ts";
 import { SourceMap } from "./source_map.ts";
+import { attachFactsOf } from "./tracing_target.ts";
+import { TypeOracle } from "./type_oracle.ts";
 import { specialFieldsOf } from "./value_fields.ts";
 
 /** A question and what its answer is explained with. */
 export interface ProgramRequest {
   readonly request: VerifyRequest;
   readonly source: SourceMap;
+  /** Answers what the verifier asks about kernel types (see {@link settle}); undefined when they were not given. */
+  readonly oracle?: TypeOracle;
 }
 
 /** Licences that the kernel counts as GPL-compatible (include/linux/license.h). */
@@ -57,6 +62,7 @@ export function requestOf(
     });
   }
   const assembled = object.assemble(program);
+  const isTracing = programTypeNumber("tracing") === program.kind.type;
   const request: VerifyRequest = {
     name: program.name,
     programType: program.kind.type,
@@ -65,11 +71,24 @@ export function requestOf(
     gplCompatible: isGplCompatible(object.licence),
     instructions: assembled.instructions,
     maps: assembled.maps.map((index) => mapFacts(object, object.maps[index])),
-    subprograms: assembled.functions.map((_, index) => subprogram(object, assembled, index)),
+    subprograms: assembled.functions.map((_, index) => subprogram(object, assembled, index, isTracing)),
     kfuncs: kfuncs(assembled),
+    ...exceptionCallback(program),
     ...extra,
   };
-  return { request, source: new SourceMap(assembled, object.maps) };
+  const attach = attachFactsOf(program.kind, object.kernelBtf);
+  const oracle = object.kernelBtf === undefined
+    ? undefined
+    : new TypeOracle(object.kernelBtf, assembled.instructions);
+  if (attach !== undefined) {
+    for (const slot of attach.slots) if (slot.type) oracle?.expect(slot.type);
+    request.kernelTypes = { attach, ...oracle?.facts() };
+  }
+  return {
+    request,
+    source: new SourceMap(assembled, object.maps),
+    ...(oracle === undefined ? {} : { oracle }),
+  };
 }
 
 function mapFacts(object: BpfObject, map: MapDefinition): MapFacts {
@@ -118,17 +137,28 @@ function variableFields(object: BpfObject, map: MapDefinition): SpecialField[] {
   return fields.sort((a, b) => a.offset - b.offset);
 }
 
-function subprogram(object: BpfObject, assembled: AssembledProgram, index: number): SubprogramFacts {
+function subprogram(
+  object: BpfObject,
+  assembled: AssembledProgram,
+  index: number,
+  tracing: boolean,
+): SubprogramFacts {
   const found = assembled.functions[index];
   const func = object.btf !== undefined && found.type !== 0 ? object.btf.type(found.type) : undefined;
   const isGlobal = index > 0 && !found.isStatic && func?.kind === "func" && func.linkage === "global";
-  const contract = isGlobal ? contractOf(object.btf!, found.type) : undefined;
+  const contract = isGlobal ? contractOf(object.btf!, found.type, tracing) : undefined;
   return {
     start: found.start,
     name: found.name,
     linkage: isGlobal ? "global" : "static",
     ...(contract === undefined ? {} : { arguments: contract.arguments, returns: contract.returns }),
   };
+}
+
+function exceptionCallback(program: ObjectProgram): { exceptionCallback?: string } {
+  const mark = "exception_callback:";
+  const tag = program.tags.find((tag) => tag.startsWith(mark));
+  return tag === undefined ? {} : { exceptionCallback: tag.slice(mark.length) || "?" };
 }
 
 function kfuncs(assembled: AssembledProgram): KfuncFacts[] {

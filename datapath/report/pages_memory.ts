@@ -5,7 +5,7 @@ const CHECKED =
   `struct iphdr *ip4 = data + 14;\nif ((void *)(ip4 + 1) > data_end) return XDP_DROP;\nproto = ip4->protocol;`;
 
 // deno-fmt-ignore
-/** WV0060 to WV0085. */
+/** WV0060 to WV0090. */
 export const MEMORY_PAGES = pages([
   [60, "Something that is a number is used as an address. Often it was a pointer once: a packet pointer is a number again after a helper changed the packet, and a pointer that was masked, cast to 32 bits or saved in parts is a number too.", "Read the pointer anew from where it came from, directly before its use", "__u32 p = (long)data;\nx = *(char *)(long)p;", "x = *(char *)data;"],
   [61, "A pointer that a helper returned may be NULL and was not compared with NULL on this path.", "Check the pointer for NULL before its first use", "struct v *v = bpf_map_lookup_elem(&m, &key);\nv->count++;", "struct v *v = bpf_map_lookup_elem(&m, &key);\nif (!v) return 0;\nv->count++;"],
@@ -33,4 +33,9 @@ export const MEMORY_PAGES = pages([
   [83, "A pointer may not be stored in memory that others can read.", "Store the data itself"],
   [84, "An instruction refers to a map that the loader did not provide.", "Load the object with a loader that creates its maps"],
   [85, "The kernel rewrites accesses to the context and to sockets when it loads the program. One instruction that is reached with such a pointer on one path and with another kind of pointer on another cannot be rewritten for both.", "Access the context in each branch by itself; a compiler that merged the branches is kept from it by barrier_var() or asm volatile(\"\")", "p = flag ? (void *)skb : (void *)buf;\nx = *(__u32 *)(p + 8);", "x = flag ? skb->mark : *(__u32 *)(buf + 8);"],
+  [86, "Through a typed kernel pointer the program may read the fields of that struct: each whole or in part, never past its end, never across two, and pointers only whole. The struct's layout is that of the kernel whose types were given.", "Read a field that the struct has, at its width; if the layout differs between kernels, compile with vmlinux.h and preserve_access_index (CO-RE)", "x = *(__u64 *)((void *)task + sizeof(*task));", "x = task->start_time;"],
+  [87, "What a kernel pointer points to belongs to the kernel. Programs may read it, never write it.", "Keep what the program wants to remember in a map, with the pointer's pid or address as key", "task->prio = 5;", "bpf_map_update_elem(&prios, &pid, &prio, BPF_ANY);"],
+  [88, "The pointer points to something that is no struct (void, a character, a number, another pointer), so no type says how far it may be read. Kernels before 6.17 refuse such a read; newer ones allow it.", "Read it with bpf_probe_read_kernel() or bpf_probe_read_kernel_str()", "c = dentry->d_name.name[0];", "bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name);"],
+  [89, "Fields of kernel structs are open to programs under a GPL-compatible licence only.", 'Declare the licence if it is true: char LICENSE[] SEC("license") = "GPL"', 'char LICENSE[] SEC("license") = "Proprietary";', 'char LICENSE[] SEC("license") = "GPL";'],
+  [90, "The pointer is an address of user space or the base of a per-CPU variable; neither can be read as it stands.", "Read user memory with bpf_probe_read_user(), per-CPU variables through bpf_per_cpu_ptr() or bpf_this_cpu_ptr()", "x = iov->iov_base->field;", "bpf_probe_read_user(&x, sizeof(x), iov->iov_base);"],
 ]);

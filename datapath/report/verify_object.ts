@@ -1,5 +1,12 @@
 /** Verifies all programs of one object. @module */
-import { BpfObject, ObjectError, type ObjectOptions, type ObjectProgram, requestOf } from "@weir/object";
+import {
+  BpfObject,
+  ObjectError,
+  type ObjectOptions,
+  type ObjectProgram,
+  requestOf,
+  settle,
+} from "@weir/object";
 import { verify, type VerifyReport, type VerifyRequest } from "@weir/verifier";
 import { type Entry, entryOf, entryOfFailure, entryOfObjectError, notesOf } from "./entry.ts";
 import { NO_PROGRAM, VERIFIER_FAILED } from "./pages_object.ts";
@@ -67,14 +74,15 @@ function verifyProgram(
 ): Entry {
   const now = options.now ?? (() => performance.now());
   try {
-    const { request, source } = requestOf(object, program, {
+    const asked = requestOf(object, program, {
       recordVisits: options.recordVisits ?? false,
       strict: options.strict ?? false,
     });
+    const { request, source } = asked;
     const started = now();
     let report: VerifyReport;
     try {
-      report = verifier(request);
+      report = settle(asked, verifier);
     } catch (error) {
       // A trap, exhausted memory or a malformed answer: never an accept.
       return entryOfFailure(

@@ -84,6 +84,11 @@ const TABLE: [number, string, CodeClass, string][] = [
   [83, "pointer-store", "unsafe", "Pointer in r{0} may not be stored there"],
   [84, "unknown-map", "unsafe", "Instruction refers to map {0}, which was not handed to the verifier"],
   [85, "mixed-pointers", "unsafe", "The same instruction is reached with a {0} and with a {1} as its address"],
+  [86, "kernel-struct-access", "unsafe", "{3} bytes at offset {4} of {1} ({2} bytes) cannot be read through r{0}: {5}"],
+  [87, "kernel-struct-write", "unsafe", "r{0} points to {1}, which programs may only read, and is written"],
+  [88, "kernel-pointer-opaque", "not-proved", "r{0} points to kernel memory that no struct describes; it cannot be read directly"],
+  [89, "kernel-struct-licence", "unsafe", "Fields of {1} may be read only by programs with a GPL-compatible licence (r{0})"],
+  [90, "kernel-pointer-elsewhere", "unsafe", "r{0} points to {1}, which cannot be used directly"],
   // calls
   [100, "unknown-helper", "unsafe", "There is no helper number {0}"],
   [101, "helper-not-allowed", "unsafe", "{1} (helper {0}) is not available to this type of program"],
@@ -100,6 +105,9 @@ const TABLE: [number, string, CodeClass, string][] = [
   [112, "sleepable-only", "unsafe", "{0} may sleep; this program may not"],
   [113, "function-expected", "unsafe", "r{0} of {1} must be a function of this program"],
   [114, "argument-value", "unsafe", "r{0} of {1} has a value that is not allowed: {2}"],
+  [116, "argument-untrusted", "unsafe", "Argument r{0} of {1} is an untrusted {2}: what it points to may be gone"],
+  [117, "not-sleepable", "unsafe", "Programs of this type may not sleep, but the program is loaded as one that does"],
+  [118, "sleepable-map", "unsafe", "Map {0} of type {1} cannot be used by a program that sleeps"],
   // references
   [120, "reference-leak", "unsafe", "The {0} acquired at instruction {1} is not released on this path"],
   [121, "reference-not-owned", "unsafe", "r{0} of {1} holds nothing that could be released"],
@@ -128,6 +136,10 @@ const TABLE: [number, string, CodeClass, string][] = [
   [167, "unsupported-strict", "unsupported", "Strict (unprivileged) verification is not supported for: {0}"],
   [168, "unsupported-profile", "unsupported", "Kernel profile {0} is not built into this verifier"],
   [169, "unsupported-extern", "unsupported", "Load of a kernel symbol by BTF id {0} is not supported by this verifier"],
+  [170, "type-question", "unsupported", "The type of {2} bytes at offset {1} of kernel type {0} is not known to this verifier"],
+  [171, "unknown-attach-target", "unsupported", "What the program attaches to, {0}, cannot be judged: {1}"],
+  [172, "unsupported-attach-target", "unsupported", "Programs on {0} are not supported by this verifier: {1}"],
+  [173, "unsupported-exception-callback", "unsupported", "Exception callbacks ({0}) are not supported by this verifier"],
   [199, "internal", "limit", "The verifier found itself in a state that must not be: {0}"],
 ];
 

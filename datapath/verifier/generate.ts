@@ -9,7 +9,21 @@ const HERE = new URL("./", import.meta.url);
 export const tablesGenDirectory: URL = new URL("assembly/gen/", HERE);
 
 /** Program columns of the profile, in the order of their numbers in the module. */
-export const PROGRAM_COLUMNS: string[] = rows("helpers_allowed.tsv")[0].slice(2);
+export const PROGRAM_COLUMNS: string[] = [
+  ...rows("helpers_allowed.tsv")[0].slice(2),
+  ...rows("helpers_tracing.tsv")[0].slice(2),
+];
+/** Columns of the first table; those of tracing programs follow. */
+const PROBED_COLUMNS = rows("helpers_allowed.tsv")[0].length - 2;
+
+/** What tracing programs may return, as the kernel's check_return_code() says: entry and exit 0, iterators 0 or 1. */
+const TRACING_RETURNS: Record<string, [number, number]> = {
+  tp_btf: [-1, -1],
+  fentry: [0, 0],
+  fexit: [0, 0],
+  fmod_ret: [-1, -1],
+  iter: [0, 1],
+};
 
 const ARGUMENTS = [
   "none",
@@ -40,8 +54,16 @@ const ARGUMENTS = [
   "fix40",
   "ctx?",
   "umemi",
+  "btask",
+  "btask?",
+  "bskc",
+  "bseq",
+  "bpath",
+  "bfile",
+  "bskb",
+  "bxdp",
 ]; // deno-fmt-ignore
-const RETURNS = ["int", "void", "value?", "value", "sock?", "skc?", "tcp?", "mem?", "cpu"];
+const RETURNS = ["int", "void", "value?", "value", "sock?", "skc?", "tcp?", "mem?", "cpu", "btask", "bregs", "btcp6?", "btcp?", "btw?", "breq?", "budp6?", "bunix?", "bmptcp?", "bsocket?"];
 const KINDS: Record<string, number> = {
   scalar: 1,
   pkt: 6,
@@ -92,6 +114,11 @@ function helperTables(): string {
     row.slice(2).forEach((v, i) => mask |= v === "1" ? 1n << BigInt(i) : 0n);
     allowed[Number(row[0])] = mask;
   }
+  for (const row of rows("helpers_tracing.tsv").slice(1)) {
+    row.slice(2).forEach((v, i) => {
+      if (v === "1") allowed[Number(row[0])] |= 1n << BigInt(PROBED_COLUMNS + i);
+    });
+  }
   const names: string[] = new Array(256).fill("");
   for (const row of rows("helpers_allowed.tsv").slice(1)) names[Number(row[0])] = row[1];
   const contract: number[] = new Array(256 * 8).fill(0);
@@ -127,6 +154,10 @@ function returnTables(): string {
   const ranges: number[] = [];
   const all = rows("retval_range.tsv").slice(1);
   for (const column of PROGRAM_COLUMNS) {
+    if (Object.hasOwn(TRACING_RETURNS, column)) {
+      ranges.push(...TRACING_RETURNS[column]);
+      continue;
+    }
     const row = all.find((r) => r[0] === column);
     if (!row) throw new Error(`retval_range.tsv: no row for ${column}`);
     const values = row[1] === "all" ? [-1, -1] : row[1].split(",").map(Number);

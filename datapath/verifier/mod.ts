@@ -3,3 +3,4 @@ export * from "./request.ts";
 export * from "./report.ts";
 export * from "./codes.ts";
 export * from "./module.ts";
+export * from "./kernel_types.ts";

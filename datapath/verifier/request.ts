@@ -2,6 +2,7 @@
  * What the host asks the verifier: one program with every fact that its verdict depends on.
  * @module
  */
+import { encodeKernelTypes, type KernelTypeFacts } from "./kernel_types.ts";
 import { WireWriter } from "./wire.ts";
 
 /** A field of a map value that programs may not touch directly, as the value's BTF declares it. */
@@ -118,6 +119,10 @@ export interface VerifyRequest {
   maps?: MapFacts[];
   subprograms?: SubprogramFacts[];
   kfuncs?: KfuncFacts[];
+  /** What is known of the kernel's types; programs of type tracing need it. */
+  kernelTypes?: KernelTypeFacts;
+  /** Name of the function that the program's BTF marks as exception callback. */
+  exceptionCallback?: string;
   /** Also count visits per instruction. */
   recordVisits?: boolean;
   /** Also return, for these instructions or all, the join over all states of each register's abstract value. */
@@ -178,6 +183,8 @@ export function encodeRequest(request: VerifyRequest): Uint8Array<ArrayBuffer> {
   const claims = Array.isArray(request.claims) ? request.claims : [];
   w.u32(claims.length);
   for (const index of claims) w.u32(index);
+  encodeKernelTypes(w, request.kernelTypes);
+  w.text(request.exceptionCallback ?? "");
   return w.bytes();
 }
 

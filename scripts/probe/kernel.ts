@@ -23,6 +23,8 @@ export interface KernelProgram {
   readonly expectedAttachType?: number;
   readonly instructions: Uint8Array<ArrayBuffer>;
   readonly flags?: number;
+  /** BTF id of what a program of type tracing attaches to. */
+  readonly attachBtfId?: number;
   /** "GPL" by default. */
   readonly license?: string;
   /** 0 none, 1 branches, 2 every instruction, 4 statistics; 1 by default. */
@@ -91,6 +93,7 @@ export class Kernel {
     attr.setBigUint64(32, level === 0 ? 0n : addressOf(log), true);
     attr.setUint32(44, program.flags ?? 0, true);
     attr.setUint32(68, program.expectedAttachType ?? 0, true);
+    attr.setUint32(108, program.attachBtfId ?? 0, true);
     const start = performance.now();
     let result = this.#bpf(Command.progLoad, attr);
     // A kernel before 6.4 refuses when the log does not fit: what it says is still there, ask without it.

@@ -7,6 +7,8 @@
  *  helpers_proto.tsv      id helper probed_in result return args expected hints
  *  helper_map_compat.tsv  id helper prog <ok, no, ?why per map type>
  *  retval_range.tsv       prog constants unknown_scalar pointer_in_R0 no_R0
+ *  helpers_tracing.tsv    id helper <1 or 0 per attach type of tracing>
+ *  tracing_arguments.tsv  target slot kind
  * ```
  *
  * @module
@@ -17,6 +19,7 @@ import { Btf } from "@weir/object";
 import { HelperProbe, readHelpers } from "./helper_tables.ts";
 import { Kernel } from "./kernel.ts";
 import { PROBED_TYPES } from "./program_types.ts";
+import { probeTracingArguments, probeTracingHelpers, TRACING_COLUMNS } from "./tracing_tables.ts";
 
 const MAP_COLUMNS =
   "array hash prog perf stack cgrp dev sockmap cpumap xsk sockhash reuse queue ringbuf bloom lpm";
@@ -39,7 +42,8 @@ function main(): void {
   try {
     Deno.mkdirSync(out, { recursive: true });
     const names = PROBED_TYPES.map((type) => type.name);
-    const helpers = readHelpers(Btf.parse(Deno.readFileSync("/sys/kernel/btf/vmlinux")));
+    const vmlinux = Btf.parse(Deno.readFileSync("/sys/kernel/btf/vmlinux"));
+    const helpers = readHelpers(vmlinux);
     const probe = new HelperProbe(kernel, helpers);
     const tables: [string, string[], () => string[][]][] = [
       [
@@ -68,6 +72,8 @@ function main(): void {
         ["id", "helper", "prog", ...MAP_COLUMNS.split(" ")],
         () => probe.mapCompatibility(),
       ],
+      ["helpers_tracing", ["id", "helper", ...TRACING_COLUMNS], () => probeTracingHelpers(kernel, vmlinux)],
+      ["tracing_arguments", ["target", "slot", "kind"], () => probeTracingArguments(kernel, vmlinux)],
     ];
     for (const [name, header, rows] of tables) {
       const start = performance.now();

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BpfObject, Btf, type ObjectProgram, requestOf } from "@weir/object";
+import { BpfObject, Btf, type ObjectProgram, requestOf, settleBy } from "@weir/object";
 import { readExpectations } from "./expectations.ts";
 import { type ReasonKind, reasonKind } from "./reasons.ts";
 import type { Subject } from "./subject.ts";
@@ -74,8 +74,11 @@ function judge(subject: Subject, object: BpfObject, program: ObjectProgram, flag
   const start = performance.now();
   let request;
   try {
-    const plain = requestOf(object, program).request;
-    request = { ...plain, programFlags: (plain.programFlags ?? 0) | flags };
+    const plain = requestOf(object, program);
+    request = {
+      ...plain,
+      request: { ...plain.request, programFlags: (plain.request.programFlags ?? 0) | flags },
+    };
   } catch (error) {
     return {
       verdict: "unreadable" as const,
@@ -85,7 +88,11 @@ function judge(subject: Subject, object: BpfObject, program: ObjectProgram, flag
       visits: 0,
     };
   }
-  const { verdict, code, message, report } = subject.verifyRequest(request);
+  const { verdict, code, message, report } = settleBy(
+    request,
+    (request) => subject.verifyRequest(request),
+    (verdict) => verdict.report,
+  );
   return {
     verdict,
     code,

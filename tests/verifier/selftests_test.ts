@@ -13,12 +13,7 @@ const PRECISION_MIN = 0.98;
  * Annotated to be rejected, and accepted by ours: for which reason. Nothing about memory, types, references,
  * bounds, stack, context or packets may ever be here.
  */
-const ACCEPTED_KNOWINGLY: Record<string, string> = {
-  "exceptions_fail reject_throwing_exception_cb":
-    "which function is the exception callback is a mark in BTF for bpf_throw(), which is answered as unsupported; without it these are plain calls",
-  "exceptions_fail reject_exception_cb_call_global_func": "the same",
-  "exceptions_fail reject_exception_cb_call_static_func": "the same",
-};
+const ACCEPTED_KNOWINGLY: Record<string, string> = {};
 
 let cached: SelftestResult[] | undefined;
 

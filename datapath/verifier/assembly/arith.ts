@@ -7,6 +7,7 @@ import {
   END,
   F_NULL,
   isConst,
+  K_BTF,
   K_CTX,
   K_END,
   K_FLOW,
@@ -194,6 +195,11 @@ function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
     case K_META:
     case K_CTX:
     case K_FLOW:
+      break;
+    case K_BTF:
+      // where something that is no struct is moved to does not matter: it cannot be read through
+      if (p.map == 0) return true;
+      if (p.map < 0) return pointerOp(i, d, p, minus ? SUB : ADD);
       break;
     case K_FP:
       if (minus) return pointerOp(i, d, p, SUB);

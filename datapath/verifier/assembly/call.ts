@@ -3,8 +3,12 @@ import * as C from "./contract";
 import {
   copyReg,
   F_NULL,
+  F_PERCPU,
   F_RDONLY,
   F_RINGBUF,
+  F_TRUSTED,
+  F_UNTRUSTED,
+  F_USER,
   isConst,
   K_BTF,
   K_CTX,
@@ -30,7 +34,7 @@ import {
   setUnknown,
 } from "./reg";
 import { fail, fail1, fail2, failIS, failS, opI, opS, setLostAt } from "./outcome";
-import { findSub, immOf, maps, options, progFlags, progType, Sub, subs } from "./program";
+import { attachType, findSub, immOf, maps, options, progFlags, progType, Sub, subs } from "./program";
 import {
   copyState,
   enterFrame,
@@ -44,6 +48,30 @@ import {
   zeroVar,
 } from "./state";
 import { cur, dropRefValues, frame, freshId, invalidatePacket, refreshFrame, reg, removeRef } from "./run";
+import {
+  attachFlags,
+  B_FILE,
+  B_MPTCP,
+  B_PATH,
+  B_REGS,
+  B_REQUEST,
+  B_SEQ,
+  B_SKB,
+  B_SOCK_COMMON,
+  B_SOCKET,
+  B_TASK,
+  B_TCP,
+  B_TCP6,
+  B_TIMEWAIT,
+  B_UDP6,
+  B_UNIX,
+  B_XDP,
+  className,
+  isTrusted,
+  isTyped,
+  pointsTo,
+  setClass,
+} from "./btf";
 import { helperMemory, kindName, stackWritten } from "./memory";
 import { wait } from "./walk";
 import { sink } from "./relevance";
@@ -92,9 +120,37 @@ function isMemory(i: i32, a: u32, takesPacket: bool): bool {
     case K_MEM:
     case K_KEY:
       return r.flags & F_NULL ? wrong(i, a, "memory") : true;
+    case K_BTF:
+      // the kernel takes trusted structs for memory to be read; that is not modelled
+      if (r.map < 0 || (isTrusted(r) && !(r.flags & F_NULL))) return fail1(164, i, a);
+      return wrong(i, a, "memory: stack, map value or packet");
     default:
       return wrong(i, a, "memory: stack, map value or packet");
   }
+}
+/// Argument a must point to a kernel struct of the class, as btf_ptr_types of the kernel has it.
+function isStruct(i: i32, a: u32, c: u32, nullable: bool): bool {
+  const r = reg(a);
+  if (r.kind != K_BTF) return wrong(i, a, "a pointer to " + className(c));
+  if (r.map < 0) return fail1(164, i, a);
+  if (r.flags & F_NULL && !nullable) return failIS(104, i, a, name);
+  if (r.flags & (F_USER | F_PERCPU)) {
+    return failIS(90, i, a, r.flags & F_USER ? "user space" : "per-CPU variables");
+  }
+  if (r.flags & F_UNTRUSTED) {
+    failIS(116, i, a, name);
+    opS(kindName(r));
+    return false;
+  }
+  if (!isConst(r) || r.bits != 0 || r.off < 0) {
+    failIS(42, i, a, kindName(r));
+    opI(<i64> r.off + r.smin);
+    opI(<i64> r.off + r.smax);
+    return false;
+  }
+  const is = pointsTo(i, r, c);
+  if (is < 0) return false;
+  return is == 1 ? true : wrong(i, a, "a pointer to " + className(c));
 }
 function isSocket(r: Reg): bool {
   return r.kind >= K_SOCK && r.kind <= K_XSK;
@@ -112,8 +168,12 @@ export function callHelper(i: i32): bool {
   const takesPacket = (flags & 8) != 0;
   let mapIndex = -1, sizeMax: i64 = 0, alloc: i64 = 0, release: u32 = 0, cast: u32 = 0, callee = -1;
   let memArg: u32 = 0, memWrite = false, memNullable = false;
+  if (id == 147 && !(attachFlags & 1)) return failIS(101, i, id, name);
   for (let a: u32 = 1; a < 6; a++) {
-    const kind = C.argKind(id, a);
+    let kind = C.argKind(id, a);
+    // what tracing programs hand over is the socket itself, not their context
+    if (id == 46 && C.isTracing()) kind = C.A_BSKC;
+    else if (id == 188 && C.isTracing()) kind = C.A_BXDP;
     if (kind == C.A_NONE) break;
     const r = reg(a);
     if (r.kind == K_NONE) return fail1(40, i, a);
@@ -219,7 +279,13 @@ export function callHelper(i: i32): bool {
       case C.A_SOCKB_NULL:
       case C.A_SOCKREF:
         if (kind == C.A_SOCKB_NULL && isZero(r)) break;
-        if (r.kind == K_BTF) return fail1(164, i, a);
+        if (r.kind == K_BTF) {
+          // sockets found by their BTF are handed to socket storage only
+          if (!isTyped(r) || (id != 107 && id != 108)) return fail1(164, i, a);
+          if (attachFlags & 2) return failIS(101, i, id, name);
+          if (!isStruct(i, a, B_SOCK_COMMON, true)) return false;
+          break;
+        }
         if (!isSocket(r) || (r.flags & F_NULL && kind != C.A_SOCKB_NULL)) return wrong(i, a, "a socket");
         if (r.off != 0) {
           failIS(123, i, a, name);
@@ -230,6 +296,42 @@ export function callHelper(i: i32): bool {
           if (r.ref == 0) return failIS(121, i, a, name);
           release = r.ref;
         } else if (id == 95 || id == 96) cast = r.ref;
+        break;
+      case C.A_BSKC:
+        // a pointer to the same socket of another type: released with it
+        if (isSocket(r) && !(r.flags & F_NULL)) {
+          if (r.off != 0) {
+            failIS(123, i, a, name);
+            opI(r.off);
+            return false;
+          }
+          cast = r.ref;
+          break;
+        }
+        cast = r.ref;
+        if (!isStruct(i, a, B_SOCK_COMMON, false)) return false;
+        break;
+      case C.A_BTASK:
+        if (!isStruct(i, a, B_TASK, false)) return false;
+        break;
+      case C.A_BTASK_NULL:
+        if (isZero(r)) break;
+        if (!isStruct(i, a, B_TASK, true)) return false;
+        break;
+      case C.A_BSEQ:
+        if (!isStruct(i, a, B_SEQ, false)) return false;
+        break;
+      case C.A_BPATH:
+        if (!isStruct(i, a, B_PATH, false)) return false;
+        break;
+      case C.A_BFILE:
+        if (!isStruct(i, a, B_FILE, false)) return false;
+        break;
+      case C.A_BSKB:
+        if (!isStruct(i, a, B_SKB, false)) return false;
+        break;
+      case C.A_BXDP:
+        if (!isStruct(i, a, B_XDP, false)) return false;
         break;
       case C.A_RBREF:
         if (r.kind != K_MEM || !(r.flags & F_RINGBUF) || r.flags & F_NULL) {
@@ -289,6 +391,7 @@ export function callHelper(i: i32): bool {
 
 /// Program types that may take sockets out of a sockmap (may_update_sockmap() of the kernel).
 function mayChangeSockmap(): bool {
+  if (progType == 26) return attachType == 28; // iterators
   switch (progType) {
     case 1:
     case 3:
@@ -370,9 +473,34 @@ function setResult(i: i32, id: i32, flags: u8, mapIndex: i32, sizeMax: i64, allo
       r0.id = acquires ? ref : freshId();
       return true;
     }
+    case C.R_BTASK:
+      return setClass(i, r0, B_TASK, F_TRUSTED, 0);
+    case C.R_BREGS:
+      return setClass(i, r0, B_REGS, 0, 0);
+    case C.R_BTCP6_NULL:
+      return setCast(i, r0, B_TCP6, cast);
+    case C.R_BTCP_NULL:
+      return setCast(i, r0, B_TCP, cast);
+    case C.R_BTW_NULL:
+      return setCast(i, r0, B_TIMEWAIT, cast);
+    case C.R_BREQ_NULL:
+      return setCast(i, r0, B_REQUEST, cast);
+    case C.R_BUDP6_NULL:
+      return setCast(i, r0, B_UDP6, cast);
+    case C.R_BUNIX_NULL:
+      return setCast(i, r0, B_UNIX, cast);
+    case C.R_BMPTCP_NULL:
+      return setCast(i, r0, B_MPTCP, cast);
+    case C.R_BSOCKET_NULL:
+      return setCast(i, r0, B_SOCKET, 0);
     default:
       return failIS(161, i, id, C.helperName(id));
   }
+}
+function setCast(i: i32, r0: Reg, c: u32, cast: u32): bool {
+  if (!setClass(i, r0, c, F_NULL, freshId())) return false;
+  r0.ref = cast;
+  return true;
 }
 
 // --- functions ---

@@ -94,6 +94,21 @@ export function findColumn(type: i32, attach: i32): i32 {
       return G.P_CGROUP_SYSCTL;
     case 25:
       return attach == 21 ? G.P_CGROUP_GETSOCKOPT : attach == 22 ? G.P_CGROUP_SETSOCKOPT : -1;
+    case 26:
+      switch (attach) {
+        case 23:
+          return G.P_TP_BTF;
+        case 24:
+          return G.P_FENTRY;
+        case 25:
+          return G.P_FEXIT;
+        case 26:
+          return G.P_FMOD_RET;
+        case 28:
+          return G.P_ITER;
+        default:
+          return -1;
+      }
     case 30:
       return G.P_SK_LOOKUP;
     case 31:
@@ -106,6 +121,11 @@ export function findColumn(type: i32, attach: i32): i32 {
 }
 export function setColumn(c: i32): void {
   column = c;
+}
+
+/// Programs of type tracing: their contexts are the arguments of what they are attached to.
+export function isTracing(): bool {
+  return column >= G.P_TP_BTF;
 }
 
 /// The kind of a context access, 0 if it is not allowed. Bit 5: nullable.
@@ -179,7 +199,7 @@ export function mapFits(helper: i32, type: u32): bool {
     case 3:
       return helper == 12;
     case 4:
-      return helper == 22 || helper == 25 || helper == 55;
+      return helper == 22 || helper == 25 || helper == 55 || helper == 111 || helper == 121;
     case 27:
       return helper == 130 || helper == 131 || helper == 134;
     case 7:
@@ -214,9 +234,10 @@ export function mapFits(helper: i32, type: u32): bool {
       return helper == 107 || helper == 108;
     case 30:
       return helper == 89 || helper == 87;
+    case 29:
+      return helper == 156 || helper == 157;
     case 26:
     case 28:
-    case 29:
     case 31:
     case 32:
     case 33:
@@ -231,7 +252,12 @@ export function mapFits(helper: i32, type: u32): bool {
     case 22:
     case 25:
     case 55:
+    case 111:
+    case 121:
       return type == 4;
+    case 156:
+    case 157:
+      return type == 29;
     case 130:
     case 131:
     case 134:

@@ -2,6 +2,7 @@
 import * as C from "./contract";
 import * as O from "./outcome";
 import * as P from "./program";
+import * as B from "./btf";
 import { analyse } from "./liveness";
 import { prepareRelevance } from "./relevance";
 import { cur } from "./run";
@@ -54,6 +55,7 @@ function run(pointer: usize, length: u32): bool {
   const column = C.findColumn(P.progType, P.attachType);
   if (column < 0) return O.fail1(160, -1, P.progType);
   C.setColumn(column);
+  if (!checkAttach()) return false;
   if (!P.checkStructure()) return false;
   for (let i = 0; i < P.count; i++) {
     if (
@@ -66,6 +68,51 @@ function run(pointer: usize, length: u32): bool {
   analyse();
   prepareRelevance();
   return walkAll() && checkDepth();
+}
+
+/// What can be said of a program of type tracing before its instructions are looked at.
+function checkAttach(): bool {
+  const sleeps = (P.progFlags & 0x10) != 0;
+  if (sleeps) {
+    // uprobes, tracing but for tracepoints, system calls
+    if (P.progType != 2 && P.progType != 31 && !(C.isTracing() && P.attachType != 23)) return O.fail(117, -1);
+    for (let k = 0; k < P.outerMaps; k++) {
+      if (!sleepableMap(P.maps[k].type)) return O.fail2(118, -1, P.maps[k].handle, P.maps[k].type);
+    }
+  }
+  if (!C.isTracing()) return true;
+  if (!B.hasAttach) return O.failS(171, -1, "?");
+  if (B.attachRefused.length) {
+    O.failS(171, -1, B.attachTarget);
+    O.opS(B.attachRefused);
+    return false;
+  }
+  return true;
+}
+/// Maps whose elements outlive a program that sleeps.
+function sleepableMap(type: u32): bool {
+  switch (type) {
+    case 1:
+    case 2:
+    case 5:
+    case 6:
+    case 9:
+    case 10:
+    case 12:
+    case 13:
+    case 22:
+    case 23:
+    case 24:
+    case 27:
+    case 28:
+    case 29:
+    case 31:
+    case 32:
+    case 33:
+      return true;
+    default:
+      return false;
+  }
 }
 
 /// Verifies the request; returns where the report lies, and its length in the high half.
@@ -127,7 +174,11 @@ function wReg(r: Reg): void {
   w32((r.flags & F_NULL ? 1 : 0) | (r.flags & F_RDONLY ? 2 : 0));
   w32(r.off);
   w32(r.size);
-  w32(r.map >= 0 && r.map < P.maps.length && r.kind != 16 && r.kind != 0 ? P.maps[r.map].handle : -1);
+  w32(
+    r.map >= 0 && r.map < P.maps.length && r.kind != 16 && r.kind != 0 && r.kind != 14
+      ? P.maps[r.map].handle
+      : -1,
+  );
   w32(r.id);
   w64(r.bits);
   w64(r.unk);

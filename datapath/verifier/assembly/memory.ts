@@ -43,7 +43,8 @@ import {
 } from "./state";
 import { cur, frame, freshId, refreshFrame, reg } from "./run";
 import { addressKind, MapInfo, maps, options, progFlags, subOf, subs } from "./program";
-import { contextAccess, packetAccess } from "./contract";
+import { contextSlot, readStruct, structName } from "./btf";
+import { contextAccess, isTracing, packetAccess } from "./contract";
 
 export function kindName(r: Reg): string {
   const n = (r.flags & F_NULL) ? " or NULL" : "";
@@ -77,7 +78,7 @@ export function kindName(r: Reg): string {
     case K_MEM:
       return "memory" + n;
     case K_BTF:
-      return "kernel pointer" + n;
+      return (r.map > 0 ? "pointer to " + structName(r.map) : "kernel pointer") + n;
     case K_FLOW:
       return "flow keys";
     case K_FUNC:
@@ -357,6 +358,10 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
     case K_CTX: {
       if (!isConst(r) || r.off != 0) return fail2(74, insn, regno, r.off);
       const at = off;
+      if (isTracing()) {
+        const got = at & (size - 1) ? 0 : contextSlot(insn, at, size, signed, t, freshId());
+        if (got != 0) return got == 1;
+      }
       const kind = at & (size - 1) ? 0 : contextAccess(at, size, false);
       if (kind == 0) {
         fail2(73, insn, at, size);
@@ -411,7 +416,7 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
     case K_END:
       return fail1(82, insn, regno);
     case K_BTF:
-      return fail1(164, insn, regno);
+      return readStruct(insn, regno, r, off, size, (options & 1) != 0, (progFlags & 0x10) != 0, t, freshId());
     case K_PKT:
     case K_META:
       if (progFlags & 1 && ((<u64> (r.off + off + 2) + r.bits) | r.unk) & (size - 1)) {
@@ -512,7 +517,8 @@ export function storeFrom(insn: i32, regno: u32, off: i32, size: i32, value: Reg
     case K_END:
       return fail1(82, insn, regno);
     case K_BTF:
-      return fail1(164, insn, regno);
+      if (r.map < 0) return fail1(164, insn, regno);
+      return failIS(87, insn, regno, r.map == 0 ? "kernel memory" : structName(r.map));
     case K_PKT:
     case K_META:
       if (value.kind != K_NUM && strict()) return failIS(49, insn, valueReg, kindName(value));

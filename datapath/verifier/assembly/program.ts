@@ -1,5 +1,6 @@
 // The program as it was handed over: instructions, maps, functions; and the checks of its structure.
 import { fail, fail1, fail2, failIS, failS } from "./outcome";
+import { BYTES_OF_ANSWER, BYTES_OF_SLOT, setAnswers, setAttach, setStructs } from "./btf";
 
 export const INSNS_MAX: i32 = 1000000;
 const FUNCTIONS_MAX: i32 = 256;
@@ -213,12 +214,35 @@ export function readRequest(pointer: usize, length: u32): bool {
   claimCount = many(4);
   claimList = at;
   at += claimCount * 4;
+  if (!broken && !readKernelTypes()) return failS(1, -1, "kernel types");
   if (broken || at != end) return failS(1, -1, "length");
   for (let i = 0; i < maps.length; i++) {
     const m = maps[i];
     if (m.keySize > 512 && m.type != 4 || m.valueSize > 1 << 28) return failS(1, -1, "map sizes");
     if (m.contentsLength > m.valueSize) return failS(1, -1, "map contents");
   }
+  return true;
+}
+
+function readKernelTypes(): bool {
+  if (u() != 0) {
+    const target = text(), refused = text(), flags = u();
+    const n = many(BYTES_OF_SLOT);
+    if (broken || !setAttach(target, refused, flags, at, n)) return false;
+    at += n * BYTES_OF_SLOT;
+  }
+  const n = many(BYTES_OF_ANSWER);
+  if (broken || !setAnswers(at, n)) return false;
+  at += n * BYTES_OF_ANSWER;
+  const s = many(12);
+  setStructs(at, s);
+  for (let i: u32 = 0; i < s && !broken; i++) {
+    u();
+    u();
+    str();
+  }
+  const callback = text();
+  if (callback.length) return failS(173, -1, callback);
   return true;
 }
 

@@ -9,6 +9,8 @@ export const K_XSK: u8 = 12, K_MEM: u8 = 13, K_BTF: u8 = 14, K_FLOW: u8 = 15, K_
 export const F_NULL: u8 = 1; // may be NULL
 export const F_RDONLY: u8 = 2;
 export const F_RINGBUF: u8 = 4; // memory of ringbuf_reserve
+// pointers to kernel structs: what is known of their lifetime, and where they point
+export const F_TRUSTED: u8 = 8, F_RCU: u8 = 16, F_UNTRUSTED: u8 = 32, F_USER: u8 = 64, F_PERCPU: u8 = 128;
 
 /* 96 bytes. `off` is the fixed part of a pointer's offset; the numbers describe the variable part. */
 @unmanaged
@@ -20,7 +22,7 @@ export class Reg {
   off: i32;
   id: u32; // numbers: equal values; nullable pointers: one check serves all; packet: one base
   ref: u32; // acquired reference, 0 none
-  map: i32; // index of the map, -1 none; K_FUNC: start of the function
+  map: i32; // index of the map, -1 none; K_FUNC: start of the function; K_BTF: type, 0 something that is no struct
   size: i32; // packet: bytes proved from the base; K_MEM: bytes of the memory
   bits: u64;
   unk: u64;
