@@ -46,6 +46,36 @@ export const AGENT_CONFIG = {
     kind: "text",
     description: "address of the load balancer (default: this node's own, if it runs)",
   },
+  serviceCidrV4: {
+    kind: "text",
+    default: "10.96.0.0/16",
+    description: "of the control plane: cluster IPs of services; empty: none of this family",
+  },
+  serviceCidrV6: {
+    kind: "text",
+    default: "fd00:10:96::/112",
+    description: "of the control plane: cluster IPs of services; empty: none of this family",
+  },
+  nodePorts: {
+    kind: "text",
+    default: "30000-32767",
+    description: "of the control plane: range of node ports",
+  },
+  serviceAlgorithm: {
+    kind: "text",
+    default: "random",
+    description: "of the control plane: random or maglev, unless a service says",
+  },
+  serviceForwarding: {
+    kind: "text",
+    default: "snat",
+    description: "of the control plane: snat or dsr, unless a service says",
+  },
+  serviceManifests: {
+    kind: "text",
+    default: "",
+    description: "of the control plane: directory of Service and EndpointSlice manifests, watched",
+  },
   databaseUrl: {
     kind: "text",
     default: "",

@@ -8,6 +8,7 @@
  * | flow-exporter      | unprivileged | its state               | four sockets               | no            |
  * | identity-allocator | unprivileged | its state               | its socket (and PostgreSQL) | no           |
  * | policy-engine      | unprivileged | its state               | two sockets                | no            |
+ * | load-balancer      | unprivileged | its state, its manifests | two sockets               | no            |
  *
  * @module
  */
@@ -46,7 +47,7 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
   const socket = (name: string) => `unix:${socketOf(layout, name)}`;
   const identityAllocator = config.identityAllocator ?? socket("identity-allocator");
   const policyEngine = config.policyEngine ?? socket("policy-engine");
-  const loadBalancer = config.loadBalancer ?? "";
+  const loadBalancer = config.loadBalancer ?? (config.controlPlane ? socket("load-balancer") : "");
   const specs: ServiceSpec[] = [];
   const add = (
     spec: Omit<ServiceSpec, "permissions" | "args"> & { permissions: string[]; args: string[] },
@@ -94,6 +95,34 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
         config.cluster,
         "--database-url",
         config.databaseUrl || `sqlite:${state}policy.db`,
+      ],
+    }, [identityAllocator, ...postgres]);
+    add({
+      name: "load-balancer",
+      role: "control-plane",
+      entry: "services/load-balancer/main.ts",
+      privileged: false,
+      permissions: [
+        ...files(layout),
+        ...(config.serviceManifests === "" ? [] : [`--allow-read=${config.serviceManifests}`]),
+        "--allow-env",
+        "--allow-sys=hostname",
+      ],
+      args: [
+        "--identity-allocator",
+        identityAllocator,
+        // Empty is a value here: no cluster IPs of this family.
+        `--service-cidr-v4=${config.serviceCidrV4}`,
+        `--service-cidr-v6=${config.serviceCidrV6}`,
+        "--node-ports",
+        config.nodePorts,
+        "--algorithm",
+        config.serviceAlgorithm,
+        "--forwarding",
+        config.serviceForwarding,
+        ...optional("--manifests", config.serviceManifests),
+        "--database-url",
+        config.databaseUrl || `sqlite:${state}load-balancer.db`,
       ],
     }, [identityAllocator, ...postgres]);
   }

@@ -42,7 +42,7 @@ Deno.test("serviceSpecs() starts the control plane only where it is asked for, a
   const net = specs[1].permissions.find((flag) => flag.startsWith("--allow-net="))!;
   match(net, /unix:\/a\/ia\.sock/);
   match(net, /10\.0\.0\.1:9902/);
-  equal(serviceSpecs(config(), layout, "n").length, 5);
+  equal(serviceSpecs(config(), layout, "n").length, 6);
 });
 
 Deno.test("serviceSpecs() opens the network to the database that was named, and to no other host", () => {
