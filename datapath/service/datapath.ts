@@ -1,7 +1,7 @@
 /**
  * The datapath of one node: desired state in by HTTP, kernel state out.
  *
- *     PUT nodeconfig, policies, endpoints, remotenodes; POST ipcache ─▶ stores ─▶ maps, programs, devices, routes
+ *     PUT nodeconfig, policies, endpoints, remotenodes; POST ipcache, services:update ─▶ stores ─▶ maps, programs, devices, routes
  *     kernel ─▶ GET events (stream), maps, programs, status
  *
  * What is in the kernel when it starts is taken over as desired objects arrive; the rest is swept after POST /v1/sync.
@@ -49,6 +49,8 @@ import { hzOf, NodeStore } from "./node_store.ts";
 import { Pins } from "./pins.ts";
 import { PolicyStore } from "./policy_store.ts";
 import { Retries } from "./retries.ts";
+import { ServiceReport } from "./service_report.ts";
+import { ServiceStore } from "./service_store.ts";
 import { SocketHooks } from "./socket_hooks.ts";
 
 /** What a datapath is told. */
@@ -126,6 +128,8 @@ class Running implements Datapath {
   readonly #ipcache: IpcacheStore;
   readonly #events: EventHub;
   readonly #sockets: SocketHooks;
+  readonly #services: ServiceStore;
+  readonly #serviceReport: ServiceReport;
   readonly #retries: Retries;
   readonly #collector: Collector;
   readonly #report: KernelReport;
@@ -158,6 +162,9 @@ class Running implements Datapath {
     this.#ipcache = new IpcacheStore(kernel);
     this.#events = new EventHub(kernel, parts.clock);
     this.#retries = new Retries(parts.clock);
+    const serviceMaps = kernel.serviceMaps;
+    this.#services = new ServiceStore(serviceMaps, parts.clock);
+    this.#serviceReport = new ServiceReport(this.#services, serviceMaps);
     this.api = parts.api ?? new ApiServer({ name: "datapath", metrics: parts.metrics, log: parts.log });
     this.handler = this.api.fetch;
     this.#sockets = new SocketHooks({
@@ -180,6 +187,8 @@ class Running implements Datapath {
       ipcache: this.#ipcache,
       policies: this.#policies,
       retries: this.#retries,
+      services: this.#services,
+      serviceReport: this.#serviceReport,
     });
     this.#mount();
   }
@@ -200,6 +209,7 @@ class Running implements Datapath {
     };
     every(config.gcMs ?? 30_000, () => this.#collector.collect());
     every(1000, () => this.#collector.relieve());
+    every(1000, () => this.#services.tick());
     every(30_000, () => this.#node.refreshAddresses());
     every(config.resyncMs ?? 10_000, () => this.#repair());
     every(config.resyncMs ?? 10_000, () => this.#sockets.reap());
@@ -209,6 +219,7 @@ class Running implements Datapath {
     this.#stopping.abort();
     this.#retries.stop();
     this.#events.stop();
+    this.#services[Symbol.dispose]();
     this.#sockets.close();
     this.#socket[Symbol.dispose]();
     this.kernel.close();
@@ -265,6 +276,7 @@ class Running implements Datapath {
       response: DatapathStatus,
       handle: () => this.#report.status(this.#synced),
     });
+    this.#serviceReport.mount(api);
     for (const name of [...DUMP_NAMES, "nat", "lb"]) {
       api.action({
         method: "GET",
@@ -418,6 +430,7 @@ class Running implements Datapath {
     let swept = this.#endpoints.sweep();
     // Endpoints no longer name them, so what no policy took over can go.
     swept += this.#policies.sweep();
+    swept += this.#services.sweep();
     for (const path of this.#attachments.leftovers()) if (unpin(path)) swept++;
     for (const route of this.#leftoverRoutes()) if (deleteRoute(this.#socket, route)) swept++;
     this.#synced = true;

@@ -40,6 +40,7 @@ import {
   PolicySlot,
   State,
 } from "@weir/maps";
+import type { ServiceMaps } from "./service_store.ts";
 import { ADDRESS, TypedMap, U32, U64 } from "./typed_map.ts";
 import type { Pins } from "./pins.ts";
 
@@ -119,6 +120,17 @@ export class Kernel {
       object.close();
       throw error;
     }
+  }
+
+  /** What services are made of. */
+  get serviceMaps(): ServiceMaps {
+    return {
+      frontends: this.map("weir_frontends"),
+      backends: this.map("weir_backends"),
+      selections: this.map("weir_selections"),
+      sourceRanges: this.map("weir_source_ranges"),
+      counters: this.map("weir_service_counters"),
+    };
   }
 
   /** Kernel's name of every map, pinned by us. */

@@ -1,7 +1,7 @@
 /** What the kernel holds, as messages: status, pressure, programs, dumps. @module */
 import type { MetricsRegistry } from "@weir/common";
 import { type Gate, probeKernel, type Verifier } from "@weir/loader";
-import { DatapathStatus, type MapDump, type MapPressure, Program } from "@weir/proto/datapath";
+import { DatapathStatus, type MapDump, MapPressure, Program } from "@weir/proto/datapath";
 import type { Attachments } from "./attachments.ts";
 import type { Collector } from "./collector.ts";
 import { dumpMap } from "./dump.ts";
@@ -11,6 +11,8 @@ import type { IpcacheStore } from "./ipcache_store.ts";
 import type { Kernel } from "./kernel.ts";
 import type { PolicyStore } from "./policy_store.ts";
 import type { Retries } from "./retries.ts";
+import type { ServiceReport } from "./service_report.ts";
+import type { ServiceStore } from "./service_store.ts";
 
 /** What a report looks at. */
 export interface KernelReportParts {
@@ -26,6 +28,8 @@ export interface KernelReportParts {
   ipcache: IpcacheStore;
   policies: PolicyStore;
   retries: Retries;
+  services: ServiceStore;
+  serviceReport: ServiceReport;
 }
 
 /** See the module comment. */
@@ -34,16 +38,16 @@ export class KernelReport {
 
   /** @param synced whether leftovers were swept */
   status(synced: boolean): DatapathStatus {
-    const { kernel, endpoints, policies, retries, events, verifier, instance } = this.parts;
+    const { kernel, endpoints, policies, services, retries, events, verifier, instance } = this.parts;
     const links = synced ? this.parts.attachments.leftovers().length : 0;
     return DatapathStatus.create({
       gate: verifier.mode,
       features: probeKernel().map(({ name, answer, sinceKernel }) => ({ name, answer, sinceKernel })),
-      adopted: endpoints.adopted + policies.adopted + kernel.programsAdopted,
+      adopted: endpoints.adopted + policies.adopted + services.adopted + kernel.programsAdopted,
       rebuilt: endpoints.rebuilt + kernel.mapsRebuilt.length,
-      leftovers: endpoints.leftoverCount + policies.leftovers().length + links,
+      leftovers: endpoints.leftoverCount + policies.leftovers().length + services.leftovers().length + links,
       synced,
-      errors: retries.list(),
+      errors: [...retries.list(), ...services.errors()],
       pressure: this.pressure(),
       instance,
       lostEvents: events.lostRing(),
@@ -59,7 +63,7 @@ export class KernelReport {
       { map: "weir_policies", entries: policies.size, entriesMax: kernel.policySlots.entriesMax },
       { map: "weir_endpoints", entries: endpoints.ids.size, entriesMax: kernel.endpoints.entriesMax },
       { map: "weir_events", entries: events.pressure.bytes, entriesMax: events.pressure.bytesMax },
-    ];
+    ].map((row) => MapPressure.create(row)).concat(this.parts.serviceReport.pressure());
   }
 
   /** Every attached program, with what the gate said of it. */
@@ -116,6 +120,6 @@ export class KernelReport {
       Object.entries(gate.counts).map(([answer, count]) => [{ answer }, count])
     );
     metrics.gauge("weir_datapath_objects_in_error", "Kernel objects that could not be made")
-      .collect(() => retries.list().length);
+      .collect(() => retries.list().length + this.parts.services.errors().length);
   }
 }

@@ -3200,6 +3200,10 @@ const descriptor: unknown = {
            "type": "uint64",
            "id": 3,
            "protoName": "entries_max"
+          },
+          "bytes": {
+           "type": "uint64",
+           "id": 4
           }
          }
         }

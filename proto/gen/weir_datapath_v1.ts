@@ -335,7 +335,7 @@ export interface EventBatch {
 /** Encodings of {@link EventBatch}. */
 export const EventBatch: Message<EventBatch> = bindMessage(root, "weir.datapath.v1.EventBatch");
 
-/** GET /v1/maps/<endpoint|policy|ct|nat|lb|ipcache|metrics>: what the kernel holds now. */
+/** GET /v1/maps/<endpoint|policy|ct|nat|lb|affinity|source_ranges|ipcache|metrics|address>: what the kernel holds now. */
 export interface MapDump {
   map: string;
   entries: number;
@@ -416,6 +416,8 @@ export interface MapPressure {
   map: string;
   entries: number;
   entriesMax: number;
+  /** of the kernel's memory; 0: not asked */
+  bytes: number;
 }
 /** Encodings of {@link MapPressure}. */
 export const MapPressure: Message<MapPressure> = bindMessage(root, "weir.datapath.v1.MapPressure");
