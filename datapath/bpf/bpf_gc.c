@@ -1,5 +1,5 @@
-/* Garbage collection of conntrack, in the kernel: nothing is copied out. */
-#include "lib/config.h"
+/* Garbage collection of conntrack and of weir_nat, in the kernel: nothing is copied out. */
+#include "lib/nat_gc.h"
 
 struct gc {
 	__u32 now;
@@ -47,6 +47,7 @@ int weir_gc(struct gc_request *request)
 {
 	const struct config *config = config_get();
 	struct gc gc = { .now = jiffies() };
+	struct nat_gc nat = { .now = gc.now, .request = &gc.copy };
 
 	if (!config || !config->hz)
 		return -1;
@@ -56,9 +57,14 @@ int weir_gc(struct gc_request *request)
 	gc.copy.address = request->address;
 	gc.copy.age = request->age;
 	bpf_for_each_map_elem(&weir_ct, gc_entry, &gc, 0);
+	nat.hz = gc.hz;
+	bpf_for_each_map_elem(&weir_nat, nat_gc_entry, &nat, 0);
 	request->visited = gc.copy.visited;
 	request->deleted = gc.copy.deleted;
 	request->live = gc.copy.live;
+	request->nat_visited = gc.copy.nat_visited;
+	request->nat_deleted = gc.copy.nat_deleted;
+	request->nat_live = gc.copy.nat_live;
 	return 0;
 }
 

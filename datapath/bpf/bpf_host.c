@@ -32,9 +32,7 @@ int from_netdev(struct __sk_buff *skb)
 		return arrive(skb, id, ipv6);
 	if (id == 0 && is_tunnel(skb, ipv6, config))
 		return PASS;
-	id = node_port(skb, (ipv6 ? FLOW_IPV6 : 0) | (id == 0 ? NODE_PORT_OWN : 0), 0);
-	if (id == NODE_PORT_SEND)
-		id = node_port_send(skb);
+	id = node_port_all(skb, (ipv6 ? FLOW_IPV6 : 0) | (id == 0 ? NODE_PORT_OWN : 0), 0);
 	if (id & NODE_PORT_ENDPOINT)
 		return arrive(skb, id & 0xffff, ipv6 | ARRIVAL);
 	return id;

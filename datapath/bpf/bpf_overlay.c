@@ -1,28 +1,42 @@
 /* The tunnel between nodes: VXLAN, the sender's identity as the network identifier. */
-#include "lib/enter.h"
+#include "lib/arrival.h"
 
 #define FILE_ID FILE_BPF_OVERLAY
 
-/* Who sent it and from which node, as the tunnel header says. 0 or a drop. */
-INLINE int tunnel_source(struct __sk_buff *skb, struct flow *f, const struct config *config)
+/* A packet that is not for an endpoint: parsed, and its sender known, or dropped. 0 or a verdict. `known`: it is for this
+ * node. Leaves the sender's identity in scratch. */
+NOINLINE int overlay_check(struct __sk_buff *skb, __u32 ipv6, __u32 known)
 {
-	struct bpf_tunnel_key key = {};
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct flow *f;
+	int code;
 
-	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0)) {
-		f->node.halves[1] = mapped(bpf_htonl(key.remote_ipv4));
-	} else if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6)) {
-		f->node.words[0] = key.remote_ipv6[0];
-		f->node.words[1] = key.remote_ipv6[1];
-		f->node.words[2] = key.remote_ipv6[2];
-		f->node.words[3] = key.remote_ipv6[3];
+	if (!config || !s)
+		return SHOT;
+	f = &s->flow;
+	__builtin_memset(f, 0, sizeof(*f));
+	f->flags = FLOW_INGRESS | FLOW_NETWORK;
+	f->point = TRACE_TO_LXC;
+	if (ipv6) {
+		code = ipv6_parse(skb, f, config, ETHERNET_LENGTH, 0);
+		if (code == PARSED_LINK)
+			code = DROPPED(DROP_FORBIDDEN_ICMP6);
 	} else {
-		return DROPPED(DROP_NO_TUNNEL_KEY);
+		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
 	}
-	/* "Host" means ourselves, and 0 nobody: no node sends these. */
-	if (key.tunnel_id == IDENTITY_HOST || key.tunnel_id == 0)
-		return DROPPED(DROP_INVALID_IDENTITY);
-	f->source_identity = key.tunnel_id == IDENTITY_WORLD ? world_identity(f, config) : key.tunnel_id;
-	return 0;
+	if (!code)
+		code = tunnel_source(skb, f);
+	if (!code && !known)
+		code = DROPPED(DROP_UNROUTABLE);
+	return code ? drop(skb, f, code) : 0;
+}
+
+NOINLINE int overlay_drop(struct __sk_buff *skb, __u32 code)
+{
+	struct flow f = { .flags = FLOW_INGRESS | FLOW_NETWORK };
+
+	return drop(skb, &f, code);
 }
 
 /* tcx ingress of the VXLAN device. */
@@ -30,57 +44,40 @@ SEC("tc")
 int from_overlay(struct __sk_buff *skb)
 {
 	const struct config *config = config_get();
-	struct endpoint *own, *other;
+	struct nat_scratch *s = nat_scratch();
 	struct address address;
-	struct flow f = {};
-	int code, id;
+	__u32 ipv6;
+	int id, code;
 	__u8 *p;
 
-	f.flags = FLOW_INGRESS | FLOW_NETWORK;
-	f.point = TRACE_TO_LXC;
-	if (!config || !config->hz)
-		return drop(skb, &f, DROPPED(DROP_NO_CONFIG));
+	if (!config || !config->hz || !s)
+		return overlay_drop(skb, DROPPED(DROP_NO_CONFIG));
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
-		return drop(skb, &f, DROPPED(DROP_INVALID));
-	switch (LOAD16(p + 12)) {
-	case ETHERTYPE_IPV4:
-		code = ipv4_parse(skb, &f, config, ETHERNET_LENGTH, 0);
-		break;
-	case ETHERTYPE_IPV6:
-		code = ipv6_parse(skb, &f, config, ETHERNET_LENGTH, 0);
-		if (code == PARSED_LINK)
-			code = DROPPED(DROP_FORBIDDEN_ICMP6);
-		break;
-	default:
-		code = DROPPED(DROP_UNKNOWN_L3);
-	}
-	if (!code)
-		code = tunnel_source(skb, &f, config);
-	if (code)
-		return drop(skb, &f, code);
-	f.flags |= FLOW_TUNNEL;
-	if (!packet_destination(skb, f.flags & FLOW_IPV6, &address))
-		return drop(skb, &f, DROPPED(DROP_INVALID));
+		return overlay_drop(skb, DROPPED(DROP_INVALID));
+	if (LOAD16(p + 12) != ETHERTYPE_IPV4 && LOAD16(p + 12) != ETHERTYPE_IPV6)
+		return overlay_drop(skb, DROPPED(DROP_UNKNOWN_L3));
+	ipv6 = LOAD16(p + 12) == ETHERTYPE_IPV6;
+	if (!reach(skb, 1, ETHERNET_LENGTH + 20) || (ipv6 && !reach(skb, 1, ETHERNET_LENGTH + 40)) ||
+	    !packet_destination(skb, ipv6, &address))
+		return overlay_drop(skb, DROPPED(DROP_INVALID));
 	id = destination_of(&address);
-	if (id < 0)
-		return drop(skb, &f, DROPPED(DROP_UNROUTABLE));
-	if (id == 0) {
-		/* The host's. The sender's frame was addressed to its own gateway. */
-		if (skb->pkt_type != PACKET_TYPE_HOST)
-			bpf_skb_change_type(skb, PACKET_TYPE_HOST);
-		count(&f, 0, DIRECTION_INGRESS, skb->len);
-		return PASS;
-	}
-	f.hook_endpoint = id;
-	f.destination_endpoint = id;
-	own = endpoint_get(id);
-	if (!own || !own->ifindex)
-		return drop(skb, &f, DROPPED(DROP_UNROUTABLE));
-	code = admit(skb, &f, config, own, &other);
+	if (id > 0)
+		return arrive(skb, id, ipv6 | ARRIVAL_TUNNEL);
+	code = overlay_check(skb, ipv6, id == 0);
 	if (code)
-		return drop(skb, &f, code);
-	return deliver_local(skb, &f, own);
+		return code;
+	/* The host's, or a service's, or an answer to what left here under another address. */
+	code = node_port_all(skb, (ipv6 ? FLOW_IPV6 : 0) | FLOW_TUNNEL | NODE_PORT_OWN, s->flow.source_identity);
+	if (code & NODE_PORT_ENDPOINT)
+		return arrive(skb, code & 0xffff, ipv6 | ARRIVAL | ARRIVAL_TUNNEL);
+	if (code != PASS)
+		return code;
+	/* The sender's frame was addressed to its own gateway. */
+	if (skb->pkt_type != PACKET_TYPE_HOST)
+		bpf_skb_change_type(skb, PACKET_TYPE_HOST);
+	count(&s->flow, 0, DIRECTION_INGRESS, skb->len);
+	return PASS;
 }
 
 /* Egress of the VXLAN device: what from_endpoint sent has its key; the host's own packets get theirs here. */

@@ -8,7 +8,9 @@
 
 #define FILE_ID FILE_BPF_HOST
 
-#define ARRIVAL 2 /* argument: weir_arrival says what the packet was before */
+/* argument: 1 for IPv6, and */
+#define ARRIVAL 2 /* weir_arrival says what the packet was before */
+#define ARRIVAL_TUNNEL 4 /* came through the tunnel, whose header says who sent it */
 
 /* Tunnelled packets between nodes, by far most of what an outer device sees of them. */
 INLINE int is_tunnel(struct __sk_buff *skb, __u32 ipv6, const struct config *config)
@@ -89,8 +91,50 @@ NOINLINE int arrival_keep(struct flow *f, const struct arrival *a)
 	return 0;
 }
 
+/* Who sent it and from which node, as the tunnel header says. 0 or a drop. */
+NOINLINE int tunnel_source(struct __sk_buff *skb, struct flow *f)
+{
+	const struct config *config = config_get();
+	struct bpf_tunnel_key key = {};
+
+	if (!f || !config)
+		return DROPPED(DROP_NO_CONFIG);
+	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0)) {
+		f->node.halves[1] = mapped(bpf_htonl(key.remote_ipv4));
+	} else if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6)) {
+		f->node.words[0] = key.remote_ipv6[0];
+		f->node.words[1] = key.remote_ipv6[1];
+		f->node.words[2] = key.remote_ipv6[2];
+		f->node.words[3] = key.remote_ipv6[3];
+	} else {
+		return DROPPED(DROP_NO_TUNNEL_KEY);
+	}
+	/* "Host" means ourselves, and 0 nobody: no node sends these. */
+	if (key.tunnel_id == IDENTITY_HOST || key.tunnel_id == 0)
+		return DROPPED(DROP_INVALID_IDENTITY);
+	f->source_identity = key.tunnel_id == IDENTITY_WORLD ? world_identity(f, config) : key.tunnel_id;
+	return 0;
+}
+
+/* The world is behind the tunnel when another node passes its packet on with the client's own address: then the client is
+ * who its address says, and hears from this node directly. */
+INLINE void tunnel_to_world(struct flow *f)
+{
+	struct ipcache_entry *entry;
+
+	if (!identity_outside(f->source_identity) || (f->flags & FLOW_RELATED))
+		return;
+	entry = ipcache_lookup(flow_address(f, TRANSLATE_SOURCE));
+	if (entry && (entry->node.halves[0] | entry->node.halves[1]))
+		return;
+	f->flags &= ~FLOW_TUNNEL;
+	f->node.halves[0] = 0;
+	f->node.halves[1] = 0;
+	f->source_identity = 0;
+}
+
 /* A packet for endpoint `id`. A function of its own, so that the kernel checks it once and not once for every way in.
- * `what`: 1 for IPv6, ARRIVAL. */
+ * `what`: see above. */
 NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 {
 	const struct config *config = config_get();
@@ -111,13 +155,19 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 	f->destination_endpoint = id;
 	own = endpoint_get(id);
 	if (!config || !own || !own->ifindex || !a)
-		return PASS;
+		return what & ARRIVAL_TUNNEL ? drop(skb, f, DROPPED(DROP_UNROUTABLE)) : PASS;
 	if (what & 1) {
 		code = ipv6_parse(skb, f, config, ETHERNET_LENGTH, 0);
 		if (code == PARSED_LINK)
 			code = DROPPED(DROP_FORBIDDEN_ICMP6);
 	} else {
 		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
+	}
+	if (!code && (what & ARRIVAL_TUNNEL)) {
+		f->flags |= FLOW_TUNNEL;
+		code = tunnel_source(skb, f);
+		if (!code)
+			tunnel_to_world(f);
 	}
 	if (!code) {
 		if (what & ARRIVAL)

@@ -22,6 +22,7 @@ struct nat_scratch {
 	struct nat_key back;
 	struct nat_entry answer;
 	struct flow flow;
+	struct frontend frontend; /* that it is for */
 	__u32 endpoint; /* who gets the packet after translation; 0: nobody of this node's endpoints */
 	__u32 pad;
 };

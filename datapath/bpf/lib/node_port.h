@@ -21,6 +21,7 @@
 #define NODE_PORT_OWN (1u << 16) /* argument: the destination is this node's own address */
 #define NODE_PORT_ENDPOINT (1 << 16) /* verdict: translated, for the endpoint in the low bits */
 #define NODE_PORT_SEND (1 << 17) /* verdict: scratch says what to make of the packet */
+#define NODE_PORT_NEW (1 << 18) /* verdict: a new flow for scratch's frontend */
 
 /* What a translated packet was before, for the function that brings it into its endpoint. */
 struct arrival {
@@ -95,12 +96,8 @@ NOINLINE int node_port_send(struct __sk_buff *skb)
 		service_count_packet(s->entry.service, skb->len);
 	if (s->endpoint)
 		return NODE_PORT_ENDPOINT | s->endpoint;
-	if (flags & (NAT_HOST | NAT_LOCAL)) {
-		if (skb->pkt_type != PACKET_TYPE_HOST)
-			bpf_skb_change_type(skb, PACKET_TYPE_HOST);
-		count(f, 0, DIRECTION_INGRESS, skb->len);
+	if (flags & (NAT_HOST | NAT_LOCAL))
 		return PASS;
-	}
 	count(f, 0, DIRECTION_SERVICE, skb->len);
 	/* What answers is a frontend of this node. */
 	if (flags & NAT_REVERSE)
@@ -109,27 +106,29 @@ NOINLINE int node_port_send(struct __sk_buff *skb)
 }
 
 /* Makes the pair for a backend that is not an endpoint of this node; scratch has the key. 0 or a drop. */
-NOINLINE int node_port_pair(struct __sk_buff *skb, struct flow *f, const struct frontend *frontend, __u32 id, __u32 local)
+NOINLINE int node_port_pair(struct __sk_buff *skb, __u32 id, __u32 local)
 {
 	const struct config *config = config_get();
 	struct nat_scratch *s = nat_scratch();
 	const struct backend *b = backend_get(id);
+	struct flow *f;
 	__u32 search = 0;
 
-	if (!f || !frontend || !config || !s || !b)
+	if (!config || !s || !b)
 		return DROPPED(DROP_NAT_NO_MAPPING);
+	f = &s->flow;
 	__builtin_memset(&s->entry, 0, sizeof(s->entry));
 	s->entry.source = s->key.source;
 	s->entry.destination = b->address;
 	s->entry.port_source = s->key.port_source;
 	s->entry.port_destination = b->port;
-	s->entry.service = frontend->service;
+	s->entry.service = s->frontend.service;
 	s->entry.backend = id;
 	if (f->flags & FLOW_TUNNEL)
 		s->entry.flags = NAT_TUNNEL;
 	if (local) {
 		s->entry.flags |= NAT_LOCAL;
-	} else if ((frontend->flags & FRONTEND_DSR) && !(f->flags & FLOW_TUNNEL) && dsr_fits(skb, f, config)) {
+	} else if ((s->frontend.flags & FRONTEND_DSR) && !(f->flags & FLOW_TUNNEL) && dsr_fits(skb, f, config)) {
 		s->entry.flags |= NAT_DSR;
 	} else {
 		search = 1;
@@ -152,93 +151,117 @@ INLINE int node_port_refuse(struct __sk_buff *skb, struct flow *f, const struct 
 	return drop(skb, f, DROPPED(DROP_NO_SERVICE));
 }
 
-/* A request for a frontend; scratch has packet and key, `e` is what weir_nat has under it. A verdict, or NODE_PORT_SEND
- * with scratch's entry and endpoint filled. */
-NOINLINE int node_port_request(struct __sk_buff *skb, const struct frontend *frontend, struct nat_entry *e)
+/* The flow goes to a backend among this node's endpoints, which scratch's entry names. */
+INLINE int node_port_local(struct nat_scratch *s, struct arrival *a, __u32 endpoint, __u32 backend)
 {
-	const struct config *config = config_get();
+	a->key = s->flow.key;
+	a->source_hi = s->flow.source_hi;
+	a->frontend = s->key.destination;
+	a->port = s->key.port_destination;
+	a->service = s->frontend.service;
+	a->backend = backend;
+	s->entry.source = s->key.source;
+	s->entry.port_source = s->key.port_source;
+	s->entry.flags = 0;
+	s->entry.service = s->frontend.service;
+	s->endpoint = endpoint;
+	return NODE_PORT_SEND;
+}
+
+/* A new flow for scratch's frontend. A verdict, or NODE_PORT_SEND. */
+NOINLINE int node_port_new(struct __sk_buff *skb)
+{
 	struct nat_scratch *s = nat_scratch();
 	struct arrival *a = arrival_get();
 	struct service_client client = {};
 	const struct backend *b;
-	struct ct_entry *c;
+	struct nat_entry *e;
 	struct flow *f;
-	__u32 id = 0;
-	int syn, where, code;
+	int where, code;
+	__u32 id;
 
-	if (!frontend || !config || !s || !a)
+	if (!s || !a)
 		return SHOT;
 	f = &s->flow;
-	f->service = frontend->service;
-	if (frontend->flags & FRONTEND_CLOSED)
-		return node_port_refuse(skb, f, frontend);
-	if (!(frontend->flags & FRONTEND_EXTERNAL))
+	client.address = s->key.source;
+	client.port = s->key.port_source;
+	client.protocol = s->key.protocol;
+	client.scope = SCOPE_EXTERNAL;
+	id = backend_select(&s->frontend, &client);
+	b = id ? backend_get(id) : 0;
+	if (!b || b->state == BACKEND_GONE)
+		return node_port_refuse(skb, f, &s->frontend);
+	s->entry.destination = b->address;
+	s->entry.port_destination = b->port;
+	service_count_connection(s->frontend.service, 0);
+	where = destination_of(&b->address);
+	if (where > 0)
+		return node_port_local(s, a, where, id);
+	code = node_port_pair(skb, id, where == 0);
+	if (code)
+		return drop(skb, f, code);
+	e = nat_find(&s->key, f->now);
+	if (!e)
+		return drop(skb, f, DROPPED(DROP_NAT_NO_MAPPING));
+	f->reason = REASON_NEW;
+	trace(skb, f, TRACE_FROM_NETWORK);
+	s->entry = *e;
+	return NODE_PORT_SEND;
+}
+
+/* A request for scratch's frontend; `e` is what weir_nat has under its key. A verdict, NODE_PORT_NEW or, with scratch's
+ * entry and endpoint filled, NODE_PORT_SEND. */
+NOINLINE int node_port_request(struct __sk_buff *skb, struct nat_entry *e)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct arrival *a = arrival_get();
+	struct ct_entry *c;
+	struct flow *f;
+	int syn, where;
+
+	if (!config || !s || !a)
+		return SHOT;
+	f = &s->flow;
+	f->service = s->frontend.service;
+	if (s->frontend.flags & FRONTEND_CLOSED)
+		return node_port_refuse(skb, f, &s->frontend);
+	if (!(s->frontend.flags & FRONTEND_EXTERNAL))
 		return drop(skb, f, DROPPED(DROP_IS_CLUSTER_IP));
-	if (!(f->flags & FLOW_RELATED) && !frontend_admits(frontend, &s->key.source)) {
-		service_count_connection(frontend->service, 1);
+	if (!(f->flags & FLOW_RELATED) && !frontend_admits(&s->frontend, &s->key.source)) {
+		service_count_connection(s->frontend.service, 1);
 		return drop(skb, f, DROPPED(DROP_NOT_IN_SRC_RANGE));
 	}
 	syn = is_bare_syn(f);
 	if (e) {
 		if (!(syn && nat_closing(e)) &&
-		    backend_keeps(e->backend, &e->destination, e->port_destination, f->key.protocol, syn))
-			goto pair;
+		    backend_keeps(e->backend, &e->destination, e->port_destination, f->key.protocol, syn)) {
+			if (!(f->flags & FLOW_RELATED))
+				nat_touch(e, f->tcp_flags, f->key.protocol, config, f->now);
+			s->entry = *e;
+			return NODE_PORT_SEND;
+		}
 		nat_delete(&s->key);
 	}
 	c = bpf_map_lookup_elem(&weir_ct, &f->key);
 	if (c && (c->flags & CT_SERVICE) &&
 	    backend_keeps(c->backend, &c->translated, c->translated_port, f->key.protocol, syn)) {
-		id = c->backend;
-		s->entry.destination = c->translated;
-		s->entry.port_destination = c->translated_port;
-	} else {
-		if (f->flags & (FLOW_RELATED | FLOW_FRAGMENT))
-			return drop(skb, f, DROPPED(DROP_NO_SERVICE));
-		client.address = s->key.source;
-		client.port = f->port_source;
-		client.protocol = f->key.protocol;
-		client.scope = SCOPE_EXTERNAL;
-		id = backend_select(frontend, &client);
-		b = id ? backend_get(id) : 0;
-		if (!b || b->state == BACKEND_GONE)
-			return node_port_refuse(skb, f, frontend);
-		service_count_connection(frontend->service, 0);
-		s->entry.destination = b->address;
-		s->entry.port_destination = b->port;
+		where = destination_of(&c->translated);
+		if (where > 0) {
+			s->entry.destination = c->translated;
+			s->entry.port_destination = c->translated_port;
+			return node_port_local(s, a, where, c->backend);
+		}
 	}
-	where = destination_of(&s->entry.destination);
-	if (where > 0) {
-		a->key = f->key;
-		a->source_hi = f->source_hi;
-		a->frontend = s->key.destination;
-		a->port = f->port_destination;
-		a->service = frontend->service;
-		a->backend = id;
-		s->entry.source = s->key.source;
-		s->entry.port_source = s->key.port_source;
-		s->entry.flags = 0;
-		s->entry.service = frontend->service;
-		s->endpoint = where;
-		return NODE_PORT_SEND;
-	}
-	code = node_port_pair(skb, f, frontend, id, where == 0);
-	if (code)
-		return drop(skb, f, code);
-	e = nat_find(&s->key, jiffies());
-	if (!e)
-		return drop(skb, f, DROPPED(DROP_NAT_NO_MAPPING));
-	f->reason = REASON_NEW;
-	trace(skb, f, TRACE_FROM_NETWORK);
-pair:
-	if (!(f->flags & FLOW_RELATED))
-		nat_touch(e, f->tcp_flags, f->key.protocol, config, f->now);
-	s->entry = *e;
-	return NODE_PORT_SEND;
+	/* Neither an error nor a later fragment opens a flow. */
+	if (f->flags & (FLOW_RELATED | FLOW_FRAGMENT))
+		return drop(skb, f, DROPPED(DROP_NO_SERVICE));
+	return NODE_PORT_NEW;
 }
 
 /* A packet whose destination is this node (NODE_PORT_OWN), or no address that it knows. `flags`: FLOW_IPV6, FLOW_TUNNEL.
- * `identity`: of who sent it through the tunnel. A verdict (PASS: not a service's, nothing was changed), or
- * NODE_PORT_SEND: node_port_send() is to be called. What cannot be parsed is the stack's business: it may be the host's own. */
+ * `identity`: of who sent it through the tunnel. A verdict (PASS: not a service's, nothing was changed), NODE_PORT_NEW or
+ * NODE_PORT_SEND. What cannot be parsed is the stack's business: it may be the host's own. */
 NOINLINE int node_port(struct __sk_buff *skb, __u32 flags, __u32 identity)
 {
 	const struct config *config = config_get();
@@ -292,8 +315,21 @@ NOINLINE int node_port(struct __sk_buff *skb, __u32 flags, __u32 identity)
 		frontend = frontend_closed(&s->key.destination);
 	if (!frontend)
 		return PASS;
+	s->frontend = *frontend;
 	if (!e && !(frontend->flags & FRONTEND_CLOSED))
 		e = nat_find(&s->key, f->now);
-	return node_port_request(skb, frontend, e);
+	return node_port_request(skb, e);
+}
+
+/* All of it: a verdict, or NODE_PORT_ENDPOINT. One step after the other, so that their stacks do not add up. */
+INLINE int node_port_all(struct __sk_buff *skb, __u32 flags, __u32 identity)
+{
+	int code = node_port(skb, flags, identity);
+
+	if (code == NODE_PORT_NEW)
+		code = node_port_new(skb);
+	if (code == NODE_PORT_SEND)
+		code = node_port_send(skb);
+	return code;
 }
 #undef FILE_ID

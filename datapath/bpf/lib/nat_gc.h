@@ -1,0 +1,50 @@
+/* Garbage collection of weir_nat, in the kernel. Both entries of a pair look the same to every question asked here, so they
+ * go in one run. */
+#pragma once
+
+#include "nat.h"
+
+struct nat_gc {
+	__u32 now;
+	__u32 hz;
+	struct gc_request *request;
+};
+
+INLINE int nat_gc_is(const struct address *a, const struct address *b)
+{
+	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
+}
+
+/* Expired entries get another second, as in conntrack. */
+INLINE int nat_gc_wanted(const struct nat_gc *gc, const struct nat_key *key, const struct nat_entry *e)
+{
+	const struct gc_request *r = gc->request;
+
+	if ((__s32)(e->expires + gc->hz - gc->now) < 0)
+		return 1;
+	switch (r->mode) {
+	case GC_PRESSURE:
+		/* A flow with DSR is never answered here: its opener's second packet has to do. */
+		return gc->now - e->created > r->age * gc->hz && !e->tcp_flags[1] &&
+		       !((e->flags & NAT_DSR) && key->protocol == PROTOCOL_TCP && (e->tcp_flags[0] & TCP_ACK));
+	case GC_ADDRESS:
+		return nat_gc_is(&key->source, &r->address) || nat_gc_is(&key->destination, &r->address) ||
+		       nat_gc_is(&e->source, &r->address) || nat_gc_is(&e->destination, &r->address);
+	case GC_ALL:
+		return 1;
+	}
+	return 0;
+}
+
+static long nat_gc_entry(void *map, struct nat_key *key, struct nat_entry *e, struct nat_gc *gc)
+{
+	/* A copy: the element may be given away while it is being deleted. */
+	struct nat_key copy = *key;
+
+	gc->request->nat_visited++;
+	if (nat_gc_wanted(gc, &copy, e) && !bpf_map_delete_elem(map, &copy))
+		gc->request->nat_deleted++;
+	else
+		gc->request->nat_live++;
+	return 0;
+}
