@@ -5,6 +5,7 @@
  */
 import type { Endpoint } from "@weir/proto/endpoint";
 import type { Node } from "@weir/proto/identity";
+import type { Change, Pod as ServicePod, Service } from "@weir/proto/loadbalancer";
 import type { Policy } from "@weir/proto/policy";
 
 /** The endpoint manager of one node. */
@@ -24,4 +25,9 @@ export interface ClusterApi {
   listNodes(): Promise<Node[]>;
   /** Policy revision of every identity's map state. */
   policyRevisions(): Promise<ReadonlyMap<number, number>>;
+  /** Gives the load balancer a text of manifests, or takes away what it names; other kinds in it are left alone. */
+  changeServices(verb: "apply" | "delete", text: string, file: string): Promise<Change[]>;
+  listServices(): Promise<Service[]>;
+  putPod(pod: Partial<ServicePod> & { name: string }): Promise<void>;
+  deletePod(name: string): Promise<void>;
 }

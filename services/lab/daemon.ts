@@ -94,6 +94,8 @@ export class LabDaemon {
             `unix:${serviceSocket(this.topology.controlPlane, "identity-allocator")}`,
             "--policy-engine",
             `unix:${serviceSocket(this.topology.controlPlane, "policy-engine")}`,
+            "--load-balancer",
+            `unix:${serviceSocket(this.topology.controlPlane, "load-balancer")}`,
           ]),
           ...agentFlags(options.agentOptions ?? [], node.name),
         ],

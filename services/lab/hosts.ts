@@ -6,7 +6,7 @@
  */
 import type { Lab } from "./lab.ts";
 
-/** The file's text: every pod as NAME and NAME.NAMESPACE, nodes, the outside host. */
+/** The file's text: every pod as NAME and NAME.NAMESPACE, services as DNS would, nodes, the outside host. */
 export function hostsText(lab: Lab): string {
   const lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost"];
   const add = (addresses: (string | undefined)[], names: string[]) => {
@@ -22,6 +22,17 @@ export function hostsText(lab: Lab): string {
       !lab.pods.some((other) => other !== pod && other.manifest.name === name);
     const names = short ? [name, `${name}.${namespace}`] : [`${name}.${namespace}`];
     add([pod.endpoint?.status?.ipv4, pod.endpoint?.status?.ipv6], names);
+  }
+  const taken = new Set(lab.pods.map((pod) => pod.manifest.name));
+  for (const { serviceName, namespace, clusterIps, type } of lab.services) {
+    if (type === "HostPort") continue;
+    // As the cluster's DNS would; a pod of the same name keeps the short one.
+    const long = [`${serviceName}.${namespace}.svc`, `${serviceName}.${namespace}.svc.cluster.local`];
+    const short = namespace === "default" && !taken.has(serviceName) ? [serviceName] : [];
+    const middle = lab.pods.some((pod) => pod.name === `${namespace}/${serviceName}`)
+      ? []
+      : [`${serviceName}.${namespace}`];
+    add(clusterIps, [...short, ...middle, ...long]);
   }
   return lines.join("\n") + "\n";
 }

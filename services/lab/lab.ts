@@ -11,9 +11,11 @@ import type {
   ManifestResult,
 } from "@weir/proto/lab";
 import type { ClusterApi, NodeApi } from "./apis.ts";
+import type { Service } from "@weir/proto/loadbalancer";
 import { type Manifest, parseManifests, type PodManifest, type PolicyManifest } from "./manifests.ts";
 import { placePod } from "./placement.ts";
 import { Pod } from "./pod.ts";
+import { ServicePods } from "./service_pods.ts";
 import type { Topology } from "./topology.ts";
 
 /** What a lab is given. */
@@ -42,7 +44,17 @@ export class Lab {
   #notes = new Set<string>();
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(readonly options: LabOptions) {}
+  readonly #servicePods: ServicePods;
+  #services: Service[] = [];
+
+  constructor(readonly options: LabOptions) {
+    this.#servicePods = new ServicePods(options.cluster, () => this.pods);
+  }
+
+  /** Services as they were after the last change, for the hosts file. */
+  get services(): readonly Service[] {
+    return this.#services;
+  }
 
   get pods(): Pod[] {
     return [...this.#pods.values()];
@@ -73,18 +85,16 @@ export class Lab {
         results.push(await this.#applyNamespace(manifest));
       }
       const placed = this.#place(ofKind(manifests, ["Pod"]));
+      results.push(...await this.#changeServices("apply", manifests));
       results.push(...await this.#applyPods(placed));
       for (const [manifest] of ofKind(manifests, POLICY_KINDS)) {
         results.push(await this.#applyPolicy(manifest as PolicyManifest));
-      }
-      for (const [{ kind, namespace, name }] of ofKind(manifests, ["Service", "EndpointSlice"])) {
-        notes.push(`${kind} ${namespace}/${name}: kept, services are not balanced yet`);
-        results.push(result(kind, namespace, name, "kept", "services are not balanced yet"));
       }
       await this.#waitForPods(results);
       if (results.some(({ kind, action }) => POLICY_KINDS.includes(kind) && action !== "unchanged")) {
         await this.#waitForPolicies(notes);
       }
+      await this.#settleServices(results);
       return { results, notes };
     });
   }
@@ -99,6 +109,7 @@ export class Lab {
         const existed = await this.options.cluster.deletePolicy(policy.objectName);
         results.push(result(policy.kind, policy.namespace, policy.name, existed ? "deleted" : "unchanged"));
       }
+      results.push(...await this.#changeServices("delete", manifests));
       const names = [
         ...ofKind(manifests, ["Pod"]).map(([manifest]) => `${manifest.namespace}/${manifest.name}`),
         ...request.pods,
@@ -111,6 +122,7 @@ export class Lab {
         const existed = this.#namespaceLabels.delete(manifest.name);
         results.push(result("Namespace", "", manifest.name, existed ? "deleted" : "unchanged"));
       }
+      await this.#settleServices(results);
       return { results, notes };
     });
   }
@@ -139,6 +151,7 @@ export class Lab {
 
   /** Stops every pod's commands. */
   async halt(): Promise<void> {
+    await this.#servicePods.stop();
     await Promise.all(this.pods.map((pod) => pod.halt()));
   }
 
@@ -211,6 +224,8 @@ export class Lab {
           logDirectory: this.options.logDirectory,
           hostsFile: this.options.hostsFile,
         });
+        // The load balancer knows the pod before its address is anywhere: not ready is not the same as unknown.
+        await this.#servicePods.announce(pod);
         this.#pods.set(pod.name, pod);
         await pod.create(labels);
         return result("Pod", namespace, name, "created");
@@ -241,18 +256,74 @@ export class Lab {
     }
   }
 
+  /** Gives each file with services to the load balancer as a whole, so that the places in its messages are right. */
+  async #changeServices(
+    verb: "apply" | "delete",
+    manifests: [Manifest, ManifestFile][],
+  ): Promise<ManifestResult[]> {
+    const results: ManifestResult[] = [];
+    const files = new Map(ofKind(manifests, SERVICE_KINDS).map(([, file]) => [file.file, file]));
+    for (const { file, text } of files.values()) {
+      try {
+        for (
+          const { kind, name, change, warnings } of await this.options.cluster.changeServices(
+            verb,
+            text,
+            file,
+          )
+        ) {
+          if (change === "ignored") continue;
+          const slash = name.indexOf("/");
+          const action = change === "not found" ? "unchanged" : change;
+          results.push(
+            result(
+              kind,
+              name.slice(0, Math.max(0, slash)),
+              name.slice(slash + 1),
+              action,
+              warnings.join("; "),
+            ),
+          );
+        }
+      } catch (error) {
+        for (const [{ kind, namespace, name, source }] of ofKind(manifests, SERVICE_KINDS)) {
+          if (source.file === file) {
+            results.push(result(kind, namespace, name, "failed", (error as Error).message));
+          }
+        }
+      }
+    }
+    return results;
+  }
+
   async #deletePod(name: string): Promise<ManifestResult> {
     const slash = name.indexOf("/");
     const [namespace, podName] = [name.slice(0, slash), name.slice(slash + 1)];
     const pod = this.#pods.get(name);
     if (pod === undefined) return result("Pod", namespace, podName, "unchanged", "there is none");
     try {
+      await this.#servicePods.end(pod);
       await pod.remove();
       this.#pods.delete(name);
+      await this.#servicePods.forget(name);
       return result("Pod", namespace, podName, "deleted");
     } catch (error) {
       return result("Pod", namespace, podName, "failed", (error as Error).message);
     }
+  }
+
+  /** Tells the load balancer of the pods, and where there are services waits until they use those that are ready. */
+  async #settleServices(changed: readonly ManifestResult[]): Promise<void> {
+    this.#servicePods.start();
+    try {
+      this.#services = await this.options.cluster.listServices();
+    } catch {
+      return; // It is being restarted; the pods are told to it as soon as it is there.
+    }
+    const pods = changed.flatMap(({ kind, namespace, name }) =>
+      kind === "Pod" ? this.#pods.get(`${namespace}/${name}`) ?? [] : []
+    ).filter((pod) => pod.state === "ready");
+    if (this.#services.length > 0) await this.#servicePods.settle(pods);
   }
 
   /** Waits until every pod of the results is ready; a pod that is not becomes a failure with what it waits for. */
@@ -307,6 +378,7 @@ export class LabError extends Error {
   override readonly name = "LabError";
 }
 
+const SERVICE_KINDS = ["Service", "EndpointSlice", "Endpoints", "CiliumLoadBalancerIPPool", "AddressPool"];
 const POLICY_KINDS = ["NetworkPolicy", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"];
 
 function named(manifest: Manifest): boolean {

@@ -1,5 +1,6 @@
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { Endpoint } from "@weir/proto/endpoint";
+import { Change, Service } from "@weir/proto/loadbalancer";
 import { Policy } from "@weir/proto/policy";
 import type { ClusterApi, NodeApi } from "./apis.ts";
 import { hostsText } from "./hosts.ts";
@@ -28,10 +29,13 @@ function fakeNode(number: number): NodeApi & { endpoints: Map<string, Endpoint> 
   };
 }
 
-function fakeCluster(): ClusterApi & { policies: Map<string, Policy> } {
+function fakeCluster(): ClusterApi & { policies: Map<string, Policy>; served: string[] } {
   const policies = new Map<string, Policy>();
+  const served: string[] = [];
   return {
     policies,
+    /** What the load balancer was told, in order. */
+    served,
     getPolicy: (name) => Promise.resolve(policies.get(name)),
     putPolicy(policy) {
       policies.set(policy.name, Policy.create(policy));
@@ -40,12 +44,29 @@ function fakeCluster(): ClusterApi & { policies: Map<string, Policy> } {
     deletePolicy: (name) => Promise.resolve(policies.delete(name)),
     listNodes: () => Promise.resolve([]),
     policyRevisions: () => Promise.resolve(new Map()),
+    changeServices: (verb, text) => {
+      served.push(`${verb} ${/name: (\w+)/.exec(text)?.[1]}`);
+      return Promise.resolve([Change.create({ kind: "Service", name: "x/web", change: "created" })]);
+    },
+    listServices: () =>
+      Promise.resolve([Service.create({ serviceName: "web", namespace: "x", clusterIps: ["10.96.1.1"] })]),
+    putPod(pod) {
+      const line = `${pod.name} ${pod.state} ${pod.addresses}`;
+      if (served.at(-1) !== line && !served.includes(line)) served.push(line);
+      return Promise.resolve();
+    },
+    deletePod(name) {
+      served.push(`${name} gone`);
+      return Promise.resolve();
+    },
   };
 }
 
 const pod = (name: string, more = "", labels = "") =>
   `apiVersion: v1\nkind: Pod\nmetadata: { name: ${name}, namespace: x, labels: { app: ${name}${labels} } }\nspec: { ${more} }\n`;
 const NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: { name: x, labels: { team: a } }\n";
+const SERVICE =
+  "apiVersion: v1\nkind: Service\nmetadata: { name: web, namespace: x }\nspec: { ports: [{ port: 80 }] }\n";
 const POLICY =
   "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: p, namespace: x }\nspec: { endpointSelector: {} }\n";
 
@@ -84,6 +105,8 @@ Deno.test({
         true,
       );
 
+      deepEqual(await actions(SERVICE), ["web created"]);
+      match(hostsText(lab), /^10\.96\.1\.1 web\.x web\.x\.svc web\.x\.svc\.cluster\.local$/m);
       deepEqual(await actions([pod("a"), POLICY].join("---\n")), ["a unchanged", "p unchanged"]);
       deepEqual(await actions(pod("a", "", ", tier: front")), ["a configured"]);
       equal(nodes[1].endpoints.get("x/a")?.labels.includes("k8s:tier=front"), true, "relabelled");
@@ -106,6 +129,16 @@ Deno.test({
         "p deleted",
         "x deleted",
       ]);
+      deepEqual(
+        cluster.served.filter((line) => line.startsWith("x/a")),
+        [
+          "x/a BACKEND_STATE_UNSPECIFIED ",
+          "x/a ACTIVE 10.0.2.2",
+          "x/a TERMINATING 10.0.2.2",
+          "x/a gone",
+        ],
+        "a pod's life as services see it, one line for each change but labels",
+      );
       equal(cluster.policies.size + nodes[0].endpoints.size + nodes[1].endpoints.size, 0);
       equal((await labNamespaces(name)).length, 0);
     } finally {

@@ -31,6 +31,17 @@ export interface NamedPortManifest {
   readonly protocol: "TCP" | "UDP" | "SCTP";
 }
 
+/** A port of a container, as services see it. */
+export interface ContainerPortManifest {
+  /** "" for a port without a name. */
+  readonly name: string;
+  readonly port: number;
+  readonly protocol: "TCP" | "UDP" | "SCTP";
+  /** 0: not on the node. */
+  readonly hostPort: number;
+  readonly hostIp: string;
+}
+
 /** A Pod, as far as a lab honours it. */
 export interface PodManifest {
   readonly kind: "Pod";
@@ -40,6 +51,13 @@ export interface PodManifest {
   readonly nodeName: string | undefined;
   readonly serviceAccountName: string;
   readonly ports: readonly NamedPortManifest[];
+  readonly containerPorts: readonly ContainerPortManifest[];
+  /** Numbers of ports that must be listened on before services use the pod (readinessProbe). */
+  readonly readyPorts: readonly number[];
+  /** How long its commands have from SIGTERM to their end. */
+  readonly gracePeriodS: number;
+  /** How long a deleted pod waits before SIGTERM (lifecycle.preStop.sleep). */
+  readonly preStopS: number;
   /** Commands to run in the pod's namespace, one per container that has one. */
   readonly commands: readonly PodCommand[];
   readonly source: Source;
@@ -64,9 +82,9 @@ export interface PolicyManifest {
   readonly source: Source;
 }
 
-/** A Service or EndpointSlice: kept, not yet acted on. */
+/** A Service, EndpointSlice or pool; the load balancer reads the text itself. */
 export interface ServiceManifest {
-  readonly kind: "Service" | "EndpointSlice";
+  readonly kind: "Service" | "EndpointSlice" | "Endpoints" | "CiliumLoadBalancerIPPool" | "AddressPool";
   readonly name: string;
   readonly namespace: string;
   readonly text: string;
@@ -97,10 +115,20 @@ const KINDS: Record<string, string[]> = {
   Pod: ["v1"],
   Service: ["v1"],
   EndpointSlice: ["discovery.k8s.io/v1"],
+  Endpoints: ["v1"],
+  CiliumLoadBalancerIPPool: ["cilium.io/v2", "cilium.io/v2alpha1"],
+  AddressPool: ["weir.io/v1"],
   NetworkPolicy: ["networking.k8s.io/v1"],
   CiliumNetworkPolicy: ["cilium.io/v2"],
   CiliumClusterwideNetworkPolicy: ["cilium.io/v2"],
 };
+
+const CLUSTER_SCOPED = new Set([
+  "Namespace",
+  "CiliumClusterwideNetworkPolicy",
+  "CiliumLoadBalancerIPPool",
+  "AddressPool",
+]);
 
 const POLICY_PREFIX = {
   NetworkPolicy: "knp",
@@ -111,7 +139,6 @@ const POLICY_PREFIX = {
 /** Pod fields that change nothing in a lab and need no word; `image` gets one. */
 const POD_SPEC_IGNORED = new Set([
   "restartPolicy",
-  "terminationGracePeriodSeconds",
   "automountServiceAccountToken",
   "enableServiceLinks",
   "tolerations",
@@ -119,17 +146,35 @@ const POD_SPEC_IGNORED = new Set([
   "dnsPolicy",
   "serviceAccount",
 ]);
-const POD_SPEC_KNOWN = new Set(["nodeName", "serviceAccountName", "containers"]);
-const CONTAINER_KNOWN = new Set(["name", "image", "command", "args", "ports", "env", "workingDir"]);
+const POD_SPEC_KNOWN = new Set([
+  "nodeName",
+  "serviceAccountName",
+  "containers",
+  "terminationGracePeriodSeconds",
+]);
+const CONTAINER_KNOWN = new Set([
+  "name",
+  "image",
+  "command",
+  "args",
+  "ports",
+  "env",
+  "workingDir",
+  "readinessProbe",
+  "lifecycle",
+]);
 const CONTAINER_IGNORED = new Set([
   "imagePullPolicy",
   "resources",
-  "readinessProbe",
   "livenessProbe",
   "startupProbe",
   "terminationMessagePath",
   "terminationMessagePolicy",
 ]);
+
+/** Kubernetes' own default of terminationGracePeriodSeconds, and the longest a lab takes. */
+const GRACE_S_DEFAULT = 30;
+const GRACE_S_MAX = 3600;
 
 const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const DNS_SUBDOMAIN = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
@@ -192,7 +237,7 @@ function addDocument(fields: Fields, text: string, source: Source, set: Manifest
     kind === "Namespace" ? DNS_LABEL : DNS_SUBDOMAIN,
   );
   const labels = stringMap(metadata.labels, "metadata.labels", source);
-  const clusterScoped = kind === "Namespace" || kind === "CiliumClusterwideNetworkPolicy";
+  const clusterScoped = CLUSTER_SCOPED.has(kind);
   const namespace = clusterScoped
     ? ""
     : metadata.namespace === undefined
@@ -207,6 +252,9 @@ function addDocument(fields: Fields, text: string, source: Source, set: Manifest
       break;
     case "Service":
     case "EndpointSlice":
+    case "Endpoints":
+    case "CiliumLoadBalancerIPPool":
+    case "AddressPool":
       set.manifests.push({ kind, name, namespace, text, source });
       break;
     default: {
@@ -230,7 +278,9 @@ function readPod(
     }
   }
   const containers = arrayOf(spec.containers ?? [], "spec.containers", source);
-  const ports: NamedPortManifest[] = [];
+  const ports: ContainerPortManifest[] = [];
+  const readyPorts: number[] = [];
+  let preStopS = 0;
   const commands: PodCommand[] = [];
   containers.forEach((item, index) => {
     const path = `spec.containers[${index}]`;
@@ -240,7 +290,12 @@ function readPod(
         throw new ManifestError(source, `Pod ${identity.name}: ${path}.${field} is not supported in a lab`);
       }
     }
-    ports.push(...readPorts(container.ports, `${path}.ports`, source));
+    const own = readPorts(container.ports, `${path}.ports`, source);
+    ports.push(...own);
+    const say = (text: string) =>
+      notes.push(`${source.file}:${source.line}: Pod ${identity.namespace}/${identity.name}: ${text}`);
+    readyPorts.push(...readProbe(container.readinessProbe, own, `${path}.readinessProbe`, source, say));
+    preStopS = Math.max(preStopS, readPreStop(container.lifecycle, `${path}.lifecycle`, source, say));
     const words = [
       ...stringArray(container.command, `${path}.command`, source),
       ...stringArray(container.args, `${path}.args`, source),
@@ -269,13 +324,65 @@ function readPod(
     serviceAccountName: spec.serviceAccountName === undefined
       ? "default"
       : nameOf(spec.serviceAccountName, "spec.serviceAccountName", source, DNS_SUBDOMAIN),
-    ports,
+    ports: ports.filter((port) => port.name !== "")
+      .map(({ name, port, protocol }) => ({ name, port, protocol })),
+    containerPorts: ports,
+    readyPorts,
+    gracePeriodS: seconds(
+      spec.terminationGracePeriodSeconds ?? GRACE_S_DEFAULT,
+      "spec.terminationGracePeriodSeconds",
+      source,
+    ),
+    preStopS,
     commands,
   };
 }
 
-function readPorts(value: unknown, path: string, source: Source): NamedPortManifest[] {
-  return arrayOf(value ?? [], path, source).flatMap((item, index): NamedPortManifest[] => {
+/** The port that a probe of TCP or HTTP asks: being listened on is what a lab looks at. */
+function readProbe(
+  value: unknown,
+  ports: readonly ContainerPortManifest[],
+  path: string,
+  source: Source,
+  say: (text: string) => void,
+): number[] {
+  if (value === undefined) return [];
+  const probe = objectOf(value, path, source);
+  const target = probe.tcpSocket ?? probe.httpGet;
+  if (target === undefined) {
+    say("readinessProbe: a lab looks whether a port is listened on (tcpSocket, httpGet), nothing else");
+    return [];
+  }
+  const { port } = objectOf(target, path, source);
+  const number = typeof port === "number" ? port : ports.find(({ name }) => name === port)?.port;
+  if (number !== undefined && Number.isInteger(number) && number > 0 && number < 65536) return [number];
+  throw new ManifestError(
+    source,
+    `${path}: port is ${JSON.stringify(port)}: expected a number or a port's name`,
+  );
+}
+
+function readPreStop(value: unknown, path: string, source: Source, say: (text: string) => void): number {
+  if (value === undefined) return 0;
+  const { preStop, ...others } = objectOf(value, path, source);
+  const sleep = preStop === undefined ? undefined : objectOf(preStop, `${path}.preStop`, source).sleep;
+  if (Object.keys(others).length > 0 || (preStop !== undefined && sleep === undefined)) {
+    say("lifecycle: a lab knows preStop.sleep, nothing else");
+  }
+  if (sleep === undefined) return 0;
+  return seconds(objectOf(sleep, `${path}.preStop.sleep`, source).seconds, `${path}.preStop.sleep`, source);
+}
+
+function seconds(value: unknown, path: string, source: Source): number {
+  if (typeof value === "number" && value >= 0 && value <= GRACE_S_MAX) return value;
+  throw new ManifestError(
+    source,
+    `${path} is ${JSON.stringify(value)}: expected 0 to ${GRACE_S_MAX} seconds`,
+  );
+}
+
+function readPorts(value: unknown, path: string, source: Source): ContainerPortManifest[] {
+  return arrayOf(value ?? [], path, source).map((item, index): ContainerPortManifest => {
     const port = objectOf(item, `${path}[${index}]`, source);
     const number = port.containerPort;
     if (typeof number !== "number" || !Number.isInteger(number) || number < 1 || number > 65535) {
@@ -291,14 +398,23 @@ function readPorts(value: unknown, path: string, source: Source): NamedPortManif
         `${path}[${index}].protocol is ${JSON.stringify(protocol)}: expected TCP, UDP or SCTP`,
       );
     }
-    if (port.name === undefined) return [];
-    if (typeof port.name !== "string" || !/^(?=.*[a-z])[a-z0-9-]{1,15}$/.test(port.name)) {
+    const { name = "", hostPort = 0, hostIP = "" } = port;
+    if (typeof hostPort !== "number" || !Number.isInteger(hostPort) || hostPort < 0 || hostPort > 65535) {
+      throw new ManifestError(
+        source,
+        `${path}[${index}].hostPort is ${JSON.stringify(hostPort)}: expected 1 to 65535`,
+      );
+    }
+    if (typeof hostIP !== "string") {
+      throw new ManifestError(source, `${path}[${index}].hostIP is ${describe(hostIP)}: expected an address`);
+    }
+    if (typeof name !== "string" || (name !== "" && !/^(?=.*[a-z])[a-z0-9-]{1,15}$/.test(name))) {
       throw new ManifestError(
         source,
         `${path}[${index}].name is ${JSON.stringify(port.name)}: expected 1 to 15 of a-z, 0-9 and -`,
       );
     }
-    return [{ name: port.name, port: number, protocol }];
+    return { name, port: number, protocol, hostPort, hostIp: hostIP };
   });
 }
 

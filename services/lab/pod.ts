@@ -101,10 +101,27 @@ export class Pod {
     }
   }
 
-  /** Removes endpoint, commands and namespace. */
+  /** Whether all its commands run. */
+  get running(): boolean {
+    return this.#processes.length === this.#manifest.commands.length &&
+      this.#processes.every((process) => process.pid > 0);
+  }
+  /** Process ids of its commands that run. */
+  get pids(): number[] {
+    return this.#processes.map((process) => process.pid).filter((pid) => pid > 0);
+  }
+
+  /**
+   * Removes commands, endpoint and namespace, in this order: what still runs within its grace period keeps its
+   * connections.
+   */
   async remove(): Promise<void> {
+    const { preStopS, gracePeriodS, commands } = this.#manifest;
+    if (commands.length > 0 && preStopS > 0) {
+      await new Promise((resolve) => setTimeout(resolve, Math.min(preStopS, gracePeriodS) * 1000));
+    }
+    await this.#stopProcesses(Math.max(0, gracePeriodS - preStopS) * 1000);
     await this.around.api.deleteEndpoint(this.name);
-    await this.#stopProcesses();
     await removeNamespaces([this.netns]);
   }
 
@@ -162,8 +179,8 @@ export class Pod {
     );
   }
 
-  async #stopProcesses(): Promise<void> {
-    await Promise.all(this.#processes.map((process) => process.stop()));
+  async #stopProcesses(graceMs = 0): Promise<void> {
+    await Promise.all(this.#processes.map((process) => process.stop(graceMs)));
     this.#processes = [];
     // Whatever the commands left behind in the namespace.
     for (const pid of await processesIn([this.netns])) {

@@ -46,11 +46,16 @@ export class PodProcess {
     return this.#lastError;
   }
 
-  /** Kills the command; what it left running in the namespace is the caller's to kill. */
-  async stop(): Promise<void> {
+  /**
+   * Ends the command: SIGTERM, and SIGKILL when it has not ended after `graceMs`, at once by default. What it left
+   * running in the namespace is the caller's to kill.
+   */
+  async stop(graceMs = 0): Promise<void> {
     this.#stopping.abort();
-    kill(this.#process);
+    if (graceMs > 0) kill(this.#process, "SIGTERM");
+    const timer = setTimeout(() => kill(this.#process), graceMs);
     await this.#loop;
+    clearTimeout(timer);
   }
 
   async #run(): Promise<void> {
@@ -100,9 +105,9 @@ export class PodProcess {
   }
 }
 
-function kill(process: Deno.ChildProcess | undefined): void {
+function kill(process: Deno.ChildProcess | undefined, signal: Deno.Signal = "SIGKILL"): void {
   try {
-    process?.kill("SIGKILL");
+    process?.kill(signal);
   } catch {
     // It has ended meanwhile.
   }

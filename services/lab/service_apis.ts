@@ -6,6 +6,7 @@
 import { WeirClient } from "@weir/client";
 import { Endpoint } from "@weir/proto/endpoint";
 import { Node } from "@weir/proto/identity";
+import { ApplyRequest, ApplyResponse, Pod, Service } from "@weir/proto/loadbalancer";
 import { MapState, Policy } from "@weir/proto/policy";
 import type { ClusterApi, NodeApi } from "./apis.ts";
 import { serviceSocket } from "./paths.ts";
@@ -37,7 +38,9 @@ export function nodeApi(instance: string): NodeApi {
 export function clusterApi(instance: string): ClusterApi {
   const engine = new WeirClient({ socket: serviceSocket(instance, "policy-engine") });
   const allocator = new WeirClient({ socket: serviceSocket(instance, "identity-allocator") });
+  const balancer = new WeirClient({ socket: serviceSocket(instance, "load-balancer") });
   const policies = engine.collection("policies", Policy);
+  const pods = balancer.collection("pods", Pod);
   return {
     getPolicy: (name) => policies.get(name),
     putPolicy: (policy) => policies.put(policy.name, policy),
@@ -46,6 +49,16 @@ export function clusterApi(instance: string): ClusterApi {
       const { items } = await engine.collection("mapstates", MapState).list();
       return new Map(items.map((state) => [state.identity, state.policyRevision]));
     },
+    async changeServices(verb, manifest, file) {
+      const { items } = await balancer.call(`/v1/services:${verb}`, {
+        request: { message: ApplyRequest, value: { manifest, file } },
+        response: ApplyResponse,
+      });
+      return items;
+    },
+    listServices: async () => (await balancer.collection("services", Service).list()).items,
+    putPod: async (pod) => void await pods.put(pod.name, pod),
+    deletePod: async (name) => void await pods.delete(name),
     listNodes: async () => (await allocator.collection("nodes", Node).list()).items,
   };
 }
