@@ -22,8 +22,8 @@ const LONG = program(
   "b700000000000000",
   "9500000000000000",
 );
-/** r0 = 0, forty thousand times. */
-const LARGE = program(...Array<string>(40_000).fill("b700000000000000"), "9500000000000000");
+/** r0 = 0, a hundred thousand times. */
+const LARGE = program(...Array<string>(100_000).fill("b700000000000000"), "9500000000000000");
 const request = (instructions: Uint8Array) => ({
   name: "t",
   programType: 3,

@@ -15,7 +15,7 @@ const instance = new WebAssembly.Instance(module, {}).exports as unknown as {
   probeRefine(p: number, op: number, is32: boolean): number;
   probeSync(p: number): number;
 };
-const P = instance.probeAlloc(), BYTES = 88, NUMBERS = 24;
+const P = instance.probeAlloc(), BYTES = 96, NUMBERS = 24;
 const view = new DataView(instance.memory.buffer);
 const U = (v: bigint) => BigInt.asUintN(64, v), S = (v: bigint) => BigInt.asIntN(64, v);
 const U32 = (v: bigint) => Number(BigInt.asUintN(32, v)), S32 = (v: bigint) => Number(BigInt.asIntN(32, v));

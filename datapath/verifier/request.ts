@@ -125,6 +125,11 @@ export interface VerifyRequest {
   exceptionCallback?: string;
   /** Also count visits per instruction. */
   recordVisits?: boolean;
+  /**
+   * Walk every path to its end instead of ending those that a walked one covers. For tests: what is accepted with
+   * pruning must be accepted without, or reach a limit. Programs with callbacks are pruned all the same.
+   */
+  exhaustive?: boolean;
   /** Also return, for these instructions or all, the join over all states of each register's abstract value. */
   claims?: number[] | "all";
 }
@@ -142,7 +147,7 @@ export const REQUEST_MAGIC = 0x51525657;
 export const REQUEST_VERSION = 1;
 
 /** Request option bits; append-only. */
-const OPTION_GPL = 1, OPTION_STRICT = 2, OPTION_VISITS = 4, OPTION_CLAIMS_ALL = 8;
+const OPTION_GPL = 1, OPTION_STRICT = 2, OPTION_VISITS = 4, OPTION_CLAIMS_ALL = 8, OPTION_EXHAUSTIVE = 16;
 
 /** One buffer for all requests: nothing between clearing it and copying out of it runs anything else. */
 const writer = new WireWriter();
@@ -165,7 +170,8 @@ export function encodeRequest(request: VerifyRequest): Uint8Array<ArrayBuffer> {
   w.u32(request.programFlags ?? 0);
   w.u32(
     (request.gplCompatible ? OPTION_GPL : 0) | (request.strict ? OPTION_STRICT : 0) |
-      (request.recordVisits ? OPTION_VISITS : 0) | (request.claims === "all" ? OPTION_CLAIMS_ALL : 0),
+      (request.recordVisits ? OPTION_VISITS : 0) | (request.claims === "all" ? OPTION_CLAIMS_ALL : 0) |
+      (request.exhaustive ? OPTION_EXHAUSTIVE : 0),
   );
   w.text(request.kernelProfile ?? "default");
   w.u32(limits.visits);

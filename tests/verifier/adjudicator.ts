@@ -141,7 +141,14 @@ function reasonToGoOn(
   const unread = /R(\d+) !read_ok/.exec(log);
   if (unread !== null) return claim.registers[Number(unread[1])].kind === "number" ? "it was written" : null;
   const kind = instruction.opcode & 7;
-  if (kind === 7) return pointerMove(instruction, claim);
+  if (kind === 4 || kind === 7) {
+    // To the kernel one is a pointer, on a path that ours proved dead: what is recorded here must then be the number.
+    const operands = (instruction.opcode & 8) !== 0 ? [instruction.dst, instruction.src] : [instruction.dst];
+    if (operands.every((register) => claim.registers[register].kind === "number")) {
+      return "only numbers come here";
+    }
+    return kind === 7 ? pointerMove(instruction, claim) : null;
+  }
   if (kind > 3 || (kind === 0 || instruction.opcode === 0x18)) return null;
   const base = claim.registers[kind === 1 ? instruction.src : instruction.dst];
   const bytes = [4, 2, 1, 8][instruction.opcode >> 3 & 3];

@@ -6,6 +6,7 @@
  *  seed ─▶ program ─┬─ ours accepts ─▶ run in the kernel ─▶ every record within what ours claimed   containment
  *                   ├─ ours accepts, kernel rejects for memory ─▶ defect                           differential
  *                   ├─ nops, other registers, other block order ─▶ the same verdict                 metamorphic
+ *                   ├─ every path walked to its end ─▶ the same verdict                             pruning
  *                   └─ mutated ─▶ differential again
  * ```
  *
@@ -33,7 +34,7 @@ import type { Subject, SubjectProgram, Verdict } from "./subject.ts";
 /** Something that must not be. The message begins with the seed that makes it again. */
 export class Defect extends Error {
   constructor(
-    readonly kind: "containment" | "differential" | "metamorphic" | "robustness",
+    readonly kind: "containment" | "differential" | "metamorphic" | "pruning" | "robustness",
     seed: number,
     what: string,
   ) {
@@ -77,6 +78,8 @@ export function noCounts(): Counts {
 }
 
 const KEY = new Uint8Array(4);
+const STATE_FREQUENT = 8; // BPF_F_TEST_STATE_FREQ
+const EXHAUSTIVE_VISITS = 50_000;
 
 /** The kernel with the two maps of the generated programs, and our verifier beside it. */
 export class CaseRunner {
@@ -198,6 +201,35 @@ export class CaseRunner {
       this.counts.variants++;
       const verdict = this.#ours(program.type, nodes).verdict;
       if (verdict !== plain) throw new Defect("metamorphic", seed, `${plain}, but ${verdict} with ${name}`);
+    }
+  }
+
+  /** Paths that end at a state walked before must not hide anything: with and without them the verdict is one. */
+  pruning(seed: number, mutations = 6): void {
+    const program = this.generate(seed);
+    const random = new Random(seed ^ 0x165667b1);
+    let nodes = program.nodes;
+    for (let round = 0; round <= mutations; round++) {
+      if (round > 0) nodes = mutate(nodes, random);
+      // Kept at every jump, not only now and then: more chances to hide something.
+      const pruned = this.subject.verify(
+        { ...this.#program(program.type, nodes), flags: STATE_FREQUENT },
+        false,
+      );
+      const exhaustive = this.subject.verifyExhaustively(
+        this.#program(program.type, nodes),
+        EXHAUSTIVE_VISITS,
+      );
+      this.counts.variants++;
+      if (pruned.verdict === "limit" || exhaustive.verdict === "limit") continue;
+      // An endless loop is a limit to the one and a finding to the other.
+      if ((pruned.verdict === "accepted") !== (exhaustive.verdict === "accepted")) {
+        throw new Defect(
+          "pruning",
+          seed,
+          `round ${round}: ${pruned.verdict} ${pruned.message}, but ${exhaustive.verdict} ${exhaustive.message} without`,
+        );
+      }
     }
   }
 

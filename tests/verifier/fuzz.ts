@@ -22,7 +22,7 @@ const defects = new Map<string, number>();
 console.log(`seed ${firstSeed}`);
 let lastLine = performance.now();
 for (let seed = firstSeed; performance.now() < until; seed++) {
-  for (const kind of ["containment", "differential", "metamorphic"] as const) {
+  for (const kind of ["containment", "differential", "metamorphic", "pruning"] as const) {
     try {
       runner[kind](seed);
     } catch (error) {

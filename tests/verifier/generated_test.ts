@@ -45,6 +45,15 @@ Deno.test({
 });
 
 Deno.test({
+  name: "verifier: walking every path to its end finds nothing that pruning hid",
+  ignore: !available,
+  fn: () =>
+    withRunner((runner) => {
+      for (const seed of seeds(400)) runner.pruning(seed);
+    }),
+});
+
+Deno.test({
   name: "verifier: nothing is accepted that the kernel refuses for memory, mutated or not",
   ignore: !available,
   fn: () =>

@@ -62,6 +62,15 @@ export class Subject {
     return this.verifyRequest(requestOf(program, claims));
   }
 
+  /** The same without pruning, within `visitsMax`. */
+  verifyExhaustively(program: SubjectProgram, visitsMax: number): Verdict {
+    return this.verifyRequest({
+      ...requestOf(program, false),
+      exhaustive: true,
+      limits: { visits: visitsMax },
+    });
+  }
+
   /** The bytes of a generated program's request. */
   encode(program: SubjectProgram, claims: boolean): Uint8Array<ArrayBuffer> {
     return encodeRequest(requestOf(program, claims));

@@ -88,13 +88,14 @@ export function stepAlu(i: i32): bool {
   else setConst(t, <u64> (<i64> imm));
   if (dst.kind == K_NUM && t.kind == K_NUM) {
     unlink(dst);
+    dst.from |= t.from;
     // r -= r and r ^= r are 0 whatever r is
     if (byReg && s == d && (o == SUB || o == 0xa0)) setConst(dst, 0);
     else alu(dst, t, <u8> o, is32, off == 1);
     return true;
   }
   // a pointer takes part: the number decides where it goes
-  if (byReg) sink(i, (1 << d) | (1 << s));
+  if (byReg) sink((1 << d) | (1 << s));
   if (is32) {
     if (o == SUB && !strict()) {
       setUnknown(dst);

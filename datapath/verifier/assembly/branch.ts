@@ -25,6 +25,7 @@ import {
   opposite,
   refine,
   Reg,
+  REG_BYTES,
   setConst,
 } from "./reg";
 import { fail1, fail2 } from "./outcome";
@@ -33,10 +34,10 @@ import { frameOf, regOf, slotReg, slotTypes, State, T_SPILL } from "./state";
 import { sink } from "./relevance";
 import { eachReg, markNull, reg, spreadNumber } from "./run";
 
-const bufA: StaticArray<u64> = new StaticArray<u64>(12);
-const bufB: StaticArray<u64> = new StaticArray<u64>(12);
-const bufC: StaticArray<u64> = new StaticArray<u64>(12);
-const bufD: StaticArray<u64> = new StaticArray<u64>(12);
+const bufA: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
+const bufB: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
+const bufC: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
+const bufD: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
 
 // @ts-ignore: decorator
 
@@ -73,17 +74,19 @@ export function prepareBranch(i: i32): bool {
     if (byReg && d == s) return true;
     mode = 1;
     copyReg(a1, a);
-    copyReg(a2, a);
+    // what a comparison teaches about one of them comes from the other
+    if (byReg) a1.from = b1.from = a.from | b1.from;
+    copyReg(a2, a1);
     copyReg(b2, b1);
     if (!refine(a1, b1, op, is32)) sides &= ~TAKEN;
     if (!refine(a2, b2, opposite(op), is32)) sides &= ~NOT_TAKEN;
     const mask: u32 = (1 << d) | (byReg ? 1 << s : 0);
-    // a side that is proved dead, and bounds that go to equal numbers, rest on the operands
-    if (sides != (TAKEN | NOT_TAKEN) || (byReg && (a.id != 0 || b1.id != 0))) sink(i, mask);
+    // a side that is proved dead rests on the operands
+    if (sides != (TAKEN | NOT_TAKEN)) sink(mask);
     // a register without any value left: this path cannot be, both sides are dead
     return true;
   }
-  if (byReg) sink(i, (1 << d) | (1 << s));
+  if (byReg) sink((1 << d) | (1 << s));
   if (is32) return true;
   const zero = b1.kind == K_NUM && isConst(b1) && b1.bits == 0;
   if (a.kind > K_NUM && zero && (op == JEQ || op == JNE)) {

@@ -177,7 +177,7 @@ export function callHelper(i: i32): bool {
     if (kind == C.A_NONE) break;
     const r = reg(a);
     if (r.kind == K_NONE) return fail1(40, i, a);
-    if (kind != C.A_ANY && r.kind == K_NUM) sink(i, 1 << a);
+    if (kind != C.A_ANY && r.kind == K_NUM) sink(1 << a);
     switch (kind) {
       case C.A_ANY:
         break;
@@ -357,7 +357,7 @@ export function callHelper(i: i32): bool {
     }
   }
   if (id == 81) {
-    sink(i, 4);
+    sink(4);
     if (reg(2).kind != K_NUM || !isConst(reg(2)) || reg(2).bits != 0) {
       failIS(114, i, 2, name);
       opS("flags must be 0");
@@ -519,7 +519,7 @@ export function callFunction(i: i32): bool {
 
 function callGlobal(i: i32, s: Sub): bool {
   for (let a: u32 = 1; a <= s.argCount; a++) {
-    if (reg(a).kind == K_NUM) sink(i, 1 << a);
+    if (reg(a).kind == K_NUM) sink(1 << a);
     const kind = load<u32>(s.args + (a - 1) * 8), size = load<u32>(s.args + (a - 1) * 8, 4), r = reg(a);
     if (r.kind == K_NONE) return fail1(40, i, a);
     let expected = "";

@@ -26,8 +26,8 @@ function wanted(i: i32): bool {
   return false;
 }
 
-const other: StaticArray<u64> = new StaticArray<u64>(12);
-const offset: StaticArray<u64> = new StaticArray<u64>(12);
+const other: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
+const offset: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
 function fold(r: Reg): void {
   const t = changetype<Reg>(changetype<usize>(offset));
   setConst(t, <u64> (<i64> r.off));

@@ -49,28 +49,6 @@ let useB: StaticArray<u8> = new StaticArray<u8>(0);
 let defA: StaticArray<u8> = new StaticArray<u8>(0);
 let defB: StaticArray<u8> = new StaticArray<u8>(0);
 
-// granules that a store touches, whole or in part
-let wroteA: StaticArray<u8> = new StaticArray<u8>(0);
-let wroteB: StaticArray<u8> = new StaticArray<u8>(0);
-
-export function useFirst(i: i32): u8 {
-  return useA[i];
-}
-export function useLast(i: i32): u8 {
-  return useB[i];
-}
-export function defFirst(i: i32): u8 {
-  return defA[i];
-}
-export function defLast(i: i32): u8 {
-  return defB[i];
-}
-export function wroteFirst(i: i32): u8 {
-  return wroteA[i];
-}
-export function wroteLast(i: i32): u8 {
-  return wroteB[i];
-}
 export function liveRegs(i: i32): u32 {
   return liveR[i];
 }
@@ -113,9 +91,6 @@ function range(i: i32, r: u32, off: i32, size: i32, write: bool): void {
     if (!write) {
       useA[i] = 0;
       useB[i] = 127;
-    } else {
-      wroteA[i] = 0;
-      wroteB[i] = 127;
     }
     return;
   }
@@ -131,8 +106,6 @@ function range(i: i32, r: u32, off: i32, size: i32, write: bool): void {
   // byte b lies in granule (-1 - b) / 4
   let first = (-1 - hi) >> 2, last = (-1 - lo) >> 2;
   if (write) {
-    wroteA[i] = <u8> first;
-    wroteB[i] = <u8> last;
     // only granules that are overwritten whole
     if ((-1 - hi) & 3) first++;
     if (((-1 - lo) & 3) != 3) last--;
@@ -243,8 +216,6 @@ function forward(s: Sub, queue: StaticArray<i32>, queued: StaticArray<u8>): void
         useB[i] =
         defA[i] =
         defB[i] =
-        wroteA[i] =
-        wroteB[i] =
           NO;
       step(i, s);
       if (op == OP_EXIT) break;
@@ -373,8 +344,6 @@ export function analyse(): void {
   useB = new StaticArray<u8>(count);
   defA = new StaticArray<u8>(count);
   defB = new StaticArray<u8>(count);
-  wroteA = new StaticArray<u8>(count);
-  wroteB = new StaticArray<u8>(count);
   leaders = new StaticArray<i32>(count);
   let n = 0;
   for (let i = 0; i < count; i++) leaders[i] = mark[i] & M_TARGET ? n++ : -1;

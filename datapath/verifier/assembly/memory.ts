@@ -23,6 +23,7 @@ import {
   K_VALUE,
   K_XSK,
   Reg,
+  REG_BYTES,
   setConst,
   setKind,
   setRangeU,
@@ -202,8 +203,9 @@ function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg): bool 
     let n: usize = <usize> size;
     if (size < 8) scrub(types, 0);
     memory.fill(types, T_SPILL, n);
-    const s = slotReg(f, k);
+    const s = slotReg(f, k), before = size < 8 ? s.from : 0;
     copyReg(s, value);
+    s.from |= before; // of the bytes that stay
     if (size < 8 && value.umax >> (size * 8) != 0) {
       truncate(s, size);
       s.id = 0;
@@ -214,6 +216,7 @@ function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg): bool 
   // a saved register that this store overlaps is gone
   if (load<u8>(types + b) == T_SPILL) scrub(types, 0);
   memory.fill(types + b, zero ? T_ZERO : T_MISC, size);
+  slotReg(f, k).from |= value.from;
   return true;
 }
 
@@ -291,6 +294,7 @@ function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg): bool {
   }
   if (zero) {
     setConst(into, 0);
+    into.from = saved.from;
     return true;
   }
   setUnknown(into);
@@ -298,8 +302,8 @@ function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg): bool {
   return true;
 }
 
-const scratch: StaticArray<u64> = new StaticArray<u64>(12);
-const scratch2: StaticArray<u64> = new StaticArray<u64>(12);
+const scratch: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
+const scratch2: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
 export function tempReg(): Reg {
   return changetype<Reg>(changetype<usize>(scratch));
 }

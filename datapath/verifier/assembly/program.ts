@@ -51,6 +51,8 @@ export let mark: StaticArray<u8> = new StaticArray<u8>(0);
 export let addressKind: StaticArray<u8> = new StaticArray<u8>(0);
 export const M_HIGH: u8 = 1, M_TARGET: u8 = 2, M_SEEN: u8 = 4, M_FORCE: u8 = 8, M_CALLBACK: u8 = 16;
 export let usesCallbacks: bool = false;
+/// A helper wants bytes of the stack to be initialised although it is privileged (bpf_check_mtu).
+export let usesWritten: bool = false;
 let kfuncs: usize = 0, kfuncCount: u32 = 0;
 
 // --- instruction fields ---
@@ -473,6 +475,7 @@ function checkCalls(): bool {
         s.changesPacket = true;
       }
       if (helperChangesPacket(immOf(i))) s.changesPacket = true;
+      if (immOf(i) == 163) usesWritten = true;
     }
     if (op & 7) continue;
     if (op != OP_LDIMM) s.usesLdAbs = true;

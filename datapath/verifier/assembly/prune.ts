@@ -15,8 +15,10 @@ import {
   T_SPILL,
   T_ZERO,
 } from "./state";
+import { strict } from "./memory";
+import { usesWritten } from "./program";
 import { liveHigh, liveLow, liveRegs } from "./liveness";
-import { relevantHigh, relevantLow, relevantRegs, relevantSlot } from "./relevance";
+import { registerBit, relevantOf, slotBit } from "./relevance";
 
 const IDS: i32 = 256;
 const idOld: StaticArray<u32> = new StaticArray<u32>(IDS);
@@ -39,20 +41,21 @@ let exact: bool = false;
 let old: State = changetype<State>(0);
 let oldInsn: i32 = 0;
 let tempId: u32 = 0;
+let relevant: u64 = 0;
 
 /// Whether a number of the old state that nothing depends on equals one that something depends on.
 function linked(id: u32): bool {
   for (let k = old.depth; k >= 0; k--) {
-    const f = frameOf(old, k);
-    const top = k == old.depth, at = top ? oldInsn : frameOf(old, k + 1).callsite;
-    const regs = top ? relevantRegs(at) & liveRegs(at) : relevantRegs(at + 1) & 0x3c0;
+    const f = frameOf(old, k), below = <u32> (old.depth - k);
+    const regs = below == 0 ? liveRegs(oldInsn) : 0x3c0;
     for (let r: u32 = 0; r < 10; r++) {
-      if ((regs >> r) & 1 && regOf(f, r).id == id && regOf(f, r).kind == K_NUM) return true;
+      const x = regOf(f, r);
+      if ((regs >> r) & 1 && x.id == id && x.kind == K_NUM && relevant & registerBit(below, r)) return true;
     }
     for (let s: u32 = 0; s < f.slots; s++) {
       if (
         load<u8>(slotTypes(f, s)) == T_SPILL && slotReg(f, s).id == id && slotReg(f, s).kind == K_NUM &&
-        relevantSlot(at, s)
+        relevant & slotBit(below, s)
       ) {
         return true;
       }
@@ -61,14 +64,14 @@ function linked(id: u32): bool {
   return false;
 }
 
-function covers(a: Reg, b: Reg, relevant: bool): bool {
-  if (a.kind == K_NONE) return true; // the old continuation never reads it
+function covers(a: Reg, b: Reg, counts: bool): bool {
+  if (a.kind == K_NONE) return !exact || b.kind == K_NONE; // the old continuation never reads it
   if (a.kind != b.kind) return false;
   if (a.kind == K_NUM) {
     if (exact) {
       return within(a, b) && within(b, a);
     }
-    if (!relevant && (a.id == 0 || !linked(a.id))) return true;
+    if (!counts && (a.id == 0 || !linked(a.id))) return true;
     if (!within(a, b)) return false;
     // equal values in the old state must be equal in the new one; no id in the new one is an id of its own
     return a.id == 0 || sameId(a.id, b.id == 0 ? --tempId : b.id, false);
@@ -86,37 +89,49 @@ function covers(a: Reg, b: Reg, relevant: bool): bool {
 const ALL_SPILL: u64 = 0x0303030303030303; // eight times T_SPILL
 const EACH_BYTE: u64 = 0x0101010101010101;
 
-function coversSlot(f: Frame, g: Frame, k: u32, relevant: bool): bool {
+/// Whether a byte reads as some number. One that was never written does, but in strict mode and for a helper that
+/// wants it written.
+function holdsNumber(type: u8, saved: Reg): bool {
+  if (type == T_SPILL) return saved.kind == K_NUM;
+  return type != T_INVALID || !(strict() || usesWritten);
+}
+
+const unwritten: StaticArray<u64> = new StaticArray<u64>(13);
+
+function coversSlot(f: Frame, g: Frame, k: u32, counts: bool): bool {
   const a = slotTypes(f, k), typesA = load<u64>(a);
-  if (typesA == 0) return true; // never written: read as anything at all
-  if (k >= g.slots) return false;
-  const b = slotTypes(g, k), typesB = load<u64>(b);
+  if (typesA == 0 && !exact) return true; // never written: read as anything at all
+  // beyond what the new state has of its stack nothing was written
+  const b = k < g.slots ? slotTypes(g, k) : changetype<usize>(unwritten), typesB = load<u64>(b);
+  if (exact && typesA != typesB) return false;
   if (typesA == typesB) {
-    if (typesA == ALL_SPILL) return covers(slotReg(f, k), slotReg(g, k), relevant);
+    if (typesA == ALL_SPILL) return covers(slotReg(f, k), slotReg(g, k), counts);
     // T_SPILL is the one type with both low bits: plain bytes on both sides, and the same ones
     if ((typesA & (typesA >> 1) & EACH_BYTE) == 0) return true;
   }
-  const ra = slotReg(f, k), rb = slotReg(g, k);
+  const ra = slotReg(f, k), rb = changetype<Reg>(b + 8);
   let spillA = 0, spillB = 0;
   while (spillA < 8 && load<u8>(a + spillA) == T_SPILL) spillA++;
   while (spillB < 8 && load<u8>(b + spillB) == T_SPILL) spillB++;
+  const numbers = spillA == 0 || ra.kind == K_NUM;
+  if (numbers && !counts && !exact && (spillA == 0 || ra.id == 0 || !linked(ra.id))) {
+    // nothing rested on the numbers in these bytes: they only have to be numbers
+    for (let n = 0; n < 8; n++) {
+      if (load<u8>(a + n) != T_INVALID && !holdsNumber(load<u8>(b + n), rb)) return false;
+    }
+    return true;
+  }
   const zeroB = spillB > 0 && rb.kind == K_NUM && isConst(rb) && rb.bits == 0;
   const anyA = spillA == 8 && ra.kind == K_NUM && ra.unk == u64.MAX_VALUE && ra.smin == i64.MIN_VALUE &&
     ra.smax == i64.MAX_VALUE && ra.umax == u64.MAX_VALUE && ra.umin == 0;
   if (spillA > 0 && spillA == spillB) {
-    if (!covers(ra, rb, relevant)) return false;
-  } else if (
-    spillA > 0 &&
-    !((anyA || (!relevant && ra.kind == K_NUM && spillA == 8)) && (spillB == 0 || rb.kind == K_NUM) &&
-      ra.id == 0)
-  ) return false;
+    if (!covers(ra, rb, counts)) return false;
+  } else if (spillA > 0 && !(anyA && (spillB == 0 || rb.kind == K_NUM) && ra.id == 0)) return false;
   for (let n = spillA; n < 8; n++) {
     const x = load<u8>(a + n), y = load<u8>(b + n);
     if (x == T_INVALID || x == y && x != T_SPILL) continue;
-    if (exact) return false;
     if (x == T_ZERO && !(y == T_SPILL && zeroB)) return false;
-    if (x == T_MISC && y == T_SPILL && rb.kind != K_NUM) return false;
-    if (x == T_MISC && y == T_INVALID) return false;
+    if (x == T_MISC && !holdsNumber(y, rb)) return false;
     if (x == T_SPILL) return false;
   }
   return true;
@@ -128,13 +143,12 @@ function slotBits(granules: u64): u64 {
 }
 
 /// The slots of `bits` (of the low or high half of the frame); the first that is not covered, -1 for none.
-function coversSlots(f: Frame, g: Frame, granules: u64, relevant: u64, base: u32): i32 {
+function coversSlots(f: Frame, g: Frame, granules: u64, below: u32, base: u32): i32 {
   let bits = slotBits(granules);
-  const rel = slotBits(relevant);
   while (bits) {
     const at = ctz(bits), k = base + <u32> (at >> 1);
     if (k >= f.slots) break;
-    if (!coversSlot(f, g, k, ((rel >> at) & 1) != 0)) return <i32> k;
+    if (!coversSlot(f, g, k, (relevant & slotBit(below, k)) != 0)) return <i32> k;
     bits &= bits - 1;
   }
   return -1;
@@ -142,21 +156,18 @@ function coversSlots(f: Frame, g: Frame, granules: u64, relevant: u64, base: u32
 
 /* A hint names the place where a kept state was last found to differ, plus one: frame << 8 | register, or 16 + slot.
  * What told two states apart once does so most often again: it is looked at first. */
-function stillDiffers(o: State, n: State, insn: i32): bool {
+function stillDiffers(o: State, n: State): bool {
   const place = o.hint - 1, k = <i32> (place >> 8), item = place & 255;
-  const f = frameOf(o, k), g = frameOf(n, k), top = k == o.depth;
-  const at = top ? insn : frameOf(o, k + 1).callsite;
-  if (item < 16) {
-    const rel = top ? relevantRegs(at) : relevantRegs(at + 1);
-    return !covers(regOf(f, item), regOf(g, item), ((rel >> item) & 1) != 0);
-  }
-  return !coversSlot(f, g, item - 16, relevantSlot(at, item - 16));
+  const f = frameOf(o, k), g = frameOf(n, k), below = <u32> (o.depth - k);
+  if (item < 16) return !covers(regOf(f, item), regOf(g, item), (relevant & registerBit(below, item)) != 0);
+  return !coversSlot(f, g, item - 16, (relevant & slotBit(below, item - 16)) != 0);
 }
 
 /// Whether everything that can happen from `n` at its instruction was covered by exploring `o`.
 export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
   if (o.depth != n.depth || o.refCount != n.refCount) return false;
   exact = same;
+  relevant = relevantOf(o);
   old = o;
   oldInsn = insn;
   idCount = 0;
@@ -165,32 +176,33 @@ export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
     const f = frameOf(o, k), g = frameOf(n, k);
     if (f.callsite != g.callsite || f.sub != g.sub || f.callback != g.callback) return false;
   }
+  if (same) {
+    for (let k = 0; k <= o.depth; k++) if (frameOf(o, k).slots != frameOf(n, k).slots) return false;
+  }
   if (o.hint != 0) {
-    if (stillDiffers(o, n, insn)) return false;
+    if (stillDiffers(o, n)) return false;
     idCount = 0;
     tempId = 0;
   }
   for (let k = o.depth; k >= 0; k--) {
     const f = frameOf(o, k), g = frameOf(n, k);
-    let at = insn, live: u32 = 0, rel: u32 = 0;
-    if (k == o.depth) {
-      live = liveRegs(insn) & 0x3ff;
-      rel = relevantRegs(insn);
-    } else {
+    const below = <u32> (o.depth - k);
+    let at = insn, live: u32 = 0;
+    if (k == o.depth) live = liveRegs(insn) & 0x3ff;
+    else {
       at = frameOf(o, k + 1).callsite;
-      rel = relevantRegs(at + 1);
       live = (liveRegs(at + 1) | liveRegs(at)) & 0x3c0;
     }
     while (live) {
       const r = <u32> ctz(live);
-      if (!covers(regOf(f, r), regOf(g, r), ((rel >> r) & 1) != 0)) {
+      if (!covers(regOf(f, r), regOf(g, r), (relevant & registerBit(below, r)) != 0)) {
         o.hint = (<u32> k << 8 | r) + 1;
         return false;
       }
       live &= live - 1;
     }
-    let slot = coversSlots(f, g, liveLow(at), relevantLow(at), 0);
-    if (slot < 0 && f.slots > 32) slot = coversSlots(f, g, liveHigh(at), relevantHigh(at), 32);
+    let slot = coversSlots(f, g, liveLow(at), below, 0);
+    if (slot < 0 && f.slots > 32) slot = coversSlots(f, g, liveHigh(at), below, 32);
     if (slot >= 0) {
       o.hint = (<u32> k << 8 | (16 + <u32> slot)) + 1;
       return false;

@@ -12,7 +12,8 @@ export const F_RINGBUF: u8 = 4; // memory of ringbuf_reserve
 // pointers to kernel structs: what is known of their lifetime, and where they point
 export const F_TRUSTED: u8 = 8, F_RCU: u8 = 16, F_UNTRUSTED: u8 = 32, F_USER: u8 = 64, F_PERCPU: u8 = 128;
 
-/* 96 bytes. `off` is the fixed part of a pointer's offset; the numbers describe the variable part. */
+/* 96 bytes. `off` is the fixed part of a pointer's offset; the numbers describe the variable part. `from`: which
+ * numbers of the last kept state on this path the number was made of, see relevance.ts. */
 @unmanaged
 export class Reg {
   kind: u8;
@@ -34,6 +35,7 @@ export class Reg {
   s32max: i32;
   u32min: u32;
   u32max: u32;
+  from: u64;
 }
 export const REG_BYTES: u32 = offsetof<Reg>();
 
@@ -90,12 +92,13 @@ export function setUnknown(r: Reg): void {
   noBounds(r);
 }
 
-/// The first 24 bytes of a plain number; the numbers themselves are set after.
+/// All of a plain number made of nothing but its bounds, which are set after.
 function head(r: Reg): void {
   const a = changetype<usize>(r);
   store<u64>(a, K_NUM);
   store<u64>(a, 0, 8);
   store<u64>(a, 0xffffffff, 16);
+  r.from = 0;
 }
 
 export function setValue(r: Reg, v: u64): void {
@@ -637,6 +640,7 @@ export function negate(dst: Reg, is32: bool, zero: Reg): void {
   tSub(0, 0, dst.bits, dst.unk);
   const b = tB, m = tM;
   subRanges(zero, dst);
+  zero.from = dst.from;
   copyReg(dst, zero);
   dst.bits = b;
   dst.unk = m;

@@ -113,6 +113,12 @@ function nullOne(x: Reg, isNull: bool): u32 {
   return ref;
 }
 
+function copyNumber(to: Reg, from: Reg): void {
+  const own = to.from;
+  copyReg(to, from);
+  to.from |= own;
+}
+
 /// All numbers equal to this one get its bounds.
 export function spreadNumber(s: State, from: Reg): void {
   if (from.id == 0) return;
@@ -120,12 +126,12 @@ export function spreadNumber(s: State, from: Reg): void {
     const f = frameOf(s, k);
     for (let r: u32 = 0; r < 10; r++) {
       const x = regOf(f, r);
-      if (x.kind == K_NUM && x.id == from.id && x != from) copyReg(x, from);
+      if (x.kind == K_NUM && x.id == from.id && x != from) copyNumber(x, from);
     }
     for (let k2: u32 = 0; k2 < f.slots; k2++) {
       if (load<u8>(slotTypes(f, k2)) != T_SPILL) continue;
       const x = slotReg(f, k2);
-      if (x.kind == K_NUM && x.id == from.id && x != from) copyReg(x, from);
+      if (x.kind == K_NUM && x.id == from.id && x != from) copyNumber(x, from);
     }
   }
 }

@@ -50,6 +50,7 @@ export class State {
   misses: u32;
   freed: u32;
   hint: u32; // kept states: where the last comparison failed, see prune.ts
+  relevant: u64; // kept states: numbers that a decision after it rested on, see relevance.ts
   frames: u32;
 }
 // 8 frame pointers, then 16 references, then the ring of 64 decisions
@@ -211,6 +212,7 @@ export function copyState(from: State): State {
   s.hits = 0;
   s.misses = 0;
   s.hint = 0;
+  s.relevant = 0;
   return s;
 }
 export function freeState(s: State): void {

@@ -50,7 +50,7 @@ import { stepAlu } from "./arith";
 import { narrow, NOT_TAKEN, prepareBranch, sides, TAKEN } from "./branch";
 import { callFunction, callHelper, refName } from "./call";
 import { dropLoneIds, stateCovers } from "./prune";
-import { sink } from "./relevance";
+import { beginAt, sink, takeOver } from "./relevance";
 import { recordClaim } from "./claims";
 
 /// Unfinished states of a loop that are compared with; a list of all of them would make long loops quadratic.
@@ -361,7 +361,7 @@ function leave(i: i32): bool {
   }
   if (mainSub != 0) return r0.kind == K_NUM ? true : failS(141, i, P.subs[mainSub].name);
   const lo = C.RETURN_RANGE[C.column * 2], hi = C.RETURN_RANGE[C.column * 2 + 1];
-  if (lo != -1) sink(i, 1);
+  if (lo != -1) sink(1);
   if (lo == -1) {
     if (r0.kind == K_FP && r0.frame != 0) return fail(142, i);
     return true;
@@ -422,6 +422,7 @@ function returnTo(i: i32): bool {
 
 /// 1: covered by a kept state; 0: go on; -1: failed.
 function visited(i: i32): i32 {
+  if (P.options & 16 && !P.usesCallbacks) return 0;
   const callback = (P.mark[i] & P.M_CALLBACK) != 0;
   let prev: usize = 0, p = kept[i], revisits = 0;
   let ancestor: State = changetype<State>(0);
@@ -450,6 +451,7 @@ function visited(i: i32): i32 {
     }
     if (stateCovers(s, cur, i, false)) {
       s.hits++;
+      takeOver(s);
       return 1;
     }
     s.misses++;
@@ -470,7 +472,8 @@ function visited(i: i32): i32 {
     p = s.next;
   }
   if (callback && revisits > 0) widen(ancestor);
-  if (!callback && !(jumpsSince >= 2 && insnsSince >= 8 * (1 + unfinished))) return 0;
+  const often = jumpsSince >= 2 && insnsSince >= 8 * (1 + unfinished) || P.progFlags & 8; // BPF_F_TEST_STATE_FREQ
+  if (!callback && !often) return 0;
   jumpsSince = insnsSince = 0;
   const s = copyState(cur);
   dropLoneIds(s);
@@ -478,6 +481,7 @@ function visited(i: i32): i32 {
   s.parent = cur.parent;
   s.next = kept[i];
   kept[i] = changetype<usize>(s);
+  beginAt(cur);
   cur.parent = changetype<usize>(s);
   if (!countState() || !memoryOk(i)) return -1;
   return 0;
