@@ -1,0 +1,228 @@
+/**
+ * Weir in a lab of one node: services arrive through the load balancer's API, as a user's would, and the probed one leads
+ * to a pod. A change is timed from the call of that API until the kernel's map has it.
+ * @module
+ */
+import { WeirClient } from "@weir/client";
+import { DatapathService } from "@weir/proto/datapath";
+import { ApplyRequest, ApplyResponse } from "@weir/proto/loadbalancer";
+import { Lab, run } from "../../e2e/weir.ts";
+import { addressOf, otherBackends } from "./kube_rules.ts";
+import { type Places, SERVER_PORT, SERVER_PORTS } from "./namespaces.ts";
+import type { ChangeCost, Path } from "./path.ts";
+
+/** What it took to add services. */
+export interface WeirLoad {
+  added: number;
+  /** From the first call of the API until the datapath has all. */
+  ms: number;
+  /** System calls on maps. */
+  writes: number;
+  /** Of the time, what the datapath took. */
+  datapathMs: number;
+  memory: string;
+}
+
+/** Services in one call of the API. */
+const SERVICES_PER_CALL = 1000;
+const NAMESPACE = "bench";
+
+const pod = (name: string) =>
+  `apiVersion: v1\nkind: Pod\nmetadata: { name: ${name}, namespace: ${NAMESPACE}, labels: { app: ${name} } }\n` +
+  `spec: { nodeName: node-1, containers: [{ name: main, command: [sleep, infinity] }] }\n`;
+
+function service(number: number): string {
+  return JSON.stringify({
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: `service-${number}`, namespace: NAMESPACE },
+    spec: { type: "ClusterIP", clusterIP: addressOf(number), ports: [{ port: 80, protocol: "TCP" }] },
+  });
+}
+
+function slice(number: number, part: number, addresses: string[], port: number): string {
+  return JSON.stringify({
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: {
+      name: `service-${number}-${part}`,
+      namespace: NAMESPACE,
+      labels: { "kubernetes.io/service-name": `service-${number}` },
+    },
+    addressType: "IPv4",
+    endpoints: addresses.map((address) => ({ addresses: [address], conditions: { ready: true } })),
+    ports: [{ name: "", port, protocol: "TCP" }],
+  });
+}
+
+/** See the module comment. */
+export class WeirServices {
+  readonly loads = new Map<number, WeirLoad>();
+  readonly #lab = new Lab(`bsvc${Deno.pid}`);
+  readonly #run = Deno.env.get("WEIR_RUN_DIR") ?? "/run/weir";
+  #instance = "";
+  #started = false;
+  #loadBalancer!: WeirClient;
+  #endpointManager!: WeirClient;
+  #datapath!: WeirClient;
+  #client = "";
+  #server = "";
+  #serverAddress = "";
+  #size = 0;
+
+  constructor(private readonly places: Places) {}
+
+  /** Starts the lab; false (and said) when there is no load balancer in it. */
+  async up(): Promise<boolean> {
+    this.#started = true;
+    await this.#lab.up(1, [pod("client"), pod("server")].join("---\n"));
+    this.#instance = `${this.#lab.name}-node-1`;
+    const socket = (name: string) => `unix:${this.#run}/${this.#instance}/${name}.sock`;
+    this.#loadBalancer = new WeirClient(socket("load-balancer"));
+    this.#endpointManager = new WeirClient(socket("endpoint-manager"));
+    this.#datapath = new WeirClient(socket("datapath"));
+    const { ready, text } = await this.#loadBalancer.readiness();
+    if (!ready) {
+      console.log(`SKIP weir: the load balancer is not ready: ${text}`);
+      return false;
+    }
+    for (const name of ["client", "server"] as const) {
+      const endpoint = JSON.parse(
+        await this.#lab.ok(["endpoint", "get", `${NAMESPACE}/${name}`, "--node", "node-1", "-o", "json"]),
+      );
+      if (name === "client") this.#client = endpoint.netns;
+      else [this.#server, this.#serverAddress] = [endpoint.netns, endpoint.status.ipv4];
+    }
+    this.places.serve(this.#server);
+    return true;
+  }
+
+  async down(): Promise<void> {
+    if (this.#started) await this.#lab.down().catch((error) => console.error(error.message));
+  }
+
+  /** From pod to pod, no service asked. */
+  pods(): Path {
+    return {
+      name: "Weir, no service",
+      client: this.#client,
+      address: this.#serverAddress,
+      port: SERVER_PORT,
+      samples: [],
+      changes: [],
+    };
+  }
+
+  /** Adds services until there are `size`; the last one leads to the server. */
+  async grow(size: number): Promise<Path> {
+    const before = await this.#counters();
+    const begun = performance.now();
+    for (let first = this.#size + 1; first <= size; first += SERVICES_PER_CALL) {
+      const documents: string[] = [];
+      for (let number = first; number < Math.min(first + SERVICES_PER_CALL, size + 1); number++) {
+        documents.push(service(number));
+        if (number < size) {
+          const addresses = otherBackends(number, SERVER_PORTS).map((b) => b.split(":")[0]);
+          documents.push(slice(number, 0, addresses, 8080));
+          continue;
+        }
+        for (let i = 0; i < SERVER_PORTS; i++) {
+          documents.push(slice(number, i, [this.#serverAddress], SERVER_PORT + i));
+        }
+      }
+      await this.#apply(documents.join("\n---\n"));
+    }
+    const added = size - this.#size;
+    this.#size = size;
+    await this.#hasAll(size);
+    const after = await this.#counters();
+    this.loads.set(size, {
+      added,
+      ms: performance.now() - begun,
+      writes: after.writes - before.writes,
+      datapathMs: after.ms - before.ms,
+      memory: await this.#memory(),
+    });
+    return {
+      name: "Weir",
+      client: this.#client,
+      address: addressOf(size),
+      port: 80,
+      samples: [],
+      changes: [],
+      change: () => this.#change(size),
+    };
+  }
+
+  #apply(manifest: string): Promise<ApplyResponse> {
+    return this.#loadBalancer.call("/v1/services:apply", {
+      request: { message: ApplyRequest, value: { manifest, file: "bench", namespace: NAMESPACE } },
+      response: ApplyResponse,
+    });
+  }
+
+  /** Waits until the datapath has all services and the last one all its backends. */
+  async #hasAll(size: number): Promise<void> {
+    const services = this.#datapath.collection("services", DatapathService);
+    for (let tries = 0; tries < 1200; tries++) {
+      const { items } = await services.list();
+      const last = items.find((s) => s.frontends.some((f) => f.address === addressOf(size)));
+      const others = items.filter((s) => s.name.startsWith(`${NAMESPACE}/service-`));
+      if (others.length === size && last?.status?.backends === SERVER_PORTS) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error(`The datapath did not get ${size} services within a minute`);
+  }
+
+  /** The last backend of the probed service goes, or comes back. */
+  async #change(size: number): Promise<ChangeCost> {
+    const waiting = new Deno.Command(this.places.load, {
+      args: ["wait", `/sys/fs/bpf/weir/${this.#instance}`, addressOf(size), "80"],
+      stdout: "piped",
+    }).spawn();
+    const lines = waiting.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const backends = Number((await lines.read()).value);
+    const addresses = backends === SERVER_PORTS ? [] : [this.#serverAddress];
+    const before = await this.#counters();
+    const begunMs = performance.timeOrigin + performance.now();
+    await this.#apply(slice(size, SERVER_PORTS - 1, addresses, SERVER_PORT + SERVER_PORTS - 1));
+    const [, atNs] = ((await lines.read()).value ?? "").trim().split(" ");
+    await waiting.status;
+    const after = await this.#counters();
+    return { ms: Number(atNs) / 1e6 - begunMs, writes: after.writes - before.writes };
+  }
+
+  /** What the endpoint manager counted of the datapath's answers. */
+  async #counters(): Promise<{ writes: number; ms: number }> {
+    const text = await (await this.#endpointManager.send("/metrics")).text();
+    const value = (name: string) => Number(new RegExp(`^${name} (.*)$`, "m").exec(text)?.[1] ?? 0);
+    return {
+      writes: value("weir_service_map_writes_total"),
+      ms: value("weir_service_update_seconds_total") * 1000,
+    };
+  }
+
+  /** Resident memory of the processes, and of the service maps. */
+  async #memory(): Promise<string> {
+    const text = await this.#lab.ok(["status", "-o", "json"]);
+    const parts: string[] = [];
+    const seen = new Set<number>();
+    for (const [, pid] of text.matchAll(/"pid":\s*(\d+)/g)) seen.add(Number(pid));
+    for (const pid of seen) {
+      const status = await Deno.readTextFile(`/proc/${pid}/status`).catch(() => "");
+      const command = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
+      const name = /(load-balancer|endpoint-manager|datapath)/.exec(command)?.[1];
+      const kib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0);
+      if (name && kib > 0) parts.push(`${name} ${(kib / 1024).toFixed(0)} MiB`);
+    }
+    const maps = await run("bpftool", ["map", "show", "-j"]);
+    if (maps.code === 0) {
+      let bytes = 0;
+      for (const map of JSON.parse(maps.out) as { name?: string; bytes_memlock?: number }[]) {
+        if (/^weir_(frontends|backends|select)/.test(map.name ?? "")) bytes += map.bytes_memlock ?? 0;
+      }
+      parts.push(`maps ${(bytes / 1048576).toFixed(0)} MiB`);
+    }
+    return parts.join(", ");
+  }
+}
