@@ -137,6 +137,9 @@ for (const f of FAMILIES) {
       visited: 3,
       deleted: 0,
       live: 3,
+      natDeleted: 0,
+      natLive: 0,
+      natVisited: 0,
     });
     assert.equal(node.gc(abi.GC_PRESSURE, { age: 3600 }).deleted, 0);
     assert.equal(node.gc(abi.GC_ADDRESS, { address: f.remote }).deleted, 1);

@@ -1,0 +1,43 @@
+"""Answers TCP and UDP at a port, in both families, with whom it sees: "address port bytes"."""
+import socket
+import sys
+import threading
+
+port = int(sys.argv[1])
+
+
+def plain(address):
+    return address[7:] if address.startswith("::ffff:") else address
+
+
+def serve_udp():
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    s.bind(("::", port))
+    while True:
+        data, peer = s.recvfrom(65535)
+        s.sendto(f"{plain(peer[0])} {peer[1]} {len(data)}".encode(), peer)
+
+
+def serve_one(c, peer):
+    n = 0
+    while True:
+        d = c.recv(1 << 16)
+        if not d:
+            break
+        n += len(d)
+        if d.endswith(b"?"):
+            c.sendall(f"{plain(peer[0])} {peer[1]} {n}\n".encode())
+    c.close()
+
+
+t = socket.socket(socket.AF_INET6)
+t.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+t.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+t.bind(("::", port))
+t.listen(16)
+threading.Thread(target=serve_udp, daemon=True).start()
+print("ready", flush=True)
+while True:
+    c, peer = t.accept()
+    threading.Thread(target=serve_one, args=(c, peer), daemon=True).start()
