@@ -2,7 +2,7 @@
  * The HTTP face of the endpoint manager.
  * @module
  */
-import type { ApiServer } from "@weir/common";
+import type { ApiServer, MetricsRegistry } from "@weir/common";
 import { DatapathService } from "@weir/proto/datapath";
 import { Endpoint } from "@weir/proto/endpoint";
 import type { EndpointManager } from "./endpoint_manager.ts";
@@ -33,6 +33,7 @@ export function mountEndpointManager(api: ApiServer, manager: EndpointManager): 
     get: (name) => manager.services?.get(Number(name)),
     description: "Service ports as this node serves them, by id, with why the datapath could not",
   });
+  mountServiceMetrics(api.metrics, manager);
   const endpoints = api.metrics.gauge("weir_endpoints", "Endpoints of this node by state");
   const states = new Set<string>();
   const count = () => {
@@ -44,4 +45,18 @@ export function mountEndpointManager(api: ApiServer, manager: EndpointManager): 
     }
   };
   manager.endpoints.onChange(count);
+}
+
+function mountServiceMetrics(metrics: MetricsRegistry, manager: EndpointManager): void {
+  const failed = metrics.gauge("weir_services_failed", "Services that the datapath could not realize");
+  failed.collect(() => manager.services?.failures ?? 0);
+  const totals: [string, string, "updates" | "objects" | "mapWrites" | "datapathSeconds"][] = [
+    ["weir_service_updates", "Updates of services that the datapath took", "updates"],
+    ["weir_service_objects", "Services and backends in these updates", "objects"],
+    ["weir_service_map_writes", "System calls on maps that these updates took", "mapWrites"],
+    ["weir_service_update_seconds", "Time that these updates took in the datapath", "datapathSeconds"],
+  ];
+  for (const [name, help, key] of totals) {
+    metrics.gauge(name, help).collect(() => manager.services?.totals[key] ?? 0);
+  }
 }

@@ -74,6 +74,12 @@ export function deltaOf(state: ServiceState, place: NodePlace, again = false): S
   return delta;
 }
 
+/** Objects that a delta tells of. */
+export function sizeOf(delta: ServiceDelta): number {
+  return Number(delta.deleted) + Number(delta.service !== undefined) + delta.backends.size +
+    delta.deletedBackends.size;
+}
+
 /** Notes that the datapath has taken a delta. */
 export function commitDelta(state: ServiceState, delta: ServiceDelta): void {
   state.given = delta.given;

@@ -18,7 +18,14 @@ import {
 } from "@weir/proto/datapath";
 import type { Backend, ServicePort } from "@weir/proto/loadbalancer";
 import type { DatapathPort, LoadBalancerPort, Mirror } from "./ports.ts";
-import { commitDelta, deltaOf, emptyState, type ServiceDelta, type ServiceState } from "./service_delta.ts";
+import {
+  commitDelta,
+  deltaOf,
+  emptyState,
+  type ServiceDelta,
+  type ServiceState,
+  sizeOf,
+} from "./service_delta.ts";
 import { type NodePlace, viewService } from "./service_view.ts";
 
 /** Objects in one update; a service is never split, so the last one may exceed it. */
@@ -42,6 +49,8 @@ export class ServiceReconciler implements Disposable {
   private readonly ports: Mirror<ServicePort> & Disposable;
   private readonly backends: Mirror<Backend> & Disposable;
   private readonly place: NodePlace;
+  /** What the datapath was told since the start, and what it took. */
+  readonly totals = { updates: 0, objects: 0, mapWrites: 0, datapathSeconds: 0 };
   private replacing = true;
   /** Grows when the datapath is there anew: answers to what was sent before mean nothing then. */
   private generation = 0;
@@ -192,8 +201,7 @@ export class ServiceReconciler implements Disposable {
       if (!state) return;
       const delta = deltaOf(state, this.place, options.again);
       state.touched = new Set();
-      const size = Number(delta.deleted) + Number(delta.service !== undefined) + delta.backends.size +
-        delta.deletedBackends.size;
+      const size = sizeOf(delta);
       if (size > 0) batch.set(id, delta);
       else if (!state.port && state.backends.size === 0) this.states.delete(id);
       objects += size;
@@ -216,10 +224,14 @@ export class ServiceReconciler implements Disposable {
       for (const id of batch.keys()) this.touch(id);
       throw error;
     }
+    this.totals.updates++;
+    this.totals.mapWrites += response.mapWrites;
+    this.totals.datapathSeconds += response.timeUs / 1e6;
     if (generation !== this.generation) return false;
     for (const [id, delta] of batch) {
       const state = this.states.get(id)!;
       commitDelta(state, delta);
+      this.totals.objects += sizeOf(delta);
       if (!state.port && state.backends.size === 0 && !this.dirty.has(id)) this.states.delete(id);
     }
     this.noteFailures(batch, response);

@@ -197,8 +197,8 @@ export class WeirServices {
     const text = await (await this.#endpointManager.send("/metrics")).text();
     const value = (name: string) => Number(new RegExp(`^${name} (.*)$`, "m").exec(text)?.[1] ?? 0);
     return {
-      writes: value("weir_service_map_writes_total"),
-      ms: value("weir_service_update_seconds_total") * 1000,
+      writes: value("weir_service_map_writes"),
+      ms: value("weir_service_update_seconds") * 1000,
     };
   }
 
