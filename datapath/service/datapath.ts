@@ -277,7 +277,7 @@ class Running implements Datapath {
       handle: () => this.#report.status(this.#synced),
     });
     this.#serviceReport.mount(api);
-    for (const name of [...DUMP_NAMES, "nat", "lb"]) {
+    for (const name of DUMP_NAMES) {
       api.action({
         method: "GET",
         path: `/v1/maps/${name}`,
@@ -325,14 +325,6 @@ class Running implements Datapath {
     }
     // A state of its own: without it the node's packets still flow.
     this.#retries.run("socket-lb", name, () => this.#sockets.apply(config.socketLb ?? true));
-    if (config.masquerade) {
-      this.#retries.run("masquerade", name, () => {
-        throw new ProblemError("UNSUPPORTED", {
-          status: 501,
-          detail: "Cannot masquerade: this version's programs do not translate addresses",
-        });
-      });
-    } else this.#retries.cancel("masquerade", name);
     this.#tables.nodeConfig.put(name, config);
     return config;
   }

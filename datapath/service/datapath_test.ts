@@ -247,7 +247,7 @@ nodeTest("A namespace that is gone and a name that is taken become state with a 
 
   await assert.rejects(node.request("PUT", "/v1/endpoints/x", node.endpoint(0, a)), /ENDPOINT_INVALID/);
   await assert.rejects(node.request("PUT", "/v1/endpoints/x", node.endpoint(21, a)), /taken has it/);
-  await assert.rejects(node.request("GET", "/v1/maps/nat"), /MAP_ABSENT/);
+  await assert.rejects(node.request("GET", "/v1/maps/nothing"), /NO_SUCH_ROUTE/);
 });
 
 nodeTest(

@@ -5,8 +5,11 @@ import {
   ADDRESS_HOST,
   CT_CLOSING_FORWARD,
   CT_CLOSING_REVERSE,
+  CT_LOOPBACK,
   CT_ORIGIN_HI,
+  CT_REPLY_NAT,
   CT_SEEN_REPLY,
+  CT_SERVICE,
   CT_TUNNEL,
   ENDPOINT_CGROUP,
   POLICY_ENTRY_DENY,
@@ -22,6 +25,7 @@ import type { MapDump } from "@weir/proto/datapath";
 import { DropReasonNumber } from "@weir/proto/flow";
 import { unmapped } from "./addresses.ts";
 import type { Kernel } from "./kernel.ts";
+import { dumpAffinity, dumpBackends, dumpNat, dumpServices, dumpSourceRanges } from "./service_dump.ts";
 
 /** Rows of one dump at most; the count of entries tells the rest. */
 export const DUMP_ROWS_MAX = 100_000;
@@ -30,12 +34,15 @@ export const DUMP_ROWS_MAX = 100_000;
 export interface DumpNames {
   endpoint: (id: number) => string;
   policy: (slot: number) => string;
+  service: (id: number) => string;
   /** Jiffies per second. */
   hz: number;
 }
 
-type Row = Record<string, string>;
-interface Dump {
+/** Column -> value. */
+export type Row = Record<string, string>;
+/** The rows of a map, and how many it could have. */
+export interface Dump {
   rows: Row[];
   entriesMax: number;
 }
@@ -47,23 +54,23 @@ const DUMPS: Record<string, (kernel: Kernel, names: DumpNames) => Dump> = {
   ipcache: dumpIpcache,
   metrics: dumpMetrics,
   address: dumpAddresses,
+  lb: dumpServices,
+  backend: dumpBackends,
+  nat: dumpNat,
+  affinity: dumpAffinity,
+  source_ranges: dumpSourceRanges,
 };
-/** Maps of features that this version does not have. */
-const ABSENT = ["nat", "lb"];
 
 /** Names of the dumps. */
 export const DUMP_NAMES: readonly string[] = Object.keys(DUMPS);
 
-/** One dump. @throws {ProblemError} MAP_ABSENT, MAP_UNKNOWN */
+/** One dump. @throws {ProblemError} MAP_UNKNOWN */
 export function dumpMap(kernel: Kernel, name: string, names: DumpNames): MapDump {
   const dump = Object.hasOwn(DUMPS, name) ? DUMPS[name] : undefined;
   if (dump === undefined) {
-    const absent = ABSENT.includes(name);
-    throw new ProblemError(absent ? "MAP_ABSENT" : "MAP_UNKNOWN", {
+    throw new ProblemError("MAP_UNKNOWN", {
       status: 404,
-      detail: absent
-        ? `Cannot dump map ${name}: this version's programs have no such map`
-        : `Cannot dump map ${JSON.stringify(name)}: there is no such map`,
+      detail: `Cannot dump map ${JSON.stringify(name)}: there is no such map`,
       found: name,
       expected: DUMP_NAMES.join(", "),
     });
@@ -176,6 +183,9 @@ function dumpConntrack(kernel: Kernel, names: DumpNames): Dump {
       entry.flags & CT_CLOSING_FORWARD ? "closing" : "",
       entry.flags & CT_CLOSING_REVERSE ? "closing-reverse" : "",
       entry.flags & CT_TUNNEL ? "tunnel" : "",
+      entry.flags & CT_SERVICE ? "service" : "",
+      entry.flags & CT_REPLY_NAT ? "reply-nat" : "",
+      entry.flags & CT_LOOPBACK ? "loopback" : "",
     ].filter((flag) => flag !== "").join(",");
     return {
       protocol: protocolName(key.protocol),
@@ -188,6 +198,8 @@ function dumpConntrack(kernel: Kernel, names: DumpNames): Dump {
       sourceIdentity: String(opener.identity),
       destinationIdentity: String(answerer.identity),
       flags,
+      service: entry.service === 0 ? "" : names.service(entry.service) || String(entry.service),
+      translated: isZero(entry.translated) ? "" : `${unmapped(entry.translated)} ${entry.translatedPortBe}`,
       expiresS: String(Math.round(((entry.expires - now) | 0) / names.hz)),
       egressCookie: String(opener.cookie),
       ingressCookie: String(answerer.cookie),

@@ -56,9 +56,11 @@ export class KernelReport {
 
   pressure(): MapPressure[] {
     const { kernel, collector, ipcache, policies, endpoints, events } = this.parts;
+    // The collector alone counts flows without copying them.
+    const { ct, nat } = collector.collect();
     return [
-      // The collector alone counts conntrack without copying it.
-      { map: "weir_ct", entries: collector.collect(), entriesMax: kernel.ct.entriesMax },
+      { map: "weir_ct", entries: ct, entriesMax: kernel.ct.entriesMax },
+      { map: "weir_nat", entries: nat, entriesMax: kernel.map("weir_nat").info.entriesMax },
       { map: "weir_ipcache", entries: ipcache.size, entriesMax: ipcache.entriesMax },
       { map: "weir_policies", entries: policies.size, entriesMax: kernel.policySlots.entriesMax },
       { map: "weir_endpoints", entries: endpoints.ids.size, entriesMax: kernel.endpoints.entriesMax },
@@ -90,12 +92,13 @@ export class KernelReport {
     });
   }
 
-  /** @throws {ProblemError} MAP_ABSENT, MAP_UNKNOWN */
+  /** @throws {ProblemError} MAP_UNKNOWN */
   dump(name: string): MapDump {
-    const { kernel, endpoints, policies, hz } = this.parts;
+    const { kernel, endpoints, policies, services, hz } = this.parts;
     return dumpMap(kernel, name, {
       endpoint: (id) => endpoints.nameOf(id),
       policy: (slot) => policies.nameOf(slot),
+      service: (id) => services.nameOf(id),
       hz,
     });
   }

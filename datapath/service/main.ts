@@ -42,6 +42,12 @@ await runService({
       description: "entries of one policy",
     },
     ctEntriesMax: { kind: "number", min: 16, max: 1 << 24, description: "flows of the node" },
+    natEntriesMax: {
+      kind: "number",
+      min: 16,
+      max: 1 << 24,
+      description: "translated flows, two entries each",
+    },
     ipcacheEntriesMax: { kind: "number", min: 16, max: 1 << 24, description: "addresses of the cluster" },
     resyncS: {
       kind: "number",
@@ -61,6 +67,7 @@ await runService({
   async create({ config, clock, log, metrics, api }) {
     const mapSizes: Record<string, number> = {};
     if (config.ctEntriesMax !== undefined) mapSizes.weir_ct = config.ctEntriesMax;
+    if (config.natEntriesMax !== undefined) mapSizes.weir_nat = config.natEntriesMax;
     if (config.ipcacheEntriesMax !== undefined) {
       mapSizes.weir_ipcache = mapSizes.weir_ipcache_exact = config.ipcacheEntriesMax;
     }

@@ -36,6 +36,7 @@ import type { NodeConfig, RemoteNode } from "@weir/proto/datapath";
 import { hex, ipv4Number, mapped, parseAddress, parsePrefix } from "./addresses.ts";
 import type { Attachments } from "./attachments.ts";
 import type { Kernel } from "./kernel.ts";
+import { MasqueradeStore, serviceFlags } from "./masquerade_store.ts";
 import { macOf, type PodNetworkConfig } from "./pod_network.ts";
 
 /** Name of the tunnel device. */
@@ -64,10 +65,13 @@ export class NodeStore {
   /** Addresses that this store put into the map. */
   #addresses = new Set<string>();
   readonly #remotes = new Map<string, RemoteNode>();
+  readonly #masquerade: MasqueradeStore;
 
   constructor(
     private readonly parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket },
-  ) {}
+  ) {
+    this.#masquerade = new MasqueradeStore(parts.kernel);
+  }
 
   get config(): NodeConfig | undefined {
     return this.#config;
@@ -103,7 +107,7 @@ export class NodeStore {
     this.#outer = outer;
     const dualStack = config.podCidrV4 !== "" && config.podCidrV6 !== "";
     const record: Config = {
-      flags: tunnel ? CONFIG_TUNNEL : CONFIG_DIRECT,
+      flags: (tunnel ? CONFIG_TUNNEL : CONFIG_DIRECT) | serviceFlags(config),
       hz,
       tunnelIfindex: this.#overlay?.ifindex ?? 0,
       outerIfindex: outer[0]?.ifindex ?? 0,
@@ -123,6 +127,8 @@ export class NodeStore {
       loopbackIpv6: mapped(LOOPBACK_V6),
       netnsCookie: config.socketLb === false ? 0n : netnsCookie() ?? 0n,
     };
+    // Exceptions first: nobody who is excepted is masqueraded meanwhile.
+    this.#masquerade.apply(config.masquerade ? config.masqueradeExceptions : []);
     kernel.config.put(0, record);
     this.#config = config;
     this.#giveGateways(config);
@@ -173,6 +179,7 @@ export class NodeStore {
       moved = true;
     }
     this.#addresses = ours;
+    this.#masquerade.refresh(config, this.#outer, listAddresses(socket));
     if (moved) kernel.bumpIpcacheRevision();
   }
 
