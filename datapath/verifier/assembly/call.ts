@@ -172,8 +172,10 @@ export function callHelper(i: i32): bool {
   for (let a: u32 = 1; a < 6; a++) {
     let kind = C.argKind(id, a);
     // what tracing programs hand over is the socket itself, not their context
-    if (id == 46 && C.isTracing()) kind = C.A_BSKC;
-    else if (id == 188 && C.isTracing()) kind = C.A_BXDP;
+    if (a == 1 && C.isTracing()) {
+      if (id == 46) kind = C.A_BSKC_NULL;
+      else if (id == 188) kind = C.A_BXDP;
+    }
     if (kind == C.A_NONE) break;
     const r = reg(a);
     if (r.kind == K_NONE) return fail1(40, i, a);
@@ -310,6 +312,10 @@ export function callHelper(i: i32): bool {
         }
         cast = r.ref;
         if (!isStruct(i, a, B_SOCK_COMMON, false)) return false;
+        break;
+      case C.A_BSKC_NULL:
+        if (isZero(r)) break;
+        if (!isStruct(i, a, B_SOCK_COMMON, true)) return false;
         break;
       case C.A_BTASK:
         if (!isStruct(i, a, B_TASK, false)) return false;

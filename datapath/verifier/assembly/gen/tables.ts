@@ -559,6 +559,7 @@ export const A_BPATH: u8 = 32;
 export const A_BFILE: u8 = 33;
 export const A_BSKB: u8 = 34;
 export const A_BXDP: u8 = 35;
+export const A_BSKC_NULL: u8 = 36;
 export const R_INT: u8 = 0;
 export const R_VOID: u8 = 1;
 export const R_VALUE_NULL: u8 = 2;
