@@ -16,11 +16,13 @@ interface Answer {
   readonly check: boolean;
 }
 
+/** Ids by name without flavour. Many objects are relocated against one kernel, whose names are 100,000. */
+const NAMES = new WeakMap<Btf, Map<string, number[]>>();
+
 /** Resolves relocations of one object against one target; candidates are remembered by name. */
 export class CoreRelocator {
   readonly #candidates = new Map<number, number[]>();
   readonly #budget = new CoreBudget();
-  #byName: Map<string, number[]> | undefined;
 
   /**
    * @param local The object's own types.
@@ -77,9 +79,10 @@ export class CoreRelocator {
     return ids;
   }
 
-  #names(): Map<string, number[]> {
-    if (this.#byName !== undefined) return this.#byName;
-    const names = new Map<string, number[]>();
+  #names(): ReadonlyMap<string, readonly number[]> {
+    let names = NAMES.get(this.target);
+    if (names !== undefined) return names;
+    names = new Map();
     for (let id = 1; id < this.target.size; id++) {
       const name = this.target.name(id);
       if (name === "") continue;
@@ -88,7 +91,8 @@ export class CoreRelocator {
       if (ids === undefined) names.set(key, [id]);
       else ids.push(id);
     }
-    return this.#byName = names;
+    NAMES.set(this.target, names);
+    return names;
   }
 
   /** A load may change its width only for pointers and unsigned numbers, where zero extension keeps the value. */

@@ -79,6 +79,13 @@ export class ElfFile {
     return data.length >= 4 && data[0] === 0x7f && data[1] === 0x45 && data[2] === 0x4c && data[3] === 0x46;
   }
 
+  /** Contents of a section of any ELF file, a kernel image among them; undefined when it has none of that name. */
+  static sectionOf(data: Uint8Array, name: string): Uint8Array | undefined {
+    const file = new Bytes(data, "the ELF file");
+    checkHeader(file, false);
+    return readSections(file).find((section) => section.name === name)?.data;
+  }
+
   /**
    * @param data A whole object file; kept, not copied.
    * @throws {ObjectError} when it is not an ELF64 little-endian relocatable file or any offset in it is wrong.
@@ -113,7 +120,7 @@ export class ElfFile {
   }
 }
 
-function checkHeader(file: Bytes): number {
+function checkHeader(file: Bytes, relocatable = true): number {
   if (!ElfFile.isElf(file.data)) {
     const start = [...file.data.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
     throw new ObjectError("not-elf", "the object", {
@@ -130,7 +137,7 @@ function checkHeader(file: Bytes): number {
         "a 64-bit little-endian file (2, 1); compile with -target bpfel or -target bpf on this machine",
     });
   }
-  if (type !== 1) {
+  if (relocatable && type !== 1) {
     throw new ObjectError("bad-elf", "the ELF header", {
       found: `file type ${type}`,
       expected: "a relocatable file (1)",

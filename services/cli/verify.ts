@@ -193,18 +193,42 @@ function readKernelBtf(path: string | undefined): Btf | undefined {
   try {
     data = Deno.readFileSync(path ?? "/sys/kernel/btf/vmlinux");
   } catch (error) {
+    // Without all permissions Deno opens nothing below /sys: scripts/weir opens it then, and hands it over.
+    if (path === undefined && Deno.env.get("WEIR_KERNEL_BTF") === "stdin") return btfOfStdin();
     if (path === undefined) return undefined;
     throw new Error(`Cannot read kernel types from ${path}: ${(error as Error).message}`);
   }
   try {
     // A vmlinux image, or a raw file as in /sys/kernel/btf.
-    const section = ElfFile.isElf(data) ? ElfFile.parse(data).section(".BTF")?.data : data;
+    const section = ElfFile.isElf(data) ? ElfFile.sectionOf(data, ".BTF") : data;
     if (section === undefined) {
       throw new VerifyUsageError(`Cannot read kernel types from ${path}: no section .BTF`);
     }
     return Btf.parse(section);
   } catch (error) {
     if (path === undefined && error instanceof ObjectError) return undefined;
+    throw error;
+  }
+}
+
+function btfOfStdin(): Btf | undefined {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  const part = new Uint8Array(1 << 20);
+  for (let count = Deno.stdin.readSync(part); count !== null; count = Deno.stdin.readSync(part)) {
+    parts.push(part.slice(0, count));
+    length += count;
+  }
+  const data = new Uint8Array(length);
+  let at = 0;
+  for (const bytes of parts) {
+    data.set(bytes, at);
+    at += bytes.length;
+  }
+  try {
+    return Btf.parse(data);
+  } catch (error) {
+    if (error instanceof ObjectError) return undefined;
     throw error;
   }
 }
