@@ -99,17 +99,18 @@ function holdsNumber(type: u8, saved: Reg): bool {
 const unwritten: StaticArray<u64> = new StaticArray<u64>(13);
 
 function coversSlot(f: Frame, g: Frame, k: u32, counts: bool): bool {
-  const a = slotTypes(f, k), typesA = load<u64>(a);
-  if (typesA == 0 && !exact) return true; // never written: read as anything at all
-  // beyond what the new state has of its stack nothing was written
+  // beyond what a state has of its stack nothing was written
+  const a = k < f.slots ? slotTypes(f, k) : changetype<usize>(unwritten), typesA = load<u64>(a);
   const b = k < g.slots ? slotTypes(g, k) : changetype<usize>(unwritten), typesB = load<u64>(b);
+  // what was never written reads as any number at all; a pointer is none
+  if (typesA == 0 && !exact) return typesB != ALL_SPILL || changetype<Reg>(b + 8).kind == K_NUM;
   if (exact && typesA != typesB) return false;
   if (typesA == typesB) {
-    if (typesA == ALL_SPILL) return covers(slotReg(f, k), slotReg(g, k), counts);
+    if (typesA == ALL_SPILL) return covers(changetype<Reg>(a + 8), changetype<Reg>(b + 8), counts);
     // T_SPILL is the one type with both low bits: plain bytes on both sides, and the same ones
     if ((typesA & (typesA >> 1) & EACH_BYTE) == 0) return true;
   }
-  const ra = slotReg(f, k), rb = changetype<Reg>(b + 8);
+  const ra = changetype<Reg>(a + 8), rb = changetype<Reg>(b + 8);
   let spillA = 0, spillB = 0;
   while (spillA < 8 && load<u8>(a + spillA) == T_SPILL) spillA++;
   while (spillB < 8 && load<u8>(b + spillB) == T_SPILL) spillB++;
@@ -145,9 +146,10 @@ function slotBits(granules: u64): u64 {
 /// The slots of `bits` (of the low or high half of the frame); the first that is not covered, -1 for none.
 function coversSlots(f: Frame, g: Frame, granules: u64, below: u32, base: u32): i32 {
   let bits = slotBits(granules);
+  const slots = max(f.slots, g.slots);
   while (bits) {
     const at = ctz(bits), k = base + <u32> (at >> 1);
-    if (k >= f.slots) break;
+    if (k >= slots) break;
     if (!coversSlot(f, g, k, (relevant & slotBit(below, k)) != 0)) return <i32> k;
     bits &= bits - 1;
   }
@@ -202,12 +204,11 @@ export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
       live &= live - 1;
     }
     let slot = coversSlots(f, g, liveLow(at), below, 0);
-    if (slot < 0 && f.slots > 32) slot = coversSlots(f, g, liveHigh(at), below, 32);
+    if (slot < 0 && max(f.slots, g.slots) > 32) slot = coversSlots(f, g, liveHigh(at), below, 32);
     if (slot >= 0) {
       o.hint = (<u32> k << 8 | (16 + <u32> slot)) + 1;
       return false;
     }
-    // what the old state never wrote it can read as uninitialised; what only the new one has is covered by that
   }
   for (let k: u32 = 0; k < o.refCount; k++) {
     // the lists are in order of acquisition or nearly so: a mismatch only costs a second exploration
