@@ -13,10 +13,13 @@ def plain(address):
 def serve_udp():
     s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     s.bind(("::", port))
     while True:
-        data, peer = s.recvfrom(65535)
-        s.sendto(f"{plain(peer[0])} {peer[1]} {len(data)}".encode(), peer)
+        data, control, _, peer = s.recvmsg(65535, 256)
+        # The answer leaves from the address that was asked, by whatever device.
+        asked = [(level, kind, value[:16] + bytes(4)) for level, kind, value in control]
+        s.sendmsg([f"{plain(peer[0])} {peer[1]} {len(data)}".encode()], asked, 0, peer)
 
 
 def serve_one(c, peer):
