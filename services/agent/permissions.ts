@@ -181,8 +181,15 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
       identityAllocator,
       "--policy-engine",
       policyEngine,
+      ...optional("--load-balancer", loadBalancer),
     ],
-  }, [socket("datapath"), socket("endpoint-manager"), identityAllocator, policyEngine]);
+  }, [
+    socket("datapath"),
+    socket("endpoint-manager"),
+    identityAllocator,
+    policyEngine,
+    ...present(loadBalancer),
+  ]);
   return specs;
 }
 

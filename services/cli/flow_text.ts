@@ -4,7 +4,7 @@
  * @module
  */
 import { reservedIdentityName } from "@weir/common";
-import type { Endpoint, Flow, Policy } from "@weir/proto/flow";
+import type { Endpoint, Flow, Policy, Service } from "@weir/proto/flow";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { table } from "./output.ts";
 
@@ -19,17 +19,32 @@ const DROP_TEXTS: Record<number, string> = {
   135: "CT: Truncated or invalid header",
   137: "CT: Unknown L4 protocol",
   139: "Unsupported L3 protocol",
+  141: "Error writing to packet",
+  144: "Unknown ICMPv4 type",
+  146: "Unknown ICMPv6 type",
+  147: "Error retrieving tunnel key",
   151: "Stale or unroutable IP",
   155: "CT: Map insertion failed",
   156: "Invalid IPv6 extension header",
   157: "IP fragmentation not supported",
+  158: "Service backend not found",
   160: "No tunnel/encapsulation endpoint (datapath BUG!)",
   165: "No configuration available to perform policy decision",
+  166: "Unsupported L2 protocol",
+  167: "No mapping for NAT masquerade",
+  168: "Unsupported protocol for NAT masquerade",
+  169: "FIB lookup failed",
   170: "Encapsulation traffic is prohibited",
   171: "Invalid identity",
+  174: "Is a ClusterIP",
   175: "First logical datagram fragment not found",
+  176: "Forbidden ICMPv6 message",
+  177: "Denied by LB src range check",
+  178: "Socket lookup failed",
   181: "Policy denied by denylist",
+  193: "Unsupported packet protocol for DSR encapsulation",
   196: "TTL exceeded",
+  203: "Endpoint policy program not available",
 };
 const MATCH_TEXTS = ["none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only"];
 
@@ -61,10 +76,15 @@ function identityText(endpoint: Endpoint | undefined): string {
   return name === undefined ? `(ID:${number})` : `(${name})`;
 }
 
-function hostText(endpoint: Endpoint | undefined, ip: string | undefined, port: number | undefined): string {
-  const host = endpoint?.pod_name
-    ? (endpoint.namespace ? `${endpoint.namespace}/${endpoint.pod_name}` : endpoint.pod_name)
-    : ip ?? "";
+/** The pod, else the service, else the address. */
+function hostText(
+  end: { endpoint: Endpoint | undefined; service: Service | undefined },
+  ip: string | undefined,
+  port: number | undefined,
+): string {
+  const name = end.endpoint?.pod_name || end.service?.name;
+  const namespace = end.endpoint?.pod_name ? end.endpoint.namespace : end.service?.namespace;
+  const host = name ? (namespace ? `${namespace}/${name}` : name) : ip ?? "";
   if (port === undefined) return host;
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
@@ -96,9 +116,13 @@ function verdictText(flow: Flow): string {
 
 function partsOf(flow: Flow): Parts {
   const transport = flow.l4?.TCP ?? flow.l4?.UDP ?? flow.l4?.SCTP;
-  const source = hostText(flow.source, flow.IP?.source ?? flow.ethernet?.source, transport?.source_port);
+  const source = hostText(
+    { endpoint: flow.source, service: flow.source_service },
+    flow.IP?.source ?? flow.ethernet?.source,
+    transport?.source_port,
+  );
   const destination = hostText(
-    flow.destination,
+    { endpoint: flow.destination, service: flow.destination_service },
     flow.IP?.destination ?? flow.ethernet?.destination,
     transport?.destination_port,
   );

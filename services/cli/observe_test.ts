@@ -65,6 +65,13 @@ Deno.test("flowText() prints what people know from hubble observe, with the poli
     /\[fd00::7\]:80 \(world\) <- shop\/cart:4000 \(ID:300\) to-endpoint FORWARDED/,
   );
   assert.match(flowText(answer, "dict", { node: false }), /^ {2}TIMESTAMP: .*\n {5}SOURCE: \[fd00/);
+  answer.flow!.destination_service = { namespace: "shop", name: "db" };
+  answer.flow!.source_service = { namespace: "shop", name: "front" };
+  answer.flow!.is_reply = { value: false };
+  assert.match(
+    flowText(answer, "compact", { node: false }),
+    /: shop\/cart:4000 \(ID:300\) -> shop\/db:80 \(world\)/,
+  );
   assert.match(flowTable([answer]), /^TIMESTAMP +SOURCE/);
   assert.deepEqual(GetFlowsResponse.fromJson(JSON.parse(flowText(answer, "json", { node: false }))), answer);
 });

@@ -12,6 +12,8 @@ interface EventBase {
   sourceIdentity: number;
   destinationIdentity: number;
   ifindex: number;
+  /** Id of the service port that the flow goes through, 0 for none. */
+  service: number;
   /** Captured head of the packet. */
   packet: Uint8Array;
   /** 2: begins with Ethernet, 3: with the IP header. */

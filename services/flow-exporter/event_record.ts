@@ -7,7 +7,7 @@
  *     24  ifindex          28 length_original
  *     32  line  34 file  35 reason  36 flags  37 egress_match  38 ingress_match  39 protocol
  *     40  egress_cookie    44 ingress_cookie
- *     48  policy_port  50 proxy_port  52 hook_endpoint  54 pad  56 pad2
+ *     48  policy_port  50 proxy_port  52 hook_endpoint  54 service  56 pad2
  *     64  payload
  *
  * One record tells one decision; Hubble knows several events for it, so a record becomes up to three.
@@ -34,6 +34,19 @@ const FILES = [
   "deliver.h",
   "arp.h",
   "nd.h",
+  "l4.h",
+  "fragment.h",
+  "ipv4.h",
+  "ipv6.h",
+  "policy.h",
+  "service.h",
+  "nat.h",
+  "node_port.h",
+  "bpf_socket.c",
+  "bpf_xdp.c",
+  "translate.h",
+  "lb.h",
+  "reject.h",
 ];
 
 /** The records of a batch: each a u32 length, that many bytes, padding to 8. A broken tail is counted, not read. */
@@ -65,6 +78,7 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
     sourceIdentity: view.getUint32(16, true),
     destinationIdentity: view.getUint32(20, true),
     ifindex: view.getUint32(24, true),
+    service: view.getUint16(54, true),
     packet: record.subarray(HEADER_BYTES, HEADER_BYTES + captured),
     layer: (flags & FLAG_L3) !== 0 ? 3 as const : 2 as const,
   };
@@ -156,6 +170,7 @@ export function recordFields(record: Uint8Array): Record<string, string> | undef
     "flags": `0x${record[36].toString(16)}`,
     "protocol": `${record[39]}`,
     "port": `${view.getUint16(48, true)}`,
+    "service": `${view.getUint16(54, true)}`,
     "egress-cookie": `${view.getUint32(40, true)}`,
     "ingress-cookie": `${view.getUint32(44, true)}`,
   };

@@ -48,6 +48,11 @@ Deno.test("readRecord() makes verdicts and a trace of a new connection on one no
   );
 });
 
+Deno.test("readRecord() reads the service of every event of a record", () => {
+  const events = readRecord(record({ 0: [1, 5], 36: [1, 4 | 8], 54: [2, 51966] }))!;
+  assert.deepEqual(events.map((e) => e.service), [51966, 51966, 51966]);
+});
+
 Deno.test("readRecord() lets the last end that was asked be the one that denied", () => {
   const cases: [flags: number, reason: number, expected: [string, string, number][]][] = [
     [4, 133, [["policy-verdict", "EGRESS", -133], ["drop", "EGRESS", 11]]],

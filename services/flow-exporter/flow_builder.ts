@@ -34,6 +34,16 @@ export interface Names {
   /** Address of an endpoint of this node by its number. */
   endpointAddresses(id: number): readonly string[];
   interfaceName(ifindex: number): string;
+  /** The service of a service port by its id. */
+  service(id: number): ServiceName | undefined;
+  /** The service that has this frontend; `protocol` as in the packet: TCP, UDP, SCTP. */
+  serviceAt(address: string, port: number, protocol: string): ServiceName | undefined;
+}
+
+/** A service as people name it. */
+export interface ServiceName {
+  namespace: string;
+  name: string;
 }
 
 /** Message types of `event_type.type`. */
@@ -122,7 +132,25 @@ export function buildFlow(
         else flow.egress_allowed_by = policies;
       }
   }
+  nameServices(flow, event, packet, names);
   return Flow.create(flow);
+}
+
+/**
+ * The service of a translated flow is the destination's, of answers the source's. Where the datapath named none (what is
+ * asked was refused before a service was found, or the packet was seen before its translation), the addresses tell.
+ */
+function nameServices(flow: Init<Flow>, event: DatapathEvent, packet: Packet, names: Names): void {
+  const known = event.service === 0 ? undefined : names.service(event.service);
+  if (known) {
+    if (flow.is_reply?.value) flow.source_service = known;
+    else flow.destination_service = known;
+    return;
+  }
+  const { ip, transport: t } = packet;
+  if (!ip || !t || !("sourcePort" in t)) return;
+  flow.source_service = names.serviceAt(ip.source, t.sourcePort, t.kind);
+  flow.destination_service = names.serviceAt(ip.destination, t.destinationPort, t.kind);
 }
 
 function fillDrop(flow: Init<Flow>, reason: number, direction: string, cookie: number, names: Names): void {

@@ -41,6 +41,9 @@ const names: Names = {
       : undefined,
   endpointAddresses: (id) => id === 7 ? ["10.0.1.5"] : id === 8 ? ["10.0.2.7"] : [],
   interfaceName: (index) => `weir${index}`,
+  service: (id) => id === 12 ? { namespace: "shop", name: "db" } : undefined,
+  serviceAt: (address, port, protocol) =>
+    `${address}:${port}/${protocol}` === "10.0.2.7:80/TCP" ? { namespace: "shop", name: "vip" } : undefined,
 };
 const base = {
   timeNs: 1_500_000_000,
@@ -48,6 +51,7 @@ const base = {
   sourceIdentity: 300,
   destinationIdentity: 400,
   ifindex: 4,
+  service: 0,
   packet: SYN,
   layer: 2 as const,
 };
@@ -129,4 +133,31 @@ Deno.test("buildFlow() makes a flow of a packet that could not be read", () => {
   );
   assert.equal(flow.IP, undefined);
   assert.equal(flow.source?.identity, 300);
+});
+
+Deno.test("buildFlow() names the service at the end that was asked, by the event's id, else by address", () => {
+  const trace = (reason: number, service: number) =>
+    buildFlow({ ...base, service, kind: "trace", point: 0, reason }, names, context);
+  const drop = (service: number) =>
+    buildFlow(
+      { ...base, service, kind: "drop", reason: 158, direction: "EGRESS", file: "", line: 0, cookie: 0 },
+      names,
+      context,
+    );
+  const cases: [string, ReturnType<typeof drop>, string | undefined, string | undefined][] = [
+    ["forward", trace(1, 12), undefined, "db"],
+    ["answer", trace(2, 12), "db", undefined],
+    ["dropped", drop(12), undefined, "db"],
+    ["an id that nobody knows", trace(1, 99), undefined, "vip"],
+    ["no id, a frontend's address", drop(0), undefined, "vip"],
+  ];
+  for (const [what, flow, source, destination] of cases) {
+    assert.deepEqual(
+      [flow.source_service?.name, flow.destination_service?.name],
+      [source, destination],
+      what,
+    );
+  }
+  assert.equal(drop(12).drop_reason_desc, "SERVICE_BACKEND_NOT_FOUND");
+  assert.equal(drop(12).destination_service?.namespace, "shop");
 });

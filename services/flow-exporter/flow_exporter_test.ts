@@ -14,6 +14,8 @@ const names = {
   rule: () => undefined,
   endpointAddresses: () => [],
   interfaceName: () => "",
+  service: () => undefined,
+  serviceAt: () => undefined,
 };
 
 function batch(reasons: number[]): Uint8Array {

@@ -48,6 +48,19 @@ Deno.test("readFlowsQuery() makes two filters of an either-side parameter and co
     { source_pod: ["shop/cart"], source_port: ["80"], verdict: ["DROPPED"] },
     { destination_pod: ["shop/cart"], destination_port: ["80"], verdict: ["DROPPED"] },
   ]);
+  const cases: [string, unknown[]][] = [
+    ["service=shop/db", [{ source_service: ["shop/db"] }, { destination_service: ["shop/db"] }]],
+    ["to-service=db&namespace=shop", [
+      { destination_service: ["db"], source_pod: ["shop/"] },
+      { destination_service: ["shop/db"] },
+    ]],
+    ["from-service=x", [{ source_service: ["x"] }]],
+    ["to-namespace=a&to-namespace=b&to-pod=p&to-pod=c/q", [{ destination_pod: ["a/p", "b/p", "c/q"] }]],
+    ["drop-reason=service_backend_not_found", [{ drop_reason_desc: ["SERVICE_BACKEND_NOT_FOUND"] }]],
+  ];
+  for (const [query, expected] of cases) {
+    assert.deepEqual(readFlowsQuery(new URLSearchParams(query), 0).whitelist, expected, query);
+  }
   assert.deepEqual(readFlowsQuery(new URLSearchParams("type=trace:to-endpoint"), 0).whitelist, [
     { event_type: [{ type: 4, match_sub_type: true, sub_type: 0 }] },
   ]);

@@ -8,13 +8,16 @@ import type { Logger } from "@weir/common";
 import { Endpoint } from "@weir/proto/endpoint";
 import { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
 import { CidrIdentity, Rule } from "@weir/proto/policy";
-import type { KnownAddress, Names } from "./flow_builder.ts";
+import type { KnownAddress, Names, ServiceName } from "./flow_builder.ts";
+import { ServiceNames } from "./service_names.ts";
 
 /** The services that know names. */
 export interface NameSources {
   allocator: WeirClient;
   policyEngine: WeirClient;
   endpointManager: WeirClient;
+  /** Absent: services have no names. */
+  loadBalancer?: WeirClient;
   nodeName: string;
   cluster: string;
   log?: Logger;
@@ -37,12 +40,14 @@ export class KnownNames implements Names {
   private readonly addressesById = new Map<number, string[]>();
   private readonly devices = new Map<number, string>();
   private readonly nodeByAddress = new Map<string, KnownAddress>();
+  private readonly services: ServiceNames | undefined;
   private readonly rulesGone = new Map<number, Rule>();
 
   constructor(sources: NameSources) {
     const { allocator, policyEngine, endpointManager, log } = sources;
     this.nodeName = sources.nodeName;
     this.cluster = sources.cluster;
+    this.services = sources.loadBalancer && new ServiceNames(sources.loadBalancer, log);
     this.identities = new Reflector(allocator.collection("identities", Identity), { log });
     this.ipcache = new Reflector(allocator.collection("ipcache", IpcacheEntry), { log });
     this.nodes = new Reflector(allocator.collection("nodes", Node), {
@@ -78,7 +83,8 @@ export class KnownNames implements Names {
   }
 
   private get all() {
-    return [this.identities, this.ipcache, this.nodes, this.rules, this.cidrs, this.endpoints];
+    const always = [this.identities, this.ipcache, this.nodes, this.rules, this.cidrs, this.endpoints];
+    return this.services ? [...always, this.services] : always;
   }
 
   start(): void {
@@ -98,7 +104,8 @@ export class KnownNames implements Names {
       ["rules", this.rules as Reflector<unknown>],
       ["endpoints", this.endpoints as Reflector<unknown>],
     ];
-    return named.filter(([, reflector]) => !reflector.synced).map(([name]) => name);
+    const waits = named.filter(([, reflector]) => !reflector.synced).map(([name]) => name);
+    return this.services?.synced === false ? [...waits, "services"] : waits;
   }
 
   address(ip: string): KnownAddress | undefined {
@@ -128,6 +135,14 @@ export class KnownNames implements Names {
 
   interfaceName(ifindex: number): string {
     return this.devices.get(ifindex) ?? "";
+  }
+
+  service(id: number): ServiceName | undefined {
+    return this.services?.get(id);
+  }
+
+  serviceAt(address: string, port: number, protocol: string): ServiceName | undefined {
+    return this.services?.at(address, port, protocol);
   }
 
   private indexNodes(): void {

@@ -34,6 +34,11 @@ if (import.meta.main) {
         default: "/run/weir/host/endpoint-manager.sock",
         description: "endpoint manager",
       },
+      loadBalancer: {
+        kind: "text",
+        default: "",
+        description: "load balancer; without one services have no names",
+      },
       datapath: {
         kind: "text",
         default: "/run/weir/host/datapath.sock",
@@ -46,6 +51,7 @@ if (import.meta.main) {
         allocator: new WeirClient(config.allocator),
         policyEngine: new WeirClient(config.policyEngine),
         endpointManager: new WeirClient(config.endpointManager),
+        loadBalancer: config.loadBalancer === "" ? undefined : new WeirClient(config.loadBalancer),
         nodeName,
         cluster: config.cluster,
         log,

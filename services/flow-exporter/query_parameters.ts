@@ -61,6 +61,8 @@ const PLAIN: Record<string, (v: Values) => Filter> = {
   "to-ip": list("destination_ip"),
   "from-pod": list("source_pod"),
   "to-pod": list("destination_pod"),
+  "from-service": list("source_service"),
+  "to-service": list("destination_service"),
   "from-namespace": namespaces("source_pod"),
   "to-namespace": namespaces("destination_pod"),
   "from-label": list("source_label"),
@@ -96,6 +98,7 @@ const PLAIN: Record<string, (v: Values) => Filter> = {
 const EITHER: Record<string, [source: string, destination: string]> = {
   "ip": ["from-ip", "to-ip"],
   "pod": ["from-pod", "to-pod"],
+  "service": ["from-service", "to-service"],
   "namespace": ["from-namespace", "to-namespace"],
   "label": ["from-label", "to-label"],
   "port": ["from-port", "to-port"],
@@ -136,6 +139,11 @@ export function readTime(name: string, text: string, nowMs: number): { seconds: 
   return { seconds: Math.floor(ms / 1000), nanos: Math.floor(ms % 1000) * 1_000_000 };
 }
 
+/** Names without a namespace of their own get these. */
+function inNamespaces(names: Values, namespaces: Values): string[] {
+  return names.flatMap((name) => name.includes("/") ? [name] : namespaces.map((n) => `${n}/${name}`));
+}
+
 /** One side's parameters as filters: two where an either-side one is among them. */
 function filtersOf(query: URLSearchParams, prefix: string): Filter[] {
   const names = [...new Set(query.keys())].filter((n) =>
@@ -146,21 +154,21 @@ function filtersOf(query: URLSearchParams, prefix: string): Filter[] {
   const either = names.filter((n) => EITHER[n]);
   const build = (side: 0 | 1): Filter => {
     const filter: Filter = {};
-    for (const name of names) {
-      const make = PLAIN[EITHER[name]?.[side] ?? name];
+    const given = new Map(names.map((name) => [EITHER[name]?.[side] ?? name, query.getAll(prefix + name)]));
+    for (const [name, values] of given) {
+      const make = PLAIN[name];
       if (!make) {
         throw bad(
           name,
-          query.get(prefix + name) ?? "",
+          values[0] ?? "",
           `one of ${[...Object.keys(PLAIN), ...Object.keys(EITHER)].join(", ")}`,
         );
       }
-      for (const [field, values] of Object.entries(make(query.getAll(prefix + name)))) {
-        const had = (filter as Record<string, unknown[]>)[field];
-        // A namespace beside a pod narrows the pod; it is no second pod.
-        if (had && (name === "namespace" || name.endsWith("-namespace"))) continue;
-        (filter as Record<string, unknown>)[field] = values;
-      }
+      const [end, what] = [name.slice(0, name.indexOf("-")), name.slice(name.indexOf("-") + 1)];
+      // A namespace beside a pod or service says where that is; it is no second pod.
+      if (what === "namespace" && (given.has(`${end}-pod`) || given.has(`${end}-service`))) continue;
+      const namespaces = what === "pod" || what === "service" ? given.get(`${end}-namespace`) : undefined;
+      Object.assign(filter, make(namespaces ? inNamespaces(values, namespaces) : values));
     }
     return filter;
   };

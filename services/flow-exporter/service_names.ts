@@ -1,0 +1,68 @@
+/**
+ * Services by the id that events carry and by frontend: a local copy that follows the load balancer.
+ * @module
+ */
+import { Reflector, type WeirClient } from "@weir/client";
+import type { Logger } from "@weir/common";
+import { ServicePort } from "@weir/proto/loadbalancer";
+import type { ServiceName } from "./flow_builder.ts";
+
+/** Services that are remembered after they are gone, because flows of them still come. */
+export const SERVICES_GONE_MAX = 4096;
+
+const keyOf = (address: string, port: number, protocol: string) => `${address} ${port} ${protocol}`;
+
+/** See the module comment. */
+export class ServiceNames {
+  private readonly byId = new Map<number, ServiceName>();
+  private readonly gone = new Map<number, ServiceName>();
+  private readonly byFrontend = new Map<string, number>();
+  private readonly reflector: Reflector<ServicePort>;
+
+  constructor(loadBalancer: WeirClient, log?: Logger) {
+    this.reflector = new Reflector(loadBalancer.collection("serviceports", ServicePort), {
+      log,
+      onChange: (_, port, previous) => this.take(port, previous),
+    });
+  }
+
+  get synced(): boolean {
+    return this.reflector.synced;
+  }
+
+  start(): void {
+    this.reflector.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.reflector.stop();
+  }
+
+  get(id: number): ServiceName | undefined {
+    return this.byId.get(id) ?? this.gone.get(id);
+  }
+
+  at(address: string, port: number, protocol: string): ServiceName | undefined {
+    const id = this.byFrontend.get(keyOf(address, port, protocol));
+    return id === undefined ? undefined : this.get(id);
+  }
+
+  /** A change of one service port. */
+  take(port: ServicePort | undefined, previous: ServicePort | undefined): void {
+    for (const { address, port: number } of previous?.frontends ?? []) {
+      const key = keyOf(address, number, previous!.protocol);
+      // Another service may have got the frontend meanwhile.
+      if (this.byFrontend.get(key) === previous!.id) this.byFrontend.delete(key);
+    }
+    if (previous && previous.id !== port?.id) {
+      this.gone.set(previous.id, { namespace: previous.namespace, name: previous.service });
+      this.byId.delete(previous.id);
+      if (this.gone.size > SERVICES_GONE_MAX) this.gone.delete(this.gone.keys().next().value!);
+    }
+    if (!port) return;
+    this.byId.set(port.id, { namespace: port.namespace, name: port.service });
+    for (const { address, port: number } of port.frontends) {
+      if (address !== "") this.byFrontend.set(keyOf(address, number, port.protocol), port.id);
+    }
+  }
+}
