@@ -12,6 +12,8 @@ export function hostsText(lab: Lab): string {
   const add = (addresses: (string | undefined)[], names: string[]) => {
     for (const address of addresses) if (address) lines.push(`${address} ${names.join(" ")}`);
   };
+  // A pod has the host's own name; a server that looks it up before it listens would wait for a DNS that is not there.
+  add(["127.0.1.1"], [Deno.hostname()]);
   const { nodes, outside } = lab.options.topology;
   for (const node of nodes) add([node.ipv4, node.ipv6], [node.name]);
   add([outside.ipv4, outside.ipv6], ["outside"]);

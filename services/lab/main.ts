@@ -22,7 +22,8 @@ async function up(
 ): Promise<void> {
   const directory = labDirectory(lab);
   await Deno.mkdir(`${directory}/logs`, { recursive: true });
-  await Deno.writeTextFile(`${directory}/hosts`, "127.0.0.1 localhost\n::1 localhost\n");
+  const hosts = `127.0.0.1 localhost\n::1 localhost\n127.0.1.1 ${Deno.hostname()}\n`;
+  await Deno.writeTextFile(`${directory}/hosts`, hosts);
   const daemon = new LabDaemon({ lab, nodesCount, routing, agentOptions, readyMsMax: READY_MS_MAX });
   daemon.writeRecord();
   const shutdown = await serve(daemon, new Logger({ name: "lab" }));
