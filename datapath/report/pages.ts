@@ -29,6 +29,8 @@ export function codeName(code: number): string {
     215: "unreadable-file",
     216: "no-program",
     217: "verifier-failed",
+    218: "half-of-visit-limit",
+    219: "missing-in-kernel",
   };
   return CODES.get(code)?.name ?? (own === undefined ? others[code] ?? "" : `object-${own}`);
 }

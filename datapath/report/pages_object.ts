@@ -26,6 +26,10 @@ export const OBJECT_CODES: Readonly<Record<ObjectErrorCode, number>> = {
 export const UNREADABLE_FILE = 215;
 /** Code of an object in which there is no program. */
 export const NO_PROGRAM = 216;
+/** With `--strict`: the program uses more than half of what the kernel's verifier would spend on it. */
+export const HALF_OF_LIMIT = 218;
+/** With `--strict` and `--kernel`: the release lacks something that the program needs. */
+export const MISSING_IN_KERNEL = 219;
 /** Code of a verifier run that broke down or gave an answer that cannot be trusted. */
 export const VERIFIER_FAILED = 217;
 
@@ -49,4 +53,6 @@ export const OBJECT_PAGES = pages([
   [215, "The file could not be opened.", "Check the path and the permissions"],
   [216, "The object has no program in it.", 'Put functions into sections with SEC("...")', "int p(struct xdp_md *ctx) { return 2; }", 'SEC("xdp") int p(struct xdp_md *ctx) { return 2; }'],
   [217, "The verifier broke down, or its answer did not fit the question. The program counts as not accepted.", "Report this with the object: it is a defect of the verifier"],
+  [218, "The program is safe, but proving it took more than half of the instruction visits that the kernel spends before it gives up. Other kernels count a little differently, and the next change may be one too many. An error with --strict only.", "Look at the lines that cost most (-v), bound loops tighter, move work into a global function or split with a tail call"],
+  [219, "The program is safe, but the kernel release that was asked for lacks something that it uses. An error with --strict only; else it is listed beside the verdict.", "Use something older, or ask for the release from which on it exists", "weir verify --strict --kernel 5.10 prog.o", "weir verify --strict --kernel 5.17 prog.o   /* bpf_loop came with it */"],
 ]);

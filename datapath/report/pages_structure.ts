@@ -39,5 +39,5 @@ export const STRUCTURE_PAGES = pages([
   [46, "Shifting by the width of the value or more has no defined result.", "Shift by less than the width", "x <<= 64;", "x = 0;"],
   [47, "The divisor is the constant zero.", "Check the divisor; a constant zero is a mistake", "y = x / 0;", "y = n ? x / n : 0;"],
   [48, "These two pointers have nothing to do with each other; how they compare means nothing.", "Compare packet pointers with data_end, others with NULL", "if (data > value) ...", "if (data + 14 > data_end) return XDP_DROP;"],
-  [49, "A kernel address would become visible to user space.", "Store the data itself, not the pointer to it", "*value = (__u64)ctx;", "*value = ctx->len;"],
+  [49, "A kernel address would leave the program: it is stored where others can read it, returned, compared with a number, copied in part or handed to a helper as a plain number. An error with --strict only, as in a load without privileges.", "Hand out the data itself, not the pointer to it", "*value = (__u64)ctx;", "*value = ctx->len;"],
 ]);

@@ -7,9 +7,10 @@ import {
   requestOf,
   settle,
 } from "@weir/object";
-import { verify, type VerifyReport, type VerifyRequest } from "@weir/verifier";
+import { codeLabel, verify, type VerifyReport, type VerifyRequest } from "@weir/verifier";
 import { type Entry, entryOf, entryOfFailure, entryOfObjectError, notesOf } from "./entry.ts";
-import { NO_PROGRAM, VERIFIER_FAILED } from "./pages_object.ts";
+import { codeName, pageOf } from "./pages.ts";
+import { HALF_OF_LIMIT, MISSING_IN_KERNEL, NO_PROGRAM, VERIFIER_FAILED } from "./pages_object.ts";
 import { missingIn } from "./requirement.ts";
 
 /** How to verify. */
@@ -20,7 +21,10 @@ export interface VerifyObjectOptions extends ObjectOptions {
   readonly kernel?: string;
   /** Count visits per source line. Default false. */
   readonly recordVisits?: boolean;
-  /** Also refuse what an unprivileged load is refused, uninitialised stack among it. Default false. */
+  /**
+   * Also refuse uninitialised stack, addresses that leave the program and unaligned accesses; and what is else only
+   * warned of: more than half of the visit limit, and what `kernel` lacks. Default false.
+   */
   readonly strict?: boolean;
   /** Clock in milliseconds; default `performance.now`. */
   readonly now?: () => number;
@@ -65,6 +69,27 @@ export function verifyObject(
     .map((program) => verifyProgram(path, object, program, verifier, options));
 }
 
+/** What would else be a warning beside an accept is the verdict. */
+function withoutWarnings(entry: Entry, kernel: string | undefined): Entry {
+  if (entry.verdict !== "accepted") return entry;
+  const verdict = (code: number, verdict: Entry["verdict"], message: string): Entry => ({
+    ...entry,
+    verdict,
+    code: codeLabel(code),
+    name: codeName(code),
+    message,
+    suggestion: pageOf(code)!.fix,
+  });
+  if (entry.missing.length > 0) {
+    const names = entry.missing.map(({ name, since }) => `${name} (since ${since})`).join(", ");
+    return verdict(MISSING_IN_KERNEL, "unsupported", `Linux ${kernel} lacks ${names}`);
+  }
+  if (entry.budget !== null && entry.budget.warning !== "") {
+    return verdict(HALF_OF_LIMIT, "limit", entry.budget.warning);
+  }
+  return entry;
+}
+
 function verifyProgram(
   path: string,
   object: BpfObject,
@@ -92,11 +117,12 @@ function verifyProgram(
         `The verifier broke down: ${(error as Error).message}`,
       );
     }
-    return entryOf(path, program, report, source, {
+    const entry = entryOf(path, program, report, source, {
       timeUs: Math.round((now() - started) * 1000),
       missing: options.kernel === undefined ? [] : missingIn(options.kernel, request, source),
       notes: notesOf(object, program),
     });
+    return options.strict ? withoutWarnings(entry, options.kernel) : entry;
   } catch (error) {
     if (error instanceof ObjectError) return entryOfObjectError(path, program, error);
     throw error;

@@ -109,7 +109,7 @@ export interface VerifyRequest {
   programFlags?: number;
   /** Whether the licence string is compatible with the GPL. */
   gplCompatible: boolean;
-  /** Also refuse what an unprivileged load is refused. Default false. */
+  /** Also refuse stack that was never written, addresses that leave the program, unaligned accesses. Default false. */
   strict?: boolean;
   /** Name of the kernel profile whose tables count. Default `default`. */
   kernelProfile?: string;

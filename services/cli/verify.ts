@@ -30,7 +30,12 @@ const USAGE = `usage: weir verify OBJECT... [DIR]... [options]
   --program NAME       only the program (or section) of this name
   --type TYPE          type of programs whose section does not say it: tc, xdp, socket, cgroup/connect4, ...
   --kernel RELEASE     also say what this kernel release lacks: 5.15, 6.1, 6.6, 6.12, ...
-  --strict             also refuse what a load without privileges is refused
+  --strict             also refuse what is safe but should not be:
+                         stack that is read before it was written (WV0064)
+                         a kernel address that is stored, returned, compared, cut or handed out (WV0041, 48, 49, 83)
+                         an access to packet, map value or memory that is not aligned (WV0078)
+                         more than half of the kernel's limit of visits (WV0218)
+                         with --kernel: something that this release lacks (WV0219)
   --btf FILE           kernel types for CO-RE (default: the running kernel's, else the object's own)
   -v, --verbose        visits, states and the dearest source lines of every program
   -o FORMAT            table, json, yaml or sarif

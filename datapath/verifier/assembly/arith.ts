@@ -68,7 +68,11 @@ export function stepAlu(i: i32): bool {
   const byReg = (op & 8) != 0 && o != END;
   const s = srcOf(i);
   if (byReg && reg(s).kind == K_NONE) return fail1(40, i, s);
-  if (o == MOV) return byReg ? move(dst, reg(s), is32, off) : moveConst(dst, imm, is32);
+  if (o == MOV) {
+    // part of an address is one too
+    if (byReg && (is32 || off != 0) && reg(s).kind != K_NUM && strict()) return leaks(i, s, reg(s));
+    return byReg ? move(dst, reg(s), is32, off) : moveConst(dst, imm, is32);
+  }
   if (dst.kind == K_NONE) return fail1(40, i, d);
   if (!byReg && imm == 0 && (o == 0x30 || o == 0x90)) return fail(47, i);
   if (o == NEG || o == END) {
@@ -105,7 +109,8 @@ export function stepAlu(i: i32): bool {
     return pointerOp(i, dst.kind == K_NUM ? s : d, dst.kind == K_NUM ? t : dst, o);
   }
   if (dst.kind != K_NUM && t.kind != K_NUM) {
-    if (o == SUB && !strict()) {
+    // a distance within the packet is no address
+    if (o == SUB && (!strict() || isPacket(dst) && isPacket(t))) {
       setUnknown(dst);
       return true;
     }
@@ -119,6 +124,15 @@ export function stepAlu(i: i32): bool {
   copyReg(number, dst);
   copyReg(dst, t);
   return movePointer(i, d, dst, number, false);
+}
+
+function isPacket(r: Reg): bool {
+  return r.kind == K_PKT || r.kind == K_META || r.kind == K_END;
+}
+
+/// Strict mode: what the program would hand out is an address.
+export function leaks(i: i32, r: u32, p: Reg): bool {
+  return failIS(49, i, r, kindName(p));
 }
 
 function pointerOp(i: i32, r: u32, p: Reg, o: u32): bool {

@@ -31,6 +31,8 @@ import {
 import { fail1, fail2 } from "./outcome";
 import { BPF_JMP32, dstOf, immOf, opcode, srcOf } from "./program";
 import { frameOf, regOf, slotReg, slotTypes, State, T_SPILL } from "./state";
+import { leaks } from "./arith";
+import { strict } from "./memory";
 import { sink } from "./relevance";
 import { eachReg, markNull, reg, spreadNumber } from "./run";
 
@@ -87,7 +89,7 @@ export function prepareBranch(i: i32): bool {
     return true;
   }
   if (byReg) sink((1 << d) | (1 << s));
-  if (is32) return true;
+  if (is32) return comparable(i, a, b1);
   const zero = b1.kind == K_NUM && isConst(b1) && b1.bits == 0;
   if (a.kind > K_NUM && zero && (op == JEQ || op == JNE)) {
     if (a.flags & F_NULL) mode = 2;
@@ -99,7 +101,14 @@ export function prepareBranch(i: i32): bool {
     return true;
   }
   if (packetPair(a, b1)) mode = 3;
-  return true;
+  return mode != 0 || comparable(i, a, b1);
+}
+
+/// In strict mode an address is compared only with NULL, with another that may be NULL, and within the packet.
+function comparable(i: i32, a: Reg, b: Reg): bool {
+  if (!strict()) return true;
+  if (a.kind > K_NUM && b.kind > K_NUM) return fail2(48, i, d, s);
+  return leaks(i, a.kind > K_NUM ? d : s, a.kind > K_NUM ? a : b);
 }
 
 function neverNull(r: Reg): bool {

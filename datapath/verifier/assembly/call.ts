@@ -72,7 +72,7 @@ import {
   pointsTo,
   setClass,
 } from "./btf";
-import { helperMemory, kindName, stackWritten } from "./memory";
+import { helperMemory, kindName, stackWritten, strict } from "./memory";
 import { wait } from "./walk";
 import { sink } from "./relevance";
 
@@ -156,6 +156,11 @@ function isSocket(r: Reg): bool {
   return r.kind >= K_SOCK && r.kind <= K_XSK;
 }
 
+/// bpf_probe_read and its kin: they take an address to read from, which does not leave the program by that.
+function readsAddress(id: i32): bool {
+  return id == 4 || id == 45 || (id >= 112 && id <= 115);
+}
+
 export function callHelper(i: i32): bool {
   const id = immOf(i);
   name = C.helperName(id);
@@ -182,6 +187,7 @@ export function callHelper(i: i32): bool {
     if (kind != C.A_ANY && r.kind == K_NUM) sink(1 << a);
     switch (kind) {
       case C.A_ANY:
+        if (r.kind != K_NUM && strict() && !readsAddress(id)) return failIS(49, i, a, kindName(r));
         break;
       case C.A_CTX:
       case C.A_CTX_NULL:

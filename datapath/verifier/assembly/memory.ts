@@ -256,6 +256,18 @@ export function strict(): bool {
   return (options & 2) != 0;
 }
 
+/// Whether an access that must be aligned (strict alignment) is not. Packets start 2 bytes off a multiple of 4.
+function misaligned(insn: i32, regno: u32, r: Reg, off: i32, size: i32): bool {
+  if (size == 1 || !(progFlags & 1 || strict())) return false;
+  const start = r.kind == K_PKT || r.kind == K_META ? 2 : 0;
+  if (((<u64> (r.off + off + start) + r.bits) | r.unk) & <u64> (size - 1)) {
+    fail2(78, insn, size, r.off + off);
+    opI(regno);
+    return true;
+  }
+  return false;
+}
+
 function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg): bool {
   const f = frameOf(cur, fno);
   const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
@@ -387,7 +399,7 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
       return true;
     }
     case K_VALUE: {
-      if (!checkRange(insn, regno, r, off, size, false)) return false;
+      if (misaligned(insn, regno, r, off, size) || !checkRange(insn, regno, r, off, size, false)) return false;
       const m = maps[r.map];
       const at = <i64> r.off + off;
       if (
@@ -423,12 +435,6 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
       return readStruct(insn, regno, r, off, size, (options & 1) != 0, (progFlags & 0x10) != 0, t, freshId());
     case K_PKT:
     case K_META:
-      if (progFlags & 1 && ((<u64> (r.off + off + 2) + r.bits) | r.unk) & (size - 1)) {
-        fail2(78, insn, size, r.off + off);
-        opI(regno);
-        return false;
-      }
-      break;
     case K_MEM:
     case K_FLOW:
     case K_KEY:
@@ -438,7 +444,7 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
     default:
       return notAPointer(insn, regno, r);
   }
-  if (!checkRange(insn, regno, r, off, size, false)) return false;
+  if (misaligned(insn, regno, r, off, size) || !checkRange(insn, regno, r, off, size, false)) return false;
   setUnknown(t);
   truncate(t, size);
   return true;
@@ -525,13 +531,6 @@ export function storeFrom(insn: i32, regno: u32, off: i32, size: i32, value: Reg
       return failIS(87, insn, regno, r.map == 0 ? "kernel memory" : structName(r.map));
     case K_PKT:
     case K_META:
-      if (value.kind != K_NUM && strict()) return failIS(49, insn, valueReg, kindName(value));
-      if (progFlags & 1 && ((<u64> (r.off + off + 2) + r.bits) | r.unk) & (size - 1)) {
-        fail2(78, insn, size, r.off + off);
-        opI(regno);
-        return false;
-      }
-      break;
     case K_VALUE:
     case K_MEM:
       if (value.kind != K_NUM && strict()) return failIS(49, insn, valueReg, kindName(value));
@@ -539,7 +538,7 @@ export function storeFrom(insn: i32, regno: u32, off: i32, size: i32, value: Reg
     default:
       return notAPointer(insn, regno, r);
   }
-  return checkRange(insn, regno, r, off, size, true);
+  return !misaligned(insn, regno, r, off, size) && checkRange(insn, regno, r, off, size, true);
 }
 
 /// Memory that a helper reads or (uninit) fills: `size` bytes at r.

@@ -363,6 +363,7 @@ function leave(i: i32): bool {
   const lo = C.RETURN_RANGE[C.column * 2], hi = C.RETURN_RANGE[C.column * 2 + 1];
   if (lo != -1) sink(1);
   if (lo == -1) {
+    if (r0.kind != K_NUM && strict()) return failIS(49, i, 0, kindName(r0));
     if (r0.kind == K_FP && r0.frame != 0) return fail(142, i);
     return true;
   }
