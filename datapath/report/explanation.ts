@@ -3,7 +3,7 @@ import type { LineInfo, SourceMap } from "@weir/object";
 import { codeLabel, type VerifyReport } from "@weir/verifier";
 import { helperName } from "./kernel_versions.ts";
 import { pageOf } from "./pages.ts";
-import { isFalseRelease, placeOf, sentenceOf } from "./sentence.ts";
+import { howLost, placeOf, sentenceOf } from "./sentence.ts";
 
 /** How many steps of a path are shown. */
 const PATH_STEPS_MAX = 10;
@@ -26,6 +26,8 @@ export interface PathPlace extends Place {
 
 /** Where something that had been proved was lost. */
 export interface LostPlace extends Place {
+  /** `from` when the place is where a pointer came from that may be NULL. */
+  readonly label: "lost" | "from";
   /** What did it: `bpf_skb_store_bytes at nat.h:120 invalidated it`. */
   readonly reason: string;
 }
@@ -68,19 +70,27 @@ export function explain(report: VerifyReport, source: SourceMap, kind?: string):
     path: path.slice(-PATH_STEPS_MAX),
     pathOmitted: Math.max(0, path.length - PATH_STEPS_MAX),
     ...(lostAt === undefined ? {} : { lostAt }),
-    suggestion: suggestionOf(report, lostAt),
+    suggestion: suggestionOf(report, source, lostAt, kind),
   };
 }
 
-function suggestionOf(report: VerifyReport, lostAt: LostPlace | undefined): string {
+function suggestionOf(
+  report: VerifyReport,
+  source: SourceMap,
+  lostAt: LostPlace | undefined,
+  kind?: string,
+): string {
   if (report.code === 0) return "";
+  if (report.codeFacts?.name === "context-access" && kind?.includes(" tracing ")) {
+    return "Declare the arguments with BPF_PROG() as the kernel's function or tracepoint has them";
+  }
   const isPacket = report.codeFacts?.name === "packet-out-of-bounds" ||
     report.codeFacts?.name === "not-a-pointer";
-  if (lostAt !== undefined && isPacket) {
+  if (lostAt !== undefined && isPacket && howLost(report, source) === "packet") {
     return "Load data and data_end from the context again after that call and repeat the check before this access";
   }
-  // The page on releases says more to the point than that on argument types.
-  return pageOf(isFalseRelease(report) ? 121 : report.code)?.fix ?? "";
+  const isReleased = lostAt !== undefined && report.code === 60 && howLost(report, source) === "released";
+  return pageOf(isReleased ? 121 : report.code)?.fix ?? "";
 }
 
 function placeAt(instruction: number, source: SourceMap): Place | undefined {
@@ -112,18 +122,28 @@ function pathOf(report: VerifyReport, source: SourceMap): PathPlace[] {
   return path;
 }
 
+/** Codes whose `lostAt` is where a pointer came from that may be NULL. */
+const MAYBE_NULL = new Set([44, 61, 104]);
+
 function lostPlace(report: VerifyReport, source: SourceMap): LostPlace | undefined {
   if (report.lostAt < 0) return undefined;
   const { opcode, src, immediate } = source.instructionAt(report.lostAt);
   const where = placeOf(source, report.lostAt);
-  const reason = opcode === 0x85
-    ? `${src === 0 ? helperName(immediate) : callee(report.lostAt, source)} at ${where} invalidated it`
-    : `it was lost at ${where}`;
+  const call = src === 0 ? helperName(immediate) : callee(report.lostAt, source);
+  const reason = MAYBE_NULL.has(report.code)
+    ? opcode === 0x85
+      ? `${call} at ${where} gives NULL when there is nothing to give`
+      : `what was read at ${where} may be NULL`
+    : howLost(report, source) === "released"
+    ? `${call} at ${where} released it`
+    : howLost(report, source) === "overwritten"
+    ? `what was saved on the stack was overwritten at ${where}`
+    : `${call} at ${where} invalidated it`;
   const line = source.lineAt(report.lostAt);
   const place = line === undefined
     ? { file: "", line: 0, column: 0, text: "", instruction: report.lostAt }
     : toPlace(line, report.lostAt);
-  return { ...place, reason };
+  return { ...place, label: MAYBE_NULL.has(report.code) ? "from" : "lost", reason };
 }
 
 function callee(instruction: number, source: SourceMap): string {

@@ -86,7 +86,7 @@ function explanationLines(entry: Entry): string[] {
       lines.push(`      ${fileName(step.file)}:${step.line}  ${step.text}${next}`);
     }
   }
-  if (entry.lostAt !== null) lines.push(`    lost: ${entry.lostAt.reason}`);
+  if (entry.lostAt !== null) lines.push(`    ${entry.lostAt.label}: ${entry.lostAt.reason}`);
   if (entry.suggestion !== "") lines.push(`    to do: ${entry.suggestion}`);
   return lines;
 }

@@ -1,6 +1,7 @@
 /** Says a finding in one sentence, in the names of the source. @module */
 import { CORE_POISON_HELPER, MAP_TYPES, PROGRAM_TYPES, type SourceMap } from "@weir/object";
 import { reportMessage, type VerifyReport } from "@weir/verifier";
+import { helperName } from "./kernel_versions.ts";
 import { argumentsIn, describeValue, fieldIn, nameOfRegister } from "./source_words.ts";
 
 interface Context {
@@ -44,7 +45,7 @@ const SENTENCES: Readonly<Record<number, Say>> = {
   44: (c) => `${upper(variable(c, 0))} may be NULL and is moved before it is checked`,
   60: (c) =>
     c.report.lostAt >= 0
-      ? `${upper(c.reg(0))} was a packet pointer until ${
+      ? `${upper(c.reg(0))} ${LOST[howLost(c.report, c.source)]} ${
         place(c, c.report.lostAt)
       }; since then it is only a number, and is ${c.verb} through`
       : `${upper(c.reg(0))} is ${article(c.s(1))}, not a pointer, and is ${c.verb} through`,
@@ -71,10 +72,27 @@ const SENTENCES: Readonly<Record<number, Say>> = {
     `${upper(c.reg(0))} (packet pointer) was moved by a number without a useful upper bound (${c.n(1)}..${
       c.s(2)
     })`,
-  73: (c) => `${contextField(c)} cannot be ${c.s(2)} with ${bytes(c.n(1))} in ${c.kind}`,
+  73: (c) =>
+    / tracing program/.test(c.kind)
+      ? `Argument ${Math.floor(c.n(0) / 8) + 1} (offset ${c.n(0)} of the context) cannot be ${c.s(2)} with ${
+        bytes(c.n(1))
+      }: what the program is attached to has no such argument`
+      : `${contextField(c)} cannot be ${c.s(2)} with ${bytes(c.n(1))} in ${c.kind}`,
   75: (c) => `${upper(c.reg(0))} points to ${c.n(4)} bytes, but ${bytesAt(c)} ${c.verb}`,
   76: (c) => `${upper(c.reg(0))} (${c.s(1)}) is read-only memory, but is written`,
   78: (c) => `${c.n(0)} bytes at offset ${c.n(1)} through ${c.reg(2)} are not aligned`,
+  86: (c) =>
+    `${upper(c.reg(0))} points to ${c.s(1)} (${bytes(c.n(2))}), and ${bytes(c.n(3))} at offset ${
+      c.n(4)
+    } are read: ${c.s(5)}`,
+  87: (c) =>
+    `${upper(c.reg(0))} points to ${c.s(1)} of the kernel, which programs may only read, and is written`,
+  88: (c) =>
+    `${
+      upper(c.reg(0))
+    } points to kernel memory that no struct describes, so nobody knows how far it may be read`,
+  89: (c) => `Fields of ${c.s(1)} may be read only by programs with a GPL-compatible licence`,
+  90: (c) => `${upper(c.reg(0))} points to ${c.s(1)}, which cannot be used directly`,
   100: (c) =>
     c.n(0) === CORE_POISON_HELPER
       ? "A field or type that is used here does not exist in the kernel whose types were given"
@@ -82,25 +100,35 @@ const SENTENCES: Readonly<Record<number, Say>> = {
   101: (c) => `${helper(c, 1)}() cannot be called by ${c.kind}`,
   102: (c) => `${helper(c, 1)}() may only be called by programs with a GPL-compatible licence`,
   103: (c) =>
-    releases(c)
-      ? `Argument ${c.n(0)} of ${helper(c, 1)}()${
-        passed(c)
-      } is nothing that could be released; was it released before?`
-      : `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is ${article(c.s(2))}; it takes: ${c.s(3)}`,
+    `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is ${article(c.s(2))}; it takes: ${c.s(3)}`,
   104: (c) => `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} may be NULL`,
   105: (c) =>
     `The size in argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is not bounded (${c.s(2)}..${c.s(3)})`,
   106: (c) => `The size in argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} may be zero`,
   107: (c) => `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} must be a constant`,
   108: (c) => `${helper(c, 1)}() does not work on map \`${c.map(0)}\``,
+  116: (c) =>
+    `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is an untrusted ${
+      c.s(2)
+    }: what it points to may be gone`,
   120: (c) => `The ${c.s(0)} acquired at ${place(c, c.n(1))} is not released on this path`,
-  121: (c) => `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} holds nothing that could be released`,
+  121: (c) =>
+    c.report.lostAt >= 0
+      ? `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} was released before, at ${
+        place(c, c.report.lostAt)
+      }`
+      : `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} holds nothing that could be released`,
   122: (c) => `A tail call is made while the ${c.s(0)} acquired at ${place(c, c.n(1))} is still held`,
   124: (c) => `The ${c.s(0)} acquired at ${place(c, c.n(1))} is still held when the callback ends`,
-  130: (c) =>
-    c.s(0) === c.s(1)
-      ? `The program returns ${c.s(0)}; allowed here: ${c.s(2)}..${c.s(3)}`
-      : `The program may return any number in ${c.s(0)}..${c.s(1)}; allowed here: ${c.s(2)}..${c.s(3)}`,
+  130: (c) => {
+    const allowed = c.s(2) === c.s(3) ? c.s(2) : `${c.s(2)}..${c.s(3)}`;
+    if (c.s(0) === c.s(1)) return `The program returns ${c.s(0)}; allowed here: ${allowed}`;
+    const any = BigInt(c.report.operands[0] ?? 0) === -(1n << 63n) &&
+      BigInt(c.report.operands[1] ?? 0) === (1n << 63n) - 1n;
+    return `The program may return any number${
+      any ? "" : ` in ${c.s(0)}..${c.s(1)}`
+    }; allowed here: ${allowed}`;
+  },
   160: (c) => `Programs of type ${PROGRAM_TYPES[c.n(0)] ?? c.n(0)} are not supported by this verifier`,
   162: (c) => `The kernel function ${c.s(1)}() is not supported by this verifier`,
   166: (c) =>
@@ -143,6 +171,21 @@ function contextOf(report: VerifyReport, source: SourceMap, programKind: string)
   };
 }
 
+/** How a pointer became a number at the report's `lostAt`. */
+export function howLost(report: VerifyReport, source: SourceMap): "packet" | "released" | "overwritten" {
+  const { opcode, src, immediate } = source.instructionAt(report.lostAt);
+  if (opcode !== 0x85) return "overwritten";
+  const name = src === 0 ? helperName(immediate) : "";
+  if (/release|ringbuf_(submit|discard)/.test(name)) return "released";
+  return /read|get_|load_|lookup|strto/.test(name) ? "overwritten" : "packet";
+}
+
+const LOST = {
+  packet: "was a packet pointer until",
+  released: "was released at",
+  overwritten: "was saved on the stack and overwritten there at",
+} as const;
+
 function packet(c: Context): string {
   const proved = c.n(4);
   const what = `${upper(c.reg(0))} (packet pointer, ${bytes(proved)} proved)`;
@@ -172,6 +215,8 @@ function variable(c: Context, operand: number): string {
 
 function valueOf(c: Context, operand: number, otherwise: string): string {
   const value = c.report.registers[c.n(operand)];
+  // Kernel pointers say their struct in the operand.
+  if (value?.kind === "kernel pointer") return otherwise.replace(/ or NULL$/, "");
   return value === undefined ? otherwise : describeValue({ ...value, maybeNull: false }, c.source);
 }
 
@@ -190,17 +235,6 @@ function stackVariable(c: Context): string {
     !maps.has(name)
   );
   return taken === undefined ? "A local variable is" : `\`${taken}\` is`;
-}
-
-/** A release of what is a number by now: released before, or never acquired. */
-function releases(c: Context): boolean {
-  return isFalseRelease(c.report);
-}
-
-/** Whether a report is about releasing what is a number by now. */
-export function isFalseRelease(report: VerifyReport): boolean {
-  return report.code === 103 && /\bnumber$/.test(String(report.operands[2])) &&
-    /release|ringbuf_(submit|discard)/.test(String(report.operands[1]));
 }
 
 function bytes(count: number): string {

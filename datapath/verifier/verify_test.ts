@@ -283,7 +283,7 @@ Deno.test("verify() judges helpers and references", () => {
       call(86),
       ...done,
     ]],
-    ["copy after release", "argument-type", [
+    ["copy after release", "reference-not-owned", [
       ...sock,
       jump("eq", 0, 0, "out"),
       movReg(6, 0),

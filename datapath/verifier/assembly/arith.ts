@@ -38,9 +38,9 @@ import {
   truncate,
   zext32,
 } from "./reg";
-import { fail, fail1, fail2, failIS, opI, opS } from "./outcome";
+import { fail, fail1, fail2, failIS, opI, opS, setLostAt } from "./outcome";
 import { BPF_ALU64, dstOf, immOf, offOf, opcode, srcOf } from "./program";
-import { freshId, reg } from "./run";
+import { freshId, originOf, reg } from "./run";
 import { sink } from "./relevance";
 import { kindName, strict, tempReg, tempReg2 } from "./memory";
 
@@ -201,7 +201,10 @@ function swap(dst: Reg, op: u8, imm: i32): void {
 }
 
 function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
-  if (p.flags & F_NULL) return fail1(44, i, d);
+  if (p.flags & F_NULL) {
+    setLostAt(originOf(p.id));
+    return fail1(44, i, d);
+  }
   switch (p.kind) {
     case K_VALUE:
     case K_KEY:

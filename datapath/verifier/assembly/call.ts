@@ -34,7 +34,20 @@ import {
   setUnknown,
 } from "./reg";
 import { fail, fail1, fail2, failIS, failS, opI, opS, setLostAt } from "./outcome";
-import { attachType, findSub, immOf, maps, options, progFlags, progType, Sub, subs } from "./program";
+import {
+  attachType,
+  findSub,
+  immOf,
+  maps,
+  OP_CALL,
+  opcode,
+  options,
+  progFlags,
+  progType,
+  srcOf,
+  Sub,
+  subs,
+} from "./program";
 import {
   copyState,
   enterFrame,
@@ -47,7 +60,18 @@ import {
   State,
   zeroVar,
 } from "./state";
-import { cur, dropRefValues, frame, freshId, invalidatePacket, refreshFrame, reg, removeRef } from "./run";
+import {
+  cur,
+  dropRefValues,
+  frame,
+  freshId,
+  invalidatePacket,
+  noteOrigin,
+  originOf,
+  refreshFrame,
+  reg,
+  removeRef,
+} from "./run";
 import {
   attachFlags,
   B_FILE,
@@ -97,12 +121,24 @@ let name: string = "";
 function wrong(i: i32, a: u32, expected: string): bool {
   const r = reg(a);
   if (r.kind == K_NONE) return fail1(40, i, a);
-  if (r.flags & F_NULL) return failIS(104, i, a, name);
-  if (r.kind == K_NUM && r.unk == u64.MAX_VALUE) setLostAt(cur.lostAt);
+  if (r.flags & F_NULL) {
+    setLostAt(originOf(r.id));
+    return failIS(104, i, a, name);
+  }
+  if (r.kind == K_NUM) setLostAt(r.size - 1);
   failIS(103, i, a, name);
   opS(kindName(r));
   opS(expected);
   return false;
+}
+/// A number where something is to be released: what was released is one, and so is what was never acquired.
+function notHeld(i: i32, a: u32, r: Reg): bool {
+  const at = r.size - 1;
+  if (at >= 0 && opcode(at) == OP_CALL && srcOf(at) == 0) {
+    const id = immOf(at);
+    if (id == 86 || id == 132 || id == 133) setLostAt(at);
+  }
+  return failIS(121, i, a, name);
 }
 function isZero(r: Reg): bool {
   return r.kind == K_NUM && isConst(r) && r.bits == 0;
@@ -133,7 +169,7 @@ function isStruct(i: i32, a: u32, c: u32, nullable: bool): bool {
   const r = reg(a);
   if (r.kind != K_BTF) return wrong(i, a, "a pointer to " + className(c));
   if (r.map < 0) return fail1(164, i, a);
-  if (r.flags & F_NULL && !nullable) return failIS(104, i, a, name);
+  if (r.flags & F_NULL && !nullable) return wrong(i, a, "");
   if (r.flags & (F_USER | F_PERCPU)) {
     return failIS(90, i, a, r.flags & F_USER ? "user space" : "per-CPU variables");
   }
@@ -294,6 +330,7 @@ export function callHelper(i: i32): bool {
           if (!isStruct(i, a, B_SOCK_COMMON, true)) return false;
           break;
         }
+        if (kind == C.A_SOCKREF && r.kind == K_NUM) return notHeld(i, a, r);
         if (!isSocket(r) || (r.flags & F_NULL && kind != C.A_SOCKB_NULL)) return wrong(i, a, "a socket");
         if (r.off != 0) {
           failIS(123, i, a, name);
@@ -346,6 +383,7 @@ export function callHelper(i: i32): bool {
         if (!isStruct(i, a, B_XDP, false)) return false;
         break;
       case C.A_RBREF:
+        if (r.kind == K_NUM) return notHeld(i, a, r);
         if (r.kind != K_MEM || !(r.flags & F_RINGBUF) || r.flags & F_NULL) {
           return wrong(i, a, "ring buffer memory");
         }
@@ -392,13 +430,14 @@ export function callHelper(i: i32): bool {
   if (id == 12 && cur.depth > 0 && inCallback()) return failS(163, i, "Tail call in a callback");
   if (release) {
     if (!removeRef(cur, release)) return failIS(121, i, 1, name);
-    dropRefValues(cur, release);
-    cur.lostAt = i;
+    dropRefValues(cur, release, i);
   }
   if (flags & 4) invalidatePacket(i);
   if (callee >= 0 && !callCallback(i, id, callee)) return false;
   for (let r: u32 = 0; r < 6; r++) setKind(reg(r), K_NONE);
-  return setResult(i, id, flags, mapIndex, sizeMax, alloc, cast);
+  if (!setResult(i, id, flags, mapIndex, sizeMax, alloc, cast)) return false;
+  if (reg(0).flags & F_NULL) noteOrigin(reg(0).id, i);
+  return true;
 }
 
 /// Program types that may take sockets out of a sockmap (may_update_sockmap() of the kernel).

@@ -26,6 +26,7 @@ import {
   REG_BYTES,
   setConst,
   setKind,
+  setLost,
   setRangeU,
   setUnknown,
   truncate,
@@ -42,7 +43,7 @@ import {
   T_ZERO,
   zeroVar,
 } from "./state";
-import { cur, frame, freshId, refreshFrame, reg } from "./run";
+import { cur, frame, freshId, noteOrigin, originOf, refreshFrame, reg } from "./run";
 import { addressKind, MapInfo, maps, options, progFlags, subOf, subs } from "./program";
 import { contextSlot, readStruct, structName } from "./btf";
 import { contextAccess, isTracing, packetAccess } from "./contract";
@@ -183,6 +184,8 @@ function stackBounds(insn: i32, r: Reg, off: i64, size: i64): bool {
 function scrub(types: usize, k: i32): void {
   const frame2 = changetype<Reg>(types + 8);
   const zero = frame2.kind == K_NUM && isConst(frame2) && frame2.bits == 0;
+  // a pointer that is overwritten in part is none any more: remembered for whoever reads it back
+  if (frame2.kind != K_NUM) setLost(frame2, cur.insn - 1);
   for (let b: usize = 0; b < 8; b++) {
     if (load<u8>(types + b) == T_SPILL) store<u8>(types + b, zero ? T_ZERO : T_MISC);
   }
@@ -247,8 +250,13 @@ function clobberMaybe(fno: i32, lo: i32, hi: i32): void {
 
 /// An address that is none. Pointers that a helper invalidated are numbers of which nothing is known: say where.
 function notAPointer(insn: i32, regno: u32, r: Reg): bool {
-  if (r.kind == K_NUM && r.unk == u64.MAX_VALUE) setLostAt(cur.lostAt);
+  if (r.kind == K_NUM) setLostAt(r.size - 1);
   return failIS(60, insn, regno, kindName(r));
+}
+
+function mayBeNull(insn: i32, regno: u32, r: Reg): bool {
+  setLostAt(originOf(r.id));
+  return failIS(61, insn, regno, kindName(r));
 }
 
 /// Whether reading uninitialised bytes is refused (strict mode).
@@ -311,6 +319,7 @@ function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg): bool {
   }
   setUnknown(into);
   truncate(into, size);
+  if (saved.kind == K_NUM) into.size = saved.size;
   return true;
 }
 
@@ -350,13 +359,14 @@ export function loadInto(insn: i32, regno: u32, off: i32, size: i32, dst: u32, s
   const r = reg(regno);
   const t = tempReg();
   if (!readThrough(insn, regno, r, off, size, t, signed)) return false;
+  if (t.flags & F_NULL && (r.kind == K_CTX || r.kind == K_BTF)) noteOrigin(t.id, insn);
   copyReg(reg(dst), t);
   return true;
 }
 
 function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg, signed: bool): bool {
   if (r.kind == K_NONE) return fail1(40, insn, regno);
-  if (r.flags & F_NULL) return failIS(61, insn, regno, kindName(r));
+  if (r.flags & F_NULL) return mayBeNull(insn, regno, r);
   if (!keepsKind(insn, r)) return false;
   switch (r.kind) {
     case K_FP: {
@@ -492,7 +502,7 @@ export function stackWritten(insn: i32, r: Reg, size: i32): bool {
 export function storeFrom(insn: i32, regno: u32, off: i32, size: i32, value: Reg, valueReg: u32): bool {
   const r = reg(regno);
   if (r.kind == K_NONE) return fail1(40, insn, regno);
-  if (r.flags & F_NULL) return failIS(61, insn, regno, kindName(r));
+  if (r.flags & F_NULL) return mayBeNull(insn, regno, r);
   if (!keepsKind(insn, r)) return false;
   switch (r.kind) {
     case K_FP: {

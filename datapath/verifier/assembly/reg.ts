@@ -24,7 +24,7 @@ export class Reg {
   id: u32; // numbers: equal values; nullable pointers: one check serves all; packet: one base
   ref: u32; // acquired reference, 0 none
   map: i32; // index of the map, -1 none; K_FUNC: start of the function; K_BTF: type, 0 something that is no struct
-  size: i32; // packet: bytes proved from the base; K_MEM: bytes of the memory
+  size: i32; // packet: bytes proved from the base; K_MEM: bytes of the memory; K_NUM: see setLost
   bits: u64;
   unk: u64;
   smin: i64;
@@ -99,6 +99,12 @@ function head(r: Reg): void {
   store<u64>(a, 0, 8);
   store<u64>(a, 0xffffffff, 16);
   r.from = 0;
+}
+
+/// A pointer that is a number from now on because of instruction `insn`; explanations say so, nothing rests on it.
+export function setLost(r: Reg, insn: i32): void {
+  setUnknown(r);
+  r.size = insn + 1;
 }
 
 export function setValue(r: Reg, v: u64): void {

@@ -1,5 +1,17 @@
 // The state being continued, and what all steps need of it.
-import { copyReg, F_NULL, K_END, K_META, K_NUM, K_PKT, Reg, setConst, setKind, setUnknown } from "./reg";
+import {
+  copyReg,
+  F_NULL,
+  K_END,
+  K_META,
+  K_NUM,
+  K_PKT,
+  Reg,
+  setConst,
+  setKind,
+  setLost,
+  setUnknown,
+} from "./reg";
 import { Frame, frameOf, REF_BYTES, refOf, regOf, slotReg, slotTypes, State, T_MISC, T_SPILL } from "./state";
 
 export let cur: State = changetype<State>(0);
@@ -14,6 +26,21 @@ export function refreshFrame(): void {
 }
 export function freshId(): u32 {
   return ++idGen;
+}
+
+/* Where the newest pointers that may be NULL came from: {id, instruction}, by the low bits of the id. */
+const ORIGINS: u32 = 1024;
+const origins: StaticArray<u32> = new StaticArray<u32>(2048);
+/// A pointer that may be NULL was made here.
+export function noteOrigin(id: u32, insn: i32): void {
+  const k = (id & (ORIGINS - 1)) * 2;
+  unchecked(origins[k] = id);
+  unchecked(origins[k + 1] = <u32> insn);
+}
+/// The instruction that made it; -1 forgotten.
+export function originOf(id: u32): i32 {
+  const k = (id & (ORIGINS - 1)) * 2;
+  return id != 0 && origins[k] == id ? <i32> origins[k + 1] : -1;
 }
 
 // @ts-ignore: decorator
@@ -45,7 +72,7 @@ export function invalidatePacket(insn: i32): void {
     for (let r: u32 = 0; r < 10; r++) {
       const x = regOf(f, r);
       if (x.kind == K_PKT || x.kind == K_META || x.kind == K_END) {
-        setUnknown(x);
+        setLost(x, insn);
         any = true;
       }
     }
@@ -53,7 +80,7 @@ export function invalidatePacket(insn: i32): void {
       if (load<u8>(slotTypes(f, k2)) != T_SPILL) continue;
       const x = slotReg(f, k2);
       if (x.kind == K_PKT || x.kind == K_META || x.kind == K_END) {
-        setUnknown(x);
+        setLost(x, insn);
         any = true;
       }
     }
@@ -62,14 +89,14 @@ export function invalidatePacket(insn: i32): void {
 }
 
 /// Everything that carries this reference becomes a number; for a released or NULL reference.
-export function dropRefValues(s: State, ref: u32): void {
+export function dropRefValues(s: State, ref: u32, insn: i32): void {
   eachReg(
     s,
     (r: Reg, a: u64, b: u64): void => {
-      if (<u64> r.ref == a) setUnknown(r);
+      if (<u64> r.ref == a) setLost(r, <i32> b);
     },
     ref,
-    0,
+    insn,
   );
 }
 
