@@ -4,6 +4,7 @@
  * @module
  */
 import { WeirClient } from "@weir/client";
+import { Process } from "@weir/proto/agent";
 import { DatapathService } from "@weir/proto/datapath";
 import { ApplyRequest, ApplyResponse } from "@weir/proto/loadbalancer";
 import { Lab, run } from "../../e2e/weir.ts";
@@ -177,7 +178,7 @@ export class WeirServices {
   /** The last backend of the probed service goes, or comes back. */
   async #change(size: number): Promise<ChangeCost> {
     const waiting = new Deno.Command(this.places.load, {
-      args: ["wait", `/sys/fs/bpf/weir/${this.#instance}`, addressOf(size), "80"],
+      args: ["wait", `/sys/fs/bpf/weir/${this.#instance}/maps`, addressOf(size), "80"],
       stdout: "piped",
     }).spawn();
     const lines = waiting.stdout.pipeThrough(new TextDecoderStream()).getReader();
@@ -188,15 +189,21 @@ export class WeirServices {
     await this.#apply(slice(size, SERVER_PORTS - 1, addresses, SERVER_PORT + SERVER_PORTS - 1));
     const [, atNs] = ((await lines.read()).value ?? "").trim().split(" ");
     await waiting.status;
-    const after = await this.#counters();
+    // The kernel has it before the answer to the endpoint manager is counted.
+    let after = await this.#counters();
+    for (let tries = 0; tries < 100 && after.updates === before.updates; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      after = await this.#counters();
+    }
     return { ms: Number(atNs) / 1e6 - begunMs, writes: after.writes - before.writes };
   }
 
   /** What the endpoint manager counted of the datapath's answers. */
-  async #counters(): Promise<{ writes: number; ms: number }> {
+  async #counters(): Promise<{ updates: number; writes: number; ms: number }> {
     const text = await (await this.#endpointManager.send("/metrics")).text();
     const value = (name: string) => Number(new RegExp(`^${name} (.*)$`, "m").exec(text)?.[1] ?? 0);
     return {
+      updates: value("weir_service_updates"),
       writes: value("weir_service_map_writes"),
       ms: value("weir_service_update_seconds") * 1000,
     };
@@ -204,17 +211,15 @@ export class WeirServices {
 
   /** Resident memory of the processes, and of the service maps. */
   async #memory(): Promise<string> {
-    const text = await this.#lab.ok(["status", "-o", "json"]);
+    const agent = new WeirClient(`unix:${this.#run}/${this.#instance}/agent.sock`);
     const parts: string[] = [];
-    const seen = new Set<number>();
-    for (const [, pid] of text.matchAll(/"pid":\s*(\d+)/g)) seen.add(Number(pid));
-    for (const pid of seen) {
-      const status = await Deno.readTextFile(`/proc/${pid}/status`).catch(() => "");
-      const command = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
-      const name = /(load-balancer|endpoint-manager|datapath)/.exec(command)?.[1];
-      const kib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0);
-      if (name && kib > 0) parts.push(`${name} ${(kib / 1024).toFixed(0)} MiB`);
+    for (const { name, pid } of (await agent.collection("processes", Process).list()).items) {
+      const kib = /VmRSS:\s+(\d+)/.exec(await Deno.readTextFile(`/proc/${pid}/status`))?.[1];
+      if (["datapath", "load-balancer", "endpoint-manager", "flow-exporter"].includes(name)) {
+        parts.push(`${name} ${(Number(kib) / 1024).toFixed(0)} MiB`);
+      }
     }
+    agent.close();
     const maps = await run("bpftool", ["map", "show", "-j"]);
     if (maps.code === 0) {
       let bytes = 0;
