@@ -72,6 +72,28 @@ Kubernetes.
 `,
     load: async () => (await import("./policy.ts")).policyCommand,
   },
+  service: {
+    summary: "services and their backends: list, get, apply, delete, backend, pool",
+    usage: `weir service apply -f FILE|DIR|- [--dry-run]
+weir service list [-n NAMESPACE] [-w] [-o FORM]
+weir service get NAME                    frontends, backends with their states, and what is missing and why
+weir service delete NAME... | -f FILE
+weir service backend NAME ADDRESS --state active|maintenance|quarantined | --weight 1-100 | --clear
+weir service pool list | delete NAME     addresses for services of type LoadBalancer
+
+Applied are Service, EndpointSlice and Endpoints as they are written for Kubernetes, and address pools:
+CiliumLoadBalancerIPPool, or
+
+  apiVersion: weir.io/v1
+  kind: AddressPool
+  metadata: { name: blue }
+  spec: { ranges: [192.0.2.0/28, 192.0.2.40-192.0.2.50], serviceSelector: { matchLabels: { color: blue } } }
+
+Annotations: weir.io/lb-algorithm maglev|random, weir.io/maglev-table-size, weir.io/forwarding-mode dsr|snat,
+weir.io/lb-ips, weir.io/lb-sharing-key, weir.io/source-ranges-policy allow|deny; of EndpointSlices weir.io/weight.
+`,
+    load: async () => (await import("./service.ts")).serviceCommand,
+  },
   bpf: {
     summary: "what the kernel holds now: endpoint, policy, ct, nat, lb, ipcache, metrics, prog",
     usage: `weir bpf endpoint|policy|ct|nat|lb|ipcache|metrics|prog list [-o FORM] [--limit N]
@@ -110,7 +132,7 @@ Read from the maps of the node at the moment of asking; all nodes of a lab unles
       "a cluster of network namespaces on this host: up, down, list, apply, delete, exec, test, status",
     usage: `weir lab up [--lab NAME] [--nodes N] [-f FILE|DIR]... [--routing tunnel|direct]
             [--agent [NODE:]OPTION[=VALUE]]...   options of the agents: --agent masquerade --agent node-1:zone=a
-weir lab apply -f FILE|DIR|-...          as kubectl apply: pods, namespaces, labels, policies
+weir lab apply -f FILE|DIR|-...          as kubectl apply: pods, namespaces, labels, policies, services
 weir lab delete -f FILE|DIR|-... | pod/[NAMESPACE/]NAME
 weir lab exec [NAMESPACE/]POD -- CMD     in a pod's network namespace; passes on stdin, output and exit code
 weir lab exec --node node-1 -- CMD       on a node
@@ -120,9 +142,10 @@ weir lab status                          pods, nodes, what is not ready
 weir lab list [-o json]                  labs and every process of them: role, node, pid
 weir lab down [--lab NAME]               removes every trace
 
-Of a Pod a lab takes metadata, nodeName (else it is spread), serviceAccountName, container ports with their names, and
-command/args, which run in the pod's network namespace with the host's files, in the manifest's directory. The image is
-not used.
+Of a Pod a lab takes metadata, nodeName (else it is spread), serviceAccountName, container ports with their names and
+host ports, command/args, which run in the pod's network namespace with the host's files, in the manifest's directory,
+readinessProbe (that a port is listened on), terminationGracePeriodSeconds and lifecycle.preStop.sleep. The image is not
+used. Services are in the pods' /etc/hosts as DNS would have them.
 
 An expectation file:
   - { from: tiefighter, to: deathstar-1, port: 80/TCP, expect: allow }

@@ -38,12 +38,28 @@ export interface WantedFrontend {
 export class PortEntry {
   /** Backend "address/port" -> who names it, best first, with what they say. */
   readonly backends: Map<string, Map<string, Backend>> = new Map();
-  active = 0;
+  /** By family: a pod of two families is one backend to people, and one in each family's table. */
+  readonly count: Record<IpFamily, { all: number; active: number }> = {
+    4: { all: 0, active: 0 },
+    6: { all: 0, active: 0 },
+  };
   tableSize = 0;
   /** What readers have; undefined: nothing. */
   published: ServicePort | undefined;
 
   constructor(public spec: PortSpec, public id: number) {}
+
+  get all(): number {
+    return Math.max(this.count[4].all, this.count[6].all);
+  }
+  get active(): number {
+    return Math.max(this.count[4].active, this.count[6].active);
+  }
+}
+
+/** Family of a backend's key "address/port". */
+export function familyOfKey(key: string): IpFamily {
+  return key.includes(":") ? 6 : 4;
 }
 
 /** See the module comment. */
@@ -112,8 +128,8 @@ export class ServiceEntry {
     const maglev = algorithm === "MAGLEV";
     if (maglev) {
       const fixed = spec.tableSize ?? 0;
-      port.tableSize = fixed >= Math.max(1, port.backends.size) ? fixed : tableSizeFor(
-        port.backends.size,
+      port.tableSize = fixed >= Math.max(1, port.all) ? fixed : tableSizeFor(
+        port.all,
         Math.max(fixed, port.tableSize),
       );
     }

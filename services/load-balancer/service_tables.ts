@@ -26,7 +26,14 @@ import { conditionsOf } from "./conditions.ts";
 import { FrontendClaims } from "./frontend_claims.ts";
 import { portKey, type ServiceSpec, type SliceSpec } from "./model.ts";
 import { SelectorIndex } from "./selector_index.ts";
-import { PortEntry, ServiceEntry, type ServiceSource, SOURCE_POD, SOURCE_SLICE } from "./service_entry.ts";
+import {
+  familyOfKey,
+  PortEntry,
+  ServiceEntry,
+  type ServiceSource,
+  SOURCE_POD,
+  SOURCE_SLICE,
+} from "./service_entry.ts";
 
 /** Most backends in the table. */
 export const BACKENDS_MAX = 1_000_000;
@@ -291,14 +298,19 @@ export class ServiceTables {
         if (after.has(name)) continue;
         const named = port.backends.get(name);
         if (!named?.delete(source)) continue;
-        if (named.size === 0) port.backends.delete(name);
+        if (named.size === 0) {
+          port.backends.delete(name);
+          port.count[familyOfKey(name)].all--;
+        }
         this.#markBackend(entry, port, name);
       }
       for (const [name, one] of after) {
-        const named = port.backends.get(name) ?? new Map<string, Backend>();
-        if (same(named.get(source), one)) continue;
+        let named = port.backends.get(name);
+        if (named === undefined) {
+          port.backends.set(name, named = new Map());
+          port.count[familyOfKey(name)].all++;
+        } else if (same(named.get(source), one)) continue;
         named.set(source, one);
-        port.backends.set(name, named);
         this.#markBackend(entry, port, name);
       }
     }
@@ -333,8 +345,8 @@ export class ServiceTables {
         const before = this.backends.get(`${port.id}/${key}`)?.state === "ACTIVE";
         const after = entry!.backend(port, key)?.state === "ACTIVE";
         // A port that nobody was told of has published no backend, whatever an earlier port of its id had.
-        if (port.published === undefined) port.active += after ? 1 : 0;
-        else port.active += Number(after) - Number(before);
+        const count = port.count[familyOfKey(key)];
+        count.active += Number(after) - Number(port.published !== undefined && before);
       }
     }
   }
@@ -384,7 +396,7 @@ export class ServiceTables {
       clusterIps: entry.assignment?.clusterIps ?? [],
       externalIps: [...new Set(external)],
       ports: ports.flatMap((port) => port.published ?? []),
-      backends: Math.max(0, ...ports.map((port) => port.backends.size)),
+      backends: Math.max(0, ...ports.map((port) => port.all)),
       activeBackends: Math.max(0, ...ports.map((port) => port.active)),
       ignored: entry.ignored,
       conditions: conditionsOf(entry, this.#claims, this.#allocator),
