@@ -1,6 +1,14 @@
 /** What tests of services share: the object's own maps without its programs, and what a packet would find in them. @module */
 import { type BpfMap, BpfObject, createMap, u32 } from "@weir/loader";
-import { Backend, type Bytes, Frontend, FrontendKey, SELECTION_COUNT, SELECTION_MAGLEV } from "@weir/maps";
+import {
+  Backend,
+  BACKEND_GONE,
+  type Bytes,
+  Frontend,
+  FrontendKey,
+  SELECTION_COUNT,
+  SELECTION_MAGLEV,
+} from "@weir/maps";
 import { DatapathBackend, DatapathService, ServicesUpdate } from "@weir/proto/datapath";
 import type { Init } from "@weir/proto";
 import { mapped, unmapped } from "./addresses.ts";
@@ -26,15 +34,19 @@ export function servicesSkipped(): string | undefined {
   }
 }
 
-/** A test on maps of its own. */
-export function serviceTest(name: string, run: (kernel: ServiceKernel) => void | Promise<void>): void {
+/** A test on maps of its own. @param sizes maps smaller than the object's */
+export function serviceTest(
+  name: string,
+  run: (kernel: ServiceKernel) => void | Promise<void>,
+  sizes: Partial<Record<keyof ServiceMaps, number>> = {},
+): void {
   const skipped = servicesSkipped();
   if (skipped !== undefined) console.log(`SKIP ${name}: ${skipped}`);
   Deno.test({
     name,
     ignore: skipped !== undefined,
     fn: async () => {
-      using kernel = ServiceKernel.create();
+      using kernel = ServiceKernel.create(sizes);
       await run(kernel);
     },
   });
@@ -101,6 +113,11 @@ export class ServiceKernel implements Disposable {
     return { frontend, backends: frontend.selections.map((slot) => this.selection(slot)) };
   }
 
+  /** The kernel's record of an id. */
+  backend(id: number): Backend {
+    return Backend.decode(this.maps.backends.lookup(u32(id))!);
+  }
+
   /** The kernel's entries of a slot. */
   selection(slot: number): Found["backends"][0] {
     const inner = slot === 0 ? undefined : this.maps.selections.lookupInner(u32(slot));
@@ -109,18 +126,35 @@ export class ServiceKernel implements Disposable {
     const { values } = map.packed();
     const words = new Uint32Array(values.buffer, values.byteOffset, values.length / 4);
     const ids = [...words.subarray(1, 1 + (words[0] & SELECTION_COUNT))];
-    const { values: records } = this.maps.backends.packed();
     return {
       maglev: (words[0] & SELECTION_MAGLEV) !== 0,
       ids,
-      records: ids.map((id) => Backend.decode(records, id * Backend.bytes)),
+      records: ids.map((id) => this.backend(id)),
     };
   }
 
-  /** "address:port state" of the backends that a scope of a frontend leads to, sorted, each as often as it is there. */
+  /** "address:port" of the backends that a scope of a frontend leads to, sorted, each as often as it is there. */
   choices(address: string, port: number, scope: 0 | 1 = 0, protocol = 6): string[] {
     const found = this.find(address, port, protocol);
     return (found?.backends[scope].records ?? []).map((record) => backendName(record)).sort();
+  }
+
+  /** What no packet may ever meet, in words: an empty entry, a backend that is cleared, gone or another service's. */
+  faults(): string[] {
+    const faults: string[] = [];
+    for (const [rawKey, rawValue] of this.maps.frontends.entries()) {
+      const key = FrontendKey.decode(rawKey), frontend = Frontend.decode(rawValue);
+      for (const slot of new Set(frontend.selections)) {
+        for (const id of new Set(this.selection(slot).ids)) {
+          const record = this.backend(id);
+          const fine = id !== 0 && record.portBe !== 0 && record.state !== BACKEND_GONE &&
+            record.service === frontend.service && record.protocol === key.protocol &&
+            unmapped(record.address).includes(":") === unmapped(key.address).includes(":");
+          if (!fine) faults.push(`${unmapped(key.address)} ${key.portBe}: slot ${slot} has id ${id}`);
+        }
+      }
+    }
+    return faults;
   }
 
   [Symbol.dispose](): void {
