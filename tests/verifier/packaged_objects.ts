@@ -29,7 +29,12 @@ export interface PackagedObject {
   readonly package: string;
   /** File and, inside of another file, where. */
   readonly path: string;
+  /** Type of its programs where their sections do not say it. */
+  readonly type?: string;
 }
+
+/** Types that the program which loads an object says, not the object. */
+const TYPES: Readonly<Record<string, string>> = { "qemu-system-x86": "socket" };
 
 /** What could be had: objects by package, and the packages that could not be downloaded. */
 export interface PackagedObjects {
@@ -48,7 +53,7 @@ export async function providePackagedObjects(): Promise<PackagedObjects> {
       continue;
     }
     for (const file of [...Deno.readDirSync(dir)].map((entry) => entry.name).sort()) {
-      if (file.endsWith(".o")) objects.push({ package: name, path: `${dir}/${file}` });
+      if (file.endsWith(".o")) objects.push({ package: name, path: `${dir}/${file}`, type: TYPES[name] });
     }
   }
   return { objects, missing };

@@ -9,7 +9,7 @@
  *  deno run -A tests/bench/verifier/verifier_bench.ts [--runs N] [--rows] [OBJECT...]
  * ```
  *
- * Without objects: those of the datapath, those that packages installed, and the kernel selftests if they were fetched.
+ * Without objects: those of the datapath, those that Debian's packages ship, and the kernel selftests if they were fetched.
  *
  * @module
  */
@@ -18,6 +18,7 @@ import { parseArgs } from "node:util";
 import { BpfObject, Btf, type ObjectProgram, requestOf } from "@weir/object";
 import { Kernel } from "../../../scripts/probe/kernel.ts";
 import { KernelMaps, loadInKernel } from "../../verifier/kernel_object.ts";
+import { providePackagedObjects } from "../../verifier/packaged_objects.ts";
 import { Subject } from "../../verifier/subject.ts";
 
 const ROOT = new URL("../../../", import.meta.url).pathname;
@@ -46,14 +47,21 @@ if (!Kernel.available()) {
   console.log("SKIP verifier benchmark: this process may not load eBPF programs");
   Deno.exit(0);
 }
-const paths = positionals.length > 0 ? positionals : defaultObjects();
+/** An object file, and the type of its programs where it does not say it. */
+interface Input {
+  readonly path: string;
+  readonly type?: string;
+}
+const inputs: Input[] = positionals.length > 0
+  ? positionals.map((path) => ({ path }))
+  : await defaultObjects();
 const kernel = new Kernel();
 const subject = new Subject();
 const kernelBtf = Btf.parse(Deno.readFileSync("/sys/kernel/btf/vmlinux"));
 const groups = new Map<string, Row[]>();
 let refused = 0, unasked = 0;
 try {
-  for (const path of paths) {
+  for (const { path, type } of inputs) {
     const group = path.includes("/selftests/")
       ? "selftests"
       : path.startsWith(`${ROOT}.build/bpf`)
@@ -61,7 +69,7 @@ try {
       : "packages";
     const rows = groups.get(group) ?? [];
     groups.set(group, rows);
-    rows.push(...measureObject(path));
+    rows.push(...measureObject(path, type));
   }
 } finally {
   kernel.close();
@@ -73,29 +81,26 @@ console.log(
   `${refused} programs that the kernel accepts and ours does not; ${unasked} that the kernel could not be asked about or refuses`,
 );
 
-function defaultObjects(): string[] {
+async function defaultObjects(): Promise<Input[]> {
   const found: string[] = [];
-  for (
-    const dir of [
-      `${ROOT}.build/bpf`,
-      "/usr/lib/bpf",
-      "/usr/lib/x86_64-linux-gnu/bpf",
-      `${ROOT}.build/selftests/6.12/obj`,
-    ]
-  ) {
+  for (const dir of [`${ROOT}.build/bpf`, `${ROOT}.build/selftests/6.12/obj`]) {
     try {
       for (const entry of Deno.readDirSync(dir)) {
         if (entry.name.endsWith(".o")) found.push(`${dir}/${entry.name}`);
       }
-    } catch { /* not on this machine */ }
+    } catch {
+      console.log(`SKIP ${dir}: not there`);
+    }
   }
-  return found.sort();
+  const { objects, missing } = await providePackagedObjects();
+  for (const name of missing) console.log(`SKIP package ${name}: it cannot be downloaded`);
+  return [...found.sort().map((path) => ({ path })), ...objects];
 }
 
-function measureObject(path: string): Row[] {
+function measureObject(path: string, type?: string): Row[] {
   let object: BpfObject;
   try {
-    object = BpfObject.parse(Deno.readFileSync(path), { kernelBtf });
+    object = BpfObject.parse(Deno.readFileSync(path), { kernelBtf, type });
   } catch (error) {
     console.log(`  ${path}: ${(error as Error).message}`);
     return [];
