@@ -24,7 +24,7 @@ import { NodeReconciler } from "./node_reconciler.ts";
 import { PolicyReconciler } from "./policy_reconciler.ts";
 import { policyName } from "./policy_variant.ts";
 import type { AllocatorPort, DatapathPort, LoadBalancerPort, Mirror, PolicyPort } from "./ports.ts";
-import { ServiceReconciler } from "./service_reconciler.ts";
+import { NO_SERVICES, ServiceReconciler } from "./service_reconciler.ts";
 import { type Failure, WorkQueue } from "./work_queue.ts";
 
 /** What the manager is made of. */
@@ -33,7 +33,7 @@ export interface EndpointManagerParts {
   allocator: AllocatorPort;
   policy: PolicyPort;
   datapath: DatapathPort;
-  /** Absent: this node serves no services. */
+  /** Absent: this node serves no services, and takes those that it has out of its datapath. */
   loadBalancer?: LoadBalancerPort;
   store: EndpointStore;
   now?: () => number;
@@ -59,7 +59,7 @@ export class EndpointManager {
   private readonly node: NodeReconciler;
   private readonly prefixes: IpcacheReconciler;
   private readonly policies: PolicyReconciler;
-  /** This node's services; undefined without a load balancer, and before the start. */
+  /** This node's services; undefined before the start. */
   services: ServiceReconciler | undefined;
   private nodes!: Mirror<Node> & Disposable;
   private ipcache!: Mirror<IpcacheEntry> & Disposable;
@@ -101,8 +101,9 @@ export class EndpointManager {
     this.ipcache = this.parts.allocator.ipcache(listener(IPCACHE));
     this.cidrs = this.parts.policy.cidrs(listener(IPCACHE));
     const { loadBalancer, datapath, config } = this.parts;
-    this.services = loadBalancer && new ServiceReconciler({
-      loadBalancer,
+    this.services = new ServiceReconciler({
+      // Without one there are no services: those of an earlier configuration must go.
+      loadBalancer: loadBalancer ?? NO_SERVICES,
       datapath,
       place: { nodeName: config.nodeName, zone: config.zone },
       onDirty: () => this.queue.add(SERVICES),
@@ -134,6 +135,11 @@ export class EndpointManager {
     if (!this.node.configured) waits.push("the datapath");
     if (!this.synced) waits.push("the first full sync with the datapath");
     return waits;
+  }
+
+  /** Whether services come from somewhere. */
+  get followsServices(): boolean {
+    return this.parts.loadBalancer !== undefined;
   }
 
   /** Failures of work that is not an endpoint's own, by key. */

@@ -377,3 +377,12 @@ Deno.test("EndpointManager gives services again when the datapath is there anew"
     },
     true,
   ));
+
+Deno.test("EndpointManager without a load balancer takes what services there are out of the datapath", () =>
+  withManager(async (manager, neighbours) => {
+    assert.ok(neighbours.take().includes("updateServices replace +0 +0"));
+    neighbours.reconnect();
+    await manager.idle();
+    assert.ok(neighbours.take().includes("updateServices replace +0 +0"));
+    assert.equal(manager.followsServices, false);
+  }));

@@ -8,9 +8,9 @@ import { allocatorPeer, datapathPeer, loadBalancerPeer, policyPeer } from "./pee
 import { mountEndpointManager } from "./server.ts";
 
 /** What readiness says of services. Those that fail do not take the node out of service: the others work. */
-function servicesText({ services }: EndpointManager): string {
-  if (services === undefined) return "no load balancer is given: this node serves no services";
-  const { failures } = services;
+function servicesText({ services, followsServices }: EndpointManager): string {
+  if (!followsServices) return "no load balancer is given: this node serves no services";
+  const failures = services?.failures ?? 0;
   return failures === 0 ? "ok" : `${failures} services cannot be realized: see GET /v1/services`;
 }
 

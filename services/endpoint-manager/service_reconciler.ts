@@ -31,6 +31,13 @@ import { type NodePlace, viewService } from "./service_view.ts";
 /** Objects in one update; a service is never split, so the last one may exceed it. */
 export const UPDATE_OBJECTS_MAX = 10_000;
 
+/** A load balancer that has nothing. */
+export const NO_SERVICES: LoadBalancerPort = { servicePorts: () => nothing(), backends: () => nothing() };
+
+function nothing<T>(): Mirror<T> & Disposable {
+  return { synced: true, values: () => [], get: () => undefined, [Symbol.dispose]: () => {} };
+}
+
 /** What the reconciler is made of. */
 export interface ServiceReconcilerParts {
   loadBalancer: LoadBalancerPort;
