@@ -170,7 +170,6 @@ class Running implements Datapath {
     this.#sockets = new SocketHooks({
       kernel,
       attachments: this.#attachments,
-      clock: parts.clock,
       log: this.api.log,
     });
     this.#collector = new Collector(kernel, parts.clock, this.api.log);
@@ -210,6 +209,8 @@ class Running implements Datapath {
     every(config.gcMs ?? 30_000, () => this.#collector.collect());
     every(1000, () => this.#collector.relieve());
     every(1000, () => this.#services.tick());
+    // Ids of dead backends rest for a minute: long enough to find who still has one.
+    every(1000, () => this.#services.backends.resting > 0 && this.#sockets.reap());
     every(30_000, () => this.#node.refreshAddresses());
     every(config.resyncMs ?? 10_000, () => this.#repair());
     every(config.resyncMs ?? 10_000, () => this.#sockets.reap());

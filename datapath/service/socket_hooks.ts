@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { type Clock, type Logger, ProblemError } from "@weir/common";
+import { type Logger, ProblemError } from "@weir/common";
 import { AttachType } from "@weir/loader";
 import { type NetlinkSocket, netnsCookie, openSockDiag } from "@weir/net";
 import type { Attachments } from "./attachments.ts";
@@ -24,19 +24,14 @@ const PROGRAMS: readonly (readonly [program: string, type: number])[] = [
   ["socket_connect6", AttachType.CGROUP_INET6_CONNECT],
 ];
 
-/** Backends go in groups: their sockets are looked for once. */
-const REAP_DELAY_MS = 100;
-
 /** See the module comment. */
 export class SocketHooks {
   readonly #reaper: SocketReaper;
   readonly #diag: NetlinkSocket;
   #wanted = false;
-  #soon = false;
-  readonly #closing = new AbortController();
 
   constructor(
-    private readonly parts: { kernel: Kernel; attachments: Attachments; clock: Clock; log?: Logger },
+    private readonly parts: { kernel: Kernel; attachments: Attachments; log?: Logger },
   ) {
     const { kernel } = parts;
     this.#diag = openSockDiag();
@@ -92,24 +87,7 @@ export class SocketHooks {
     return reaped;
   }
 
-  /** The same a moment later, once for many changes of backends. */
-  reapSoon(): void {
-    if (this.#soon) return;
-    this.#soon = true;
-    const { signal } = this.#closing;
-    this.parts.clock.sleep(REAP_DELAY_MS, signal).then(() => {
-      this.#soon = false;
-      if (signal.aborted) return;
-      try {
-        this.reap();
-      } catch (error) {
-        this.parts.log?.error("Cannot look after sockets of dead backends", { error });
-      }
-    });
-  }
-
   close(): void {
-    this.#closing.abort();
     this.#diag[Symbol.dispose]();
   }
 }
