@@ -41,6 +41,11 @@ export class Allocator {
     return this.#assigned.get(name)?.assignment;
   }
 
+  /** The service for which it was given. */
+  specOf(name: string): ServiceSpec | undefined {
+    return this.#assigned.get(name)?.spec;
+  }
+
   /** Addresses of pools that are in use. */
   usedPoolIps(): Iterable<string> {
     return this.#poolIps.keys();

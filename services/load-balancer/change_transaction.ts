@@ -152,14 +152,14 @@ export class ChangeTransaction {
   /** Keeps the sizes of tables that grew. */
   async storeTableSizes(grown: ReadonlyMap<string, ReadonlyMap<string, number>>): Promise<void> {
     for (const [name, sizes] of grown) {
-      const { allocator, tables } = this.#parts;
+      const { allocator } = this.#parts;
       const before = allocator.get(name);
       if (before === undefined) continue;
       const ports = before.ports.map((port) => ({
         ...port,
         tableSize: Math.max(port.tableSize, sizes.get(port.key) ?? 0),
       }));
-      await this.#store(name, { ...before, ports }, tables.entry(name)?.spec);
+      await this.#store(name, { ...before, ports }, allocator.specOf(name));
     }
   }
 
@@ -223,8 +223,8 @@ export class ChangeTransaction {
   }
 
   #remember(name: string): { assignment: Assignment | undefined; spec: ServiceSpec | undefined } {
-    const { allocator, tables } = this.#parts;
-    const assignment = allocator.get(name), spec = tables.entry(name)?.spec;
+    const { allocator } = this.#parts;
+    const assignment = allocator.get(name), spec = allocator.specOf(name);
     this.#undo.push(() => allocator.set(name, assignment, spec));
     return { assignment, spec };
   }

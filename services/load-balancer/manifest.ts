@@ -88,7 +88,7 @@ export function readManifests(text: string, options: ReadOptions = {}): LbManife
     for (const root of unfoldList(document.root, faults)) {
       const whole = root === document.root;
       const place = {
-        manifest: whole ? document.text : JSON.stringify(toValue(root)),
+        manifest: whole ? document.text.trimEnd() : JSON.stringify(toValue(root)),
         line: whole ? document.line : root.line,
       };
       const object = readObject(root, place, faults, options);

@@ -6,7 +6,7 @@
 import { IpAddress, type IpFamily } from "@weir/common";
 import {
   type Assignment,
-  Backend,
+  type Backend,
   type BackendOverride,
   type Frontend,
   ServicePort,

@@ -7,7 +7,7 @@ import { describe, type ManifestNode, type ManifestReader } from "@weir/common/m
 import type { TrafficPolicy } from "@weir/proto/loadbalancer";
 import { readAnnotations } from "./annotations.ts";
 import { type ObjectContext, readTexts } from "./manifest.ts";
-import { type PortSpec, type Protocol, type ServiceSpec, type ServiceType } from "./model.ts";
+import type { PortSpec, Protocol, ServiceSpec, ServiceType } from "./model.ts";
 
 /** Most ports of one service, source ranges, and addresses of one kind. */
 export const PORTS_MAX = 256;
