@@ -15,6 +15,9 @@ import type { MapWrites } from "./map_writes.ts";
 /** How long an id rests before somebody else may have it. */
 export const REST_MS = 60_000;
 
+/** Where a record has its state. */
+const STATE_AT = 19;
+
 /** See the module comment. */
 export class BackendTable {
   readonly idsMax: number;
@@ -104,21 +107,14 @@ export class BackendTable {
     return this.#found.keys();
   }
 
-  /** Records that differ from what is there, in one batch. Makes an acquired id taken. */
-  put(records: readonly [number, Backend][]): void {
-    const changed = records.filter(([id, record]) => {
-      const image = Backend.encode(record);
-      const at = id * Backend.bytes;
-      for (let i = 0; i < image.length; i++) if (image[i] !== this.#image[at + i]) return true;
-      return false;
-    });
-    this.#write(changed.map(([id, record]) => [id, Backend.encode(record)]));
+  /** The state in the kernel; undefined for an id that has no record yet. All else of a record never changes. */
+  stateOf(id: number): number | undefined {
+    return this.#acquired.has(id) ? undefined : this.#image[id * Backend.bytes + STATE_AT];
   }
 
-  /** True when the kernel has this record. */
-  has(id: number, record: Backend): boolean {
-    const at = id * Backend.bytes;
-    return Backend.encode(record).every((byte, i) => byte === this.#image[at + i]);
+  /** Writes records in one batch. */
+  put(records: readonly [number, Backend][]): void {
+    this.#write(records.map(([id, record]) => [id, Backend.encode(record)]));
   }
 
   /** No selection names these any more, and no program that runs can have read one that did. */

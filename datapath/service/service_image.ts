@@ -47,6 +47,8 @@ export interface WantedBackend {
   weight: number;
   internal: boolean;
   external: boolean;
+  /** What its id goes by, once it was asked for under this protocol. */
+  key?: { protocol: number; text: string };
 }
 
 /** Sizes that a Maglev table may have: primes. */

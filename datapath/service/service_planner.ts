@@ -171,9 +171,10 @@ export class ServicePlanner {
   /** Records before selections name them, and states that end something after they did. */
   #planBackends(held: HeldService, backends: readonly WantedBackend[], ids: Map<string, number>): void {
     const { wanted } = held, { changes } = this;
-    for (const { address, port, state: name, service, ...rest } of backends) {
-      const key = keyOf(wanted, { address, port }), id = ids.get(key)!, state = STATES[name];
-      void rest;
+    for (const backend of backends) {
+      const key = keyOf(wanted, backend), id = ids.get(key)!, state = STATES[backend.state];
+      if (this.tables.backends.stateOf(id) === state) continue;
+      const { address, port, service } = backend;
       const record: Backend = { address, portBe: port, protocol: wanted.protocol, state, service };
       const early = state === BACKEND_ACTIVE || !held.ids.has(key);
       (early ? changes.records : changes.recordsLater).push([id, record]);
@@ -318,11 +319,13 @@ export class ServicePlanner {
   }
 }
 
-function keyOf(
-  service: WantedService,
-  { address, port }: { address: WantedBackend["address"]; port: number },
-): string {
-  return backendKey({ service: service.id, protocol: service.protocol, address, portBe: port });
+/** Made once: a service of thousands of backends is planned anew whenever one of them changes. */
+function keyOf({ id, protocol }: WantedService, backend: WantedBackend): string {
+  if (backend.key?.protocol !== protocol) {
+    const { address, port: portBe } = backend;
+    backend.key = { protocol, text: backendKey({ service: id, protocol, address, portBe }) };
+  }
+  return backend.key.text;
 }
 
 function slotsOf(slots: Slots): number[] {

@@ -45,6 +45,8 @@ export class ServiceStore implements Disposable {
   /** Services with something that could not be had. */
   readonly #waiting = new Set<number>();
   #retryAtMs = 0;
+  /** A write failed: what the kernel has is no longer known. */
+  #stale = false;
   /** Services of the process before that were asked for again. */
   adopted = 0;
   frontends!: FrontendTable;
@@ -87,6 +89,7 @@ export class ServiceStore implements Disposable {
   /** Applies an update. Repeatable. @throws {ProblemError} for what is no service or backend; nothing is changed then */
   apply(update: ServicesUpdate): ServicesUpdateResponse {
     const started = performance.now(), writesBefore = this.writes.count;
+    if (this.#stale) this.#recover();
     const { services, backends } = this.#read(update);
     const dirty = new Set<number>(), removed = new Map<number, HeldService>();
     const remove = (id: number) => {
@@ -141,6 +144,7 @@ export class ServiceStore implements Disposable {
   /** To be called now and then: frees ids that rested, and tries again what could not be had. */
   tick(): void {
     const nowMs = this.clock.monotonicMs();
+    if (this.#stale) this.#recover();
     this.backends.clearRested(nowMs);
     if (this.#waiting.size === 0 || nowMs < this.#retryAtMs) return;
     this.#realize(new Set(this.#waiting), [], []);
@@ -148,6 +152,7 @@ export class ServiceStore implements Disposable {
 
   /** Removes what the process before left and nobody asked for. @returns how many services */
   sweep(): number {
+    if (this.#stale) this.#recover();
     const leftovers = this.leftovers();
     if (leftovers.length > 0) this.#realize(new Set(), [], leftovers);
     return leftovers.length;
@@ -221,11 +226,12 @@ export class ServiceStore implements Disposable {
       changes.clearCounters(this.maps.counters, this.writes);
       for (const [held, refusals] of refused) this.#note(held, refusals);
     } catch (error) {
-      this.#recover();
+      this.#stale = true;
+      this.#retryAtMs = 0;
       throw new ProblemError("SERVICES_FAILED", {
         status: 500,
         detail: `Cannot update services: ${errorText(error)}`,
-        action: "The kernel was read anew, and everything is tried again",
+        action: "The kernel is read anew, and everything is tried again",
       });
     }
   }
@@ -250,10 +256,11 @@ export class ServiceStore implements Disposable {
     this.#retryAtMs = this.clock.monotonicMs() + RETRY_MS;
   }
 
-  /** What was written is as after a crash: taken over from the kernel, and done again by the next {@link tick}. */
+  /** What was written is as after a crash: taken over from the kernel, and done again. */
   #recover(): void {
-    this.writes.failAfter = undefined;
+    this.#stale = true;
     this.#readKernel();
+    this.#stale = false;
     for (const [id, { given, wanted, backends, error }] of [...this.#held]) {
       this.#held.set(id, { ...this.#adopt(given, wanted), backends, error });
       this.#waiting.add(id);
