@@ -60,42 +60,50 @@ export function liveHigh(i: i32): u64 {
   return subs[subOf[i]].fpEscapes ? u64.MAX_VALUE : liveHi[i];
 }
 
-// abstract registers of the forward pass: 11 x {kind, value} per leader
+// abstract registers of the forward pass, 11 per leader: the kind in the low 3 bits, the value above
 let leaders: StaticArray<i32> = new StaticArray<i32>(0);
 let facts: StaticArray<i32> = new StaticArray<i32>(0);
-const cur: StaticArray<i32> = new StaticArray<i32>(22);
+const cur: StaticArray<i32> = new StaticArray<i32>(11);
 
 function mergeInto(leader: i32): bool {
-  const base = leader * 22;
+  const base = leader * 11;
   let changed = false;
   for (let r = 0; r < 11; r++) {
-    const k = cur[r * 2], v = cur[r * 2 + 1], a = base + r * 2, ok = facts[a];
-    if (k == ok && (v == facts[a + 1] || (k != V_FP && k != V_CONST && k != V_MAP))) continue;
-    if (k == V_BOTTOM) continue;
-    let nk = k;
-    if (ok != V_BOTTOM) nk = ok == V_FP || ok == V_FPVAR || k == V_FP || k == V_FPVAR ? V_FPVAR : V_OTHER;
-    if (nk == ok) continue;
-    facts[a] = nk;
-    facts[a + 1] = v;
+    const fact = cur[r], old = facts[base + r];
+    if (fact == old || fact == V_BOTTOM) continue;
+    let merged = fact;
+    if (old != V_BOTTOM) {
+      const k = fact & 7, ok = old & 7;
+      merged = ok == V_FP || ok == V_FPVAR || k == V_FP || k == V_FPVAR ? V_FPVAR : V_OTHER;
+    }
+    if (merged == old) continue;
+    facts[base + r] = merged;
     changed = true;
   }
   return changed;
 }
 
+function kindOf(r: u32): i32 {
+  return cur[r] & 7;
+}
+function valueOf(r: u32): i32 {
+  return cur[r] >> 3;
+}
 function isFp(r: u32): bool {
-  return cur[r * 2] == V_FP || cur[r * 2] == V_FPVAR;
+  const k = kindOf(r);
+  return k == V_FP || k == V_FPVAR;
 }
 
 function range(i: i32, r: u32, off: i32, size: i32, write: bool): void {
-  if (cur[r * 2] == V_FPVAR) {
+  if (kindOf(r) == V_FPVAR) {
     if (!write) {
       useA[i] = 0;
       useB[i] = 127;
     }
     return;
   }
-  if (cur[r * 2] != V_FP) return;
-  const lo = cur[r * 2 + 1] + off, hi = lo + size - 1; // bytes lo..hi
+  if (kindOf(r) != V_FP) return;
+  const lo = valueOf(r) + off, hi = lo + size - 1; // bytes lo..hi
   if (lo < -512 || hi >= 0 || hi < lo) {
     if (!write) {
       useA[i] = 0;
@@ -132,8 +140,8 @@ function sizeBytes(op: u8): i32 {
 }
 
 function set(r: u32, k: i32, v: i32): void {
-  cur[r * 2] = k;
-  cur[r * 2 + 1] = v;
+  // a constant beyond 28 bits is no size, and nothing else is asked of it
+  cur[r] = (v << 3) >> 3 == v ? k | (v << 3) : V_OTHER;
 }
 
 function step(i: i32, s: Sub): void {
@@ -141,13 +149,13 @@ function step(i: i32, s: Sub): void {
   if (c == BPF_ALU64 || c == BPF_ALU) {
     const o = op & 0xf0, reg = (op & 8) != 0 && o != 0xd0;
     if (c == BPF_ALU64 && o == 0xb0 && offOf(i) == 0) {
-      if (reg) set(dst, cur[src * 2], cur[src * 2 + 1]);
+      if (reg) cur[dst] = cur[src];
       else set(dst, V_CONST, imm);
       return;
     }
     if (c == BPF_ALU && o == 0xb0 && !reg && imm >= 0) return set(dst, V_CONST, imm);
-    if (c == BPF_ALU64 && o == 0 && !reg && cur[dst * 2] == V_FP) {
-      const v = cur[dst * 2 + 1] + imm;
+    if (c == BPF_ALU64 && o == 0 && !reg && kindOf(dst) == V_FP) {
+      const v = valueOf(dst) + imm;
       if (v > -100000 && v < 100000 && imm > -100000 && imm < 100000) return set(dst, V_FP, v);
     }
     if (isFp(dst) || (reg && isFp(src))) return set(dst, V_FPVAR, 0);
@@ -185,13 +193,13 @@ function step(i: i32, s: Sub): void {
         const kind = argKind(imm, a);
         let bytes = -1;
         if (kind == A_NONE) continue;
-        if (kind == A_KEY && cur[2] == V_MAP && cur[3] >= 0) bytes = <i32> maps[cur[3]].keySize;
-        else if (kind == A_VAL && cur[2] == V_MAP && cur[3] >= 0) bytes = <i32> maps[cur[3]].valueSize;
+        if (kind == A_KEY && kindOf(1) == V_MAP && valueOf(1) >= 0) bytes = <i32> maps[valueOf(1)].keySize;
+        else if (kind == A_VAL && kindOf(1) == V_MAP && valueOf(1) >= 0) bytes = <i32> maps[valueOf(1)].valueSize;
         else if (kind == A_MEM || kind == A_MEM_NULL) {
-          if (a < 5 && cur[(a + 1) * 2] == V_CONST) bytes = cur[(a + 1) * 2 + 1];
+          if (a < 5 && kindOf(a + 1) == V_CONST) bytes = valueOf(a + 1);
         } else if (kind == A_STACK_NULL) s.fpEscapes = true; // kept by the callee: callback contexts
         if (bytes == 0) continue;
-        if (bytes < 0) bytes = cur[a * 2] == V_FP && cur[a * 2 + 1] < 0 ? -cur[a * 2 + 1] : 512;
+        if (bytes < 0) bytes = kindOf(a) == V_FP && valueOf(a) < 0 ? -valueOf(a) : 512;
         range(i, a, 0, bytes, false);
       }
     }
@@ -208,8 +216,8 @@ function forward(s: Sub, queue: StaticArray<i32>, queued: StaticArray<u8>): void
   while (top > 0) {
     let i = queue[--top];
     queued[i] = 0;
-    const base = leaders[i] * 22;
-    for (let k = 0; k < 22; k++) cur[k] = facts[base + k];
+    const base = leaders[i] * 11;
+    for (let k = 0; k < 11; k++) cur[k] = facts[base + k];
     while (true) {
       const op = opcode(i);
       useA[i] =
@@ -348,7 +356,7 @@ export function analyse(): void {
   let n = 0;
   for (let i = 0; i < count; i++) leaders[i] = mark[i] & M_TARGET ? n++ : -1;
   for (let k = 0; k < subs.length; k++) if (leaders[subs[k].start] < 0) leaders[subs[k].start] = n++;
-  facts = new StaticArray<i32>(n * 22);
+  facts = new StaticArray<i32>(n * 11);
   const queue = new StaticArray<i32>(n + 2), queued = new StaticArray<u8>(count);
   for (let k = 0; k < subs.length; k++) forward(subs[k], queue, queued);
   // callees first: repeat until the entries are stable; calls do not recurse, so depth rounds suffice

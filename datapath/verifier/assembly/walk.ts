@@ -441,10 +441,12 @@ function visited(i: i32): i32 {
       } else {
         looping = true;
         // a callback that changes nothing comes back as often as the helper calls it: no endless loop
-        if (unfinished++ < LOOK_BACK && !inCallback() && stateCovers(s, cur, i, true) && onPath(s)) {
+        if (!inCallback() && stateCovers(s, cur, i, true) && onPath(s)) {
           fail1(17, i, i);
           return -1;
         }
+        // the states of earlier rounds lie behind, and what of later ones has ended lies before
+        if (++unfinished >= LOOK_BACK) break;
       }
       prev = p;
       p = s.next;
