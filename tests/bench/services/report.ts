@@ -8,22 +8,30 @@ import type { WeirLoad } from "./weir_path.ts";
 
 const cell = (value: number, width: number, digits = 0) => value.toFixed(digits).padStart(width);
 
-/** Connects per second and latencies; the ratio is to routing without any service, measured in the same rounds. */
+/**
+ * Connects per second and latencies. What a path adds to a connect is against the same way without a service, measured in
+ * the same rounds: two pods for Weir, routing without a rule for the others.
+ */
 export function printTraffic(groups: { size: number; paths: Path[] }[]): void {
   console.log(
-    `\n${"services".padStart(8)}  ${"path".padEnd(24)} connects/s  to routing  connect+1 p50 us     p99   ` +
-      "rr p50 us     p99",
+    `\n${"services".padStart(8)}  ${"path".padEnd(22)} connects/s  connect+1 p50 us     adds     p99` +
+      `   rr p50 us     adds     p99`,
   );
   for (const { size, paths } of groups) {
-    const of = (path: Path) => median(path.samples.map((s) => s.rate));
+    let base = paths[0];
     for (const path of paths) {
-      const rate = of(path);
+      if (path.change === undefined) base = path;
+      const of = (path: Path, value: (s: Path["samples"][0]) => number) => median(path.samples.map(value));
+      const added = (value: (s: Path["samples"][0]) => number) => {
+        if (path === base) return " ".repeat(9);
+        const us = of(path, value) - of(base, value);
+        return `${us >= 0 ? "+" : ""}${us.toFixed(1)}`.padStart(9);
+      };
       console.log(
-        `${cell(size, 8)}  ${path.name.padEnd(24)} ${cell(rate, 10)}  ${cell(rate / of(paths[0]), 10, 2)}  ` +
-          cell(median(path.samples.map((s) => s.crr.p50)), 16, 1) +
-          cell(median(path.samples.map((s) => s.crr.p99)), 8, 1) +
-          cell(median(path.samples.map((s) => s.rr.p50)), 12, 1) +
-          cell(median(path.samples.map((s) => s.rr.p99)), 8, 1),
+        `${cell(size, 8)}  ${path.name.padEnd(22)} ${cell(of(path, (s) => s.rate), 10)}` +
+          cell(of(path, (s) => s.crr.p50), 18, 1) + added((s) => s.crr.p50) +
+          cell(of(path, (s) => s.crr.p99), 8, 1) + cell(of(path, (s) => s.rr.p50), 12, 1) +
+          added((s) => s.rr.p50) + cell(of(path, (s) => s.rr.p99), 8, 1),
       );
     }
   }

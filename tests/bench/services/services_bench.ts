@@ -3,7 +3,7 @@
  * shape that kube-proxy writes, and through nftables maps, in turns within one run; and what one changed backend costs.
  * What it should show is in README.md.
  *
- *     deno run -A tests/bench/services/services_bench.ts [--sizes 1,100,1000,5000,10000] [--rounds 3] [--ms 300]
+ *     deno run -A tests/bench/services/services_bench.ts [--sizes 1,100,1000,5000,10000] [--rounds 5] [--ms 300]
  *         [--changes 5] [--iptables legacy|nft] [--only weir,iptables,nftables] [--json FILE]
  *
  * @module
@@ -20,7 +20,7 @@ const { values: flags } = parseArgs({
   args: Deno.args,
   options: {
     sizes: { type: "string", default: "1,100,1000,5000,10000" },
-    rounds: { type: "string", default: "3" },
+    rounds: { type: "string", default: "5" },
     ms: { type: "string", default: "300" },
     changes: { type: "string", default: "5" },
     iptables: { type: "string", default: "legacy" },
@@ -77,7 +77,7 @@ try {
   for (const size of sizes) {
     // One Weir, which grows from size to size; the others have their own rules for each.
     const own = useWeir ? [weir.pods(), await weir.grow(size)] : [];
-    const paths: Path[] = [{ ...routed, samples: [], changes: [] }, ...own, ...kube.get(size)!];
+    const paths: Path[] = [...own, { ...routed, samples: [], changes: [] }, ...kube.get(size)!];
     for (let round = 0; round < rounds; round++) {
       for (const path of paths) await measure(path, load, ms);
     }
