@@ -61,8 +61,8 @@ class Walk {
   private readonly even: Float64Array;
   private readonly most: Uint32Array;
   private readonly weights: Uint32Array;
-  /** Somebody got all he may in the last round. */
-  #someFull = false;
+  /** How many still walk. */
+  #walking = 0;
 
   constructor(backends: readonly MaglevBackend[], { size, seed }: { size: number; seed: number }) {
     const count = backends.length;
@@ -93,41 +93,44 @@ class Walk {
 
   /** Everybody walks and takes what is free, until everything is taken. */
   fill(): void {
-    const { held, most, weights } = this;
+    const { weights } = this;
     let heaviest = 1, lightest = 0xffffffff;
     for (const weight of weights) {
       heaviest = Math.max(heaviest, weight);
       lightest = Math.min(lightest, weight);
     }
     const steps = new Uint32Array(weights.length).fill(1);
-    let walking = Uint32Array.from(weights, (_, i) => i);
+    this.#walking = weights.length;
+    const walking = Uint32Array.from(weights, (_, i) => i);
     for (let left = this.size, round = 1;; round++) {
       if (heaviest !== lightest) {
-        for (const i of walking) {
+        for (const i of walking.subarray(0, this.#walking)) {
           steps[i] = Math.floor(round * weights[i] / heaviest) -
             Math.floor((round - 1) * weights[i] / heaviest);
         }
       }
       left = this.#round(walking, steps, left);
       if (left === 0) return;
-      if (this.#someFull) walking = walking.filter((i) => held[i] < most[i]);
     }
   }
 
-  /** @returns places still free */
+  /** One step each; who has all he may is taken out of `walking`. @returns places still free */
   #round(walking: Uint32Array, steps: Uint32Array, left: number): number {
     const { table, size, step, next, held, most } = this;
-    this.#someFull = false;
-    for (let w = 0; w < walking.length; w++) {
+    const count = this.#walking;
+    let kept = 0;
+    for (let w = 0; w < count; w++) {
       const i = walking[w];
+      walking[kept++] = i;
       if (steps[i] === 0) continue;
       const place = next[i], after = place + step[i];
       next[i] = after >= size ? after - size : after;
       if (table[place] !== FREE) continue;
       table[place] = i;
-      if (++held[i] >= most[i]) this.#someFull = true;
+      if (++held[i] >= most[i]) kept--;
       if (--left === 0) return 0;
     }
+    this.#walking = kept;
     return left;
   }
 
