@@ -105,6 +105,41 @@ export class Cluster {
     return { ok: code === 0, peer, port: Number(peerPort), bytes: Number(bytes), text: text + drops };
   }
 
+  /** Node 1 gets a second way out, device "other": 192.0.3.1 and 2001:db8:3::1, the outside is .100 and ::100 there. */
+  async addDevice(): Promise<number> {
+    const [node] = this.nodes, host = this.netns("node1");
+    await this.ip(
+      "node1",
+      "link",
+      "add",
+      "other",
+      "type",
+      "veth",
+      "peer",
+      "name",
+      "lan2",
+      "netns",
+      this.netns("outside"),
+    );
+    await this.#sysctl("node1", "net.ipv6.conf.other.accept_dad=0", "net.ipv4.conf.other.rp_filter=0");
+    for (const [place, device, end] of [["node1", "other", "1"], ["outside", "lan2", "100"]] as const) {
+      await this.ip(place, "address", "add", `192.0.3.${end}/24`, "dev", device);
+      await this.ip(place, "address", "add", `2001:db8:3::${end}/64`, "dev", device, "nodad");
+      await this.ip(place, "link", "set", device, "up");
+    }
+    for (const own of ["192.0.3.1", "2001:db8:3::1"]) {
+      node.setAddress(own, { endpoint: 0, flags: abi.ADDRESS_HOST });
+    }
+    const file = `/sys/class/net/other/ifindex`;
+    const ifindex = Number((await must("ip", "netns", "exec", host, "cat", file)).trim());
+    using netns = Netns.open(`/run/netns/${host}`);
+    netns.enter(() => {
+      this.#links.push(attachTcx(node.program("from_netdev").fd, ifindex, "ingress"));
+      this.#links.push(attachTcx(node.program("to_netdev").fd, ifindex, "egress"));
+    });
+    return ifindex;
+  }
+
   /** Drops of both nodes since the last look, for messages. */
   drops(): string {
     return this.nodes.flatMap((node, i) =>

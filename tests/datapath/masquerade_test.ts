@@ -5,7 +5,7 @@ import * as abi from "@weir/maps";
 import { Cluster, OUTSIDE, WORLD } from "./cluster.ts";
 import { kernelTest } from "./kernel_test_case.ts";
 import { natEntries } from "./nat_entries.ts";
-import { address } from "./packet.ts";
+import { address, ipv4Number } from "./packet.ts";
 
 const BOTH = abi.CONFIG_MASQUERADE_V4 | abi.CONFIG_MASQUERADE_V6;
 const NODE = ["192.0.2.1", "2001:db8::1"],
@@ -108,6 +108,25 @@ s=socket.socket(socket.AF_INET${family ? "6" : ""},socket.SOCK_DGRAM); s.bind(('
         assert.notEqual(own.port, 46000);
         assert.equal(own.bytes, 100_000);
         assert.ok(natEntries(made.nodes[0]).some(({ entry }) => entry.flags & abi.NAT_HOST));
+      }
+    }),
+);
+
+kernelTest(
+  "masquerade: a device with addresses of its own gives those",
+  () =>
+    cluster(abi.CONFIG_TUNNEL, async (made) => {
+      const ifindex = await made.addDevice();
+      const addresses = { ipv4Be: ipv4Number("192.0.3.1"), ipv6: address("2001:db8:3::1") };
+      made.nodes[0].map("weir_outer_addresses").update(u32(ifindex), abi.OuterAddresses.encode(addresses));
+      for (const [family, host] of ["192.0.3.100", "2001:db8:3::100"].entries()) {
+        for (const kind of ["tcp", "udp"] as const) {
+          const out = await made.ask("pod1", kind, host, 8080, { bytes: 3000 });
+          assert.ok(out.ok, out.text);
+          assert.deepEqual([out.peer, out.bytes], [family ? "2001:db8:3::1" : "192.0.3.1", 3000]);
+          const first = await made.ask("pod1", kind, WORLD[family], 8080);
+          assert.equal(first.peer, NODE[family], first.text);
+        }
       }
     }),
 );
