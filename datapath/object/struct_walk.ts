@@ -3,7 +3,7 @@
  * (btf_struct_walk): a field whole or in part, never across two, pointers only whole. @module
  */
 import type { Btf, BtfMember, BtfType } from "./btf.ts";
-import { LIMITS } from "./error.ts";
+import { LIMITS, ObjectError } from "./error.ts";
 
 /** Why a read is refused; the numbers are those of the protocol. */
 export const REFUSED = { beyondStruct: 1, noField: 2, beyondField: 3, partOfPointer: 4 } as const;
@@ -25,11 +25,36 @@ export type Found =
   }
   | { readonly kind: "opaque" };
 
+/** Work that may be spent on one program's questions: hostile types can make any walk long. */
+export class WalkBudget {
+  #left = 20_000_000;
+
+  /** Takes one step off; throws `too-large` when nothing is left. */
+  spend(): void {
+    if (--this.#left >= 0) return;
+    throw new ObjectError("too-large", "the kernel types", {
+      found: "more than 20,000,000 members looked at for one program",
+      expected: "types whose structs take fewer",
+    });
+  }
+}
+
+interface Walk {
+  throughUnion: boolean;
+  readonly budget: WalkBudget;
+}
+
 type Step = Found | { readonly kind: "struct"; readonly type: number };
 
 /** What a read of `size` bytes at `offset` of a struct finds. */
-export function walkStruct(btf: Btf, type: number, offset: number, size: number): Found {
-  const walk = { throughUnion: false };
+export function walkStruct(
+  btf: Btf,
+  type: number,
+  offset: number,
+  size: number,
+  budget = new WalkBudget(),
+): Found {
+  const walk: Walk = { throughUnion: false, budget };
   let id = type;
   for (let depth = 0; depth < LIMITS.btfDepthMax; depth++) {
     const step = walkOnce(btf, id, offset, size, walk);
@@ -41,11 +66,17 @@ export function walkStruct(btf: Btf, type: number, offset: number, size: number)
 }
 
 /** Whether the struct `wanted` lies at `offset` of `type`, as itself or as the first member of what lies there. */
-export function isStructAt(btf: Btf, type: number, offset: number, wanted: number): boolean {
+export function isStructAt(
+  btf: Btf,
+  type: number,
+  offset: number,
+  wanted: number,
+  budget = new WalkBudget(),
+): boolean {
   let id = btf.resolve(type).id;
   if (offset === 0 && id === wanted) return true;
   for (let depth = 0; depth < LIMITS.btfDepthMax; depth++) {
-    const step = walkOnce(btf, id, offset, 1, { throughUnion: false });
+    const step = walkOnce(btf, id, offset, 1, { throughUnion: false, budget });
     if (step.kind !== "struct") return false;
     id = btf.resolve(step.type).id;
     if (id === wanted) return true;
@@ -69,7 +100,7 @@ function walkOnce(
   start: number,
   startOffset: number,
   size: number,
-  walk: { throughUnion: boolean },
+  walk: Walk,
 ): Step {
   let type = btf.resolve(start), offset = startOffset;
   for (let depth = 0; depth < LIMITS.btfDepthMax; depth++) {
@@ -104,9 +135,10 @@ function memberAt(
   members: readonly BtfMember[],
   offset: number,
   size: number,
-  walk: { throughUnion: boolean },
+  walk: Walk,
 ): Step | { readonly kind: "inside"; readonly type: BtfType; readonly offset: number } {
   for (const member of members) {
+    walk.budget.spend();
     let start = member.bitOffset >>> 3;
     if (offset + size <= start) break;
     if (member.bitfieldSize > 0) {

@@ -127,7 +127,9 @@ function trampoline(target: string, attach: string, sleepable: boolean, kernel: 
       return refuse("this function returns a struct");
   }
   const flags = (PATH_ALLOWED.has(target) ? ATTACH_FLAGS.allowsPath : 0) |
-    (target.startsWith("bpf_sk_storage") ? ATTACH_FLAGS.refusesSocketStorage : 0);
+    (attach === "modify_return" || target.startsWith("bpf_sk_storage")
+      ? ATTACH_FLAGS.refusesSocketStorage
+      : 0);
   return checked({ target, slots, flags }, proto.parameters.length);
 }
 
@@ -135,8 +137,8 @@ function checked(facts: AttachFacts, count: number): AttachFacts {
   if (count > ARGUMENTS_MAX) {
     return { ...facts, slots: [], refused: `it has more than ${ARGUMENTS_MAX} arguments` };
   }
-  const odd = facts.slots.length > ARGUMENTS_MAX * 2 + 1;
-  return odd ? { ...facts, slots: [], refused: "its arguments take too much room" } : facts;
+  // Slots beyond are there, but programs cannot read them.
+  return { ...facts, slots: facts.slots.slice(0, ARGUMENTS_MAX) };
 }
 
 /** Numbers, pointers and structs of two registers; a last parameter without a type stands for `...`. */

@@ -11,7 +11,7 @@ import {
   type VerifyRequest,
 } from "@weir/verifier";
 import type { Btf } from "./btf.ts";
-import { isStructAt, REFUSED, walkStruct } from "./struct_walk.ts";
+import { isStructAt, WalkBudget, walkStruct } from "./struct_walk.ts";
 
 /** More would be a program without end; the largest of Debian's tools asks for fewer than 100. */
 const ANSWERS_MAX = 4096;
@@ -25,6 +25,7 @@ const TYPE_QUESTION = 170;
 export class TypeOracle {
   readonly #answers = new Map<string, TypeAnswer>();
   readonly #structs = new Map<number, StructFacts>();
+  readonly #budget = new WalkBudget();
   /** Offset and width of every load in the program. */
   readonly #loads: readonly (readonly [offset: number, size: number])[];
 
@@ -55,9 +56,7 @@ export class TypeOracle {
     const key = `${type} ${offset} ${what}`;
     const known = this.#answers.get(key);
     if (known !== undefined) return known;
-    if (this.#answers.size >= ANSWERS_MAX || type < 0 || type >= this.kernel.size || offset < 0) {
-      return undefined;
-    }
+    if (this.#answers.size >= ANSWERS_MAX || !this.#makesSense(question)) return undefined;
     const found = { ...question, ...this.#find(question) };
     this.#answers.set(key, found);
     if (type !== 0) this.#name(type);
@@ -65,9 +64,26 @@ export class TypeOracle {
     return found;
   }
 
+  /** Whether a question was answered before. */
+  knows({ type, offset, what }: TypeQuestion): boolean {
+    return this.#answers.has(`${type} ${offset} ${what}`);
+  }
+
   /** All that was answered so far. */
   facts(): KernelTypeFacts {
     return { answers: [...this.#answers.values()], structs: [...this.#structs.values()] };
+  }
+
+  /** Questions come out of the sandbox: they may be anything. */
+  #makesSense({ type, offset, what }: TypeQuestion): boolean {
+    if (!Number.isInteger(type) || !Number.isInteger(offset) || offset < 0 || offset > 0x7fffffff) {
+      return false;
+    }
+    const isClass = (base: number): boolean => what > base && what - base < STRUCT_CLASSES.length;
+    if (isClass(QUESTIONS.structId)) return type === 0 && offset === 0;
+    if (![1, 2, 4, 8].includes(what) && !isClass(QUESTIONS.isStruct)) return false;
+    const kind = type > 0 && type < this.kernel.size ? this.kernel.kind(type) : "void";
+    return kind === "struct" || kind === "union";
   }
 
   #find({ type, offset, what }: TypeQuestion): Omit<TypeAnswer, keyof TypeQuestion> {
@@ -77,10 +93,10 @@ export class TypeOracle {
     }
     if (what >= QUESTIONS.isStruct) {
       const wanted = this.#classId(what - QUESTIONS.isStruct);
-      const is = wanted !== undefined && isStructAt(this.kernel, type, offset, wanted);
+      const is = wanted !== undefined && isStructAt(this.kernel, type, offset, wanted, this.#budget);
       return { kind: is ? "scalar" : "refused" };
     }
-    const found = walkStruct(this.kernel, type, offset, what);
+    const found = walkStruct(this.kernel, type, offset, what, this.#budget);
     switch (found.kind) {
       case "refused":
         return { kind: "refused", flags: found.why };
@@ -156,9 +172,12 @@ export function settleBy<T>(
     const result = verifier(request), report = reportOf(result);
     if (report?.code !== TYPE_QUESTION || oracle === undefined || round >= ROUNDS_MAX) return result;
     const [type, offset, what] = report.operands.map(Number);
-    const before = oracle.answer({ type, offset, what });
-    if (before === undefined) return result;
-    if (before.kind === "pointer") oracle.expect(before.target!);
+    const question = { type, offset, what };
+    // Asked again, or not to be answered: the verdict stays "unsupported".
+    if (oracle.knows(question)) return result;
+    const answer = oracle.answer(question);
+    if (answer === undefined) return result;
+    if (answer.kind === "pointer") oracle.expect(answer.target!);
     request = { ...request, kernelTypes: { ...request.kernelTypes, ...oracle.facts() } };
   }
 }
@@ -177,5 +196,3 @@ function loadsOf(instructions: Uint8Array): [number, number][] {
   }
   return [...found.values()];
 }
-
-export { REFUSED };

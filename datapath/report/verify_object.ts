@@ -109,6 +109,8 @@ function verifyProgram(
     try {
       report = settle(asked, verifier);
     } catch (error) {
+      // Kernel types that cannot be read are nothing that the verifier did.
+      if (error instanceof ObjectError) throw error;
       // A trap, exhausted memory or a malformed answer: never an accept.
       return entryOfFailure(
         path,

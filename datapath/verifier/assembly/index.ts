@@ -81,6 +81,7 @@ function checkAttach(): bool {
     }
   }
   if (!C.isTracing()) return true;
+  if (P.options & 2) return O.failS(167, -1, "tracing programs");
   if (!B.hasAttach) return O.failS(171, -1, "?");
   if (B.attachRefused.length) {
     O.failS(171, -1, B.attachTarget);

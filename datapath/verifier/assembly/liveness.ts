@@ -194,8 +194,9 @@ function step(i: i32, s: Sub): void {
         let bytes = -1;
         if (kind == A_NONE) continue;
         if (kind == A_KEY && kindOf(1) == V_MAP && valueOf(1) >= 0) bytes = <i32> maps[valueOf(1)].keySize;
-        else if (kind == A_VAL && kindOf(1) == V_MAP && valueOf(1) >= 0) bytes = <i32> maps[valueOf(1)].valueSize;
-        else if (kind == A_MEM || kind == A_MEM_NULL) {
+        else if (kind == A_VAL && kindOf(1) == V_MAP && valueOf(1) >= 0) {
+          bytes = <i32> maps[valueOf(1)].valueSize;
+        } else if (kind == A_MEM || kind == A_MEM_NULL) {
           if (a < 5 && kindOf(a + 1) == V_CONST) bytes = valueOf(a + 1);
         } else if (kind == A_STACK_NULL) s.fpEscapes = true; // kept by the callee: callback contexts
         if (bytes == 0) continue;

@@ -409,7 +409,9 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
       return true;
     }
     case K_VALUE: {
-      if (misaligned(insn, regno, r, off, size) || !checkRange(insn, regno, r, off, size, false)) return false;
+      if (misaligned(insn, regno, r, off, size) || !checkRange(insn, regno, r, off, size, false)) {
+        return false;
+      }
       const m = maps[r.map];
       const at = <i64> r.off + off;
       if (
@@ -442,6 +444,11 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
     case K_END:
       return fail1(82, insn, regno);
     case K_BTF:
+      if (progFlags & 1 && ((<u64> (r.off + off) + r.bits) | r.unk) & (size - 1)) {
+        fail2(78, insn, size, r.off + off);
+        opI(regno);
+        return false;
+      }
       return readStruct(insn, regno, r, off, size, (options & 1) != 0, (progFlags & 0x10) != 0, t, freshId());
     case K_PKT:
     case K_META:
