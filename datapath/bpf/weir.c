@@ -5,5 +5,6 @@
 #include "bpf_gc.c"
 #include "bpf_cgroup.c"
 #include "bpf_socket.c"
+#include "bpf_xdp.c"
 
 char LICENSE[] SEC("license") = "GPL";

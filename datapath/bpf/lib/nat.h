@@ -220,25 +220,17 @@ INLINE int nat_search(struct __sk_buff *skb, struct nat_scratch *s, const struct
 	return taken;
 }
 
-/* Makes the pair of scratch: `key` and `entry` are given but for lifetimes and flags seen. `search`: the source becomes this
- * node's, with a port that is free. 1, or 0 when there is no port or no room. Callers look the entry up then: another
- * CPU may have made it. */
-NOINLINE int nat_create(struct __sk_buff *skb, __u32 search, __u32 tcp_flags)
+/* What both entries of scratch's pair have in common with every other; the port is still to be taken. */
+INLINE void nat_begin(struct nat_scratch *s, const struct config *config, __u32 now, __u32 tcp_flags)
 {
-	const struct config *config = config_get();
-	struct nat_scratch *s = nat_scratch();
-	__u32 now = jiffies();
-	__u8 protocol;
+	__u8 protocol = s->key.protocol;
 
-	if (!config || !s || config->nat_port_min > config->nat_port_max || !config->nat_port_min)
-		return 0;
-	protocol = s->key.protocol;
 	s->entry.created = now;
 	s->entry.tcp_flags[0] = protocol == PROTOCOL_TCP ? tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK) : NAT_ACK;
 	s->entry.tcp_flags[1] = 0;
 	s->entry.expires = now + nat_timeout(&s->entry, protocol, config) * config->hz;
 	if (s->entry.flags & NAT_DSR)
-		return bpf_map_update_elem(&weir_nat, &s->key, &s->entry, BPF_ANY) == 0;
+		return;
 	/* What an answer becomes: the packet as it arrived, turned round. */
 	s->answer = s->entry;
 	s->answer.flags |= NAT_REVERSE;
@@ -247,9 +239,11 @@ NOINLINE int nat_create(struct __sk_buff *skb, __u32 search, __u32 tcp_flags)
 	s->answer.port_source = s->key.port_destination;
 	s->answer.port_destination = s->key.port_source;
 	nat_turn(&s->back, &s->entry, protocol);
-	/* SCTP's checksum covers the ports: they stay. */
-	if ((search && protocol != PROTOCOL_SCTP ? nat_search(skb, s, config) : nat_take(s, now, config->hz)) != 1)
-		return 0;
+}
+
+/* The port is taken: the entry of who opened the flow. 0 when there is no room. */
+INLINE int nat_finish(struct nat_scratch *s, __u32 now)
+{
 	if (!bpf_map_update_elem(&weir_nat, &s->key, &s->entry, BPF_NOEXIST))
 		return 1;
 	/* Another CPU was faster with the same flow: its pair holds. What has expired gives way. */
@@ -258,4 +252,24 @@ NOINLINE int nat_create(struct __sk_buff *skb, __u32 search, __u32 tcp_flags)
 		return nat_find(&s->key, now) != 0;
 	}
 	return 1;
+}
+
+/* Makes the pair of scratch: `key` and `entry` are given but for lifetimes and flags seen. `search`: the source becomes this
+ * node's, with a port that is free. 1, or 0 when there is no port or no room. Callers look the entry up then: another
+ * CPU may have made it. */
+NOINLINE int nat_create(struct __sk_buff *skb, __u32 search, __u32 tcp_flags)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	__u32 now = jiffies();
+
+	if (!config || !s || config->nat_port_min > config->nat_port_max || !config->nat_port_min)
+		return 0;
+	nat_begin(s, config, now, tcp_flags);
+	if (s->entry.flags & NAT_DSR)
+		return bpf_map_update_elem(&weir_nat, &s->key, &s->entry, BPF_ANY) == 0;
+	/* SCTP's checksum covers the ports: they stay. */
+	if ((search && s->key.protocol != PROTOCOL_SCTP ? nat_search(skb, s, config) : nat_take(s, now, config->hz)) != 1)
+		return 0;
+	return nat_finish(s, now);
 }

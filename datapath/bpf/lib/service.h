@@ -147,7 +147,9 @@ NOINLINE __u32 backend_select(const struct frontend *frontend, const struct serv
 	if (!header)
 		return 0;
 	entries = READ_ONCE(*header);
-	index = entries & SELECTION_MAGLEV ? service_hash(&who, frontend->seed) : bpf_get_prandom_u32();
+	/* From outside always by the tuple: XDP and tc may both be asked about a packet, and must not differ. */
+	index = entries & SELECTION_MAGLEV || who.scope == SCOPE_EXTERNAL ? service_hash(&who, frontend->seed) :
+									    bpf_get_prandom_u32();
 	entries &= SELECTION_COUNT;
 	if (!entries)
 		return 0;

@@ -1,0 +1,518 @@
+/* Services from outside before the stack has made a packet of what came: what goes on to another machine never needs one.
+ *
+ *   client ──▶ frontend ──▶ backend far away: SNAT or DSR ──┐
+ *   answer ──▶ this node's address and a port of weir_nat ──┴─▶ back out of the device, to the next hop
+ *
+ * The same frontends, backends and pairs as in from_netdev, and the same rules: a flow may change between the two at any
+ * packet. Whatever is not plain passes on untouched, and from_netdev does it: backends of this node, tunnel mode, fragments,
+ * options, ICMP, refusals and everything else that is to be told, no way or no neighbour known, and packets whose checksum
+ * a device was to finish (those of a local sender, over a veth). */
+#include "lib/conntrack.h"
+#include "lib/node_port.h"
+
+#include <bpf/bpf_core_read.h>
+
+#define FILE_ID FILE_BPF_XDP
+
+/* Kernels before 5.18 have no bpf_xdp_load_bytes(): there the event of a new flow has no bytes of the packet. */
+enum bpf_func_id___weir_xdp {
+	BPF_FUNC_xdp_load_bytes___weir_xdp = 189,
+};
+
+/* Other devices that take frames from XDP: interface index -> 1. Not every driver does, and one that does not drops them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 64);
+} weir_xdp_devices SEC(".maps");
+
+/* As packet_start() and packet_end(). */
+INLINE void *xdp_start(const struct xdp_md *ctx)
+{
+	void *p;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(p) : "r"(ctx), "i"(offsetof(struct xdp_md, data)));
+	return p;
+}
+
+INLINE void *xdp_end(const struct xdp_md *ctx)
+{
+	void *p;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(p) : "r"(ctx), "i"(offsetof(struct xdp_md, data_end)));
+	return p;
+}
+
+INLINE __u32 xdp_length(const struct xdp_md *ctx)
+{
+	return (__u32)(xdp_end(ctx) - xdp_start(ctx));
+}
+
+/* The upper layer at `h`: ports and flags. 0: not plain. */
+INLINE int xdp_parse_l4(struct nat_scratch *s, const __u8 *h, const void *end, __u32 left)
+{
+	struct flow *f = &s->flow;
+
+	if (f->protocol == PROTOCOL_TCP) {
+		if (left < 20 || h + 20 > (__u8 *)end || l4_tcp(f, h, left))
+			return 0;
+	} else {
+		if (f->protocol != PROTOCOL_UDP || left < 8 || h + 8 > (__u8 *)end || l4_udp(f, h, left))
+			return 0;
+	}
+	s->key.port_source = f->port_source;
+	s->key.port_destination = f->port_destination;
+	s->key.protocol = f->protocol;
+	return 1;
+}
+
+INLINE int xdp_parse_ipv4(struct nat_scratch *s, const __u8 *h, const void *end, __u32 length)
+{
+	__u32 total, source, destination;
+
+	if (h + 20 > (__u8 *)end)
+		return 0;
+	total = bpf_ntohs(LOAD16(h + 2));
+	source = LOAD32(h + 12);
+	destination = LOAD32(h + 16);
+	if (h[0] != 0x45 || (LOAD16(h + 6) & bpf_htons(0x3fff)) || h[8] <= 1 || total < 20 || total > length || !source ||
+	    (source & bpf_htonl(0xe0000000)) == bpf_htonl(0xe0000000) ||
+	    sum_fold16((__u64)LOAD32(h) + LOAD32(h + 4) + LOAD32(h + 8) + source + destination) != 0xffff)
+		return 0;
+	s->key.source.halves[0] = 0;
+	s->key.source.halves[1] = mapped(source);
+	s->key.destination.halves[0] = 0;
+	s->key.destination.halves[1] = mapped(destination);
+	s->flow.protocol = h[9];
+	return xdp_parse_l4(s, h + 20, end, total - 20);
+}
+
+INLINE int xdp_parse_ipv6(struct nat_scratch *s, const __u8 *h, const void *end, __u32 length)
+{
+	__u32 left;
+
+	if (h + 40 > (__u8 *)end)
+		return 0;
+	left = bpf_ntohs(LOAD16(h + 4));
+	s->key.source.halves[0] = LOAD64(h + 8);
+	s->key.source.halves[1] = LOAD64(h + 16);
+	s->key.destination.halves[0] = LOAD64(h + 24);
+	s->key.destination.halves[1] = LOAD64(h + 32);
+	/* Nobody's, everybody's, a link's own. */
+	if ((h[0] >> 4) != 6 || h[7] <= 1 || !left || left + 40 > length || h[8] == 0xff || h[8] == 0xfe || h[24] == 0xff ||
+	    h[24] == 0xfe || !(s->key.source.halves[0] | s->key.source.halves[1]))
+		return 0;
+	s->flow.protocol = h[6];
+	return xdp_parse_l4(s, h + 40, end, left);
+}
+
+/* Key and flow of scratch. 1: TCP or UDP as plain as most is; 0: the rest. */
+INLINE int xdp_parse(const struct xdp_md *ctx, struct nat_scratch *s)
+{
+	const __u8 *p = xdp_start(ctx);
+	const void *end = xdp_end(ctx);
+	struct flow *f = &s->flow;
+
+	if (p + ETHERNET_LENGTH > (__u8 *)end)
+		return 0;
+	f->tcp_flags = 0;
+	s->key.pad[0] = 0;
+	s->key.pad[1] = 0;
+	s->key.pad[2] = 0;
+	switch (LOAD16(p + 12)) {
+	case ETHERTYPE_IPV4:
+		f->flags = FLOW_INGRESS | FLOW_NETWORK;
+		return xdp_parse_ipv4(s, p + ETHERNET_LENGTH, end, xdp_length(ctx) - ETHERNET_LENGTH);
+	case ETHERTYPE_IPV6:
+		f->flags = FLOW_INGRESS | FLOW_NETWORK | FLOW_IPV6;
+		return xdp_parse_ipv6(s, p + ETHERNET_LENGTH, end, xdp_length(ctx) - ETHERNET_LENGTH);
+	}
+	return 0;
+}
+
+/* dsr_fits() of a packet as plain as these are. */
+INLINE int xdp_dsr_fits(const struct xdp_md *ctx, const struct flow *f, const struct config *config)
+{
+	__u32 room = f->flags & FLOW_IPV6 ? DSR_IPV6_LENGTH : DSR_IPV4_LENGTH;
+
+	return xdp_length(ctx) - ETHERNET_LENGTH + room <= config->mtu || is_bare_syn(f);
+}
+
+/* What from_netdev says of a new flow: TRACE_FROM_NETWORK. */
+NOINLINE int xdp_trace(struct xdp_md *ctx)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	__u32 length = xdp_length(ctx), ipv6;
+	struct event *event;
+
+	if (!config || !s)
+		return 0;
+	event = bpf_ringbuf_reserve(&weir_events, sizeof(*event), 0);
+	if (!event)
+		return event_lost(EVENT_TRACE);
+	ipv6 = s->flow.flags & FLOW_IPV6;
+	__builtin_memset(event, 0, offsetof(struct event, payload));
+	event->type = EVENT_TRACE;
+	event->subtype = TRACE_FROM_NETWORK;
+	event->time = bpf_ktime_get_ns();
+	event->source_identity = ipv6 ? config->world_v6 : config->world_v4;
+	event->ifindex = ctx->ingress_ifindex;
+	event->length_original = length;
+	event->reason = REASON_NEW;
+	event->flags = (ipv6 ? EVENT_IPV6 : 0) | EVENT_INGRESS;
+	event->protocol = s->key.protocol;
+	event->policy_port = bpf_ntohs(s->key.port_destination);
+	event->service = s->frontend.service;
+	if (bpf_core_enum_value_exists(enum bpf_func_id___weir_xdp, BPF_FUNC_xdp_load_bytes___weir_xdp)) {
+		if (length >= EVENT_PAYLOAD_MAX) {
+			length = EVENT_PAYLOAD_MAX;
+			if (bpf_xdp_load_bytes(ctx, 0, event->payload, EVENT_PAYLOAD_MAX))
+				length = 0;
+		} else if (length > 0 && bpf_xdp_load_bytes(ctx, 0, event->payload, length)) {
+			length = 0;
+		}
+		event->length_captured = length;
+	}
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/* nat_try() from here. */
+NOINLINE int xdp_nat_try(struct xdp_md *ctx, __u32 port)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+
+	if (!config || !s)
+		return -1;
+	s->back.port_destination = bpf_htons(port);
+	return nat_port_of_socket(ctx, &s->back) ? 0 : nat_take(s, jiffies(), config->hz);
+}
+
+/* nat_create() from here: `s->entry` says whether with DSR. */
+INLINE int xdp_nat_create(struct xdp_md *ctx, struct nat_scratch *s, const struct config *config)
+{
+	__u32 min = config->nat_port_min, max = config->nat_port_max, span, start, now = jiffies(), port, i;
+	int taken = 0;
+
+	if (min > max || !min)
+		return 0;
+	nat_begin(s, config, now, s->flow.tcp_flags);
+	if (s->entry.flags & NAT_DSR)
+		return bpf_map_update_elem(&weir_nat, &s->key, &s->entry, BPF_ANY) == 0;
+	port = bpf_ntohs(s->entry.port_source);
+	span = max - min + 1;
+	start = bpf_get_prandom_u32();
+	if (port >= min && port <= max)
+		taken = xdp_nat_try(ctx, port);
+	for (i = 0; i < NAT_TRIES && !taken; i++)
+		taken = xdp_nat_try(ctx, min + (start + i) % span);
+	s->entry.port_source = s->back.port_destination;
+	return taken == 1 && nat_finish(s, now);
+}
+
+/* A new flow for scratch's frontend. 1: scratch's entry says what to make of it; 0: not here. */
+NOINLINE int xdp_new(struct xdp_md *ctx)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct service_client client = {};
+	const struct backend *b;
+	struct nat_entry *e;
+	struct ct_entry *c;
+	struct flow *f;
+	__u32 id, dsr;
+
+	if (!config || !s)
+		return 0;
+	f = &s->flow;
+	/* It has a backend here. */
+	flow_set_key(f, s->key.source.halves[0], s->key.source.halves[1], s->key.destination.halves[0],
+		     s->key.destination.halves[1], s->key.protocol);
+	c = bpf_map_lookup_elem(&weir_ct, &f->key);
+	if (c && (c->flags & CT_SERVICE))
+		return 0;
+	client.address = s->key.source;
+	client.port = s->key.port_source;
+	client.protocol = s->key.protocol;
+	client.scope = SCOPE_EXTERNAL;
+	/* from_netdev chooses again, when the choice falls on a backend of this node, and chooses the same: see there. */
+	id = backend_select(&s->frontend, &client);
+	b = id ? backend_get(id) : 0;
+	if (!b || b->state == BACKEND_GONE || destination_of(&b->address) >= 0)
+		return 0;
+	__builtin_memset(&s->entry, 0, sizeof(s->entry));
+	s->entry.source = s->key.source;
+	s->entry.destination = b->address;
+	s->entry.port_source = s->key.port_source;
+	s->entry.port_destination = b->port;
+	s->entry.service = s->frontend.service;
+	s->entry.backend = id;
+	dsr = (s->frontend.flags & FRONTEND_DSR) && xdp_dsr_fits(ctx, f, config);
+	if (dsr) {
+		s->entry.flags = NAT_DSR;
+	} else {
+		if (f->flags & FLOW_IPV6) {
+			s->entry.source = config->ipv6;
+		} else {
+			s->entry.source.halves[0] = 0;
+			s->entry.source.halves[1] = mapped(config->ipv4);
+		}
+		if (!s->entry.source.words[3])
+			return 0;
+	}
+	if (!xdp_nat_create(ctx, s, config))
+		return 0;
+	e = nat_find(&s->key, jiffies());
+	if (!e)
+		return 0;
+	service_count_connection(s->frontend.service, 0);
+	xdp_trace(ctx);
+	s->entry = *e;
+	return 1;
+}
+
+#define XDP_KNOWN 1
+#define XDP_NEW 2
+
+/* What weir_nat and weir_frontends say of scratch's key. XDP_KNOWN: scratch's entry says what to make of the packet; XDP_NEW: scratch has
+ * its frontend; 0: not here. `own`: the destination is this node's own address. */
+NOINLINE int xdp_lookup(__u32 own)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct frontend *frontend;
+	struct nat_entry *e = 0;
+	struct flow *f;
+	__u32 port;
+	int syn;
+
+	if (!config || !s)
+		return 0;
+	f = &s->flow;
+	f->now = jiffies();
+	port = bpf_ntohs(s->key.port_destination);
+	if (own && port >= config->nat_port_min && port <= config->nat_port_max) {
+		e = nat_find(&s->key, f->now);
+		if (e && (e->flags & NAT_REVERSE))
+			goto known;
+	}
+	frontend = frontend_get(&s->key.destination, s->key.port_destination, s->key.protocol);
+	if (!frontend && own)
+		frontend = frontend_of_node(&s->key.destination, s->key.port_destination, s->key.protocol);
+	if (!frontend || (frontend->flags & (FRONTEND_CLOSED | FRONTEND_EXTERNAL)) != FRONTEND_EXTERNAL ||
+	    !frontend_admits(frontend, &s->key.source))
+		return 0;
+	s->frontend = *frontend;
+	if (!e)
+		e = nat_find(&s->key, f->now);
+	if (!e)
+		return XDP_NEW;
+	syn = is_bare_syn(f);
+	if ((syn && nat_closing(e)) || !backend_keeps(e->backend, &e->destination, e->port_destination, s->key.protocol, syn))
+		return 0;
+known:
+	if (e->flags & (NAT_MASQUERADE | NAT_HOST | NAT_LOCAL | NAT_TUNNEL))
+		return 0;
+	nat_touch(e, f->tcp_flags, s->key.protocol, config, f->now);
+	s->entry = *e;
+	return XDP_KNOWN;
+}
+
+/* Source, destination and ports of the upper layer, whose checksum is at `check` (6: UDP). The sum of the pseudo header
+ * alone stands where a device was to finish it: then nothing is done, and 0. `length` (be): of the upper layer. */
+INLINE int xdp_rewrite_l4(const struct nat_scratch *s, __u8 *h, const void *end, __u32 check, __u64 addresses, __u16 length)
+{
+	const struct nat_entry *e = &s->entry;
+	__u16 value;
+
+	if (h + check + 2 > (__u8 *)end)
+		return 0;
+	value = LOAD16(h + check);
+	if (value == sum_fold16(sum_address(&s->key.source) + sum_address(&s->key.destination) +
+				bpf_htons(s->key.protocol) + length))
+		return 0;
+	if (check == 6 && !value) {
+		/* Without one, which IPv6 does not know. */
+		if (s->flow.flags & FLOW_IPV6)
+			return 0;
+	} else {
+		value = checksum_change(value, addresses + sum_change16(s->key.port_source, e->port_source) +
+						       sum_change16(s->key.port_destination, e->port_destination));
+		if (check == 6 && !value)
+			value = 0xffff;
+		*(__u16 *)(h + check) = value;
+	}
+	*(__u16 *)h = e->port_source;
+	*(__u16 *)(h + 2) = e->port_destination;
+	return 1;
+}
+
+/* Scratch's packet becomes what scratch's entry says, one hop older. 0: nothing was changed. */
+INLINE int xdp_rewrite(const struct xdp_md *ctx, const struct nat_scratch *s)
+{
+	__u8 *h = (__u8 *)xdp_start(ctx) + ETHERNET_LENGTH;
+	const struct nat_entry *e = &s->entry;
+	void *end = xdp_end(ctx);
+	__u64 addresses;
+	__u16 old;
+
+	addresses = sum_change_address(&s->key.source, &e->source) + sum_change_address(&s->key.destination, &e->destination);
+	if (s->flow.flags & FLOW_IPV6) {
+		if (h + 40 > (__u8 *)end)
+			return 0;
+		if (s->key.protocol == PROTOCOL_TCP ? !xdp_rewrite_l4(s, h + 40, end, 16, addresses, LOAD16(h + 4)) :
+						      !xdp_rewrite_l4(s, h + 40, end, 6, addresses, LOAD16(h + 4)))
+			return 0;
+		h[7]--;
+		*(__u64 *)(h + 8) = e->source.halves[0];
+		*(__u64 *)(h + 16) = e->source.halves[1];
+		*(__u64 *)(h + 24) = e->destination.halves[0];
+		*(__u64 *)(h + 32) = e->destination.halves[1];
+		return 1;
+	}
+	if (h + 20 > (__u8 *)end)
+		return 0;
+	old = bpf_htons(bpf_ntohs(LOAD16(h + 2)) - 20);
+	if (s->key.protocol == PROTOCOL_TCP ? !xdp_rewrite_l4(s, h + 20, end, 16, addresses, old) :
+					      !xdp_rewrite_l4(s, h + 20, end, 6, addresses, old))
+		return 0;
+	old = LOAD16(h + 8);
+	h[8]--;
+	*(__u16 *)(h + 10) = checksum_change(LOAD16(h + 10), addresses + sum_change16(old, LOAD16(h + 8)));
+	*(__u32 *)(h + 12) = e->source.words[3];
+	*(__u32 *)(h + 16) = e->destination.words[3];
+	return 1;
+}
+
+/* The option of dsr.h, between header and upper layer; the Ethernet header is the caller's. */
+NOINLINE int xdp_dsr_ipv4(struct xdp_md *ctx)
+{
+	struct nat_scratch *s = nat_scratch();
+	__u8 *p = xdp_start(ctx);
+	__u32 h[7], i;
+	__u64 sum = 0;
+
+	if (!s || p + ETHERNET_LENGTH + 20 > (__u8 *)xdp_end(ctx))
+		return 0;
+	for (i = 0; i < 5; i++)
+		h[i] = LOAD32(p + ETHERNET_LENGTH + i * 4);
+	if (bpf_xdp_adjust_head(ctx, -DSR_IPV4_LENGTH))
+		return 0;
+	/* Version, length, service, total length; then the checksum; then the option. */
+	h[0] = bpf_htonl(bpf_ntohl(h[0]) + ((DSR_IPV4_LENGTH / 4) << 24) + DSR_IPV4_LENGTH);
+	h[2] &= bpf_htonl(0xffff0000);
+	h[5] = bpf_htonl(DSR_IPV4_OPTION << 24 | DSR_IPV4_LENGTH << 16 | bpf_ntohs(s->key.port_destination));
+	h[6] = s->key.destination.words[3];
+	for (i = 0; i < 7; i++)
+		sum += h[i];
+	h[2] |= (__u32)(__u16)~sum_fold16(sum) << 16;
+	p = xdp_start(ctx);
+	if (p + ETHERNET_LENGTH + sizeof(h) > (__u8 *)xdp_end(ctx))
+		return 0;
+	for (i = 0; i < 7; i++)
+		*(__u32 *)(p + ETHERNET_LENGTH + i * 4) = h[i];
+	return 1;
+}
+
+NOINLINE int xdp_dsr_ipv6(struct xdp_md *ctx)
+{
+	struct nat_scratch *s = nat_scratch();
+	__u8 *p = xdp_start(ctx);
+	__u32 h[10], i;
+
+	if (!s || p + ETHERNET_LENGTH + 40 > (__u8 *)xdp_end(ctx))
+		return 0;
+	for (i = 0; i < 10; i++)
+		h[i] = LOAD32(p + ETHERNET_LENGTH + i * 4);
+	if (bpf_xdp_adjust_head(ctx, -DSR_IPV6_LENGTH))
+		return 0;
+	p = xdp_start(ctx);
+	if (p + ETHERNET_LENGTH + 40 + DSR_IPV6_LENGTH > (__u8 *)xdp_end(ctx))
+		return 0;
+	p += ETHERNET_LENGTH;
+	for (i = 0; i < 10; i++)
+		*(__u32 *)(p + i * 4) = h[i];
+	*(__u16 *)(p + 4) = bpf_htons(bpf_ntohs(LOAD16(p + 4)) + DSR_IPV6_LENGTH);
+	p[40] = p[6];
+	p[6] = DSR_IPV6_NEXT;
+	p[41] = DSR_IPV6_LENGTH / 8 - 1;
+	p[42] = DSR_IPV6_OPTION;
+	p[43] = DSR_IPV6_LENGTH - 4;
+	for (i = 0; i < 4; i++)
+		*(__u32 *)(p + 44 + i * 4) = s->key.destination.words[i];
+	*(__u32 *)(p + 60) = s->key.port_destination;
+	return 1;
+}
+
+/* Sends scratch's packet on. Passes it on untouched when there is no way, no neighbour, or no device that would take it. */
+NOINLINE int xdp_send(struct xdp_md *ctx)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct bpf_fib_lookup fib = {};
+	__u32 length = xdp_length(ctx), room = 0;
+	struct flow *f;
+	__u8 *p;
+
+	if (!config || !s)
+		return XDP_PASS;
+	f = &s->flow;
+	if ((s->entry.flags & NAT_DSR) && (s->key.protocol != PROTOCOL_TCP || is_bare_syn(f)) && xdp_dsr_fits(ctx, f, config))
+		room = f->flags & FLOW_IPV6 ? DSR_IPV6_LENGTH : DSR_IPV4_LENGTH;
+	fib.ifindex = ctx->ingress_ifindex;
+	fib.l4_protocol = s->key.protocol;
+	fib.tot_len = length - ETHERNET_LENGTH + room;
+	if (f->flags & FLOW_IPV6) {
+		fib.family = ADDRESS_FAMILY_INET6;
+		__builtin_memcpy(fib.ipv6_src, &s->entry.source, 16);
+		__builtin_memcpy(fib.ipv6_dst, &s->entry.destination, 16);
+	} else {
+		fib.family = ADDRESS_FAMILY_INET;
+		fib.ipv4_src = s->entry.source.words[3];
+		fib.ipv4_dst = s->entry.destination.words[3];
+	}
+	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+		return XDP_PASS;
+	if (fib.ifindex != ctx->ingress_ifindex && !bpf_map_lookup_elem(&weir_xdp_devices, &fib.ifindex))
+		return XDP_PASS;
+	if (!xdp_rewrite(ctx, s))
+		return XDP_PASS;
+	/* From here on the packet is another one: it goes this way or none. */
+	if (room && !(f->flags & FLOW_IPV6 ? xdp_dsr_ipv6(ctx) : xdp_dsr_ipv4(ctx)))
+		goto failed;
+	p = xdp_start(ctx);
+	if (p + ETHERNET_LENGTH > (__u8 *)xdp_end(ctx))
+		goto failed;
+	__builtin_memcpy(p, fib.dmac, 6);
+	__builtin_memcpy(p + 6, fib.smac, 6);
+	*(__u16 *)(p + 12) = f->flags & FLOW_IPV6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
+	count(f, 0, DIRECTION_SERVICE, length);
+	if (s->entry.service)
+		service_count_packet(s->entry.service, length);
+	return fib.ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(fib.ifindex, 0);
+failed:
+	count(f, DROP_WRITE_ERROR, DIRECTION_SERVICE, length);
+	return XDP_DROP;
+}
+
+SEC("xdp")
+int xdp_netdev(struct xdp_md *ctx)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	int own, found;
+
+	if (!config || !s || !config->hz || !(config->flags & CONFIG_DIRECT) || !xdp_parse(ctx, s))
+		return XDP_PASS;
+	own = destination_of(&s->key.destination);
+	if (own > 0)
+		return XDP_PASS;
+	found = xdp_lookup(own == 0);
+	if (found == XDP_NEW)
+		found = xdp_new(ctx);
+	return found ? xdp_send(ctx) : XDP_PASS;
+}
+#undef FILE_ID
