@@ -125,5 +125,16 @@ function add(
   if (port.protocol === "SCTP" && fields.port !== port.port) return;
   const address = IpAddress.tryParse(fields.address);
   if (address === undefined || !families.includes(address.family)) return;
-  backends.push(Backend.create({ ...fields, address: address.text }));
+  backends.push({ ...EMPTY, ...fields, address: address.text });
+}
+
+/** A backend with nothing said; spread, because thousands are made for one slice. */
+const EMPTY: Backend = Backend.create({});
+
+/** Whether two backends say the same. */
+export function sameBackend(a: Backend | undefined, b: Backend): boolean {
+  return a !== undefined && a.address === b.address && a.port === b.port && a.state === b.state &&
+    a.weight === b.weight && a.node === b.node && a.zone === b.zone && a.pod === b.pod &&
+    a.serving === b.serving && a.service === b.service && a.name === b.name &&
+    a.hintZones.length === b.hintZones.length && a.hintZones.every((zone, i) => zone === b.hintZones[i]);
 }

@@ -8,10 +8,12 @@ import {
   type Fault,
   FaultList,
   formatFault,
+  type ManifestDocument,
   type ManifestNode,
   ManifestReader,
   readDocuments,
 } from "@weir/common/manifest";
+import { readJsonDocuments } from "./json_documents.ts";
 import type { PoolSpec, ServiceSpec, SliceSpec } from "./model.ts";
 import { readPool } from "./pool_manifest.ts";
 import { readService } from "./service_manifest.ts";
@@ -81,10 +83,25 @@ const NAMESPACE_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** Reads every document. Pure: the same text gives the same result. */
 export function readManifests(text: string, options: ReadOptions = {}): LbManifests {
+  const line = options.line ?? 1;
+  const quick = text.length > LB_MANIFEST_LIMITS.bytesMax ? undefined : readJsonDocuments(text, line);
+  if (quick !== undefined && quick.length <= LB_MANIFEST_LIMITS.documentsMax) {
+    const found = readObjects(quick, new FaultList(), options);
+    const silent = found.faults.length === 0 && found.objects.every(({ warnings }) => warnings.length === 0);
+    if (silent) return found;
+  }
   const faults = new FaultList();
+  return readObjects(readDocuments(text, faults, line, LB_MANIFEST_LIMITS), faults, options);
+}
+
+function readObjects(
+  documents: readonly ManifestDocument[],
+  faults: FaultList,
+  options: ReadOptions,
+): LbManifests {
   const objects: LbObject[] = [];
   const seen = new Map<string, number>();
-  for (const document of readDocuments(text, faults, options.line ?? 1, LB_MANIFEST_LIMITS)) {
+  for (const document of documents) {
     for (const root of unfoldList(document.root, faults)) {
       const whole = root === document.root;
       const place = {

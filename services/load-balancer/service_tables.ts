@@ -21,6 +21,7 @@ import {
   type Candidates,
   candidatesOfPod,
   candidatesOfSlice,
+  sameBackend,
 } from "./backend_candidates.ts";
 import { conditionsOf } from "./conditions.ts";
 import { FrontendClaims } from "./frontend_claims.ts";
@@ -309,7 +310,7 @@ export class ServiceTables {
         if (named === undefined) {
           port.backends.set(name, named = new Map());
           port.count[familyOfKey(name)].all++;
-        } else if (same(named.get(source), one)) continue;
+        } else if (sameBackend(named.get(source), one)) continue;
         named.set(source, one);
         this.#markBackend(entry, port, name);
       }
@@ -377,7 +378,7 @@ export class ServiceTables {
     this.#backendsGone.delete(name);
     const next = entry.backend(port, key);
     if (next === undefined) this.backends.delete(name);
-    else if (!same(this.backends.get(name), next)) this.backends.put(name, next);
+    else if (!sameBackend(this.backends.get(name), next)) this.backends.put(name, next);
   }
 
   #publishService(name: string): void {
