@@ -175,6 +175,12 @@ export class LoadBalancer {
       let change: ChangeTransaction | undefined;
       try {
         const result = await this.#store.transact(async (tx) => {
+          // The counter is locked now: what another writer committed before is all there will be, and is read first.
+          // (SQLite has one writer, whose one connection this transaction holds.)
+          if (this.#store.database.kind === "postgres" && tx.revision > this.sources.revision) {
+            await this.#store.pull();
+            this.sync();
+          }
           change = new ChangeTransaction(tx, { sources, pools, allocator, tables, clock });
           const result = await work(change);
           await change.finish();
