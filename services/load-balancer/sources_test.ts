@@ -4,7 +4,7 @@ import { Database } from "@weir/common/state";
 import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
 import { WeirClient } from "@weir/client";
 import { IpcacheEntry, Node } from "@weir/proto/identity";
-import { Backend, Pod } from "@weir/proto/loadbalancer";
+import { Pod } from "@weir/proto/loadbalancer";
 import { createLoadBalancer, type LoadBalancer } from "./load_balancer.ts";
 import { readManifests } from "./manifest.ts";
 import { ManifestDirectory } from "./manifest_directory.ts";
@@ -21,7 +21,7 @@ async function until(what: () => boolean, ms = 5000): Promise<void> {
   }
 }
 
-async function open(url: string, allocator?: WeirClient) {
+function open(url: string, allocator?: WeirClient) {
   const database = new Database(url);
   const lb = createLoadBalancer({ database, allocator });
   lb.start();
@@ -41,7 +41,7 @@ function states(lb: LoadBalancer): string[] {
 
 Deno.test("ManifestDirectory follows its files: what they say is there, what they no longer say goes", async () => {
   const directory = await Deno.makeTempDir();
-  const { lb, close } = await open("sqlite::memory:");
+  const { lb, close } = open("sqlite::memory:");
   const health = new Health();
   const manifests = new ManifestDirectory(directory, { lb, log: Logger.silent(), health });
   const names = () => lb.tables.services.list().map(({ name }) => name).sort();
@@ -101,7 +101,7 @@ Deno.test("EndpointSource makes backends of endpoints, with their node's zone; a
   allocator.entry("fd00::1/128", web);
   allocator.entry("192.0.2.0/24", {});
   allocator.nodes.put("n1", Node.create({ name: "n1", labels: ["topology.kubernetes.io/zone=a"] }));
-  const { lb, close } = await open("sqlite::memory:", new WeirClient({ handler: allocator.api.fetch }));
+  const { lb, close } = open("sqlite::memory:", new WeirClient({ handler: allocator.api.fetch }));
   try {
     await lb.waitReady();
     await apply(lb, service("web"));
@@ -133,7 +133,7 @@ Deno.test("EndpointSource makes backends of endpoints, with their node's zone; a
 });
 
 Deno.test("LoadBalancer refuses by name when its numbers are used up, and goes on with what is given back", async () => {
-  const { lb, close } = await open("sqlite::memory:");
+  const { lb, close } = open("sqlite::memory:");
   try {
     await lb.waitReady();
     await apply(lb, service("first"));
@@ -154,7 +154,7 @@ Deno.test("LoadBalancer refuses by name when its numbers are used up, and goes o
 });
 
 Deno.test("LoadBalancer tells a watcher of one changed backend and of nothing else, among many services", async () => {
-  const { lb, close } = await open("sqlite::memory:");
+  const { lb, close } = open("sqlite::memory:");
   try {
     await lb.waitReady();
     await apply(lb, Array.from({ length: 500 }, (_, i) => service(`s${i}`)).join("---\n"));
@@ -192,7 +192,7 @@ Deno.test({
     const postgres = await TestPostgres.start();
     try {
       const url = await postgres.createDatabase("two");
-      const a = await open(url), b = await open(url);
+      const a = open(url), b = open(url);
       await Promise.all([a.lb.waitReady(), b.lb.waitReady()]);
       await Promise.all(
         Array.from({ length: 40 }, (_, i) => apply((i % 2 ? a : b).lb, service(`s${i}`, ", type: NodePort"))),
@@ -217,7 +217,7 @@ Deno.test({
 });
 
 Deno.test("Backends of a service keep their place in the order of readers: the port first, gone last", async () => {
-  const { lb, close } = await open("sqlite::memory:");
+  const { lb, close } = open("sqlite::memory:");
   const order: string[] = [];
   try {
     await lb.waitReady();
@@ -234,7 +234,7 @@ Deno.test("Backends of a service keep their place in the order of readers: the p
     await apply(lb, `${service("web")}---\n${slice}`);
     await lb.change((change) => change.deleteObject("Service", "default/web"));
     assert.deepEqual(order, ["port PUT", "backend PUT", "backend DELETED", "port DELETED"]);
-    assert.equal(lb.tables.backends.list().length, 0 as Backend["port"]);
+    assert.equal(lb.tables.backends.size, 0);
   } finally {
     await close();
   }
