@@ -89,6 +89,7 @@ const TABLE: [number, string, CodeClass, string][] = [
   [88, "kernel-pointer-opaque", "not-proved", "r{0} points to kernel memory that no struct describes; it cannot be read directly"],
   [89, "kernel-struct-licence", "unsafe", "Fields of {1} may be read only by programs with a GPL-compatible licence (r{0})"],
   [90, "kernel-pointer-elsewhere", "unsafe", "r{0} points to {1}, which cannot be used directly"],
+  [95, "stack-pointer-in-caller", "unsafe", "A pointer to the stack is saved at offset {0} of a calling function's stack"],
   // calls
   [100, "unknown-helper", "unsafe", "There is no helper number {0}"],
   [101, "helper-not-allowed", "unsafe", "{1} (helper {0}) is not available to this type of program"],

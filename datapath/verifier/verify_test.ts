@@ -543,6 +543,17 @@ Deno.test("verify() avoids the known soundness traps of verifiers", () =>
       mov(0, 0),
       exit(),
     ]],
+    ["stack pointer saved in the caller's stack", "stack-pointer-in-caller", [
+      movReg(1, 10),
+      alu("add", 1, -8),
+      callLocal("f"),
+      mov(0, 0),
+      exit(),
+      "f",
+      store(8, 1, 0, 1),
+      mov(0, 0),
+      exit(),
+    ]],
     ["atomic on the packet", "atomic-target", [
       ...packet,
       movReg(4, 2),

@@ -49,7 +49,7 @@ export interface Disagreement {
 interface Stop {
   readonly slot: number;
   readonly claim: Claim | undefined;
-  readonly numbers: readonly number[];
+  readonly numbers: readonly number[]; // registers: numbers within their bounds, pointers that look like addresses
 }
 
 const STOPS_MAX = 8, RUNS = 24;
@@ -81,13 +81,14 @@ export function adjudicate(
       return { outcome: "undecided", why: "the kernel stops in the question itself" };
     }
     const slot = slots[original], claim = claims.get(slot);
-    if (reasonToGoOn(nodes[original], claim, maps, log) === null) {
+    if ((reasonToGoOn(nodes[original], claim, maps, log) ?? pointersOnly(claim, log)) === null) {
       return { outcome: "defect", why: `ours has no reason to go on at ${slot}` };
     }
     const at = origin.indexOf(original);
     // Of what is dead here a verifier promises nothing: states that differ only in it are one to it.
     const numbers = RECORDED.filter((register) =>
-      claim?.registers[register].kind === "number" && isLive(nodes, original as number, register)
+      claim !== undefined && claim.registers[register].kind !== "uninitialised" &&
+      isLive(nodes, original as number, register)
     );
     ({ probe, origin } = replaced(probe, origin, at, maps, stops.length, numbers, type));
     stops.push({ slot, claim, numbers });
@@ -155,6 +156,18 @@ function reasonToGoOn(
   return withinBounds(base, instruction.offset, bytes, maps) ? "the access is within bounds" : null;
 }
 
+/**
+ * The kernel complains about a register that to ours holds a pointer on every path: ours proved the kernel's path dead.
+ * What is recorded there must then be an address.
+ */
+function pointersOnly(claim: Claim | undefined, log: string): string | null {
+  const line = log.trimEnd().split("\n").findLast((text) => /^R\d+ /.test(text));
+  const register = /^R(\d+) /.exec(line ?? "")?.[1];
+  if (claim === undefined || register === undefined) return null;
+  const { kind } = claim.registers[Number(register)];
+  return kind !== "number" && kind !== "uninitialised" ? "only pointers come here" : null;
+}
+
 /** A pointer is moved by a number: the number must be one that pointers may move by (at most 2^29 either way). */
 function pointerMove({ opcode, dst, src }: Node, claim: Claim): string | null {
   const adds = opcode === 0x0f, subtracts = opcode === 0x1f;
@@ -173,7 +186,8 @@ function withinBounds(base: AbstractValue, offset: number, bytes: number, maps: 
     highest = BigInt(base.offset + offset + bytes) + base.smax;
   const valueBytes = base.map === maps.work ? WORK_BYTES : base.map === maps.records ? RECORD_BYTES : 0;
   if (base.kind === "map value") return lowest >= 0n && highest <= BigInt(valueBytes);
-  if (base.kind === "packet pointer") return lowest >= 0n && highest <= BigInt(base.range);
+  // What is proved of a packet counts from where the variable part of the offset leads.
+  if (base.kind === "packet pointer") return lowest >= 0n && base.offset + offset + bytes <= base.range;
   return false;
 }
 
@@ -248,6 +262,9 @@ function runQuestion(
         const value = values.getBigUint64(first + 8 + register * 8, true);
         const wrong = value === BigInt(UNWRITTEN)
           ? "it was never written"
+          : claim.registers[register].kind !== "number" && !claim.registers[register].maybeNull &&
+              value >> 48n !== 0xffffn
+          ? `ours claims a ${claim.registers[register].kind}`
           : ours.contradiction(slot, register, value);
         if (wrong !== null) {
           return { outcome: "defect", why: `at ${slot} R${register} = 0x${value.toString(16)}: ${wrong}` };

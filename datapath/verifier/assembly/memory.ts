@@ -198,6 +198,7 @@ function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg): bool 
   const types = slotTypes(f, k);
   if (value.kind != K_NUM) {
     if (size != 8) return fail1(65, insn, off);
+    if (value.kind == K_FP && fno != cur.depth) return fail1(95, insn, off);
     memory.fill(types, T_SPILL, 8);
     copyReg(slotReg(f, k), value);
     return true;
