@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { BpfMap, openPin } from "@weir/loader";
 import {
+  Backend,
   Config,
   CONFIG_MASQUERADE_V4,
   CONFIG_MASQUERADE_V6,
   CONFIG_NO_BACKEND_DROP,
   OuterAddresses,
 } from "@weir/maps";
-import { TestNode } from "./testing.ts";
+import { run, sleep, TestNode } from "./testing.ts";
 
 /** A test on a node of its own. */
 function nodeTest(name: string, body: (node: TestNode) => Promise<void>): void {
@@ -183,4 +184,101 @@ nodeTest("Masquerade, its exceptions and outer addresses reach the kernel, and g
   await assert.rejects(node.configure({ masquerade: true, masqueradeExceptions: ["192.168"] }), /192\.168/);
   await node.configure();
   assert.deepEqual([flags(), exceptions.keys().length], [0, 0]);
+});
+
+nodeTest("A full translation table drops new flows, counts them, and recovers by itself", async (node) => {
+  // Another size is another map: the instance begins anew.
+  await node.stop();
+  await node.uninstall();
+  await node.start("--nat-entries-max", "16");
+  await node.configure({ masquerade: true });
+  await node.exec("ip", "neigh", "add", "192.0.2.254", "lladdr", "02:00:00:00:00:fe", "dev", "under0");
+  await node.exec("ip", "route", "add", "default", "via", "192.0.2.254", "dev", "under0");
+  const pod = await node.pod("a");
+  await node.request("PUT", "/v1/endpoints/a", node.endpoint(10, pod));
+  const send = async (from: number, to: number) => {
+    const script = "import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n" +
+      `for port in range(${from},${to}): s.sendto(b'x',('203.0.113.1',port))`;
+    await run("ip", "netns", "exec", pod, "python3", "-c", script);
+  };
+  const drops = async () =>
+    (await rowsOf(node, "metrics")).filter(({ reason }) => reason === "167")
+      .reduce((sum, { packets }) => sum + Number(packets), 0);
+  await send(20000, 20005);
+  const few = await rowsOf(node, "nat");
+  assert.equal(few.length, 10, "two entries each");
+  const forward = few.filter(({ flags }) => flags === "masquerade");
+  assert.ok(
+    forward.every(({ source, translatedSource }) =>
+      source.startsWith("10.44.0.10:") && translatedSource.startsWith("192.0.2.1:")
+    ),
+  );
+  assert.equal(await drops(), 0);
+  await send(20005, 20100);
+  assert.ok(await drops() > 50, "what did not fit was dropped and counted");
+  await sleep(8000);
+  assert.match(node.log, /Translation was full/);
+  assert.doesNotMatch(node.log, /Conntrack was full/);
+  await send(30000, 30001);
+  assert.ok((await rowsOf(node, "nat")).some(({ destination }) => destination === "203.0.113.1:30000"));
+});
+
+nodeTest("Killed amid a large update, the next process repairs what is there", async (node) => {
+  const services = Array.from({ length: 6000 }, (_, i) => ({
+    ...WEB,
+    id: i + 1,
+    name: `default/s-${i}:http`,
+    algorithm: "RANDOM",
+    sourceRanges: [],
+    frontends: [{ address: `10.97.${i >> 8}.${i & 255}`, port: 80 }],
+  }));
+  const backends = services.flatMap(({ id }) =>
+    [1, 2, 3].map((last) => ({
+      ...BACKENDS[0],
+      service: id,
+      address: `10.45.${id >> 6}.${(id & 63) * 4 + last}`,
+    }))
+  );
+  // Records are the first that is written: with them the writing has begun.
+  const records = () => {
+    using map = new BpfMap(openPin(`/sys/fs/bpf/weir/${node.instance}/maps/weir_backends`)!, "weir_backends");
+    const { values, count } = map.packed();
+    return Array.from({ length: count }, (_, id) => values[id * Backend.bytes + 19]).filter((state) =>
+      state === 1
+    ).length;
+  };
+  for (const delayMs of [0, 20, 60]) {
+    const before = records();
+    const dying = node.request("POST", "/v1/services:update", { services, backends, replace: true })
+      .then(() => "done", () => "killed");
+    while (records() === before) await sleep(1);
+    await sleep(delayMs);
+    await node.stop("SIGKILL");
+    const { leftovers } = await (async () => {
+      console.log(`after ${delayMs} ms: ${await dying}`);
+      await node.start();
+      await node.configure();
+      return await node.request("GET", "/v1/status");
+    })();
+    const found = await rowsOf(node, "lb");
+    assert.ok(
+      found.every(({ backend, state }) => backend !== "" && state === "active"),
+      "what is there is whole",
+    );
+    console.log(`${leftovers ?? 0} services and ${found.length} rows are there`);
+    const half = { services: services.slice(0, 700), backends: backends.slice(0, 2100), replace: true };
+    const answer = await node.request("POST", "/v1/services:update", half);
+    assert.deepEqual([answer.services, answer.frontends, answer.backends, answer.errors], [
+      700,
+      700,
+      2100,
+      undefined,
+    ]);
+    const rows = await rowsOf(node, "lb");
+    assert.equal(rows.length, 2100);
+    assert.ok(
+      rows.every(({ backend, state, weight }) => backend !== "" && state === "active" && weight === "1"),
+    );
+    assert.equal((await node.request("GET", "/v1/status")).leftovers ?? 0, 0);
+  }
 });
