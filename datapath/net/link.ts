@@ -23,6 +23,7 @@ const Ifla = {
   MASTER: 10,
   LINKINFO: 18,
   IFALIAS: 20,
+  XDP: 43,
   AF_SPEC: 26,
   NET_NS_FD: 28,
   EXT_MASK: 29,
@@ -54,6 +55,8 @@ export interface Device {
   /** Kind, e.g. "veth", "vxlan"; "" for hardware. */
   kind: string;
   alias: string;
+  /** Where an XDP program hangs, if one does: in the driver, or behind it. */
+  xdp?: "native" | "generic";
 }
 
 /** What a new veth pair is to be. */
@@ -186,7 +189,15 @@ export function decodeDevice(payload: Uint8Array): Device {
     loopback: (flags & IFF_LOOPBACK) !== 0,
     kind: info === undefined ? "" : textOf(decodeAttributes(info).get(INFO_KIND)),
     alias: textOf(attributes.get(Ifla.IFALIAS)),
+    ...xdpMode(attributes.get(Ifla.XDP)),
   };
+}
+
+/** IFLA_XDP_ATTACHED: 1 in the driver, 2 behind it. */
+function xdpMode(xdp: Uint8Array | undefined): { xdp?: "native" | "generic" } {
+  const IFLA_XDP_ATTACHED = 2;
+  const attached = xdp && decodeAttributes(xdp).get(IFLA_XDP_ATTACHED)?.[0];
+  return attached === 1 ? { xdp: "native" } : attached === 2 ? { xdp: "generic" } : {};
 }
 
 /** Bytes of "aa:bb:cc:dd:ee:ff". @throws {NetError} invalid */

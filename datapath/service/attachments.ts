@@ -9,6 +9,7 @@ import {
   attachClsact,
   attachTcx,
   AttachType,
+  attachXdp,
   BpfLink,
   detachClsact,
   listPins,
@@ -75,8 +76,32 @@ export class Attachments {
     this.#held.delete(path);
   }
 
+  /** Hangs a program on XDP of a device, in its driver if that can. Repeatable. @throws {BpfError} attach-failed */
+  xdp(program: string, ifindex: number, deviceName: string): AttachOutcome {
+    const path = this.kernel.pins.xdpLink(ifindex);
+    const { fd } = this.kernel.attachable(program);
+    const outcome = this.#keep(path, program, (link) => link.info.ifindex === ifindex) ??
+      this.#create(path, () => {
+        try {
+          return attachXdp(fd, ifindex, "native");
+        } catch {
+          return attachXdp(fd, ifindex, "generic");
+        }
+      });
+    this.#note(path, program, deviceName, "xdp");
+    return outcome;
+  }
+
+  /** Takes ours off XDP of a device; false when there was none. */
+  removeXdp(ifindex: number): boolean {
+    const path = this.kernel.pins.xdpLink(ifindex);
+    this.#held.delete(path);
+    return unpin(path);
+  }
+
   /** Takes everything of ours off a device. */
   removeDevice(ifindex: number): void {
+    this.removeXdp(ifindex);
     for (const direction of ["ingress", "egress"] as const) {
       const path = this.kernel.pins.deviceLink(ifindex, direction);
       unpin(path);

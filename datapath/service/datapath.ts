@@ -52,6 +52,7 @@ import { Retries } from "./retries.ts";
 import { ServiceReport } from "./service_report.ts";
 import { ServiceStore } from "./service_store.ts";
 import { SocketHooks } from "./socket_hooks.ts";
+import { XdpHooks } from "./xdp_hooks.ts";
 
 /** What a datapath is told. */
 export interface DatapathConfig {
@@ -128,6 +129,7 @@ class Running implements Datapath {
   readonly #ipcache: IpcacheStore;
   readonly #events: EventHub;
   readonly #sockets: SocketHooks;
+  readonly #xdp: XdpHooks;
   readonly #services: ServiceStore;
   readonly #serviceReport: ServiceReport;
   readonly #retries: Retries;
@@ -172,6 +174,7 @@ class Running implements Datapath {
       attachments: this.#attachments,
       log: this.api.log,
     });
+    this.#xdp = new XdpHooks({ kernel, attachments: this.#attachments, socket: this.#socket });
     this.#collector = new Collector(kernel, parts.clock, this.api.log);
     this.#report = new KernelReport({
       kernel,
@@ -275,7 +278,7 @@ class Running implements Datapath {
       method: "GET",
       path: "/v1/status",
       response: DatapathStatus,
-      handle: () => this.#report.status(this.#synced),
+      handle: () => ({ ...this.#report.status(this.#synced), xdp: this.#xdp.mode }),
     });
     this.#serviceReport.mount(api);
     for (const name of DUMP_NAMES) {
@@ -326,6 +329,7 @@ class Running implements Datapath {
     }
     // A state of its own: without it the node's packets still flow.
     this.#retries.run("socket-lb", name, () => this.#sockets.apply(config.socketLb ?? true));
+    this.#retries.run("xdp", name, () => this.#xdp.apply(this.#node.outer, config));
     this.#tables.nodeConfig.put(name, config);
     return config;
   }

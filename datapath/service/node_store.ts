@@ -76,6 +76,10 @@ export class NodeStore {
   get config(): NodeConfig | undefined {
     return this.#config;
   }
+  /** Devices that lead out of the node. */
+  get outer(): readonly Device[] {
+    return this.#outer;
+  }
   get remotes(): RemoteNode[] {
     return [...this.#remotes.values()];
   }

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { BPFFS } from "@weir/loader";
+import { BPFFS, listPins } from "@weir/loader";
 import { ProblemError } from "@weir/common";
 
 /** Above every instance. */
@@ -45,6 +45,13 @@ export class Pins {
   }
   xdpLink(ifindex: number): string {
     return `${this.links}/dev-${ifindex}-xdp`;
+  }
+  /** Interfaces that {@link xdpLink} names, of pins that are there. */
+  xdpInterfaces(): number[] {
+    return listPins(this.links).flatMap((path) => {
+      const match = /\/dev-(\d+)-xdp$/.exec(path);
+      return match ? [Number(match[1])] : [];
+    });
   }
   /** A program on the root of the cgroups. */
   rootLink(program: string): string {

@@ -3166,6 +3166,10 @@ const descriptor: unknown = {
            "type": "uint64",
            "id": 10,
            "protoName": "lost_events"
+          },
+          "xdp": {
+           "type": "string",
+           "id": 11
           }
          }
         },

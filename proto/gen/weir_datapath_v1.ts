@@ -397,6 +397,8 @@ export interface DatapathStatus {
   pressure: MapPressure[];
   instance: string;
   lostEvents: number;
+  /** how services are handled at XDP: "" not asked for, native, generic (slower than tc alone), mixed, "not in tunnel mode" */
+  xdp: string;
 }
 /** Encodings of {@link DatapathStatus}. */
 export const DatapathStatus: Message<DatapathStatus> = bindMessage(root, "weir.datapath.v1.DatapathStatus");
