@@ -211,7 +211,13 @@ class Running implements Datapath {
     };
     every(config.gcMs ?? 30_000, () => this.#collector.collect());
     every(1000, () => this.#collector.relieve());
-    every(1000, () => this.#services.tick());
+    let retired = 0;
+    every(1000, () => {
+      this.#services.tick();
+      if (this.#services.retired === retired) return;
+      retired = this.#services.retired;
+      this.#sockets.reap(); // connected sockets learn soon that their backend is gone
+    });
     // Ids of dead backends rest for a minute: long enough to find who still has one.
     every(1000, () => this.#services.backends.resting > 0 && this.#sockets.reap());
     every(30_000, () => this.#node.refreshAddresses());

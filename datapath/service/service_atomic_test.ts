@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type BpfMap, BpfObject, Gate, StructuralVerifier, u32 } from "@weir/loader";
 import { compileBpf } from "../loader/testing.ts";
 import type { BackendState } from "@weir/proto/loadbalancer";
-import { backend, backendsOf, service, ServiceKernel, serviceTest, update } from "./service_testing.ts";
+import { backend, backendsOf, service, type ServiceKernel, serviceTest, update } from "./service_testing.ts";
 
 const COUNTS = ["chosen", "nobody", "cleared", "gone", "stranger"];
 const CHANGES = 1000;

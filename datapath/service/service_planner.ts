@@ -14,7 +14,7 @@ import { maglevTable } from "./maglev.ts";
 import { reduced } from "./selection_change.ts";
 import type { SelectionContent, SelectionTable } from "./selection_table.ts";
 import type { ServiceChanges } from "./service_changes.ts";
-import type { Family, WantedBackend, WantedService } from "./service_image.ts";
+import type { WantedBackend, WantedService } from "./service_image.ts";
 import {
   describeFrontend,
   flagsOf,

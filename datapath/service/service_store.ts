@@ -45,6 +45,8 @@ export class ServiceStore implements Disposable {
   /** Services with something that could not be had. */
   readonly #waiting = new Set<number>();
   #retryAtMs = 0;
+  /** Backends that were given up since this process began. */
+  retired = 0;
   /** A write failed: what the kernel has is no longer known. */
   #stale = false;
   /** Services of the process before that were asked for again. */
@@ -224,6 +226,7 @@ export class ServiceStore implements Disposable {
       }
       changes.write(this, this.clock.monotonicMs());
       changes.clearCounters(this.maps.counters, this.writes);
+      this.retired += changes.retired.length;
       for (const [held, refusals] of refused) this.#note(held, refusals);
     } catch (error) {
       this.#stale = true;
