@@ -1,7 +1,5 @@
 import assert from "node:assert/strict";
-import { AttachType, BpfMap, createMap, MapType, openPin, u32 } from "@weir/loader";
-import { Backend, BACKEND_ACTIVE, Frontend, FrontendKey } from "@weir/maps";
-import { mapped } from "./addresses.ts";
+import { AttachType } from "@weir/loader";
 import { openPinnedLink } from "./kernel.ts";
 import { Pins } from "./pins.ts";
 import { cgroupRoot } from "./socket_hooks.ts";
@@ -37,38 +35,39 @@ except OSError as e:
     print(e.errno)
 `;
 
-function addService(pins: Pins): void {
-  const open = (name: string) => new BpfMap(openPin(pins.map(name))!, name);
-  using backends = open("weir_backends");
-  using selections = open("weir_selections");
-  using frontends = open("weir_frontends");
-  using selection = createMap({
-    type: MapType.ARRAY,
-    name: "selection",
-    keySize: 4,
-    valueSize: 4,
-    entriesMax: 2,
-    flags: 1 << 12,
-  });
-  const TCP = 6;
-  backends.update(
-    u32(1),
-    Backend.encode({
-      address: mapped("192.0.2.1"),
-      portBe: 8080,
-      protocol: TCP,
-      state: BACKEND_ACTIVE,
-      service: 1,
-    }),
-  );
-  selection.update(u32(1), u32(1));
-  selection.update(u32(0), u32(1));
-  selections.update(u32(1), u32(selection.fd));
-  frontends.update(
-    FrontendKey.encode({ address: mapped("10.96.0.10"), portBe: 80, protocol: TCP }),
-    Frontend.encode({ selections: [1, 0], service: 1, flags: 0, affinityTimeout: 0, seed: 1 }),
-  );
-}
+/** Connects a UDP socket, says which backend answers, then how its connection ended and which backend is next. */
+const CONNECT_UDP = `import socket,threading
+for port in (8081,8082):
+    server=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); server.bind(('192.0.2.1',port))
+    def serve(server=server,port=port):
+        while True:
+            _,a=server.recvfrom(9); server.sendto(str(port).encode(),a)
+    threading.Thread(target=serve,daemon=True).start()
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(10)
+def ask():
+    s.connect(('10.96.0.11',53)); s.send(b'x'); print(s.recv(9).decode(),*s.getpeername(),flush=True)
+ask()
+try:
+    s.recv(9)
+except OSError as e:
+    print(e.errno,flush=True)
+ask()
+`;
+
+const service = (id: number, address: string, port: number, protocol: string) => ({
+  id,
+  name: `default/${address}`,
+  protocol,
+  frontends: [{ address, port, closed: true }],
+  algorithm: "RANDOM",
+});
+const backend = (service: number, port: number) => ({
+  service,
+  address: "192.0.2.1",
+  port,
+  state: "ACTIVE",
+  internal: true,
+});
 
 Deno.test({
   name:
@@ -91,7 +90,12 @@ Deno.test({
       assert.equal(programs.length, 8);
       for (const program of programs) assert.equal(program.tag, program.verifiedTag, program.name);
       assert.equal(link("socket_connect4")?.attachType, AttachType.CGROUP_INET4_CONNECT);
-      addService(pins);
+      const services = () =>
+        node.request("POST", "/v1/services:update", {
+          services: [service(1, "10.96.0.10", 80, "TCP")],
+          backends: [backend(1, 8080)],
+        });
+      await services();
       assert.equal(await connect(), "hello 10.96.0.10 80");
 
       const before = link("socket_connect4")?.id;
@@ -99,6 +103,7 @@ Deno.test({
       assert.equal(await connect(), "hello 10.96.0.10 80");
       await node.start();
       await node.configure();
+      await services();
       await node.request("POST", "/v1/sync", {});
       assert.equal(link("socket_connect4")?.id, before);
       assert.equal(await connect(), "hello 10.96.0.10 80");
@@ -115,6 +120,46 @@ Deno.test({
       await node.uninstall();
       assert.equal(link("socket_connect4"), undefined);
       assert.equal(await connect(), ENETUNREACH);
+    } finally {
+      await node.close();
+    }
+  },
+});
+
+Deno.test({
+  name: "SocketHooks.reap() tells a connected UDP socket that its backend is gone, so that it moves on",
+  ignore: skipped !== undefined,
+  fn: async () => {
+    const node = await TestNode.create("udp");
+    try {
+      await node.start();
+      await node.configure();
+      await node.request("POST", "/v1/services:update", {
+        services: [service(2, "10.96.0.11", 53, "UDP")],
+        backends: [backend(2, 8081)],
+      });
+      const client = new Deno.Command("nsenter", {
+        args: [`--net=/run/netns/${node.netns}`, "python3", "-uc", CONNECT_UDP],
+        stdout: "piped",
+      }).spawn();
+      const reader = client.stdout.pipeThrough(new TextDecoderStream()).getReader();
+      let text = "";
+      const line = async () => {
+        while (!text.includes("\n")) text += (await reader.read()).value ?? "(ended)\n";
+        const end = text.indexOf("\n"), first = text.slice(0, end);
+        text = text.slice(end + 1);
+        return first;
+      };
+      assert.equal(await line(), "8081 10.96.0.11 53");
+      await node.request("POST", "/v1/services:update", {
+        backends: [backend(2, 8082)],
+        deletedBackends: [backend(2, 8081)],
+      });
+      const start = performance.now();
+      assert.equal(await line(), "103"); // ECONNABORTED
+      assert.ok(performance.now() - start < 5000);
+      assert.equal(await line(), "8082 10.96.0.11 53");
+      await client.status;
     } finally {
       await node.close();
     }
