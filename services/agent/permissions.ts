@@ -4,8 +4,8 @@
  * | service            | user         | files                   | network                    | FFI, programs |
  * | ------------------ | ------------ | ----------------------- | -------------------------- | ------------- |
  * | datapath           | root, 9 caps | everything              | its socket                 | yes           |
- * | endpoint-manager   | unprivileged | its state               | four sockets               | no            |
- * | flow-exporter      | unprivileged | its state               | four sockets               | no            |
+ * | endpoint-manager   | unprivileged | its state               | five sockets               | no            |
+ * | flow-exporter      | unprivileged | its state               | six sockets                | no            |
  * | identity-allocator | unprivileged | its state               | its socket (and PostgreSQL) | no           |
  * | policy-engine      | unprivileged | its state               | two sockets                | no            |
  * | load-balancer      | unprivileged | its state, its manifests | two sockets               | no            |

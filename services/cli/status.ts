@@ -8,6 +8,7 @@ import { Process } from "@weir/proto/agent";
 import { DatapathStatus } from "@weir/proto/datapath";
 import { Endpoint } from "@weir/proto/endpoint";
 import { Identity } from "@weir/proto/identity";
+import { Service } from "@weir/proto/loadbalancer";
 import { Policy } from "@weir/proto/policy";
 import { flag, parse, text } from "./args.ts";
 import { clientOf } from "./clients.ts";
@@ -20,7 +21,13 @@ const HINT = "weir help status";
 interface Report {
   ready: boolean;
   nodes: NodeReport[];
-  counts: { identities?: number; policies?: number; endpoints?: number; endpointsReady?: number };
+  counts: {
+    identities?: number;
+    policies?: number;
+    services?: number;
+    endpoints?: number;
+    endpointsReady?: number;
+  };
 }
 
 interface NodeReport {
@@ -82,7 +89,7 @@ async function gather(context: CommandContext): Promise<Report> {
     }
   });
   const items = endpoints.flatMap((answer) => answer?.items ?? []);
-  const [identities, policies] = await Promise.all([
+  const [identities, policies, services] = await Promise.all([
     ask(
       context,
       "identity-allocator",
@@ -90,6 +97,7 @@ async function gather(context: CommandContext): Promise<Report> {
       (client) => client.collection("identities", Identity).list(),
     ),
     ask(context, "policy-engine", undefined, (client) => client.collection("policies", Policy).list()),
+    ask(context, "load-balancer", undefined, (client) => client.collection("services", Service).list()),
   ]);
   return {
     ready: nodes.every((node) => node.ready),
@@ -97,6 +105,7 @@ async function gather(context: CommandContext): Promise<Report> {
     counts: {
       identities: identities?.items.filter((identity) => identity.number >= 256).length,
       policies: policies?.items.length,
+      services: services?.items.length,
       endpoints: items.length,
       endpointsReady: items.filter((endpoint) => endpoint.status?.state === "READY").length,
     },
@@ -163,11 +172,11 @@ function show(report: Report, verbose: boolean, nowUnixS: number): string {
       ])
   );
   const parts = [table(["NODE", "SERVICE", "STATE", "PID", "RESTARTS", "SINCE", "MESSAGE"], rows)];
-  const { identities, policies, endpoints, endpointsReady } = report.counts;
+  const { identities, policies, services, endpoints, endpointsReady } = report.counts;
   parts.push(
     `${endpointsReady} of ${endpoints} endpoints ready, ${identities ?? "?"} identities, ${
       policies ?? "?"
-    } policies`,
+    } policies, ${services ?? "?"} services`,
   );
   for (const { node, datapath, endpointsInError } of report.nodes) {
     if (datapath !== undefined) {

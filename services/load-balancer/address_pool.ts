@@ -11,12 +11,15 @@ import { parseTerms } from "./pool_manifest.ts";
 
 /** Counters of addresses stop here: 2^53. */
 const TOTAL_MAX = BigInt(Number.MAX_SAFE_INTEGER);
-/** Addresses of one range that are looked at for a free one beyond those that are used. */
-const SEARCH_MAX = 100_000;
+
+/** A range, and where to look for a free address: every one before `hint` is taken. */
+interface PoolRange extends AddressRange {
+  hint: bigint;
+}
 
 interface Pool {
   readonly message: AddressPool;
-  readonly ranges: AddressRange[];
+  readonly ranges: PoolRange[];
   readonly selector: Selector;
   /** Name of the older pool that it overlaps with; such a pool is not used. */
   conflict: string;
@@ -32,7 +35,10 @@ export class PoolTable {
     else {
       this.#pools.set(name, {
         message,
-        ranges: message.ranges.flatMap((text) => parseRange(text) ?? []),
+        ranges: message.ranges.flatMap((text) => {
+          const range = parseRange(text);
+          return range === undefined ? [] : [{ ...range, hint: range.first }];
+        }),
         selector: parseTerms(message.serviceSelector) ?? Selector.everything,
         conflict: "",
       });
@@ -56,7 +62,7 @@ export class PoolTable {
   }
 
   /** Pools that may serve the service, oldest first. */
-  poolsFor(spec: ServiceSpec): { name: string; ranges: readonly AddressRange[] }[] {
+  poolsFor(spec: ServiceSpec): { name: string; ranges: readonly PoolRange[] }[] {
     const labels = labelsOf(spec);
     return this.#inOrder().filter((pool) =>
       !pool.message.disabled && pool.conflict === "" && pool.selector.matches(labels)
@@ -68,19 +74,30 @@ export class PoolTable {
     return this.poolsFor(spec).some(({ ranges }) => ranges.some((range) => rangeHolds(range, address)));
   }
 
-  /** The first address of the pools that `isTaken` does not know. */
+  /** The first address of the pools that `isTaken` does not know. What is given back is told by {@link released}. */
   findFree(spec: ServiceSpec, family: IpFamily, isTaken: (address: string) => boolean): string | undefined {
     for (const { ranges } of this.poolsFor(spec)) {
       for (const range of ranges) {
         if (range.family !== family) continue;
-        let number = range.first;
-        for (let i = 0; i < SEARCH_MAX && number <= range.last; i++, number++) {
-          const { text } = IpAddress.fromBigInt(number, family);
+        for (; range.hint <= range.last; range.hint++) {
+          const { text } = IpAddress.fromBigInt(range.hint, family);
           if (!isTaken(text)) return text;
         }
       }
     }
     return undefined;
+  }
+
+  /** An address is free again. */
+  released(text: string): void {
+    const address = IpAddress.parse(text);
+    for (const { ranges } of this.#pools.values()) {
+      for (const range of ranges) {
+        if (!rangeHolds(range, address)) continue;
+        const number = address.toBigInt();
+        if (number < range.hint) range.hint = number;
+      }
+    }
   }
 
   /** How many addresses a pool has, and how many of `used` are in it. */

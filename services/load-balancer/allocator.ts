@@ -105,6 +105,20 @@ export class Allocator {
     }
   }
 
+  /** Whether the service lacks an address of a pool that it could have now. Much cheaper than {@link assign}. */
+  couldGetMore(name: string, spec: ServiceSpec): boolean {
+    const { loadBalancerIps = [], clusterIps = [] } = this.get(name) ?? {};
+    if (loadBalancerIps.length >= (spec.requestedIps.length || clusterIps.length)) return false;
+    const has = new Set(loadBalancerIps.map((text) => IpAddress.parse(text).family));
+    const families = clusterIps.map((text) => IpAddress.parse(text).family).filter((family) =>
+      !has.has(family)
+    );
+    return spec.requestedIps.length > 0 || spec.sharingKey !== "" ||
+      families.some((family) =>
+        this.pools.findFree(spec, family, (address) => this.#poolIps.has(address)) !== undefined
+      );
+  }
+
   /** Ids for the host ports of a pod. @throws {ProblemError} SERVICE_PORTS_EXHAUSTED */
   assignHostPorts(name: string, keys: readonly string[]): Assignment | undefined {
     const before = this.#assigned.get(name);
@@ -299,7 +313,9 @@ export class Allocator {
     for (const address of assignment.loadBalancerIps) {
       const users = this.#poolIps.get(address);
       users?.delete(name);
-      if (users?.size === 0) this.#poolIps.delete(address);
+      if (users?.size !== 0) continue;
+      this.#poolIps.delete(address);
+      this.pools.released(address);
     }
   }
 }

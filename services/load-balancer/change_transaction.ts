@@ -166,16 +166,14 @@ export class ChangeTransaction {
   /** Last step: addresses that were freed, or pools that changed, go to the services that wait. */
   async finish(): Promise<void> {
     if (!this.#poolsChanged && !this.#addressesFreed) return;
-    const specs = new Map<string, ServiceSpec>();
-    for (const { name, spec } of this.#parts.tables.entries()) {
-      if (spec?.type === "LoadBalancer") specs.set(name, spec);
-    }
-    for (const [name, spec] of this.#specs) {
-      if (spec?.type === "LoadBalancer") specs.set(name, spec);
-      else specs.delete(name);
-    }
-    for (const [name, spec] of specs) {
-      if (this.#poolsChanged || this.#waits(name, spec)) await this.#assign(name, spec);
+    const { tables, allocator } = this.#parts;
+    const waiting = [...tables.entries()].filter(({ name, spec }) =>
+      spec?.type === "LoadBalancer" && !this.#specs.has(name)
+    ).sort((a, b) => a.source!.createdUnixS - b.source!.createdUnixS)
+      .map(({ name, spec }): [string, ServiceSpec] => [name, spec!]);
+    for (const [name, spec] of this.#specs) if (spec?.type === "LoadBalancer") waiting.push([name, spec]);
+    for (const [name, spec] of waiting) {
+      if (this.#poolsChanged || allocator.couldGetMore(name, spec)) await this.#assign(name, spec);
     }
   }
 
@@ -183,12 +181,6 @@ export class ChangeTransaction {
   undo(): void {
     for (const step of this.#undo.reverse()) step();
     this.#undo.length = 0;
-  }
-
-  #waits(name: string, spec: ServiceSpec): boolean {
-    const has = this.#parts.allocator.get(name);
-    const wants = spec.requestedIps.length || has?.clusterIps.length || 0;
-    return (has?.loadBalancerIps.length ?? 0) < wants;
   }
 
   #setPool(name: string, next: AddressPool | undefined, before: AddressPool | undefined): void {

@@ -67,6 +67,8 @@ export class ServiceTables {
   /** Names of backends whose port is gone. */
   readonly #backendsGone = new Set<string>();
   readonly #portsGone = new Set<string>();
+  /** Services without the address of a pool that they want. */
+  readonly #waiting = new Set<string>();
   /** Table sizes that grew and are not stored yet: service -> port -> size. */
   readonly #grown = new Map<string, Map<string, number>>();
 
@@ -165,11 +167,9 @@ export class ServiceTables {
     this.#sweep(entry);
   }
 
-  /** Looks again at the conditions of services that wait for an address. */
+  /** Looks again at what is said of services that wait for an address of a pool. */
   recheckPools(): void {
-    for (const entry of this.#entries.values()) {
-      if (entry.spec?.type === "LoadBalancer") this.#dirty.add(entry.name);
-    }
+    for (const name of this.#waiting) this.#dirty.add(name);
   }
 
   /** Brings the three tables up to date: new ports, then backends, then what is gone. */
@@ -384,6 +384,7 @@ export class ServiceTables {
   #publishService(name: string): void {
     const entry = this.#entries.get(name);
     const source = entry?.source;
+    this.#waiting.delete(name);
     if (entry === undefined || source === undefined) return void this.services.delete(name);
     const { spec } = source;
     const ports = [...entry.ports.values()];
@@ -406,6 +407,7 @@ export class ServiceTables {
       line: source.line,
       createdUnixS: source.createdUnixS,
     });
+    if (next.conditions.some(({ type, ok }) => type === "AddressPool" && !ok)) this.#waiting.add(name);
     if (!same(this.services.get(name), next)) this.services.put(name, next);
   }
 }
