@@ -7,11 +7,35 @@ struct gc {
 	struct gc_request copy;
 };
 
+/* A (client, frontend) entry is of use while the flow to its backend is known. */
+INLINE int gc_service_wanted(const struct gc *gc, const struct ct_key *key, const struct ct_entry *e)
+{
+	const struct config *config = config_get();
+	struct flow f = {};
+	struct address client = e->flags & CT_ORIGIN_HI ? key->hi : key->lo;
+	struct ct_entry *own;
+
+	f.port_source = e->flags & CT_ORIGIN_HI ? key->port_hi : key->port_lo;
+	f.port_destination = e->translated_port;
+	if (config && same_address(&client, &e->translated)) {
+		if (client.halves[0] || client.words[2] != 0xffff0000u)
+			client = config->loopback_ipv6;
+		else
+			client.words[3] = config->loopback_ipv4;
+	}
+	flow_set_key(&f, client.halves[0], client.halves[1], e->translated.halves[0], e->translated.halves[1], key->protocol);
+	own = bpf_map_lookup_elem(&weir_ct, &f.key);
+	return !own || (__s32)(own->expires + gc->hz - gc->now) < 0;
+}
+
 /* Expired entries get another second: a packet that just found one alive is still working with it. */
 INLINE int gc_wanted(const struct gc *gc, const struct ct_key *key, const struct ct_entry *e)
 {
 	const struct gc_request *r = &gc->copy;
 
+	/* Not in the second in which it is made: its flow comes after it. */
+	if ((e->flags & CT_SERVICE) && gc->now - e->created > gc->hz)
+		return gc_service_wanted(gc, key, e);
 	if ((__s32)(e->expires + gc->hz - gc->now) < 0)
 		return 1;
 	switch (r->mode) {

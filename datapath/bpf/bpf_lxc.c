@@ -4,6 +4,7 @@
 #include "lib/ipv4.h"
 #include "lib/ipv6.h"
 #include "lib/nd.h"
+#include "lib/service_flow.h"
 
 #define FILE_ID FILE_BPF_LXC
 
@@ -13,6 +14,7 @@ int from_endpoint(struct __sk_buff *skb)
 {
 	const struct config *config = config_get();
 	struct endpoint *own, *other;
+	struct ct_entry *e;
 	struct flow f = {};
 	__u8 *p;
 	int code;
@@ -42,8 +44,22 @@ int from_endpoint(struct __sk_buff *skb)
 	default:
 		return drop(skb, &f, DROPPED(DROP_UNKNOWN_L3));
 	}
-	if (!code)
-		code = admit(skb, &f, config, own, &other);
+	if (code)
+		return drop(skb, &f, code);
+	f.now = jiffies();
+	e = bpf_map_lookup_elem(&weir_ct, &f.key);
+	if (!e || (e->flags & CT_SERVICE)) {
+		code = service_ask(skb, &f);
+		if (code)
+			return DROP_REASON(code) == DROP_NO_SERVICE ? reject(skb, &f, config, code) : drop(skb, &f, code);
+		e = bpf_map_lookup_elem(&weir_ct, &f.key);
+	}
+	code = admit_entry(skb, &f, config, own, e, &other);
+	if (!code && (f.flags & FLOW_SERVICE))
+		code = service_sent(skb, &f);
+	/* Clients elsewhere get the frontend back as the packet leaves the node. */
+	else if (!code && (f.flags & FLOW_REPLY_NAT) && other && other->ifindex)
+		code = service_answer(skb, &f);
 	if (code)
 		return drop(skb, &f, code);
 
@@ -109,6 +125,8 @@ int to_endpoint(struct __sk_buff *skb)
 	}
 	if (!code)
 		code = admit(skb, &f, config, own, &other);
+	if (!code && (f.flags & FLOW_REPLY_NAT))
+		code = service_answer(skb, &f);
 	if (code)
 		return drop(skb, &f, code);
 	count(&f, 0, DIRECTION_INGRESS, skb->len);

@@ -133,6 +133,8 @@ INLINE void tunnel_to_world(struct flow *f)
 	f->source_identity = 0;
 }
 
+int service_answer(struct __sk_buff *skb, struct flow *f);
+
 /* A packet for endpoint `id`. A function of its own, so that the kernel checks it once and not once for every way in.
  * `what`: see above. */
 NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
@@ -183,6 +185,8 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 			code = arrival_keep(f, a);
 		service_count_packet(service, skb->len);
 	}
+	if (!code && (f->flags & FLOW_REPLY_NAT))
+		code = service_answer(skb, f);
 	if (code)
 		return drop(skb, f, code);
 	return deliver_local(skb, f, own);

@@ -115,6 +115,8 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 		e->flags |= CT_TUNNEL;
 	if (f->flags & FLOW_STACK)
 		e->flags |= CT_STACK;
+	if (f->flags & FLOW_LOOPBACK)
+		e->flags |= CT_LOOPBACK;
 	WRITE_ONCE(e->ipcache_revision, revision);
 	return 0;
 }
@@ -152,6 +154,16 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 	}
 	from = f->source_hi ? &f->key.hi : &f->key.lo;
 	to = f->source_hi ? &f->key.lo : &f->key.hi;
+	if (alive) {
+		f->service = e->service;
+		if (e->flags & CT_LOOPBACK)
+			f->flags |= FLOW_LOOPBACK;
+		if (reply && (e->flags & CT_REPLY_NAT))
+			f->flags |= FLOW_REPLY_NAT;
+	}
+	/* One of the two has an address that is nobody's. */
+	if (f->flags & FLOW_LOOPBACK)
+		f->destination_endpoint = f->source_endpoint;
 
 	if (f->source_endpoint) {
 		peer_from_endpoint(&source, f->source_endpoint);
@@ -205,7 +217,10 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 		return DROPPED(DROP_ENCAP_PROHIBITED);
 	if (!alive && (f->flags & FLOW_TOO_BIG))
 		return 0;
-	code = reply ? decide_policy(f, &destination, &source) : decide_policy(f, &source, &destination);
+	/* What an endpoint says to itself passes no policy anywhere else. */
+	code = f->flags & FLOW_LOOPBACK ? 0 :
+	       reply			? decide_policy(f, &destination, &source) :
+					  decide_policy(f, &source, &destination);
 	if (code)
 		return code;
 
@@ -243,19 +258,17 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 	return 0;
 }
 
-/* Fast path. `own` is the record of the endpoint whose hook this is, its id is in the flow on the side it stands.
- * `*other` becomes the record of the other end if that is on this node. Returns 0 or a drop. */
-INLINE int admit(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
-		 struct endpoint **other)
+/* Fast path. `own` is the record of the endpoint whose hook this is, its id is in the flow on the side it stands; `e` is
+ * what the table has under the flow's key, or null. `*other` becomes the record of the other end if that is on this
+ * node. Returns 0 or a drop. */
+INLINE int admit_entry(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
+		       struct ct_entry *e, struct endpoint **other)
 {
 	struct ct_end *source, *destination, *mine, *theirs;
 	struct endpoint *record = 0;
-	struct ct_entry *e;
 	__u32 reply;
 
 	*other = 0;
-	f->now = jiffies();
-	e = bpf_map_lookup_elem(&weir_ct, &f->key);
 	if (!e || !ct_alive(e, f) || is_bare_syn(f) || e->ipcache_revision != ipcache_revision())
 		goto slow;
 	reply = f->source_hi != (e->flags & CT_ORIGIN_HI);
@@ -282,11 +295,14 @@ INLINE int admit(struct __sk_buff *skb, struct flow *f, const struct config *con
 	f->source_endpoint = source->endpoint;
 	f->destination_endpoint = destination->endpoint;
 	f->reason = reply ? REASON_REPLY : REASON_ESTABLISHED;
-	if (e->flags & (CT_TUNNEL | CT_STACK)) {
+	if (e->flags & (CT_TUNNEL | CT_STACK | CT_REPLY_NAT)) {
 		if (e->flags & CT_STACK)
 			f->flags |= FLOW_STACK;
 		if (e->flags & CT_TUNNEL)
 			f->flags |= FLOW_TUNNEL;
+		f->service = e->service;
+		if (reply && (e->flags & CT_REPLY_NAT))
+			f->flags |= FLOW_REPLY_NAT;
 	}
 	if (!theirs->endpoint && !(f->flags & FLOW_INGRESS))
 		f->node = e->node;
@@ -312,5 +328,12 @@ slow:
 	}
 	*other = record;
 	return 0;
+}
+
+INLINE int admit(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
+		 struct endpoint **other)
+{
+	f->now = jiffies();
+	return admit_entry(skb, f, config, own, bpf_map_lookup_elem(&weir_ct, &f->key), other);
 }
 #undef FILE_ID

@@ -15,6 +15,10 @@
 #define FLOW_NETWORK 256 /* comes from another machine: its source may not be an address of this node */
 #define FLOW_STACK 512 /* came through the host's stack and goes back the same way */
 #define FLOW_ERROR 1024 /* an ICMP error of any kind: makes no conntrack entry */
+#define FLOW_REPLY_NAT 2048 /* an answer through a service: its source is to become the frontend */
+#define FLOW_SERVICE 4096 /* was sent to a service, and now goes to its backend */
+#define FLOW_SERVICE_NEW 8192 /* ... whose choice is not remembered yet */
+#define FLOW_LOOPBACK 16384 /* an endpoint speaks to itself through a service */
 
 struct flow {
 	struct ct_key key;

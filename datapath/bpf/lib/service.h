@@ -130,7 +130,9 @@ NOINLINE __u32 backend_select(const struct frontend *frontend, const struct serv
 		if (known && config && (now - known->used) / (config->hz ?: 1) < frontend->affinity_timeout) {
 			id = known->backend;
 			backend = backend_get(id);
-			if (backend && backend->state == BACKEND_ACTIVE && backend->protocol == who.protocol) {
+			/* The id may have rested and be somebody else's by now. */
+			if (backend && backend->state == BACKEND_ACTIVE && backend->protocol == who.protocol &&
+			    backend->service == frontend->service) {
 				known->used = now;
 				return id;
 			}

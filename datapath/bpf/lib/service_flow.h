@@ -1,0 +1,191 @@
+/* East-west services: what an endpoint of this node sends to a service, and what comes back.
+ *
+ *   client ──▶ frontend: the (client, frontend) entry of conntrack says which backend the flow has, or one is chosen;
+ *              the destination is rewritten, and from there on it is a flow like any other, to the backend
+ *   client ◀── backend: the flow's own entry has the frontend, which becomes the source again on the way into the client
+ */
+#pragma once
+
+#include "arrival.h"
+#include "reject.h"
+
+#define FILE_ID FILE_SERVICE
+
+INLINE int same_end(const struct address *a, const struct address *b)
+{
+	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
+}
+
+/* Who an endpoint is to itself. */
+INLINE void loopback_address(const struct flow *f, const struct config *config, struct address *to)
+{
+	if (f->flags & FLOW_IPV6) {
+		*to = config->loopback_ipv6;
+	} else {
+		to->halves[0] = 0;
+		to->halves[1] = mapped(config->loopback_ipv4);
+	}
+}
+
+/* The frontend that an endpoint's packet is addressed to; null when it is none. */
+INLINE const struct frontend *service_frontend(const struct flow *f)
+{
+	const struct address *to = flow_address(f, TRANSLATE_DESTINATION);
+	const struct frontend *frontend;
+	struct address_owner *owner;
+
+	if (node_port_protocol(f->key.protocol)) {
+		frontend = frontend_get(to, f->port_destination, f->key.protocol);
+		if (frontend)
+			return frontend;
+		owner = bpf_map_lookup_elem(&weir_addresses, to);
+		if (owner && (owner->flags & ADDRESS_HOST))
+			return frontend_of_node(to, f->port_destination, f->key.protocol);
+		if (owner)
+			return 0;
+	}
+	return frontend_closed(to);
+}
+
+/* Rewrites the packet for its backend; `f` becomes the flow to it. 0 or a drop. */
+NOINLINE int service_translate(struct __sk_buff *skb, struct flow *f, const struct address *to, __u32 port)
+{
+	const struct config *config = config_get();
+	struct address self = {};
+	int code;
+
+	if (!f || !to || !config)
+		return DROPPED(DROP_NO_CONFIG);
+	if (same_end(to, flow_address(f, TRANSLATE_SOURCE)))
+		f->flags |= FLOW_LOOPBACK;
+	code = translate(skb, f, TRANSLATE_DESTINATION, to, port);
+	if (!code && (f->flags & FLOW_LOOPBACK)) {
+		loopback_address(f, config, &self);
+		code = translate(skb, f, TRANSLATE_SOURCE, &self, f->port_source);
+	}
+	if (code)
+		return code;
+	if (node_port_protocol(f->protocol))
+		f->policy_port = bpf_ntohs(f->port_destination);
+	f->flags |= FLOW_SERVICE;
+	return 0;
+}
+
+/* Chooses a backend for a new flow; `a` has the frontend's address. 0, or a drop: 158 when nobody is there. */
+NOINLINE int service_choose(struct flow *f, struct arrival *a)
+{
+	const struct frontend *frontend;
+	struct service_client client = {};
+	const struct backend *b;
+
+	if (!f || !a)
+		return DROPPED(DROP_NO_SERVICE);
+	frontend = service_frontend(f);
+	if (!frontend)
+		return 0;
+	a->service = frontend->service;
+	f->service = frontend->service;
+	/* Neither an error nor a later fragment opens a flow. */
+	if (f->flags & (FLOW_RELATED | FLOW_FRAGMENT))
+		return 0;
+	client.address = *flow_address(f, TRANSLATE_SOURCE);
+	client.port = f->port_source;
+	client.protocol = f->key.protocol;
+	client.scope = SCOPE_INTERNAL;
+	a->backend = frontend->flags & FRONTEND_CLOSED ? 0 : backend_select(frontend, &client);
+	b = a->backend ? backend_get(a->backend) : 0;
+	if (!b || b->state == BACKEND_GONE) {
+		service_count_connection(a->service, 1);
+		return DROPPED(DROP_NO_SERVICE);
+	}
+	service_count_connection(a->service, 0);
+	return 0;
+}
+
+/* An endpoint's packet that has no conntrack entry of its own: is it for a service? Then it is rewritten, FLOW_SERVICE is
+ * set and `f` is the flow to the backend. 0 or a drop. */
+NOINLINE int service_ask(struct __sk_buff *skb, struct flow *f)
+{
+	struct arrival *a = arrival_get();
+	const struct backend *b;
+	struct ct_entry *e;
+	int code;
+
+	if (!f || !a)
+		return DROPPED(DROP_NO_CONFIG);
+	e = bpf_map_lookup_elem(&weir_ct, &f->key);
+	if (e && !(e->flags & CT_SERVICE))
+		return 0;
+	a->key = f->key;
+	a->source_hi = f->source_hi;
+	a->frontend = *flow_address(f, TRANSLATE_DESTINATION);
+	a->port = f->port_destination;
+	a->backend = 0;
+	if (e && backend_keeps(e->backend, &e->translated, e->translated_port, f->key.protocol, is_bare_syn(f))) {
+		a->service = e->service;
+		a->backend = e->backend;
+		f->service = e->service;
+		return service_translate(skb, f, &e->translated, e->translated_port);
+	}
+	code = service_choose(f, a);
+	if (code || !a->backend)
+		return code;
+	b = backend_get(a->backend);
+	if (!b)
+		return DROPPED(DROP_NO_SERVICE);
+	f->flags |= FLOW_SERVICE_NEW;
+	return service_translate(skb, f, &b->address, b->port);
+}
+
+/* The flow to the backend was allowed: both its entries learn of each other. 0 or a drop. */
+NOINLINE int service_remember(struct flow *f)
+{
+	struct arrival *a = arrival_get();
+	int code;
+
+	if (!f || !a)
+		return DROPPED(DROP_CT_CREATE_FAILED);
+	code = arrival_remember(f, &a->frontend, a->port, a->service, a->backend);
+	if (!code && (f->flags & FLOW_SERVICE_NEW))
+		code = arrival_keep(f, a);
+	return code;
+}
+
+/* After admit(), of a packet with FLOW_SERVICE. 0 or a drop. */
+INLINE int service_sent(struct __sk_buff *skb, struct flow *f)
+{
+	service_count_packet(f->service, skb->len);
+	if (likely(f->reason != REASON_NEW && !(f->flags & FLOW_SERVICE_NEW)) || (f->flags & (FLOW_RELATED | FLOW_ERROR)))
+		return 0;
+	return service_remember(f);
+}
+
+/* An answer (FLOW_REPLY_NAT) on its way into the client: the frontend is its source again. 0 or a drop. */
+NOINLINE int service_answer(struct __sk_buff *skb, struct flow *f)
+{
+	struct ct_entry *e;
+	struct endpoint *own;
+	struct address self = {};
+	int code;
+
+	if (!f)
+		return DROPPED(DROP_INVALID);
+	e = bpf_map_lookup_elem(&weir_ct, &f->key);
+	if (!e)
+		return DROPPED(DROP_INVALID);
+	service_count_packet(f->service, skb->len);
+	if (e->flags & CT_LOOPBACK) {
+		own = endpoint_get(f->hook_endpoint);
+		if (!own)
+			return DROPPED(DROP_EP_NOT_READY);
+		if (f->flags & FLOW_IPV6)
+			self = own->ipv6;
+		else
+			self.halves[1] = mapped(own->ipv4);
+		code = translate(skb, f, TRANSLATE_DESTINATION, &self, f->port_destination);
+		if (code)
+			return code;
+	}
+	return translate(skb, f, TRANSLATE_SOURCE, &e->translated, e->translated_port);
+}
+#undef FILE_ID
