@@ -1,6 +1,7 @@
 /** The contract of a global function, read from its BTF prototype as the kernel does (btf_prepare_func_args). @module */
 import type { ArgumentKind, ReturnKind } from "@weir/verifier";
 import type { Btf } from "./btf.ts";
+import type { AttachTypeName } from "./kinds.ts";
 
 /** Structs that are a program's context, in C. */
 const CONTEXTS = new Set([
@@ -31,9 +32,9 @@ export interface FunctionContract {
 
 /**
  * The contract of a FUNC; undefined when the id is none.
- * @param tracing Whether the program is of type tracing: its context has no struct that a parameter could name.
+ * @param tracing Attach type of programs of type tracing: their context has no struct of its own.
  */
-export function contractOf(btf: Btf, funcId: number, tracing = false): FunctionContract | undefined {
+export function contractOf(btf: Btf, funcId: number, tracing?: AttachTypeName): FunctionContract | undefined {
   const func = btf.type(funcId);
   if (func.kind !== "func") return undefined;
   const proto = btf.type(func.type);
@@ -60,21 +61,33 @@ function argument(
   btf: Btf,
   id: number,
   tags: readonly string[],
-  tracing: boolean,
+  tracing: AttachTypeName | undefined,
 ): { kind: ArgumentKind; size?: number } {
   const type = btf.resolve(id);
   if (type.kind === "int" || type.kind === "enum" || type.kind === "enum64") return { kind: "scalar" };
   if (type.kind !== "ptr") return { kind: "other" };
-  if (tags.includes("arg:ctx")) return { kind: tracing ? "other" : "context" };
+  if (tags.includes("arg:ctx")) {
+    return { kind: tracing === undefined || isTracingContext(btf, type.type, tracing) ? "context" : "other" };
+  }
   const known = ["arg:nonnull"];
   if (tags.some((tag) => tag.startsWith("arg:") && !known.includes(tag))) return { kind: "other" };
   const target = btf.resolve(type.type);
   // bpf_user_pt_regs_t is a typedef; its name is what the kernel compares.
   if (CONTEXTS.has(target.name) || CONTEXTS.has(btf.name(type.type))) {
-    return { kind: tracing ? "other" : "context" };
+    return { kind: tracing === undefined ? "context" : "other" };
   }
   if (target.kind === "void" || target.kind === "func_proto" || target.kind === "fwd") {
     return { kind: "other" };
   }
   return { kind: tags.includes("arg:nonnull") ? "mem" : "memOrNull", size: btf.sizeOf(type.type) };
+}
+
+/** What the kernel takes for the type of a tracing program's context (btf_validate_prog_ctx_type). */
+function isTracingContext(btf: Btf, id: number, attach: AttachTypeName): boolean {
+  const type = btf.resolve(id);
+  if (type.kind === "void") return true;
+  const isStruct = type.kind === "struct";
+  if (attach === "trace_iter") return isStruct && type.name.startsWith("bpf_iter__");
+  if (type.kind === "int" && type.size === 8) return true;
+  return attach === "trace_raw_tp" && isStruct && type.name === "bpf_raw_tracepoint_args";
 }

@@ -173,7 +173,8 @@ Deno.test({
       return seen.length < 4 ? question(seen.length) : { code: 0, operands: [] } as unknown as VerifyReport;
     });
     equal(last.code, 0);
-    deepEqual(seen, [0, 1, 2, 3]);
+    equal(seen[0], 0);
+    ok(seen.every((count, index) => index === 0 || count > seen[index - 1]), seen.join());
     let rounds = 0;
     equal(settle({ request, oracle }, () => (rounds++, question(1))).code, 170);
     equal(rounds, 1, "the same question again is no progress");

@@ -82,6 +82,9 @@ function iterator(target: string, kernel: Btf): AttachFacts {
     const special = tracingSlotKind(`iter/${target}`, index);
     const found = slotOf(kernel, parameter, 0);
     if (special === undefined) return found[0]?.kind === "pointer" ? [{ kind: "other" }] : found;
+    if (/^(rdonly_)?buf_or_null$/.test(special)) {
+      return [{ kind: "buffer", flags: 1 | (special.startsWith("rdonly") ? 2 : 0) }];
+    }
     if (/buf/.test(special) || found[0]?.kind !== "pointer") return [{ kind: "other" }];
     const flags = (special.startsWith("trusted") ? POINTER_FLAGS.trusted : 0) |
       (special.endsWith("or_null") ? POINTER_FLAGS.nullable : 0);

@@ -18,6 +18,8 @@ const ANSWERS_MAX = 4096;
 const ROUNDS_MAX = 64;
 /** Structs whose fields are looked up before anybody asks, so that most programs need one round. */
 const STRUCTS_AHEAD = 24;
+/** How many neighbours of a field are answered with it. */
+const ELEMENTS_AHEAD = 64;
 /** Code of a report that asks. */
 const TYPE_QUESTION = 170;
 
@@ -81,12 +83,17 @@ export class TypeOracle {
     }
     const isClass = (base: number): boolean => what > base && what - base < STRUCT_CLASSES.length;
     if (isClass(QUESTIONS.structId)) return type === 0 && offset === 0;
-    if (![1, 2, 4, 8].includes(what) && !isClass(QUESTIONS.isStruct)) return false;
+    const memory = what > QUESTIONS.memory && what < 2 * QUESTIONS.memory;
+    if (![1, 2, 4, 8].includes(what) && !memory && !isClass(QUESTIONS.isStruct)) return false;
     const kind = type > 0 && type < this.kernel.size ? this.kernel.kind(type) : "void";
     return kind === "struct" || kind === "union";
   }
 
   #find({ type, offset, what }: TypeQuestion): Omit<TypeAnswer, keyof TypeQuestion> {
+    if (what >= QUESTIONS.memory) {
+      const found = walkStruct(this.kernel, type, offset, what - QUESTIONS.memory, this.#budget);
+      return found.kind === "refused" ? { kind: "refused", flags: found.why } : { kind: "scalar" };
+    }
     if (what >= QUESTIONS.structId) {
       const target = this.#classId(what - QUESTIONS.structId);
       return target === undefined ? { kind: "refused" } : { kind: "pointer", target };
@@ -178,6 +185,10 @@ export function settleBy<T>(
     const answer = oracle.answer(question);
     if (answer === undefined) return result;
     if (answer.kind === "pointer") oracle.expect(answer.target!);
+    // A loop over an array asks for one element after the other.
+    for (let next = 1; what <= 8 && next < ELEMENTS_AHEAD; next++) {
+      oracle.answer({ type, offset: offset + next * what, what });
+    }
     request = { ...request, kernelTypes: { ...request.kernelTypes, ...oracle.facts() } };
   }
 }

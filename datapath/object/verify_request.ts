@@ -11,7 +11,7 @@ import type {
 import type { AssembledProgram } from "./assembly.ts";
 import { ObjectError } from "./error.ts";
 import { contractOf } from "./global_function.ts";
-import { programTypeNumber } from "./kinds.ts";
+import { ATTACH_TYPES, type AttachTypeName, programTypeNumber } from "./kinds.ts";
 import type { MapDefinition } from "./map_definition.ts";
 import type { BpfObject, ObjectProgram } from "./object.ts";
 import { SourceMap } from "./source_map.ts";
@@ -62,7 +62,9 @@ export function requestOf(
     });
   }
   const assembled = object.assemble(program);
-  const isTracing = programTypeNumber("tracing") === program.kind.type;
+  const tracing = programTypeNumber("tracing") === program.kind.type
+    ? ATTACH_TYPES[program.kind.attachType]
+    : undefined;
   const request: VerifyRequest = {
     name: program.name,
     programType: program.kind.type,
@@ -71,7 +73,7 @@ export function requestOf(
     gplCompatible: isGplCompatible(object.licence),
     instructions: assembled.instructions,
     maps: assembled.maps.map((index) => mapFacts(object, object.maps[index])),
-    subprograms: assembled.functions.map((_, index) => subprogram(object, assembled, index, isTracing)),
+    subprograms: assembled.functions.map((_, index) => subprogram(object, assembled, index, tracing)),
     kfuncs: kfuncs(assembled),
     ...exceptionCallback(program),
     ...extra,
@@ -141,7 +143,7 @@ function subprogram(
   object: BpfObject,
   assembled: AssembledProgram,
   index: number,
-  tracing: boolean,
+  tracing: AttachTypeName | undefined,
 ): SubprogramFacts {
   const found = assembled.functions[index];
   const func = object.btf !== undefined && found.type !== 0 ? object.btf.type(found.type) : undefined;

@@ -19,6 +19,8 @@ export const SLOT_KINDS = {
   opaque: 3,
   /** Something that the verifier has no model of. */
   other: 4,
+  /** Memory whose size the kernel knows only when it attaches; flags: 1 may be NULL, 2 read only. */
+  buffer: 5,
 } as const;
 export type SlotKind = keyof typeof SLOT_KINDS;
 
@@ -91,6 +93,8 @@ export const QUESTIONS = {
   isStruct: 0x100,
   /** The id of the struct of that class (of type 0 at offset 0). */
   structId: 0x200,
+  /** Plus a number of bytes: whether a helper may read so many there. */
+  memory: 0x10000,
 } as const;
 
 /** A question about a kernel type. */

@@ -183,7 +183,7 @@ class Walk {
         this.#code.push([0x15, from, 0, 0, 0]);
         return;
       case 7:
-        return this.#call(from);
+        return random.oneIn(4) ? this.#print(from) : this.#call(from);
       case 8:
         this.#code.push(
           addImmediate(from, random.oneIn(4) ? -8 : random.between(0, 64) * random.pick([1, 8])),
@@ -258,6 +258,14 @@ class Walk {
     if (random.oneIn(12)) offset += random.between(-9, 9);
     if (random.oneIn(40)) offset += safeSize(kernel, id);
     return [Math.min(offset, 32760), size];
+  }
+
+  /** A field as memory for a helper: bpf_trace_printk() reads its format from anywhere. */
+  #print(from: number): void {
+    const { random } = this;
+    const [offset, size] = this.#place(this.#types.get(from)!);
+    this.#code.push(move(1, from), addImmediate(1, offset));
+    this.#code.push(moveImmediate(2, random.oneIn(3) ? random.between(0, 80) : size), call(6));
   }
 
   #call(from: number): void {

@@ -3,11 +3,13 @@ import {
   F_NULL,
   F_PERCPU,
   F_RCU,
+  F_RDONLY,
   F_TRUSTED,
   F_UNTRUSTED,
   F_USER,
   isConst,
   K_BTF,
+  K_MEM,
   K_NUM,
   Reg,
   setKind,
@@ -17,12 +19,14 @@ import {
 import { fail1, fail2, failIS, failS, opI, opS } from "./outcome";
 
 // the protocol's numbers, kernel_types.ts
-const S_SCALAR: u32 = 1, S_POINTER: u32 = 2, S_OPAQUE: u32 = 3, S_OTHER: u32 = 4;
+const S_SCALAR: u32 = 1, S_POINTER: u32 = 2, S_OPAQUE: u32 = 3, S_OTHER: u32 = 4, S_BUFFER: u32 = 5;
 const A_REFUSED: u32 = 0, A_POINTER: u32 = 2, A_OPAQUE: u32 = 3;
 const SAFE_TRUSTED: u32 = 256, SAFE_TRUSTED_NULL: u32 = 512, SAFE_RCU: u32 = 1024, SAFE_RCU_NULL: u32 = 2048;
-const Q_IS: u32 = 0x100, Q_ID: u32 = 0x200;
+const Q_IS: u32 = 0x100, Q_ID: u32 = 0x200, Q_MEMORY: u32 = 0x10000;
 const SLOT_BYTES: usize = 12, ANSWER_BYTES: usize = 24;
 const SLOTS_MAX: u32 = 32;
+/// What an iterator hands over of a map's element: the kernel compares what was touched with its size when it attaches.
+const BUFFER_BYTES: i32 = 1 << 28;
 const TYPE_MAX: u32 = 0x7fffffff;
 
 /// Classes of structs; STRUCT_CLASSES of the protocol.
@@ -68,7 +72,7 @@ let structs: usize = 0, structCount: u32 = 0;
 export function setAttach(target: string, refused: string, flags: u32, table: usize, count: u32): bool {
   if (count > SLOTS_MAX) return false;
   for (let k: u32 = 0; k < count; k++) {
-    if (load<u32>(table + k * SLOT_BYTES) > S_OTHER || load<u32>(table + k * SLOT_BYTES, 4) > TYPE_MAX) {
+    if (load<u32>(table + k * SLOT_BYTES) > S_BUFFER || load<u32>(table + k * SLOT_BYTES, 4) > TYPE_MAX) {
       return false;
     }
   }
@@ -177,7 +181,13 @@ export function contextSlot(insn: i32, at: i32, size: i32, signed: bool, t: Reg,
   }
   if (size != 8 || signed) return 0;
   if (kind == S_OPAQUE) setPointer(t, 0, F_UNTRUSTED, 0);
-  else if (kind == S_POINTER && load<u32>(p, 4) != 0) {
+  else if (kind == S_BUFFER) {
+    setKind(t, K_MEM);
+    t.size = BUFFER_BYTES;
+    t.map = 0; // moved by constants only
+    t.flags = <u8> (flags & (F_NULL | F_RDONLY));
+    if (t.flags & F_NULL) t.id = id;
+  } else if (kind == S_POINTER && load<u32>(p, 4) != 0) {
     setPointer(
       t,
       load<u32>(p, 4),
@@ -259,7 +269,25 @@ export function readStruct(
   return true;
 }
 
-function refuse(insn: i32, regno: u32, type: u32, at: i64, size: i32, why: string): bool {
+/// Whether a helper may read `size` bytes at r: all of them in one field.
+export function structMemory(insn: i32, regno: u32, r: Reg, size: i64, gpl: bool): bool {
+  const type = <u32> r.map;
+  if (!gpl) return failIS(89, insn, regno, structName(type));
+  if (!isConst(r) || r.off < 0 || r.bits != 0) {
+    failIS(42, insn, regno, "pointer to " + structName(type));
+    opI(<i64> r.off + r.smin);
+    opI(<i64> r.off + r.smax);
+    return false;
+  }
+  if (size >= <i64> Q_MEMORY) return refuse(insn, regno, type, r.off, size, whyNot(1));
+  const p = answerTo(insn, type, <u32> r.off, Q_MEMORY + <u32> size);
+  if (!p) return false;
+  return load<u32>(p, 12) != A_REFUSED
+    ? true
+    : refuse(insn, regno, type, r.off, size, whyNot(load<u32>(p, 20)));
+}
+
+function refuse(insn: i32, regno: u32, type: u32, at: i64, size: i64, why: string): bool {
   failIS(86, insn, regno, structName(type));
   opI(structSize(type));
   opI(size);

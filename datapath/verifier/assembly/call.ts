@@ -74,6 +74,7 @@ import {
 } from "./run";
 import {
   attachFlags,
+  attachTarget,
   B_FILE,
   B_MPTCP,
   B_PATH,
@@ -157,12 +158,23 @@ function isMemory(i: i32, a: u32, takesPacket: bool): bool {
     case K_KEY:
       return r.flags & F_NULL ? wrong(i, a, "memory") : true;
     case K_BTF:
-      // the kernel takes trusted structs for memory to be read; that is not modelled
-      if (r.map < 0 || (isTrusted(r) && !(r.flags & F_NULL))) return fail1(164, i, a);
+      if (r.map < 0) return fail1(164, i, a);
+      // the kernel takes structs for memory to be read while it trusts them
+      if (r.map > 0 && r.flags == F_TRUSTED) return true;
       return wrong(i, a, "memory: stack, map value or packet");
     default:
       return wrong(i, a, "memory: stack, map value or packet");
   }
+}
+/// A string whose end is known: in a frozen map that programs may only read.
+function isString(r: Reg): bool {
+  if (r.kind != K_VALUE || r.flags & F_NULL || !isConst(r)) return false;
+  const m = maps[r.map];
+  if (!m.frozen || !(m.flags & 0x80) || m.type != 2 || m.maxEntries != 1) return false;
+  for (let at = <i64> r.off + <i64> r.bits; at >= 0 && at < <i64> m.contentsLength; at++) {
+    if (load<u8>(m.contents + <usize> at) == 0) return true;
+  }
+  return false;
 }
 /// Argument a must point to a kernel struct of the class, as btf_ptr_types of the kernel has it.
 function isStruct(i: i32, a: u32, c: u32, nullable: bool): bool {
@@ -202,7 +214,9 @@ export function callHelper(i: i32): bool {
   name = C.helperName(id);
   const flags = C.helperFlags(id);
   if (id <= 0 || id > 255 || (name == "helper" && !(flags & 1))) return fail1(100, i, id);
-  if (!C.helperAllowed(id)) return failIS(101, i, id, name);
+  const onSockets = (id == 49 || id == 57) && C.column == C.P_ITER &&
+    (attachTarget == "tcp" || attachTarget == "unix");
+  if (!C.helperAllowed(id) && !onSockets) return failIS(101, i, id, name);
   if (!(flags & 1)) return failIS(161, i, id, name);
   if (flags & 2 && !(options & 1)) return failIS(102, i, id, name);
   if (flags & 16 && !(progFlags & 0x10) && progType != 31) return failS(112, i, name);
@@ -215,6 +229,7 @@ export function callHelper(i: i32): bool {
     // what tracing programs hand over is the socket itself, not their context
     if (a == 1 && C.isTracing()) {
       if (id == 46) kind = C.A_BSKC_NULL;
+      else if (onSockets) kind = C.A_BSKC;
       else if (id == 188) kind = C.A_BXDP;
     }
     if (kind == C.A_NONE) break;
@@ -288,6 +303,7 @@ export function callHelper(i: i32): bool {
         if (r.umin == 0 && kind == C.A_SIZE) return failIS(106, i, a, name);
         sizeMax = <i64> r.umax;
         const m = reg(memArg);
+        if (m.kind == K_BTF && r.umin == 0) return fail1(164, i, memArg);
         if (memNullable && isZero(m)) {
           if (sizeMax != 0 && C.argKind(id, memArg) != C.A_MEMN) {
             return wrong(i, memArg, "memory of that size");
@@ -378,6 +394,9 @@ export function callHelper(i: i32): bool {
         break;
       case C.A_BSKB:
         if (!isStruct(i, a, B_SKB, false)) return false;
+        break;
+      case C.A_STR:
+        if (!isString(r)) return failIS(109, i, a, name);
         break;
       case C.A_BXDP:
         if (!isStruct(i, a, B_XDP, false)) return false;

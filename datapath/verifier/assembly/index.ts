@@ -176,7 +176,7 @@ function wReg(r: Reg): void {
   w32(r.off);
   w32(r.size);
   w32(
-    r.map >= 0 && r.map < P.maps.length && r.kind != 16 && r.kind != 0 && r.kind != 14
+    r.map >= 0 && r.map < P.maps.length && r.kind != 16 && r.kind != 0 && r.kind != 13 && r.kind != 14
       ? P.maps[r.map].handle
       : -1,
   );

@@ -45,7 +45,7 @@ import {
 } from "./state";
 import { cur, frame, freshId, noteOrigin, originOf, refreshFrame, reg } from "./run";
 import { addressKind, MapInfo, maps, options, progFlags, subOf, subs } from "./program";
-import { contextSlot, readStruct, structName } from "./btf";
+import { contextSlot, readStruct, structMemory, structName } from "./btf";
 import { contextAccess, isTracing, packetAccess } from "./contract";
 
 export function kindName(r: Reg): string {
@@ -578,6 +578,10 @@ export function helperMemory(insn: i32, regno: u32, r: Reg, size: i64, write: bo
       }
     }
     return true;
+  }
+  if (r.kind == K_BTF) {
+    if (write || size <= 0) return fail1(164, insn, regno);
+    return structMemory(insn, regno, r, size, (options & 1) != 0);
   }
   return checkRange(insn, regno, r, 0, size, write);
 }
