@@ -35,11 +35,15 @@ function fill({ node }: SocketNode): void {
     setFrontend(node, { address: "fd00:96::11", port: 80, protocol, service: EMPTY });
   }
   setFrontend(node, { address: V4, port: 0, protocol: 0, flags: abi.FRONTEND_CLOSED });
+  BACKENDS.slice(0, 2).forEach((address, i) =>
+    setBackend(node, { id: 21 + i, address, port: 8080, service: STICKY })
+  );
+  setSelection(node, 21, [21, 22]);
   setFrontend(node, {
     address: "10.96.0.12",
     port: 80,
     service: STICKY,
-    internal: 1,
+    internal: 21,
     flags: abi.FRONTEND_AFFINITY,
     affinityTimeout: 60,
   });
