@@ -128,7 +128,9 @@ export class ServiceStore implements Disposable {
       this.#held.get(backend.service)!.backends.set(backend.text, backend);
       dirty.add(backend.service);
     }
-    for (const id of this.#waiting) dirty.add(id);
+    // Only what goes makes room; else who waits is tried again by the clock.
+    const makesRoom = update.replace || update.deletedServices.length + update.deletedBackends.length > 0;
+    if (makesRoom) for (const id of this.#waiting) dirty.add(id);
     const gone = update.replace ? this.leftovers() : update.deletedServices.filter((id) => strays.has(id));
     this.#realize(dirty, [...removed.values()], gone.filter((id) => !this.#held.has(id) && !removed.has(id)));
     const failed = [...dirty].filter((id) => this.#held.get(id)?.error !== undefined);
