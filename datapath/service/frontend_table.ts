@@ -103,6 +103,12 @@ export class FrontendTable {
     for (const [key, value] of changed) this.#present.set(key, value);
   }
 
+  /** Every frontend leads to nobody. */
+  clearSlots(): void {
+    const entries = [...this.#present].map(([key, value]): [string, Frontend] => [key, frontendOf(value)]);
+    this.put(new Map(entries.map(([key, frontend]) => [key, { ...frontend, selections: [0, 0] }])));
+  }
+
   delete(keys: Iterable<string>): void {
     const present = [...keys].filter((key) => this.#present.has(key));
     if (present.length === 0) return;

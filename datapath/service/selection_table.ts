@@ -55,12 +55,13 @@ export class SelectionTable implements Disposable {
     const slots = new Uint32Array(keys.buffer, keys.byteOffset, count);
     const ids = new Uint32Array(values.buffer, values.byteOffset, count);
     const strays: number[] = [], emptyIds = new Map<number, boolean>();
+    for (const slot of named) {
+      this.#used.add(slot);
+      this.#next = Math.max(this.#next, slot + 1);
+    }
     for (let i = 0; i < count; i++) {
-      if (named.has(slots[i])) {
-        this.#found.set(slots[i], ids[i]);
-        this.#used.add(slots[i]);
-        this.#next = Math.max(this.#next, slots[i] + 1);
-      } else {
+      if (named.has(slots[i])) this.#found.set(slots[i], ids[i]);
+      else {
         if (!emptyIds.has(ids[i])) emptyIds.set(ids[i], isEmptyMap(ids[i]));
         if (!emptyIds.get(ids[i])) strays.push(slots[i]);
       }

@@ -167,6 +167,35 @@ serviceTest(
   },
 );
 
+for (const lost of ["frontends", "backends", "selections", "sourceRanges"] as const) {
+  serviceTest(
+    `ServiceStore makes everything anew when the map of ${lost} was lost to another layout`,
+    (kernel) => {
+      const all = update({
+        services: [
+          service(1),
+          service(2, { frontends: external(2), sourceRanges: ["192.0.2.0/24"] }),
+          service(3),
+        ],
+        backends: [1, 2, 3].flatMap((id) => backendsOf(id, 4)),
+      });
+      kernel.store().apply(all);
+      const wanted = picture(kernel);
+      using other = ServiceKernel.create();
+      const maps = { ...kernel.maps, [lost]: other.maps[lost] };
+      using mixed = ServiceKernel.of(maps);
+      const store = mixed.store();
+      // One service after another: none may lead to what has become another's.
+      for (const given of [...all.services].reverse()) {
+        store.apply(update({ services: [given], backends: backendsOf(given.id, 4) }));
+        assert.deepEqual(mixed.faults(), [], given.name);
+      }
+      assert.deepEqual(picture(mixed), wanted);
+      assert.deepEqual([store.backends.size, store.selections.size], [12, 3]);
+    },
+  );
+}
+
 serviceTest(
   "ServiceStore: what does not fit is named, nothing of it is written, and it is tried again",
   (kernel) => {

@@ -130,7 +130,7 @@ export class ServiceStore implements Disposable {
     }
     // Only what goes makes room; else who waits is tried again by the clock.
     const makesRoom = update.replace || update.deletedServices.length + update.deletedBackends.length > 0;
-    if (makesRoom) for (const id of this.#waiting) dirty.add(id);
+    if (makesRoom) { for (const id of this.#waiting) dirty.add(id); }
     const gone = update.replace ? this.leftovers() : update.deletedServices.filter((id) => strays.has(id));
     this.#realize(dirty, [...removed.values()], gone.filter((id) => !this.#held.has(id) && !removed.has(id)));
     const failed = [...dirty].filter((id) => this.#held.get(id)?.error !== undefined);
@@ -187,6 +187,8 @@ export class ServiceStore implements Disposable {
     this.selections?.[Symbol.dispose]();
     this.frontends = new FrontendTable(this.maps.frontends, this.writes);
     this.backends = new BackendTable(this.maps.backends, this.writes, this.clock.monotonicMs());
+    // The map of backends was made anew (another layout): ids in old selections would soon be somebody else's.
+    if (this.backends.size + this.backends.resting === 0) this.frontends.clearSlots();
     this.selections = new SelectionTable(this.maps.selections, this.writes, this.frontends.slots);
     this.ranges = new SourceRangeTable(this.maps.sourceRanges, this.writes);
   }

@@ -67,6 +67,14 @@ export class ServiceKernel implements Disposable {
 
   private constructor(readonly maps: ServiceMaps) {}
 
+  /** Maps of others, who close them. */
+  static of(maps: ServiceMaps): ServiceKernel {
+    const kernel = new ServiceKernel(maps);
+    kernel.#owner = false;
+    return kernel;
+  }
+  #owner = true;
+
   /** @param sizes maps smaller than the object's */
   static create(sizes: Partial<Record<keyof ServiceMaps, number>> = {}): ServiceKernel {
     using object = BpfObject.open(Deno.readFileSync(OBJECT) as Bytes, { name: "weir" });
@@ -159,7 +167,7 @@ export class ServiceKernel implements Disposable {
 
   [Symbol.dispose](): void {
     for (const store of this.#stores) store[Symbol.dispose]();
-    for (const map of Object.values(this.maps)) map.close();
+    if (this.#owner) { for (const map of Object.values(this.maps)) map.close(); }
   }
 }
 
