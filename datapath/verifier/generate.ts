@@ -64,6 +64,8 @@ const ARGUMENTS = [
   "bxdp",
   "bskc?",
   "str",
+  "bcgrp",
+  "bcgrp?",
 ]; // deno-fmt-ignore
 const RETURNS = ["int", "void", "value?", "value", "sock?", "skc?", "tcp?", "mem?", "cpu", "btask", "bregs", "btcp6?", "btcp?", "btw?", "breq?", "budp6?", "bunix?", "bmptcp?", "bsocket?"];
 const KINDS: Record<string, number> = {

@@ -85,6 +85,7 @@ export const STRUCT_CLASSES = [
   "file",
   "sk_buff",
   "xdp_buff",
+  "cgroup",
 ] as const;
 
 /** Questions: a number of bytes from 1 to 8 asks for a field of that width, others are these plus a struct class. */

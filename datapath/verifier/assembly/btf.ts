@@ -37,7 +37,12 @@ export const B_TASK: u32 = 1,
   B_TIMEWAIT: u32 = 5,
   B_REQUEST: u32 = 6;
 export const B_UDP6: u32 = 7, B_UNIX: u32 = 8, B_MPTCP: u32 = 9, B_SOCKET: u32 = 10, B_SOCK_COMMON: u32 = 11;
-export const B_SEQ: u32 = 12, B_PATH: u32 = 13, B_FILE: u32 = 14, B_SKB: u32 = 15, B_XDP: u32 = 16;
+export const B_SEQ: u32 = 12,
+  B_PATH: u32 = 13,
+  B_FILE: u32 = 14,
+  B_SKB: u32 = 15,
+  B_XDP: u32 = 16,
+  B_CGROUP: u32 = 17;
 const CLASS_NAMES: StaticArray<string> = [
   "",
   "task_struct",
@@ -56,6 +61,7 @@ const CLASS_NAMES: StaticArray<string> = [
   "file",
   "sk_buff",
   "xdp_buff",
+  "cgroup",
 ];
 export function className(c: u32): string {
   return "struct " + CLASS_NAMES[c];

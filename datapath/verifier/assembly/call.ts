@@ -75,6 +75,7 @@ import {
 import {
   attachFlags,
   attachTarget,
+  B_CGROUP,
   B_FILE,
   B_MPTCP,
   B_PATH,
@@ -382,6 +383,13 @@ export function callHelper(i: i32): bool {
       case C.A_BTASK_NULL:
         if (isZero(r)) break;
         if (!isStruct(i, a, B_TASK, true)) return false;
+        break;
+      case C.A_BCGRP:
+        if (!isStruct(i, a, B_CGROUP, false)) return false;
+        break;
+      case C.A_BCGRP_NULL:
+        if (isZero(r)) break;
+        if (!isStruct(i, a, B_CGROUP, true)) return false;
         break;
       case C.A_BSEQ:
         if (!isStruct(i, a, B_SEQ, false)) return false;

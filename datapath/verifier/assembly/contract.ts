@@ -236,10 +236,11 @@ export function mapFits(helper: i32, type: u32): bool {
       return helper == 89 || helper == 87;
     case 29:
       return helper == 156 || helper == 157;
+    case 32:
+      return helper == 210 || helper == 211;
     case 26:
     case 28:
     case 31:
-    case 32:
     case 33:
       return false;
     default:
@@ -258,6 +259,9 @@ export function mapFits(helper: i32, type: u32): bool {
     case 156:
     case 157:
       return type == 29;
+    case 210:
+    case 211:
+      return type == 32;
     case 130:
     case 131:
     case 134:

@@ -126,6 +126,10 @@ export function checkRange(insn: i32, regno: u32, r: Reg, off: i64, size: i64, w
         const p = m.fields + k * 12;
         const fo = <i64> load<u32>(p, 4), fs = <i64> load<u32>(p, 8);
         if (lo < fo + fs && hi > fo) {
+          // the kernel lets some of these be loaded; that is not modelled
+          if (!write && load<u32>(p) == 3) {
+            return failS(163, insn, "Reading a kernel pointer in a map value (kptr)");
+          }
           fail2(67, insn, <i32> m.handle, size);
           opI(lo);
           opI(hi - 1);

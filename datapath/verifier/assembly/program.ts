@@ -497,7 +497,15 @@ function checkCalls(): bool {
     }
   }
   for (let a = 0; a < n; a++) {
-    if (reach[a * n + a]) return fail1(13, subs[a].start, subs[a].start);
+    if (reach[a * n + a]) {
+      // a timer's function may set the timer again: that is no recursion, but not modelled
+      for (let i = 0; i < count; i++) {
+        if (!(mark[i] & M_HIGH) && opcode(i) == OP_CALL && srcOf(i) == 0 && immOf(i) == 170) {
+          return failIS(161, i, 170, "bpf_timer_set_callback");
+        }
+      }
+      return fail1(13, subs[a].start, subs[a].start);
+    }
     for (let b = 0; b < n; b++) {
       if (reach[a * n + b]) {
         if (subs[b].changesPacket) subs[a].changesPacket = true;
