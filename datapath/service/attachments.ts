@@ -76,15 +76,20 @@ export class Attachments {
     this.#held.delete(path);
   }
 
-  /** Hangs a program on XDP of a device, in its driver if that can. Repeatable. @throws {BpfError} attach-failed */
-  xdp(program: string, ifindex: number, deviceName: string): AttachOutcome {
+  /**
+   * Hangs a program on XDP of a device, in its driver if that can. Repeatable.
+   * @param native false: behind the driver in any case
+   * @throws {BpfError} attach-failed
+   */
+  xdp(program: string, ifindex: number, deviceName: string, native: boolean): AttachOutcome {
     const path = this.kernel.pins.xdpLink(ifindex);
     const { fd } = this.kernel.attachable(program);
     const outcome = this.#keep(path, program, (link) => link.info.ifindex === ifindex) ??
       this.#create(path, () => {
         try {
-          return attachXdp(fd, ifindex, "native");
-        } catch {
+          return attachXdp(fd, ifindex, native ? "native" : "generic");
+        } catch (error) {
+          if (!native) throw error;
           return attachXdp(fd, ifindex, "generic");
         }
       });

@@ -2,6 +2,9 @@
  * Services from outside at XDP of the outer devices, where the node is configured so: in the driver, or else behind it,
  * which saves nothing but keeps what is seen the same everywhere. from_netdev stays: it does what XDP passes on.
  *
+ * On a veth always behind it: its driver loses what XDP sends back unless the other end, which is somebody else's, has an XDP
+ * program too (veth_xdp_flush() asks for one; without GRO there it is not even queued).
+ *
  * @module
  */
 import { type Device, deviceAt, type NetlinkSocket } from "@weir/net";
@@ -36,8 +39,8 @@ export class XdpHooks {
       if (!indexes.has(ifindex)) attachments.removeXdp(ifindex);
     }
     const modes = new Set<string>();
-    for (const { ifindex, name } of wanted) {
-      attachments.xdp(PROGRAM, ifindex, name);
+    for (const { ifindex, name, kind } of wanted) {
+      attachments.xdp(PROGRAM, ifindex, name, kind !== "veth");
       modes.add(deviceAt(socket, ifindex)?.xdp ?? "generic");
     }
     // A driver takes frames of another device as a rule only when it runs XDP itself.
