@@ -106,6 +106,7 @@ const TABLE: [number, string, CodeClass, string][] = [
   [112, "sleepable-only", "unsafe", "{0} may sleep; this program may not"],
   [113, "function-expected", "unsafe", "r{0} of {1} must be a function of this program"],
   [114, "argument-value", "unsafe", "r{0} of {1} has a value that is not allowed: {2}"],
+  [115, "lock-map-program", "unsafe", "Values of map {0} have a lock; programs of type {1} may not use such maps"],
   [116, "argument-untrusted", "unsafe", "Argument r{0} of {1} is an untrusted {2}: what it points to may be gone"],
   [117, "not-sleepable", "unsafe", "Programs of this type may not sleep, but the program is loaded as one that does"],
   [118, "sleepable-map", "unsafe", "Map {0} of type {1} cannot be used by a program that sleeps"],
@@ -115,6 +116,11 @@ const TABLE: [number, string, CodeClass, string][] = [
   [122, "reference-at-tail-call", "unsafe", "A tail call while the {0} acquired at instruction {1} is not released"],
   [123, "reference-offset", "unsafe", "r{0} of {1} must be the pointer as it was acquired; it was moved by {2}"],
   [124, "reference-in-callback", "unsafe", "The {0} acquired at instruction {1} leaves the callback unreleased"],
+  // locks
+  [125, "lock-not-found", "unsafe", "r{0} of {1} points to no lock of a map value (offset {2})"],
+  [127, "lock-not-held", "unsafe", "The lock in r{1} is released, but it is not the one that is held (taken at instruction {0}; -1: none is)"],
+  [128, "call-under-lock", "unsafe", "{0} is called while the lock taken at instruction {1} is held"],
+  [129, "lock-leak", "unsafe", "The lock taken at instruction {0} is not released on this path"],
   // exit
   [130, "return-value", "not-proved", "The program returns {0}..{1}; allowed here: {2}..{3}"],
   [131, "return-pointer", "unsafe", "The program returns a {0} where a number is expected"],

@@ -52,6 +52,7 @@ const ARGUMENTS = [
   "memn",
   "fix20",
   "fix40",
+  "lock",
   "ctx?",
   "umemi",
   "btask",

@@ -673,3 +673,60 @@ Deno.test("verify() gives path, registers, visits and claims", () => {
   assert.equal(report.instructionVisits[3], 1);
   assert.ok(report.claims.some((claim) => claim.instruction === 4 && claim.registers[0].umax === 1n));
 });
+
+Deno.test("verify() holds a spin lock between two calls on one value, with nothing called meanwhile", () => {
+  const locked: MapFacts = { ...ARRAY, handle: 8, specialFields: [{ kind: "spinLock", offset: 8, size: 4 }] };
+  const take: Line[] = [
+    storeImm(4, 10, -4, 0),
+    movReg(2, 10),
+    alu("add", 2, -4),
+    loadMap(1, 8),
+    call(1),
+    jump("eq", 0, 0, "out"),
+    movReg(6, 0),
+    movReg(1, 6),
+    alu("add", 1, 8),
+    call(93),
+  ];
+  const give: Line[] = [movReg(1, 6), alu("add", 1, 8), call(94)];
+  const cases: [string, string, Line[], number?][] = [
+    ["taken and given", "accepted", [...take, storeImm(4, 6, 0, 1), ...give, ...done]],
+    ["never given", "lock-leak", [...take, ...done]],
+    ["given twice", "lock-not-held", [...take, ...give, ...give, ...done]],
+    ["taken twice", "call-under-lock", [...take, movReg(1, 6), alu("add", 1, 8), call(93), ...give, ...done]],
+    ["a helper meanwhile", "call-under-lock", [...take, call(7), ...give, ...done]],
+    ["a tail call meanwhile", "call-under-lock", [...take, call(12), ...done]],
+    ["another value's lock", "lock-not-held", [
+      ...take.slice(0, -3),
+      movReg(7, 0),
+      ...take.slice(0, 6),
+      movReg(6, 0),
+      movReg(1, 7),
+      alu("add", 1, 8),
+      call(93),
+      ...give,
+      ...done,
+    ]],
+    ["beside the lock", "lock-not-found", [...take.slice(0, -2), alu("add", 1, 4), call(93), ...done]],
+    ["on the stack", "argument-type", [movReg(1, 10), alu("add", 1, -8), call(93), ...done]],
+    ["before the check for NULL", "null-pointer-arithmetic", [
+      ...take.slice(0, 5),
+      movReg(1, 0),
+      alu("add", 1, 8),
+      call(93),
+      ...done,
+    ]],
+    ["the lock read directly", "map-value-special-field", [...take.slice(0, 6), load(4, 1, 0, 8), ...done]],
+    ["in a socket filter", "lock-map-program", [...take, ...give, ...done], SOCKET_FILTER],
+    ["without the map's types", "lock-not-found", [
+      ...lookup,
+      jump("eq", 0, 0, "out"),
+      movReg(1, 0),
+      call(93),
+      ...done,
+    ]],
+  ];
+  for (const [name, expected, lines, programType] of cases) {
+    check([[name, expected, lines, { maps: [...MAPS, locked], programType: programType ?? TC }]]);
+  }
+});

@@ -37,6 +37,7 @@ import { fail, fail1, fail2, failIS, failS, opI, opS, setLostAt } from "./outcom
 import {
   attachType,
   findSub,
+  hasLock,
   immOf,
   maps,
   OP_CALL,
@@ -221,6 +222,7 @@ export function callHelper(i: i32): bool {
   if (!(flags & 1)) return failIS(161, i, id, name);
   if (flags & 2 && !(options & 1)) return failIS(102, i, id, name);
   if (flags & 16 && !(progFlags & 0x10) && progType != 31) return failS(112, i, name);
+  if (cur.lockId && id != 94) return callUnderLock(i, name);
   const takesPacket = (flags & 8) != 0;
   let mapIndex = -1, sizeMax: i64 = 0, alloc: i64 = 0, release: u32 = 0, cast: u32 = 0, callee = -1;
   let memArg: u32 = 0, memWrite = false, memNullable = false;
@@ -422,6 +424,23 @@ export function callHelper(i: i32): bool {
         if (r.ref == 0) return failIS(121, i, a, name);
         release = r.ref;
         break;
+      case C.A_LOCK:
+        if (r.kind != K_VALUE || r.flags & F_NULL) return wrong(i, a, "the lock of a map value");
+        if (!isConst(r) || r.id == 0 || !hasLock(r.map, <i64> r.off + <i64> r.bits)) {
+          failIS(125, i, a, name);
+          opI(r.off);
+          return false;
+        }
+        if (id == 93) {
+          // callHelper() comes here without a lock only
+          cur.lockId = r.id;
+          cur.lockMap = r.map;
+          cur.lockAt = i;
+        } else {
+          if (cur.lockId != r.id || cur.lockMap != r.map) return fail2(127, i, cur.lockId ? cur.lockAt : -1, a);
+          cur.lockId = 0;
+        }
+        break;
       case C.A_FUNC:
         if (r.kind != K_FUNC) return failIS(113, i, a, name);
         callee = r.map;
@@ -523,7 +542,10 @@ function setResult(i: i32, id: i32, flags: u8, mapIndex: i32, sizeMax: i64, allo
         setKind(r0, K_VALUE);
         r0.map = mapIndex;
       }
-      if (C.helperReturn(id) == C.R_VALUE) return true;
+      if (C.helperReturn(id) == C.R_VALUE) {
+        if (r0.kind == K_VALUE && hasLock(r0.map, -1)) r0.id = freshId();
+        return true;
+      }
       r0.flags = F_NULL;
       r0.id = freshId();
       return true;
@@ -595,7 +617,14 @@ export function callFunction(i: i32): bool {
   return true;
 }
 
+function callUnderLock(i: i32, callee: string): bool {
+  failS(128, i, callee);
+  opI(cur.lockAt);
+  return false;
+}
+
 function callGlobal(i: i32, s: Sub): bool {
+  if (cur.lockId) return callUnderLock(i, s.name);
   for (let a: u32 = 1; a <= s.argCount; a++) {
     if (reg(a).kind == K_NUM) sink(1 << a);
     const kind = load<u32>(s.args + (a - 1) * 8), size = load<u32>(s.args + (a - 1) * 8, 4), r = reg(a);
@@ -666,6 +695,7 @@ function callCallback(i: i32, id: i32, start: i32): bool {
     regOf(f, 2).flags = F_RDONLY;
     setKind(regOf(f, 3), K_VALUE);
     regOf(f, 3).map = m;
+    if (hasLock(m, -1)) regOf(f, 3).id = freshId();
     copyReg(regOf(f, 4), regOf(caller, 3));
   }
   return wait(st, i);

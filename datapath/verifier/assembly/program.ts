@@ -263,6 +263,21 @@ export function findMap(handle: u32): i32 {
   return -1;
 }
 
+/// Whether values of a map have a spin lock; `at` is one at that offset, -1: anywhere.
+export function hasLock(map: i32, at: i64): bool {
+  const m = maps[map];
+  for (let k: u32 = 0; k < m.fieldCount; k++) {
+    const p = m.fields + k * 12;
+    if (load<u32>(p) == 1 && load<u32>(p, 8) == 4 && (at < 0 || <i64> load<u32>(p, 4) == at)) return true;
+  }
+  return false;
+}
+
+/// Program types in which the kernel takes no map with locks: socket filters and tracing in any context.
+function mayLock(): bool {
+  return progType != 1 && progType != 2 && progType != 5 && progType != 7 && progType != 17 && progType != 24;
+}
+
 export function findSub(start: i32): i32 {
   for (let i = 0; i < subs.length; i++) if (subs[i].start == start) return i;
   return -1;
@@ -391,6 +406,7 @@ function checkEncoding(i: i32, op: u8): bool {
       if (src == 1 || src == 2) {
         if (findMap(<u32> imm) < 0) return fail1(84, i, <u32> imm);
         if (src == 1 && immOf(i + 1) != 0) return fail1(5, i, op);
+        if (!mayLock() && hasLock(findMap(<u32> imm), -1)) return fail2(115, i, imm, progType);
       }
       return true;
     }

@@ -167,7 +167,7 @@ function stillDiffers(o: State, n: State): bool {
 
 /// Whether everything that can happen from `n` at its instruction was covered by exploring `o`.
 export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
-  if (o.depth != n.depth || o.refCount != n.refCount) return false;
+  if (o.depth != n.depth || o.refCount != n.refCount || (o.lockId == 0) != (n.lockId == 0)) return false;
   exact = same;
   relevant = relevantOf(o);
   old = o;
@@ -210,6 +210,7 @@ export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
       return false;
     }
   }
+  if (o.lockId && (o.lockMap != n.lockMap || !sameId(o.lockId, n.lockId, true))) return false;
   for (let k: u32 = 0; k < o.refCount; k++) {
     // the lists are in order of acquisition or nearly so: a mismatch only costs a second exploration
     if (refOf(o, k).kind != refOf(n, k).kind || !sameId(refOf(o, k).id, refOf(n, k).id, true)) return false;

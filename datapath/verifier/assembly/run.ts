@@ -6,12 +6,14 @@ import {
   K_META,
   K_NUM,
   K_PKT,
+  K_VALUE,
   Reg,
   setConst,
   setKind,
   setLost,
   setUnknown,
 } from "./reg";
+import { hasLock } from "./program";
 import { Frame, frameOf, REF_BYTES, refOf, regOf, slotReg, slotTypes, State, T_MISC, T_SPILL } from "./state";
 
 export let cur: State = changetype<State>(0);
@@ -135,7 +137,8 @@ function nullOne(x: Reg, isNull: bool): u32 {
   if (isNull) setConst(x, 0);
   else {
     x.flags &= ~F_NULL;
-    x.id = 0;
+    // the lock that is released must be the one that was taken: values with locks keep their identity
+    if (x.kind != K_VALUE || !hasLock(x.map, -1)) x.id = 0;
   }
   return ref;
 }

@@ -51,6 +51,10 @@ export class State {
   freed: u32;
   hint: u32; // kept states: where the last comparison failed, see prune.ts
   relevant: u64; // kept states: numbers that a decision after it rested on, see relevance.ts
+  lockId: u32; // identity of the map value whose lock is held, 0: none
+  lockMap: i32;
+  lockAt: i32; // instruction that took it
+  pad: u32;
   frames: u32;
 }
 // 8 frame pointers, then 16 references, then the ring of 64 decisions

@@ -286,6 +286,7 @@ function loadConstant(i: i32): bool {
       setKind(d, K_VALUE);
       d.map = k;
       d.off = next;
+      if (P.hasLock(k, -1)) d.id = freshId();
       return true;
     }
     default:
@@ -301,6 +302,7 @@ function loadPacket(i: i32, op: u8): bool {
     return failS(143, i, "not for this program type");
   }
   if (cur.refCount > 0) return failS(143, i, "a reference is held and would leak");
+  if (cur.lockId) return failS(143, i, "a lock is held");
   if (cur.depth > 0) {
     const s = P.subs[<i32> frame.sub];
     if (s.returns != 1 || frame.callback) return failS(143, i, "the function does not return a number");
@@ -359,6 +361,7 @@ function leave(i: i32): bool {
     opI(refOf(cur, 0).insn);
     return false;
   }
+  if (cur.lockId) return fail1(129, i, cur.lockAt);
   if (mainSub != 0) return r0.kind == K_NUM ? true : failS(141, i, P.subs[mainSub].name);
   const lo = C.RETURN_RANGE[C.column * 2], hi = C.RETURN_RANGE[C.column * 2 + 1];
   if (lo != -1) sink(1);
@@ -395,6 +398,7 @@ function returnTo(i: i32): bool {
         return false;
       }
     }
+    if (cur.lockId) return fail1(129, i, cur.lockAt);
     cur.insn = f.callsite; // the helper may call again
   } else {
     const caller = frameOf(cur, depth - 1);
