@@ -2,7 +2,7 @@
  * The HTTP surface: each handler decodes, calls, encodes.
  * @module
  */
-import { invalidArgument, IpAddress, ProblemError } from "@weir/common";
+import { invalidArgument, IpAddress, ProblemError, unixSeconds } from "@weir/common";
 import {
   AddressPool,
   ApplyRequest,
@@ -119,8 +119,17 @@ export async function applyObjects(
   await run.catch((error) => {
     if (!(error instanceof DryRun)) throw error;
   });
+  for (const item of items) {
+    const service = item.kind === "Service" ? lb.tables.services.get(item.name) : undefined;
+    for (const { type, ok, message } of service?.conditions ?? []) {
+      if (!ok && TOLD_AT_ONCE.has(type)) item.warnings.push(`${item.name}: ${message}`);
+    }
+  }
   return items;
 }
+
+/** Conditions that whoever applies a service should hear of; others (no backends yet) come and go. */
+const TOLD_AT_ONCE: ReadonlySet<string> = new Set(["Conflict", "AddressPool"]);
 
 class DryRun extends ProblemError {
   constructor() {
@@ -196,8 +205,8 @@ function mountPods(lb: LoadBalancer): void {
     table: lb.pods,
     filters: { node: (node) => (pod) => pod.node === node },
     put: async (name, value) => {
-      const pod = checkPod(name, value);
       const before = lb.pods.get(name);
+      const pod = { ...checkPod(name, value), createdUnixS: before?.createdUnixS ?? unixSeconds(lb.clock) };
       if (before === undefined || JSON.stringify(before) !== JSON.stringify(pod)) {
         await lb.change((change) => change.putPod(pod));
       }

@@ -55,10 +55,11 @@ e2e("weir lab list names every process with role, node and pid", async () => {
       "flow-exporter",
       "policy-engine",
       "identity-allocator",
+      "load-balancer",
       "pod",
     ]
       .map((role) => roles.get(role)),
-    [1, 2, 2, 2, 2, 1, 1, 5],
+    [1, 2, 2, 2, 2, 1, 1, 1, 5],
   );
 });
 

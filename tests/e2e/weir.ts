@@ -46,8 +46,8 @@ export class Lab {
     return ran.out;
   }
 
-  /** Brings the lab up with these manifests. */
-  async up(nodes: number, manifests: string): Promise<void> {
+  /** Brings the lab up with these manifests; `options` are more words of `weir lab up`. */
+  async up(nodes: number, manifests: string, options: string[] = []): Promise<void> {
     const file = await Deno.makeTempFile({ suffix: ".yaml" });
     try {
       await Deno.writeTextFile(file, manifests);
@@ -60,6 +60,7 @@ export class Lab {
         `${nodes}`,
         "-f",
         file,
+        ...options,
       ]);
       assert.equal(ran.code, 0, `weir lab up: exit ${ran.code}\n${ran.out}${ran.err}`);
     } finally {
@@ -129,6 +130,7 @@ export interface Flow {
   l4?: Record<string, { source_port?: number; destination_port?: number; type?: number }>;
   source?: { pod_name?: string; namespace?: string; labels?: string[]; identity?: number };
   destination?: { pod_name?: string; namespace?: string; labels?: string[]; identity?: number };
+  destination_service?: { name: string; namespace: string };
   event_type?: { type: number; sub_type?: number };
   ingress_allowed_by?: PolicyRef[];
   ingress_denied_by?: PolicyRef[];
