@@ -219,3 +219,24 @@ export function backendsOf(id: number, count: number, change: Init<DatapathBacke
 export function update(change: Init<ServicesUpdate>): ServicesUpdate {
   return ServicesUpdate.create(change);
 }
+
+/** A service as JSON, with an address and a NodePort. */
+export const WEB = {
+  id: 7,
+  name: "default/web:http",
+  protocol: "TCP",
+  frontends: [
+    { address: "10.96.0.10", port: 80, closed: true },
+    { port: 30080, external: true, nodePort: true },
+  ],
+  algorithm: "MAGLEV",
+  tableSize: 251,
+  affinityTimeoutS: 10800,
+  sourceRanges: ["192.0.2.0/24"],
+};
+/** Its backends: one here, one for the inside only, one that terminates. */
+export const BACKENDS = [
+  { service: 7, address: "10.44.0.10", port: 8080, state: "ACTIVE", internal: true, external: true },
+  { service: 7, address: "10.44.9.11", port: 8080, state: "ACTIVE", internal: true },
+  { service: 7, address: "10.44.9.12", port: 8080, state: "TERMINATING", internal: true, external: true },
+];

@@ -235,3 +235,37 @@ export async function run(command: string, ...args: string[]): Promise<string> {
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
+
+let nodes = 0;
+
+/** A test on a configured node of its own; says SKIP where it cannot run. */
+export function nodeTest(name: string, body: (node: TestNode) => Promise<void>): void {
+  const skipped = TestNode.skipped();
+  if (skipped !== undefined) console.log(`SKIP ${name}: ${skipped}`);
+  Deno.test({
+    name,
+    ignore: skipped !== undefined,
+    // Child processes and their pipes live as long as the node.
+    sanitizeOps: false,
+    sanitizeResources: false,
+    fn: async () => {
+      const node = await TestNode.create(`n${nodes++}`);
+      try {
+        await node.start();
+        await node.configure();
+        await body(node);
+      } catch (error) {
+        console.error(node.log);
+        throw error;
+      } finally {
+        await node.close();
+      }
+    },
+  });
+}
+
+/** Rows of a dump, as columns. */
+export async function rowsOf(node: TestNode, map: string): Promise<Record<string, string>[]> {
+  const { rows = [] } = await node.request("GET", `/v1/maps/${map}`);
+  return rows.map((row: { fields: Record<string, string> }) => row.fields);
+}
