@@ -4449,6 +4449,11 @@ const descriptor: unknown = {
           "weight": {
            "type": "uint32",
            "id": 9
+          },
+          "createdUnixS": {
+           "type": "double",
+           "id": 10,
+           "protoName": "created_unix_s"
           }
          }
         },

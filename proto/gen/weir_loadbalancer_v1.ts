@@ -273,6 +273,8 @@ export interface Pod {
   state: BackendState;
   /** 1..100; 0 reads as 1 */
   weight: number;
+  /** set by the load balancer when the pod is put for the first time */
+  createdUnixS: number;
 }
 /** Encodings of {@link Pod}. */
 export const Pod: Message<Pod> = bindMessage(root, "weir.loadbalancer.v1.Pod");

@@ -189,8 +189,11 @@ export class Allocator {
       const given = spec.clusterIps?.find((text) => IpAddress.parse(text).family === family);
       if (given !== undefined) return given;
       const cidr = this.#cidrs.get(family)!;
-      // What it has it keeps, as long as it is of the range that there is now.
-      const kept = before?.clusterIps.find((text) => cidr.holds(text));
+      // What it was given it keeps. What it asked for by number, and now leaves to us, only if no other asks for it.
+      const asked = this.specOf(name)?.clusterIps ?? [];
+      const kept = before?.clusterIps.find((text) =>
+        cidr.holds(text) && (!asked.includes(text) || this.#clusterIps.get(text)?.size === 1)
+      );
       if (kept !== undefined) return kept;
       const free = cidr.next((address) => this.#clusterIps.has(address));
       if (free !== undefined) return free;

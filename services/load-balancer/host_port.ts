@@ -2,7 +2,6 @@
  * The host ports of a pod as a service of its own: it has no manifest and no cluster IP, and one backend.
  * @module
  */
-import { type Clock, unixSeconds } from "@weir/common";
 import type { Pod } from "@weir/proto/loadbalancer";
 import { portKey, type PortSpec, type Protocol, type ServiceSpec } from "./model.ts";
 import type { ServiceSource } from "./service_entry.ts";
@@ -19,7 +18,7 @@ export function hostPortsOf(pod: Pod): PortSpec[] {
 }
 
 /** The service of a pod's host ports; undefined when it has none. */
-export function hostPortSource(pod: Pod | undefined, clock: Clock): ServiceSource | undefined {
+export function hostPortSource(pod: Pod | undefined): ServiceSource | undefined {
   const ports = pod === undefined ? [] : hostPortsOf(pod);
   if (pod === undefined || ports.length === 0) return undefined;
   const addresses: Record<string, string> = {};
@@ -54,7 +53,7 @@ export function hostPortSource(pod: Pod | undefined, clock: Clock): ServiceSourc
     manifest: "",
     file: "",
     line: 0,
-    createdUnixS: unixSeconds(clock),
+    createdUnixS: pod.createdUnixS,
     hostPorts: { node: pod.node, addresses },
   };
 }

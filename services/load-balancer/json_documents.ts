@@ -16,13 +16,11 @@ export function readJsonDocuments(text: string, firstLine: number): ManifestDocu
     line += newlines(part);
     const own = part.slice(leading.length);
     if (own === "") continue;
-    let value: unknown;
     try {
-      value = JSON.parse(own);
+      documents.push({ root: nodeOf(JSON.parse(own), "", start), text: own, line: start });
     } catch {
-      return undefined;
+      return undefined; // no JSON, or nested too deep for the stack: the YAML reader says which, and where
     }
-    documents.push({ root: nodeOf(value, "", start), text: own, line: start });
   }
   return documents;
 }

@@ -217,7 +217,8 @@ export class LoadBalancer {
     );
     follow(this.pods, since, () => this.#podSources.putNames(), (name, pod) => this.#syncPod(name, pod));
     follow(this.#assignments, since, serviceNames, (name, assignment) => {
-      const had = this.allocator.get(name)?.loadBalancerIps.length ?? 0;
+      // Of the tables: the allocator has what the change took already.
+      const had = this.tables.entry(name)?.assignment?.loadBalancerIps.length ?? 0;
       poolsChanged ||= had + (assignment?.loadBalancerIps.length ?? 0) > 0;
       this.allocator.set(name, assignment, this.tables.entry(name)?.spec);
       this.tables.setAssignment(name, assignment);
@@ -249,12 +250,8 @@ export class LoadBalancer {
 
   #syncPod(name: string, pod: Pod | undefined): void {
     this.#podSources.put(name, pod);
-    const source = hostPortSource(pod, this.clock);
-    const entry = this.tables.entry(hostPortName(name));
-    if (source === undefined && entry === undefined) return;
-    // The age of what stands there already decides in a conflict.
-    const createdUnixS = entry?.source?.createdUnixS ?? source?.createdUnixS ?? 0;
-    this.tables.setService(hostPortName(name), source && { ...source, createdUnixS });
+    const source = hostPortSource(pod), host = hostPortName(name);
+    if (source !== undefined || this.tables.entry(host) !== undefined) this.tables.setService(host, source);
   }
 
   /** The stored spec, read anew from its manifest where another version stored it. */

@@ -244,6 +244,8 @@ export class ServiceTables {
   }
 
   #removePort(port: PortEntry): void {
+    // Those that were taken out a moment ago are published still.
+    for (const key of this.#backendsDirty.get(port)?.keys ?? []) this.#backendsGone.add(`${port.id}/${key}`);
     this.#backendsDirty.delete(port);
     for (const key of port.backends.keys()) this.#backendsGone.add(`${port.id}/${key}`);
     if (port.published) this.#portsGone.add(String(port.id));
