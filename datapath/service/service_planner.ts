@@ -57,6 +57,10 @@ export interface HeldService {
 
 /** See the module comment. One per update. */
 export class ServicePlanner {
+  /** Services that were planned before somebody else gave up what they wait for. */
+  readonly again = new Set<number>();
+  readonly #planned = new Set<number>();
+
   /**
    * @param changes filled by each service
    * @param dirty services to plan; whoever gets what another gave up is added
@@ -83,6 +87,7 @@ export class ServicePlanner {
   /** Makes the kernel have what is wanted of it. @returns what cannot be had, in words */
   plan(held: HeldService): string[] {
     const { wanted } = held;
+    this.#planned.add(wanted.id);
     const { frontends, backends, refusals } = planService(wanted, held.backends.values());
     this.#claim(held, frontends, refusals);
     const ids = this.#acquire(held, frontends, backends, refusals);
@@ -116,7 +121,9 @@ export class ServicePlanner {
 
   #unclaim(key: string, service: number): void {
     const heir = this.tables.frontends.unclaim(key, service);
-    if (heir !== undefined && this.held.has(heir)) this.dirty.add(heir);
+    if (heir === undefined || !this.held.has(heir)) return;
+    if (this.#planned.has(heir)) this.again.add(heir);
+    else this.dirty.add(heir);
   }
 
   /** Ids of the backends. When the service as a whole does not fit, nothing new of it is taken. */
@@ -132,7 +139,7 @@ export class ServicePlanner {
     const shortages = this.#shortages(held, newFrontends, newBackends);
     const ids = new Map<string, number>();
     refusals.push(...shortages);
-    if (shortages.length > 0) { for (const key of newFrontends) frontends.delete(key); }
+    for (const key of shortages.length > 0 ? newFrontends : []) frontends.delete(key);
     for (const key of keys) {
       if (shortages.length > 0 && !held.ids.has(key)) continue;
       const id = this.tables.backends.acquire(key);
@@ -261,7 +268,9 @@ export class ServicePlanner {
         `a Maglev table of ${size} has no entry for ${members.length - size} of ${members.length} backends`,
       );
     }
-    const who = `${size} ${seed} ${members.map(({ text, weight }) => `${text}*${weight}`).sort().join(" ")}`;
+    const who = `${held.wanted.protocol} ${size} ${seed} ${
+      members.map(({ text, weight }) => `${text}*${weight}`).sort().join(" ")
+    }`;
     if (held.tables.get(slot) === who) return undefined;
     held.tables.set(slot, who);
     if (members.length === 0) return { table: new Uint32Array(0) };

@@ -224,9 +224,11 @@ export class ServiceStore implements Disposable {
       for (const id of leftovers) planner.remove(this.#adopt(NOBODY, { ...wantedService(NOBODY), id }));
       const refused = new Map<HeldService, string[]>();
       // Planning one service may free what another waits for: the set grows while it is walked.
-      for (const id of dirty) {
-        const held = this.#held.get(id);
-        if (held !== undefined) refused.set(held, planner.plan(held));
+      for (const ids of [dirty, planner.again]) {
+        for (const id of ids) {
+          const held = this.#held.get(id);
+          if (held !== undefined) refused.set(held, planner.plan(held));
+        }
       }
       changes.write(this, this.clock.monotonicMs());
       changes.clearCounters(this.maps.counters, this.writes);

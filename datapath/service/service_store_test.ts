@@ -186,6 +186,21 @@ serviceTest(
     );
     assert.deepEqual(kernel.choices("10.96.9.9", 80), ["10.1.0.0:8080"]);
     assert.deepEqual(kernel.choices(clusterAddress(2), 80), ["10.2.0.2:8080"], "the rest of it is served");
+    const given = store.apply(update({ services: [both(2), service(1)] }));
+    assert.deepEqual(given.errors, []);
+    assert.deepEqual(
+      kernel.choices("10.96.9.9", 80),
+      ["10.2.0.2:8080"],
+      "given up by the older, in one update",
+    );
+    const taken = store.apply(update({ services: [both(1)] }));
+    assert.match(
+      taken.errors[0].error,
+      /is that of service default\/service-2:http \(id 2\), which had it first/,
+    );
+    store.apply(update({ services: [service(2)] }));
+    store.apply(update({ services: [both(2)] }));
+    assert.deepEqual(kernel.choices("10.96.9.9", 80), ["10.1.0.0:8080"]);
     const { errors: left } = store.apply(update({ deletedServices: [1] }));
     assert.deepEqual(left, []);
     assert.deepEqual(kernel.choices("10.96.9.9", 80), ["10.2.0.2:8080"], "it was waiting for it");
