@@ -30,9 +30,7 @@ int from_netdev(struct __sk_buff *skb)
 	id = destination_of(&address);
 	if (id > 0)
 		return arrive(skb, id, ipv6);
-	if (id == 0 && is_tunnel(skb, ipv6, config))
-		return PASS;
-	id = node_port_all(skb, (ipv6 ? FLOW_IPV6 : 0) | (id == 0 ? NODE_PORT_OWN : 0), 0);
+	id = node_port_all(skb, &address, (ipv6 ? FLOW_IPV6 : NODE_PORT_IPV4) | (id == 0 ? NODE_PORT_OWN : 0), 0);
 	if (id & NODE_PORT_ENDPOINT)
 		return arrive(skb, id & 0xffff, ipv6 | ARRIVAL);
 	return id;
@@ -48,7 +46,8 @@ int to_netdev(struct __sk_buff *skb)
 	__u32 ipv6;
 	__u8 *p;
 
-	if (skb->mark == MARK_TRANSLATED) {
+	/* Translated here, or made here for who is refused. */
+	if (skb->mark == MARK_TRANSLATED || skb->mark == MARK_DELIVERED) {
 		skb->mark = 0;
 		return PASS;
 	}

@@ -1,5 +1,6 @@
 /* The tunnel between nodes: VXLAN, the sender's identity as the network identifier. */
 #include "lib/arrival.h"
+#include "lib/masquerade.h"
 
 #define FILE_ID FILE_BPF_OVERLAY
 
@@ -68,7 +69,7 @@ int from_overlay(struct __sk_buff *skb)
 	if (code)
 		return code;
 	/* The host's, or a service's, or an answer to what left here under another address. */
-	code = node_port_all(skb, (ipv6 ? FLOW_IPV6 : 0) | FLOW_TUNNEL | NODE_PORT_OWN, s->flow.source_identity);
+	code = node_port_all(skb, &address, (ipv6 ? FLOW_IPV6 : 0) | FLOW_TUNNEL | NODE_PORT_OWN, s->flow.source_identity);
 	if (code & NODE_PORT_ENDPOINT)
 		return arrive(skb, code & 0xffff, ipv6 | ARRIVAL | ARRIVAL_TUNNEL);
 	if (code != PASS)
@@ -80,9 +81,33 @@ int from_overlay(struct __sk_buff *skb)
 	return PASS;
 }
 
-/* Egress of the VXLAN device: what from_endpoint sent has its key; the host's own packets get theirs here. */
-SEC("tc")
-int to_overlay(struct __sk_buff *skb)
+/* An endpoint of this node answers who asked a frontend of this node through the tunnel. */
+NOINLINE int overlay_reply(struct __sk_buff *skb)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct ct_entry *e;
+	struct flow *f;
+	int code;
+	__u8 *p;
+
+	p = packet_start(skb);
+	if (!config || !s || p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
+		return SHOT;
+	f = &s->flow;
+	__builtin_memset(f, 0, sizeof(*f));
+	if (LOAD16(p + 12) == ETHERTYPE_IPV6)
+		code = ipv6_parse(skb, f, config, ETHERNET_LENGTH, 0);
+	else
+		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
+	if (code)
+		return drop(skb, f, code);
+	e = bpf_map_lookup_elem(&weir_ct, &f->key);
+	return e && f->source_hi != (e->flags & CT_ORIGIN_HI) ? answer_leaves(skb, f, e) : PASS;
+}
+
+/* What the host itself sends into the tunnel. */
+NOINLINE int overlay_host(struct __sk_buff *skb)
 {
 	const struct config *config = config_get();
 	struct peer source = {}, destination = {};
@@ -91,10 +116,6 @@ int to_overlay(struct __sk_buff *skb)
 	int code;
 	__u8 *p;
 
-	if (skb->mark == MARK_OVERLAY) {
-		skb->mark = 0;
-		return PASS;
-	}
 	if (!config || !config->hz)
 		return drop(skb, &f, DROPPED(DROP_NO_CONFIG));
 	p = packet_start(skb);
@@ -135,5 +156,18 @@ int to_overlay(struct __sk_buff *skb)
 		return drop(skb, &f, code);
 	count(&f, 0, DIRECTION_EGRESS, skb->len);
 	return PASS;
+}
+
+/* Egress of the VXLAN device: what from_endpoint sent has its key; the host's own packets get theirs here. */
+SEC("tc")
+int to_overlay(struct __sk_buff *skb)
+{
+	__u32 mark = skb->mark;
+
+	if (mark == MARK_OVERLAY || mark == MARK_OVERLAY_REPLY) {
+		skb->mark = 0;
+		return mark == MARK_OVERLAY ? PASS : overlay_reply(skb);
+	}
+	return overlay_host(skb);
 }
 #undef FILE_ID

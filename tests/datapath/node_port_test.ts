@@ -4,7 +4,7 @@ import * as abi from "@weir/maps";
 import { Cluster, OUTSIDE } from "./cluster.ts";
 import { kernelTest } from "./kernel_test_case.ts";
 import { serviceCounters, setBackend, setFrontend, setSelection } from "./services.ts";
-import { UDP } from "./packet.ts";
+import { TCP, UDP } from "./packet.ts";
 
 const MODES = [
   ["the tunnel", abi.CONFIG_TUNNEL],
@@ -74,3 +74,79 @@ for (const [what, mode] of MODES) {
       }),
   );
 }
+
+kernelTest(
+  "NodePort: a pod of another node asks, through the tunnel, and hears from whom it asked",
+  () =>
+    services(abi.CONFIG_TUNNEL, async (cluster) => {
+      for (const family of [0, 1]) {
+        for (const kind of ["tcp", "udp"] as const) {
+          const here = await cluster.ask("pod2", kind, NODE[family], 30080, { bytes: 10_000 });
+          assert.ok(here.ok, here.text);
+          assert.deepEqual([here.peer, here.bytes], [POD.there[family], 10_000]);
+          // its backend is the one who asks: the node stands between
+          const there = await cluster.ask("pod2", kind, NODE[family], 30081, { bytes: 10_000 });
+          assert.ok(there.ok, there.text);
+          assert.deepEqual([there.peer, there.bytes], [NODE[family], 10_000]);
+        }
+      }
+    }),
+);
+
+kernelTest(
+  "NodePort: who comes by another device of the node hears by that device",
+  () =>
+    services(abi.CONFIG_TUNNEL, async (cluster) => {
+      await cluster.addDevice();
+      for (const [family, host] of ["192.0.3.1", "2001:db8:3::1"].entries()) {
+        const client = family ? "2001:db8:3::100" : "192.0.3.100";
+        for (const kind of ["tcp", "udp"] as const) {
+          const here = await cluster.ask("outside", kind, host, 30080, { bytes: 5000 });
+          assert.ok(here.ok, here.text);
+          assert.deepEqual([here.peer, here.bytes], [client, 5000]);
+          const there = await cluster.ask("outside", kind, host, 30081, { bytes: 5000 });
+          assert.ok(there.ok, there.text);
+          assert.deepEqual([there.peer, there.bytes], [NODE[family], 5000]);
+        }
+      }
+    }),
+);
+
+kernelTest(
+  "NodePort: a socket of the node itself is a backend, and closed ports answer at once",
+  () =>
+    services(abi.CONFIG_DIRECT, async (cluster) => {
+      const [node] = cluster.nodes;
+      await cluster.serve("node1", 9090);
+      for (const family of [0, 1]) {
+        for (const protocol of [TCP, UDP]) {
+          const id = 100 + protocol * 2 + family, any = family ? "::" : "0.0.0.0";
+          setBackend(node, { id, address: NODE[family], port: 9090, protocol });
+          setBackend(node, { id: id + 50, address: POD.here[family], port: 9, protocol });
+          setBackend(node, { id: id + 100, address: POD.there[family], port: 9, protocol });
+          for (const [port, backend] of [[30090, id], [30091, id + 50], [30092, id + 100]]) {
+            setSelection(node, backend, [backend]);
+            const slots = { internal: backend, external: backend };
+            setFrontend(node, { address: any, port, protocol, service: 20, flags: EXTERNAL, ...slots });
+          }
+          setFrontend(node, { address: any, port: 30093, protocol, service: 21, flags: EXTERNAL });
+        }
+        setFrontend(node, { address: VIP[family], port: 0, protocol: 0, flags: abi.FRONTEND_CLOSED });
+        for (const kind of ["tcp", "udp"] as const) {
+          const own = await cluster.ask("outside", kind, NODE[family], 30090, { bytes: 5000 });
+          assert.ok(own.ok, own.text);
+          assert.deepEqual([own.peer, own.bytes], [OUTSIDE[family], 5000]);
+          // nobody listens at the backend: here, far away; there is none; the port of the virtual address is closed
+          for (
+            const [host, port] of [[NODE[family], 30091], [NODE[family], 30092], [NODE[family], 30093], [
+              VIP[family],
+              99,
+            ]]
+          ) {
+            const refused = await cluster.ask("outside", kind, `${host}`, Number(port));
+            assert.match(refused.text, /error 111/, `${kind} ${host} ${port}: ${refused.text}`);
+          }
+        }
+      }
+    }),
+);

@@ -481,6 +481,7 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 
 /* Whole words, compared whole. Packets from pods and from the network arrive without a mark. */
 #define MARK_OVERLAY 0x57450400 /* the tunnel key is set, to_overlay lets it through */
+#define MARK_OVERLAY_REPLY 0x57450500 /* and it is an answer to who asked a frontend: to_overlay gives it that one's address */
 #define MARK_TRANSLATED 0x57450300 /* source and destination are as they leave the node, to_netdev lets it through */
 #define MARK_DELIVERED 0x57450f00 /* policy was asked, to_endpoint lets it through */
 

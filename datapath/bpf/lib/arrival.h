@@ -55,8 +55,6 @@ NOINLINE int arrival_remember(struct flow *f, const struct address *frontend, __
 	e = bpf_map_lookup_elem(&weir_ct, &f->key);
 	if (!e)
 		return DROPPED(DROP_CT_CREATE_FAILED);
-	if ((e->flags & CT_REPLY_NAT) && e->translated_port == port && same_address(&e->translated, frontend))
-		return 0;
 	e->translated = *frontend;
 	e->translated_port = port;
 	e->service = service;
@@ -133,6 +131,18 @@ INLINE void tunnel_to_world(struct flow *f)
 	f->source_identity = 0;
 }
 
+/* Is it the entry of a flow to this frontend? */
+INLINE int arrival_fits(const struct ct_entry *e, const struct arrival *a)
+{
+	return (e->flags & CT_REPLY_NAT) && e->translated_port == a->port && same_address(&e->translated, &a->frontend);
+}
+
+/* A bare SYN opens a closing flow anew. */
+INLINE int arrival_opens(const struct ct_entry *e, const struct flow *f)
+{
+	return is_bare_syn(f) && (e->flags & (CT_CLOSING_FORWARD | CT_CLOSING_REVERSE));
+}
+
 int service_answer(struct __sk_buff *skb, struct flow *f);
 
 /* A packet for endpoint `id`. A function of its own, so that the kernel checks it once and not once for every way in.
@@ -144,7 +154,8 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 	struct endpoint *own, *other;
 	struct nat_scratch *s = nat_scratch();
 	struct flow *f;
-	__u32 service = 0;
+	struct ct_entry *e;
+	__u32 service = 0, fits = 0;
 	int code;
 
 	if (!s)
@@ -171,19 +182,32 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 		if (!code)
 			tunnel_to_world(f);
 	}
-	if (!code) {
-		if (what & ARRIVAL)
-			service = a->backend ? a->service : 0;
-		else if (unlikely(has_options(f)) && !(f->flags & FLOW_RELATED))
-			service = dsr_read(skb, f, &a->frontend, &a->port);
-		f->service = service;
-		code = admit(skb, f, config, own, &other);
+	if (code)
+		return drop(skb, f, code);
+	f->now = jiffies();
+	e = bpf_map_lookup_elem(&weir_ct, &f->key);
+	if (what & ARRIVAL) {
+		service = a->backend ? a->service : 0;
+		if (service && e && ct_alive(e, f) && !(f->flags & FLOW_RELATED) && !arrival_opens(e, f)) {
+			/* The client has this tuple in use for something else: the pod itself, or another frontend. */
+			if (!arrival_fits(e, a))
+				code = DROPPED(DROP_NAT_NO_MAPPING);
+			fits = a->known && e->backend == a->backend;
+		}
+	} else if (unlikely(has_options(f)) && !(f->flags & FLOW_RELATED)) {
+		service = dsr_read(skb, f, &a->frontend, &a->port);
 	}
-	if (!code && service && !(f->flags & (FLOW_RELATED | FLOW_ERROR))) {
-		code = arrival_remember(f, &a->frontend, a->port, service, what & ARRIVAL ? a->backend : 0);
-		if (!code && (what & ARRIVAL))
-			code = arrival_keep(f, a);
+	f->service = service;
+	if (!code)
+		code = admit_entry(skb, f, config, own, e, &other);
+	if (!code && service) {
+		f->service = service;
 		service_count_packet(service, skb->len);
+		if (!(f->flags & (FLOW_RELATED | FLOW_ERROR)) && (!fits || f->reason == REASON_NEW)) {
+			code = arrival_remember(f, &a->frontend, a->port, service, what & ARRIVAL ? a->backend : 0);
+			if (!code && (what & ARRIVAL))
+				code = arrival_keep(f, a);
+		}
 	}
 	if (!code && (f->flags & FLOW_REPLY_NAT))
 		code = service_answer(skb, f);

@@ -118,7 +118,7 @@ INLINE int deliver_tunnel(struct __sk_buff *skb, struct flow *f, const struct co
 		code = tunnel_key(skb, f);
 	if (code)
 		return drop_or_exceed(skb, f, code);
-	skb->mark = MARK_OVERLAY;
+	skb->mark = f->flags & FLOW_REPLY_NAT ? MARK_OVERLAY_REPLY : MARK_OVERLAY;
 	return bpf_redirect(config->tunnel_ifindex, 0);
 }
 

@@ -85,6 +85,21 @@ NOINLINE int masquerade(struct __sk_buff *skb, __u32 flags)
 	return code ? drop(skb, f, code) : PASS;
 }
 
+/* An answer of an endpoint of this node that leaves it. Who asked a frontend hears from that; who asked the endpoint
+ * itself, from the endpoint. A verdict. */
+INLINE int answer_leaves(struct __sk_buff *skb, struct flow *f, const struct ct_entry *e)
+{
+	struct address frontend = e->translated;
+	int code;
+
+	if (!(e->flags & CT_REPLY_NAT))
+		return PASS;
+	f->service = e->service;
+	service_count_packet(e->service, skb->len);
+	code = translate(skb, f, TRANSLATE_SOURCE, &frontend, e->translated_port);
+	return code ? drop(skb, f, code) : PASS;
+}
+
 /* From an endpoint of this node, as its source says. A verdict. */
 NOINLINE int masquerade_endpoint(struct __sk_buff *skb, __u32 id, __u32 ipv6)
 {
@@ -116,18 +131,11 @@ NOINLINE int masquerade_endpoint(struct __sk_buff *skb, __u32 id, __u32 ipv6)
 		return outside ? drop(skb, f, code) : PASS;
 	f->now = jiffies();
 	e = bpf_map_lookup_elem(&weir_ct, &f->key);
-	if (e) {
+	if (e && !(e->flags & CT_SERVICE)) {
 		far = f->source_hi != (e->flags & CT_ORIGIN_HI) ? &e->ends[0] : &e->ends[1];
 		f->destination_identity = far->identity;
-		if (far == &e->ends[0]) {
-			/* An answer. Who asked a frontend hears from it; who asked the endpoint itself, from that. */
-			if (!(e->flags & CT_REPLY_NAT))
-				return PASS;
-			f->service = e->service;
-			service_count_packet(e->service, skb->len);
-			code = translate(skb, f, TRANSLATE_SOURCE, &e->translated, e->translated_port);
-			return code ? drop(skb, f, code) : PASS;
-		}
+		if (far == &e->ends[0])
+			return answer_leaves(skb, f, e);
 	}
 	if (!outside)
 		return PASS;

@@ -13,15 +13,19 @@
 #include "enter.h"
 #include "nat.h"
 #include "nat_apply.h"
+#include "reject.h"
 #include "route.h"
 #include "service.h"
 
 #define FILE_ID FILE_NODE_PORT
 
 #define NODE_PORT_OWN (1u << 16) /* argument: the destination is this node's own address */
+#define NODE_PORT_IPV4 (1u << 18) /* argument: not FLOW_IPV6, which makes it differ from none */
+#define NODE_PORT_KNOWN (1u << 17) /* argument: scratch has the frontend already */
 #define NODE_PORT_ENDPOINT (1 << 16) /* verdict: translated, for the endpoint in the low bits */
 #define NODE_PORT_SEND (1 << 17) /* verdict: scratch says what to make of the packet */
 #define NODE_PORT_NEW (1 << 18) /* verdict: a new flow for scratch's frontend */
+#define NODE_PORT_REFUSE (1 << 19) /* verdict: scratch's frontend has nobody for it */
 
 /* What a translated packet was before, for the function that brings it into its endpoint. */
 struct arrival {
@@ -31,6 +35,7 @@ struct arrival {
 	__u16 port; /* be */
 	__u16 service;
 	__u32 source_hi;
+	__u32 known; /* it has its CT_SERVICE entry */
 };
 
 struct {
@@ -92,10 +97,10 @@ NOINLINE int node_port_send(struct __sk_buff *skb)
 		code = f->flags & FLOW_IPV6 ? dsr_write_ipv6(skb, &frontend, port) : dsr_write_ipv4(skb, &frontend, port);
 	if (code)
 		return drop(skb, f, code);
-	if (s->entry.service)
-		service_count_packet(s->entry.service, skb->len);
 	if (s->endpoint)
 		return NODE_PORT_ENDPOINT | s->endpoint;
+	if (s->entry.service)
+		service_count_packet(s->entry.service, skb->len);
 	if (flags & (NAT_HOST | NAT_LOCAL))
 		return PASS;
 	count(f, 0, DIRECTION_SERVICE, skb->len);
@@ -144,15 +149,25 @@ NOINLINE int node_port_pair(struct __sk_buff *skb, __u32 id, __u32 local)
 	return nat_create(skb, search, f->tcp_flags) ? 0 : DROPPED(DROP_NAT_NO_MAPPING);
 }
 
-/* Nobody is there. Behind externalTrafficPolicy Local the client is to try another node, so it hears nothing. */
-INLINE int node_port_refuse(struct __sk_buff *skb, struct flow *f, const struct frontend *frontend)
+/* Nobody is there: the client is told, unless it is to try another node (externalTrafficPolicy Local) or silence is
+ * wanted. */
+NOINLINE int node_port_refuse(struct __sk_buff *skb)
 {
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	const struct frontend *frontend;
+
+	if (!config || !s)
+		return SHOT;
+	frontend = &s->frontend;
 	service_count_connection(frontend->service, 1);
-	return drop(skb, f, DROPPED(DROP_NO_SERVICE));
+	if ((s->flow.flags & FLOW_TUNNEL) || (frontend->selections[SCOPE_INTERNAL] && !(frontend->flags & FRONTEND_CLOSED)))
+		return drop(skb, &s->flow, DROPPED(DROP_NO_SERVICE));
+	return reject(skb, &s->flow, config, DROPPED(DROP_NO_SERVICE));
 }
 
 /* The flow goes to a backend among this node's endpoints, which scratch's entry names. */
-INLINE int node_port_local(struct nat_scratch *s, struct arrival *a, __u32 endpoint, __u32 backend)
+INLINE int node_port_local(struct nat_scratch *s, struct arrival *a, __u32 endpoint, __u32 backend, __u32 known)
 {
 	a->key = s->flow.key;
 	a->source_hi = s->flow.source_hi;
@@ -160,6 +175,7 @@ INLINE int node_port_local(struct nat_scratch *s, struct arrival *a, __u32 endpo
 	a->port = s->key.port_destination;
 	a->service = s->frontend.service;
 	a->backend = backend;
+	a->known = known;
 	s->entry.source = s->key.source;
 	s->entry.port_source = s->key.port_source;
 	s->entry.flags = 0;
@@ -168,7 +184,7 @@ INLINE int node_port_local(struct nat_scratch *s, struct arrival *a, __u32 endpo
 	return NODE_PORT_SEND;
 }
 
-/* A new flow for scratch's frontend. A verdict, or NODE_PORT_SEND. */
+/* A new flow for scratch's frontend. A verdict, NODE_PORT_REFUSE or NODE_PORT_SEND. */
 NOINLINE int node_port_new(struct __sk_buff *skb)
 {
 	struct nat_scratch *s = nat_scratch();
@@ -190,13 +206,13 @@ NOINLINE int node_port_new(struct __sk_buff *skb)
 	id = backend_select(&s->frontend, &client);
 	b = id ? backend_get(id) : 0;
 	if (!b || b->state == BACKEND_GONE)
-		return node_port_refuse(skb, f, &s->frontend);
+		return NODE_PORT_REFUSE;
 	s->entry.destination = b->address;
 	s->entry.port_destination = b->port;
 	service_count_connection(s->frontend.service, 0);
 	where = destination_of(&b->address);
 	if (where > 0)
-		return node_port_local(s, a, where, id);
+		return node_port_local(s, a, where, id, 0);
 	code = node_port_pair(skb, id, where == 0);
 	if (code)
 		return drop(skb, f, code);
@@ -225,17 +241,21 @@ NOINLINE int node_port_request(struct __sk_buff *skb, struct nat_entry *e)
 	f = &s->flow;
 	f->service = s->frontend.service;
 	if (s->frontend.flags & FRONTEND_CLOSED)
-		return node_port_refuse(skb, f, &s->frontend);
+		return NODE_PORT_REFUSE;
 	if (!(s->frontend.flags & FRONTEND_EXTERNAL))
 		return drop(skb, f, DROPPED(DROP_IS_CLUSTER_IP));
-	if (!(f->flags & FLOW_RELATED) && !frontend_admits(&s->frontend, &s->key.source)) {
+	/* Source ranges are for who comes from outside. */
+	if (!(f->flags & FLOW_RELATED) && identity_outside(f->source_identity) &&
+	    !frontend_admits(&s->frontend, &s->key.source)) {
 		service_count_connection(s->frontend.service, 1);
 		return drop(skb, f, DROPPED(DROP_NOT_IN_SRC_RANGE));
 	}
 	syn = is_bare_syn(f);
 	if (e) {
-		if (!(syn && nat_closing(e)) &&
-		    backend_keeps(e->backend, &e->destination, e->port_destination, f->key.protocol, syn)) {
+		/* What an error says about a flow changes nothing in it. */
+		if ((f->flags & FLOW_RELATED) ||
+		    (!(syn && nat_closing(e)) &&
+		     backend_keeps(e->backend, &e->destination, e->port_destination, f->key.protocol, syn))) {
 			if (!(f->flags & FLOW_RELATED))
 				nat_touch(e, f->tcp_flags, f->key.protocol, config, f->now);
 			s->entry = *e;
@@ -250,13 +270,66 @@ NOINLINE int node_port_request(struct __sk_buff *skb, struct nat_entry *e)
 		if (where > 0) {
 			s->entry.destination = c->translated;
 			s->entry.port_destination = c->translated_port;
-			return node_port_local(s, a, where, c->backend);
+			return node_port_local(s, a, where, c->backend, 1);
 		}
 	}
 	/* Neither an error nor a later fragment opens a flow. */
 	if (f->flags & (FLOW_RELATED | FLOW_FRAGMENT))
 		return drop(skb, f, DROPPED(DROP_NO_SERVICE));
 	return NODE_PORT_NEW;
+}
+
+/* The frontend for a destination, if there is one: 1, and scratch has it. */
+INLINE int node_port_frontend(struct nat_scratch *s, const struct address *to, __u16 port, __u8 protocol, __u32 own)
+{
+	const struct frontend *frontend = 0;
+
+	if (node_port_protocol(protocol)) {
+		frontend = frontend_get(to, port, protocol);
+		if (!frontend && own)
+			frontend = frontend_of_node(to, port, protocol);
+	}
+	if (!frontend && !own)
+		frontend = frontend_closed(to);
+	if (!frontend)
+		return 0;
+	s->frontend = *frontend;
+	return 1;
+}
+
+/* A look at a plain packet, before it is parsed: most of what an outer device brings is the host's own. 0: nothing for
+ * node_port(); else its flags. */
+NOINLINE __u32 node_port_peek(struct __sk_buff *skb, const struct address *to, __u32 flags)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	__u32 own = flags & NODE_PORT_OWN, port;
+	__u8 *p = packet_start(skb) + ETHERNET_LENGTH;
+	void *end = packet_end(skb);
+	__u16 port_be;
+	__u8 protocol;
+
+	if (!to || !config || !s)
+		return 0;
+	if (flags & FLOW_IPV6) {
+		if (p + 44 > (__u8 *)end)
+			return flags;
+		protocol = p[6];
+		port_be = LOAD16(p + 42);
+	} else {
+		if (p + 24 > (__u8 *)end || p[0] != 0x45 || (LOAD16(p + 6) & bpf_htons(0x3fff)))
+			return flags;
+		protocol = p[9];
+		port_be = LOAD16(p + 22);
+	}
+	if (protocol != PROTOCOL_TCP && protocol != PROTOCOL_UDP)
+		return flags;
+	port = bpf_ntohs(port_be);
+	if (own && protocol == PROTOCOL_UDP && port == config->tunnel_port && (config->flags & CONFIG_TUNNEL))
+		return 0;
+	if (own && port >= config->nat_port_min && port <= config->nat_port_max)
+		return flags;
+	return node_port_frontend(s, to, port_be, protocol, own) ? flags | NODE_PORT_KNOWN : 0;
 }
 
 /* A packet whose destination is this node (NODE_PORT_OWN), or no address that it knows. `flags`: FLOW_IPV6, FLOW_TUNNEL.
@@ -267,7 +340,6 @@ NOINLINE int node_port(struct __sk_buff *skb, __u32 flags, __u32 identity)
 	const struct config *config = config_get();
 	struct nat_scratch *s = nat_scratch();
 	struct arrival *a = arrival_get();
-	const struct frontend *frontend = 0;
 	struct nat_entry *e = 0;
 	struct flow *f;
 	__u32 port;
@@ -306,28 +378,28 @@ NOINLINE int node_port(struct __sk_buff *skb, __u32 flags, __u32 identity)
 			return NODE_PORT_SEND;
 		}
 	}
-	if (node_port_protocol(f->key.protocol)) {
-		frontend = frontend_get(&s->key.destination, f->port_destination, f->key.protocol);
-		if (!frontend && (flags & NODE_PORT_OWN))
-			frontend = frontend_of_node(&s->key.destination, f->port_destination, f->key.protocol);
-	}
-	if (!frontend && !(flags & NODE_PORT_OWN))
-		frontend = frontend_closed(&s->key.destination);
-	if (!frontend)
+	if (!(flags & NODE_PORT_KNOWN) && !node_port_frontend(s, &s->key.destination, f->port_destination, f->key.protocol,
+							      flags & NODE_PORT_OWN))
 		return PASS;
-	s->frontend = *frontend;
-	if (!e && !(frontend->flags & FRONTEND_CLOSED))
+	if (!e && !(s->frontend.flags & FRONTEND_CLOSED))
 		e = nat_find(&s->key, f->now);
 	return node_port_request(skb, e);
 }
 
 /* All of it: a verdict, or NODE_PORT_ENDPOINT. One step after the other, so that their stacks do not add up. */
-INLINE int node_port_all(struct __sk_buff *skb, __u32 flags, __u32 identity)
+INLINE int node_port_all(struct __sk_buff *skb, const struct address *to, __u32 flags, __u32 identity)
 {
-	int code = node_port(skb, flags, identity);
+	int code;
+
+	flags = node_port_peek(skb, to, flags);
+	if (!flags)
+		return PASS;
+	code = node_port(skb, flags, identity);
 
 	if (code == NODE_PORT_NEW)
 		code = node_port_new(skb);
+	if (code == NODE_PORT_REFUSE)
+		return node_port_refuse(skb);
 	if (code == NODE_PORT_SEND)
 		code = node_port_send(skb);
 	return code;

@@ -156,6 +156,8 @@ export const IDENTITY_WORLD_V4 = 9;
 export const IDENTITY_WORLD_V6 = 10;
 /** the tunnel key is set, to_overlay lets it through */
 export const MARK_OVERLAY = 0x57450400;
+/** and it is an answer to who asked a frontend: to_overlay gives it that one's address */
+export const MARK_OVERLAY_REPLY = 0x57450500;
 /** source and destination are as they leave the node, to_netdev lets it through */
 export const MARK_TRANSLATED = 0x57450300;
 /** policy was asked, to_endpoint lets it through */
