@@ -124,6 +124,14 @@ Deno.test({
         .refused!,
       /not given/,
     );
+    const dummy = {
+      type: 26,
+      attachType: attachTypeNumber("trace_fentry"),
+      flags: 0,
+      target: "x",
+      source: "section",
+    };
+    equal(attachFactsOf(dummy as Parameters<typeof attachFactsOf>[0], btf(), "traced")!.target, "traced");
     equal(attachFactsOf({ type: 6, attachType: 37, flags: 0, source: "section" }, btf()), undefined);
   },
 });

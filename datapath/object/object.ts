@@ -20,6 +20,8 @@ export interface ObjectOptions {
   readonly config?: KernelConfig;
   /** Program type, in words of {@link kindOf}, of programs whose section name says nothing. */
   readonly type?: string;
+  /** Function or tracepoint that tracing programs attach to whose section names none that the kernel has. */
+  readonly attach?: string;
 }
 
 /** A program of an object, not yet put together. */
@@ -50,6 +52,8 @@ export class BpfObject {
     readonly externs: ReadonlyMap<string, Extern>,
     /** Types of the kernel as they were given; undefined when they were not. */
     readonly kernelBtf: Btf | undefined,
+    /** See {@link ObjectOptions.attach}. */
+    readonly attach: string | undefined,
     input: AssemblyInput,
   ) {
     this.#input = input;
@@ -87,7 +91,18 @@ export class BpfObject {
       places: new PlaceIndex(elf, functions, maps),
     };
     const programs = readPrograms(functions, btf, ext, options);
-    return new BpfObject(elf, btf, ext, maps, programs, readLicence(elf), externs, options.kernelBtf, input);
+    return new BpfObject(
+      elf,
+      btf,
+      ext,
+      maps,
+      programs,
+      readLicence(elf),
+      externs,
+      options.kernelBtf,
+      options.attach,
+      input,
+    );
   }
 
   /** Puts a program together. @throws {ObjectError} when it cannot be. */

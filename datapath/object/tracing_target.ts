@@ -30,8 +30,21 @@ const PATH_ALLOWED = new Set(
     .split(" "),
 );
 
-/** Places of programs of type tracing; undefined for programs of other types. */
-export function attachFactsOf(kind: ProgramKind, kernel: Btf | undefined): AttachFacts | undefined {
+/**
+ * Places of programs of type tracing; undefined for programs of other types.
+ * @param otherwise What to attach to instead where the section's target cannot be.
+ */
+export function attachFactsOf(
+  kind: ProgramKind,
+  kernel: Btf | undefined,
+  otherwise?: string,
+): AttachFacts | undefined {
+  const facts = factsOf(kind, kernel);
+  if (facts?.refused === undefined || otherwise === undefined) return facts;
+  return factsOf({ ...kind, target: otherwise }, kernel);
+}
+
+function factsOf(kind: ProgramKind, kernel: Btf | undefined): AttachFacts | undefined {
   const attach = ATTACH_TYPES[kind.attachType];
   if (kind.type !== 26) return undefined;
   const target = kind.target ?? "";

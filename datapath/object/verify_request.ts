@@ -78,7 +78,7 @@ export function requestOf(
     ...exceptionCallback(program),
     ...extra,
   };
-  const attach = attachFactsOf(program.kind, object.kernelBtf);
+  const attach = attachFactsOf(program.kind, object.kernelBtf, object.attach);
   const oracle = object.kernelBtf === undefined
     ? undefined
     : new TypeOracle(object.kernelBtf, assembled.instructions);

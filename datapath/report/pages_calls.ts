@@ -55,7 +55,7 @@ export const CALL_PAGES = pages([
   [168, "The verifier's tables were made for other kernels.", "Name a profile that is built in"],
   [169, OWN, "Verify with the kernel; kernel symbols (__ksym) are not covered here"],
   [170, "The verifier asks its host for the types of the kernel's structs, and got no answer: the types were not given, or the program reads more fields than the host answers for.", "Give the kernel's types with --btf FILE (on a machine with BTF: /sys/kernel/btf/vmlinux)"],
-  [171, "What a tracing program may read follows from the function or tracepoint that it is attached to. That one is not in the kernel types that were given, or its section does not name it because the loader chooses it at run time.", "Name the function in the section, and give the types of the kernel that has it: --btf FILE", 'SEC("fentry/dummy_function")', 'SEC("fentry/vfs_read")'],
+  [171, "What a tracing program may read follows from the function or tracepoint that it is attached to. That one is not in the kernel types that were given, or its section does not name it because the loader chooses it at run time.", "Name the function in the section (or say it with --attach FUNCTION), and give the types of the kernel that has it: --btf FILE", 'SEC("fentry/dummy_function")', 'SEC("fentry/vfs_read")'],
   [172, OWN, "Verify with the kernel; this target is not covered here"],
   [173, OWN, "Verify with the kernel; exceptions (bpf_throw) are not covered here"],
   [199, "The verifier met a state that its author thought impossible, and stopped rather than guess.", "Report this with the object: it is a defect of the verifier"],

@@ -123,7 +123,7 @@ Read from the maps of the node at the moment of asking; all nodes of a lab unles
   verify: {
     summary: "verify an eBPF object without loading it; needs no privileges",
     usage:
-      "weir verify OBJECT... [DIR] [--program NAME] [--type T] [--kernel V] [--strict] [--btf FILE] [-v] [-o table|json|yaml|sarif]\n" +
+      "weir verify OBJECT... [DIR] [--program NAME] [--type T] [--attach FUNCTION] [--kernel V] [--strict] [--btf FILE] [-v] [-o table|json|yaml|sarif]\n" +
       "weir verify --explain CODE\n",
     load: async () => (await import("./verify.ts")).verifyCommand,
   },

@@ -29,6 +29,8 @@ const USAGE = `usage: weir verify OBJECT... [DIR]... [options]
   OBJECT               compiled eBPF object files; of a directory, every *.o in it
   --program NAME       only the program (or section) of this name
   --type TYPE          type of programs whose section does not say it: tc, xdp, socket, cgroup/connect4, ...
+  --attach FUNCTION    what tracing programs attach to whose section names nothing that the kernel has (the loader
+                       chooses it when it runs); with --program, for one of them
   --kernel RELEASE     also say what this kernel release lacks: 5.15, 6.1, 6.6, 6.12, ...
   --strict             also refuse what is safe but should not be:
                          stack that is read before it was written (WV0064)
@@ -51,6 +53,7 @@ interface Options {
   readonly paths: string[];
   readonly program?: string;
   readonly type?: string;
+  readonly attach?: string;
   readonly kernel?: string;
   readonly btf?: string;
   readonly strict: boolean;
@@ -88,6 +91,7 @@ function parse(args: string[]): Options | string {
       options: {
         program: { type: "string" },
         type: { type: "string" },
+        attach: { type: "string" },
         kernel: { type: "string" },
         btf: { type: "string" },
         explain: { type: "string" },
@@ -152,6 +156,7 @@ async function verifyPaths(options: Options): Promise<Entry[]> {
     entries.push(...verifyObject(path, data, verifier, {
       program: options.program,
       type: options.type,
+      attach: options.attach,
       kernel: options.kernel,
       strict: options.strict,
       kernelBtf,

@@ -6,8 +6,10 @@
  */
 
 import { parseArgs } from "node:util";
+import { Btf } from "@weir/object";
 import { CaseRunner, Defect } from "./cases.ts";
 import { Subject } from "./subject.ts";
+import { TracingCases, TracingDefect } from "./tracing_cases.ts";
 
 const { values } = parseArgs({
   args: Deno.args,
@@ -18,15 +20,19 @@ const until = values.seconds === undefined ? Infinity : performance.now() + Numb
 
 const subject = new Subject();
 const runner = new CaseRunner(subject);
+const tracing = new TracingCases(subject, Btf.parse(Deno.readFileSync("/sys/kernel/btf/vmlinux")));
 const defects = new Map<string, number>();
 console.log(`seed ${firstSeed}`);
 let lastLine = performance.now();
 for (let seed = firstSeed; performance.now() < until; seed++) {
-  for (const kind of ["containment", "differential", "metamorphic", "pruning"] as const) {
+  for (const kind of ["containment", "differential", "metamorphic", "pruning", "tracing"] as const) {
     try {
-      runner[kind](seed);
+      if (kind === "tracing") tracing.compare(seed);
+      else runner[kind](seed);
     } catch (error) {
-      if (!(error instanceof Defect)) throw new Error(`${kind}, seed ${seed}`, { cause: error });
+      if (!(error instanceof Defect || error instanceof TracingDefect)) {
+        throw new Error(`${kind}, seed ${seed}`, { cause: error });
+      }
       const key = error.message.replace(/^.*?seed \d+: /, "").replace(/0x[0-9a-f]+|-?\d+/g, "N");
       defects.set(key, (defects.get(key) ?? 0) + 1);
       // One cause has many programs: the first few of each are enough.
@@ -39,6 +45,13 @@ for (let seed = firstSeed; performance.now() < until; seed++) {
   }
 }
 console.log(JSON.stringify(runner.counts));
+const { programs, accepted, refused, stricter } = tracing.counts;
+console.log(`tracing: ${programs} programs, both accept ${accepted}, both refuse ${refused}`);
+if (values.verbose) {
+  for (const [key, count] of stricter) {
+    console.log(`tracing stricter ${count} x ${key}`);
+  }
+}
 for (const [key, count] of defects) console.log(`DEFECT ${count} x ${key}`);
 if (values.verbose) {
   for (
@@ -53,5 +66,6 @@ if (values.verbose) {
   }
 }
 runner.close();
+tracing.close();
 subject.close();
 Deno.exit(defects.size > 0 ? 1 : 0);
