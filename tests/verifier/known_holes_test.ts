@@ -137,6 +137,56 @@ function nestedCalls(depth: number): Node[] {
   return [...nodes, random, exit];
 }
 
+/** bpf_loop in a callback of bpf_loop, `depth` deep, with two branches at each level. */
+function nestedLoops(depth: number): Node[] {
+  const nodes: Node[] = [];
+  const each = 13;
+  for (let level = 0; level <= depth; level++) {
+    const next = (level + 1) * each;
+    nodes.push(
+      random,
+      node(0x15, { dst: 0, immediate: 1, target: level * each + 3 }),
+      node(0x7a, { dst: 10, offset: -8, immediate: level }),
+      random,
+      node(0x15, { dst: 0, immediate: 2, target: level * each + 6 }),
+      node(0x7a, { dst: 10, offset: -16, immediate: level }),
+    );
+    if (level < depth) {
+      nodes.push(
+        node(0xb7, { dst: 1, immediate: 1000 }),
+        node(0x18, { dst: 2, src: 4, high: 0, target: next }),
+        node(0xb7, { dst: 3 }),
+        node(0xb7, { dst: 4 }),
+        node(0x85, { immediate: 181 }),
+      );
+    } else nodes.push(...Array.from({ length: 5 }, () => node(0xb7)));
+    nodes.push(node(0xb7), exit);
+  }
+  return nodes;
+}
+
+/** A program as large as the kernel takes: `count` instructions, one of `every` a jump that is never taken. */
+function large(count: number, every: number): Node[] {
+  const nodes: Node[] = [node(0xb7)];
+  while (nodes.length < count - 1) {
+    const jumps = nodes.length % every === 0 && nodes.length < count - 2;
+    nodes.push(jumps ? node(0x55, { target: nodes.length + 2 }) : node(0xb7, { dst: 1, immediate: 1 }));
+  }
+  return [...nodes, exit];
+}
+
+/** A counter that the number domain narrows by one in each round: PREVAIL takes minutes for it. */
+function narrowing(compare: number, immediate: number): Node[] {
+  return [
+    node(0x61, { dst: 2, src: 1, offset: 8 }),
+    node(0x67, { dst: 2, immediate: 32 }),
+    node(0x07, { dst: 2, immediate: 1 }),
+    node(compare, { dst: 2, immediate, target: 2 }),
+    node(0xb7),
+    exit,
+  ];
+}
+
 Deno.test("verifier: shapes that explode end within the limits", () => {
   const shapes: [string, Node[]][] = [
     ["200 branches that cannot be pruned", exponential(200)],
@@ -158,6 +208,18 @@ Deno.test("verifier: shapes that explode end within the limits", () => {
       node(0xa5, { dst: 2, immediate: 1000, target: 2 }),
       node(0x07, { dst: 1, immediate: 1 }),
       node(0xa5, { dst: 1, immediate: 1000, target: 1 }),
+      node(0xb7),
+      exit,
+    ]],
+    ["a counter above 32 bits", narrowing(0xa5, -1)],
+    ["a signed counter", narrowing(0xc5, 0x7fffffff)],
+    ["callbacks in callbacks, six levels", nestedLoops(6)],
+    ["a million instructions", large(1_000_000, 1_000_000)],
+    ["300,000 instructions, half of them jumps", large(300_000, 2)],
+    ["60,000 instructions, a tenth of them jumps", large(60_000, 10)],
+    ["9,000 branches one after another", [
+      random,
+      ...Array.from({ length: 9000 }, (_, index) => node(0x15, { immediate: index + 1, target: index + 2 })),
       node(0xb7),
       exit,
     ]],
