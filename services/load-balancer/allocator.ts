@@ -3,9 +3,10 @@
  * has it keeps; the result is stored as its {@link Assignment}, from which this table is filled again after a start.
  * @module
  */
-import { IpAddress, type IpFamily, type Prefix, ProblemError } from "@weir/common";
+import { IpAddress, type IpFamily, ProblemError } from "@weir/common";
 import { Assignment } from "@weir/proto/loadbalancer";
 import type { PoolTable } from "./address_pool.ts";
+import { CidrCursor } from "./cidr_cursor.ts";
 import type { LoadBalancerConfig } from "./config.ts";
 import { ignoredReason, portKey, type PortSpec, type ServiceSpec } from "./model.ts";
 import { NumberPool } from "./number_pool.ts";
@@ -320,47 +321,6 @@ export class Allocator {
       this.#poolIps.delete(address);
       this.pools.released(address);
     }
-  }
-}
-
-/** Addresses of a service CIDR, in a circle, those for static use last. */
-class CidrCursor {
-  readonly #first: bigint;
-  readonly #last: bigint;
-  readonly #dynamic: bigint;
-  #next: bigint;
-
-  constructor(readonly cidr: Prefix) {
-    const start = cidr.address.toBigInt(), size = cidr.addressCount;
-    // Neither the network's own address nor IPv4's broadcast address.
-    this.#first = size > 2n ? start + 1n : start;
-    this.#last = size > 2n && cidr.family === 4 ? start + size - 2n : start + size - 1n;
-    const share = size / 16n > 256n ? 256n : size / 16n;
-    this.#dynamic = size < 256n ? this.#first : this.#first + share;
-    this.#next = this.#dynamic;
-  }
-
-  holds(text: string): boolean {
-    return this.cidr.contains(IpAddress.parse(text));
-  }
-
-  next(isTaken: (address: string) => boolean): string | undefined {
-    const { family } = this.cidr;
-    const free = (number: bigint) => {
-      const { text } = IpAddress.fromBigInt(number, family);
-      return isTaken(text) ? undefined : text;
-    };
-    const count = this.#last - this.#dynamic + 1n;
-    for (let i = 0n; i < count; i++) {
-      const found = free(this.#next);
-      this.#next = this.#next >= this.#last ? this.#dynamic : this.#next + 1n;
-      if (found !== undefined) return found;
-    }
-    for (let number = this.#first; number < this.#dynamic; number++) {
-      const found = free(number);
-      if (found !== undefined) return found;
-    }
-    return undefined;
   }
 }
 
