@@ -730,3 +730,29 @@ Deno.test("verify() holds a spin lock between two calls on one value, with nothi
     check([[name, expected, lines, { maps: [...MAPS, locked], programType: programType ?? TC }]]);
   }
 });
+
+Deno.test("verify() lets sockets, and nothing else, into a sockmap where the kernel does", () => {
+  const sockets: MapFacts = { handle: 8, type: 15, keySize: 4, valueSize: 4, maxEntries: 4, flags: 0 };
+  const put = (value: Line[]): Line[] => [
+    movReg(6, 1),
+    storeImm(4, 10, -4, 0),
+    load(8, 7, 1, 168),
+    ...value,
+    movReg(2, 10),
+    alu("add", 2, -4),
+    loadMap(1, 8),
+    mov(4, 0),
+    call(2),
+    ...done,
+  ];
+  const socket: Line[] = [jump("eq", 7, 0, "out"), movReg(3, 7)];
+  const cases: [string, string, Line[], number?][] = [
+    ["the packet's socket", "accepted", put(socket)],
+    ["one that may be NULL", "argument-null", put([movReg(3, 7)])],
+    ["memory", "argument-type", put([movReg(3, 10), alu("add", 3, -4)])],
+    ["in an egress program of a control group", "map-helper-mismatch", put(socket), CGROUP_SKB],
+  ];
+  for (const [name, expected, lines, programType] of cases) {
+    check([[name, expected, lines, { maps: [...MAPS, sockets], programType: programType ?? TC }]]);
+  }
+});

@@ -268,8 +268,20 @@ export function callHelper(i: i32): bool {
         break;
       case C.A_VAL:
         if (maps[mapIndex].type == 15 || maps[mapIndex].type == 18) {
-          failIS(166, i, <i32> maps[mapIndex].handle, maps[mapIndex].type.toString());
-          return false;
+          // what goes into a sockmap is the socket itself; socket operations put theirs in by a helper of their own
+          if (progType == 13 || !mayChangeSockmap()) {
+            failIS(108, i, <i32> maps[mapIndex].handle, name);
+            opI(maps[mapIndex].type);
+            return false;
+          }
+          if (r.kind == K_BTF) return fail1(164, i, a);
+          if (!isSocket(r) || r.flags & F_NULL) return wrong(i, a, "a socket");
+          if (r.off != 0) {
+            failIS(123, i, a, name);
+            opI(r.off);
+            return false;
+          }
+          break;
         }
         if (!isMemory(i, a, takesPacket)) return false;
         if (!helperMemory(i, a, r, maps[mapIndex].valueSize, false)) return false;
