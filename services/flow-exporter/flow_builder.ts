@@ -10,6 +10,7 @@ import {
   type Policy,
   TraceObservationPointNumber,
   type TrafficDirection,
+  type Verdict,
 } from "@weir/proto/flow";
 import type { Rule } from "@weir/proto/policy";
 import type { Init } from "@weir/proto";
@@ -70,6 +71,19 @@ const ICMP_TYPES: Record<string, string> = {
   "ICMPv6/136": "NeighborAdvertisement",
 };
 
+/** What became of the packet of an event. */
+export function verdictOf(event: DatapathEvent): Verdict {
+  if (event.kind === "drop") return "DROPPED";
+  if (event.kind === "trace") return "FORWARDED";
+  if (event.audited) return "AUDIT";
+  return event.verdict < 0 ? "DROPPED" : event.verdict > 0 ? "REDIRECTED" : "FORWARDED";
+}
+
+/** Name of a drop reason by its number. */
+export function dropReasonName(reason: number): Flow["drop_reason_desc"] {
+  return DROP_REASONS.get(reason) ?? "DROP_REASON_UNKNOWN";
+}
+
 /** Builds the flow of an event. `bootUnixS` is the wall clock at monotonic time 0; `uuid` is the caller's. Pure. */
 export function buildFlow(
   event: DatapathEvent,
@@ -82,6 +96,7 @@ export function buildFlow(
     time: { seconds: Math.floor(unixS), nanos: Math.floor((unixS % 1) * 1e9) },
     uuid: context.uuid,
     Type: "L3_L4",
+    verdict: verdictOf(event),
     node_name: names.cluster === "" ? names.nodeName : `${names.cluster}/${names.nodeName}`,
     ethernet: packet.ethernet,
     IP: packet.ip && {
@@ -102,7 +117,6 @@ export function buildFlow(
       break;
     case "trace": {
       const reply = event.reason === 2;
-      flow.verdict = "FORWARDED";
       flow.event_type = { type: EVENT_TYPE.trace, sub_type: event.point };
       flow.trace_observation_point = event.point === 0
         ? "TO_ENDPOINT"
@@ -122,9 +136,7 @@ export function buildFlow(
       flow.traffic_direction = event.direction;
       if (event.verdict < 0) {
         fillDrop(flow, -event.verdict, event.direction, event.cookie, names);
-        if (event.audited) flow.verdict = "AUDIT";
       } else {
-        flow.verdict = event.audited ? "AUDIT" : event.verdict > 0 ? "REDIRECTED" : "FORWARDED";
         flow.is_reply = { value: false };
         if (event.verdict > 0) flow.proxy_port = event.verdict;
         const policies = policiesOf(event.cookie, names);
@@ -154,9 +166,8 @@ function nameServices(flow: Init<Flow>, event: DatapathEvent, packet: Packet, na
 }
 
 function fillDrop(flow: Init<Flow>, reason: number, direction: string, cookie: number, names: Names): void {
-  flow.verdict = "DROPPED";
   flow.drop_reason = reason;
-  flow.drop_reason_desc = DROP_REASONS.get(reason) ?? "DROP_REASON_UNKNOWN";
+  flow.drop_reason_desc = dropReasonName(reason);
   flow.traffic_direction =
     (direction === "UNKNOWN" ? "TRAFFIC_DIRECTION_UNKNOWN" : direction) as TrafficDirection;
   const policies = policiesOf(cookie, names);

@@ -2,17 +2,17 @@
  * Drains the datapath's event stream into the ring of flows, for as long as it runs: a stream that is cut begins anew,
  * and what could not be read or was lost on the way is counted.
  *
- *     datapath /v1/events ─▶ records ─▶ events ─▶ flows ─▶ ring ─▶ /v1/flows, metrics
+ *     datapath /v1/events ─▶ records ─▶ events, with their names ─▶ ring ─▶ flows, when asked for ─▶ /v1/flows
  *
  * @module
  */
 import type { WeirClient } from "@weir/client";
 import { Backoff, type Clock, errorText, type Logger, type MetricsRegistry, systemClock } from "@weir/common";
 import { EventBatch } from "@weir/proto/datapath";
-import type { Flow } from "@weir/proto/flow";
 import { readRecord, splitRecords } from "./event_record.ts";
-import { buildFlow, type Names } from "./flow_builder.ts";
+import { dropReasonName, type Names, verdictOf } from "./flow_builder.ts";
 import { FlowRing } from "./flow_ring.ts";
+import { SeenFlow, SeenNames } from "./seen_flow.ts";
 
 /** What the exporter is made of. */
 export interface FlowExporterParts {
@@ -30,7 +30,7 @@ export const RECORDS_MAX = 1023;
 
 /** See the module comment. */
 export class FlowExporter {
-  readonly ring: FlowRing<Flow>;
+  readonly ring: FlowRing<SeenFlow>;
   /** The newest records as they came, for `weir monitor`. */
   readonly records: FlowRing<Uint8Array> = new FlowRing<Uint8Array>(RECORDS_MAX);
   /** Events that the kernel's ring or the stream could not take, since the datapath started. */
@@ -98,13 +98,12 @@ export class FlowExporter {
         unread.increment({ why: "unknown record" });
         continue;
       }
+      const seen = new SeenNames(events, names);
+      const protocol = seen.packet.transport?.kind ?? "unknown";
       for (const event of events) {
-        const flow = buildFlow(event, names, { bootUnixS: batch.bootUnixS, uuid: crypto.randomUUID() });
-        this.ring.push(flow);
-        flows.increment({ type: event.kind, verdict: flow.verdict, protocol: protocolOf(flow) });
-        if (event.kind === "drop") {
-          drops.increment({ reason: flow.drop_reason_desc, protocol: protocolOf(flow) });
-        }
+        this.ring.push(new SeenFlow(event, seen, batch.bootUnixS));
+        flows.increment({ type: event.kind, verdict: verdictOf(event), protocol });
+        if (event.kind === "drop") drops.increment({ reason: dropReasonName(event.reason), protocol });
       }
     }
     this.lost = batch.lostRing + batch.lostStream;
@@ -112,8 +111,4 @@ export class FlowExporter {
     lost.set(batch.lostRing, { source: "kernel_ring" });
     lost.set(batch.lostStream, { source: "stream" });
   }
-}
-
-function protocolOf(flow: Flow): string {
-  return Object.keys(flow.l4 ?? {})[0] ?? "unknown";
 }

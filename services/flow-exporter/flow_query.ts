@@ -22,7 +22,7 @@ const answerOf = (flow: Flow): GetFlowsResponse =>
 
 /** Answers a request from the ring, oldest first; with `follow` it goes on until `signal` aborts. @throws {ProblemError} */
 export function answerFlows(
-  ring: FlowRing<Flow>,
+  ring: FlowRing<{ readonly flow: Flow }>,
   request: Init<GetFlowsRequest>,
   context: { nodeName: string; signal: AbortSignal },
 ): AsyncGenerator<GetFlowsResponse[]> {
@@ -41,7 +41,7 @@ export function answerFlows(
   const until = request.until && !request.follow ? { ...ZERO, ...request.until } as Time : undefined;
   const inTime = (flow: Flow) =>
     (!since || !before(flow.time ?? ZERO, since)) && (!until || !before(until, flow.time ?? ZERO));
-  const matches = (flow: Flow) => inTime(flow) && passes(flow);
+  const matches = ({ flow }: { readonly flow: Flow }) => inTime(flow) && passes(flow);
   const number = request.number ||
     (request.follow ? (since ? ring.size : 0) : since || until ? ring.size : FLOWS_DEFAULT);
   return stream();
@@ -55,14 +55,14 @@ export function answerFlows(
       : ring.last(number, matches);
     const following = request.follow ? ring.follow(context.signal) : undefined;
     for (let i = 0; i < history.length; i += BATCH_FLOWS) {
-      yield history.slice(i, i + BATCH_FLOWS).map(answerOf);
+      yield history.slice(i, i + BATCH_FLOWS).map(({ flow }) => answerOf(flow));
     }
     if (!following) return;
     for await (const batch of following) {
       const answers: GetFlowsResponse[] = [];
       for (const read of batch) {
         if ("lost" in read) answers.push(lostAnswer(read.lost, context.nodeName));
-        else if (passes(read.flow)) answers.push(answerOf(read.flow));
+        else if (passes(read.flow.flow)) answers.push(answerOf(read.flow.flow));
       }
       if (answers.length > 0) yield answers;
     }

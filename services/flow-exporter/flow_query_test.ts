@@ -5,16 +5,15 @@ import { answerFlows } from "./flow_query.ts";
 import { FlowRing } from "./flow_ring.ts";
 import { readFlowsQuery, readTime } from "./query_parameters.ts";
 
-function ringOf(count: number): FlowRing<Flow> {
-  const ring = new FlowRing<Flow>(63);
+function ringOf(count: number): FlowRing<{ flow: Flow }> {
+  const ring = new FlowRing<{ flow: Flow }>(63);
   for (let n = 1; n <= count; n++) {
-    ring.push(
-      Flow.create({ uuid: `${n}`, time: { seconds: n, nanos: 0 }, verdict: n % 2 ? "DROPPED" : "FORWARDED" }),
-    );
+    const verdict = n % 2 ? "DROPPED" : "FORWARDED";
+    ring.push({ flow: Flow.create({ uuid: `${n}`, time: { seconds: n, nanos: 0 }, verdict }) });
   }
   return ring;
 }
-async function ask(ring: FlowRing<Flow>, query: string): Promise<string[]> {
+async function ask(ring: FlowRing<{ flow: Flow }>, query: string): Promise<string[]> {
   const request = readFlowsQuery(new URLSearchParams(query), 100_000);
   const got: string[] = [];
   for await (
