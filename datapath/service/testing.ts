@@ -99,7 +99,11 @@ export class TestNode {
     this.#client?.close();
     this.#client = undefined;
     if (process === undefined) return;
-    process.kill(signal);
+    try {
+      process.kill(signal);
+    } catch {
+      // It ended by itself: its log says why.
+    }
     await process.stdin.close().catch(() => {});
     await process.status;
   }
