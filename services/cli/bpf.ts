@@ -10,7 +10,18 @@ import { type CommandContext, UsageError } from "./context.ts";
 import { type Column, outputForm, render } from "./output.ts";
 
 const HINT = "weir help bpf";
-const MAPS = ["endpoint", "policy", "ct", "nat", "lb", "ipcache", "metrics"];
+const MAPS = [
+  "endpoint",
+  "policy",
+  "ct",
+  "nat",
+  "lb",
+  "backend",
+  "affinity",
+  "source_ranges",
+  "ipcache",
+  "metrics",
+];
 
 /** Runs the command. */
 export async function bpfCommand(args: string[], context: CommandContext): Promise<number> {

@@ -95,8 +95,9 @@ weir.io/lb-ips, weir.io/lb-sharing-key, weir.io/source-ranges-policy allow|deny;
     load: async () => (await import("./service.ts")).serviceCommand,
   },
   bpf: {
-    summary: "what the kernel holds now: endpoint, policy, ct, nat, lb, ipcache, metrics, prog",
-    usage: `weir bpf endpoint|policy|ct|nat|lb|ipcache|metrics|prog list [-o FORM] [--limit N]
+    summary: "what the kernel holds now: endpoint, policy, ct, nat, lb, backend, ipcache, metrics, prog",
+    usage: `weir bpf endpoint|policy|ct|ipcache|metrics|prog list [-o FORM] [--limit N]
+weir bpf lb|backend|nat|affinity|source_ranges list      services: frontends with their backends, backends, translations
 
 Read from the maps of the node at the moment of asking; all nodes of a lab unless --node says which.
 `,
