@@ -49,7 +49,7 @@ int from_endpoint(struct __sk_buff *skb)
 	f.now = jiffies();
 	e = bpf_map_lookup_elem(&weir_ct, &f.key);
 	if (!e || (e->flags & CT_SERVICE)) {
-		code = service_ask(skb, &f);
+		code = service_ask(skb, &f, e);
 		if (code)
 			return DROP_REASON(code) == DROP_NO_SERVICE ? reject(skb, &f, config, code) : drop(skb, &f, code);
 		e = bpf_map_lookup_elem(&weir_ct, &f.key);

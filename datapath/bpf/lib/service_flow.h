@@ -102,22 +102,16 @@ NOINLINE int service_choose(struct flow *f, struct arrival *a)
 	return 0;
 }
 
-/* An endpoint's packet that has no conntrack entry of its own: is it for a service? Then it is rewritten, FLOW_SERVICE is
- * set and `f` is the flow to the backend. 0 or a drop. */
-NOINLINE int service_ask(struct __sk_buff *skb, struct flow *f)
+/* An endpoint's packet whose tuple conntrack does not know (`e` is null) or knows with CT_SERVICE: is it for a service? Then
+ * it is rewritten, FLOW_SERVICE is set and `f` is the flow to the backend. 0 or a drop. */
+NOINLINE int service_ask(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 {
 	struct arrival *a = arrival_get();
 	const struct backend *b;
-	struct ct_entry *e;
 	int code;
 
 	if (!f || !a)
 		return DROPPED(DROP_NO_CONFIG);
-	e = bpf_map_lookup_elem(&weir_ct, &f->key);
-	if (e && !(e->flags & CT_SERVICE))
-		return 0;
-	a->key = f->key;
-	a->source_hi = f->source_hi;
 	a->frontend = *flow_address(f, TRANSLATE_DESTINATION);
 	a->port = f->port_destination;
 	a->backend = 0;
@@ -127,6 +121,8 @@ NOINLINE int service_ask(struct __sk_buff *skb, struct flow *f)
 		f->service = e->service;
 		return service_translate(skb, f, &e->translated, e->translated_port);
 	}
+	a->key = f->key;
+	a->source_hi = f->source_hi;
 	code = service_choose(f, a);
 	if (code || !a->backend)
 		return code;

@@ -135,7 +135,7 @@ function aimAt(program: BpfProgram, path: Path): void {
   view.setUint32(0, path.flows, true);
   view.setUint32(4, path.flows, true);
   view.setUint32(8, FIRST_PORT, true);
-  view.setUint32(12, path.spec.to.includes(":") ? 1 : 0, true);
+  view.setUint32(12, path.spec.to.includes(":") ? 54 : 34, true);
   plan.set(frame(path).subarray(0, 80), 16);
   bench.openMap("bench_plan").update(u32(0), plan);
 }
