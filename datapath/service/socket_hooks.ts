@@ -26,21 +26,13 @@ const PROGRAMS: readonly (readonly [program: string, type: number])[] = [
 
 /** See the module comment. */
 export class SocketHooks {
-  readonly #reaper: SocketReaper;
-  readonly #diag: NetlinkSocket;
+  #reaper: SocketReaper | undefined;
+  #diag: NetlinkSocket | undefined;
   #wanted = false;
 
   constructor(
     private readonly parts: { kernel: Kernel; attachments: Attachments; log?: Logger },
-  ) {
-    const { kernel } = parts;
-    this.#diag = openSockDiag();
-    this.#reaper = new SocketReaper({
-      sockets: kernel.map("weir_sockets"),
-      backends: kernel.map("weir_backends"),
-      diag: this.#diag,
-    });
-  }
+  ) {}
 
   /** Hangs the programs, or takes them off. Repeatable. @throws {ProblemError} UNSUPPORTED @throws {BpfError} */
   apply(wanted: boolean): void {
@@ -73,13 +65,19 @@ export class SocketHooks {
     }
   }
 
-  /** Ends connected UDP sockets whose backend is gone. Repeatable. */
+  /** Ends connected UDP sockets whose backend is gone. Repeatable. @throws {NetError} without sock_diag in the kernel */
   reap(): Reaped {
     if (!this.#wanted) return { sockets: 0, ended: 0 };
-    const before = this.#reaper.able;
-    const reaped = this.#reaper.reap();
+    const { kernel } = this.parts;
+    const reaper = this.#reaper ??= new SocketReaper({
+      sockets: kernel.map("weir_sockets"),
+      backends: kernel.map("weir_backends"),
+      diag: this.#diag ??= openSockDiag(),
+    });
+    const before = reaper.able;
+    const reaped = reaper.reap();
     if (reaped.ended > 0) this.parts.log?.info("Sockets of dead backends ended", { ...reaped });
-    if (this.#reaper.able === "no" && before !== "no") {
+    if (reaper.able === "no" && before !== "no") {
       this.parts.log?.warn("The kernel cannot end sockets: connected UDP sockets stay with a dead backend", {
         expected: "CONFIG_INET_DIAG_DESTROY",
       });
@@ -88,7 +86,7 @@ export class SocketHooks {
   }
 
   close(): void {
-    this.#diag[Symbol.dispose]();
+    this.#diag?.[Symbol.dispose]();
   }
 }
 

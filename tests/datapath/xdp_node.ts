@@ -6,7 +6,7 @@ import { type Run, TestNode } from "./node.ts";
 import { type Bytes, packet, type PacketSpec, UDP } from "./packet.ts";
 import { setBackend, setFrontend, setSelection } from "./services.ts";
 
-export const XDP_PASS = 2, XDP_TX = 3;
+export const XDP_PASS = 2, XDP_TX = 3, XDP_REDIRECT = 4;
 export const OWN_MAC = "02:00:00:00:07:01", PEER_MAC = "02:00:00:00:07:02", CLIENT_MAC = "02:00:00:00:07:03";
 export const FAMILIES = [
   {

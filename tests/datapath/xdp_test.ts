@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { u32 } from "@weir/loader";
 import * as abi from "@weir/maps";
+import { must } from "./cluster.ts";
 import { kernelTest } from "./kernel_test_case.ts";
 import { natEntries } from "./nat_entries.ts";
 import { REDIRECT } from "./node.ts";
-import { ACK, address, FIN, fixIpv4, ICMP, ICMPV6, packet, SYN, TCP, UDP } from "./packet.ts";
+import { ACK, address, FIN, fixIpv4, ICMP, ICMPV6, macBytes, packet, SYN, TCP, UDP } from "./packet.ts";
 import { serviceCounters, setBackend } from "./services.ts";
 import {
   CLIENT_MAC,
@@ -21,6 +22,7 @@ import {
   SNAT,
   TCP_UDP,
   XDP_PASS,
+  XDP_REDIRECT,
   XDP_TX,
   XdpNode,
 } from "./xdp_node.ts";
@@ -257,4 +259,30 @@ xdpTest("xdp_netdev() passes on untouched what it cannot or may not do", (made, 
   assert.equal(made.xdp(fromClient({ ...base, sport: 49003 })).verdict, XDP_PASS);
   node.writeConfig({ flags: abi.CONFIG_DIRECT });
   assert.equal(made.xdp(fromClient({ ...base, sport: 49003 })).verdict, XDP_TX);
+});
+
+kernelTest("xdp_netdev() leads out of another device when that takes frames from XDP", async () => {
+  const made = await XdpNode.open();
+  try {
+    const ip = (...args: string[]) => must("ip", "-n", made.name, ...args);
+    await ip("link", "add", "second", "type", "veth", "peer", "name", "away");
+    await ip("address", "add", "192.0.3.1/24", "dev", "second");
+    await ip("link", "set", "away", "up");
+    await ip("link", "set", "second", "up");
+    await ip("neigh", "add", "192.0.3.2", "lladdr", PEER_MAC, "dev", "second", "nud", "permanent");
+    await ip("route", "replace", "10.0.2.0/24", "via", "192.0.3.2");
+    const second = Number(
+      (await must("ip", "netns", "exec", made.name, "cat", "/sys/class/net/second/ifindex")).trim(),
+    );
+    const frame = fromClient({ from: FAMILIES[0].client, to: FAMILIES[0].node, dport: SNAT, flags: SYN });
+    const left = made.xdp(frame);
+    assert.deepEqual([left.verdict, left.data], [XDP_PASS, frame]);
+    made.node.map("weir_xdp_devices").update(u32(second), u32(1));
+    const sent = made.xdp(frame);
+    assert.equal(sent.verdict, XDP_REDIRECT);
+    assert.deepEqual([...sent.data.subarray(0, 6)], [...macBytes(PEER_MAC)]);
+    assert.deepEqual([...sent.data.subarray(30, 34)], [10, 0, 2, 10]);
+  } finally {
+    await made.close();
+  }
 });
