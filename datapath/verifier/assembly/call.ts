@@ -449,7 +449,9 @@ export function callHelper(i: i32): bool {
           cur.lockMap = r.map;
           cur.lockAt = i;
         } else {
-          if (cur.lockId != r.id || cur.lockMap != r.map) return fail2(127, i, cur.lockId ? cur.lockAt : -1, a);
+          if (cur.lockId != r.id || cur.lockMap != r.map) {
+            return fail2(127, i, cur.lockId ? cur.lockAt : -1, a);
+          }
           cur.lockId = 0;
         }
         break;
