@@ -246,6 +246,48 @@ Deno.test("verify() bounds what tracing programs return, and who may sleep", () 
   ]);
 });
 
+Deno.test("verify() takes a context moved by a number as an address to probe, and for nothing else", () => {
+  const kprobe = { programType: 2, attachType: 0, kernelTypes: undefined };
+  const moved: Line[] = [movReg(6, 1), load(8, 2, 1, 0), alu("and", 2, 0xff), aluReg("add", 6, 2)];
+  check([
+    ["probed", "accepted", [
+      ...moved,
+      movReg(3, 6),
+      movReg(1, 10),
+      alu("add", 1, -8),
+      mov(2, 8),
+      call(113),
+      ...done,
+    ], kprobe],
+    ["read", "context-offset", [...moved, load(8, 3, 6, 0), ...done], kprobe],
+    [
+      "handed over as the context",
+      "context-argument-offset",
+      [...moved, movReg(1, 6), call(173), ...done],
+      kprobe,
+    ],
+    ["sleeping helper", "accepted", [
+      mov(3, 0),
+      movReg(1, 10),
+      alu("add", 1, -8),
+      mov(2, 8),
+      call(148),
+      ...done,
+    ], {
+      ...kprobe,
+      programFlags: SLEEPABLE,
+    }],
+    ["sleeping helper, awake", "helper-not-allowed", [
+      mov(3, 0),
+      movReg(1, 10),
+      alu("add", 1, -8),
+      mov(2, 8),
+      call(148),
+      ...done,
+    ], kprobe],
+  ]);
+});
+
 Deno.test("verify() answers damaged facts about kernel types with a report", () => {
   const plain = request([task(1), load(4, 2, 1, 0), ...done]);
   const bytes = encodeRequest(plain);

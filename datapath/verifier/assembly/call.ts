@@ -216,9 +216,13 @@ export function callHelper(i: i32): bool {
   name = C.helperName(id);
   const flags = C.helperFlags(id);
   if (id <= 0 || id > 255 || (name == "helper" && !(flags & 1))) return fail1(100, i, id);
-  const onSockets = (id == 49 || id == 57) && C.column == C.P_ITER &&
-    (attachTarget == "tcp" || attachTarget == "unix");
-  if (!C.helperAllowed(id) && !onSockets) return failIS(101, i, id, name);
+  // what takes the socket itself where others take their context
+  const onSockets = (id == 49 || id == 57) &&
+    (C.column == C.P_CGROUP_SETSOCKOPT ||
+      (C.column == C.P_ITER && (attachTarget == "tcp" || attachTarget == "unix")));
+  // uprobes may sleep, which the table's kprobes did not
+  const sleeping = (id == 148 || id == 191) && progType == 2 && (progFlags & 0x10) != 0;
+  if (!C.helperAllowed(id) && !onSockets && !sleeping) return failIS(101, i, id, name);
   if (!(flags & 1)) return failIS(161, i, id, name);
   if (flags & 2 && !(options & 1)) return failIS(102, i, id, name);
   if (flags & 16 && !(progFlags & 0x10) && progType != 31) return failS(112, i, name);
@@ -230,9 +234,9 @@ export function callHelper(i: i32): bool {
   for (let a: u32 = 1; a < 6; a++) {
     let kind = C.argKind(id, a);
     // what tracing programs hand over is the socket itself, not their context
-    if (a == 1 && C.isTracing()) {
+    if (a == 1 && onSockets) kind = C.A_BSKC;
+    else if (a == 1 && C.isTracing()) {
       if (id == 46) kind = C.A_BSKC_NULL;
-      else if (onSockets) kind = C.A_BSKC;
       else if (id == 188) kind = C.A_BXDP;
     }
     if (kind == C.A_NONE) break;
