@@ -75,23 +75,25 @@ for (const [what, mode] of MODES) {
   );
 }
 
-kernelTest(
-  "NodePort: a pod of another node asks, through the tunnel, and hears from whom it asked",
-  () =>
-    services(abi.CONFIG_TUNNEL, async (cluster) => {
-      for (const family of [0, 1]) {
-        for (const kind of ["tcp", "udp"] as const) {
-          const here = await cluster.ask("pod2", kind, NODE[family], 30080, { bytes: 10_000 });
-          assert.ok(here.ok, here.text);
-          assert.deepEqual([here.peer, here.bytes], [POD.there[family], 10_000]);
-          // its backend is the one who asks: the node stands between
-          const there = await cluster.ask("pod2", kind, NODE[family], 30081, { bytes: 10_000 });
-          assert.ok(there.ok, there.text);
-          assert.deepEqual([there.peer, there.bytes], [NODE[family], 10_000]);
+for (const [what, mode] of MODES) {
+  kernelTest(
+    `NodePort: a pod of another node asks by ${what}, and hears from whom it asked`,
+    () =>
+      services(mode, async (cluster) => {
+        for (const family of [0, 1]) {
+          for (const kind of ["tcp", "udp"] as const) {
+            const here = await cluster.ask("pod2", kind, NODE[family], 30080, { bytes: 10_000 });
+            assert.ok(here.ok, here.text);
+            assert.deepEqual([here.peer, here.bytes], [POD.there[family], 10_000]);
+            // its backend is the one who asks: the node stands between
+            const there = await cluster.ask("pod2", kind, NODE[family], 30081, { bytes: 10_000 });
+            assert.ok(there.ok, there.text);
+            assert.deepEqual([there.peer, there.bytes], [NODE[family], 10_000]);
+          }
         }
-      }
-    }),
-);
+      }),
+  );
+}
 
 kernelTest(
   "NodePort: who comes by another device of the node hears by that device",

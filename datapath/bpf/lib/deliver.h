@@ -129,6 +129,9 @@ INLINE int deliver_neighbour(struct __sk_buff *skb, struct flow *f, const struct
 
 	if (code)
 		return drop_or_exceed(skb, f, code);
+	/* To another node: no business of to_netdev, unless it is an answer that is to come from a frontend. */
+	if (!(f->flags & FLOW_REPLY_NAT))
+		skb->mark = MARK_TRANSLATED;
 	return bpf_redirect_neigh(config->outer_ifindex, 0, 0, 0);
 }
 #undef FILE_ID
