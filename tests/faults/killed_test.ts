@@ -21,9 +21,14 @@ const MANIFESTS = [
   pod("server-2", 2, `python3, "${server}", "80/TCP"`),
   pod("client-1", 1, `sleep, infinity`),
   pod("stranger-1", 1, `sleep, infinity`),
+  "apiVersion: v1\nkind: Service\nmetadata: { name: web, namespace: default }\n" +
+  "spec: { clusterIP: 10.96.0.50, selector: { app: server }, ports: [{ port: 8000, targetPort: 80 }] }\n",
   "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: clients, namespace: default }\n" +
   "spec: { endpointSelector: { matchLabels: { app: server } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: client } }] }] }\n",
 ].join("---\n");
+
+/** Cluster IP of service "web". */
+const SERVICE = "10.96.0.50";
 
 interface ProcessRow {
   role: string;
@@ -75,6 +80,7 @@ for (
     "flow-exporter",
     "policy-engine",
     "identity-allocator",
+    "load-balancer",
     "agent",
   ]
 ) {
@@ -87,19 +93,27 @@ for (
         JSON.parse(await lab.ok(["endpoint", "get", "default/server-2", "--node", "node-2", "-o", "json"]))
           .status.ipv4;
       await using running = new PodStream(lab, "default/client-1", address, 80);
-      await until("the stream runs", () => Promise.resolve(running.count > 5));
+      await using served = new PodStream(lab, "default/client-1", SERVICE, 8000);
+      await until("the streams run", () => Promise.resolve(running.count > 5 && served.count > 5));
       const row = (await processes()).find((p) => p.name === victim && p.node === "node-1");
       assert.ok(row, `lab list names a ${victim}`);
       Deno.kill(row.pid, "SIGKILL");
       await lab.expect(traffic);
-      const before = running.count;
+      await using fresh = new PodStream(lab, "default/client-1", SERVICE, 8000);
+      await until("the service takes new connections", () => Promise.resolve(fresh.count > 2));
+      const before = running.count, servedBefore = served.count;
       await until("it is back and in sync", async () => {
         const again = (await processes()).find((p) => p.name === victim && p.node === row.node);
         return again !== undefined && again.pid !== row.pid &&
           (await datapathStatus("node-1")).synced === true;
       });
-      await until("the stream went on", () => Promise.resolve(running.count > before + 5));
-      assert.equal(running.stopped, false, `the stream paused: ...${running.said.slice(-60)}`);
+      await until(
+        "the streams went on",
+        () => Promise.resolve(running.count > before + 5 && served.count > servedBefore + 5),
+      );
+      for (const stream of [running, served, fresh]) {
+        assert.equal(stream.stopped, false, `a stream paused: ...${stream.said.slice(-60)}`);
+      }
       await lab.expect(traffic);
       const status = await datapathStatus("node-1");
       assert.equal(status.leftovers ?? 0, 0);
@@ -121,6 +135,7 @@ Deno.test({
           ["datapath", "endpoints/x"],
           ["identity-allocator", "nodes/x"],
           ["policy-engine", "policies/x"],
+          ["load-balancer", "services/default/x"],
         ]
       ) {
         const { out } = await run("curl", [
