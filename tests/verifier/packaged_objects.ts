@@ -46,9 +46,17 @@ export interface PackagedObjects {
 export async function providePackagedObjects(): Promise<PackagedObjects> {
   const objects: PackagedObject[] = [], missing: string[] = [];
   Deno.mkdirSync(DIR, { recursive: true });
+  let updated = false;
   for (const name of PACKAGES) {
     const dir = `${DIR}${name}`;
-    if (!exists(`${dir}/done`) && !await fetchPackage(name, dir)) {
+    let there = exists(`${dir}/done`);
+    // Where even new lists of packages do not help, the network is not there: the others are not waited for.
+    if (!there && (!updated || objects.length > 0)) there = await fetchPackage(name, dir);
+    if (!there && !updated) {
+      updated = true;
+      there = await run(["apt-get", "-qq", "update"], DIR) && await fetchPackage(name, dir);
+    }
+    if (!there) {
       missing.push(name);
       continue;
     }
