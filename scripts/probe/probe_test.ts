@@ -3,6 +3,7 @@ import { Btf } from "@weir/object";
 import { firstReason, probeContextAccess, probeReturnRanges } from "./access_tables.ts";
 import { HelperProbe, readHelpers } from "./helper_tables.ts";
 import { Kernel } from "./kernel.ts";
+import { probeTracingArguments, probeTracingHelpers } from "./tracing_tables.ts";
 
 const available = Kernel.available();
 if (!available) console.log("SKIP kernel probe: this process may not load eBPF programs");
@@ -80,5 +81,23 @@ Deno.test({
       assert.equal(maps.get("map_lookup_elem")?.[3], "no");
       const allowed = new Map(probe.allowed().map((row) => [row[1], row.slice(2)]));
       assert.equal(allowed.get("redirect_map")?.filter((cell) => cell === "1").length, 3);
+    }),
+});
+
+Deno.test({
+  name: "probeTracingArguments() and probeTracingHelpers() find what the profile has",
+  ignore: !available,
+  fn: () =>
+    withKernel((kernel) => {
+      const vmlinux = Btf.parse(Deno.readFileSync("/sys/kernel/btf/vmlinux"));
+      const rows = new Set(probeTracingArguments(kernel, vmlinux).map((row) => row.join(" ")));
+      assert.ok(rows.has("iter/task 0 trusted_ptr") && rows.has("iter/task 1 trusted_ptr_or_null"));
+      assert.ok(rows.has("tp_btf/sched_process_wait 0 trusted_ptr_or_null"));
+      const helpers = new Map(
+        probeTracingHelpers(kernel, vmlinux).map(([, name, ...columns]) => [name, columns]),
+      );
+      assert.deepEqual(helpers.get("seq_write"), ["0", "0", "0", "0", "1"]);
+      assert.deepEqual(helpers.get("get_func_ret"), ["0", "1", "1", "1", "0"]);
+      assert.deepEqual(helpers.get("skb_store_bytes"), ["0", "0", "0", "0", "0"]);
     }),
 });

@@ -20,8 +20,8 @@ const OF_TRAMPOLINES = new Set([173, 174, 183, 184, 185]);
 /** The columns of the helper table, as the verifier numbers them after those of the other program types. */
 export const TRACING_COLUMNS = ["tp_btf", "fentry", "fexit", "fmod_ret", "iter"] as const;
 
-/** Slots that kernels with other drivers and file systems take for NULL (`raw_tp_null_args` of 6.12). */
-const NULLABLE_ELSEWHERE: readonly [slot: number, tracepoints: string][] = [
+/** Slots that some kernel takes for NULL (`raw_tp_null_args` of 6.12.117), whatever the one at hand says or has. */
+const NULLABLE_SOMEWHERE: readonly [slot: number, tracepoints: string][] = [
   [
     0,
     "sched_process_wait afs_protocol_error cachefiles_lookup cachefiles_unlink cachefiles_rename cachefiles_prep_read " +
@@ -56,11 +56,9 @@ const ERROR_POINTERS: readonly [tracepoint: string, slot: number][] = [
 /** Rows `target slot kind`, where the kernel's answer is not what the argument's C type says. */
 export function probeTracingArguments(kernel: Kernel, vmlinux: Btf): string[][] {
   const rows: string[][] = ERROR_POINTERS.map(([name, slot]) => [`tp_btf/${name}`, `${slot}`, "scalar"]);
-  for (const [slot, names] of NULLABLE_ELSEWHERE) {
+  for (const [slot, names] of NULLABLE_SOMEWHERE) {
     for (const name of names.split(" ")) {
-      if (vmlinux.find(`btf_trace_${name}`, "typedef") === undefined) {
-        rows.push([`tp_btf/${name}`, `${slot}`, "trusted_ptr_or_null"]);
-      }
+      rows.push([`tp_btf/${name}`, `${slot}`, "trusted_ptr_or_null"]);
     }
   }
   for (const type of vmlinux.ofKind("typedef")) {
@@ -79,7 +77,12 @@ export function probeTracingArguments(kernel: Kernel, vmlinux: Btf): string[][] 
     const target = `iter/${type.name.slice("bpf_iter_".length)}`;
     rows.push(...slotsOf(kernel, ITER, type.id).map(([slot, kind]) => [target, slot, kind]));
   }
-  return rows.sort((a, b) => a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : Number(a[1]) - Number(b[1]));
+  const seen = new Set<string>();
+  return rows.filter(([target, slot]) => {
+    const isNew = !seen.has(`${target} ${slot}`);
+    seen.add(`${target} ${slot}`);
+    return isNew;
+  }).sort((a, b) => a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : Number(a[1]) - Number(b[1]));
 }
 
 /** Slots that are pointers to structs by their C type, with what the kernel makes of them. */

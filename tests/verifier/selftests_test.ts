@@ -83,6 +83,23 @@ Deno.test({
 });
 
 Deno.test({
+  name: "selftests: programs of type tracing are judged, none of those to be rejected is accepted",
+  ignore: "skip" in selftests,
+  fn: () => {
+    const tracing = results().filter((result) => result.programType === 26);
+    const count = (expected: string, ...verdicts: string[]): number =>
+      tracing.filter((result) => result.expected === expected && verdicts.includes(result.verdict)).length;
+    const refused = count("reject", "unsafe", "not-proved"), accepted = count("accept", "accepted");
+    console.log(
+      `  ${tracing.length} programs: ${accepted} safe ones accepted, ${refused} unsafe ones refused, the others unsupported`,
+    );
+    assert.equal(count("reject", "accepted"), 0);
+    assert.equal(count("accept", "unsafe", "not-proved", "limit"), 0);
+    assert.ok(accepted >= 10 && refused >= 4, `${accepted} accepted, ${refused} refused`);
+  },
+});
+
+Deno.test({
   name: "selftests: each answer comes within its limits and can be read",
   ignore: "skip" in selftests,
   fn: () => {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Btf, settleBy } from "@weir/object";
+import { type Btf, settleBy } from "@weir/object";
 import { Kernel } from "../../scripts/probe/kernel.ts";
 import type { Subject, Verdict } from "./subject.ts";
 import { generateTracing, tracingRequest, type TracingTarget, tracingTargets } from "./tracing_generator.ts";

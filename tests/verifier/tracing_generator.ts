@@ -5,7 +5,7 @@
  * @module
  */
 
-import { attachFactsOf, Btf, TypeOracle } from "@weir/object";
+import { attachFactsOf, type Btf, TypeOracle } from "@weir/object";
 import { QUESTIONS, STRUCT_CLASSES, type VerifyRequest } from "@weir/verifier";
 import {
   addImmediate,
