@@ -25,7 +25,7 @@ INLINE int gc_service_wanted(const struct gc *gc, const struct ct_key *key, cons
 	}
 	flow_set_key(&f, client.halves[0], client.halves[1], e->translated.halves[0], e->translated.halves[1], key->protocol);
 	own = bpf_map_lookup_elem(&weir_ct, &f.key);
-	return !own || (__s32)(own->expires + gc->hz - gc->now) < 0;
+	return !own || own->backend != e->backend || (__s32)(own->expires + gc->hz - gc->now) < 0;
 }
 
 /* Expired entries get another second: a packet that just found one alive is still working with it. */
@@ -34,13 +34,14 @@ INLINE int gc_wanted(const struct gc *gc, const struct ct_key *key, const struct
 	const struct gc_request *r = &gc->copy;
 
 	/* Not in the second in which it is made: its flow comes after it. */
-	if ((e->flags & CT_SERVICE) && gc->now - e->created > gc->hz)
-		return gc_service_wanted(gc, key, e);
-	if ((__s32)(e->expires + gc->hz - gc->now) < 0)
+	if (e->flags & CT_SERVICE) {
+		if (gc->now - e->created > gc->hz && gc_service_wanted(gc, key, e))
+			return 1;
+	} else if ((__s32)(e->expires + gc->hz - gc->now) < 0)
 		return 1;
 	switch (r->mode) {
 	case GC_PRESSURE:
-		return gc->now - e->created > r->age * gc->hz &&
+		return !(e->flags & CT_SERVICE) && gc->now - e->created > r->age * gc->hz &&
 		       !(e->flags & (key->protocol == PROTOCOL_TCP ? CT_SEEN_NON_SYN | CT_SEEN_REPLY : CT_SEEN_REPLY));
 	case GC_ENDPOINT:
 		return r->endpoint && (e->ends[0].endpoint == r->endpoint || e->ends[1].endpoint == r->endpoint);

@@ -48,11 +48,17 @@ int from_endpoint(struct __sk_buff *skb)
 		return drop(skb, &f, code);
 	f.now = jiffies();
 	e = bpf_map_lookup_elem(&weir_ct, &f.key);
-	if (!e || (e->flags & CT_SERVICE)) {
-		code = service_ask(skb, &f, e);
+	/* An ordinary flow is known by its tuple; what is not, or begins anew, may be for a service. */
+	if (!e || (e->flags & CT_SERVICE) || !ct_alive(e, &f) || is_bare_syn(&f)) {
+		code = service_ask(&f, e);
 		if (code)
 			return DROP_REASON(code) == DROP_NO_SERVICE ? reject(skb, &f, config, code) : drop(skb, &f, code);
-		e = bpf_map_lookup_elem(&weir_ct, &f.key);
+		if (f.flags & FLOW_SERVICE) {
+			code = service_translate(skb, &f);
+			if (code)
+				return drop(skb, &f, code);
+			e = bpf_map_lookup_elem(&weir_ct, &f.key);
+		}
 	}
 	code = admit_entry(skb, &f, config, own, e, &other);
 	if (!code && (f.flags & FLOW_SERVICE))

@@ -137,6 +137,9 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 
 	if (!config || !f)
 		return DROPPED(DROP_NO_CONFIG);
+	/* Nobody sends from a virtual address: what is sent to one has been taken by service_ask(). */
+	if (e && (e->flags & CT_SERVICE))
+		return DROPPED(DROP_INVALID_SIP);
 	alive = e && ct_alive(e, f) &&
 		!(is_bare_syn(f) && (e->flags & (CT_CLOSING_FORWARD | CT_CLOSING_REVERSE)));
 	if (alive) {
@@ -154,6 +157,9 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 	}
 	from = f->source_hi ? &f->key.hi : &f->key.lo;
 	to = f->source_hi ? &f->key.lo : &f->key.hi;
+	/* The client speaks to this backend from this port already, through a service: answers would come from that. */
+	if (alive && (e->flags & CT_REPLY_NAT) && !reply && is_bare_syn(f) && !f->service && !(f->flags & FLOW_INGRESS))
+		return DROPPED(DROP_NAT_NO_MAPPING);
 	if (alive) {
 		f->service = e->service;
 		if (e->flags & CT_LOOPBACK)

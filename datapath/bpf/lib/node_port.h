@@ -31,8 +31,10 @@
 struct arrival {
 	struct ct_key key; /* under the frontend */
 	struct address frontend;
+	struct address to; /* of an endpoint's packet: its backend */
 	__u32 backend; /* 0: not translated for a service */
 	__u16 port; /* be */
+	__u16 to_port; /* be */
 	__u16 service;
 	__u32 source_hi;
 	__u32 known; /* it has its CT_SERVICE entry */

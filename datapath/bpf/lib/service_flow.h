@@ -27,8 +27,9 @@ INLINE void loopback_address(const struct flow *f, const struct config *config, 
 	}
 }
 
-/* The frontend that an endpoint's packet is addressed to; null when it is none. */
-INLINE const struct frontend *service_frontend(const struct flow *f)
+/* The frontend that an endpoint's packet is addressed to; null when it is none. Notes an endpoint of this node, so that
+ * decide() need not look for it again. */
+INLINE const struct frontend *service_frontend(struct flow *f)
 {
 	const struct address *to = flow_address(f, TRANSLATE_DESTINATION);
 	const struct frontend *frontend;
@@ -41,24 +42,30 @@ INLINE const struct frontend *service_frontend(const struct flow *f)
 		owner = bpf_map_lookup_elem(&weir_addresses, to);
 		if (owner && (owner->flags & ADDRESS_HOST))
 			return frontend_of_node(to, f->port_destination, f->key.protocol);
-		if (owner)
+		if (owner) {
+			if (!(f->flags & FLOW_RELATED))
+				f->destination_endpoint = owner->endpoint;
 			return 0;
+		}
 	}
 	return frontend_closed(to);
 }
 
-/* Rewrites the packet for its backend; `f` becomes the flow to it. 0 or a drop. */
-NOINLINE int service_translate(struct __sk_buff *skb, struct flow *f, const struct address *to, __u32 port)
+/* Rewrites the packet for the backend that service_ask() found; `f` becomes the flow to it. (Beside it and not inside: the
+ * stack has 512 bytes for all that call each other.) 0 or a drop. */
+NOINLINE int service_translate(struct __sk_buff *skb, struct flow *f)
 {
 	const struct config *config = config_get();
+	struct arrival *a = arrival_get();
 	struct address self = {};
 	int code;
 
-	if (!f || !to || !config)
+	if (!f || !a || !config)
 		return DROPPED(DROP_NO_CONFIG);
-	if (same_end(to, flow_address(f, TRANSLATE_SOURCE)))
+	self = a->to;
+	if (same_end(&self, flow_address(f, TRANSLATE_SOURCE)))
 		f->flags |= FLOW_LOOPBACK;
-	code = translate(skb, f, TRANSLATE_DESTINATION, to, port);
+	code = translate(skb, f, TRANSLATE_DESTINATION, &self, a->to_port);
 	if (!code && (f->flags & FLOW_LOOPBACK)) {
 		loopback_address(f, config, &self);
 		code = translate(skb, f, TRANSLATE_SOURCE, &self, f->port_source);
@@ -67,44 +74,76 @@ NOINLINE int service_translate(struct __sk_buff *skb, struct flow *f, const stru
 		return code;
 	if (node_port_protocol(f->protocol))
 		f->policy_port = bpf_ntohs(f->port_destination);
-	f->flags |= FLOW_SERVICE;
 	return 0;
+}
+
+#define SERVICE_TRIES 4 /* backends, when the client speaks to those that are chosen from this port already */
+
+/* Has the client another flow that would look like this one behind the translation: to the backend itself, or through
+ * another frontend? Answers could not be told apart. `f` is as it was afterwards. */
+INLINE int service_taken(struct flow *f, const struct arrival *a, const struct backend *b, const struct config *config)
+{
+	__u16 port = f->key.protocol == PROTOCOL_SCTP ? a->port : b->port, port_source = f->port_source;
+	struct address self = {};
+	struct ct_entry *own;
+
+	if (same_end(&b->address, flow_address(f, TRANSLATE_SOURCE))) {
+		flow_set_end(f, TRANSLATE_DESTINATION, &b->address, port);
+		loopback_address(f, config, &self);
+		flow_set_end(f, TRANSLATE_SOURCE, &self, port_source);
+	} else {
+		flow_set_end(f, TRANSLATE_DESTINATION, &b->address, port);
+	}
+	own = bpf_map_lookup_elem(&weir_ct, &f->key);
+	f->key = a->key;
+	f->source_hi = a->source_hi;
+	f->port_destination = a->port;
+	return own && ct_alive(own, f) && !arrival_opens(own, f) && !arrival_fits(own, a);
 }
 
 /* Chooses a backend for a new flow; `a` has the frontend's address. 0, or a drop: 158 when nobody is there. */
 NOINLINE int service_choose(struct flow *f, struct arrival *a)
 {
+	const struct config *config = config_get();
 	const struct frontend *frontend;
 	struct service_client client = {};
 	const struct backend *b;
+	int i;
 
-	if (!f || !a)
+	if (!f || !a || !config)
 		return DROPPED(DROP_NO_SERVICE);
 	frontend = service_frontend(f);
 	if (!frontend)
 		return 0;
 	a->service = frontend->service;
 	f->service = frontend->service;
-	/* Neither an error nor a later fragment opens a flow. */
-	if (f->flags & (FLOW_RELATED | FLOW_FRAGMENT))
+	/* Neither an error nor a later fragment opens a flow. (An error makes no entry that would be in the way later.) */
+	if (f->flags & FLOW_RELATED)
 		return 0;
+	if (f->flags & FLOW_FRAGMENT)
+		return DROPPED(DROP_NO_SERVICE);
 	client.address = *flow_address(f, TRANSLATE_SOURCE);
 	client.port = f->port_source;
 	client.protocol = f->key.protocol;
 	client.scope = SCOPE_INTERNAL;
-	a->backend = frontend->flags & FRONTEND_CLOSED ? 0 : backend_select(frontend, &client);
-	b = a->backend ? backend_get(a->backend) : 0;
-	if (!b || b->state == BACKEND_GONE) {
-		service_count_connection(a->service, 1);
-		return DROPPED(DROP_NO_SERVICE);
+	for (i = 0; i < SERVICE_TRIES; i++) {
+		a->backend = frontend->flags & FRONTEND_CLOSED ? 0 : backend_select(frontend, &client);
+		b = a->backend ? backend_get(a->backend) : 0;
+		if (!b || b->state == BACKEND_GONE) {
+			service_count_connection(a->service, 1);
+			return DROPPED(DROP_NO_SERVICE);
+		}
+		if (service_taken(f, a, b, config))
+			continue;
+		service_count_connection(a->service, 0);
+		return 0;
 	}
-	service_count_connection(a->service, 0);
-	return 0;
+	return DROPPED(DROP_NAT_NO_MAPPING);
 }
 
-/* An endpoint's packet whose tuple conntrack does not know (`e` is null) or knows with CT_SERVICE: is it for a service? Then
- * it is rewritten, FLOW_SERVICE is set and `f` is the flow to the backend. 0 or a drop. */
-NOINLINE int service_ask(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
+/* An endpoint's packet whose tuple conntrack does not know, knows with CT_SERVICE, or whose flow (`e`) is over or begins
+ * anew: is it for a service? Then FLOW_SERVICE is set, and service_translate() knows where it goes. 0 or a drop. */
+NOINLINE int service_ask(struct flow *f, struct ct_entry *e)
 {
 	struct arrival *a = arrival_get();
 	const struct backend *b;
@@ -115,22 +154,32 @@ NOINLINE int service_ask(struct __sk_buff *skb, struct flow *f, struct ct_entry 
 	a->frontend = *flow_address(f, TRANSLATE_DESTINATION);
 	a->port = f->port_destination;
 	a->backend = 0;
+	if (e && !(e->flags & CT_SERVICE))
+		e = 0;
 	if (e && backend_keeps(e->backend, &e->translated, e->translated_port, f->key.protocol, is_bare_syn(f))) {
 		a->service = e->service;
 		a->backend = e->backend;
+		a->to = e->translated;
+		a->to_port = e->translated_port;
 		f->service = e->service;
-		return service_translate(skb, f, &e->translated, e->translated_port);
+		f->flags |= FLOW_SERVICE;
+		return 0;
 	}
 	a->key = f->key;
 	a->source_hi = f->source_hi;
 	code = service_choose(f, a);
+	/* The service is no more, or has nobody for an error: no ordinary flow. */
+	if (!code && !a->backend && e)
+		return DROPPED(DROP_NO_SERVICE);
 	if (code || !a->backend)
 		return code;
 	b = backend_get(a->backend);
 	if (!b)
 		return DROPPED(DROP_NO_SERVICE);
-	f->flags |= FLOW_SERVICE_NEW;
-	return service_translate(skb, f, &b->address, b->port);
+	a->to = b->address;
+	a->to_port = b->port;
+	f->flags |= FLOW_SERVICE | FLOW_SERVICE_NEW;
+	return 0;
 }
 
 /* The flow to the backend was allowed: both its entries learn of each other. 0 or a drop. */
