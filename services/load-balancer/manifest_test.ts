@@ -175,16 +175,17 @@ Deno.test("rangeText() writes a prefix where the range is one", () => {
   }
 });
 
-Deno.test("tableSizeFor() gives a hundred entries per backend, keeps twenty, and is never smaller", () => {
-  const cases = [[0, 0, 251], [2, 0, 251], [3, 0, 509], [100, 0, 16381], [5000, 0, 131071], [12, 251, 251], [
-    13,
-    251,
-    2039,
-  ], [
-    1,
-    65521,
-    65521,
-  ]];
+Deno.test("tableSizeFor() gives a thousand entries per backend, keeps two hundred, and is never smaller", () => {
+  const cases = [
+    [0, 0, 251],
+    [1, 0, 1021],
+    [3, 0, 4093],
+    [100, 0, 131071],
+    [5000, 0, 131071],
+    [1, 251, 251],
+    [2, 251, 2039],
+    [1, 65521, 65521],
+  ];
   for (const [backends, current, expected] of cases) assert.equal(tableSizeFor(backends, current), expected);
 });
 

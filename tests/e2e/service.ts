@@ -3,7 +3,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { Lab, type Ran } from "./weir.ts";
+import type { Lab, Ran } from "./weir.ts";
 
 const program = (name: string) => new URL(`testdata/${name}`, import.meta.url).pathname;
 
