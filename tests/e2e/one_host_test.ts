@@ -53,6 +53,7 @@ async function ok(words: string[], stdin?: string): Promise<string> {
   return ran.out;
 }
 
+const CURL = ["curl", "-s", "-o", "/dev/null", "--max-time", "2"];
 const inside = (
   netns: string,
   ...words: string[]
@@ -124,10 +125,8 @@ Deno.test({
         "0.0.0.0",
       );
       processes.push(new Deno.Command(program, { args, stdout: "null", stderr: "null" }).spawn());
-      const reaches = async (name: string) => {
-        const ran = await run(
-          inside(`${tag}-${name}`, "curl", "-s", "-o", "/dev/null", "--max-time", "2", `http://${address}/`),
-        );
+      const reaches = async (name: string, url = `http://${address}/`) => {
+        const ran = await run(inside(name === "host" ? server : `${tag}-${name}`, ...CURL, url));
         return ran.code === 0;
       };
       for (let tries = 0; tries < 50 && !await reaches("client"); tries++) {
@@ -141,9 +140,22 @@ Deno.test({
           "spec: { endpointSelector: { matchLabels: { app: web } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: client } }] }] }\n",
       );
       await ok(inside(server, "deno", "run", "-A", "--no-check", `${root}scripts/wait-policy.ts`));
+      // The service's selector finds the endpoint by its label.
+      await ok(
+        weir("service", "apply", "-f", "-"),
+        "apiVersion: v1\nkind: Service\nmetadata: { name: web }\n" +
+          "spec: { clusterIP: 10.96.0.77, selector: { app: web }, ports: [{ port: 8000, targetPort: 80 }] }\n",
+      );
+      const service = "http://10.96.0.77:8000/";
+      for (let tries = 0; tries < 50 && !await reaches("client", service); tries++) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      assert.equal(await reaches("host", service), true, "the host reaches the service");
       const holds = async (when: string) => {
         assert.equal(await reaches("client"), true, `${when}: what is allowed goes on`);
+        assert.equal(await reaches("client", service), true, `${when}: the service goes on`);
         assert.equal(await reaches("stranger"), false, `${when}: what is denied stays denied`);
+        assert.equal(await reaches("stranger", service), false, `${when}: by the service too`);
       };
       await holds("with the policy");
       assert.match(await ok(weir("observe", "--verdict", "DROPPED", "--last", "20")), /web/);
@@ -164,12 +176,12 @@ Deno.test({
           "--wait",
         ),
       );
-      const jobReaches = async () => {
+      const jobReaches = async (url = `http://${address}/`) => {
         const enterCgroup = ["sh", "-c", `echo $$ > ${cgroup}/cgroup.procs && exec "$@"`, "sh"];
-        const curl = inside(server, "curl", "-s", "-o", "/dev/null", "--max-time", "2", `http://${address}/`);
-        return (await run([...enterCgroup, ...curl])).code === 0;
+        return (await run([...enterCgroup, ...inside(server, ...CURL, url)])).code === 0;
       };
       assert.equal(await jobReaches(), true, "the job is a client too");
+      assert.equal(await jobReaches(service), true, "of the service too");
       await ok(
         weir("policy", "apply", "-f", "-"),
         "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: job }\n" +
@@ -177,6 +189,7 @@ Deno.test({
       );
       await ok(inside(server, "deno", "run", "-A", "--no-check", `${root}scripts/wait-policy.ts`));
       assert.equal(await jobReaches(), false, "the job may not leave");
+      assert.equal(await jobReaches(service), false, "nor by the service");
       await ok(weir("policy", "delete", "cnp:default/job"));
       await ok(weir("endpoint", "delete", "job"));
 
