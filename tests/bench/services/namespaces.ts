@@ -5,8 +5,15 @@
  */
 import { run } from "../../e2e/weir.ts";
 
-/** Ports that every server listens on: the backends of the probed service. */
+/** Ports of one server that are the backends of a probed service. */
 export const SERVER_PORT = 7001, SERVER_PORTS = 5;
+/** Ports that every server listens on. */
+const LISTEN_PORTS = 100;
+/**
+ * The port for those who ask the server itself. No two ways from one client may lead to one port: what the second way
+ * asks would meet what the first has left (TIME_WAIT, with other timestamps), and be asked again 10 ms later.
+ */
+export const DIRECT_PORT: number = SERVER_PORT + LISTEN_PORTS - 1;
 
 /** Runs a program; its failure is an error with what it said. */
 export async function must(command: string, args: string[], stdin = ""): Promise<string> {
@@ -80,7 +87,7 @@ export class Places {
   serve(netns: string): void {
     const [command, ...args] = [
       ...inside(netns),
-      ...["taskset", "-c", "0", this.load, "server", `${SERVER_PORT}`, `${SERVER_PORTS}`],
+      ...["taskset", "-c", "0", this.load, "server", `${SERVER_PORT}`, `${LISTEN_PORTS}`],
     ];
     this.#servers.push(
       new Deno.Command(command, { args, stdin: "null", stdout: "null", stderr: "inherit" }).spawn(),

@@ -9,7 +9,7 @@ import type { WeirLoad } from "./weir_path.ts";
 const cell = (value: number, width: number, digits = 0) => value.toFixed(digits).padStart(width);
 
 /**
- * Connects per second and latencies. What a path adds to a connect is against the same way without a service, measured in
+ * Connects per second in the least disturbed round, and medians of latencies over the rounds. What a path adds to a connect is against the same way without a service, measured in
  * the same rounds: two pods for Weir, routing without a rule for the others.
  */
 export function printTraffic(groups: { size: number; paths: Path[] }[]): void {
@@ -28,7 +28,9 @@ export function printTraffic(groups: { size: number; paths: Path[] }[]): void {
         return `${us >= 0 ? "+" : ""}${us.toFixed(1)}`.padStart(9);
       };
       console.log(
-        `${cell(size, 8)}  ${path.name.padEnd(22)} ${cell(of(path, (s) => s.rate), 10)}` +
+        `${cell(size, 8)}  ${path.name.padEnd(22)} ${
+          cell(Math.max(...path.samples.map((s) => s.rate)), 10)
+        }` +
           cell(of(path, (s) => s.crr.p50), 18, 1) + added((s) => s.crr.p50) +
           cell(of(path, (s) => s.crr.p99), 8, 1) + cell(of(path, (s) => s.rr.p50), 12, 1) +
           added((s) => s.rr.p50) + cell(of(path, (s) => s.rr.p99), 8, 1),

@@ -3,7 +3,7 @@
  * shape that kube-proxy writes, and through nftables maps, in turns within one run; and what one changed backend costs.
  * What it should show is in README.md.
  *
- *     deno run -A tests/bench/services/services_bench.ts [--sizes 1,100,1000,5000,10000] [--rounds 5] [--ms 300]
+ *     deno run -A tests/bench/services/services_bench.ts [--sizes 1,100,1000,5000,10000] [--rounds 8] [--ms 150]
  *         [--changes 5] [--iptables legacy|nft] [--only weir,iptables,nftables] [--json FILE]
  *
  * @module
@@ -20,8 +20,8 @@ const { values: flags } = parseArgs({
   args: Deno.args,
   options: {
     sizes: { type: "string", default: "1,100,1000,5000,10000" },
-    rounds: { type: "string", default: "5" },
-    ms: { type: "string", default: "300" },
+    rounds: { type: "string", default: "8" },
+    ms: { type: "string", default: "150" },
     changes: { type: "string", default: "5" },
     iptables: { type: "string", default: "legacy" },
     only: { type: "string", default: "weir,iptables,nftables" },

@@ -9,7 +9,7 @@ import { DatapathService } from "@weir/proto/datapath";
 import { ApplyRequest, ApplyResponse } from "@weir/proto/loadbalancer";
 import { Lab, run } from "../../e2e/weir.ts";
 import { addressOf, otherBackends } from "./kube_rules.ts";
-import { type Places, SERVER_PORT, SERVER_PORTS } from "./namespaces.ts";
+import { DIRECT_PORT, type Places, SERVER_PORT, SERVER_PORTS } from "./namespaces.ts";
 import type { ChangeCost, Path } from "./path.ts";
 
 /** What it took to add services. */
@@ -108,7 +108,7 @@ export class WeirServices {
       name: "Weir, no service",
       client: this.#client,
       address: this.#serverAddress,
-      port: SERVER_PORT,
+      port: DIRECT_PORT,
       samples: [],
       changes: [],
     };
@@ -117,6 +117,7 @@ export class WeirServices {
   /** Adds services until there are `size`; the last one leads to the server. */
   async grow(size: number): Promise<Path> {
     const before = await this.#counters();
+    const firstPort = SERVER_PORT + SERVER_PORTS * this.loads.size;
     const begun = performance.now();
     for (let first = this.#size + 1; first <= size; first += SERVICES_PER_CALL) {
       const documents: string[] = [];
@@ -128,7 +129,7 @@ export class WeirServices {
           continue;
         }
         for (let i = 0; i < SERVER_PORTS; i++) {
-          documents.push(slice(number, i, [this.#serverAddress], SERVER_PORT + i));
+          documents.push(slice(number, i, [this.#serverAddress], firstPort + i));
         }
       }
       await this.#apply(documents.join("\n---\n"));
@@ -151,7 +152,7 @@ export class WeirServices {
       port: 80,
       samples: [],
       changes: [],
-      change: () => this.#change(size),
+      change: () => this.#change(size, firstPort + SERVER_PORTS - 1),
     };
   }
 
@@ -176,7 +177,7 @@ export class WeirServices {
   }
 
   /** The last backend of the probed service goes, or comes back. */
-  async #change(size: number): Promise<ChangeCost> {
+  async #change(size: number, port: number): Promise<ChangeCost> {
     const waiting = new Deno.Command(this.places.load, {
       args: ["wait", `/sys/fs/bpf/weir/${this.#instance}/maps`, addressOf(size), "80"],
       stdout: "piped",
@@ -186,7 +187,7 @@ export class WeirServices {
     const addresses = backends === SERVER_PORTS ? [] : [this.#serverAddress];
     const before = await this.#counters();
     const begunMs = performance.timeOrigin + performance.now();
-    await this.#apply(slice(size, SERVER_PORTS - 1, addresses, SERVER_PORT + SERVER_PORTS - 1));
+    await this.#apply(slice(size, SERVER_PORTS - 1, addresses, port));
     const [, atNs] = ((await lines.read()).value ?? "").trim().split(" ");
     await waiting.status;
     // The kernel has it before the answer to the endpoint manager is counted.
