@@ -114,7 +114,8 @@ try {
     for (; made < size; made++) {
       for (const [index, family] of FAMILIES.entries()) {
         const id = 2 * made + index + 1;
-        setBackend(node, { id, address: family.b, port: 8080, service: made + 1 });
+        // A port of its own: one client port towards one backend is one flow.
+        setBackend(node, { id, address: family.b, port: FIRST_PORT + made, service: made + 1 });
         setSelection(node, id, [id]);
         setFrontend(node, { address: family.vip, port: FIRST_PORT + made, service: made + 1, internal: id });
       }
