@@ -221,14 +221,23 @@ export class WeirServices {
       }
     }
     agent.close();
-    const maps = await run("bpftool", ["map", "show", "-j"]);
-    if (maps.code === 0) {
-      let bytes = 0;
-      for (const map of JSON.parse(maps.out) as { name?: string; bytes_memlock?: number }[]) {
-        if (/^weir_(frontends|backends|select)/.test(map.name ?? "")) bytes += map.bytes_memlock ?? 0;
-      }
-      parts.push(`maps ${(bytes / 1048576).toFixed(0)} MiB`);
-    }
+    const bytes = await this.#mapBytes();
+    if (bytes > 0) parts.push(`service maps ${(bytes / 1048576).toFixed(1)} MiB`);
     return parts.join(", ");
+  }
+
+  /** Memory of this instance's maps of services, the selections' own maps included. */
+  async #mapBytes(): Promise<number> {
+    const pins = `/sys/fs/bpf/weir/${this.#instance}/maps`;
+    const shown = await run("bpftool", ["map", "show", "-j"]);
+    const dump = await run("bpftool", ["map", "dump", "pinned", `${pins}/weir_selections`]);
+    if (shown.code !== 0 || dump.code !== 0) return 0;
+    const ids = new Set([...dump.out.matchAll(/inner_map_id:?\s*(\d+)/g)].map(([, id]) => Number(id)));
+    for (const name of ["weir_frontends", "weir_backends", "weir_selections"]) {
+      const one = await run("bpftool", ["map", "show", "pinned", `${pins}/${name}`, "-j"]);
+      if (one.code === 0) ids.add(JSON.parse(one.out).id);
+    }
+    const maps = JSON.parse(shown.out) as { id: number; bytes_memlock?: number }[];
+    return maps.reduce((sum, map) => sum + (ids.has(map.id) ? map.bytes_memlock ?? 0 : 0), 0);
   }
 }
