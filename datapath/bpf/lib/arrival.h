@@ -5,6 +5,7 @@
 #include "dsr.h"
 #include "enter.h"
 #include "node_port.h"
+#include "service_answer.h"
 
 #define FILE_ID FILE_BPF_HOST
 
@@ -142,8 +143,6 @@ INLINE int arrival_opens(const struct ct_entry *e, const struct flow *f)
 {
 	return is_bare_syn(f) && (e->flags & (CT_CLOSING_FORWARD | CT_CLOSING_REVERSE));
 }
-
-int service_answer(struct __sk_buff *skb, struct flow *f);
 
 /* A packet for endpoint `id`. A function of its own, so that the kernel checks it once and not once for every way in.
  * `what`: see above. */
