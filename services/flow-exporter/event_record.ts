@@ -39,13 +39,13 @@ const FILES = [
   "ipv4.h",
   "ipv6.h",
   "policy.h",
-  "service.h",
+  "service_answer.h",
   "nat.h",
   "node_port.h",
   "bpf_socket.c",
   "bpf_xdp.c",
   "translate.h",
-  "lb.h",
+  "service_flow.h",
   "reject.h",
 ];
 

@@ -37,7 +37,7 @@ export function at(lab: Lab, from: From, command: string[]): Promise<Ran> {
 export async function ask(
   lab: Lab,
   from: From,
-  how: "tcp" | "udp" | "connected-udp" | "peer",
+  how: "tcp" | "udp" | "connected-udp" | "bulk" | "peer",
   address: string,
   port: number,
   count = 1,

@@ -129,6 +129,21 @@ e2e(
   },
 );
 
+e2e("megabytes pass a service both ways unharmed, with the devices' offloads on", async () => {
+  const cases: [From, string, number][] = [
+    [POD, "10.96.0.6", 80],
+    [POD, "fd00:10:96::2", 80],
+    [{ node: "node-1" }, "10.96.0.1", 80],
+    ["outside", NODE_1, 30081],
+    ["outside", NODE_1, 30083],
+    ["outside", NODE_1_V6, 30080],
+  ];
+  for (const [from, address, port] of cases) {
+    const seen = await ask(lab, from, "bulk", address, port, 3);
+    assert.deepEqual(seen.failed, [], `${JSON.stringify(from)} ${address} ${port}`);
+  }
+});
+
 e2e("a LoadBalancer service has an address of the pool, shown by weir service list", async () => {
   const services = JSON.parse(await lab.ok(["service", "list", "-n", "shop", "-o", "json"])) as {
     serviceName: string;

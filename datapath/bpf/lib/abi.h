@@ -460,13 +460,13 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 #define FILE_IPV4 11
 #define FILE_IPV6 12
 #define FILE_POLICY 13
-#define FILE_SERVICE 14
+#define FILE_SERVICE_ANSWER 14
 #define FILE_NAT 15
 #define FILE_NODE_PORT 16
 #define FILE_BPF_SOCKET 17
 #define FILE_BPF_XDP 18
 #define FILE_TRANSLATE 19
-#define FILE_LB 20
+#define FILE_SERVICE_FLOW 20
 #define FILE_REJECT 21
 
 /* ---- reserved identities ----------------------------------------------------------------------------------- */

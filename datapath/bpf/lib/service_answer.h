@@ -5,7 +5,7 @@
 #include "service.h"
 #include "translate.h"
 
-#define FILE_ID FILE_SERVICE
+#define FILE_ID FILE_SERVICE_ANSWER
 
 /* An answer (FLOW_REPLY_NAT) on its way into the client: the frontend is its source again. 0 or a drop. */
 NOINLINE int service_answer(struct __sk_buff *skb, struct flow *f)

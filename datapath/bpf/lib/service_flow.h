@@ -9,7 +9,7 @@
 #include "arrival.h"
 #include "reject.h"
 
-#define FILE_ID FILE_SERVICE
+#define FILE_ID FILE_SERVICE_FLOW
 
 INLINE int same_end(const struct address *a, const struct address *b)
 {

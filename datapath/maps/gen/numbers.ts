@@ -139,13 +139,13 @@ export const FILE_FRAGMENT = 10;
 export const FILE_IPV4 = 11;
 export const FILE_IPV6 = 12;
 export const FILE_POLICY = 13;
-export const FILE_SERVICE = 14;
+export const FILE_SERVICE_ANSWER = 14;
 export const FILE_NAT = 15;
 export const FILE_NODE_PORT = 16;
 export const FILE_BPF_SOCKET = 17;
 export const FILE_BPF_XDP = 18;
 export const FILE_TRANSLATE = 19;
-export const FILE_LB = 20;
+export const FILE_SERVICE_FLOW = 20;
 /** ---- reserved identities ----------------------------------------------------------------------------------- */
 export const FILE_REJECT = 21;
 export const IDENTITY_HOST = 1;

@@ -1,10 +1,14 @@
 """Asks a service and prints JSON: who answered how often, whom they saw, what failed. Arguments:
   ask.py tcp|udp ADDRESS PORT COUNT [SECONDS]   COUNT fresh connections (or, with SECONDS, as many as fit into them)
   ask.py connected-udp ADDRESS PORT COUNT SECONDS   one connected socket asks on and on
+  ask.py bulk ADDRESS PORT COUNT   COUNT connections that carry two megabytes each way
   ask.py peer ADDRESS PORT 1   what the connected socket says that its peer is"""
+import errno
 import json
+import random
 import socket
 import sys
+import threading
 import time
 
 how, address, port, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -28,7 +32,17 @@ def datagram():
 
 
 def once(connected=None):
-    if how == "tcp" or how == "peer":
+    if how == "bulk":
+        with socket.create_connection((address, port), timeout=5) as s:
+            reader = s.makefile("rb")
+            note(reader.readline().decode())
+            whole = bytes(random.randbytes(2 << 20))
+            sender = threading.Thread(target=s.sendall, args=(whole,))
+            sender.start()
+            if reader.read(len(whole)) != whole:
+                raise OSError("what came back is not what was sent")
+            sender.join()
+    elif how == "tcp" or how == "peer":
         with socket.create_connection((address, port), timeout=3) as s:
             note(s.makefile().readline())
             if how == "peer":
@@ -61,6 +75,10 @@ while i < count if until is None else time.monotonic() < until:
     except (OSError, ValueError) as error:
         failed.append("%.2f s: %s" % (time.monotonic() - started, error or type(error).__name__))
         if how == "connected-udp":
+            # A socket whose peer is gone is ended on a node; a client connects anew.
+            if getattr(error, "errno", None) in (errno.ECONNABORTED, errno.EDESTADDRREQ):
+                socket_of_all = datagram()
+                socket_of_all.connect((address, port))
             time.sleep(0.05)
     if how == "connected-udp":
         time.sleep(0.02)

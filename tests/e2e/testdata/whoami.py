@@ -41,7 +41,7 @@ while ends is None or time.monotonic() < ends:
             if key.data == "listener":
                 connection, peer = key.fileobj.accept()
                 connection.sendall(f"{name} {peer[0]}\n".encode())
-                connection.setblocking(False)
+                connection.settimeout(5)
                 ready.register(connection, selectors.EVENT_READ, "stream")
             elif key.data == "datagram":
                 _, peer = key.fileobj.recvfrom(65535)
@@ -49,7 +49,7 @@ while ends is None or time.monotonic() < ends:
             else:
                 data = key.fileobj.recv(65536)
                 if data:
-                    key.fileobj.send(data)
+                    key.fileobj.sendall(data)
                 else:
                     ready.unregister(key.fileobj)
                     key.fileobj.close()
