@@ -184,7 +184,8 @@ function show(report: Report, verbose: boolean, nowUnixS: number): string {
         ? "structural checks only (the verifier is not in this build)"
         : datapath.gate;
       parts.push(
-        `${node}: gate ${gate}; ${datapath.adopted} adopted, ${datapath.rebuilt} rebuilt, ${datapath.leftovers} leftover; ` +
+        `${node}: gate ${gate}; ${datapath.xdp ? `XDP ${datapath.xdp}; ` : ""}` +
+          `${datapath.adopted} adopted, ${datapath.rebuilt} rebuilt, ${datapath.leftovers} leftover; ` +
           `${datapath.lostEvents} events lost${datapath.synced ? "" : "; not synced yet"}`,
       );
       for (const error of datapath.errors) {
