@@ -65,6 +65,15 @@ const directory = await Deno.makeTempDir({ prefix: "weir-bench-" });
 const load = `${directory}/load`;
 const places = new Places(load);
 const weir = new WeirServices(places);
+async function cleanUp(): Promise<void> {
+  await weir.down();
+  await places.dispose();
+  await run("rm", ["-rf", directory]);
+}
+// `finally` does not run for a process that is ended from outside.
+for (const name of ["SIGINT", "SIGTERM"] as const) {
+  Deno.addSignalListener(name, () => void cleanUp().finally(() => Deno.exit(130)));
+}
 try {
   await must(cc, ["-O2", "-o", load, new URL("load.c", import.meta.url).pathname]);
   const kube = new Map<number, KubePath[]>(sizes.map((size) => [size, []]));
@@ -98,8 +107,6 @@ try {
     await Deno.writeTextFile(flags.json, JSON.stringify({ groups, loads: [...weir.loads] }));
   }
 } finally {
-  await weir.down();
-  await places.dispose();
-  await run("rm", ["-r", directory]);
+  await cleanUp();
 }
 Deno.exit(0);
