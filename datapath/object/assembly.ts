@@ -306,7 +306,7 @@ class Assembler {
     const extern = this.input.externs.get(name);
     if (extern === undefined || extern.kind === "unknown") throw unresolved(subject);
     if (extern.kind === "config") {
-      const map = this.input.maps.find((candidate) => candidate.name === ".kconfig")!;
+      const map = this.input.maps.find((candidate) => candidate.sectionIndex < 0)!;
       this.#maps.add(map.index);
       setSource(view, at, PSEUDO.mapValue);
       view.setInt32(at + 12, extern.offset + view.getInt32(at + 4, true), true);

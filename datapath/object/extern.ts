@@ -47,10 +47,10 @@ export function readExterns(
     else if (type?.kind === "var" && found!.section === ".kconfig") {
       kind = "config";
       const bytes = btf!.sizeOf(type.type);
-      if (bytes > 4096) {
+      if (bytes < 1 || bytes > 4096) {
         throw new ObjectError("bad-map", `the configuration value ${symbol.name}`, {
           found: `${bytes} bytes`,
-          expected: "at most 4096",
+          expected: "1 to 4096",
         });
       }
       const align = Math.min(8, Math.max(1, bytes & -bytes));

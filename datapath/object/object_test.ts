@@ -90,6 +90,25 @@ Deno.test(
   },
 );
 
+Deno.test("readExterns() refuses a configuration value without a size, or with too much of it", () => {
+  for (const size of [0, 4097]) {
+    const names = strings(["CONFIG_HOLE", ".kconfig"]);
+    const types = concat(
+      btfHead(0, 4, 0, size),
+      concat(btfHead(names.offset("CONFIG_HOLE"), 14, 0, 1), pack([4, 2])),
+      concat(btfHead(names.offset(".kconfig"), 15, 1, 0), pack([4, 2], [4, 0], [4, size])),
+    );
+    const data = elf([
+      { name: "xdp", type: 1, flags: 6, data: pack([8, 0x95]) },
+      { name: ".BTF", type: 1, data: btf(types, names.data) },
+    ], [
+      { name: "prog", info: 0x12, section: 1, size: 8 },
+      { name: "CONFIG_HOLE", info: 0x10, section: 0 },
+    ]);
+    throws(() => BpfObject.parse(data), { name: "ObjectError", message: /CONFIG_HOLE.*1 to 4096/s });
+  }
+});
+
 Deno.test("CoreRelocator moves fields and poisons accesses to those that are gone", options, () => {
   // The kernel's task_struct: pid at byte 20, gone_field not there.
   const names = strings(["int", "task_struct", "pid"]);
