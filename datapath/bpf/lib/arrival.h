@@ -64,29 +64,32 @@ NOINLINE int arrival_remember(struct flow *f, const struct address *frontend, __
 	return 0;
 }
 
-/* The (client, frontend) entry, which keeps the backend. Full: the next packet chooses anew, so this one is dropped. */
-NOINLINE int arrival_keep(struct flow *f, const struct arrival *a)
+INLINE void arrival_fill(struct ct_entry *e, const struct flow *f, const struct arrival *a, const struct config *config)
 {
-	const struct config *config = config_get();
-	const struct address *to;
-	struct ct_entry *e;
-	__u32 zero = 0;
-	struct ct_entry *empty = bpf_map_lookup_elem(&weir_ct_empty, &zero);
-
-	if (!f || !a || !config || !empty)
-		return DROPPED(DROP_CT_CREATE_FAILED);
-	bpf_map_update_elem(&weir_ct, &a->key, empty, BPF_NOEXIST);
-	e = bpf_map_lookup_elem(&weir_ct, &a->key);
-	if (!e)
-		return DROPPED(DROP_CT_CREATE_FAILED);
-	to = flow_address(f, TRANSLATE_DESTINATION);
-	e->translated = *to;
+	e->translated = *flow_address(f, TRANSLATE_DESTINATION);
 	e->translated_port = f->port_destination;
 	e->service = a->service;
 	e->backend = a->backend;
 	e->created = f->now;
 	e->expires = f->now + config->timeout_tcp * config->hz;
 	e->flags = CT_SERVICE | (a->source_hi ? CT_ORIGIN_HI : 0);
+}
+
+/* The (client, frontend) entry, which keeps the backend. Full: the next packet chooses anew, so this one is dropped. */
+NOINLINE int arrival_keep(struct flow *f, const struct arrival *a)
+{
+	const struct config *config = config_get();
+	struct ct_entry *e = ct_new();
+
+	if (!f || !a || !config || !e)
+		return DROPPED(DROP_CT_CREATE_FAILED);
+	arrival_fill(e, f, a, config);
+	if (likely(!bpf_map_update_elem(&weir_ct, &a->key, e, BPF_NOEXIST)))
+		return 0;
+	e = bpf_map_lookup_elem(&weir_ct, &a->key);
+	if (!e)
+		return DROPPED(DROP_CT_CREATE_FAILED);
+	arrival_fill(e, f, a, config);
 	return 0;
 }
 

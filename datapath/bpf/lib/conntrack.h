@@ -4,6 +4,17 @@
 #include "config.h"
 #include "flow.h"
 
+/* An entry of zeros, to be filled and inserted. */
+INLINE struct ct_entry *ct_new(void)
+{
+	__u32 zero = 0;
+	struct ct_entry *e = bpf_map_lookup_elem(&weir_ct_new, &zero);
+
+	if (likely(e))
+		__builtin_memset(e, 0, sizeof(*e));
+	return e;
+}
+
 INLINE int ct_alive(const struct ct_entry *e, const struct flow *f)
 {
 	return (__s32)(e->expires - f->now) > 0;

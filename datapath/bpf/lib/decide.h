@@ -89,22 +89,10 @@ INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct
 	return code;
 }
 
-/* A new flow's entry. `revision`: of the ipcache, when its ends were resolved. Returns 0 or a drop. */
-NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct peer *target, __u32 revision)
+/* `revision`: of the ipcache, when the ends were resolved. */
+INLINE void ct_fill(struct ct_entry *e, const struct flow *f, const struct peer *origin, const struct peer *target,
+		    const struct config *config, __u32 revision)
 {
-	const struct config *config = config_get();
-	__u32 zero = 0;
-	struct ct_entry *empty = bpf_map_lookup_elem(&weir_ct_empty, &zero);
-	struct ct_entry *e;
-
-	if (!f || !origin || !target || !config || !empty)
-		return DROPPED(DROP_CT_CREATE_FAILED);
-	/* An entry that exists has expired or was closing (then it becomes ours), or another CPU was faster, with the
-	 * same verdict. Filled in place, so that 104 bytes of entry need no room on the stack; it is dead until `expires`. */
-	bpf_map_update_elem(&weir_ct, &f->key, empty, BPF_NOEXIST);
-	e = bpf_map_lookup_elem(&weir_ct, &f->key);
-	if (!e)
-		return DROPPED(DROP_CT_CREATE_FAILED);
 	fill_end(&e->ends[0], origin, f->egress_cookie, f->egress_match);
 	fill_end(&e->ends[1], target, f->ingress_cookie, f->ingress_match);
 	e->node = f->node;
@@ -118,6 +106,25 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 	if (f->flags & FLOW_LOOPBACK)
 		e->flags |= CT_LOOPBACK;
 	WRITE_ONCE(e->ipcache_revision, revision);
+}
+
+/* A new flow's entry. Returns 0 or a drop. */
+NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct peer *target, __u32 revision)
+{
+	const struct config *config = config_get();
+	struct ct_entry *e = ct_new();
+
+	if (!f || !origin || !target || !config || !e)
+		return DROPPED(DROP_CT_CREATE_FAILED);
+	ct_fill(e, f, origin, target, config, revision);
+	if (likely(!bpf_map_update_elem(&weir_ct, &f->key, e, BPF_NOEXIST)))
+		return 0;
+	/* One that exists has expired or was closing (then it becomes ours), or another CPU was faster, with the same
+	 * verdict. None: the table is full. */
+	e = bpf_map_lookup_elem(&weir_ct, &f->key);
+	if (!e)
+		return DROPPED(DROP_CT_CREATE_FAILED);
+	ct_fill(e, f, origin, target, config, revision);
 	return 0;
 }
 

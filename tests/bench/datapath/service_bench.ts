@@ -24,7 +24,8 @@ const { values: options } = parseArgs({
 const rounds = Number(options.rounds), repeat = Number(options.repeat);
 const sizes = options.services.split(",").map(Number);
 const FIRST_PORT = 10_000;
-const NEW_FLOWS = 30_000;
+/** New flows into a table that stays in the cache, and into one that does not. */
+const FEW_FLOWS = 1000, MANY_FLOWS = 30_000;
 const FAMILIES = [
   { name: "v4", a: "10.0.1.10", b: "10.0.1.11", vip: "10.96.0.10", source: 34, destination: 36 },
   { name: "v6", a: "fd00:1::10", b: "fd00:1::11", vip: "fd00:10:96::10", source: 54, destination: 56 },
@@ -106,7 +107,7 @@ try {
     `net ns (without the empty program and the dispatcher), median of ${rounds} rounds; the last service is asked`,
   );
   console.log(
-    "| services | family | no service, established | ClusterIP, established | one flow per service | no service, new | ClusterIP, new |",
+    `| services | family | no service, established | ClusterIP, established | one flow per service | no service, new, ${FEW_FLOWS} / ${MANY_FLOWS} flows | ClusterIP, new, ${FEW_FLOWS} / ${MANY_FLOWS} flows |`,
   );
   console.log("|---|---|---|---|---|---|---|");
   let made = 0;
@@ -124,13 +125,16 @@ try {
       const dport = FIRST_PORT + size - 1;
       const one: Plan = { family, flows: 1, dport, sport: 2000, flags: ACK, perService: false };
       const each: Plan = { ...one, flows: size, dport: FIRST_PORT, perService: true };
-      const fresh: Plan = { ...one, flows: NEW_FLOWS, sport: 1024, flags: SYN };
+      const few: Plan = { ...one, flows: FEW_FLOWS, sport: 1024, flags: SYN };
+      const many: Plan = { ...few, flows: MANY_FLOWS };
+      const fresh = (direct: boolean) =>
+        [few, many].map((plan) => measure({ ...plan, direct }, true)).join(" / ");
       const cells = [
         measure({ ...one, direct: true }),
         measure(one),
         measure(each),
-        measure({ ...fresh, direct: true }, true),
-        measure(fresh, true),
+        fresh(true),
+        fresh(false),
       ];
       console.log(`| ${size} | ${family.name} | ${cells.join(" | ")} |`);
     }
