@@ -54,7 +54,7 @@ serviceTest(
       assert.equal(await running, "running");
       const before = counted(counts).chosen;
       const seeds = new Uint32Array(1);
-      let seed = seeds[0] = Number(Deno.env.get("SEED") ?? Date.now() % 1e6);
+      let seed = seeds[0] = Number(Deno.env.get("WEIR_SEED") ?? 1);
       const random = (below: number) => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 0) % below;
       const present = [1, 2].map((id) => new Set(backendsOf(id, 5).map(({ address }) => address)));
       for (let change = 0; change < CHANGES; change++) {
@@ -91,7 +91,7 @@ serviceTest(
       Atomics.store(stop, 0, 1);
       await stopped;
       console.log(
-        `${CHANGES} changes (SEED=${seeds[0]}), ${after.chosen - before} selections meanwhile: ${
+        `${CHANGES} changes (WEIR_SEED=${seeds[0]}), ${after.chosen - before} selections meanwhile: ${
           JSON.stringify(after)
         }`,
       );

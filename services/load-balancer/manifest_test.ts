@@ -79,7 +79,7 @@ Deno.test("readManifests() reads JSON as it reads YAML, and says the same places
 });
 
 Deno.test("readManifests() never throws, whatever the text", () => {
-  const seed = Number(Deno.env.get("WEIR_SEED") ?? 1 + Math.floor(performance.now() * 1000) % 1e9);
+  const seed = Number(Deno.env.get("WEIR_SEED") ?? 1);
   let state = seed;
   const random = (below: number) => (state = (state * 48271) % 0x7fffffff) % below;
   const text = HEAD + PORTS + "  selector: { app: a }\n---\n" + JSON.stringify({

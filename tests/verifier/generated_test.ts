@@ -10,8 +10,8 @@ import { Subject, type SubjectProgram, type Verdict } from "./subject.ts";
 const available = Kernel.available();
 if (!available) console.log("SKIP generated programs in the kernel: this process may not load eBPF programs");
 
-/** `WEIR_FUZZ_SEED=n` begins elsewhere: a failure prints the seed that makes it again. */
-const FIRST_SEED = Number(Deno.env.get("WEIR_FUZZ_SEED") ?? 1);
+/** `WEIR_SEED=n` begins elsewhere: a failure prints the seed that makes it again. */
+const FIRST_SEED = Number(Deno.env.get("WEIR_SEED") ?? 1);
 
 function withRunner(body: (runner: CaseRunner) => void): void {
   const subject = new Subject();

@@ -20,7 +20,7 @@ function reason(): string | undefined {
 
 const skip = reason();
 if (skip !== undefined) console.log(`SKIP tracing programs in the kernel: ${skip}`);
-const FIRST_SEED = Number(Deno.env.get("WEIR_FUZZ_SEED") ?? 1);
+const FIRST_SEED = Number(Deno.env.get("WEIR_SEED") ?? 1);
 
 Deno.test({
   name: "verifier: no program on a tracepoint or an iterator is accepted that the kernel refuses",
