@@ -33,8 +33,8 @@ nodeTest(
         [frontend, service, backend, scope, state, algorithm, affinityS, flags].join(" ")
       ),
       [
-        "0.0.0.0:30080 default/web:http 10.44.0.10:8080 internal,external active maglev 10800 external,node-port,affinity,source-ranges",
-        "0.0.0.0:30080 default/web:http 10.44.9.11:8080 internal active maglev 10800 external,node-port,affinity,source-ranges",
+        "0.0.0.0:30080 default/web:http 10.44.0.10:8080 internal,external active maglev 10800 external,node-port,affinity",
+        "0.0.0.0:30080 default/web:http 10.44.9.11:8080 internal active maglev 10800 external,node-port,affinity",
         "10.96.0.10:0 default/web:http     closed",
         "10.96.0.10:80 default/web:http 10.44.0.10:8080 internal active maglev 10800 affinity,source-ranges",
         "10.96.0.10:80 default/web:http 10.44.9.11:8080 internal active maglev 10800 affinity,source-ranges",

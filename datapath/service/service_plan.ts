@@ -122,8 +122,11 @@ export function flagsOf(service: WantedService, frontend: PlannedFrontend, outsi
   let flags = frontend.external && outside ? FRONTEND_EXTERNAL : 0;
   if (frontend.closed) return flags | FRONTEND_CLOSED;
   if (service.affinityTimeout > 0) flags |= FRONTEND_AFFINITY;
-  if (service.ranges.size > 0) flags |= FRONTEND_SOURCE_RANGES;
-  if (service.ranges.size > 0 && service.rangesDeny) flags |= FRONTEND_SOURCE_DENY;
+  // The ranges are the load balancer's: it comes to the node port with addresses of its own, having checked the client's.
+  if (service.ranges.size > 0 && !frontend.nodePort) {
+    flags |= FRONTEND_SOURCE_RANGES;
+    if (service.rangesDeny) flags |= FRONTEND_SOURCE_DENY;
+  }
   if (service.dsr) flags |= FRONTEND_DSR;
   if (frontend.nodePort) flags |= FRONTEND_NODE_PORT;
   return flags;

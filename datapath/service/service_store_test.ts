@@ -140,7 +140,10 @@ serviceTest("ServiceStore: scopes and families have backends of their own", (ker
 
 serviceTest("ServiceStore: flags, affinity, seed and source ranges reach the frontend", (kernel) => {
   const store = kernel.store();
-  const external = [{ address: at, port: 80, external: true }];
+  const external = [
+    { address: at, port: 80, external: true },
+    { address: "", port: 30080, external: true, nodePort: true },
+  ];
   store.apply(update({
     services: [service(1, {
       frontends: external,
@@ -157,10 +160,13 @@ serviceTest("ServiceStore: flags, affinity, seed and source ranges reach the fro
     frontend().flags,
     FRONTEND_EXTERNAL | FRONTEND_AFFINITY | FRONTEND_DSR | FRONTEND_SOURCE_RANGES,
   );
+  const nodePort = () => kernel.find("0.0.0.0", 30080)!.frontend.flags & ~(FRONTEND_AFFINITY | FRONTEND_DSR);
+  assert.equal(nodePort(), FRONTEND_EXTERNAL | FRONTEND_NODE_PORT, "the ranges are the load balancer's");
   assert.equal(kernel.maps.sourceRanges.entries().length, 2);
   const turned = service(1, { frontends: external, sourceRanges: ["192.0.2.0/24"], sourceRangesDeny: true });
   store.apply(update({ services: [turned] }));
   assert.equal(frontend().flags, FRONTEND_EXTERNAL | FRONTEND_SOURCE_RANGES | FRONTEND_SOURCE_DENY);
+  assert.equal(nodePort(), FRONTEND_EXTERNAL | FRONTEND_NODE_PORT);
   assert.equal(kernel.maps.sourceRanges.entries().length, 1);
   store.apply(update({ services: [service(1, { frontends: external })] }));
   assert.equal(frontend().flags, FRONTEND_EXTERNAL);

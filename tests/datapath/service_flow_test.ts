@@ -230,6 +230,28 @@ for (const f of FAMILIES) {
     assert.equal(seen.size, 2);
   });
 
+  for (const [what, header] of [["", 0], [", of a Maglev table too", abi.SELECTION_MAGLEV]] as const) {
+    kernelTest(`${f.name}: an affinity whose time is over leads anywhere${what}`, async () => {
+      const { node, ask, vip } = await served(f);
+      using _ = node;
+      setSelection(node, 1, [B_TCP, REMOTE_TCP], header);
+      const flags = abi.FRONTEND_AFFINITY | abi.FRONTEND_EXTERNAL;
+      const frontend = { address: vip, port: 80, service: SERVICE, internal: 1, external: 1, flags };
+      const inside = (sport: number) => destination(ask({ sport }), f);
+      const outside = (sport: number) =>
+        destination(node.run("from_netdev", packet({ from: f.world, to: vip, sport, dport: 80 })), f);
+      for (const choose of [inside, outside]) {
+        setFrontend(node, { ...frontend, affinityTimeout: 1000 });
+        const first = choose(1);
+        for (let sport = 2; sport < 30; sport++) assert.equal(choose(sport), first, "within its time");
+        setFrontend(node, { ...frontend, affinityTimeout: 0 });
+        const seen = new Set<string>();
+        for (let sport = 100; sport < 160; sport++) seen.add(choose(sport));
+        assert.equal(seen.size, 2);
+      }
+    });
+  }
+
   kernelTest(
     `${f.name}: an ICMP error about a flow through a service names the service to the client`,
     async () => {

@@ -106,14 +106,18 @@ INLINE void service_count_packet(__u32 service, __u32 bytes)
 }
 
 /* A backend's id for a new flow, 0 if there is none. With affinity a client keeps the one it had, while that is active
- * and was used within the timeout. `client->address` is the affinity key too. */
+ * and was used within the timeout. `client->address` is the affinity key too.
+ *
+ * A client without a record is hashed by its address alone, so that it finds the same backend through every node and
+ * with every port. One whose time is over is hashed with its port as well, else it would come back to the backend that
+ * it had, for ever. What was chosen is in the record, so whoever is asked next (tc after XDP) says the same. */
 NOINLINE __u32 backend_select(const struct frontend *frontend, const struct service_client *client)
 {
 	struct affinity_key key = {};
 	struct service_client who;
 	struct affinity *known, fresh;
 	struct backend *backend;
-	__u32 slot, zero = 0, now, entries, index, id;
+	__u32 slot, zero = 0, now, entries, index, id, over = 0;
 	__u32 *header, *entry;
 	void *selection;
 
@@ -127,7 +131,8 @@ NOINLINE __u32 backend_select(const struct frontend *frontend, const struct serv
 		key.client = who.address;
 		key.service = frontend->service;
 		known = bpf_map_lookup_elem(&weir_affinity, &key);
-		if (known && config && (now - known->used) / (config->hz ?: 1) < frontend->affinity_timeout) {
+		over = known && config && (now - known->used) / (config->hz ?: 1) >= frontend->affinity_timeout;
+		if (known && !over) {
 			id = known->backend;
 			backend = backend_get(id);
 			/* The id may have rested and be somebody else's by now. */
@@ -137,7 +142,8 @@ NOINLINE __u32 backend_select(const struct frontend *frontend, const struct serv
 				return id;
 			}
 		}
-		who.port = 0;
+		if (!over)
+			who.port = 0;
 	}
 	slot = who.scope == SCOPE_EXTERNAL ? frontend->selections[SCOPE_EXTERNAL] : frontend->selections[SCOPE_INTERNAL];
 	if (!slot)
