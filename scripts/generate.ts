@@ -3,7 +3,7 @@
  * @module
  */
 import { generateMaps, mapsGenDirectory } from "../datapath/maps/generate.ts";
-import { generateTables, tablesGenDirectory } from "../datapath/verifier/generate.ts";
+import { generateAssembly, tablesGenDirectory } from "../datapath/verifier/generate.ts";
 import { generateProto, protoGenDirectory } from "../proto/generate.ts";
 
 interface Generator {
@@ -14,11 +14,7 @@ interface Generator {
 
 const generators: Generator[] = [
   { name: "proto", directory: protoGenDirectory, files: generateProto },
-  {
-    name: "verifier",
-    directory: tablesGenDirectory,
-    files: () => new Map([["tables.ts", generateTables()]]),
-  },
+  { name: "verifier", directory: tablesGenDirectory, files: generateAssembly },
   { name: "maps", directory: mapsGenDirectory, files: generateMaps },
 ];
 

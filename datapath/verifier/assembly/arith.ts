@@ -1,10 +1,13 @@
 // Arithmetic on registers: numbers by the number domain, pointers by what may be moved and how far.
+import * as E from "./gen/codes";
+import { strict } from "./access";
+import { ADD, alu, END, MOV, NEG, negate, SUB } from "./alu";
+import { BPF_ALU64, dstOf, immOf, offOf, opcode, srcOf } from "./instruction";
+import { kindName } from "./kind_name";
+import { signExtend, truncate, zext32 } from "./number";
+import { fail, fail1, fail2, failIS, opI, opS, setLostAt } from "./outcome";
 import {
-  ADD,
-  alu,
-  ARSH,
   copyReg,
-  END,
   F_NULL,
   isConst,
   K_BTF,
@@ -12,37 +15,22 @@ import {
   K_END,
   K_FLOW,
   K_FP,
-  K_FUNC,
   K_KEY,
-  K_MAP,
   K_MEM,
   K_META,
   K_NONE,
   K_NUM,
   K_PKT,
   K_VALUE,
-  LSH,
-  MOV,
-  NEG,
-  negate,
   noBounds,
   Reg,
-  RSH,
   setConst,
-  setKind,
   setUnknown,
   setValue,
-  signExtend,
-  SUB,
-  sync,
-  truncate,
-  zext32,
 } from "./reg";
-import { fail, fail1, fail2, failIS, opI, opS, setLostAt } from "./outcome";
-import { BPF_ALU64, dstOf, immOf, offOf, opcode, srcOf } from "./program";
-import { freshId, originOf, reg } from "./run";
 import { sink } from "./relevance";
-import { kindName, strict, tempReg, tempReg2 } from "./memory";
+import { freshId, originOf, reg } from "./run";
+import { tempReg, tempReg2 } from "./scratch";
 
 const NAMES: StaticArray<string> = [
   "+=",
@@ -60,21 +48,21 @@ const NAMES: StaticArray<string> = [
   "s>>=",
   "byte swap",
 ];
-const REACH: i64 = 1 << 29;
 
+const REACH: i64 = 1 << 29;
 export function stepAlu(i: i32): bool {
   const op = opcode(i), is32 = (op & 7) != BPF_ALU64, o = op & 0xf0;
   const d = dstOf(i), dst = reg(d), off = offOf(i), imm = immOf(i);
   const byReg = (op & 8) != 0 && o != END;
   const s = srcOf(i);
-  if (byReg && reg(s).kind == K_NONE) return fail1(40, i, s);
+  if (byReg && reg(s).kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, s);
   if (o == MOV) {
     // part of an address is one too
     if (byReg && (is32 || off != 0) && reg(s).kind != K_NUM && strict()) return leaks(i, s, reg(s));
     return byReg ? move(dst, reg(s), is32, off) : moveConst(dst, imm, is32);
   }
-  if (dst.kind == K_NONE) return fail1(40, i, d);
-  if (!byReg && imm == 0 && (o == 0x30 || o == 0x90)) return fail(47, i);
+  if (dst.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, d);
+  if (!byReg && imm == 0 && (o == 0x30 || o == 0x90)) return fail(E.DIVISION_BY_ZERO, i);
   if (o == NEG || o == END) {
     if (dst.kind != K_NUM) {
       if (strict()) return pointerOp(i, d, dst, o);
@@ -114,7 +102,7 @@ export function stepAlu(i: i32): bool {
       setUnknown(dst);
       return true;
     }
-    return o == ADD ? fail2(45, i, d, s) : pointerOp(i, d, dst, o);
+    return o == ADD ? fail2(E.POINTER_PLUS_POINTER, i, d, s) : pointerOp(i, d, dst, o);
   }
   if (o != ADD && o != SUB) return pointerOp(i, dst.kind == K_NUM ? s : d, dst.kind == K_NUM ? t : dst, o);
   if (dst.kind != K_NUM) return movePointer(i, d, dst, t, o == SUB);
@@ -132,11 +120,11 @@ function isPacket(r: Reg): bool {
 
 /// Strict mode: what the program would hand out is an address.
 export function leaks(i: i32, r: u32, p: Reg): bool {
-  return failIS(49, i, r, kindName(p));
+  return failIS(E.POINTER_LEAK, i, r, kindName(p));
 }
 
 function pointerOp(i: i32, r: u32, p: Reg, o: u32): bool {
-  failIS(41, i, r, NAMES[o >> 4]);
+  failIS(E.POINTER_ARITHMETIC, i, r, NAMES[o >> 4]);
   opS(kindName(p));
   return false;
 }
@@ -203,7 +191,7 @@ function swap(dst: Reg, op: u8, imm: i32): void {
 function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
   if (p.flags & F_NULL) {
     setLostAt(originOf(p.id));
-    return fail1(44, i, d);
+    return fail1(E.NULL_POINTER_ARITHMETIC, i, d);
   }
   switch (p.kind) {
     case K_VALUE:
@@ -223,19 +211,19 @@ function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
       if (minus) return pointerOp(i, d, p, SUB);
       break;
     case K_END:
-      return fail1(82, i, d);
+      return fail1(E.PACKET_END_ARITHMETIC, i, d);
     default:
       if (isConst(n) && n.bits == 0 && !minus) return true;
       return pointerOp(i, d, p, minus ? SUB : ADD);
   }
-  if (n.smin > n.smax) return fail(199, i);
+  if (n.smin > n.smax) return fail(E.INTERNAL, i);
   // The kernel folds fewer numbers to constants than we do: flow keys move only by what the instruction itself says.
   const fixed = p.kind != K_FLOW || (opcode(i) & 8) == 0;
   if (fixed && isConst(n)) {
     const v = minus ? -n.smin : n.smin;
     const off = <i64> p.off + v;
     if (v <= -REACH || v >= REACH || off <= -REACH || off >= REACH) {
-      fail2(43, i, d, off);
+      fail2(E.POINTER_OFFSET_RANGE, i, d, off);
       opI(off);
       return false;
     }
@@ -244,13 +232,13 @@ function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
   }
   // a context moved by a variable may still be handed to a probing read; accesses through it are refused
   if (p.kind == K_FLOW || (p.kind == K_MEM && p.map >= 0)) {
-    failIS(42, i, d, kindName(p));
+    failIS(E.POINTER_VARIABLE_OFFSET, i, d, kindName(p));
     opI(n.smin);
     opI(n.smax);
     return false;
   }
   if (n.smin <= -REACH || n.smax >= REACH) {
-    fail2(43, i, d, n.smin);
+    fail2(E.POINTER_OFFSET_RANGE, i, d, n.smin);
     opI(n.smax);
     return false;
   }
@@ -260,7 +248,7 @@ function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
     p.size = 0;
   }
   if (p.smin <= -REACH || p.smax >= REACH) {
-    fail2(43, i, d, p.smin);
+    fail2(E.POINTER_OFFSET_RANGE, i, d, p.smin);
     opI(p.smax);
     return false;
   }

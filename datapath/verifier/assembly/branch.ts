@@ -1,14 +1,14 @@
 // Conditional jumps: what is known on each side, and which sides there are.
+import * as E from "./gen/codes";
+import { strict } from "./access";
+import { leaks } from "./arith";
+import { JEQ, JGE, JGT, JLE, JLT, JNE, opposite, refine } from "./compare";
+import { BPF_JMP32, dstOf, immOf, opcode, srcOf } from "./instruction";
+import { fail1, fail2 } from "./outcome";
 import {
   copyReg,
   F_NULL,
   isConst,
-  JEQ,
-  JGE,
-  JGT,
-  JLE,
-  JLT,
-  JNE,
   K_END,
   K_KEY,
   K_MAP,
@@ -22,40 +22,31 @@ import {
   K_TCP,
   K_VALUE,
   K_XSK,
-  opposite,
-  refine,
   Reg,
   REG_BYTES,
   setConst,
 } from "./reg";
-import { fail1, fail2 } from "./outcome";
-import { BPF_JMP32, dstOf, immOf, opcode, srcOf } from "./program";
-import { frameOf, regOf, slotReg, slotTypes, State, T_SPILL } from "./state";
-import { leaks } from "./arith";
-import { strict } from "./memory";
 import { sink } from "./relevance";
-import { eachReg, markNull, reg, spreadNumber } from "./run";
+import { eachReg, reg } from "./run";
+import { markNull, spreadNumber } from "./spread";
+import { frameOf, regOf, State } from "./state";
 
 const bufA: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
 const bufB: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
 const bufC: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
 const bufD: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
-
-// @ts-ignore: decorator
-
 function R(b: StaticArray<u64>): Reg {
   return changetype<Reg>(changetype<usize>(b));
 }
 
 export const TAKEN: i32 = 1, NOT_TAKEN: i32 = 2;
-
 /// Checks operands; afterwards `sides` tells which sides there are and `narrow` applies what they know.
 export let sides: i32 = 0;
 
 /// How a comparison is understood: 1 numbers, 2 pointer with NULL, 3 packet, 0 nothing is learned.
 let mode: i32 = 0;
-let op: u8 = 0, is32: bool = false, d: u32 = 0, s: u32 = 0, byReg: bool = false;
 
+let op: u8 = 0, is32: bool = false, d: u32 = 0, s: u32 = 0, byReg: bool = false;
 export function prepareBranch(i: i32): bool {
   const code = opcode(i);
   op = code & 0xf0;
@@ -66,10 +57,10 @@ export function prepareBranch(i: i32): bool {
   mode = 0;
   sides = TAKEN | NOT_TAKEN;
   const a = reg(d);
-  if (a.kind == K_NONE) return fail1(40, i, d);
+  if (a.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, d);
   const a1 = R(bufA), b1 = R(bufB), a2 = R(bufC), b2 = R(bufD);
   if (byReg) {
-    if (reg(s).kind == K_NONE) return fail1(40, i, s);
+    if (reg(s).kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, s);
     copyReg(b1, reg(s));
   } else setConst(b1, <u64> (<i64> immOf(i)));
   if (a.kind == K_NUM && b1.kind == K_NUM) {
@@ -107,7 +98,7 @@ export function prepareBranch(i: i32): bool {
 /// In strict mode an address is compared only with NULL, with another that may be NULL, and within the packet.
 function comparable(i: i32, a: Reg, b: Reg): bool {
   if (!strict()) return true;
-  if (a.kind > K_NUM && b.kind > K_NUM) return fail2(48, i, d, s);
+  if (a.kind > K_NUM && b.kind > K_NUM) return fail2(E.POINTER_COMPARISON, i, d, s);
   return leaks(i, a.kind > K_NUM ? d : s, a.kind > K_NUM ? a : b);
 }
 
@@ -131,9 +122,11 @@ function neverNull(r: Reg): bool {
 function packetStart(r: Reg): bool {
   return r.kind == K_PKT && r.id == 0 && r.off == 0 && isConst(r) && r.bits == 0;
 }
+
 function bounds(end: Reg, kind: u8): bool {
   return kind == K_PKT ? end.kind == K_END : kind == K_META ? packetStart(end) : false;
 }
+
 function packetPair(a: Reg, b: Reg): bool {
   if (op != JGT && op != JLT && op != JGE && op != JLE) return false;
   return bounds(b, a.kind) || bounds(a, b.kind);

@@ -1,4 +1,7 @@
 // Kernel structs as far as the host answered questions about them, and pointers to them.
+import * as E from "./gen/codes";
+import { truncate } from "./number";
+import { fail1, fail2, failIS, failS, opI, opS } from "./outcome";
 import {
   F_NULL,
   F_PERCPU,
@@ -10,16 +13,14 @@ import {
   isConst,
   K_BTF,
   K_MEM,
-  K_NUM,
   Reg,
   setKind,
   setUnknown,
-  truncate,
 } from "./reg";
-import { fail1, fail2, failIS, failS, opI, opS } from "./outcome";
 
 // the protocol's numbers, kernel_types.ts
 const S_SCALAR: u32 = 1, S_POINTER: u32 = 2, S_OPAQUE: u32 = 3, S_OTHER: u32 = 4, S_BUFFER: u32 = 5;
+
 const A_REFUSED: u32 = 0, A_POINTER: u32 = 2, A_OPAQUE: u32 = 3;
 const SAFE_TRUSTED: u32 = 256, SAFE_TRUSTED_NULL: u32 = 512, SAFE_RCU: u32 = 1024, SAFE_RCU_NULL: u32 = 2048;
 const Q_IS: u32 = 0x100, Q_ID: u32 = 0x200, Q_MEMORY: u32 = 0x10000;
@@ -27,8 +28,8 @@ const SLOT_BYTES: usize = 12, ANSWER_BYTES: usize = 24;
 const SLOTS_MAX: u32 = 32;
 /// What an iterator hands over of a map's element: the kernel compares what was touched with its size when it attaches.
 const BUFFER_BYTES: i32 = 1 << 28;
-const TYPE_MAX: u32 = 0x7fffffff;
 
+const TYPE_MAX: u32 = 0x7fffffff;
 /// Classes of structs; STRUCT_CLASSES of the protocol.
 export const B_TASK: u32 = 1,
   B_REGS: u32 = 2,
@@ -36,6 +37,7 @@ export const B_TASK: u32 = 1,
   B_TCP: u32 = 4,
   B_TIMEWAIT: u32 = 5,
   B_REQUEST: u32 = 6;
+
 export const B_UDP6: u32 = 7, B_UNIX: u32 = 8, B_MPTCP: u32 = 9, B_SOCKET: u32 = 10, B_SOCK_COMMON: u32 = 11;
 export const B_SEQ: u32 = 12,
   B_PATH: u32 = 13,
@@ -43,6 +45,7 @@ export const B_SEQ: u32 = 12,
   B_SKB: u32 = 15,
   B_XDP: u32 = 16,
   B_CGROUP: u32 = 17;
+
 const CLASS_NAMES: StaticArray<string> = [
   "",
   "task_struct",
@@ -63,6 +66,7 @@ const CLASS_NAMES: StaticArray<string> = [
   "xdp_buff",
   "cgroup",
 ];
+
 export function className(c: u32): string {
   return "struct " + CLASS_NAMES[c];
 }
@@ -73,7 +77,6 @@ export let attachFlags: u32 = 0;
 let slots: usize = 0, slotCount: u32 = 0;
 let answers: usize = 0, answerCount: u32 = 0;
 let structs: usize = 0, structCount: u32 = 0;
-
 /* The section of the request, read by program.ts word by word; what lies in the tables is checked here. */
 export function setAttach(target: string, refused: string, flags: u32, table: usize, count: u32): bool {
   if (count > SLOTS_MAX) return false;
@@ -90,8 +93,8 @@ export function setAttach(target: string, refused: string, flags: u32, table: us
   slotCount = count;
   return true;
 }
-export const BYTES_OF_SLOT: u32 = 12, BYTES_OF_ANSWER: u32 = 24;
 
+export const BYTES_OF_SLOT: u32 = 12, BYTES_OF_ANSWER: u32 = 24;
 /// Answers come sorted by type, offset and question; each question once.
 export function setAnswers(table: usize, count: u32): bool {
   for (let k: u32 = 0; k < count; k++) {
@@ -107,6 +110,7 @@ export function setAnswers(table: usize, count: u32): bool {
   answerCount = count;
   return true;
 }
+
 /// Structs are {id, size, name}; `table` was walked by the reader.
 export function setStructs(table: usize, count: u32): void {
   structs = table;
@@ -129,7 +133,7 @@ function answerTo(insn: i32, type: u32, offset: u32, what: u32): usize {
     if (c < 0) lo = m + 1;
     else hi = m - 1;
   }
-  fail2(170, insn, type, offset);
+  fail2(E.TYPE_QUESTION, insn, type, offset);
   opI(what);
   return 0;
 }
@@ -143,11 +147,13 @@ function structAt(type: u32): usize {
   }
   return 0;
 }
+
 /// `struct task_struct`.
 export function structName(type: u32): string {
   const p = structAt(type);
   return p ? String.UTF8.decodeUnsafe(p + 12, min<u32>(load<u32>(p, 8), 128)) : "a kernel struct";
 }
+
 function structSize(type: u32): u32 {
   const p = structAt(type);
   return p ? load<u32>(p, 4) : 0;
@@ -157,6 +163,7 @@ function structSize(type: u32): u32 {
 export function isTyped(r: Reg): bool {
   return r.kind == K_BTF && r.map >= 0;
 }
+
 export function isTrusted(r: Reg): bool {
   return r.ref != 0 || ((r.flags & F_TRUSTED) != 0 && (r.flags & (F_UNTRUSTED | F_USER | F_PERCPU)) == 0);
 }
@@ -181,7 +188,7 @@ export function contextSlot(insn: i32, at: i32, size: i32, signed: bool, t: Reg,
     return 1;
   }
   if (kind == S_OTHER) {
-    failS(172, insn, attachTarget);
+    failS(E.UNSUPPORTED_ATTACH_TARGET, insn, attachTarget);
     opS("argument " + (k + 1).toString() + " has a type that it has no model of");
     return 2;
   }
@@ -229,16 +236,16 @@ export function readStruct(
   t: Reg,
   id: u32,
 ): bool {
-  if (r.map < 0) return fail1(164, insn, regno);
+  if (r.map < 0) return fail1(E.UNSUPPORTED_BTF_POINTER, insn, regno);
   const type = <u32> r.map;
-  if (type == 0) return fail1(88, insn, regno);
-  if (!gpl) return failIS(89, insn, regno, structName(type));
+  if (type == 0) return fail1(E.KERNEL_POINTER_OPAQUE, insn, regno);
+  if (!gpl) return failIS(E.KERNEL_STRUCT_LICENCE, insn, regno, structName(type));
   if (r.flags & (F_USER | F_PERCPU)) {
-    failIS(90, insn, regno, r.flags & F_USER ? "user space" : "per-CPU variables");
+    failIS(E.KERNEL_POINTER_ELSEWHERE, insn, regno, r.flags & F_USER ? "user space" : "per-CPU variables");
     return false;
   }
   if (!isConst(r)) {
-    failIS(42, insn, regno, "pointer to " + structName(type));
+    failIS(E.POINTER_VARIABLE_OFFSET, insn, regno, "pointer to " + structName(type));
     opI(r.smin);
     opI(r.smax);
     return false;
@@ -278,9 +285,9 @@ export function readStruct(
 /// Whether a helper may read `size` bytes at r: all of them in one field.
 export function structMemory(insn: i32, regno: u32, r: Reg, size: i64, gpl: bool): bool {
   const type = <u32> r.map;
-  if (!gpl) return failIS(89, insn, regno, structName(type));
+  if (!gpl) return failIS(E.KERNEL_STRUCT_LICENCE, insn, regno, structName(type));
   if (!isConst(r) || r.off < 0 || r.bits != 0) {
-    failIS(42, insn, regno, "pointer to " + structName(type));
+    failIS(E.POINTER_VARIABLE_OFFSET, insn, regno, "pointer to " + structName(type));
     opI(<i64> r.off + r.smin);
     opI(<i64> r.off + r.smax);
     return false;
@@ -294,7 +301,7 @@ export function structMemory(insn: i32, regno: u32, r: Reg, size: i64, gpl: bool
 }
 
 function refuse(insn: i32, regno: u32, type: u32, at: i64, size: i64, why: string): bool {
-  failIS(86, insn, regno, structName(type));
+  failIS(E.KERNEL_STRUCT_ACCESS, insn, regno, structName(type));
   opI(structSize(type));
   opI(size);
   opI(at);
@@ -316,7 +323,7 @@ export function setClass(insn: i32, r: Reg, c: u32, flags: u32, id: u32): bool {
   const p = answerTo(insn, 0, 0, Q_ID + c);
   if (!p) return false;
   if (load<u32>(p, 12) != A_POINTER) {
-    failS(172, insn, attachTarget);
+    failS(E.UNSUPPORTED_ATTACH_TARGET, insn, attachTarget);
     opS("the kernel's types have no " + className(c));
     return false;
   }

@@ -1,18 +1,8 @@
 // What all visits of an instruction found in the registers, joined: the containment fuzzer compares real values.
-import {
-  ADD,
-  alu,
-  copyReg,
-  isConst,
-  joinNumbers,
-  K_NONE,
-  K_NUM,
-  Reg,
-  REG_BYTES,
-  setConst,
-  setKind,
-} from "./reg";
-import { claimCount, claimList, count, options } from "./program";
+import { ADD, alu } from "./alu";
+import { joinNumbers } from "./number";
+import { copyReg, K_NONE, K_NUM, Reg, REG_BYTES, setConst, setKind } from "./reg";
+import { claimCount, claimList, count, options } from "./request";
 import { reg } from "./run";
 
 let table: StaticArray<usize> = new StaticArray<usize>(0);

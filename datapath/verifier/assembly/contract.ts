@@ -3,7 +3,6 @@ import * as G from "./gen/tables";
 export * from "./gen/tables";
 
 export let column: i32 = -1;
-
 /// Finds the profile's column of a program type and attach type; -1: not in the profile.
 export function findColumn(type: i32, attach: i32): i32 {
   switch (type) {
@@ -119,6 +118,7 @@ export function findColumn(type: i32, attach: i32): i32 {
       return -1;
   }
 }
+
 export function setColumn(c: i32): void {
   column = c;
 }
@@ -178,126 +178,20 @@ export function argKind(helper: i32, arg: u32): u8 {
   if (helper <= 0 || helper > 255) return G.A_NONE;
   return G.CONTRACT[helper * 8 + 1 + arg];
 }
+
 export function helperFlags(helper: i32): u8 {
   return helper > 0 && helper < 256 ? G.CONTRACT[helper * 8] : 0;
 }
+
 export function helperReturn(helper: i32): u8 {
   return helper > 0 && helper < 256 ? G.CONTRACT[helper * 8 + 1] : 0;
 }
+
 export function helperName(helper: i32): string {
   if (helper <= 0 || helper > 255 || G.HELPER_NAMES[helper].length == 0) return "helper";
   return "bpf_" + G.HELPER_NAMES[helper];
 }
+
 export function helperAllowed(helper: i32): bool {
   return helper > 0 && helper < 256 && ((G.ALLOWED[helper] >> column) & 1) != 0;
-}
-
-/// Whether a helper works on a map type, as check_map_func_compatibility() of the kernel has it.
-export function mapFits(helper: i32, type: u32): bool {
-  // what a map type demands of helpers
-  switch (type) {
-    case 3:
-      return helper == 12;
-    case 4:
-      return helper == 22 || helper == 25 || helper == 55 || helper == 111 || helper == 121;
-    case 27:
-      return helper == 130 || helper == 131 || helper == 134;
-    case 7:
-      return helper == 27;
-    case 8:
-      return helper == 33 || helper == 37;
-    case 19:
-    case 21:
-      return helper == 81;
-    case 14:
-    case 25:
-      return helper == 51 || helper == 1;
-    case 16:
-      return helper == 51;
-    case 17:
-      return helper == 51 || helper == 1;
-    case 12:
-    case 13:
-      return helper == 1;
-    case 15:
-      return helper == 52 || helper == 53 || helper == 3 || helper == 60 || helper == 82 || helper == 1 ||
-        helper == 2;
-    case 18:
-      return helper == 72 || helper == 70 || helper == 3 || helper == 71 || helper == 82 || helper == 1 ||
-        helper == 2;
-    case 20:
-      return helper == 82;
-    case 22:
-    case 23:
-      return helper >= 87 && helper <= 89;
-    case 24:
-      return helper == 107 || helper == 108;
-    case 30:
-      return helper == 89 || helper == 87;
-    case 29:
-      return helper == 156 || helper == 157;
-    case 32:
-      return helper == 210 || helper == 211;
-    case 26:
-    case 28:
-    case 31:
-    case 33:
-      return false;
-    default:
-      break;
-  }
-  // what a helper demands of maps
-  switch (helper) {
-    case 12:
-      return type == 3;
-    case 22:
-    case 25:
-    case 55:
-    case 111:
-    case 121:
-      return type == 4;
-    case 156:
-    case 157:
-      return type == 29;
-    case 210:
-    case 211:
-      return type == 32;
-    case 130:
-    case 131:
-    case 134:
-      return type == 27;
-    case 27:
-      return type == 7;
-    case 33:
-    case 37:
-      return type == 8;
-    case 51:
-      return type == 14 || type == 25 || type == 16 || type == 17;
-    case 52:
-    case 53:
-    case 60:
-      return type == 15;
-    case 70:
-    case 71:
-    case 72:
-      return type == 18;
-    case 81:
-      return type == 19 || type == 21;
-    case 82:
-      return type == 20 || type == 15 || type == 18;
-    case 87:
-    case 88:
-      return type == 22 || type == 23;
-    case 89:
-      return type == 22 || type == 23 || type == 30;
-    case 107:
-    case 108:
-      return type == 24;
-    case 195:
-      return type == 6 || type == 5 || type == 10;
-    case 164:
-      return type == 1 || type == 2 || type == 5 || type == 6 || type == 9 || type == 10;
-    default:
-      return true;
-  }
 }

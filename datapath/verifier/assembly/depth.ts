@@ -1,6 +1,7 @@
 // Stack depth over call chains, with the depths that the walk found.
-import { fail2 } from "./outcome";
+import * as E from "./gen/codes";
 import * as P from "./program";
+import { fail2 } from "./outcome";
 
 function round(depth: i32): i32 {
   return max(16, (depth + 15) & ~15); // a frame of the JIT
@@ -24,9 +25,11 @@ export function checkDepth(): bool {
       if (!call) continue;
       const a = <i32> P.subOf[i], b = P.findSub(i + 1 + P.immOf(i));
       const sum = round(P.subs[a].depth) + total[b];
-      if (sum > 512) return fail2(16, i, sum, 512);
-      if (P.subs[b].tailCalls && P.subs[a].depth > 256) return fail2(19, i, P.subs[a].depth, 256);
-      if (frames[b] + 1 > 8) return fail2(15, i, frames[b] + 1, 8);
+      if (sum > 512) return fail2(E.STACK_DEPTH, i, sum, 512);
+      if (P.subs[b].tailCalls && P.subs[a].depth > 256) {
+        return fail2(E.STACK_BEFORE_TAIL_CALL, i, P.subs[a].depth, 256);
+      }
+      if (frames[b] + 1 > 8) return fail2(E.CALL_DEPTH, i, frames[b] + 1, 8);
       if (frames[b] + 1 > frames[a]) {
         frames[a] = frames[b] + 1;
         changed = true;

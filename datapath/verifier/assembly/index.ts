@@ -1,20 +1,22 @@
 // The module's surface: bytes in, report out.
+import * as E from "./gen/codes";
 import * as C from "./contract";
 import * as O from "./outcome";
 import * as P from "./program";
 import * as B from "./btf";
+import { claimOf } from "./claims";
+import { sleepableMap } from "./map_type";
+import { checkDepth } from "./depth";
+import { statesPeak, statesTotal } from "./kept";
 import { analyse } from "./liveness";
+import { F_NULL, F_RDONLY, Reg, REG_BYTES } from "./reg";
 import { prepareRelevance } from "./relevance";
 import { cur } from "./run";
 import { frameOf, memoryPeak, PATH_MAX, pathStep, regOf, setMemoryLimit } from "./state";
-import { statesPeak, statesTotal, visits, visitsOf, walkAll } from "./walk";
-import { F_NULL, F_RDONLY, Reg, REG_BYTES } from "./reg";
-import { claimOf } from "./claims";
-import { checkDepth } from "./depth";
+import { visits, visitsOf, walkAll } from "./walk";
 export * from "./probe";
 
 const REQUEST_MAX: u32 = 48 << 20;
-
 /// Room for a request of `length` bytes; 0: too large.
 export function alloc(length: u32): u32 {
   if (length > REQUEST_MAX) return 0;
@@ -26,6 +28,7 @@ function w32(v: u32): void {
   store<u32>(outAt, v);
   outAt += 4;
 }
+
 function w64(v: u64): void {
   store<u64>(outAt, v);
   outAt += 8;
@@ -53,14 +56,14 @@ function run(pointer: usize, length: u32): bool {
   if (!P.readRequest(pointer, length)) return false;
   setMemoryLimit(P.memoryMax);
   const column = C.findColumn(P.progType, P.attachType);
-  if (column < 0) return O.fail1(160, -1, P.progType);
+  if (column < 0) return O.fail1(E.UNSUPPORTED_PROGRAM_TYPE, -1, P.progType);
   C.setColumn(column);
   if (!checkAttach()) return false;
   if (!P.checkStructure()) return false;
   for (let i = 0; i < P.count; i++) {
     if (
       !(P.mark[i] & P.M_HIGH) && P.opcode(i) == P.OP_CALL && P.srcOf(i) == 0 &&
-      (P.immOf(i) == 181 || P.immOf(i) == 164)
+      (P.immOf(i) == C.H_LOOP || P.immOf(i) == C.H_FOR_EACH_MAP_ELEM)
     ) {
       P.mark[i] |= P.M_CALLBACK;
     }
@@ -75,45 +78,24 @@ function checkAttach(): bool {
   const sleeps = (P.progFlags & 0x10) != 0;
   if (sleeps) {
     // uprobes, tracing but for tracepoints, system calls
-    if (P.progType != 2 && P.progType != 31 && !(C.isTracing() && P.attachType != 23)) return O.fail(117, -1);
+    if (P.progType != 2 && P.progType != 31 && !(C.isTracing() && P.attachType != 23)) {
+      return O.fail(E.NOT_SLEEPABLE, -1);
+    }
     for (let k = 0; k < P.outerMaps; k++) {
-      if (!sleepableMap(P.maps[k].type)) return O.fail2(118, -1, P.maps[k].handle, P.maps[k].type);
+      if (!sleepableMap(P.maps[k].type)) {
+        return O.fail2(E.SLEEPABLE_MAP, -1, P.maps[k].handle, P.maps[k].type);
+      }
     }
   }
   if (!C.isTracing()) return true;
-  if (P.options & 2) return O.failS(167, -1, "tracing programs");
-  if (!B.hasAttach) return O.failS(171, -1, "?");
+  if (P.options & 2) return O.failS(E.UNSUPPORTED_STRICT, -1, "tracing programs");
+  if (!B.hasAttach) return O.failS(E.UNKNOWN_ATTACH_TARGET, -1, "?");
   if (B.attachRefused.length) {
-    O.failS(171, -1, B.attachTarget);
+    O.failS(E.UNKNOWN_ATTACH_TARGET, -1, B.attachTarget);
     O.opS(B.attachRefused);
     return false;
   }
   return true;
-}
-/// Maps whose elements outlive a program that sleeps.
-function sleepableMap(type: u32): bool {
-  switch (type) {
-    case 1:
-    case 2:
-    case 5:
-    case 6:
-    case 9:
-    case 10:
-    case 12:
-    case 13:
-    case 22:
-    case 23:
-    case 24:
-    case 27:
-    case 28:
-    case 29:
-    case 31:
-    case 32:
-    case 33:
-      return true;
-    default:
-      return false;
-  }
 }
 
 /// Verifies the request; returns where the report lies, and its length in the high half.
@@ -129,7 +111,7 @@ export function verify(pointer: u32, length: u32): u64 {
   w32(1);
   w64(hashA);
   w64(hashB);
-  w32(ok ? 0 : C.codeClass(O.failCode));
+  w32(ok ? 0 : E.codeClass(O.failCode));
   w32(ok ? 0 : O.failCode);
   w32(O.failInsn);
   w32(O.lostAt);

@@ -3,24 +3,17 @@
 //
 // Sound because stack accesses other than through r10-derived registers with a known offset count as reads of
 // everything, and a function whose frame pointer escapes (stored, passed on) keeps its whole stack alive.
+import { A_KEY, A_MEM, A_MEM_NULL, A_NONE, A_STACK_NULL, A_VAL, argKind } from "./contract";
 import {
   BPF_ALU,
   BPF_ALU64,
-  BPF_JMP32,
   BPF_LD,
   BPF_LDX,
   BPF_ST,
   BPF_STX,
-  count,
   dstOf,
-  findMap,
-  findSub,
   immOf,
   isJump,
-  M_HIGH,
-  M_TARGET,
-  maps,
-  mark,
   offOf,
   OP_CALL,
   OP_EXIT,
@@ -28,43 +21,42 @@ import {
   OP_JA32,
   OP_LDIMM,
   opcode,
+  sizeOf,
   srcOf,
-  Sub,
-  subOf,
-  subs,
   targetOf,
-} from "./program";
-import { A_KEY, A_MEM, A_MEM_NULL, A_NONE, A_SIZE, A_SIZE0, A_STACK_NULL, A_VAL } from "./contract";
-import { argKind } from "./contract";
+} from "./instruction";
+import { findMap, findSub, M_HIGH, M_TARGET, mark, subOf } from "./program";
+import { count, maps, Sub, subs } from "./request";
 
 const V_BOTTOM: i32 = 0, V_OTHER: i32 = 1, V_FP: i32 = 2, V_FPVAR: i32 = 3, V_CONST: i32 = 4, V_MAP: i32 = 5;
 const NO: u8 = 255;
-
 let liveR: StaticArray<u16> = new StaticArray<u16>(0);
 let liveLo: StaticArray<u64> = new StaticArray<u64>(0);
 let liveHi: StaticArray<u64> = new StaticArray<u64>(0);
 // granules first..last that an instruction reads or overwrites; 255: none
 let useA: StaticArray<u8> = new StaticArray<u8>(0);
+
 let useB: StaticArray<u8> = new StaticArray<u8>(0);
 let defA: StaticArray<u8> = new StaticArray<u8>(0);
 let defB: StaticArray<u8> = new StaticArray<u8>(0);
-
 export function liveRegs(i: i32): u32 {
   return liveR[i];
 }
+
 /// Stack granules that are read later, 64 to a word; the low ones lie next to the frame's top.
 export function liveLow(i: i32): u64 {
   return subs[subOf[i]].fpEscapes ? u64.MAX_VALUE : liveLo[i];
 }
+
 export function liveHigh(i: i32): u64 {
   return subs[subOf[i]].fpEscapes ? u64.MAX_VALUE : liveHi[i];
 }
 
 // abstract registers of the forward pass, 11 per leader: the kind in the low 3 bits, the value above
 let leaders: StaticArray<i32> = new StaticArray<i32>(0);
+
 let facts: StaticArray<i32> = new StaticArray<i32>(0);
 const cur: StaticArray<i32> = new StaticArray<i32>(11);
-
 function mergeInto(leader: i32): bool {
   const base = leader * 11;
   let changed = false;
@@ -86,9 +78,11 @@ function mergeInto(leader: i32): bool {
 function kindOf(r: u32): i32 {
   return cur[r] & 7;
 }
+
 function valueOf(r: u32): i32 {
   return cur[r] >> 3;
 }
+
 function isFp(r: u32): bool {
   const k = kindOf(r);
   return k == V_FP || k == V_FPVAR;
@@ -126,19 +120,6 @@ function range(i: i32, r: u32, off: i32, size: i32, write: bool): void {
   }
 }
 
-function sizeBytes(op: u8): i32 {
-  switch (op & 0x18) {
-    case 0:
-      return 4;
-    case 8:
-      return 2;
-    case 0x10:
-      return 1;
-    default:
-      return 8;
-  }
-}
-
 function set(r: u32, k: i32, v: i32): void {
   // a constant beyond 28 bits is no size, and nothing else is asked of it
   cur[r] = (v << 3) >> 3 == v ? k | (v << 3) : V_OTHER;
@@ -170,19 +151,19 @@ function step(i: i32, s: Sub): void {
     return;
   }
   if (c == BPF_LDX) {
-    range(i, src, offOf(i), sizeBytes(op), false);
+    range(i, src, offOf(i), sizeOf(op), false);
     return set(dst, V_OTHER, 0);
   }
-  if (c == BPF_ST) return range(i, dst, offOf(i), sizeBytes(op), true);
+  if (c == BPF_ST) return range(i, dst, offOf(i), sizeOf(op), true);
   if (c == BPF_STX) {
     if (isFp(src)) s.fpEscapes = true;
     if ((op & 0xe0) == 0xc0) {
-      range(i, dst, offOf(i), sizeBytes(op), false);
+      range(i, dst, offOf(i), sizeOf(op), false);
       if (imm == 0xf1) set(0, V_OTHER, 0);
       else if (imm & 1) set(src, V_OTHER, 0);
       return;
     }
-    return range(i, dst, offOf(i), sizeBytes(op), true);
+    return range(i, dst, offOf(i), sizeOf(op), true);
   }
   if (op == OP_CALL) {
     if (src == 1) {
@@ -250,7 +231,6 @@ function forward(s: Sub, queue: StaticArray<i32>, queued: StaticArray<u8>): void
 }
 
 let entryLive: StaticArray<u16> = new StaticArray<u16>(256);
-
 /// Registers read and written: low 11 bits read, next 11 written.
 export function regEffect(i: i32): u32 {
   const op = opcode(i), c = op & 7, d: u32 = 1 << dstOf(i), s: u32 = 1 << srcOf(i);

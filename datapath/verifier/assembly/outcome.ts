@@ -7,7 +7,6 @@ export let operandCount: i32 = 0;
 export const operandKind: StaticArray<u8> = new StaticArray<u8>(8);
 export const operandInt: StaticArray<i64> = new StaticArray<i64>(8);
 export const operandText: StaticArray<string> = new StaticArray<string>(8);
-
 export function fail(code: i32, insn: i32): bool {
   if (failCode == 0) {
     failCode = code;
@@ -24,36 +23,42 @@ export function opI(v: i64): void {
     operandInt[operandCount++] = v;
   }
 }
+
 export function opS(v: string): void {
   if (operandCount < 8) {
     operandKind[operandCount] = 1;
     operandText[operandCount++] = v;
   }
 }
+
 export function fail1(code: i32, insn: i32, a: i64): bool {
   if (failCode) return false;
   fail(code, insn);
   opI(a);
   return false;
 }
+
 export function fail2(code: i32, insn: i32, a: i64, b: i64): bool {
   if (failCode) return false;
   fail1(code, insn, a);
   opI(b);
   return false;
 }
+
 export function failS(code: i32, insn: i32, a: string): bool {
   if (failCode) return false;
   fail(code, insn);
   opS(a);
   return false;
 }
+
 export function failIS(code: i32, insn: i32, a: i64, b: string): bool {
   if (failCode) return false;
   fail1(code, insn, a);
   opS(b);
   return false;
 }
+
 export function setLostAt(insn: i32): void {
   lostAt = insn;
 }

@@ -1,10 +1,14 @@
 // Kept states: a state that is inside one that was explored to its end needs no second exploration. Compared
 // are only the registers and stack bytes that can still be read (liveness.ts).
-import { F_NULL, isConst, K_END, K_FP, K_META, K_NONE, K_NUM, K_PKT, K_VALUE, Reg, within } from "./reg";
+import { strict } from "./access";
+import { liveHigh, liveLow, liveRegs } from "./liveness";
+import { within } from "./number";
+import { usesWritten } from "./program";
+import { isConst, K_META, K_NONE, K_NUM, K_PKT, Reg } from "./reg";
+import { registerBit, relevantOf, slotBit } from "./relevance";
 import {
   Frame,
   frameOf,
-  freeState,
   refOf,
   regOf,
   slotReg,
@@ -15,16 +19,11 @@ import {
   T_SPILL,
   T_ZERO,
 } from "./state";
-import { strict } from "./memory";
-import { usesWritten } from "./program";
-import { liveHigh, liveLow, liveRegs } from "./liveness";
-import { registerBit, relevantOf, slotBit } from "./relevance";
 
 const IDS: i32 = 256;
 const idOld: StaticArray<u32> = new StaticArray<u32>(IDS);
 const idNew: StaticArray<u32> = new StaticArray<u32>(IDS);
 let idCount: i32 = 0;
-
 /// Whether id b in the new state may stand where a stood in the old one, the same everywhere.
 function sameId(a: u32, b: u32, injective: bool): bool {
   for (let k = 0; k < idCount; k++) {
@@ -42,7 +41,6 @@ let old: State = changetype<State>(0);
 let oldInsn: i32 = 0;
 let tempId: u32 = 0;
 let relevant: u64 = 0;
-
 /// Whether a number of the old state that nothing depends on equals one that something depends on.
 function linked(id: u32): bool {
   for (let k = old.depth; k >= 0; k--) {
@@ -88,7 +86,6 @@ function covers(a: Reg, b: Reg, counts: bool): bool {
 
 const ALL_SPILL: u64 = 0x0303030303030303; // eight times T_SPILL
 const EACH_BYTE: u64 = 0x0101010101010101;
-
 /// Whether a byte reads as some number. One that was never written does, but in strict mode and for a helper that
 /// wants it written.
 function holdsNumber(type: u8, saved: Reg): bool {
@@ -97,7 +94,6 @@ function holdsNumber(type: u8, saved: Reg): bool {
 }
 
 const unwritten: StaticArray<u64> = new StaticArray<u64>(13);
-
 function coversSlot(f: Frame, g: Frame, k: u32, counts: bool): bool {
   // beyond what a state has of its stack nothing was written
   const a = k < f.slots ? slotTypes(f, k) : changetype<usize>(unwritten), typesA = load<u64>(a);
@@ -231,6 +227,7 @@ export function dropLoneIds(s: State): void {
     }
   }
 }
+
 function lone(r: Reg, pass: i32): void {
   if (r.kind != K_NUM || r.id == 0) return;
   const h = r.id & 1023;

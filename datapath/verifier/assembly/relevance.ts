@@ -12,13 +12,15 @@
 //
 // What is relevant for a kept state is complete when its exploration has ended, and only such states prune. A path that
 // one of them ends takes over its relevance: the rest of that path would have made the same decisions.
-import { claimCount, options, usesCallbacks } from "./program";
-import { cur, frame } from "./run";
+import { usesCallbacks } from "./program";
 import { K_NUM } from "./reg";
+import { claimCount, options } from "./request";
+import { cur, frame } from "./run";
 import { frameOf, regOf, slotReg, State } from "./state";
 
 /// With claims every number is spoken of; a callback's states may cover others before their exploration has ended.
 let everything: bool = false;
+
 export function prepareRelevance(): void {
   everything = usesCallbacks || (options & 8) != 0 || claimCount != 0;
 }
@@ -27,6 +29,7 @@ export function prepareRelevance(): void {
 export function registerBit(below: u32, r: u32): u64 {
   return <u64> 1 << (below == 0 ? r : 10 + (below * 5 + r) % 54);
 }
+
 /// The bit of a stack slot.
 export function slotBit(below: u32, slot: u32): u64 {
   return <u64> 1 << (10 + (below * 11 + slot) % 54);

@@ -1,17 +1,17 @@
 // States: the frames of the call chain with registers and stack, the held references, the newest branch
 // decisions. All of it lies in blocks of an arena with free lists per size; the arena has a declared maximum.
-import { copyReg, K_FP, K_NONE, Reg, REG_BYTES, setConst, setKind } from "./reg";
+import * as E from "./gen/codes";
 import { fail1 } from "./outcome";
+import { K_FP, Reg, setKind } from "./reg";
 
 export const FRAMES_MAX: i32 = 8;
 export const REFS_MAX: u32 = 16;
 export const PATH_MAX: u32 = 64;
-
 export const T_INVALID: u8 = 0, T_MISC: u8 = 1, T_ZERO: u8 = 2, T_SPILL: u8 = 3;
-
 /* One slot, 104 bytes: 8 byte types (index 0 is the lowest address), then the saved register, which counts as
  * long as the first `n` types are T_SPILL. Slot k covers frame offsets -8(k+1) to -8k-1. */
 export const SLOT_BYTES: u32 = 8 + 96;
+
 const FRAME_HEAD: u32 = 16;
 export const REGS_BYTES: u32 = 11 * 96;
 
@@ -34,6 +34,7 @@ export class Ref {
   frame: u8;
   pad: u16;
 }
+
 export const REF_BYTES: u32 = 12;
 
 @unmanaged
@@ -57,44 +58,41 @@ export class State {
   pad: u32;
   frames: u32;
 }
+
 // 8 frame pointers, then 16 references, then the ring of 64 decisions
 const FRAMES_AT: usize = offsetof<State>("frames");
+
 const REFS_AT: usize = FRAMES_AT + 4 * 8;
 const PATH_AT: usize = REFS_AT + 16 * REF_BYTES;
 export const STATE_BYTES: usize = PATH_AT + 4 * 64;
-
-// @ts-ignore: decorator
-
 export function frameOf(s: State, k: i32): Frame {
   return changetype<Frame>(load<usize>(changetype<usize>(s) + FRAMES_AT + (<usize> k << 2)));
 }
+
 export function setFrame(s: State, k: i32, f: Frame): void {
   store<usize>(changetype<usize>(s) + FRAMES_AT + (<usize> k << 2), changetype<usize>(f));
 }
-
-// @ts-ignore: decorator
 
 export function regOf(f: Frame, r: u32): Reg {
   return changetype<Reg>(changetype<usize>(f) + FRAME_HEAD + r * 96);
 }
 
-// @ts-ignore: decorator
-
 export function slotTypes(f: Frame, k: u32): usize {
   return changetype<usize>(f) + FRAME_HEAD + REGS_BYTES + k * SLOT_BYTES;
 }
 
-// @ts-ignore: decorator
-
 export function slotReg(f: Frame, k: u32): Reg {
   return changetype<Reg>(slotTypes(f, k) + 8);
 }
+
 export function refOf(s: State, k: u32): Ref {
   return changetype<Ref>(changetype<usize>(s) + REFS_AT + k * REF_BYTES);
 }
+
 export function pathStep(s: State, k: u32): u32 {
   return load<u32>(changetype<usize>(s) + PATH_AT + ((k % PATH_MAX) << 2));
 }
+
 export function addPath(s: State, insn: i32, taken: bool): void {
   store<u32>(
     changetype<usize>(s) + PATH_AT + ((s.pathCount % PATH_MAX) << 2),
@@ -103,13 +101,13 @@ export function addPath(s: State, insn: i32, taken: bool): void {
   s.pathCount++;
 }
 
-// --- arena ---
 const CLASSES: u32 = 18;
 const freeLists: StaticArray<usize> = new StaticArray<usize>(18);
 export let memoryUsed: u64 = 0, memoryPeak: u64 = 0, memoryLimit: u64 = 0;
 let bump: usize = 0, bumpEnd: usize = 0;
 // chunks grow from 16 KiB to 1 MiB: a small program stays within the memory that the sandbox keeps resident
 let chunk: usize = 8 << 10;
+
 export function setMemoryLimit(v: u64): void {
   memoryLimit = v;
 }
@@ -137,14 +135,16 @@ function take(k: u32): usize {
   bump += size;
   return q;
 }
+
 function give(k: u32, p: usize): void {
   memoryUsed -= classBytes(k);
   store<usize>(p, freeLists[k]);
   freeLists[k] = p;
 }
+
 /// Whether the arena is still within its limit.
 export function memoryOk(insn: i32): bool {
-  return memoryUsed <= memoryLimit ? true : fail1(32, insn, memoryUsed);
+  return memoryUsed <= memoryLimit ? true : fail1(E.MEMORY_LIMIT, insn, memoryUsed);
 }
 
 export function newFrame(slots: u32): Frame {
@@ -154,9 +154,11 @@ export function newFrame(slots: u32): Frame {
   f.slots = k << 2;
   return f;
 }
+
 export function freeFrame(f: Frame): void {
   give(f.slots >> 2, changetype<usize>(f));
 }
+
 /// A frame whose registers are all unusable but r10.
 export function enterFrame(s: State, k: i32, sub: i32, callsite: i32): Frame {
   const f = newFrame(0);
@@ -171,6 +173,7 @@ export function enterFrame(s: State, k: i32, sub: i32, callsite: i32): Frame {
   s.depth = k;
   return f;
 }
+
 /// Variable part of a pointer's offset: none.
 export function zeroVar(r: Reg): void {
   r.bits = 0;
@@ -184,6 +187,7 @@ export function zeroVar(r: Reg): void {
   r.u32min = 0;
   r.u32max = 0;
 }
+
 /// Makes room for slot k of frame number `n`.
 export function ensureSlot(s: State, n: i32, k: u32): Frame {
   const f = frameOf(s, n);
@@ -196,12 +200,14 @@ export function ensureSlot(s: State, n: i32, k: u32): Frame {
   setFrame(s, n, g);
   return g;
 }
+
 export function newState(): State {
   const s = changetype<State>(take(17));
   memory.fill(changetype<usize>(s), 0, STATE_BYTES);
   s.lostAt = -1;
   return s;
 }
+
 export function copyState(from: State): State {
   const s = changetype<State>(take(17));
   memory.copy(changetype<usize>(s), changetype<usize>(from), STATE_BYTES);
@@ -219,6 +225,7 @@ export function copyState(from: State): State {
   s.relevant = 0;
   return s;
 }
+
 export function freeState(s: State): void {
   for (let k = 0; k <= s.depth; k++) freeFrame(frameOf(s, k));
   give(17, changetype<usize>(s));

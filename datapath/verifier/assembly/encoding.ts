@@ -1,0 +1,126 @@
+// Encoding: which opcodes there are and which of their fields are in use.
+import * as E from "./gen/codes";
+import {
+  BPF_ALU,
+  BPF_ALU64,
+  BPF_JMP,
+  BPF_JMP32,
+  BPF_LD,
+  BPF_LDX,
+  BPF_ST,
+  dstOf,
+  immOf,
+  offOf,
+  OP_CALL,
+  OP_EXIT,
+  OP_LDIMM,
+  srcOf,
+} from "./instruction";
+import { fail, fail1, fail2, failIS, failS } from "./outcome";
+import { findMap, hasLock } from "./program";
+import { kfuncName, progType } from "./request";
+
+/// Program types in which the kernel takes no map with locks: socket filters and tracing in any context.
+function mayLock(): bool {
+  return progType != 1 && progType != 2 && progType != 5 && progType != 7 && progType != 17 && progType != 24;
+}
+
+export function checkEncoding(i: i32, op: u8): bool {
+  const dst = dstOf(i), src = srcOf(i), off = offOf(i), imm = immOf(i);
+  if (dst > 10) return fail1(E.BAD_REGISTER, i, dst);
+  const c = op & 7;
+  if (c == BPF_ALU || c == BPF_ALU64) {
+    const o = op & 0xf0;
+    if (o > 0xd0) return fail1(E.UNKNOWN_OPCODE, i, op);
+    if (o == 0xd0) {
+      if (off != 0 || src != 0) return fail1(E.RESERVED_FIELD, i, op);
+      if (imm != 16 && imm != 32 && imm != 64) return fail1(E.RESERVED_FIELD, i, op);
+      if (c == BPF_ALU64 && op & 8) return fail1(E.RESERVED_FIELD, i, op);
+    } else if (o == 0x80) {
+      if (op & 8 || off != 0 || src != 0 || imm != 0) return fail1(E.RESERVED_FIELD, i, op);
+    } else if (op & 8) {
+      if (imm != 0) return fail1(E.RESERVED_FIELD, i, op);
+      if (src > 10) return fail1(E.BAD_REGISTER, i, src);
+      if (o == 0xb0) {
+        if (off != 0 && off != 8 && off != 16 && !(off == 32 && c == BPF_ALU64)) {
+          if (c == BPF_ALU64 && off == 1) {
+            return failS(E.UNSUPPORTED_INSTRUCTION, i, "Address space cast (arena)");
+          }
+          return fail1(E.RESERVED_FIELD, i, op);
+        }
+      } else if (off != 0 && !(off == 1 && (o == 0x30 || o == 0x90))) return fail1(E.RESERVED_FIELD, i, op);
+    } else {
+      if (src != 0) return fail1(E.RESERVED_FIELD, i, op);
+      if (off != 0 && !(off == 1 && (o == 0x30 || o == 0x90))) return fail1(E.RESERVED_FIELD, i, op);
+      if (o == 0x60 || o == 0x70 || o == 0xc0) {
+        const width = c == BPF_ALU64 ? 64 : 32;
+        if (imm < 0 || imm >= width) return fail2(E.SHIFT_OUT_OF_RANGE, i, imm, width);
+      }
+    }
+    return true;
+  }
+  if (src > 10) return fail1(E.BAD_REGISTER, i, src);
+  if (c == BPF_JMP || c == BPF_JMP32) {
+    const o = op & 0xf0;
+    if (c == BPF_JMP && o == 0x80) {
+      if (op != OP_CALL || off != 0 && src != 2 || dst != 0 || src > 2) return fail1(E.RESERVED_FIELD, i, op);
+      if (src == 2) return failIS(E.UNSUPPORTED_KFUNC, i, imm, kfuncName(imm));
+      return true;
+    }
+    if (c == BPF_JMP && o == 0x90) {
+      if (op != OP_EXIT || off != 0 || imm != 0 || src != 0 || dst != 0) {
+        return fail1(E.RESERVED_FIELD, i, op);
+      }
+      return true;
+    }
+    if (o == 0) {
+      if (op & 8 || src != 0 || dst != 0) return fail1(E.RESERVED_FIELD, i, op);
+      if (c == BPF_JMP ? imm != 0 : off != 0) return fail1(E.RESERVED_FIELD, i, op);
+      return true;
+    }
+    if (o == 0xe0) return failS(E.UNSUPPORTED_INSTRUCTION, i, "may_goto");
+    if (o > 0xd0) return fail1(E.UNKNOWN_OPCODE, i, op);
+    if (op & 8 ? imm != 0 : src != 0) return fail1(E.RESERVED_FIELD, i, op);
+    return true;
+  }
+  const mode = op & 0xe0, size = op & 0x18;
+  if (c == BPF_LD) {
+    if (op == OP_LDIMM) {
+      if (off != 0) return fail1(E.RESERVED_FIELD, i, op);
+      if (src == 3) return fail1(E.UNSUPPORTED_EXTERN, i, imm);
+      if (src == 5 || src == 6) return failS(E.UNSUPPORTED_INSTRUCTION, i, "Map reference by index");
+      if (src > 6) return fail1(E.RESERVED_FIELD, i, op);
+      if (src == 1 || src == 2) {
+        if (findMap(<u32> imm) < 0) return fail1(E.UNKNOWN_MAP, i, <u32> imm);
+        if (src == 1 && immOf(i + 1) != 0) return fail1(E.RESERVED_FIELD, i, op);
+        if (!mayLock() && hasLock(findMap(<u32> imm), -1)) return fail2(E.LOCK_MAP_PROGRAM, i, imm, progType);
+      }
+      return true;
+    }
+    if ((mode != 0x20 && mode != 0x40) || size == 0x18) return fail1(E.UNKNOWN_OPCODE, i, op);
+    if (off != 0 || dst != 0 || (mode == 0x20 && src != 0)) return fail1(E.RESERVED_FIELD, i, op);
+    return true;
+  }
+  if (c == BPF_LDX) {
+    if (mode != 0x60 && !(mode == 0x80 && size != 0x18)) return fail1(E.UNKNOWN_OPCODE, i, op);
+    if (imm != 0) return fail1(E.RESERVED_FIELD, i, op);
+    return true;
+  }
+  if (c == BPF_ST) {
+    if (mode != 0x60) return fail1(E.UNKNOWN_OPCODE, i, op);
+    if (src != 0) return fail1(E.RESERVED_FIELD, i, op);
+    return true;
+  }
+  if (mode == 0x60) return imm == 0 ? true : fail1(E.RESERVED_FIELD, i, op);
+  if (mode != 0xc0) return fail1(E.UNKNOWN_OPCODE, i, op);
+  if (imm == 0x100 || imm == 0x110) {
+    return failS(E.UNSUPPORTED_INSTRUCTION, i, "Load acquire and store release");
+  }
+  if (size != 0 && size != 0x18) return fail1(E.UNKNOWN_OPCODE, i, op);
+  const plain = imm & ~1;
+  if (plain != 0 && plain != 0x40 && plain != 0x50 && plain != 0xa0 && imm != 0xe1 && imm != 0xf1) {
+    return fail1(E.RESERVED_FIELD, i, op);
+  }
+  if (imm != 0 && src == 10 && imm & 1) return fail(E.FRAME_POINTER_WRITE, i);
+  return true;
+}

@@ -1,0 +1,119 @@
+// Control flow: jumps stay in their function, every instruction is reached, no function calls itself.
+import * as E from "./gen/codes";
+import { CONTRACT, H_CHECK_MTU, H_TAIL_CALL, H_TIMER_SET_CALLBACK } from "./gen/tables";
+import {
+  immOf,
+  isJump,
+  OP_CALL,
+  OP_EXIT,
+  OP_JA,
+  OP_JA32,
+  OP_LDIMM,
+  opcode,
+  srcOf,
+  targetOf,
+} from "./instruction";
+import { fail, fail1, failIS } from "./outcome";
+import { findSub, M_HIGH, M_SEEN, M_TARGET, mark, setUsesWritten, subOf } from "./program";
+import { count, subs } from "./request";
+
+/// Jumps stay in their function, every instruction is reached from its function's start.
+export function checkFlow(): bool {
+  const stack = new StaticArray<i32>(count);
+  for (let k = 0; k < subs.length; k++) {
+    const s = subs[k];
+    let last = s.end - 1;
+    if (mark[last] & M_HIGH) return fail(E.FALLS_OFF_END, last);
+    const lop = opcode(last);
+    if (lop != OP_EXIT && lop != OP_JA && lop != OP_JA32) return fail(E.FALLS_OFF_END, last);
+    let top = 0;
+    stack[top++] = s.start;
+    mark[s.start] |= M_SEEN;
+    while (top > 0) {
+      const i = stack[--top];
+      const op = opcode(i);
+      if (op == OP_EXIT) continue;
+      if (isJump(op)) {
+        const t = targetOf(i);
+        if (t < s.start || t >= s.end) return fail1(E.JUMP_OUT_OF_RANGE, i, t);
+        if (mark[t] & M_HIGH) return fail1(E.JUMP_INTO_LD_IMM64, i, t);
+        mark[t] |= M_TARGET;
+        if (!(mark[t] & M_SEEN)) {
+          mark[t] |= M_SEEN;
+          stack[top++] = t;
+        }
+        if (op == OP_JA || op == OP_JA32) continue;
+        if (i + 1 < s.end) mark[i + 1] |= M_TARGET;
+      }
+      const next = i + (op == OP_LDIMM ? 2 : 1);
+      if (next >= s.end) return fail(E.FALLS_OFF_END, i);
+      if (op == OP_CALL && srcOf(i) != 2) mark[next] |= M_TARGET;
+      if (!(mark[next] & M_SEEN)) {
+        mark[next] |= M_SEEN;
+        stack[top++] = next;
+      }
+    }
+    for (let i = s.start; i < s.end; i++) {
+      if (!(mark[i] & (M_SEEN | M_HIGH))) return fail1(E.UNREACHABLE_INSTRUCTION, i, i);
+    }
+  }
+  return true;
+}
+
+/// No recursion; what a function does that its callers must know.
+export function checkCalls(): bool {
+  const n = subs.length;
+  for (let i = 0; i < count; i++) {
+    if (mark[i] & M_HIGH) continue;
+    const op = opcode(i), s = subs[subOf[i]];
+    if (op == OP_CALL && srcOf(i) == 0) {
+      if (immOf(i) == H_TAIL_CALL) {
+        s.tailCalls = true;
+        s.changesPacket = true;
+      }
+      if (helperChangesPacket(immOf(i))) s.changesPacket = true;
+      if (immOf(i) == H_CHECK_MTU) setUsesWritten();
+    }
+    if (op & 7) continue;
+    if (op != OP_LDIMM) s.usesLdAbs = true;
+  }
+  // reach[a * n + b]: a calls b, in one or more steps
+  const reach = new StaticArray<u8>(n * n);
+  for (let i = 0; i < count; i++) {
+    if (mark[i] & M_HIGH) continue;
+    const op = opcode(i);
+    if ((op == OP_CALL && srcOf(i) == 1) || (op == OP_LDIMM && srcOf(i) == 4)) {
+      const b = findSub(i + 1 + immOf(i));
+      reach[<i32> subOf[i] * n + b] = 1;
+    }
+  }
+  for (let k = 0; k < n; k++) {
+    for (let a = 0; a < n; a++) {
+      if (!reach[a * n + k]) continue;
+      for (let b = 0; b < n; b++) if (reach[k * n + b]) reach[a * n + b] = 1;
+    }
+  }
+  for (let a = 0; a < n; a++) {
+    if (reach[a * n + a]) {
+      // a timer's function may set the timer again: that is no recursion, but not modelled
+      for (let i = 0; i < count; i++) {
+        if (
+          !(mark[i] & M_HIGH) && opcode(i) == OP_CALL && srcOf(i) == 0 && immOf(i) == H_TIMER_SET_CALLBACK
+        ) {
+          return failIS(E.UNSUPPORTED_HELPER, i, H_TIMER_SET_CALLBACK, "bpf_timer_set_callback");
+        }
+      }
+      return fail1(E.RECURSIVE_CALL, subs[a].start, subs[a].start);
+    }
+    for (let b = 0; b < n; b++) {
+      if (reach[a * n + b]) {
+        if (subs[b].changesPacket) subs[a].changesPacket = true;
+      }
+    }
+  }
+  return true;
+}
+
+export function helperChangesPacket(id: i32): bool {
+  return id > 0 && id < 256 && (CONTRACT[id * 8] & 4) != 0;
+}

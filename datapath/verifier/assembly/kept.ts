@@ -1,0 +1,161 @@
+// Kept states: where paths come together, a state that is covered by one that was explored ends its path.
+import * as E from "./gen/codes";
+import * as P from "./program";
+import { truncate, within } from "./number";
+import { fail1 } from "./outcome";
+import { dropLoneIds, stateCovers } from "./prune";
+import { K_NUM, setUnknown } from "./reg";
+import { beginAt, takeOver } from "./relevance";
+import { cur, inCallback } from "./run";
+import { copyState, frameOf, freeState, memoryOk, regOf, slotReg, slotTypes, State, T_SPILL } from "./state";
+
+/// Unfinished states of a loop that are compared with; a list of all of them would make long loops quadratic.
+const LOOK_BACK: u32 = 64;
+
+export let statesPeak: u32 = 0, statesTotal: u32 = 0;
+let statesNow: u32 = 0;
+let kept: StaticArray<usize> = new StaticArray<usize>(0); // per instruction, list linked by next
+let jumpsSince: u32 = 0, insnsSince: u32 = 0;
+export function countState(): bool {
+  statesTotal++;
+  statesNow++;
+  if (statesNow > statesPeak) statesPeak = statesNow;
+  return statesNow <= P.statesMax ? true : fail1(E.STATE_LIMIT, cur.insn, statesNow);
+}
+
+/// Forgets all kept states, those of the function at `first` and what follows it before the others.
+export function dropAllKept(first: i32): void {
+  for (let i = first; i < P.count; i++) dropKept(i);
+  for (let i = 0; i < first; i++) dropKept(i);
+}
+
+export function dropState(s: State): void {
+  statesNow--;
+  freeState(s);
+}
+
+export function resetKept(): void {
+  kept = new StaticArray<usize>(P.count);
+  jumpsSince = insnsSince = 0;
+}
+
+export function countInsn(): void {
+  insnsSince++;
+}
+
+export function countJump(): void {
+  jumpsSince++;
+}
+
+function dropKept(i: i32): void {
+  let p = kept[i];
+  while (p) {
+    const n = changetype<State>(p).next;
+    dropState(changetype<State>(p));
+    p = n;
+  }
+  kept[i] = 0;
+}
+
+/// 1: covered by a kept state; 0: go on; -1: failed.
+export function visited(i: i32): i32 {
+  if (P.options & 16 && !P.usesCallbacks) return 0;
+  const callback = (P.mark[i] & P.M_CALLBACK) != 0;
+  let prev: usize = 0, p = kept[i], revisits = 0;
+  let ancestor: State = changetype<State>(0);
+  let looping = false, unfinished: u32 = 0;
+  while (p) {
+    const s = changetype<State>(p);
+    if (s.branches > 0) {
+      // an unfinished state at this place: this path came from it
+      if (callback) {
+        if (stateCovers(s, cur, i, false)) return 1; // the helper bounds the number of calls
+        if (s.depth == cur.depth) {
+          revisits++;
+          if (!changetype<usize>(ancestor)) ancestor = s;
+        }
+      } else {
+        looping = true;
+        // a callback that changes nothing comes back as often as the helper calls it: no endless loop
+        if (!inCallback() && stateCovers(s, cur, i, true) && onPath(s)) {
+          fail1(E.INFINITE_LOOP, i, i);
+          return -1;
+        }
+        // the states of earlier rounds lie behind, and what of later ones has ended lies before
+        if (++unfinished >= LOOK_BACK) break;
+      }
+      prev = p;
+      p = s.next;
+      continue;
+    }
+    if (stateCovers(s, cur, i, false)) {
+      s.hits++;
+      takeOver(s);
+      return 1;
+    }
+    s.misses++;
+    // states that rarely help go away
+    if (s.misses > s.hits * 3 + (looping ? 64 : 12)) {
+      const n = s.next;
+      if (prev) changetype<State>(prev).next = n;
+      else kept[i] = n;
+      // children may still name it as parent: its block is kept until they are gone
+      if (!pinned(s)) {
+        dropState(s);
+      }
+      p = n;
+      continue;
+    }
+    prev = p;
+    p = s.next;
+  }
+  if (callback && revisits > 0) widen(ancestor);
+  const often = jumpsSince >= 2 && insnsSince >= 8 * (1 + unfinished) || P.progFlags & 8; // BPF_F_TEST_STATE_FREQ
+  if (!callback && !often) return 0;
+  jumpsSince = insnsSince = 0;
+  const s = copyState(cur);
+  dropLoneIds(s);
+  s.branches = 1;
+  s.parent = cur.parent;
+  s.next = kept[i];
+  kept[i] = changetype<usize>(s);
+  beginAt(cur);
+  cur.parent = changetype<usize>(s);
+  if (!countState() || !memoryOk(i)) return -1;
+  return 0;
+}
+
+/// A kept state without unfinished continuations has no state that refers to it.
+function pinned(s: State): bool {
+  return s.branches > 0;
+}
+
+function onPath(s: State): bool {
+  let p = cur.parent;
+  while (p) {
+    if (p == changetype<usize>(s)) return true;
+    p = changetype<State>(p).parent;
+  }
+  return false;
+}
+
+/// Numbers that changed since the last time round become unknown, so that the rounds converge.
+function widen(a: State): void {
+  for (let k = 0; k <= cur.depth; k++) {
+    const f = frameOf(cur, k), g = frameOf(a, k);
+    for (let r: u32 = 0; r < 10; r++) {
+      const x = regOf(f, r), y = regOf(g, r);
+      if (x.kind == K_NUM && y.kind == K_NUM && !within(y, x)) setUnknown(x);
+    }
+    const n = min(f.slots, g.slots);
+    for (let s: u32 = 0; s < n; s++) {
+      if (load<u8>(slotTypes(f, s)) != T_SPILL || load<u8>(slotTypes(g, s)) != T_SPILL) continue;
+      const x = slotReg(f, s), y = slotReg(g, s);
+      if (x.kind != K_NUM || y.kind != K_NUM || within(y, x)) continue;
+      let bytes = 0;
+      while (bytes < 8 && load<u8>(slotTypes(f, s) + bytes) == T_SPILL) bytes++;
+      setUnknown(x);
+      truncate(x, bytes);
+    }
+  }
+}

@@ -1,0 +1,152 @@
+// The stack: what its bytes are, reads and writes of saved registers and of plain bytes.
+import * as E from "./gen/codes";
+import { strict } from "./access";
+import { truncate } from "./number";
+import { fail1, fail2, opI } from "./outcome";
+import { copyReg, isConst, K_FP, K_NUM, Reg, setConst, setLost, setUnknown } from "./reg";
+import { subs } from "./request";
+import { cur, freshId, refreshFrame } from "./run";
+import { ensureSlot, frameOf, slotReg, slotTypes, T_INVALID, T_MISC, T_SPILL, T_ZERO } from "./state";
+
+/// Lowest offset of a stack access; checks that all of it lies in the frame.
+export function stackBounds(insn: i32, r: Reg, off: i64, size: i64): bool {
+  const bounded = r.smin > -(1 << 29) && r.smax < (1 << 29);
+  const lo = <i64> r.off + r.smin + off, hi = <i64> r.off + r.smax + off + size;
+  if (!bounded || lo < -512 || hi > 0) {
+    fail2(E.STACK_OUT_OF_BOUNDS, insn, size, bounded ? lo : i64.MIN_VALUE);
+    opI(bounded ? hi - 1 : i64.MAX_VALUE);
+    return false;
+  }
+  const s = subs[<i32> frameOf(cur, r.frame).sub];
+  if (-lo > <i64> s.depth) s.depth = <i32> (-lo);
+  return true;
+}
+
+/// Turns the bytes of a saved register that are not overwritten into plain bytes.
+function scrub(types: usize, k: i32): void {
+  const frame2 = changetype<Reg>(types + 8);
+  const zero = frame2.kind == K_NUM && isConst(frame2) && frame2.bits == 0;
+  // a pointer that is overwritten in part is none any more: remembered for whoever reads it back
+  if (frame2.kind != K_NUM) setLost(frame2, cur.insn - 1);
+  for (let b: usize = 0; b < 8; b++) {
+    if (load<u8>(types + b) == T_SPILL) store<u8>(types + b, zero ? T_ZERO : T_MISC);
+  }
+}
+
+export function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg): bool {
+  const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
+  const f = ensureSlot(cur, fno, k);
+  refreshFrame();
+  const types = slotTypes(f, k);
+  if (value.kind != K_NUM) {
+    if (size != 8) return fail1(E.STACK_SPILL_CORRUPTED, insn, off);
+    if (value.kind == K_FP && fno != cur.depth) return fail1(E.STACK_POINTER_IN_CALLER, insn, off);
+    memory.fill(types, T_SPILL, 8);
+    copyReg(slotReg(f, k), value);
+    return true;
+  }
+  if (b == 0) {
+    let n: usize = <usize> size;
+    if (size < 8) scrub(types, 0);
+    memory.fill(types, T_SPILL, n);
+    const s = slotReg(f, k), before = size < 8 ? s.from : 0;
+    copyReg(s, value);
+    s.from |= before; // of the bytes that stay
+    if (size < 8 && value.umax >> (size * 8) != 0) {
+      truncate(s, size);
+      s.id = 0;
+    }
+    return true;
+  }
+  const zero = isConst(value) && (value.bits & ((<u64> 1 << (size * 8)) - 1)) == 0;
+  // a saved register that this store overlaps is gone
+  if (load<u8>(types + b) == T_SPILL) scrub(types, 0);
+  memory.fill(types + b, zero ? T_ZERO : T_MISC, size);
+  slotReg(f, k).from |= value.from;
+  return true;
+}
+
+/// Any bytes of lo..hi-1 may be overwritten by something unknown.
+export function clobber(fno: i32, lo: i32, hi: i32): void {
+  for (let off = lo; off < hi; off++) {
+    const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
+    const f = ensureSlot(cur, fno, k);
+    const types = slotTypes(f, k);
+    if (load<u8>(types + b) == T_SPILL) scrub(types, 0);
+    store<u8>(types + b, T_MISC);
+  }
+  refreshFrame();
+}
+
+/// A variable store: bytes keep being what they were or become unknown.
+export function clobberMaybe(fno: i32, lo: i32, hi: i32): void {
+  for (let off = lo; off < hi; off++) {
+    const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
+    const f = ensureSlot(cur, fno, k);
+    const types = slotTypes(f, k);
+    if (load<u8>(types + b) == T_SPILL) scrub(types, 0);
+    // bytes that were never written stay so: a later read of them counts as such
+    if (load<u8>(types + b) != T_INVALID) store<u8>(types + b, T_MISC);
+  }
+  refreshFrame();
+}
+
+export function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg): bool {
+  const f = frameOf(cur, fno);
+  const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
+  if (k >= f.slots) {
+    if (strict()) return fail2(E.STACK_UNINITIALISED, insn, off, off + size - 1);
+    setUnknown(into);
+    truncate(into, size);
+    return true;
+  }
+  const types = slotTypes(f, k), saved = slotReg(f, k);
+  let spilled = 0;
+  while (spilled < 8 && load<u8>(types + spilled) == T_SPILL) spilled++;
+  if (b == 0 && spilled >= size) {
+    if (saved.kind == K_NUM) {
+      const fits = size == 8 || saved.umax >> (size * 8) == 0;
+      if (fits && saved.id == 0 && !isConst(saved)) saved.id = freshId();
+      copyReg(into, saved);
+      if (!fits) {
+        truncate(into, size);
+        into.id = 0;
+      }
+      return true;
+    }
+    if (size == 8) {
+      copyReg(into, saved);
+      return true;
+    }
+  }
+  if (spilled == 8 && saved.kind != K_NUM) return fail1(E.STACK_SPILL_CORRUPTED, insn, off);
+  const savedZero = saved.kind == K_NUM && isConst(saved) && saved.bits == 0;
+  let zero = true;
+  for (let n = b; n < b + size; n++) {
+    const t = load<u8>(types + n);
+    if (t == T_INVALID && strict()) return fail2(E.STACK_UNINITIALISED, insn, off, off + size - 1);
+    if (!(t == T_ZERO || (t == T_SPILL && savedZero))) zero = false;
+  }
+  if (zero) {
+    setConst(into, 0);
+    into.from = saved.from;
+    return true;
+  }
+  setUnknown(into);
+  truncate(into, size);
+  if (saved.kind == K_NUM) into.size = saved.size;
+  return true;
+}
+
+/// Bytes of the stack that a helper reads before it writes them were written before.
+export function stackWritten(insn: i32, r: Reg, size: i32): bool {
+  if (r.kind != K_FP || !isConst(r) || r.off < -512 || r.off + size > 0) return true;
+  const f = frameOf(cur, r.frame);
+  for (let off = r.off; off < r.off + size; off++) {
+    const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
+    if (k >= f.slots || load<u8>(slotTypes(f, k) + b) == T_INVALID) {
+      return fail2(E.STACK_UNINITIALISED, insn, r.off, r.off + size - 1);
+    }
+  }
+  return true;
+}

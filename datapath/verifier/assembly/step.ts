@@ -1,0 +1,121 @@
+// Steps of single instructions that are no arithmetic and no calls.
+import * as E from "./gen/codes";
+import * as P from "./program";
+import { MAP_ARRAY } from "./map_type";
+import { strict } from "./access";
+import { kindName } from "./kind_name";
+import { storeFrom } from "./memory";
+import { signExtend, truncate } from "./number";
+import { fail1, fail2, failIS, failS, opI } from "./outcome";
+import {
+  isConst,
+  K_CTX,
+  K_END,
+  K_FP,
+  K_FUNC,
+  K_MAP,
+  K_MEM,
+  K_NONE,
+  K_NUM,
+  K_VALUE,
+  Reg,
+  setConst,
+  setKind,
+  setUnknown,
+} from "./reg";
+import { cur, frame, freshId, reg } from "./run";
+import { tempReg2 } from "./scratch";
+
+export function extend(r: Reg, size: i32): void {
+  r.id = 0;
+  signExtend(r, size);
+}
+
+export function loadConstant(i: i32): bool {
+  const d = reg(P.dstOf(i)), imm = P.immOf(i), next = P.immOf(i + 1);
+  switch (P.srcOf(i)) {
+    case 0:
+      setConst(d, <u64> (<u32> imm) | (<u64> (<u32> next) << 32));
+      return true;
+    case 1:
+      setKind(d, K_MAP);
+      d.map = P.findMap(<u32> imm);
+      return true;
+    case 2: {
+      const k = P.findMap(<u32> imm), m = P.maps[k];
+      if (m.type != MAP_ARRAY || m.maxEntries != 1 || <u32> next >= m.valueSize) {
+        return fail2(E.MAP_DIRECT_VALUE, i, <i32> m.handle, <u32> next);
+      }
+      setKind(d, K_VALUE);
+      d.map = k;
+      d.off = next;
+      if (P.hasLock(k, -1)) d.id = freshId();
+      return true;
+    }
+    default:
+      setKind(d, K_FUNC);
+      d.map = i + 1 + imm;
+      return true;
+  }
+}
+
+/// LD_ABS and LD_IND: bytes of the packet in network order; the program ends if they are not there.
+export function loadPacket(i: i32, op: u8): bool {
+  if (P.progType != 1 && P.progType != 3 && P.progType != 4) {
+    return failS(E.LD_ABS, i, "not for this program type");
+  }
+  if (cur.refCount > 0) return failS(E.LD_ABS, i, "a reference is held and would leak");
+  if (cur.lockId) return failS(E.LD_ABS, i, "a lock is held");
+  if (cur.depth > 0) {
+    const s = P.subs[<i32> frame.sub];
+    if (s.returns != 1 || frame.callback) return failS(E.LD_ABS, i, "the function does not return a number");
+  }
+  const ctx = reg(6);
+  if (ctx.kind != K_CTX || ctx.off != 0 || !isConst(ctx)) {
+    return failS(E.LD_ABS, i, "r6 must hold the context");
+  }
+  if ((op & 0xe0) == 0x40) {
+    const s = P.srcOf(i);
+    if (reg(s).kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, s);
+    if (reg(s).kind != K_NUM) return failIS(E.NOT_A_POINTER, i, s, kindName(reg(s)));
+  }
+  for (let r: u32 = 1; r < 6; r++) setKind(reg(r), K_NONE);
+  const r0 = reg(0);
+  setUnknown(r0);
+  truncate(r0, P.sizeOf(op));
+  return true;
+}
+
+export function atomic(i: i32, op: u8): bool {
+  const d = P.dstOf(i), s = P.srcOf(i), imm = P.immOf(i), size = P.sizeOf(op), r = reg(d);
+  if (r.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, d);
+  if (imm == 0xf1) {
+    if (reg(0).kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, 0);
+  }
+  if (r.kind == K_NUM || r.kind == K_END) return failIS(E.NOT_A_POINTER, i, d, kindName(r));
+  if (r.kind != K_FP && r.kind != K_VALUE && r.kind != K_MEM) {
+    failS(E.ATOMIC_TARGET, i, kindName(r));
+    opI(d);
+    return false;
+  }
+  if (reg(s).kind != K_NUM && strict()) return failIS(E.POINTER_LEAK, i, s, kindName(reg(s)));
+  if (r.kind != K_FP && ((<u64> (r.off + P.offOf(i)) + r.bits) | r.unk) & (size - 1)) {
+    fail2(E.MISALIGNED_ACCESS, i, size, r.off + P.offOf(i));
+    opI(d);
+    return false;
+  }
+  // read, then write something unknown
+  const t = tempReg2();
+  setUnknown(t);
+  const keep = reg(0).kind;
+  if (!storeFrom(i, d, P.offOf(i), size, t, s)) return false;
+  if (r.kind == K_VALUE && P.maps[r.map].flags & 0x100) {
+    return fail1(E.MAP_WRITE_ONLY, i, <i32> P.maps[r.map].handle);
+  }
+  if (imm == 0xf1 || imm & 1) {
+    const x = reg(imm == 0xf1 ? 0 : s);
+    setUnknown(x);
+    truncate(x, size);
+  }
+  return true;
+}
