@@ -70,8 +70,10 @@ export function flowTime(time: { seconds: number; nanos: number } | undefined): 
   return `${MONTHS[d.getMonth()]} ${pad(d.getDate())} ${clock}.${pad(Math.floor(time.nanos / 1e6), 3)}`;
 }
 
-function identityText(endpoint: Endpoint | undefined): string {
+function identityText(endpoint: Endpoint | undefined, service: Service | undefined): string {
   const number = endpoint?.identity ?? 0;
+  // A virtual address is nobody's: what is dropped there has not got as far as a backend.
+  if (number === 0 && service?.name) return "(service)";
   const name = reservedIdentityName(number);
   return name === undefined ? `(ID:${number})` : `(${name})`;
 }
@@ -128,8 +130,8 @@ function partsOf(flow: Flow): Parts {
   );
   const reply = flow.is_reply?.value;
   const ends: [string, string] = [
-    `${source} ${identityText(flow.source)}`,
-    `${destination} ${identityText(flow.destination)}`,
+    `${source} ${identityText(flow.source, flow.source_service)}`,
+    `${destination} ${identityText(flow.destination, flow.destination_service)}`,
   ];
   return {
     time: flowTime(flow.time),

@@ -74,4 +74,14 @@ Deno.test("flowText() prints what people know from hubble observe, with the poli
   );
   assert.match(flowTable([answer]), /^TIMESTAMP +SOURCE/);
   assert.deepEqual(GetFlowsResponse.fromJson(JSON.parse(flowText(answer, "json", { node: false }))), answer);
+  // nobody serves: no pod and no identity at that end, but a service
+  answer.flow!.event_type = { type: 1, sub_type: 158 };
+  answer.flow!.verdict = "DROPPED";
+  answer.flow!.destination!.identity = 0;
+  assert.match(
+    flowText(answer, "compact", { node: false }),
+    /: shop\/cart:4000 \(ID:300\) -> shop\/db:80 \(service\) Service backend not found DROPPED/,
+  );
+  answer.flow!.destination_service = undefined;
+  assert.match(flowText(answer, "compact", { node: false }), / -> \[fd00::7\]:80 \(unknown\) /);
 });

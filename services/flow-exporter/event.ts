@@ -26,6 +26,8 @@ export interface DropEvent extends EventBase {
   /** Drop reason, 130 to 205. */
   reason: number;
   direction: "INGRESS" | "EGRESS" | "UNKNOWN";
+  /** Whether it was an answer; undefined when the datapath had not found out. */
+  reply?: boolean;
   file: string;
   line: number;
   /** Cookie of the rule or default deny behind a policy drop, else 0. */

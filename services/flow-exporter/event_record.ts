@@ -23,6 +23,9 @@ const FLAG_L3 = 2, FLAG_EGRESS_VERDICT = 4, FLAG_INGRESS_VERDICT = 8, FLAG_INGRE
 const POINT_TO_LXC = 0;
 /** Drops that a policy decided: by default, by a deny rule. */
 const POLICY_DROPS = new Set([133, 181]);
+/** Drops of what asks for a service: no backend, a ClusterIP asked from outside, a source that may not. */
+const SERVICE_DROPS = new Set([158, 174, 177]);
+const REASON_NEW = 0, REASON_REPLY = 2, REASON_RELATED = 3;
 /** Names of `file`, by number. */
 const FILES = [
   "",
@@ -128,6 +131,7 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
           endpointId: ingressSide ? destinationEndpoint : sourceEndpoint,
           reason: subtype,
           direction: ingressSide ? "INGRESS" : "EGRESS",
+          reply: replyOfDrop(subtype, record[35], flags),
           file: FILES[record[34]] ?? "",
           line: view.getUint16(32, true),
           cookie: POLICY_DROPS.has(subtype) ? view.getUint32(ingressSide ? 44 : 40, true) : 0,
@@ -146,6 +150,13 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
       return [{ ...base, kind: "trace", endpointId: reporter, point: subtype, reason: record[35] }];
   }
   return undefined;
+}
+
+/** Conntrack's word where it was asked. Policy and services are asked about who begins. */
+function replyOfDrop(drop: number, reason: number, flags: number): boolean | undefined {
+  if (reason !== REASON_NEW) return reason < REASON_RELATED ? reason === REASON_REPLY : undefined;
+  const asked = (flags & (FLAG_EGRESS_VERDICT | FLAG_INGRESS_VERDICT)) !== 0;
+  return asked || SERVICE_DROPS.has(drop) ? false : undefined;
 }
 
 const TYPE_NAMES: Record<number, string> = { 1: "drop", 4: "trace", 5: "policy-verdict" };

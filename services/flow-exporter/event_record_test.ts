@@ -53,6 +53,24 @@ Deno.test("readRecord() reads the service of every event of a record", () => {
   assert.deepEqual(events.map((e) => e.service), [51966, 51966, 51966]);
 });
 
+Deno.test("readRecord() tells whether what was dropped was an answer, where the datapath knew", () => {
+  const cases: [what: string, drop: number, reason: number, flags: number, reply: boolean | undefined][] = [
+    ["policy was asked", 133, 0, 4, false],
+    ["a service has nobody", 158, 0, 0, false],
+    ["a source range", 177, 0, 16, false],
+    ["a ClusterIP from outside", 174, 0, 16, false],
+    ["an answer of a known flow", 155, 2, 16, true],
+    ["a known flow", 155, 1, 0, false],
+    ["an ICMP error", 133, 3, 4, undefined],
+    ["before conntrack", 134, 0, 0, undefined],
+  ];
+  for (const [what, drop, reason, flags, reply] of cases) {
+    const events = readRecord(record({ 0: [1, 1], 1: [1, drop], 35: [1, reason], 36: [1, flags] }))!;
+    const [event] = events.filter((e) => e.kind === "drop");
+    assert.equal(event.reply, reply, what);
+  }
+});
+
 Deno.test("readRecord() lets the last end that was asked be the one that denied", () => {
   const cases: [flags: number, reason: number, expected: [string, string, number][]][] = [
     [4, 133, [["policy-verdict", "EGRESS", -133], ["drop", "EGRESS", 11]]],

@@ -113,6 +113,11 @@ export function buildFlow(
     case "drop":
       fillDrop(flow, event.reason, event.direction, event.cookie, names);
       flow.event_type = { type: EVENT_TYPE.drop, sub_type: event.reason };
+      {
+        const reply = event.reply ?? replyByFlags(packet);
+        if (reply !== undefined) flow.is_reply = { value: reply };
+        flow.reply = reply ?? false;
+      }
       if (event.file !== "") flow.file = { name: event.file, line: event.line };
       break;
     case "trace": {
@@ -163,6 +168,11 @@ function nameServices(flow: Init<Flow>, event: DatapathEvent, packet: Packet, na
   if (!ip || !t || !("sourcePort" in t)) return;
   flow.source_service = names.serviceAt(ip.source, t.sourcePort, t.kind);
   flow.destination_service = names.serviceAt(ip.destination, t.destinationPort, t.kind);
+}
+
+/** Who opens a TCP connection, and who answers that, is told by the packet itself. */
+function replyByFlags({ transport: t }: Packet): boolean | undefined {
+  return t?.kind === "TCP" && t.flags.SYN ? t.flags.ACK : undefined;
 }
 
 function fillDrop(flow: Init<Flow>, reason: number, direction: string, cookie: number, names: Names): void {

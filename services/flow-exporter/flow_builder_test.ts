@@ -80,7 +80,42 @@ Deno.test("buildFlow() names both ends, the drop reason and each policy of the c
   assert.equal(flow.Summary, "TCP Flags: SYN");
   assert.equal(flow.l4?.TCP?.destination_port, 80);
   assert.deepEqual(flow.event_type, { type: 1, sub_type: 133 });
-  assert.equal(flow.is_reply, undefined);
+  assert.equal(flow.is_reply?.value, false, "a bare SYN begins");
+});
+
+Deno.test("buildFlow() gives a drop its direction where conntrack, the service or the packet tells it", () => {
+  const ack = SYN.with(14 + 20 + 13, 0x10), answer = SYN.with(14 + 20 + 13, 0x12);
+  const cases: [
+    what: string,
+    reply: boolean | undefined,
+    packet: Uint8Array,
+    expected: boolean | undefined,
+  ][] = [
+    ["asks for a service", false, ack, false],
+    ["an answer by conntrack", true, ack, true],
+    ["a bare SYN", undefined, SYN, false],
+    ["SYN and ACK", undefined, answer, true],
+    ["dropped before anybody knew", undefined, ack, undefined],
+  ];
+  for (const [what, reply, packet, expected] of cases) {
+    const flow = buildFlow(
+      {
+        ...base,
+        packet,
+        reply,
+        kind: "drop",
+        reason: 158,
+        direction: "EGRESS",
+        file: "",
+        line: 0,
+        cookie: 0,
+      },
+      names,
+      context,
+    );
+    assert.equal(flow.is_reply?.value, expected, what);
+    assert.equal(flow.reply, expected ?? false, what);
+  }
 });
 
 Deno.test("buildFlow() gives a trace its direction from who began the connection", () => {

@@ -17,6 +17,8 @@ export class ServiceNames {
   private readonly byId = new Map<number, ServiceName>();
   private readonly gone = new Map<number, ServiceName>();
   private readonly byFrontend = new Map<string, number>();
+  /** Services with a frontend at an address, for ports of it that are no frontend. */
+  private readonly byAddress = new Map<string, Set<number>>();
   private readonly reflector: Reflector<ServicePort>;
 
   constructor(loadBalancer: WeirClient, log?: Logger) {
@@ -42,9 +44,15 @@ export class ServiceNames {
     return this.byId.get(id) ?? this.gone.get(id);
   }
 
+  /** The service that has this frontend; of a closed port the one that has the address, if it is one only. */
   at(address: string, port: number, protocol: string): ServiceName | undefined {
     const id = this.byFrontend.get(keyOf(address, port, protocol));
-    return id === undefined ? undefined : this.get(id);
+    if (id !== undefined) return this.get(id);
+    const names = [...this.byAddress.get(address) ?? []].map((each) => this.get(each));
+    const [first] = names;
+    return names.every((name) => name?.name === first?.name && name?.namespace === first?.namespace)
+      ? first
+      : undefined;
   }
 
   /** A change of one service port. */
@@ -53,6 +61,9 @@ export class ServiceNames {
       const key = keyOf(address, number, previous!.protocol);
       // Another service may have got the frontend meanwhile.
       if (this.byFrontend.get(key) === previous!.id) this.byFrontend.delete(key);
+      const there = this.byAddress.get(address);
+      there?.delete(previous!.id);
+      if (there?.size === 0) this.byAddress.delete(address);
     }
     if (previous && previous.id !== port?.id) {
       this.gone.set(previous.id, { namespace: previous.namespace, name: previous.service });
@@ -61,8 +72,14 @@ export class ServiceNames {
     }
     if (!port) return;
     this.byId.set(port.id, { namespace: port.namespace, name: port.service });
-    for (const { address, port: number } of port.frontends) {
-      if (address !== "") this.byFrontend.set(keyOf(address, number, port.protocol), port.id);
+    for (const { kind, address, port: number } of port.frontends) {
+      if (address === "") continue;
+      this.byFrontend.set(keyOf(address, number, port.protocol), port.id);
+      // Other addresses may be a node's, with ports that are no service's.
+      if (kind !== "CLUSTER_IP" && kind !== "LOAD_BALANCER") continue;
+      const there = this.byAddress.get(address);
+      if (there) there.add(port.id);
+      else this.byAddress.set(address, new Set([port.id]));
     }
   }
 }
