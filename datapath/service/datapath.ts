@@ -38,6 +38,7 @@ import {
 } from "@weir/proto/datapath";
 import { Attachments } from "./attachments.ts";
 import { hex, mapped } from "./addresses.ts";
+import { sweepAffinity } from "./affinity_table.ts";
 import { Collector } from "./collector.ts";
 import { DUMP_NAMES } from "./dump.ts";
 import { EndpointStore } from "./endpoint_store.ts";
@@ -211,12 +212,15 @@ class Running implements Datapath {
     };
     every(config.gcMs ?? 30_000, () => this.#collector.collect());
     every(1000, () => this.#collector.relieve());
-    let retired = 0;
+    let retired = 0, ended = 0;
     every(1000, () => {
       this.#services.tick();
-      if (this.#services.retired === retired) return;
+      const backendsWent = this.#services.retired !== retired;
+      const affinityEnded = backendsWent || this.#services.affinitiesEnded !== ended;
       retired = this.#services.retired;
-      this.#sockets.reap(); // connected sockets learn soon that their backend is gone
+      ended = this.#services.affinitiesEnded;
+      if (backendsWent) this.#sockets.reap(); // connected sockets learn soon that their backend is gone
+      if (affinityEnded) this.#sweepAffinity();
     });
     // Ids of dead backends rest for a minute: long enough to find who still has one.
     every(1000, () => this.#services.backends.resting > 0 && this.#sockets.reap());
@@ -434,10 +438,16 @@ class Running implements Datapath {
     // Endpoints no longer name them, so what no policy took over can go.
     swept += this.#policies.sweep();
     swept += this.#services.sweep();
+    swept += this.#sweepAffinity();
     for (const path of this.#attachments.leftovers()) if (unpin(path)) swept++;
     for (const route of this.#leftoverRoutes()) if (deleteRoute(this.#socket, route)) swept++;
     this.#synced = true;
     return { swept };
+  }
+
+  #sweepAffinity(): number {
+    const { kernel } = this;
+    return sweepAffinity({ affinity: kernel.map("weir_affinity"), ...kernel.serviceMaps });
   }
 
   #leftoverRoutes() {

@@ -2,8 +2,6 @@
 import { protocolName } from "@weir/common";
 import { openMapById } from "@weir/loader";
 import {
-  Affinity,
-  AffinityKey,
   Backend,
   BACKEND_GONE,
   BACKENDS_MAX,
@@ -29,6 +27,7 @@ import {
   SourceRange,
 } from "@weir/maps";
 import { unmapped } from "./addresses.ts";
+import { readAffinity } from "./affinity_table.ts";
 import type { Dump, DumpNames, Row } from "./dump.ts";
 import type { Kernel } from "./kernel.ts";
 
@@ -150,22 +149,20 @@ export function dumpNat(kernel: Kernel, names: DumpNames): Dump {
   return { rows, entriesMax: map.info.entriesMax };
 }
 
-/** Which backend a client keeps. */
+/** Which backend a client keeps, of services that are there. */
 export function dumpAffinity(kernel: Kernel, names: DumpNames): Dump {
   const now = Number(kernel.sampleClock().jiffies & 0xffff_ffffn), map = kernel.map("weir_affinity");
-  const rows = map.entries().map(([rawKey, rawValue]): Row => {
-    const key = AffinityKey.decode(rawKey), { backend, used } = Affinity.decode(rawValue);
+  const { rows: held } = readAffinity({ affinity: map, ...kernel.serviceMaps });
+  const rows = held.map(({ key, value, backend }): Row => {
     const cookie = key.client.subarray(0, 8).every((byte) => byte === 0xff);
-    const record = kernel.serviceMaps.backends.lookup(new Uint8Array(Uint32Array.of(backend).buffer));
-    const known = record && Backend.decode(record);
     return {
       client: cookie
         ? `netns ${new DataView(key.client.buffer).getBigUint64(8, true)}`
         : unmapped(key.client),
       service: names.service(key.service) || String(key.service),
-      backendId: String(backend),
-      backend: known === undefined || known.portBe === 0 ? "" : endpointText(known.address, known.portBe),
-      usedS: String(Math.round(((now - used) | 0) / names.hz)),
+      backendId: String(value.backend),
+      backend: endpointText(backend.address, backend.portBe),
+      usedS: String(Math.round(((now - value.used) | 0) / names.hz)),
     };
   });
   return { rows, entriesMax: map.info.entriesMax };

@@ -47,6 +47,8 @@ export class ServiceStore implements Disposable {
   #retryAtMs = 0;
   /** Backends that were given up since this process began. */
   retired = 0;
+  /** Services that had affinity and have it no more. */
+  affinitiesEnded = 0;
   /** A write failed: what the kernel has is no longer known. */
   #stale = false;
   /** Services of the process before that were asked for again. */
@@ -98,6 +100,7 @@ export class ServiceStore implements Disposable {
       const held = this.#held.get(id);
       if (held === undefined) return;
       removed.set(id, held);
+      if (held.wanted.affinityTimeout > 0) this.affinitiesEnded++;
       this.#held.delete(id);
       this.#waiting.delete(id);
     };
@@ -109,6 +112,8 @@ export class ServiceStore implements Disposable {
       for (const { wanted } of services) this.#held.get(wanted.id)?.backends.clear();
     }
     for (const { given, wanted } of services) {
+      const before = this.#held.get(wanted.id)?.wanted.affinityTimeout ?? 0;
+      if (before > 0 && wanted.affinityTimeout === 0) this.affinitiesEnded++;
       const { id } = wanted, again = removed.get(id);
       again?.backends.clear();
       const held = this.#held.get(id) ?? again;

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { BpfMap, openPin } from "@weir/loader";
 import { BACKENDS, WEB } from "./service_testing.ts";
 import { nodeTest, rowsOf, run, sleep } from "./testing.ts";
 
@@ -112,6 +113,12 @@ nodeTest(
       assert.match((await ask(20)).trim(), /^[bc]=20$/);
       const [client] = await rowsOf(node, "affinity");
       assert.deepEqual([client.client, client.service], ["10.44.0.10", WEB.name]);
+      using affinity = new BpfMap(openPin(`/sys/fs/bpf/weir/${node.instance}/maps/weir_affinity`)!);
+      assert.equal(affinity.entries().length, 1);
+      await apply({ deletedServices: [WEB.id] });
+      assert.deepEqual(await rowsOf(node, "affinity"), [], "of a service that is gone there is no row");
+      for (let i = 0; i < 50 && affinity.entries().length > 0; i++) await sleep(100);
+      assert.equal(affinity.entries().length, 0, "and soon no entry");
     } finally {
       for (const server of servers) {
         server.kill("SIGKILL");
