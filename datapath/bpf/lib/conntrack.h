@@ -4,7 +4,7 @@
 #include "config.h"
 #include "flow.h"
 
-/* An entry of zeros, to be filled and inserted. */
+/* An entry of zeros, to be filled and inserted: for programs that run with softirqs off (see maps.h). */
 INLINE struct ct_entry *ct_new(void)
 {
 	__u32 zero = 0;
@@ -13,6 +13,29 @@ INLINE struct ct_entry *ct_new(void)
 	if (likely(e))
 		__builtin_memset(e, 0, sizeof(*e));
 	return e;
+}
+
+/* The same for programs that may be interrupted. Given back by ct_release(). */
+INLINE struct ct_claim *ct_claim(void)
+{
+	struct ct_claim *claim;
+	__u32 i;
+
+	for (i = 0; i < CT_CLAIMS_MAX; i++) {
+		__u32 key = i;
+
+		claim = bpf_map_lookup_elem(&weir_ct_claims, &key);
+		if (claim && !__sync_val_compare_and_swap(&claim->taken, 0, 1)) {
+			__builtin_memset(&claim->entry, 0, sizeof(claim->entry));
+			return claim;
+		}
+	}
+	return 0;
+}
+
+INLINE void ct_release(struct ct_claim *claim)
+{
+	__sync_lock_test_and_set(&claim->taken, 0);
 }
 
 INLINE int ct_alive(const struct ct_entry *e, const struct flow *f)

@@ -112,12 +112,27 @@ INLINE void ct_fill(struct ct_entry *e, const struct flow *f, const struct peer 
 NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct peer *target, __u32 revision)
 {
 	const struct config *config = config_get();
-	struct ct_entry *e = ct_new();
+	struct ct_claim *claim;
+	struct ct_entry *e;
+	long failed;
 
-	if (!f || !origin || !target || !config || !e)
+	if (!f || !origin || !target || !config)
 		return DROPPED(DROP_CT_CREATE_FAILED);
-	ct_fill(e, f, origin, target, config, revision);
-	if (likely(!bpf_map_update_elem(&weir_ct, &f->key, e, BPF_NOEXIST)))
+	if (unlikely(f->flags & FLOW_L3)) {
+		claim = ct_claim();
+		if (!claim)
+			return DROPPED(DROP_CT_CREATE_FAILED);
+		ct_fill(&claim->entry, f, origin, target, config, revision);
+		failed = bpf_map_update_elem(&weir_ct, &f->key, &claim->entry, BPF_NOEXIST);
+		ct_release(claim);
+	} else {
+		e = ct_new();
+		if (!e)
+			return DROPPED(DROP_CT_CREATE_FAILED);
+		ct_fill(e, f, origin, target, config, revision);
+		failed = bpf_map_update_elem(&weir_ct, &f->key, e, BPF_NOEXIST);
+	}
+	if (likely(!failed))
 		return 0;
 	/* One that exists has expired or was closing (then it becomes ours), or another CPU was faster, with the same
 	 * verdict. None: the table is full. */

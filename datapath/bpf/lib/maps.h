@@ -129,6 +129,26 @@ struct {
 	__uint(max_entries, 131072);
 } weir_ct SEC(".maps");
 
+/* ---- working memory ----------------------------------------------------------------------------------------------
+ *
+ * What has no room on the stack is made in memory of the CPU. That is safe only while nothing else on the CPU uses it, and who
+ * may come between depends on the hook:
+ *
+ *     hook                                       runs                                      may be interrupted by
+ *     tc (tcx), XDP native and generic           softirqs off: NAPI, __dev_queue_xmit(),   nothing of ours: hard interrupts run no
+ *                                                tun and test runs alike                   program of these, and none of these runs
+ *                                                                                          inside another (no bpf_clone_redirect()
+ *                                                                                          but into a backlog)
+ *     cgroup_skb, cgroup/connect4 and so on,     in process context only pinned to the     softirqs, so tc and XDP; where the kernel
+ *     syscall (weir_gc)                          CPU (migrate_disable()): softirqs and     preempts, other processes' programs too
+ *                                                preemption on
+ *
+ * (PREEMPT_RT: "softirqs off" is a lock of the CPU there, which excludes alike.) Hence:
+ *   - weir_ct_new, weir_nat_scratch, weir_arrival belong to tc and XDP. Nothing else may touch them.
+ *   - The others have their stack, or claim a record of weir_ct_claims for as long as they need it.
+ *   - Counters of the CPU are added to atomically by the others (lib/metrics.h).
+ * tests/datapath/scratch_test.ts holds every program to it. */
+
 /* Where an entry of weir_ct is made, for 104 bytes have no room on the stack; so it is whole when others first see it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -136,6 +156,22 @@ struct {
 	__type(value, struct ct_entry);
 	__uint(max_entries, 1);
 } weir_ct_new SEC(".maps");
+
+/* The same for programs of a cgroup. Each claims a record, because the claims of processes that preempt each other do
+ * not end in the order in which they began; more than these at once on one CPU find none, and their new flow is dropped (155). */
+#define CT_CLAIMS_MAX 8
+struct ct_claim {
+	struct ct_entry entry;
+	__u32 taken;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct ct_claim);
+	__uint(max_entries, CT_CLAIMS_MAX);
+} weir_ct_claims SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
