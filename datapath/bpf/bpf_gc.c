@@ -1,5 +1,6 @@
 /* Garbage collection of conntrack and of weir_nat, in the kernel: nothing is copied out. */
 #include "lib/nat_gc.h"
+#include "lib/revision.h"
 
 struct gc {
 	__u32 now;
@@ -90,6 +91,51 @@ int weir_gc(struct gc_request *request)
 	request->nat_visited = gc.copy.nat_visited;
 	request->nat_deleted = gc.copy.nat_deleted;
 	request->nat_live = gc.copy.nat_live;
+	return 0;
+}
+
+struct revise {
+	__u32 first;
+	__u32 count;
+};
+
+static long revise_element(void *map, const __u32 *element, __u32 *revision, struct revise *revise)
+{
+	(void)map;
+	if (*element - revise->first < revise->count)
+		__sync_fetch_and_add(revision, 1);
+	return 0;
+}
+
+/* Bumps every element that an address of the prefix may have. Called after the map that has changed was written. */
+SEC("syscall")
+int weir_revise(struct revision_request *request)
+{
+	struct address address = request->address;
+	__u32 length = request->prefixlen, element, *revision;
+	struct revise revise = { .count = REVISIONS_MAX };
+
+	if (!address.halves[0] && address.words[2] == 0xffff0000u)
+		/* as if it were v6: whole, in a block, in a wide block, more */
+		length = length >= 128 ? 128 : length >= 96 + 24 ? 64 : length >= 96 + 8 ? 32 : 0;
+	else if (!address.halves[0] && length < 96)
+		length = 0; /* covers every v4 address */
+	element = revision_element(&address);
+	if (length >= 128)
+		revise.count = 1;
+	else if (length >= 64)
+		revise.count = 1 << REVISION_BLOCK_SHIFT;
+	else if (length >= 32)
+		revise.count = 1 << REVISION_WIDE_SHIFT;
+	revise.first = element & ~(revise.count - 1);
+	request->revised = revise.count;
+	if (revise.count == 1) {
+		revision = bpf_map_lookup_elem(&weir_revisions, &element);
+		if (revision)
+			__sync_fetch_and_add(revision, 1);
+		return 0;
+	}
+	bpf_for_each_map_elem(&weir_revisions, revise_element, &revise, 0);
 	return 0;
 }
 

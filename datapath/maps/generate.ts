@@ -29,6 +29,7 @@ const ROOTS = [
   "event",
   "gc_request",
   "clock_sample",
+  "revision_request",
   "frontend_key",
   "frontend",
   "backend",

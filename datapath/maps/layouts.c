@@ -20,6 +20,7 @@ struct metric metric;
 struct event event;
 struct gc_request gc_request;
 struct clock_sample clock_sample;
+struct revision_request revision_request;
 struct frontend_key frontend_key;
 struct frontend frontend;
 struct backend backend;

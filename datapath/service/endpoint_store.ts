@@ -297,19 +297,19 @@ export class EndpointStore {
     const { kernel } = this.parts;
     const wanted = addressesOf(desired);
     const before = this.#held.get(desired.name)?.addresses ?? [];
-    let moved = false;
+    const moved: string[] = [];
     for (const address of wanted) {
       const key = Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>;
       if (kernel.addresses.get(key)?.endpoint === desired.id) continue;
       kernel.addresses.put(key, { endpoint: desired.id, flags: 0 });
-      moved = true;
+      moved.push(address);
     }
     for (const address of before) {
       if (wanted.includes(address)) continue;
       kernel.addresses.delete(Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>);
-      moved = true;
+      moved.push(address);
     }
-    if (moved) kernel.bumpIpcacheRevision();
+    kernel.revise(moved.map(placeOf));
     const present = kernel.endpoints.get(desired.id);
     if (present !== undefined && sameRecord(present, record)) return true;
     this.#writeRecord(desired.id, { ...record, revision: present?.revision ?? 0 });
@@ -331,7 +331,7 @@ export class EndpointStore {
     const present = kernel.endpoints.get(id);
     const empty = Endpoint.decode(new Uint8Array(Endpoint.bytes));
     kernel.endpoints.put(id, { ...empty, revision: ((present?.revision ?? 0) + 1) >>> 0 });
-    kernel.bumpIpcacheRevision();
+    kernel.revise(addresses.map(placeOf));
     kernel.collect({ mode: GC_ENDPOINT, endpoint: id });
     for (const address of addresses) {
       kernel.collect({ mode: GC_ADDRESS, address: Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer> });
@@ -341,6 +341,10 @@ export class EndpointStore {
 
 function addressesOf(desired: DatapathEndpoint): string[] {
   return [desired.ipv4, desired.ipv6].filter((text) => text !== "").map((text) => hex(mapped(text)));
+}
+
+function placeOf(address: string) {
+  return { address: Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>, prefixlen: 128 };
 }
 
 function sameRecord(a: Endpoint, b: Endpoint): boolean {

@@ -48,7 +48,7 @@ export class IpcacheStore {
       for (const key of this.#present.keys()) if (!upserts.has(key)) deletes.set(key, placeAt(key));
     }
     this.#refuseOverflow(upserts, deletes);
-    let changed = false;
+    const changed: Place[] = [];
     // Additions first: an address that moves from a prefix of its own to a wider one is never unknown.
     for (const [key, { place, entry }] of upserts) {
       const image = hex(IpcacheEntry.encode(entry));
@@ -56,15 +56,15 @@ export class IpcacheStore {
       if (place.exact) this.kernel.ipcacheExact.put(place.address, entry);
       else this.kernel.ipcache.put({ prefixlen: place.prefixlen, address: place.address }, entry);
       this.#present.set(key, image);
-      changed = true;
+      changed.push(place);
     }
     for (const [key, place] of deletes) {
       if (upserts.has(key) || !this.#present.delete(key)) continue;
       if (place.exact) this.kernel.ipcacheExact.delete(place.address);
       else this.kernel.ipcache.delete({ prefixlen: place.prefixlen, address: place.address });
-      changed = true;
+      changed.push(place);
     }
-    if (changed) this.kernel.bumpIpcacheRevision();
+    if (changed.length > 0) this.kernel.revise(changed);
     return { entries: this.size, entriesMax: this.entriesMax };
   }
 

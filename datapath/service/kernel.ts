@@ -20,6 +20,7 @@ import {
   pin,
   type ProgramInfo,
   programInfo,
+  u32,
   unpin,
 } from "@weir/loader";
 import {
@@ -38,11 +39,15 @@ import {
   PolicyEntry,
   PolicyKey,
   PolicySlot,
-  State,
+  RevisionRequest,
+  REVISIONS_MAX,
 } from "@weir/maps";
 import type { ServiceMaps } from "./service_store.ts";
 import { ADDRESS, TypedMap, U32, U64 } from "./typed_map.ts";
 import type { Pins } from "./pins.ts";
+
+/** More changes at once than this send every flow through the slow path, which is cheaper. */
+const REVISIONS_AT_ONCE_MAX = 1024;
 
 /** Sizes of maps that differ from the object's own. */
 export type MapSizes = Record<string, number>;
@@ -61,7 +66,6 @@ export class Kernel {
   readonly #attached = new Map<string, number>();
 
   readonly config: TypedMap<number, Config>;
-  readonly state: TypedMap<number, State>;
   readonly endpoints: TypedMap<number, Endpoint>;
   readonly ifindexes: TypedMap<number, number>;
   readonly cgroups: TypedMap<bigint, number>;
@@ -78,7 +82,6 @@ export class Kernel {
     this.#object = object;
     for (const slot of object.maps) if (!slot.internal) this.#maps.set(slot.name, object.openMap(slot.name));
     this.config = new TypedMap(this.map("weir_config"), U32, Config);
-    this.state = new TypedMap(this.map("weir_state"), U32, State);
     this.endpoints = new TypedMap(this.map("weir_endpoints"), U32, Endpoint);
     this.ifindexes = new TypedMap(this.map("weir_ifindex"), U32, U32);
     this.cgroups = new TypedMap(this.map("weir_cgroups"), U64, U32);
@@ -113,6 +116,8 @@ export class Kernel {
       object.load(options.gate);
       const kernel = new Kernel(object, pins);
       kernel.mapsRebuilt = rebuilt;
+      // Revisions that begin anew must not come to what flows remember.
+      if (rebuilt.includes("weir_revisions")) kernel.#scatterRevisions();
       for (const name of [...fresh, ...rebuilt]) pin(kernel.map(name).fd, pins.map(name));
       for (const name of object.programNames) kernel.#takeOver(name);
       return kernel;
@@ -183,10 +188,24 @@ export class Kernel {
     return GcRequest.decode(this.program("weir_gc").testRun({ ctx }).ctx);
   }
 
-  /** Established flows look at the ipcache anew. Called after every batch of address or ipcache changes. */
-  bumpIpcacheRevision(): void {
-    const state = this.state.get(0);
-    this.state.put(0, { ipcacheRevision: ((state?.ipcacheRevision ?? 0) + 1) >>> 0 });
+  /** Established flows of these prefixes look at the ipcache anew. Called after what changed has been written. */
+  revise(prefixes: readonly { address: Bytes; prefixlen: number }[]): void {
+    if (prefixes.length > REVISIONS_AT_ONCE_MAX) return this.reviseAll();
+    for (const prefix of prefixes) {
+      const ctx = RevisionRequest.encode({ ...prefix, revised: 0 });
+      this.program("weir_revise").testRun({ ctx });
+    }
+  }
+
+  #scatterRevisions(): void {
+    const revisions = this.map("weir_revisions");
+    const start = crypto.getRandomValues(new Uint32Array(1))[0];
+    for (let element = 0; element < REVISIONS_MAX; element++) revisions.update(u32(element), u32(start));
+  }
+
+  /** Every established flow does. */
+  reviseAll(): void {
+    this.revise([{ address: new Uint8Array(16), prefixlen: 0 }]);
   }
 
   /** A map for the entries of one policy. */

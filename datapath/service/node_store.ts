@@ -184,7 +184,7 @@ export class NodeStore {
     }
     this.#addresses = ours;
     this.#masquerade.refresh(config, this.#outer, listAddresses(socket));
-    if (moved) kernel.bumpIpcacheRevision();
+    if (moved) kernel.reviseAll();
   }
 
   /** Routes to another node's pods. Repeatable. */

@@ -80,7 +80,6 @@ export class TestNode implements Disposable {
   readonly #ring: RingReader;
   readonly #endpoints = new Map<number, abi.Endpoint>();
   readonly #links: string[] = [];
-  #ipcacheRevision = 1;
 
   private constructor(object: BpfObject) {
     this.object = object;
@@ -180,7 +179,12 @@ export class TestNode implements Disposable {
     this.map("weir_config").update(u32(0), abi.Config.encode(this.config));
   }
   bumpIpcache(): void {
-    this.map("weir_state").update(u32(0), abi.State.encode({ ipcacheRevision: ++this.#ipcacheRevision }));
+    this.revise(new Uint8Array(16), 0);
+  }
+  /** As the datapath service does after a change. @returns how many elements of weir_revisions */
+  revise(prefix: Bytes, prefixlen: number): number {
+    const ctx = abi.RevisionRequest.encode({ address: prefix, prefixlen, revised: 0 });
+    return abi.RevisionRequest.decode(this.program("weir_revise").testRun({ ctx }).ctx).revised;
   }
   setAddress(text: string, owner: abi.AddressOwner): void {
     this.map("weir_addresses").update(address(text), abi.AddressOwner.encode(owner));
@@ -195,12 +199,13 @@ export class TestNode implements Disposable {
     });
     if (length === undefined) {
       this.map("weir_ipcache_exact").update(address(text), value);
+      this.revise(address(text), 128);
     } else {
       const bits = Number(length) + (text.includes(":") ? 0 : 96);
       const key = abi.IpcachePrefix.encode({ prefixlen: bits, address: address(text) });
       this.map("weir_ipcache").update(key, value);
+      this.revise(address(text), bits);
     }
-    this.bumpIpcache();
   }
 
   addEndpoint(spec: EndpointSpec): void {

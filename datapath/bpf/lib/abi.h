@@ -78,15 +78,22 @@ _Static_assert(offsetof(struct config, ipv6) == 32, "config.ipv6");
 _Static_assert(offsetof(struct config, timeout_tcp) == 72, "config.timeout_tcp");
 _Static_assert(offsetof(struct config, netns_cookie) == 120, "config.netns_cookie");
 
-/* weir_state[0]: what changes while traffic runs; written alone so that it never tears.
+/* weir_state[0] of older versions, kept because it is pinned.
  *
  *   0  ipcache_revision   4  pad
  */
 struct state {
-	__u32 ipcache_revision; /* +1 after every batch of ipcache or address changes */
+	__u32 ipcache_revision; /* unused */
 	__u32 pad;
 };
 _Static_assert(sizeof(struct state) == 8, "state");
+
+/* weir_revisions[REVISIONS_MAX]: u32 that grow with changes of the ipcache and of the node's addresses. Each address has one
+ * element, the same for all its neighbours in parts, so that a changed prefix is few elements too (lib/revision.h):
+ *
+ *   13 .. 10  hash of the wide block (v4: /8, v6: /32)  9 .. 5  of the block (v4: /24, v6: /64)  4 .. 0  of the address
+ */
+#define REVISIONS_MAX 16384
 
 /* ---- endpoints --------------------------------------------------------------------------------------------- */
 
@@ -261,13 +268,13 @@ _Static_assert(sizeof(struct ct_end) == 16, "ct_end");
 
 /* Value of weir_ct.
  *
- *   0  expires          4  flags   6 tcp_flags[2]   8  ipcache_revision
+ *   0  expires          4  flags   6 tcp_flags[2]   8  revision
  *  12  reported[2] (forward, reverse)              20  created
  *  24  ends[0]: who opened the flow                40  ends[1]: who answers
  *  56  node ........................................................................
  *  72  backend         76  service                 78  policy_port
  *  80  translated ..................................................................
- *  96  translated_port (be)  98 pad[3]
+ *  96  translated_port (be)  98 revision_element  100 pad[2]
  *
  * A flow through a service has two entries: (client, frontend) with CT_SERVICE and the backend in `translated`; and
  * (client, backend), the flow that policy is asked about, with CT_REPLY_NAT and the frontend in `translated`. */
@@ -275,7 +282,7 @@ struct ct_entry {
 	__u32 expires; /* jiffies, low 32 bits */
 	__u16 flags;
 	__u8 tcp_flags[2]; /* seen forward, reverse */
-	__u32 ipcache_revision;
+	__u32 revision; /* what its element of weir_revisions held when the ends were resolved */
 	__u32 reported[2]; /* jiffies of the last event */
 	__u32 created; /* jiffies */
 	struct ct_end ends[2];
@@ -285,7 +292,8 @@ struct ct_entry {
 	__u16 policy_port; /* host order: destination port, or ICMP type, that policy is asked about */
 	struct address translated;
 	__u16 translated_port;
-	__u16 pad[3];
+	__u16 revision_element; /* in weir_revisions, of the far end's address, plus one; 0: judged anew at every packet */
+	__u16 pad[2];
 };
 _Static_assert(sizeof(struct ct_entry) == 104, "ct_entry");
 _Static_assert(offsetof(struct ct_entry, ends) == 24, "ct_entry.ends");
@@ -512,6 +520,15 @@ struct gc_request {
 	__u32 pad2;
 };
 _Static_assert(sizeof(struct gc_request) == 56, "gc_request");
+
+/* Program weir_revise: the prefix (v4-mapped: 96 + length) of the ipcache or of weir_addresses has changed.
+ *   0 address ...  16 prefixlen  20 revised (out): elements of weir_revisions that were bumped */
+struct revision_request {
+	struct address address;
+	__u32 prefixlen;
+	__u32 revised;
+};
+_Static_assert(sizeof(struct revision_request) == 24, "revision_request");
 
 /* Program weir_clock: two samples some 100 ms apart give HZ.  0 jiffies  8 time (ns, CLOCK_MONOTONIC) */
 struct clock_sample {

@@ -6,6 +6,7 @@
 #include "events.h"
 #include "ipcache.h"
 #include "policy.h"
+#include "revision.h"
 
 #define FILE_ID FILE_DECIDE
 
@@ -89,9 +90,9 @@ INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct
 	return code;
 }
 
-/* `revision`: of the ipcache, when the ends were resolved. */
+/* `seen`: of the ipcache, when the ends were resolved. */
 INLINE void ct_fill(struct ct_entry *e, const struct flow *f, const struct peer *origin, const struct peer *target,
-		    const struct config *config, __u32 revision)
+		    const struct config *config, const struct revision *seen)
 {
 	fill_end(&e->ends[0], origin, f->egress_cookie, f->egress_match);
 	fill_end(&e->ends[1], target, f->ingress_cookie, f->ingress_match);
@@ -105,31 +106,31 @@ INLINE void ct_fill(struct ct_entry *e, const struct flow *f, const struct peer 
 		e->flags |= CT_STACK;
 	if (f->flags & FLOW_LOOPBACK)
 		e->flags |= CT_LOOPBACK;
-	WRITE_ONCE(e->ipcache_revision, revision);
+	revision_note(e, seen);
 }
 
 /* A new flow's entry. Returns 0 or a drop. */
-NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct peer *target, __u32 revision)
+NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct peer *target, const struct revision *seen)
 {
 	const struct config *config = config_get();
 	struct ct_claim *claim;
 	struct ct_entry *e;
 	long failed;
 
-	if (!f || !origin || !target || !config)
+	if (!f || !origin || !target || !config || !seen)
 		return DROPPED(DROP_CT_CREATE_FAILED);
 	if (unlikely(f->flags & FLOW_L3)) {
 		claim = ct_claim();
 		if (!claim)
 			return DROPPED(DROP_CT_CREATE_FAILED);
-		ct_fill(&claim->entry, f, origin, target, config, revision);
+		ct_fill(&claim->entry, f, origin, target, config, seen);
 		failed = bpf_map_update_elem(&weir_ct, &f->key, &claim->entry, BPF_NOEXIST);
 		ct_release(claim);
 	} else {
 		e = ct_new();
 		if (!e)
 			return DROPPED(DROP_CT_CREATE_FAILED);
-		ct_fill(e, f, origin, target, config, revision);
+		ct_fill(e, f, origin, target, config, seen);
 		failed = bpf_map_update_elem(&weir_ct, &f->key, e, BPF_NOEXIST);
 	}
 	if (likely(!failed))
@@ -139,7 +140,7 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 	e = bpf_map_lookup_elem(&weir_ct, &f->key);
 	if (!e)
 		return DROPPED(DROP_CT_CREATE_FAILED);
-	ct_fill(e, f, origin, target, config, revision);
+	ct_fill(e, f, origin, target, config, seen);
 	return 0;
 }
 
@@ -147,8 +148,7 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
  * or null. Returns 0 or a drop. */
 NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 {
-	/* Revisions first: what is decided may be newer than they say, never older. */
-	__u32 revision = ipcache_revision();
+	struct revision seen;
 	const struct config *config = config_get();
 	struct peer source = {}, destination = {};
 	struct address unused = {};
@@ -179,6 +179,8 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 	}
 	from = f->source_hi ? &f->key.hi : &f->key.lo;
 	to = f->source_hi ? &f->key.lo : &f->key.hi;
+	/* Revisions first: what is decided may be newer than they say, never older. */
+	seen = revision_of(f->flags & FLOW_INGRESS ? from : to);
 	/* The client speaks to this backend from this port already, through a service: answers would come from that. */
 	if (alive && (e->flags & CT_REPLY_NAT) && !reply && is_bare_syn(f) && !f->service && !(f->flags & FLOW_INGRESS))
 		return DROPPED(DROP_NAT_NO_MAPPING);
@@ -203,6 +205,8 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 			if ((owner && owner->endpoint != f->source_endpoint) ||
 			    (alive && mine->endpoint != f->source_endpoint))
 				return DROPPED(DROP_INVALID_SIP);
+			/* Nor keep it when it becomes somebody's: two addresses that may change hands. */
+			seen.element = 0;
 		}
 	} else {
 		peer_resolve(from, &source, f->flags & FLOW_TUNNEL ? &unused : &f->node, world_identity(f, config));
@@ -269,7 +273,7 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 			e->flags &= ~CT_TUNNEL;
 		if (e->flags & CT_STACK)
 			f->flags |= FLOW_STACK;
-		WRITE_ONCE(e->ipcache_revision, revision);
+		revision_note(e, &seen);
 		f->verdicts = 0;
 		set_point(f, destination.endpoint && !(destination.endpoint_flags & ENDPOINT_CGROUP));
 		if (ct_touch(e, f, config, reply))
@@ -277,7 +281,7 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 		return 0;
 	}
 	if (!(f->flags & FLOW_ERROR)) {
-		code = ct_create(f, &source, &destination, revision);
+		code = ct_create(f, &source, &destination, &seen);
 		if (code)
 			return code;
 	}
@@ -297,7 +301,7 @@ INLINE int admit_entry(struct __sk_buff *skb, struct flow *f, const struct confi
 	__u32 reply;
 
 	*other = 0;
-	if (!e || !ct_alive(e, f) || is_bare_syn(f) || e->ipcache_revision != ipcache_revision())
+	if (!e || !ct_alive(e, f) || is_bare_syn(f) || !revision_holds(e))
 		goto slow;
 	reply = f->source_hi != (e->flags & CT_ORIGIN_HI);
 	source = reply ? &e->ends[1] : &e->ends[0];

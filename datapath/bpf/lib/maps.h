@@ -23,6 +23,13 @@ struct {
 	__uint(max_entries, 1);
 } weir_state SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, REVISIONS_MAX);
+} weir_revisions SEC(".maps");
+
 /* interface index -> endpoint id */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -435,7 +435,7 @@ export interface CtEntry {
   expires: number;
   flags: number;
   tcpFlags: Bytes;
-  ipcacheRevision: number;
+  revision: number;
   reported: number[];
   created: number;
   ends: CtEnd[];
@@ -445,6 +445,7 @@ export interface CtEntry {
   policyPort: number;
   translated: Bytes;
   translatedPortBe: number;
+  revisionElement: number;
 }
 /** Codec of {@link CtEntry}. */
 export const CtEntry: StructCodec<CtEntry> = {
@@ -456,7 +457,7 @@ export const CtEntry: StructCodec<CtEntry> = {
       expires: view.getUint32(at, true),
       flags: view.getUint16(at + 4, true),
       tcpFlags: take(bytes, at + 6, 2),
-      ipcacheRevision: view.getUint32(at + 8, true),
+      revision: view.getUint32(at + 8, true),
       reported: Array.from({ length: 2 }, (_, i) => view.getUint32(at + 12 + i * 4, true)),
       created: view.getUint32(at + 20, true),
       ends: Array.from({ length: 2 }, (_, i) => CtEnd.decode(bytes, at + 24 + i * 16)),
@@ -466,6 +467,7 @@ export const CtEntry: StructCodec<CtEntry> = {
       policyPort: view.getUint16(at + 78, true),
       translated: take(bytes, at + 80, 16),
       translatedPortBe: view.getUint16(at + 96, false),
+      revisionElement: view.getUint16(at + 98, true),
     };
   },
   encode(value, out = new Uint8Array(104), at = 0) {
@@ -474,7 +476,7 @@ export const CtEntry: StructCodec<CtEntry> = {
     view.setUint32(at, value.expires, true);
     view.setUint16(at + 4, value.flags, true);
     put(out, at + 6, 2, value.tcpFlags);
-    view.setUint32(at + 8, value.ipcacheRevision, true);
+    view.setUint32(at + 8, value.revision, true);
     for (let i = 0; i < 2; i++) view.setUint32(at + 12 + i * 4, value.reported[i], true);
     view.setUint32(at + 20, value.created, true);
     for (let i = 0; i < 2; i++) CtEnd.encode(value.ends[i], out, at + 24 + i * 16);
@@ -484,6 +486,7 @@ export const CtEntry: StructCodec<CtEntry> = {
     view.setUint16(at + 78, value.policyPort, true);
     put(out, at + 80, 16, value.translated);
     view.setUint16(at + 96, value.translatedPortBe, false);
+    view.setUint16(at + 98, value.revisionElement, true);
     return out;
   },
 };
@@ -767,6 +770,34 @@ export const ClockSample: StructCodec<ClockSample> = {
     void view;
     view.setBigUint64(at, value.jiffies, true);
     view.setBigUint64(at + 8, value.time, true);
+    return out;
+  },
+};
+
+/** `struct revision_request`, 24 bytes. */
+export interface RevisionRequest {
+  address: Bytes;
+  prefixlen: number;
+  revised: number;
+}
+/** Codec of {@link RevisionRequest}. */
+export const RevisionRequest: StructCodec<RevisionRequest> = {
+  bytes: 24,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      address: take(bytes, at, 16),
+      prefixlen: view.getUint32(at + 16, true),
+      revised: view.getUint32(at + 20, true),
+    };
+  },
+  encode(value, out = new Uint8Array(24), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    put(out, at, 16, value.address);
+    view.setUint32(at + 16, value.prefixlen, true);
+    view.setUint32(at + 20, value.revised, true);
     return out;
   },
 };

@@ -18,6 +18,8 @@ export const CONFIG_MASQUERADE_V4 = 16;
 export const CONFIG_MASQUERADE_V6 = 32;
 /** a service without backends: drop (158); else the sender is told at once */
 export const CONFIG_NO_BACKEND_DROP = 64;
+/** ---- endpoints --------------------------------------------------------------------------------------------- */
+export const REVISIONS_MAX = 16384;
 /** veth whose peer is in a namespace: deliver by redirect_peer; else redirect (tap) */
 export const ENDPOINT_PEER = 1;
 /** may send from any address that is not another endpoint's or the host's */
