@@ -16,6 +16,9 @@ import type { MapDefinition } from "./map_definition.ts";
 /** Values of the source register in 64-bit loads and calls (uapi/linux/bpf.h, BPF_PSEUDO_*). */
 export const PSEUDO = { mapFd: 1, mapValue: 2, btfId: 3, func: 4, call: 1, kfuncCall: 2 } as const;
 
+/** Calls of weak kernel functions that the kernel lacks have this and up as their constant (libbpf's POISON_CALL_KFUNC_BASE). */
+export const ABSENT_KFUNC = 2_002_000_000;
+
 /** A function inside an assembled program. */
 export interface ProgramFunction {
   readonly name: string;
@@ -133,6 +136,7 @@ class Assembler {
   readonly #placed: Placed[] = [];
   readonly #references = new Map<number, Reference>();
   readonly #maps = new Set<number>();
+  readonly #absentNames: string[] = [];
   #count = 0;
 
   constructor(readonly input: AssemblyInput) {}
@@ -295,11 +299,25 @@ class Assembler {
   #callExtern(view: DataView, at: number, instruction: number, name: string, subject: string): void {
     const extern = this.input.externs.get(name);
     if (extern?.kind !== "function") throw unresolved(subject);
-    const target = this.input.core?.target.find(name, "func");
+    const kernel = this.input.core?.target;
+    const target = kernel?.find(name, "func");
+    this.#references.set(instruction, { kind: "kfunc", name });
+    if (target === undefined && extern.weak && kernel !== undefined) {
+      // As libbpf has it: a call that the kernel knows not, behind `if (bpf_ksym_exists(name))`.
+      setSource(view, at, 0);
+      view.setInt16(at + 2, 0, true);
+      view.setInt32(at + 4, ABSENT_KFUNC + this.#absent(name), true);
+      return;
+    }
     setSource(view, at, PSEUDO.kfuncCall);
     view.setInt16(at + 2, 0, true);
     view.setInt32(at + 4, target?.id ?? 0, true);
-    this.#references.set(instruction, { kind: "kfunc", name });
+  }
+
+  /** A number for a function that the kernel lacks. */
+  #absent(name: string): number {
+    if (!this.#absentNames.includes(name)) this.#absentNames.push(name);
+    return this.#absentNames.indexOf(name);
   }
 
   #loadExtern(view: DataView, at: number, instruction: number, name: string, subject: string): void {

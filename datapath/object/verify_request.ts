@@ -1,5 +1,6 @@
 /** Turns a program of an object into the question for the verifier, with the source beside it. @module */
 import type {
+  KernelIgnorance,
   KfuncFacts,
   MapFacts,
   MapShape,
@@ -53,7 +54,13 @@ export function isGplCompatible(licence: string): boolean {
 export function requestOf(
   object: BpfObject,
   program: ObjectProgram,
-  extra: { limits?: VerifyLimits; recordVisits?: boolean; kernelProfile?: string; strict?: boolean } = {},
+  extra: {
+    limits?: VerifyLimits;
+    recordVisits?: boolean;
+    kernelProfile?: string;
+    strict?: boolean;
+    kernelIgnores?: readonly KernelIgnorance[];
+  } = {},
 ): ProgramRequest {
   if (program.kind === undefined) {
     throw new ObjectError("bad-program", `program ${program.name}`, {
@@ -148,12 +155,16 @@ function subprogram(
   const found = assembled.functions[index];
   const func = object.btf !== undefined && found.type !== 0 ? object.btf.type(found.type) : undefined;
   const isGlobal = index > 0 && !found.isStatic && func?.kind === "func" && func.linkage === "global";
-  const contract = isGlobal ? contractOf(object.btf!, found.type, tracing) : undefined;
+  const contract = func?.kind === "func" ? contractOf(object.btf!, found.type, tracing) : undefined;
   return {
     start: found.start,
     name: found.name,
     linkage: isGlobal ? "global" : "static",
-    ...(contract === undefined ? {} : { arguments: contract.arguments, returns: contract.returns }),
+    ...(contract === undefined
+      ? {}
+      : isGlobal
+      ? { arguments: contract.arguments, returns: contract.returns }
+      : { returns: contract.returns }),
   };
 }
 

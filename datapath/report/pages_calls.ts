@@ -58,5 +58,6 @@ export const CALL_PAGES = pages([
   [171, "What a tracing program may read follows from the function or tracepoint that it is attached to. That one is not in the kernel types that were given, or its section does not name it because the loader chooses it at run time.", "Name the function in the section (or say it with --attach FUNCTION), and give the types of the kernel that has it: --btf FILE", 'SEC("fentry/dummy_function")', 'SEC("fentry/vfs_read")'],
   [172, OWN, "Verify with the kernel; this target is not covered here"],
   [173, OWN, "Verify with the kernel; exceptions (bpf_throw) are not covered here"],
+  [174, "A kernel function that is declared weak may be missing; the call of it must then stand behind a check that it is there. On the path shown the call is reached although the kernel whose types were given has no such function.", "Check before the call: if (bpf_ksym_exists(function))", "bpf_new_function(p);", "if (bpf_ksym_exists(bpf_new_function)) bpf_new_function(p);"],
   [199, "The verifier met a state that its author thought impossible, and stopped rather than guess.", "Report this with the object: it is a defect of the verifier"],
 ]);

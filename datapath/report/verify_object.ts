@@ -11,6 +11,7 @@ import { codeLabel, verify, type VerifyReport, type VerifyRequest } from "@weir/
 import { type Entry, entryOf, entryOfFailure, entryOfObjectError, notesOf } from "./entry.ts";
 import { codeName, pageOf } from "./pages.ts";
 import { HALF_OF_LIMIT, MISSING_IN_KERNEL, NO_PROGRAM, VERIFIER_FAILED } from "./pages_object.ts";
+import { ignoredBy, releaseOf } from "./kernel_ignorance.ts";
 import { missingIn } from "./requirement.ts";
 
 /** How to verify. */
@@ -105,9 +106,24 @@ function verifyProgram(
     });
     const { request, source } = asked;
     const started = now();
+    const notes = notesOf(object, program);
     let report: VerifyReport;
     try {
       report = settle(asked, verifier);
+      const ignores = options.config === undefined ? [] : ignoredBy(options.config.version);
+      if (report.verdict === "accepted" && ignores.length > 0) {
+        const strictly = settle({ ...asked, request: { ...request, kernelIgnores: ignores } }, verifier);
+        if (strictly.verdict !== "accepted") {
+          report = strictly;
+          notes.push(
+            `The program is safe, but ${
+              releaseOf(options.config!.version)
+            } cannot see it: it does not know the bounds of ` +
+              "quotients, remainders, swapped bytes and shifts by a variable. Clamp the result itself, or keep the kernel from " +
+              "having to know it",
+          );
+        }
+      }
     } catch (error) {
       // Kernel types that cannot be read are nothing that the verifier did.
       if (error instanceof ObjectError) throw error;
@@ -122,7 +138,7 @@ function verifyProgram(
     const entry = entryOf(path, program, report, source, {
       timeUs: Math.round((now() - started) * 1000),
       missing: options.kernel === undefined ? [] : missingIn(options.kernel, request, source),
-      notes: notesOf(object, program),
+      notes,
     });
     return options.strict ? withoutWarnings(entry, options.kernel) : entry;
   } catch (error) {

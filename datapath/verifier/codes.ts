@@ -146,6 +146,7 @@ const TABLE: [number, string, CodeClass, string][] = [
   [170, "type-question", "unsupported", "The type of {2} bytes at offset {1} of kernel type {0} is not known to this verifier"],
   [171, "unknown-attach-target", "unsupported", "What the program attaches to, {0}, cannot be judged: {1}"],
   [172, "unsupported-attach-target", "unsupported", "Programs on {0} are not supported by this verifier: {1}"],
+  [174, "absent-kernel-function", "unsafe", "The kernel has no function {0}, and the call of it can be reached"],
   [173, "unsupported-exception-callback", "unsupported", "Exception callbacks ({0}) are not supported by this verifier"],
   [199, "internal", "limit", "The verifier found itself in a state that must not be: {0}"],
 ];

@@ -88,6 +88,12 @@ export interface KfuncFacts {
   name: string;
 }
 
+/**
+ * What a kernel's verifier may know nothing of. `quotients`: bounds of quotients, remainders, swapped bytes and of shifts
+ * by an unknown number. `distances`: that `b = a + 1` bounds `a` when `b` is compared.
+ */
+export type KernelIgnorance = "quotients" | "distances";
+
 /** Limits of one verification; each is a maximum. */
 export interface VerifyLimits {
   /** Instruction visits, default 1,000,000. */
@@ -111,6 +117,8 @@ export interface VerifyRequest {
   gplCompatible: boolean;
   /** Also refuse stack that was never written, addresses that leave the program, unaligned accesses. Default false. */
   strict?: boolean;
+  /** What the kernel that is to load the program does not know: nothing is accepted that rests on it. Default: none. */
+  kernelIgnores?: readonly KernelIgnorance[];
   /** Name of the kernel profile whose tables count. Default `default`. */
   kernelProfile?: string;
   limits?: VerifyLimits;
@@ -148,6 +156,7 @@ export const REQUEST_VERSION = 1;
 
 /** Request option bits; append-only. */
 const OPTION_GPL = 1, OPTION_STRICT = 2, OPTION_VISITS = 4, OPTION_CLAIMS_ALL = 8, OPTION_EXHAUSTIVE = 16;
+const OPTION_NO_QUOTIENTS = 32, OPTION_NO_DISTANCES = 64;
 
 /** One buffer for all requests: nothing between clearing it and copying out of it runs anything else. */
 const writer = new WireWriter();
@@ -171,7 +180,9 @@ export function encodeRequest(request: VerifyRequest): Uint8Array<ArrayBuffer> {
   w.u32(
     (request.gplCompatible ? OPTION_GPL : 0) | (request.strict ? OPTION_STRICT : 0) |
       (request.recordVisits ? OPTION_VISITS : 0) | (request.claims === "all" ? OPTION_CLAIMS_ALL : 0) |
-      (request.exhaustive ? OPTION_EXHAUSTIVE : 0),
+      (request.exhaustive ? OPTION_EXHAUSTIVE : 0) |
+      (request.kernelIgnores?.includes("quotients") ? OPTION_NO_QUOTIENTS : 0) |
+      (request.kernelIgnores?.includes("distances") ? OPTION_NO_DISTANCES : 0),
   );
   w.text(request.kernelProfile ?? "default");
   w.u32(limits.visits);

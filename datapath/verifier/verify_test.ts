@@ -416,7 +416,7 @@ const index: Line[] = [
 
 Deno.test("verify() avoids the known soundness traps of verifiers", () =>
   check([
-    ["movsx w to w re-zero-extends", "pointer-offset-range", [
+    ["movsx w to w re-zero-extends", "map-value-out-of-bounds", [
       load(4, 1, 1, 0),
       alu32("and", 1, 0xff),
       alu32Reg("mov", 1, 1, 8),

@@ -1,7 +1,7 @@
 // Arithmetic on registers: numbers by the number domain, pointers by what may be moved and how far.
 import * as E from "./gen/codes";
 import { strict } from "./access";
-import { ADD, alu, END, MOV, NEG, negate, SUB } from "./alu";
+import { ADD, alu, ARSH, DIV, END, LSH, MOD, MOV, NEG, negate, RSH, SUB } from "./alu";
 import { BPF_ALU64, dstOf, immOf, offOf, opcode, srcOf } from "./instruction";
 import { kindName } from "./kind_name";
 import { signExtend, truncate, zext32 } from "./number";
@@ -22,13 +22,16 @@ import {
   K_NUM,
   K_PKT,
   K_VALUE,
+  L_LOW,
   noBounds,
   Reg,
   setConst,
   setUnknown,
   setValue,
+  unlink,
 } from "./reg";
 import { sink } from "./relevance";
+import { OPTION_NO_DISTANCES, OPTION_NO_QUOTIENTS, options } from "./request";
 import { freshId, originOf, reg } from "./run";
 import { tempReg, tempReg2 } from "./scratch";
 
@@ -72,6 +75,7 @@ export function stepAlu(i: i32): bool {
     }
     unlink(dst);
     if (o == NEG) negate(dst, is32, tempReg());
+    else if (options & OPTION_NO_QUOTIENTS) noBounds(dst);
     else swap(dst, op, imm);
     return true;
   }
@@ -79,10 +83,13 @@ export function stepAlu(i: i32): bool {
   if (byReg) copyReg(t, reg(s));
   else setConst(t, <u64> (<i64> imm));
   if (dst.kind == K_NUM && t.kind == K_NUM) {
-    unlink(dst);
+    const c = o == ADD ? <i64> t.bits : 0 - <i64> t.bits;
+    const moves = dst.id != 0 && (o == ADD || o == SUB) && isConst(t) && !isConst(dst);
+    if (!moves || !shiftLink(dst, c, is32)) unlink(dst);
     dst.from |= t.from;
     // r -= r and r ^= r are 0 whatever r is
     if (byReg && s == d && (o == SUB || o == 0xa0)) setConst(dst, 0);
+    else if (kernelForgets(<u8> o, t, is32)) noBounds(dst);
     else alu(dst, t, <u8> o, is32, off == 1);
     return true;
   }
@@ -129,9 +136,29 @@ function pointerOp(i: i32, r: u32, p: Reg, o: u32): bool {
   return false;
 }
 
-/// The register gets a value of its own: equalities with others end.
-function unlink(r: Reg): void {
-  r.id = 0;
+/// What kernels up to 6.x know nothing of afterwards: quotients, remainders, shifts by an unknown number, swapped
+/// bytes. Of a 32-bit one they even forget that the high half is 0.
+function kernelForgets(o: u8, by: Reg, is32: bool): bool {
+  if ((options & OPTION_NO_QUOTIENTS) == 0) return false;
+  if (o == DIV || o == MOD) return true;
+  return (o == LSH || o == RSH || o == ARSH) && !(isConst(by) && <u32> by.bits < <u32> (is32 ? 32 : 64));
+}
+
+/// dst +- c where dst is made of a value that other numbers are made of, too: what is learned of one is then known of the
+/// others. False: the distance cannot be kept.
+function shiftLink(dst: Reg, c: i64, is32: bool): bool {
+  if (options & OPTION_NO_DISTANCES) return false;
+  if (is32) {
+    // low halves count modulo 2^32 whatever the high one was
+    dst.off = <i32> (<i64> dst.off + c);
+    dst.frame = L_LOW;
+    return true;
+  }
+  const off = <i64> dst.off + c;
+  if (dst.frame == L_LOW || c < i32.MIN_VALUE || c > i32.MAX_VALUE) return false;
+  if (off < i32.MIN_VALUE || off > i32.MAX_VALUE) return false;
+  dst.off = <i32> off;
+  return true;
 }
 
 function moveConst(dst: Reg, imm: i32, is32: bool): bool {
@@ -164,7 +191,7 @@ function move(dst: Reg, src: Reg, is32: bool, off: i32): bool {
     return true;
   }
   copyReg(dst, src);
-  dst.id = 0;
+  unlink(dst);
   if (off != 0) {
     signExtend(dst, off / 8);
     if (is32) zext32(dst);
@@ -237,7 +264,9 @@ function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
     opI(n.smax);
     return false;
   }
-  if (n.smin <= -REACH || n.smax >= REACH) {
+  /* As the kernel has it, only the lower end must be near: where the upper end lies decides the access, for which each
+   * kind of memory asks (a pointer that is never used may point anywhere). */
+  if (n.smin <= -REACH || n.smin >= REACH) {
     fail2(E.POINTER_OFFSET_RANGE, i, d, n.smin);
     opI(n.smax);
     return false;
@@ -247,7 +276,7 @@ function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
     p.id = freshId();
     p.size = 0;
   }
-  if (p.smin <= -REACH || p.smax >= REACH) {
+  if (p.smin <= -REACH || p.smin >= REACH) {
     fail2(E.POINTER_OFFSET_RANGE, i, d, p.smin);
     opI(p.smax);
     return false;

@@ -11,12 +11,16 @@ import { fail1, failIS, failS, opS } from "./outcome";
 import { heldAtTailCall } from "./reference";
 import { F_NULL, isConst, K_NONE, K_NUM, setKind } from "./reg";
 import { sink } from "./relevance";
-import { maps, options, progFlags, progType } from "./request";
+import { kfuncName, maps, options, progFlags, progType } from "./request";
 import { cur, inCallback, noteOrigin, reg } from "./run";
 import { dropRefValues, invalidatePacket, removeRef } from "./spread";
 
+/// Call numbers from here on stand for weak kernel functions that the kernel lacks, as libbpf has it.
+const ABSENT_KFUNC: i32 = 2002000000;
+
 /// Whether programs like this one may call the helper at all.
 function isAvailable(i: i32, id: i32, flags: u8, onSockets: bool): bool {
+  if (id >= ABSENT_KFUNC) return failS(E.ABSENT_KERNEL_FUNCTION, i, kfuncName(id));
   if (id <= 0 || id > 255 || (callName == "helper" && !(flags & 1))) return fail1(E.UNKNOWN_HELPER, i, id);
   // uprobes may sleep, which the table's kprobes did not
   const sleeping = (id == C.H_COPY_FROM_USER || id == C.H_COPY_FROM_USER_TASK) && progType == 2 &&

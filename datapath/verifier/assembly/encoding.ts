@@ -16,9 +16,9 @@ import {
   OP_LDIMM,
   srcOf,
 } from "./instruction";
-import { fail, fail1, fail2, failIS, failS } from "./outcome";
+import { fail, fail1, fail2, failS } from "./outcome";
 import { findMap, hasLock } from "./program";
-import { kfuncName, progType } from "./request";
+import { progType } from "./request";
 
 /// Program types in which the kernel takes no map with locks: socket filters and tracing in any context.
 function mayLock(): bool {
@@ -64,7 +64,6 @@ export function checkEncoding(i: i32, op: u8): bool {
     const o = op & 0xf0;
     if (c == BPF_JMP && o == 0x80) {
       if (op != OP_CALL || off != 0 && src != 2 || dst != 0 || src > 2) return fail1(E.RESERVED_FIELD, i, op);
-      if (src == 2) return failIS(E.UNSUPPORTED_KFUNC, i, imm, kfuncName(imm));
       return true;
     }
     if (c == BPF_JMP && o == 0x90) {

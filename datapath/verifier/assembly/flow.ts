@@ -14,7 +14,7 @@ import {
   targetOf,
 } from "./instruction";
 import { fail, fail1, failIS } from "./outcome";
-import { findSub, M_HIGH, M_SEEN, M_TARGET, mark, setUsesWritten, subOf } from "./program";
+import { findSub, M_HIGH, M_JOIN, M_SEEN, M_TARGET, mark, setUsesWritten, subOf } from "./program";
 import { count, subs } from "./request";
 
 /// Jumps stay in their function, every instruction is reached from its function's start.
@@ -37,7 +37,7 @@ export function checkFlow(): bool {
         const t = targetOf(i);
         if (t < s.start || t >= s.end) return fail1(E.JUMP_OUT_OF_RANGE, i, t);
         if (mark[t] & M_HIGH) return fail1(E.JUMP_INTO_LD_IMM64, i, t);
-        mark[t] |= M_TARGET;
+        mark[t] |= M_TARGET | M_JOIN;
         if (!(mark[t] & M_SEEN)) {
           mark[t] |= M_SEEN;
           stack[top++] = t;

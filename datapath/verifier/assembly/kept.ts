@@ -15,7 +15,7 @@ const LOOK_BACK: u32 = 64;
 export let statesPeak: u32 = 0, statesTotal: u32 = 0;
 let statesNow: u32 = 0;
 let kept: StaticArray<usize> = new StaticArray<usize>(0); // per instruction, list linked by next
-let jumpsSince: u32 = 0, insnsSince: u32 = 0;
+let jumpsSince: u32 = 0, insnsSince: u32 = 0, forksSince: u32 = 0;
 export function countState(): bool {
   statesTotal++;
   statesNow++;
@@ -36,15 +36,16 @@ export function dropState(s: State): void {
 
 export function resetKept(): void {
   kept = new StaticArray<usize>(P.count);
-  jumpsSince = insnsSince = 0;
+  jumpsSince = insnsSince = forksSince = 0;
 }
 
 export function countInsn(): void {
   insnsSince++;
 }
 
-export function countJump(): void {
+export function countJump(forks: bool): void {
   jumpsSince++;
+  if (forks) forksSince++;
 }
 
 function dropKept(i: i32): void {
@@ -110,9 +111,8 @@ export function visited(i: i32): i32 {
     p = s.next;
   }
   if (callback && revisits > 0) widen(ancestor);
-  const often = jumpsSince >= 2 && insnsSince >= 8 * (1 + unfinished) || P.progFlags & 8; // BPF_F_TEST_STATE_FREQ
-  if (!callback && !often) return 0;
-  jumpsSince = insnsSince = 0;
+  if (!callback && !worthKeeping(i, unfinished)) return 0;
+  jumpsSince = insnsSince = forksSince = 0;
   const s = copyState(cur);
   dropLoneIds(s);
   s.branches = 1;
@@ -123,6 +123,17 @@ export function visited(i: i32): i32 {
   cur.parent = changetype<usize>(s);
   if (!countState() || !memoryOk(i)) return -1;
   return 0;
+}
+
+/// What two sides of a branch share is walked twice unless a state is kept where they come together, so there every fork
+/// is worth one; elsewhere only where many forks follow each other. A loop that does not fork has nothing to share: its
+/// rounds keep the fewer the longer it gets.
+function worthKeeping(i: i32, unfinished: u32): bool {
+  if (P.progFlags & 8) return true; // BPF_F_TEST_STATE_FREQ
+  if (insnsSince < 8) return false;
+  const joins = (P.mark[i] & P.M_JOIN) != 0;
+  if (forksSince >= <u32> (joins ? 1 : 4)) return true;
+  return jumpsSince >= <u32> (joins ? 2 : 8) && insnsSince >= 8 * (1 + unfinished);
 }
 
 /// A kept state without unfinished continuations has no state that refers to it.

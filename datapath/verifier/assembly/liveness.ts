@@ -171,13 +171,14 @@ function step(i: i32, s: Sub): void {
     } else {
       for (let a: u32 = 1; a < 6; a++) {
         if (!isFp(a)) continue;
-        const kind = argKind(imm, a);
+        // of kernel functions nothing is known here: they may read all from where the argument points
+        const kind = src == 2 ? A_MEM : argKind(imm, a);
         let bytes = -1;
         if (kind == A_NONE) continue;
         if (kind == A_KEY && kindOf(1) == V_MAP && valueOf(1) >= 0) bytes = <i32> maps[valueOf(1)].keySize;
         else if (kind == A_VAL && kindOf(1) == V_MAP && valueOf(1) >= 0) {
           bytes = <i32> maps[valueOf(1)].valueSize;
-        } else if (kind == A_MEM || kind == A_MEM_NULL) {
+        } else if (src != 2 && (kind == A_MEM || kind == A_MEM_NULL)) {
           if (a < 5 && kindOf(a + 1) == V_CONST) bytes = valueOf(a + 1);
         } else if (kind == A_STACK_NULL) s.fpEscapes = true; // kept by the callee: callback contexts
         if (bytes == 0) continue;
@@ -263,7 +264,8 @@ export function regEffect(i: i32): u32 {
     if (srcOf(i) == 1) {
       const k = findSub(i + 1 + immOf(i));
       use = subs[k].isGlobal ? 0x3e : <u32> entryLive[k] & 0x3e;
-    } else for (let a: u32 = 1; a < 6; a++) if (argKind(immOf(i), a) != A_NONE) use |= 1 << a;
+    } else if (srcOf(i) == 2) use = 0x3e;
+    else for (let a: u32 = 1; a < 6; a++) if (argKind(immOf(i), a) != A_NONE) use |= 1 << a;
   } else if (op != OP_JA && op != OP_JA32) {
     use = d;
     if (op & 8) use |= s;

@@ -207,3 +207,21 @@ export function joinNumbers(a: Reg, b: Reg): void {
   a.s32min = min(a.s32min, b.s32min);
   a.s32max = max(a.s32max, b.s32max);
 }
+
+/// a = a number that is in a and in b; false: there is none, and a holds nothing of use.
+export function meetNumbers(a: Reg, b: Reg): bool {
+  if ((a.bits ^ b.bits) & ~a.unk & ~b.unk) return false;
+  a.bits |= b.bits;
+  a.unk &= b.unk;
+  a.bits &= ~a.unk;
+  a.umin = max(a.umin, b.umin);
+  a.umax = min(a.umax, b.umax);
+  a.smin = max(a.smin, b.smin);
+  a.smax = min(a.smax, b.smax);
+  a.u32min = max(a.u32min, b.u32min);
+  a.u32max = min(a.u32max, b.u32max);
+  a.s32min = max(a.s32min, b.s32min);
+  a.s32max = min(a.s32max, b.s32max);
+  if (a.umin > a.umax || a.smin > a.smax || a.u32min > a.u32max || a.s32min > a.s32max) return false;
+  return sync(a);
+}

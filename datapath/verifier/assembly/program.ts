@@ -17,6 +17,8 @@ export let mark: StaticArray<u8> = new StaticArray<u8>(0);
 export let addressKind: StaticArray<u8> = new StaticArray<u8>(0);
 
 export const M_HIGH: u8 = 1, M_TARGET: u8 = 2, M_SEEN: u8 = 4, M_FORCE: u8 = 8, M_CALLBACK: u8 = 16;
+/// A jump leads here: paths may come together.
+export const M_JOIN: u8 = 32;
 export let usesCallbacks: bool = false;
 /// A helper wants bytes of the stack to be initialised although it is privileged (bpf_check_mtu).
 export let usesWritten: bool = false;

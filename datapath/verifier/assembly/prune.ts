@@ -4,7 +4,7 @@ import { strict } from "./access";
 import { liveHigh, liveLow, liveRegs } from "./liveness";
 import { within } from "./number";
 import { usesWritten } from "./program";
-import { isConst, K_META, K_NONE, K_NUM, K_PKT, Reg } from "./reg";
+import { isConst, K_META, K_NONE, K_NUM, K_PKT, Reg, unlink } from "./reg";
 import { registerBit, relevantOf, slotBit } from "./relevance";
 import {
   Frame,
@@ -23,6 +23,7 @@ import {
 const IDS: i32 = 256;
 const idOld: StaticArray<u32> = new StaticArray<u32>(IDS);
 const idNew: StaticArray<u32> = new StaticArray<u32>(IDS);
+const idShift: StaticArray<i64> = new StaticArray<i64>(IDS);
 let idCount: i32 = 0;
 /// Whether id b in the new state may stand where a stood in the old one, the same everywhere.
 function sameId(a: u32, b: u32, injective: bool): bool {
@@ -34,6 +35,20 @@ function sameId(a: u32, b: u32, injective: bool): bool {
   idOld[idCount] = a;
   idNew[idCount++] = b;
   return true;
+}
+
+/// Whether number b is made of the value that stands for a's, at the same distance as all others that are made of it. The
+/// distance may have been counted from another point: then from the same one for all.
+function sameValue(a: Reg, b: Reg): bool {
+  if (a.frame != b.frame) return false;
+  const shift = <i64> b.off - <i64> a.off, known = idCount;
+  if (!sameId(a.id, b.id == 0 ? --tempId : b.id, false)) return false;
+  if (idCount > known) {
+    idShift[known] = shift;
+    return true;
+  }
+  for (let k = 0; k < idCount; k++) if (idOld[k] == a.id) return idShift[k] == shift;
+  return false;
 }
 
 let exact: bool = false;
@@ -72,7 +87,7 @@ function covers(a: Reg, b: Reg, counts: bool): bool {
     if (!counts && (a.id == 0 || !linked(a.id))) return true;
     if (!within(a, b)) return false;
     // equal values in the old state must be equal in the new one; no id in the new one is an id of its own
-    return a.id == 0 || sameId(a.id, b.id == 0 ? --tempId : b.id, false);
+    return a.id == 0 || sameValue(a, b);
   }
   if (a.flags != b.flags || a.off != b.off || a.map != b.map || a.frame != b.frame) return false;
   if (!within(a, b) || (exact && !within(b, a))) return false;
@@ -236,7 +251,7 @@ function lone(r: Reg, pass: i32): void {
   } else if (pass == 1) {
     if (seen[h] == 1) {
       seen[h] = 0;
-      r.id = 0;
+      unlink(r);
     }
   } else seen[h] = 0;
 }

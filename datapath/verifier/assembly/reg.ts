@@ -9,16 +9,20 @@ export const F_RINGBUF: u8 = 4; // memory of ringbuf_reserve
 // pointers to kernel structs: what is known of their lifetime, and where they point
 export const F_TRUSTED: u8 = 8, F_RCU: u8 = 16, F_UNTRUSTED: u8 = 32, F_USER: u8 = 64, F_PERCPU: u8 = 128;
 
+/// How a number relates to the value that its id names, `delta` being its `off`: it is value + delta; its low half is that
+/// of value + delta and the high half is 0.
+export const L_WHOLE: u8 = 0, L_LOW: u8 = 1;
+
 /* 96 bytes. `off` is the fixed part of a pointer's offset; the numbers describe the variable part. `from`: which
  * numbers of the last kept state on this path the number was made of, see relevance.ts. */
 @unmanaged
 export class Reg {
   kind: u8;
   flags: u8;
-  frame: u8; // stack pointers: the frame they point into
+  frame: u8; // stack pointers: the frame they point into; numbers with an id: L_WHOLE or L_LOW
   pad: u8;
-  off: i32;
-  id: u32; // numbers: equal values; nullable pointers: one check serves all; packet: one base
+  off: i32; // numbers with an id: what they are more than the value that it names
+  id: u32; // numbers: one value they are made of; nullable pointers: one check serves all; packet: one base
   ref: u32; // acquired reference, 0 none
   map: i32; // index of the map, -1 none; K_FUNC: start of the function; K_BTF: type, 0 something that is no struct
   size: i32; // packet: bytes proved from the base; K_MEM: bytes of the memory; K_NUM: see setLost
@@ -51,6 +55,13 @@ export function copyReg(to: Reg, from: Reg): void {
   store<u64>(a, load<u64>(b, 72), 72);
   store<u64>(a, load<u64>(b, 80), 80);
   store<u64>(a, load<u64>(b, 88), 88);
+}
+
+/// The number is made of no other's value any more.
+export function unlink(r: Reg): void {
+  r.id = 0;
+  r.off = 0;
+  r.frame = L_WHOLE;
 }
 
 export function noBounds(r: Reg): void {

@@ -37,6 +37,8 @@ export class Sub {
 
 export let insns: usize = 0;
 export let count: i32 = 0;
+/// Options of the request; see request.ts of the host.
+export const OPTION_NO_QUOTIENTS: u32 = 32, OPTION_NO_DISTANCES: u32 = 64;
 export let progType: i32 = 0, attachType: i32 = 0, progFlags: u32 = 0, options: u32 = 0;
 export let visitsMax: u32 = 0, statesMax: u32 = 0, memoryMax: u32 = 0;
 export const maps: Array<MapInfo> = [];
@@ -96,6 +98,8 @@ function shape(m: MapInfo): void {
   at += m.fieldCount * 12;
 }
 
+/// Keys of hash maps end where the kernel's allocator does (KMALLOC_MAX_SIZE).
+const KEY_BYTES_MAX: u32 = 4 << 20;
 export function readRequest(pointer: usize, length: u32): bool {
   at = pointer;
   end = pointer + length;
@@ -158,7 +162,7 @@ export function readRequest(pointer: usize, length: u32): bool {
   if (broken || at != end) return failS(E.MALFORMED_REQUEST, -1, "length");
   for (let i = 0; i < maps.length; i++) {
     const m = maps[i];
-    if (m.keySize > 512 && m.type != MAP_PERF_EVENT_ARRAY || m.valueSize > 1 << 28) {
+    if (m.keySize > KEY_BYTES_MAX && m.type != MAP_PERF_EVENT_ARRAY || m.valueSize > 1 << 28) {
       return failS(E.MALFORMED_REQUEST, -1, "map sizes");
     }
     if (m.contentsLength > m.valueSize) return failS(E.MALFORMED_REQUEST, -1, "map contents");

@@ -1,6 +1,21 @@
 // What is learned or lost of one value and holds for all its copies in the state.
 import { hasLock } from "./program";
-import { copyReg, F_NULL, K_END, K_META, K_NUM, K_PKT, K_VALUE, Reg, setConst, setLost } from "./reg";
+import { ADD, alu } from "./alu";
+import { meetNumbers } from "./number";
+import {
+  copyReg,
+  F_NULL,
+  K_END,
+  K_META,
+  K_NUM,
+  K_PKT,
+  K_VALUE,
+  L_LOW,
+  Reg,
+  REG_BYTES,
+  setConst,
+  setLost,
+} from "./reg";
 import { cur, eachReg } from "./run";
 import { frameOf, REF_BYTES, refOf, regOf, slotReg, slotTypes, State, T_SPILL } from "./state";
 
@@ -82,25 +97,57 @@ function nullOne(x: Reg, isNull: bool): u32 {
   return ref;
 }
 
+function spreadOne(x: Reg, from: Reg): void {
+  if (x.off == from.off && x.frame == from.frame) copyNumber(x, from);
+  else learnFrom(x, from);
+}
+
 function copyNumber(to: Reg, from: Reg): void {
   const own = to.from;
   copyReg(to, from);
   to.from |= own;
 }
 
-/// All numbers equal to this one get its bounds.
+/* What is known of one number of a value says something of the others: they lie at known distances. Where either of the two
+ * is known by its low half only, so is the distance. */
+const moved: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
+const distance: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
+const before: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
+function learnFrom(x: Reg, from: Reg): void {
+  const t = changetype<Reg>(changetype<usize>(moved)), c = changetype<Reg>(changetype<usize>(distance));
+  const old = changetype<Reg>(changetype<usize>(before));
+  copyReg(old, x);
+  copyReg(t, from);
+  setConst(c, <u64> (<i64> x.off - <i64> from.off));
+  const low = x.frame == L_LOW || from.frame == L_LOW;
+  alu(t, c, ADD, low, false);
+  // the low half of x is that of t; x is t only if nothing lies above
+  if (low && x.frame != L_LOW && x.umax > <u64> u32.MAX_VALUE) {
+    t.unk |= 0xffffffff00000000;
+    t.bits &= 0xffffffff;
+    t.umin = 0;
+    t.umax = u64.MAX_VALUE;
+    t.smin = i64.MIN_VALUE;
+    t.smax = i64.MAX_VALUE;
+  }
+  // no value left: this path cannot be, which the next branch on x will find
+  if (!meetNumbers(x, t)) copyReg(x, old);
+  x.from |= from.from;
+}
+
+/// All numbers made of the same value get what its bounds say of them.
 export function spreadNumber(s: State, from: Reg): void {
   if (from.id == 0) return;
   for (let k = 0; k <= s.depth; k++) {
     const f = frameOf(s, k);
     for (let r: u32 = 0; r < 10; r++) {
       const x = regOf(f, r);
-      if (x.kind == K_NUM && x.id == from.id && x != from) copyNumber(x, from);
+      if (x.kind == K_NUM && x.id == from.id && x != from) spreadOne(x, from);
     }
     for (let k2: u32 = 0; k2 < f.slots; k2++) {
       if (load<u8>(slotTypes(f, k2)) != T_SPILL) continue;
       const x = slotReg(f, k2);
-      if (x.kind == K_NUM && x.id == from.id && x != from) copyNumber(x, from);
+      if (x.kind == K_NUM && x.id == from.id && x != from) spreadOne(x, from);
     }
   }
 }

@@ -3,7 +3,7 @@ import * as E from "./gen/codes";
 import { strict } from "./access";
 import { truncate } from "./number";
 import { fail1, fail2, opI } from "./outcome";
-import { copyReg, isConst, K_FP, K_NUM, Reg, setConst, setLost, setUnknown } from "./reg";
+import { copyReg, isConst, K_FP, K_NUM, Reg, setConst, setLost, setUnknown, unlink } from "./reg";
 import { subs } from "./request";
 import { cur, freshId, refreshFrame } from "./run";
 import { ensureSlot, frameOf, slotReg, slotTypes, T_INVALID, T_MISC, T_SPILL, T_ZERO } from "./state";
@@ -54,7 +54,7 @@ export function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg)
     s.from |= before; // of the bytes that stay
     if (size < 8 && value.umax >> (size * 8) != 0) {
       truncate(s, size);
-      s.id = 0;
+      unlink(s);
     }
     return true;
   }
@@ -110,7 +110,7 @@ export function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg): 
       copyReg(into, saved);
       if (!fits) {
         truncate(into, size);
-        into.id = 0;
+        unlink(into);
       }
       return true;
     }

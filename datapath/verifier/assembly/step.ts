@@ -22,12 +22,15 @@ import {
   setConst,
   setKind,
   setUnknown,
+  unlink,
 } from "./reg";
 import { cur, frame, freshId, reg } from "./run";
 import { tempReg2 } from "./scratch";
+import { copyState, frameOf, regOf } from "./state";
+import { wait } from "./walk";
 
 export function extend(r: Reg, size: i32): void {
-  r.id = 0;
+  unlink(r);
   signExtend(r, size);
 }
 
@@ -59,6 +62,14 @@ export function loadConstant(i: i32): bool {
   }
 }
 
+/// An exit of the function; -1: it has none.
+function exitOf(s: P.Sub): i32 {
+  for (let i = s.start; i < s.end; i++) {
+    if (!(P.mark[i] & P.M_HIGH) && P.opcode(i) == P.OP_EXIT) return i;
+  }
+  return -1;
+}
+
 /// LD_ABS and LD_IND: bytes of the packet in network order; the program ends if they are not there.
 export function loadPacket(i: i32, op: u8): bool {
   if (P.progType != 1 && P.progType != 3 && P.progType != 4) {
@@ -69,6 +80,13 @@ export function loadPacket(i: i32, op: u8): bool {
   if (cur.depth > 0) {
     const s = P.subs[<i32> frame.sub];
     if (s.returns != 1 || frame.callback) return failS(E.LD_ABS, i, "the function does not return a number");
+    // what is not there ends the function, not the program: it may return 0 here
+    const end = exitOf(s);
+    if (end < 0) return failS(E.LD_ABS, i, "the function has no end");
+    const other = copyState(cur);
+    setConst(regOf(frameOf(other, other.depth), 0), 0);
+    other.insn = end;
+    if (!wait(other, i)) return false;
   }
   const ctx = reg(6);
   if (ctx.kind != K_CTX || ctx.off != 0 || !isConst(ctx)) {

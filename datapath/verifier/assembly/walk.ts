@@ -5,6 +5,7 @@ import { stepAlu } from "./arith";
 import { narrow, NOT_TAKEN, prepareBranch, sides, TAKEN } from "./branch";
 import { callHelper } from "./call";
 import { callFunction } from "./call_function";
+import { callKfunc } from "./call_kfunc";
 import { recordClaim } from "./claims";
 import { countInsn, countJump, countState, dropAllKept, dropState, resetKept, visited } from "./kept";
 import { leave, returnTo, setMainSub } from "./leave";
@@ -172,13 +173,15 @@ function walkPath(): bool {
     } else if (op == P.OP_CALL) {
       if (P.srcOf(i) == 1) {
         if (!callFunction(i)) return false;
+      } else if (P.srcOf(i) == 2) {
+        if (!callKfunc(i)) return false;
       } else if (!callHelper(i)) return false;
       if (!memoryOk(i)) return false;
     } else if (op == P.OP_JA || op == P.OP_JA32) {
       cur.insn = P.targetOf(i);
     } else {
       if (!prepareBranch(i)) return false;
-      countJump();
+      countJump(sides == (TAKEN | NOT_TAKEN));
       const t = P.targetOf(i);
       if (sides == 0) return true;
       if (sides == (TAKEN | NOT_TAKEN)) {
