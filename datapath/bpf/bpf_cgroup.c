@@ -2,6 +2,7 @@
 #include "lib/decide.h"
 #include "lib/ipv4.h"
 #include "lib/ipv6.h"
+#include "lib/nd.h"
 
 #define FILE_ID FILE_BPF_CGROUP
 
@@ -47,10 +48,10 @@ INLINE int cgroup_handle(struct __sk_buff *skb, __u32 flags)
 		code = ipv4_parse(skb, &f, config, 0, 0);
 	else
 		code = ipv6_parse(skb, &f, config, 0, 0);
-	/* Raw sockets hear of neighbours and routers; that is the kernel's business. */
+	/* Raw sockets speak to neighbours and routers, and hear of them. */
 	if (code == PARSED_LINK)
-		return CGROUP_ALLOW;
-	if (!code)
+		code = nd_of_socket(skb, &f);
+	else if (!code)
 		code = admit(skb, &f, config, own, &other);
 	if (code) {
 		drop(skb, &f, code);

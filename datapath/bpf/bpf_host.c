@@ -3,6 +3,7 @@
 #include "lib/arrival.h"
 #include "lib/masquerade.h"
 #include "lib/node_port.h"
+#include "lib/vlan.h"
 
 #define FILE_ID FILE_BPF_HOST
 
@@ -21,6 +22,12 @@ int from_netdev(struct __sk_buff *skb)
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
 		return PASS;
+	if (is_tagged(skb, p)) {
+		id = vlan_judge(skb, FLOW_INGRESS | FLOW_NETWORK);
+		p = packet_start(skb);
+		if (id != VLAN_UNTAGGED || p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
+			return id == VLAN_UNTAGGED ? PASS : id;
+	}
 	if (LOAD16(p + 12) != ETHERTYPE_IPV4 && LOAD16(p + 12) != ETHERTYPE_IPV6)
 		return PASS;
 	ipv6 = LOAD16(p + 12) == ETHERTYPE_IPV6;
@@ -43,6 +50,7 @@ int to_netdev(struct __sk_buff *skb)
 	const struct config *config = config_get();
 	struct address_owner *owner;
 	struct address address;
+	int verdict;
 	__u32 ipv6;
 	__u8 *p;
 
@@ -56,6 +64,12 @@ int to_netdev(struct __sk_buff *skb)
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
 		return PASS;
+	if (is_tagged(skb, p)) {
+		verdict = vlan_judge(skb, 0);
+		p = packet_start(skb);
+		if (verdict != VLAN_UNTAGGED || p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
+			return verdict == VLAN_UNTAGGED ? PASS : verdict;
+	}
 	if (LOAD16(p + 12) != ETHERTYPE_IPV4 && LOAD16(p + 12) != ETHERTYPE_IPV6)
 		return PASS;
 	ipv6 = LOAD16(p + 12) == ETHERTYPE_IPV6;

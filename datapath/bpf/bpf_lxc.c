@@ -5,6 +5,7 @@
 #include "lib/ipv6.h"
 #include "lib/nd.h"
 #include "lib/service_flow.h"
+#include "lib/vlan.h"
 
 #define FILE_ID FILE_BPF_LXC
 
@@ -30,6 +31,8 @@ int from_endpoint(struct __sk_buff *skb)
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
 		return drop(skb, &f, DROPPED(DROP_INVALID));
+	if (is_tagged(skb, p))
+		return drop(skb, &f, DROPPED(DROP_UNSUPPORTED_L2));
 	switch (LOAD16(p + 12)) {
 	case ETHERTYPE_IPV4:
 		code = ipv4_parse(skb, &f, config, ETHERNET_LENGTH, own);
@@ -109,23 +112,19 @@ int to_endpoint(struct __sk_buff *skb)
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
 		return drop(skb, &f, DROPPED(DROP_INVALID));
+	if (is_tagged(skb, p))
+		return drop(skb, &f, DROPPED(DROP_UNSUPPORTED_L2));
 	switch (LOAD16(p + 12)) {
 	case ETHERTYPE_IPV4:
 		code = ipv4_parse(skb, &f, config, ETHERNET_LENGTH, 0);
 		break;
 	case ETHERTYPE_IPV6:
 		code = ipv6_parse(skb, &f, config, ETHERNET_LENGTH, 0);
-		/* Hop limit 255 and 1: no router has passed it on, so it is the host that speaks to its link. */
-		p = packet_start(skb);
-		if (code == PARSED_LINK) {
-			if (p + ETHERNET_LENGTH + 40 <= (__u8 *)packet_end(skb) &&
-			    (p[ETHERNET_LENGTH + 7] == 255 || p[ETHERNET_LENGTH + 7] == 1))
-				goto link;
-			code = DROPPED(DROP_FORBIDDEN_ICMP6);
-		}
+		if (code == PARSED_LINK)
+			return nd_to_endpoint(skb, &f);
 		break;
 	case ETHERTYPE_ARP:
-		goto link;
+		return arp_to_endpoint(skb, &f);
 	default:
 		return drop(skb, &f, DROPPED(DROP_UNKNOWN_L3));
 	}
@@ -137,9 +136,6 @@ int to_endpoint(struct __sk_buff *skb)
 		return drop(skb, &f, code);
 	count(&f, 0, DIRECTION_INGRESS, skb->len);
 	count_received(&f, f.hook_endpoint, skb->len);
-	return PASS;
-link:
-	count(&f, 0, DIRECTION_INGRESS, skb->len);
 	return PASS;
 }
 #undef FILE_ID

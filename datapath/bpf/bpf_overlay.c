@@ -1,6 +1,7 @@
 /* The tunnel between nodes: VXLAN, the sender's identity as the network identifier. */
 #include "lib/arrival.h"
 #include "lib/masquerade.h"
+#include "lib/vlan.h"
 
 #define FILE_ID FILE_BPF_OVERLAY
 
@@ -56,6 +57,8 @@ int from_overlay(struct __sk_buff *skb)
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
 		return overlay_drop(skb, DROPPED(DROP_INVALID));
+	if (is_tagged(skb, p))
+		return vlan_refuse(skb, FLOW_INGRESS | FLOW_NETWORK);
 	if (LOAD16(p + 12) != ETHERTYPE_IPV4 && LOAD16(p + 12) != ETHERTYPE_IPV6)
 		return overlay_drop(skb, DROPPED(DROP_UNKNOWN_L3));
 	ipv6 = LOAD16(p + 12) == ETHERTYPE_IPV6;
@@ -121,6 +124,8 @@ NOINLINE int overlay_host(struct __sk_buff *skb)
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
 		return drop(skb, &f, DROPPED(DROP_INVALID));
+	if (is_tagged(skb, p))
+		return vlan_refuse(skb, 0);
 	switch (LOAD16(p + 12)) {
 	case ETHERTYPE_IPV4:
 		code = ipv4_parse(skb, &f, config, ETHERNET_LENGTH, 0);

@@ -13,6 +13,7 @@ export const mapsGenDirectory = new URL("gen/", import.meta.url);
 const ROOTS = [
   "config",
   "state",
+  "vlan_key",
   "endpoint",
   "address_owner",
   "endpoint_counters",

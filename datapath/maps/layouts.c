@@ -4,6 +4,7 @@
 
 struct config config;
 struct state state;
+struct vlan_key vlan_key;
 struct endpoint endpoint;
 struct address_owner address_owner;
 struct endpoint_counters endpoint_counters;

@@ -50,6 +50,7 @@ const FILES = [
   "translate.h",
   "service_flow.h",
   "reject.h",
+  "vlan.h",
 ];
 
 /** The records of a batch: each a u32 length, that many bytes, padding to 8. A broken tail is counted, not read. */

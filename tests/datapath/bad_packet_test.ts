@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import * as abi from "@weir/maps";
 import { kernelTest } from "./kernel_test_case.ts";
-import { PASS, SHOT } from "./node.ts";
+import { GATEWAY_V4, PASS, SHOT } from "./node.ts";
 import {
   ACK,
   arp,
@@ -40,7 +40,6 @@ const extension = (next: number, ...rest: number[]) => [next, 0, ...rest, ...Arr
 
 const both: Case[] = [
   { name: "an ethertype nobody knows", reason: abi.DROP_UNKNOWN_L3, spoil: set(12, 0x88, 0x99) },
-  { name: "a VLAN tag", reason: abi.DROP_UNKNOWN_L3, spoil: set(12, 0x81, 0x00) },
   { name: "TCP header length below 20", reason: abi.DROP_CT_INVALID_HDR, spoil: (f) => tcp(f, 12, 0x40) },
   {
     name: "TCP header length beyond the packet",
@@ -277,6 +276,17 @@ kernelTest("from_endpoint() drops what ARP may not say, and an interface that is
   const good = { operation: 1, senderMac: "02:00:00:00:01:01", sender: "10.0.1.10", target: "10.0.1.1" };
   const cases: [string, number, Bytes][] = [
     ["another's address", abi.DROP_INVALID_SIP, arp({ ...good, sender: "10.0.1.11" })],
+    ["the gateway's address", abi.DROP_INVALID_SIP, arp({ ...good, sender: GATEWAY_V4 })],
+    ["the gateway's, to everybody", abi.DROP_INVALID_SIP, arp({ ...good, operation: 2, sender: GATEWAY_V4 })],
+    ["an answer of nobody", abi.DROP_INVALID_SIP, arp({ ...good, operation: 2, sender: "0.0.0.0" })],
+    [
+      "is another's address free?",
+      abi.DROP_INVALID_SIP,
+      arp({ ...good, sender: "0.0.0.0", target: "10.0.1.11" }),
+    ],
+    ["another MAC", abi.DROP_INVALID_SIP, arp({ ...good, senderMac: "02:00:00:00:01:02" })],
+    ["another MAC in the message", abi.DROP_INVALID_SIP, set(27, 9)(arp(good))],
+    ["another MAC in the frame", abi.DROP_INVALID_SIP, set(11, 9)(arp(good))],
     ["an operation nobody knows", abi.DROP_INVALID, arp({ ...good, operation: 9 })],
     ["hardware that is not Ethernet", abi.DROP_INVALID, set(14, 0, 6)(arp(good))],
     ["half a message", abi.DROP_INVALID, arp(good).slice(0, 30)],
@@ -285,6 +295,24 @@ kernelTest("from_endpoint() drops what ARP may not say, and an interface that is
     const run = node.run("from_endpoint", frame, devices[0]);
     assert.deepEqual([run.verdict, run.events[0].subtype], [SHOT, reason], name);
   }
+  assert.equal(
+    node.run("from_endpoint", arp({ ...good, sender: "0.0.0.0", target: good.sender }), devices[0]).verdict,
+    PASS,
+  );
+  // Who may have other addresses has nobody else's; and the host speaks for nobody but itself.
+  node.changeEndpoint(1, { flags: abi.ENDPOINT_NO_SOURCE_CHECK });
+  const nested = (sender: string) =>
+    node.run(
+      "from_endpoint",
+      arp({ ...good, senderMac: "02:00:00:00:07:07", sender, target: "10.0.1.77" }),
+      devices[0],
+    )
+      .verdict;
+  assert.deepEqual(["10.9.9.9", "10.0.1.11", GATEWAY_V4].map(nested), [PASS, SHOT, SHOT]);
+  const toB = (sender: string) =>
+    node.run("to_endpoint", arp({ ...good, sender, target: "10.0.1.11" }), devices[1]).verdict;
+  assert.deepEqual([GATEWAY_V4, "192.0.2.1", "10.0.1.10"].map(toB), [PASS, PASS, SHOT]);
+  node.changeEndpoint(1, { flags: abi.ENDPOINT_PEER });
   const stranger = node.run("from_endpoint", packet({ from: "10.0.1.10", to: "10.0.1.11" }), 1);
   assert.deepEqual([stranger.verdict, stranger.events[0].subtype], [SHOT, abi.DROP_EP_NOT_READY]);
   node.writeConfig({ hz: 0 });

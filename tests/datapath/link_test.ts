@@ -1,8 +1,8 @@
-/** ARP and neighbour discovery: what the programs answer, what they leave to the stack. */
+/** ARP and neighbour discovery: what the programs answer. */
 import assert from "node:assert/strict";
 import * as abi from "@weir/maps";
 import { kernelTest } from "./kernel_test_case.ts";
-import { GATEWAY_V4, GATEWAY_V6, PASS, REDIRECT, SHOT } from "./node.ts";
+import { GATEWAY_V4, GATEWAY_V6, PASS, REDIRECT } from "./node.ts";
 import { arp, be32, checksum, ICMPV6, ipv6Bytes, macBytes, packet } from "./packet.ts";
 import { twoEndpoints } from "./two_endpoints.ts";
 
@@ -67,42 +67,5 @@ kernelTest(
         assert.equal(checksum(d.subarray(22, 54), [...be32(32), 0, 0, 0, 58], d.subarray(54)), 0);
       }
     }
-  },
-);
-
-kernelTest(
-  "from_endpoint() leaves other link messages to the stack, from addresses that are the sender's",
-  async () => {
-    const { node, devices } = await twoEndpoints();
-    using _ = node;
-    const send = (
-      from: string,
-      type: number,
-      ttl = 255,
-      extra: { nextHeader?: number; options?: number[] } = {},
-    ) =>
-      node.run(
-        "from_endpoint",
-        packet({
-          from,
-          to: "ff02::2",
-          ttl,
-          protocol: ICMPV6,
-          upper: [type, 0, ...Array(30).fill(0)],
-          ...extra,
-        }),
-        devices[0],
-      );
-    assert.equal(send("fe80::1", 133).verdict, PASS); // router solicitation
-    assert.equal(send("::", 135).verdict, PASS); // is this address free?
-    assert.equal(send("fe80::1", 136).verdict, PASS);
-    assert.equal(send("fd00:1::10", 136).verdict, PASS);
-    // listener report behind a router alert
-    assert.equal(
-      send("fe80::1", 143, 1, { nextHeader: 0, options: [58, 0, 5, 2, 0, 0, 1, 0] }).verdict,
-      PASS,
-    );
-    const spoofed = send("fd00:1::11", 136);
-    assert.deepEqual([spoofed.verdict, spoofed.events[0].subtype], [SHOT, abi.DROP_INVALID_SIP]);
   },
 );

@@ -95,6 +95,14 @@ _Static_assert(sizeof(struct state) == 8, "state");
  */
 #define REVISIONS_MAX 16384
 
+/* Key of weir_vlans: the tagged frames of an outer device that pass it.  0 ifindex  4 vlan (1..4094)  6 pad */
+struct vlan_key {
+	__u32 ifindex;
+	__u16 vlan;
+	__u16 pad;
+};
+_Static_assert(sizeof(struct vlan_key) == 8, "vlan_key");
+
 /* ---- endpoints --------------------------------------------------------------------------------------------- */
 
 #define ENDPOINT_PEER 1 /* veth whose peer is in a namespace: deliver by redirect_peer; else redirect (tap) */
@@ -476,6 +484,7 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 #define FILE_TRANSLATE 19
 #define FILE_SERVICE_FLOW 20
 #define FILE_REJECT 21
+#define FILE_VLAN 22
 
 /* ---- reserved identities ----------------------------------------------------------------------------------- */
 

@@ -30,6 +30,15 @@ struct {
 	__uint(max_entries, REVISIONS_MAX);
 } weir_revisions SEC(".maps");
 
+/* VLANs whose frames pass an outer device unjudged; see vlan.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct vlan_key);
+	__type(value, __u32);
+	__uint(max_entries, 16384);
+} weir_vlans SEC(".maps");
+
 /* interface index -> endpoint id */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -124,8 +124,9 @@ NOINLINE int masquerade_endpoint(struct __sk_buff *skb, __u32 id, __u32 ipv6)
 	else
 		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
 	outside = config->flags & (ipv6 ? CONFIG_MASQUERADE_V6 : CONFIG_MASQUERADE_V4);
+	/* What an endpoint says to its link goes no further. */
 	if (code == PARSED_LINK)
-		return PASS;
+		return drop(skb, f, DROPPED(DROP_FORBIDDEN_ICMP6));
 	/* from_endpoint has let it through, so only a fragment whose first one got lost comes here. */
 	if (code)
 		return outside ? drop(skb, f, code) : PASS;

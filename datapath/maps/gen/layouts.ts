@@ -111,6 +111,31 @@ export const State: StructCodec<State> = {
   },
 };
 
+/** `struct vlan_key`, 8 bytes. */
+export interface VlanKey {
+  ifindex: number;
+  vlan: number;
+}
+/** Codec of {@link VlanKey}. */
+export const VlanKey: StructCodec<VlanKey> = {
+  bytes: 8,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      ifindex: view.getUint32(at, true),
+      vlan: view.getUint16(at + 4, true),
+    };
+  },
+  encode(value, out = new Uint8Array(8), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setUint32(at, value.ifindex, true);
+    view.setUint16(at + 4, value.vlan, true);
+    return out;
+  },
+};
+
 /** `struct endpoint`, 64 bytes. */
 export interface Endpoint {
   ifindex: number;

@@ -18,7 +18,7 @@ export const CONFIG_MASQUERADE_V4 = 16;
 export const CONFIG_MASQUERADE_V6 = 32;
 /** a service without backends: drop (158); else the sender is told at once */
 export const CONFIG_NO_BACKEND_DROP = 64;
-/** ---- endpoints --------------------------------------------------------------------------------------------- */
+/** Key of weir_vlans: the tagged frames of an outer device that pass it.  0 ifindex  4 vlan (1..4094)  6 pad */
 export const REVISIONS_MAX = 16384;
 /** veth whose peer is in a namespace: deliver by redirect_peer; else redirect (tap) */
 export const ENDPOINT_PEER = 1;
@@ -148,8 +148,9 @@ export const FILE_BPF_SOCKET = 17;
 export const FILE_BPF_XDP = 18;
 export const FILE_TRANSLATE = 19;
 export const FILE_SERVICE_FLOW = 20;
-/** ---- reserved identities ----------------------------------------------------------------------------------- */
 export const FILE_REJECT = 21;
+/** ---- reserved identities ----------------------------------------------------------------------------------- */
+export const FILE_VLAN = 22;
 export const IDENTITY_HOST = 1;
 export const IDENTITY_WORLD = 2;
 export const IDENTITY_REMOTE_NODE = 6;
