@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { readStream } from "@weir/common/input-file";
 import { type LabRecord, RunDirectory } from "./run_directory.ts";
 
 /** Services that a command may talk to; each has the socket `<name>.sock` in its instance's directory. */
@@ -55,8 +56,8 @@ export interface CommandIo {
   err(text: string): void;
   /** True where a person looks: colours and redrawing are welcome. */
   readonly terminal: boolean;
-  /** All of stdin, for `-f -`. */
-  readStdin(): Promise<string>;
+  /** All of stdin, for `-f -`; refuses more than this many bytes. */
+  readStdin(bytesMax: number): Promise<string>;
   /** Ends when the person presses Ctrl-C; follow and watch commands stop then and answer 0. */
   readonly interrupted: AbortSignal;
 }
@@ -157,7 +158,8 @@ export function processIo(): CommandIo {
     out: (text) => writeAll(Deno.stdout, text),
     err: (text) => writeAll(Deno.stderr, text),
     terminal: Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR"),
-    readStdin: () => new Response(Deno.stdin.readable).text(),
+    readStdin: async (bytesMax) =>
+      new TextDecoder().decode(await readStream("stdin", Deno.stdin, { bytesMax })),
     get interrupted() {
       if (!listening) {
         listening = true;

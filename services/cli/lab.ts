@@ -16,7 +16,7 @@ import { parse, text, texts } from "./args.ts";
 import { type CommandContext, UsageError } from "./context.ts";
 import { execInLab } from "./lab_exec.ts";
 import { startDaemon, stopLab } from "./lab_process.ts";
-import { readManifests } from "./manifest_files.ts";
+import { readManifest, readManifests } from "./manifest_files.ts";
 import { type Column, outputForm, render, table } from "./output.ts";
 
 const HINT = "weir help lab";
@@ -212,12 +212,12 @@ async function test(args: string[], context: CommandContext): Promise<number> {
   const [file, ...more] = parsed.positionals;
   if (file === undefined || more.length > 0) throw new UsageError("Say one file of expectations", HINT);
   const form = outputForm(text(parsed, "output"));
-  const content = file === "-" ? await context.io.readStdin() : await Deno.readTextFile(file);
+  const given = await readManifest(file, context.io);
   const client = labClient(context);
   let answer: TestResponse;
   try {
     answer = await client.call("/v1/tests:run", {
-      request: { message: TestRequest, value: { file: file === "-" ? "stdin" : file, text: content } },
+      request: { message: TestRequest, value: { file: given.file, text: given.text } },
       response: TestResponse,
     });
   } finally {

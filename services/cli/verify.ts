@@ -22,6 +22,7 @@ import {
   verifierOf,
   verifyObject,
 } from "@weir/report";
+import { readInputFileSync } from "@weir/common/input-file";
 import { codeLabel, verifierVersion, verifierWasmUrl } from "@weir/verifier";
 
 const USAGE = `usage: weir verify OBJECT... [DIR]... [options]
@@ -45,6 +46,9 @@ const USAGE = `usage: weir verify OBJECT... [DIR]... [options]
 
 exit: 0 all accepted, 1 something not accepted or unreadable, 2 wrong usage
 `;
+
+/** Largest files that are read: an object, kernel types (a vmlinux with its debug information), a kernel configuration. */
+const OBJECT_BYTES_MAX = 64 << 20, BTF_BYTES_MAX = 1 << 30, CONFIG_BYTES_MAX = 4 << 20;
 
 /** Wrong usage: what was found and what is expected. */
 class VerifyUsageError extends Error {}
@@ -146,11 +150,9 @@ async function verifyPaths(options: Options): Promise<Entry[]> {
   for (const path of options.paths.flatMap(expand)) {
     let data: Uint8Array;
     try {
-      data = Deno.readFileSync(path);
+      data = readInputFileSync(path, { bytesMax: OBJECT_BYTES_MAX });
     } catch (error) {
-      entries.push(
-        entryOfFailure(path, undefined, UNREADABLE_FILE, `Cannot open ${path}: ${(error as Error).message}`),
-      );
+      entries.push(entryOfFailure(path, undefined, UNREADABLE_FILE, (error as Error).message));
       continue;
     }
     entries.push(...verifyObject(path, data, verifier, {
@@ -201,12 +203,12 @@ async function loadVerifier(): Promise<Verifier> {
 function readKernelBtf(path: string | undefined): Btf | undefined {
   let data: Uint8Array;
   try {
-    data = Deno.readFileSync(path ?? "/sys/kernel/btf/vmlinux");
+    data = readInputFileSync(path ?? "/sys/kernel/btf/vmlinux", { bytesMax: BTF_BYTES_MAX });
   } catch (error) {
     // Without all permissions Deno opens nothing below /sys: scripts/weir opens it then, and hands it over.
     if (path === undefined && Deno.env.get("WEIR_KERNEL_BTF") === "stdin") return btfOfStdin();
     if (path === undefined) return undefined;
-    throw new Error(`Cannot read kernel types from ${path}: ${(error as Error).message}`);
+    throw new Error(`Cannot take kernel types: ${(error as Error).message}`);
   }
   try {
     // A vmlinux image, or a raw file as in /sys/kernel/btf.
@@ -228,6 +230,7 @@ function btfOfStdin(): Btf | undefined {
   for (let count = Deno.stdin.readSync(part); count !== null; count = Deno.stdin.readSync(part)) {
     parts.push(part.slice(0, count));
     length += count;
+    if (length > BTF_BYTES_MAX) return undefined;
   }
   const data = new Uint8Array(length);
   let at = 0;
@@ -254,7 +257,7 @@ async function readKernelConfig(release: string | undefined): Promise<KernelConf
   let text = "";
   for (const path of [`/boot/config-${Deno.osRelease()}`, "/proc/config.gz"]) {
     try {
-      const data = Deno.readFileSync(path);
+      const data = readInputFileSync(path, { bytesMax: CONFIG_BYTES_MAX });
       const stream = new Blob([data]).stream();
       text = path.endsWith(".gz")
         ? await new Response(stream.pipeThrough(new DecompressionStream("gzip"))).text()

@@ -6,6 +6,7 @@
  * @module
  */
 import { parse as parseYaml } from "yaml";
+import { readInputTextSync } from "./input_file.ts";
 import { ProblemError } from "./problem.ts";
 
 /** Kinds of options. */
@@ -41,9 +42,7 @@ export function loadConfig<const S extends ConfigSpec>(spec: S, sources: ConfigS
   const env = sources.env ?? readEnv;
   const flags = parseFlags(spec, sources.args ?? Deno.args);
   const file = flags.config ?? env("WEIR_CONFIG");
-  const fromFile = file === undefined
-    ? {}
-    : readConfigFile(spec, String(file), sources.readFile ?? Deno.readTextFileSync);
+  const fromFile = file === undefined ? {} : readConfigFile(spec, String(file), sources.readFile ?? readFile);
   const out: Record<string, unknown> = {};
   for (const [name, option] of Object.entries(spec) as [string, ConfigOption][]) {
     const variable = option.env ?? `WEIR_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
@@ -59,6 +58,9 @@ export function loadConfig<const S extends ConfigSpec>(spec: S, sources: ConfigS
   }
   return out as Config<S>;
 }
+
+const CONFIG_BYTES_MAX = 1 << 20;
+const readFile = (path: string) => readInputTextSync(path, { bytesMax: CONFIG_BYTES_MAX });
 
 /** Usage text of a specification, one line per option. */
 export function configUsage(spec: ConfigSpec): string {

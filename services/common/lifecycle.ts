@@ -7,6 +7,7 @@ import { ApiServer } from "./api_server.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { type Config, type ConfigSpec, configUsage, loadConfig } from "./config.ts";
 import { Health } from "./health.ts";
+import { readInputTextSync } from "./input_file.ts";
 import { type Handler, type Listener, listenTcp, listenUnix } from "./listener.ts";
 import { errorText, Logger, parseLogLevel } from "./log.ts";
 import { MetricsRegistry } from "./metrics.ts";
@@ -112,6 +113,9 @@ export async function runService<const S extends ConfigSpec>(options: RunOptions
   Deno.exit(0);
 }
 
+/** Certificates, keys and tokens are small. */
+const SECRET_BYTES_MAX = 1 << 20;
+
 interface TcpConfig {
   listen: string;
   tlsCert?: string;
@@ -121,7 +125,8 @@ interface TcpConfig {
 
 function readTcp(config: TcpConfig) {
   const at = config.listen.lastIndexOf(":");
-  const read = (path: string | undefined) => path === undefined ? undefined : Deno.readTextFileSync(path);
+  const read = (path: string | undefined) =>
+    path === undefined ? undefined : readInputTextSync(path, { bytesMax: SECRET_BYTES_MAX });
   return {
     hostname: config.listen.slice(0, Math.max(0, at)).replace(/^\[(.*)\]$/, "$1") || "127.0.0.1",
     port: Number(config.listen.slice(at + 1)),

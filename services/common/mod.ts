@@ -17,6 +17,7 @@ export * from "./collection.ts";
 export * from "./config.ts";
 export * from "./framing.ts";
 export * from "./health.ts";
+export * from "./input_file.ts";
 export * from "./lifecycle.ts";
 export * from "./listener.ts";
 export * from "./log.ts";

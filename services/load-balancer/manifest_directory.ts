@@ -3,11 +3,13 @@
  * with a fault is said and changes nothing; the others count.
  * @module
  */
-import { errorText, type Health, type Logger } from "@weir/common";
+import { errorText, type Health, type Logger, readInputTextSync } from "@weir/common";
 import type { LoadBalancer } from "./load_balancer.ts";
 import { type LbObject, manifestProblem, readManifests } from "./manifest.ts";
 import { applyObjects } from "./routes.ts";
 
+/** Largest file that is read. */
+const FILE_BYTES_MAX = 16 << 20;
 /** Changes of files within this time are read together. */
 const SETTLE_MS = 50;
 /** How often the directory is looked at when nothing tells of changes. */
@@ -56,7 +58,15 @@ export class ManifestDirectory {
     const files: { file: string; objects: readonly LbObject[] }[] = [];
     for (const name of names.sort()) {
       const file = `${this.path}/${name}`;
-      const manifests = readManifests(await Deno.readTextFile(file), { file });
+      let manifests;
+      try {
+        manifests = readManifests(readInputTextSync(file, { bytesMax: FILE_BYTES_MAX }), { file });
+      } catch (error) {
+        // A pipe, or more than anybody means: the others count all the same.
+        faults.push(`${file}: ${errorText(error)}`);
+        faulty.add(file);
+        continue;
+      }
       if (manifests.faults.length > 0) {
         faults.push(manifestProblem(manifests, file).message);
         faulty.add(file);
