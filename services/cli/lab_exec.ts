@@ -24,7 +24,11 @@ export async function execInLab(args: string[], context: CommandContext): Promis
   if (Deno.uid() !== 0) throw new Error("Cannot enter the lab's namespaces: it needs root");
   const status = await labStatus(context);
   const { netns, environment } = placeOf(status, parsed.positionals, parsed.values.outside === true, context);
-  const hosts = `${context.run.path}/lab/${status.name}/hosts`;
+  // Names as its namespace sees them; on nodes and outside as "default" does.
+  const { POD_NAMESPACE: namespace } = environment;
+  const hosts = `${context.run.path}/lab/${status.name}/hosts${
+    namespace === undefined ? "" : `.${namespace}`
+  }`;
   // Killed with -9 we could pass nothing on: then the kernel kills the command for us.
   const child = new Deno.Command("setpriv", {
     args: [

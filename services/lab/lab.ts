@@ -12,6 +12,7 @@ import type {
 } from "@weir/proto/lab";
 import type { ClusterApi, NodeApi } from "./apis.ts";
 import type { Service } from "@weir/proto/loadbalancer";
+import { hostsPath, writeHosts } from "./hosts.ts";
 import { type Manifest, parseManifests, type PodManifest, type PolicyManifest } from "./manifests.ts";
 import { placePod } from "./placement.ts";
 import { Pod } from "./pod.ts";
@@ -25,6 +26,7 @@ export interface LabOptions {
   /** The endpoint manager of each node. */
   readonly nodeApis: ReadonlyMap<string, NodeApi>;
   readonly logDirectory: string;
+  /** What is mounted over /etc/hosts on nodes and outside; pods have one beside it for their namespace. */
   readonly hostsFile: string;
   /** How long `apply` waits for pods to become ready. */
   readonly readyMsMax?: number;
@@ -56,6 +58,10 @@ export class Lab {
     return this.#services;
   }
 
+  /** Namespaces that have pods or were applied. */
+  get namespaces(): string[] {
+    return [...this.#namespaceLabels.keys()];
+  }
   get pods(): Pod[] {
     return [...this.#pods.values()];
   }
@@ -130,7 +136,7 @@ export class Lab {
   /** Asks every node for its endpoints and takes the answers in. Nodes that do not answer leave their pods waiting. */
   async refresh(): Promise<void> {
     await Promise.all([...this.options.nodeApis].map(async ([node, api]) => {
-      const pods = this.pods.filter((pod) => pod.around.node === node);
+      const pods = this.pods.filter((pod) => pod.around.node === node && !pod.manifest.hostNetwork);
       if (pods.length === 0) return;
       try {
         const endpoints = new Map((await api.listEndpoints()).map((endpoint) => [endpoint.name, endpoint]));
@@ -208,9 +214,13 @@ export class Lab {
   async #applyPods(
     placed: { manifest: PodManifest; directory: string; node: string }[],
   ): Promise<ManifestResult[]> {
+    for (const { manifest: { namespace } } of placed) {
+      if (!this.#namespaceLabels.has(namespace)) this.#namespaceLabels.set(namespace, {});
+    }
+    // The commands mount the file of their namespace.
+    if (placed.length > 0) await writeHosts(this, this.options.hostsFile);
     return await Promise.all(placed.map(async ({ manifest, directory, node }) => {
       const { namespace, name } = manifest;
-      if (!this.#namespaceLabels.has(namespace)) this.#namespaceLabels.set(namespace, {});
       const labels = this.#namespaceLabels.get(namespace)!;
       const existing = this.#pods.get(`${namespace}/${name}`);
       try {
@@ -220,9 +230,10 @@ export class Lab {
         const pod = new Pod(manifest, directory, {
           lab: this.options.topology.lab,
           node,
+          host: this.options.topology.nodes.find((each) => each.name === node)!,
           api: this.options.nodeApis.get(node)!,
           logDirectory: this.options.logDirectory,
-          hostsFile: this.options.hostsFile,
+          hostsFile: hostsPath(this.options.hostsFile, namespace),
         });
         // The load balancer knows the pod before its address is anywhere: not ready is not the same as unknown.
         await this.#servicePods.announce(pod);

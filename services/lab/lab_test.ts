@@ -6,7 +6,7 @@ import type { ClusterApi, NodeApi } from "./apis.ts";
 import { hostsText } from "./hosts.ts";
 import { Lab } from "./lab.ts";
 import { topology } from "./topology.ts";
-import { labNamespaces, removeNamespaces } from "./underlay.ts";
+import { createPodNamespace, labNamespaces, processesIn, removeNamespaces } from "./underlay.ts";
 
 const isRoot = Deno.uid() === 0;
 if (!isRoot) console.log("SKIP Lab tests: pods are network namespaces and need root");
@@ -83,7 +83,7 @@ Deno.test({
       cluster,
       nodeApis: new Map([["node-1", nodes[0]], ["node-2", nodes[1]]]),
       logDirectory: directory,
-      hostsFile: "/etc/hosts",
+      hostsFile: `${directory}/hosts`,
       pollMs: 5,
     });
     const file = (text: string) => ({ files: [{ file: "t.yaml", directory: "/", text }], pods: [] });
@@ -160,7 +160,7 @@ Deno.test({
       cluster: fakeCluster(),
       nodeApis: new Map([["node-1", node]]),
       logDirectory: directory,
-      hostsFile: "/etc/hosts",
+      hostsFile: `${directory}/hosts`,
       pollMs: 5,
       readyMsMax: 300,
     });
@@ -190,6 +190,66 @@ Deno.test({
       match(results[0].message, /not ready: endpoint waiting-for-identity/);
     } finally {
       await lab.halt();
+      await removeNamespaces(await labNamespaces(name));
+      await Deno.remove(directory, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name:
+    "Lab runs a pod with hostNetwork on its node, with the node's addresses, and ends what is the pod's only",
+  ignore: !isRoot,
+  async fn() {
+    const name = `w${Deno.pid}`;
+    const node = fakeNode(1), cluster = fakeCluster();
+    const told: Record<string, unknown>[] = [];
+    cluster.putPod = (pod) => Promise.resolve(void told.push(pod as never));
+    const directory = await Deno.makeTempDir();
+    const lab = new Lab({
+      topology: topology(name, 1),
+      cluster,
+      nodeApis: new Map([["node-1", node]]),
+      logDirectory: directory,
+      hostsFile: `${directory}/hosts`,
+      pollMs: 5,
+    });
+    const [{ netns, ipv4, ipv6 }] = lab.options.topology.nodes;
+    const file = (text: string) => ({ files: [{ file: "t.yaml", directory: "/", text }], pods: [] });
+    const script = "sleep 61 & setsid sleep 62 & exec sleep 63";
+    const host = pod(
+      "h",
+      `hostNetwork: true, containers: [{ name: main, command: [sh, -c, "${script}"], ports: [{ containerPort: 80, hostPort: 80 }] }]`,
+    );
+    await createPodNamespace(netns);
+    const agent = new Deno.Command("ip", { args: ["netns", "exec", netns, "sleep", "64"] }).spawn();
+    try {
+      const { results } = await lab.apply(file(host));
+      deepEqual(results.map(({ action, message }) => [action, message]), [["created", ""]]);
+      const { netns: its, identity, state, ...shown } = lab.pod("x", "h").toLabPod();
+      deepEqual([its, identity, state, shown.ipv4, shown.ipv6], [netns, 1, "ready", ipv4, ipv6]);
+      equal(node.endpoints.size, 0, "no endpoint of its own");
+      deepEqual(await labNamespaces(name), [netns]);
+      match(hostsText(lab), new RegExp(`^${ipv4} h h\\.x$`, "m"));
+      deepEqual(told.at(-1)?.addresses, [ipv4, ipv6]);
+      deepEqual((told.at(-1)?.ports as { hostPort: number }[]).map(({ hostPort }) => hostPort), [0]);
+      const running = async () => (await processesIn([netns])).length;
+      for (let i = 0; i < 200 && await running() < 4; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      equal(await running(), 4);
+      const changed = (await lab.apply(file(pod("h")))).results[0];
+      deepEqual([changed.action, /hostNetwork .* does not change/.test(changed.message)], ["failed", true]);
+      equal((await lab.delete(file(host))).results[0].action, "deleted");
+      for (let i = 0; i < 50 && await running() > 1; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      equal(await running(), 1, "the node's own processes stay");
+      deepEqual(await labNamespaces(name), [netns]);
+    } finally {
+      await lab.halt();
+      agent.kill("SIGKILL");
+      await agent.status;
       await removeNamespaces(await labNamespaces(name));
       await Deno.remove(directory, { recursive: true });
     }

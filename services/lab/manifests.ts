@@ -50,6 +50,8 @@ export interface PodManifest {
   readonly labels: Readonly<Record<string, string>>;
   readonly nodeName: string | undefined;
   readonly serviceAccountName: string;
+  /** Its commands run in the namespace of its node, with the node's addresses: no endpoint, no policy of its own. */
+  readonly hostNetwork: boolean;
   readonly ports: readonly NamedPortManifest[];
   readonly containerPorts: readonly ContainerPortManifest[];
   /** Numbers of ports that must be listened on before services use the pod (readinessProbe). */
@@ -148,6 +150,7 @@ const POD_SPEC_IGNORED = new Set([
 ]);
 const POD_SPEC_KNOWN = new Set([
   "nodeName",
+  "hostNetwork",
   "serviceAccountName",
   "containers",
   "terminationGracePeriodSeconds",
@@ -324,6 +327,7 @@ function readPod(
     serviceAccountName: spec.serviceAccountName === undefined
       ? "default"
       : nameOf(spec.serviceAccountName, "spec.serviceAccountName", source, DNS_SUBDOMAIN),
+    hostNetwork: readHostNetwork(spec.hostNetwork, source),
     ports: ports.filter((port) => port.name !== "")
       .map(({ name, port, protocol }) => ({ name, port, protocol })),
     containerPorts: ports,
@@ -336,6 +340,11 @@ function readPod(
     preStopS,
     commands,
   };
+}
+
+function readHostNetwork(value: unknown, source: Source): boolean {
+  if (value === undefined || typeof value === "boolean") return value === true;
+  throw new ManifestError(source, `spec.hostNetwork is ${JSON.stringify(value)}: expected true or false`);
 }
 
 /** The port that a probe of TCP or HTTP asks: being listened on is what a lab looks at. */

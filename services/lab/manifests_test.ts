@@ -58,8 +58,8 @@ Deno.test("parseManifests() refuses by name and place", () => {
     ["kind: Pod\napiVersion: v1\nmetadata: {name: X_}", /metadata.name is "X_"/],
     ["kind: Pod\napiVersion: v1\nmetadata: {name: x}", /spec is missing/],
     [
-      "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {hostNetwork: true}",
-      /spec.hostNetwork is not supported/,
+      "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {hostPID: true}",
+      /spec.hostPID is not supported/,
     ],
     ["kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {containers: 5}", /spec.containers is 5/],
     [

@@ -6,9 +6,10 @@
 import type { Endpoint } from "@weir/proto/endpoint";
 import type { LabPod } from "@weir/proto/lab";
 import type { NodeApi } from "./apis.ts";
+import { IDENTITY_HOST } from "@weir/common";
 import { podLabels } from "./labels.ts";
 import type { PodManifest } from "./manifests.ts";
-import { PodProcess } from "./pod_process.ts";
+import { POD_MARK, PodProcess } from "./pod_process.ts";
 import { podNetns } from "./topology.ts";
 import { createPodNamespace, processesIn, removeNamespaces } from "./underlay.ts";
 
@@ -16,6 +17,8 @@ import { createPodNamespace, processesIn, removeNamespaces } from "./underlay.ts
 export interface PodSurroundings {
   readonly lab: string;
   readonly node: string;
+  /** The node's own namespace and addresses, which a pod with `hostNetwork` has. */
+  readonly host: { readonly netns: string; readonly ipv4: string; readonly ipv6: string };
   readonly api: NodeApi;
   readonly logDirectory: string;
   readonly hostsFile: string;
@@ -35,7 +38,9 @@ export class Pod {
   constructor(manifest: PodManifest, directory: string, readonly around: PodSurroundings) {
     this.#manifest = manifest;
     this.#directory = directory;
-    this.netns = podNetns(around.lab, manifest.namespace, manifest.name);
+    this.netns = manifest.hostNetwork
+      ? around.host.netns
+      : podNetns(around.lab, manifest.namespace, manifest.name);
   }
 
   /** "NAMESPACE/POD", the name of its endpoint. */
@@ -54,10 +59,17 @@ export class Pod {
   get endpoint(): Endpoint | undefined {
     return this.#endpoint;
   }
+  /** "" until it has one. */
+  get ipv4(): string {
+    return this.#manifest.hostNetwork ? this.around.host.ipv4 : this.#endpoint?.status?.ipv4 ?? "";
+  }
+  get ipv6(): string {
+    return this.#manifest.hostNetwork ? this.around.host.ipv6 : this.#endpoint?.status?.ipv6 ?? "";
+  }
 
   /** Makes the namespace, asks for the endpoint, starts the commands. */
   async create(namespaceLabels: Readonly<Record<string, string>>): Promise<void> {
-    await createPodNamespace(this.netns);
+    if (!this.#manifest.hostNetwork) await createPodNamespace(this.netns);
     await this.#putEndpoint(namespaceLabels);
     this.#startProcesses();
   }
@@ -68,6 +80,9 @@ export class Pod {
     directory: string,
     namespaceLabels: Readonly<Record<string, string>>,
   ): Promise<"configured" | "unchanged"> {
+    if (manifest.hostNetwork !== this.#manifest.hostNetwork) {
+      throw new Error("hostNetwork of a running pod does not change: delete it first");
+    }
     const commandsChanged = directory !== this.#directory ||
       JSON.stringify(manifest.commands) !== JSON.stringify(this.#manifest.commands);
     const endpointChanged = JSON.stringify([podLabels(manifest, namespaceLabels), manifest.ports]) !==
@@ -121,6 +136,7 @@ export class Pod {
       await new Promise((resolve) => setTimeout(resolve, Math.min(preStopS, gracePeriodS) * 1000));
     }
     await this.#stopProcesses(Math.max(0, gracePeriodS - preStopS) * 1000);
+    if (this.#manifest.hostNetwork) return;
     await this.around.api.deleteEndpoint(this.name);
     await removeNamespaces([this.netns]);
   }
@@ -141,9 +157,9 @@ export class Pod {
       state: this.#state,
       message: this.#message ||
         (dead === undefined ? "" : `command ended: ${dead.lastError}, starting again`),
-      ipv4: status?.ipv4 ?? "",
-      ipv6: status?.ipv6 ?? "",
-      identity: status?.identity ?? 0,
+      ipv4: this.ipv4,
+      ipv6: this.ipv6,
+      identity: this.#manifest.hostNetwork ? IDENTITY_HOST : status?.identity ?? 0,
       endpoint: status?.id ?? 0,
       labels: this.#labels,
       restarts: this.#processes.reduce((sum, process) => sum + process.restarts, 0),
@@ -153,6 +169,11 @@ export class Pod {
 
   async #putEndpoint(namespaceLabels: Readonly<Record<string, string>>): Promise<void> {
     this.#labels = podLabels(this.#manifest, namespaceLabels);
+    // To others it is its node, whose policy it has.
+    if (this.#manifest.hostNetwork) {
+      this.#state = "ready";
+      return;
+    }
     this.#state = "waiting";
     await this.around.api.putEndpoint({
       name: this.name,
@@ -164,6 +185,11 @@ export class Pod {
     });
   }
 
+  /** In the environment of all that its commands start. */
+  get #mark(): string {
+    return `${this.around.lab}/${this.name}`;
+  }
+
   #startProcesses(): void {
     const { namespace, name } = this.#manifest;
     this.#processes = this.#manifest.commands.map((command) =>
@@ -172,6 +198,7 @@ export class Pod {
         namespace,
         pod: name,
         node: this.around.node,
+        mark: this.#mark,
         directory: this.#directory,
         logFile: `${this.around.logDirectory}/${namespace}.${name}.${command.container}.log`,
         hostsFile: this.around.hostsFile,
@@ -182,8 +209,10 @@ export class Pod {
   async #stopProcesses(graceMs = 0): Promise<void> {
     await Promise.all(this.#processes.map((process) => process.stop(graceMs)));
     this.#processes = [];
-    // Whatever the commands left behind in the namespace.
-    for (const pid of await processesIn([this.netns])) {
+    // Whatever the commands left behind in the namespace; in a node's there are others.
+    const left = await processesIn([this.netns]);
+    const own = this.#manifest.hostNetwork ? await withEnvironment(left, this.#mark) : left;
+    for (const pid of own) {
       try {
         Deno.kill(pid, "SIGKILL");
       } catch {
@@ -191,6 +220,15 @@ export class Pod {
       }
     }
   }
+}
+
+/** Those of the processes that have the mark of a pod. */
+async function withEnvironment(pids: readonly number[], mark: string): Promise<number[]> {
+  const marked = await Promise.all(pids.map(async (pid) => {
+    const text = await Deno.readTextFile(`/proc/${pid}/environ`).catch(() => "");
+    return text.split("\0").includes(`${POD_MARK}=${mark}`);
+  }));
+  return pids.filter((_, i) => marked[i]);
 }
 
 function sameLabels(a: readonly string[], b: readonly string[]): boolean {

@@ -13,6 +13,8 @@ export interface PodPlace {
   readonly namespace: string;
   readonly pod: string;
   readonly node: string;
+  /** Value of {@link POD_MARK} in the environment of all that the command starts. */
+  readonly mark: string;
   /** Directory of the manifest. */
   readonly directory: string;
   readonly logFile: string;
@@ -20,6 +22,8 @@ export interface PodPlace {
   readonly hostsFile: string;
 }
 
+/** By this the processes of a pod are told from others in the same network namespace. */
+export const POD_MARK = "WEIR_LAB_POD";
 /** A command that ran this long before it died starts again at once. */
 const STABLE_MS = 10_000;
 
@@ -97,6 +101,7 @@ export class PodProcess {
         POD_NAME: pod,
         POD_NAMESPACE: namespace,
         NODE_NAME: node,
+        [POD_MARK]: this.place.mark,
       },
       stdin: "null",
       stdout: "null",

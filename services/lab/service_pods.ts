@@ -153,15 +153,15 @@ export class ServicePods {
 }
 
 function podOf(pod: Pod): Partial<ServicePod> & { name: string } {
-  const { manifest, endpoint } = pod;
-  const { ipv4 = "", ipv6 = "" } = endpoint?.status ?? {};
+  const { manifest, ipv4, ipv6 } = pod;
   return {
     name: pod.name,
     namespace: manifest.namespace,
     labels: { ...manifest.labels },
     addresses: [ipv4, ipv6].filter((address) => address !== ""),
     node: pod.around.node,
-    ports: manifest.containerPorts.map((port) => ({ ...port })),
+    // What listens on the node needs no way in from there.
+    ports: manifest.containerPorts.map((port) => manifest.hostNetwork ? { ...port, hostPort: 0 } : port),
   };
 }
 

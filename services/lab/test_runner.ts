@@ -104,7 +104,7 @@ function addressOf(lab: Lab, place: Place, family: 4 | 6): string {
   switch (place.kind) {
     case "pod": {
       const pod = lab.pod(place.namespace, place.pod);
-      const address = family === 4 ? pod.endpoint?.status?.ipv4 : pod.endpoint?.status?.ipv6;
+      const address = family === 4 ? pod.ipv4 : pod.ipv6;
       if (!address) {
         throw new ExpectationError(`Cannot send to ${pod.name}: it has no IPv${family} address yet`);
       }
