@@ -19,6 +19,13 @@ Deno.test("cgroupRoot() takes the whole hierarchy before a part of it, and reads
     cgroupRoot(line("/a", "/part", "cgroup2") + line("/", "/whole\\040one", "cgroup2")),
     "/whole one",
   );
+  const covered = line("/", "/sys/fs/cgroup/unified", "cgroup2");
+  assert.equal(cgroupRoot(covered), "/sys/fs/cgroup/unified");
+  assert.equal(
+    cgroupRoot(covered + line("/", "/sys", "sysfs") + line("/", "/sys/fs/cgroup", "cgroup2")),
+    "/sys/fs/cgroup",
+    "what is mounted over is out of reach",
+  );
 });
 
 /** Connects from the node's namespace: what it read and whom it believes to talk to. */
