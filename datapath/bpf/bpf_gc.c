@@ -1,4 +1,5 @@
 /* Garbage collection of conntrack and of weir_nat, in the kernel: nothing is copied out. */
+#include "lib/fragment_order.h"
 #include "lib/nat_gc.h"
 #include "lib/revision.h"
 
@@ -68,6 +69,18 @@ static long gc_entry(void *map, struct ct_key *key, struct ct_entry *e, struct g
 	return 0;
 }
 
+/* Fragments whose first one never came. */
+static long held_gc_entry(void *map, __u32 *key, struct held_fragment *held, struct gc *gc)
+{
+	(void)map;
+	if (READ_ONCE(held->state) != HELD_FULL || !held_expired(held, gc->now, gc->hz) || !held_take(held, HELD_FULL))
+		return 0;
+	held_lost(held);
+	held_give(held, HELD_FREE);
+	held_count(*key / HELD_GROUP_PLACES, -1);
+	return 0;
+}
+
 SEC("syscall")
 int weir_gc(struct gc_request *request)
 {
@@ -83,6 +96,7 @@ int weir_gc(struct gc_request *request)
 	gc.copy.address = request->address;
 	gc.copy.age = request->age;
 	bpf_for_each_map_elem(&weir_ct, gc_entry, &gc, 0);
+	bpf_for_each_map_elem(&weir_held, held_gc_entry, &gc, 0);
 	nat.hz = gc.hz;
 	bpf_for_each_map_elem(&weir_nat, nat_gc_entry, &nat, 0);
 	request->visited = gc.copy.visited;

@@ -1,6 +1,7 @@
 /* Endpoints with a device: what leaves them, and what the host's stack sends to them. */
 #include "lib/arp.h"
 #include "lib/decide.h"
+#include "lib/fragment_order.h"
 #include "lib/ipv4.h"
 #include "lib/ipv6.h"
 #include "lib/nd.h"
@@ -47,6 +48,8 @@ int from_endpoint(struct __sk_buff *skb)
 	default:
 		return drop(skb, &f, DROPPED(DROP_UNKNOWN_L3));
 	}
+	if (fragment_waits(skb, &f, code))
+		return SHOT;
 	if (code)
 		return drop(skb, &f, code);
 	f.now = jiffies();

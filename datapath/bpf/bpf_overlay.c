@@ -12,7 +12,7 @@ NOINLINE int overlay_check(struct __sk_buff *skb, __u32 ipv6, __u32 known)
 	const struct config *config = config_get();
 	struct nat_scratch *s = nat_scratch();
 	struct flow *f;
-	int code;
+	int code, late;
 
 	if (!config || !s)
 		return SHOT;
@@ -27,10 +27,17 @@ NOINLINE int overlay_check(struct __sk_buff *skb, __u32 ipv6, __u32 known)
 	} else {
 		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
 	}
-	if (!code)
+	late = DROP_REASON(code) == DROP_FRAG_NOT_FOUND ? code : 0;
+	if (!code || late) {
+		f->flags |= FLOW_TUNNEL;
 		code = tunnel_source(skb, f);
+	}
 	if (!code && !known)
 		code = DROPPED(DROP_UNROUTABLE);
+	if (!code)
+		code = late;
+	if (fragment_waits(skb, f, code))
+		return SHOT;
 	return code ? drop(skb, f, code) : 0;
 }
 

@@ -115,12 +115,12 @@ const ipv4: Case[] = [
     reason: abi.DROP_CT_INVALID_HDR,
     spec: { protocol: ICMP, upper: [8, 0, 0, 0] },
   },
-  {
-    name: "a later fragment without its first",
-    reason: abi.DROP_FRAG_NOT_FOUND,
-    spec: { protocol: UDP, fragment: 100, datagram: 999 },
-  },
   { name: "a fragment over TCP's flags", reason: abi.DROP_INVALID, spec: { fragment: 1 } },
+  {
+    name: "a fragment that is not the last and no multiple of 8 bytes long",
+    reason: abi.DROP_INVALID,
+    spec: { protocol: UDP, fragment: 0x2000, upper: [0, 5, 0, 9, 0, 99, 0, 0, 1, 2, 3, 4] },
+  },
   {
     name: "a fragment that ends beyond 65535",
     reason: abi.DROP_INVALID,
@@ -129,7 +129,7 @@ const ipv4: Case[] = [
   {
     name: "a first fragment without ports",
     reason: abi.DROP_CT_INVALID_HDR,
-    spec: { protocol: UDP, fragment: 0x2000, upper: [0, 9] },
+    spec: { protocol: UDP, fragment: 0x2000, upper: [] },
   },
   {
     name: "options and half a TCP header",
@@ -203,9 +203,14 @@ const ipv6: Case[] = [
     spec: { nextHeader: 60, options: [...Array(8)].flatMap(() => extension(60)).concat(extension(6)) },
   },
   {
-    name: "a later fragment without its first",
-    reason: abi.DROP_FRAG_NOT_FOUND,
-    spec: { nextHeader: 44, options: extension(17, 3, 0x20, 0, 0, 9, 9) },
+    name: "a fragment that is not the last and no multiple of 8 bytes long",
+    reason: abi.DROP_INVALID,
+    spec: {
+      protocol: UDP,
+      nextHeader: 44,
+      options: extension(17, 0, 1),
+      upper: [0, 5, 0, 9, 0, 99, 0, 0, 1, 2, 3, 4],
+    },
   },
   {
     name: "a fragment over TCP's flags",

@@ -308,7 +308,9 @@ _Static_assert(offsetof(struct ct_entry, ends) == 24, "ct_entry.ends");
 _Static_assert(offsetof(struct ct_entry, node) == 56, "ct_entry.node");
 _Static_assert(offsetof(struct ct_entry, translated) == 80, "ct_entry.translated");
 
-/* weir_frag, an LRU: ports of a datagram by its fragments' id.  0 source  16 destination  32 id  36 protocol  37 pad[3] */
+/* weir_frag, an LRU: ports of a datagram by its fragments' id.  0 source  16 destination  32 id  36 protocol  37 pad[3]
+ *
+ * protocol: IPv4's; 0 for IPv6, whose fragments may each name another (RFC 8200, 4.5: only the first one's counts). */
 struct frag_key {
 	struct address source;
 	struct address destination;
@@ -318,12 +320,13 @@ struct frag_key {
 };
 _Static_assert(sizeof(struct frag_key) == 40, "frag_key");
 
-/* 0 port_source (be)  2 port_destination (be)  4 policy_port  6 pad */
+/* 0 port_source (be)  2 port_destination (be)  4 policy_port  6 protocol  7 header */
 struct frag_ports {
 	__u16 port_source;
 	__u16 port_destination;
 	__u16 policy_port;
-	__u16 pad;
+	__u8 protocol; /* upper layer */
+	__u8 header; /* where it is over what policy has read, in units of 8 bytes: no later fragment begins before that */
 };
 _Static_assert(sizeof(struct frag_ports) == 8, "frag_ports");
 
@@ -500,6 +503,7 @@ _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
 #define MARK_OVERLAY 0x57450400 /* the tunnel key is set, to_overlay lets it through */
 #define MARK_OVERLAY_REPLY 0x57450500 /* and it is an answer to who asked a frontend: to_overlay gives it that one's address */
 #define MARK_TRANSLATED 0x57450300 /* source and destination are as they leave the node, to_netdev lets it through */
+#define MARK_FRAGMENT 0x57450600 /* sent to its device again in the right order (lib/fragment_order.h) */
 #define MARK_DELIVERED 0x57450f00 /* policy was asked, to_endpoint lets it through */
 
 /* ---- requests to programs of type "syscall", run by BPF_PROG_TEST_RUN with this as ctx_in and ctx_out ------- */

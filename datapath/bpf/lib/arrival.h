@@ -4,6 +4,7 @@
 
 #include "dsr.h"
 #include "enter.h"
+#include "fragment_order.h"
 #include "node_port.h"
 #include "service_answer.h"
 
@@ -101,6 +102,8 @@ NOINLINE int tunnel_source(struct __sk_buff *skb, struct flow *f)
 
 	if (!f || !config)
 		return DROPPED(DROP_NO_CONFIG);
+	if (unlikely(skb->mark == MARK_FRAGMENT))
+		return held_source(skb, f);
 	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0)) {
 		f->node.halves[1] = mapped(bpf_htonl(key.remote_ipv4));
 	} else if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6)) {
@@ -158,7 +161,7 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 	struct flow *f;
 	struct ct_entry *e;
 	__u32 service = 0, fits = 0;
-	int code;
+	int code, late;
 
 	if (!s)
 		return PASS;
@@ -178,14 +181,21 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 	} else {
 		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
 	}
+	late = DROP_REASON(code) == DROP_FRAG_NOT_FOUND ? code : 0;
+	if (late)
+		code = 0;
 	if (!code && (what & ARRIVAL_TUNNEL)) {
 		f->flags |= FLOW_TUNNEL;
 		code = tunnel_source(skb, f);
-		if (!code)
-			tunnel_to_world(f);
 	}
+	if (!code)
+		code = late;
+	if (!(what & ARRIVAL) && fragment_waits(skb, f, code))
+		return SHOT;
 	if (code)
 		return drop(skb, f, code);
+	if (what & ARRIVAL_TUNNEL)
+		tunnel_to_world(f);
 	f->now = jiffies();
 	e = bpf_map_lookup_elem(&weir_ct, &f->key);
 	if (what & ARRIVAL) {

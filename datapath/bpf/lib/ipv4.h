@@ -28,18 +28,18 @@ NOINLINE int ipv4_parse_slow(struct __sk_buff *skb, struct flow *f, __u32 l3, __
 	key.destination.halves[1] = mapped(LOAD32(h + 16));
 	key.id = LOAD16(h + 4);
 	key.protocol = f->protocol;
+	/* RFC 791: what is not the end is a multiple of 8 bytes long, and no datagram is longer than 65535. */
+	if (((fragment & 0x2000) && (left & 7)) || position + left > 65535)
+		return DROPPED(DROP_INVALID);
 	if (position) {
-		/* RFC 1858: a fragment at 8 bytes would overwrite TCP flags that policy has seen; RFC 791: no datagram is
-		 * longer than 65535. */
-		if ((f->protocol == PROTOCOL_TCP && position < 20) || position + left > 65535)
+		/* Also before its first one has come. */
+		if (position < fragment_header_bytes(f->protocol))
 			return DROPPED(DROP_INVALID);
-		return fragment_find(f, &key);
+		return fragment_find(f, &key, position);
 	}
 	f->flags |= FLOW_FIRST_FRAGMENT;
 	code = l4_parse_copied(skb, f, f->l4_offset, left, f->protocol);
-	if (!code)
-		fragment_remember(f, &key);
-	return code;
+	return code ?: fragment_remember(f, &key, 0);
 }
 
 /* Fills key, ports, protocol and flags from the packet at `l3` (a constant). `endpoint` is who sent it, if one of
@@ -89,6 +89,9 @@ INLINE int ipv4_parse(struct __sk_buff *skb, struct flow *f, const struct config
 		code = l4_parse(skb, f, l3 != 0, l3 + 20, left, f->protocol);
 	} else {
 		code = ipv4_parse_slow(skb, f, l3, left, config->flags);
+		/* It may be held until its first one is here: who sent it is known. */
+		if (DROP_REASON(code) == DROP_FRAG_NOT_FOUND)
+			flow_set_key(f, 0, mapped(source), 0, mapped(destination), f->protocol);
 	}
 	if (code)
 		return code;

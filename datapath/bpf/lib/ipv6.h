@@ -18,6 +18,7 @@
 struct extensions {
 	__u32 offset; /* in: of the first extension; out: of the upper layer */
 	__u32 id;
+	__u32 start; /* out: of what is fragmented */
 	__u16 fragment; /* as in the header: offset << 3 | more */
 	__u8 protocol; /* in: next header; out: upper layer */
 	__u8 fragmented;
@@ -51,6 +52,7 @@ NOINLINE int ipv6_extensions(struct __sk_buff *skb, struct extensions *x, __u32 
 			x->id = LOAD32(h + 4);
 			x->fragmented = 1;
 			offset += 8;
+			x->start = offset;
 			next = h[0];
 			/* What follows in a later fragment is not a header. */
 			if (x->fragment >> 3)
@@ -102,14 +104,16 @@ NOINLINE int ipv6_parse_slow(struct __sk_buff *skb, struct flow *f, __u32 l3, __
 		if (bpf_skb_load_bytes(skb, l3 + 8, &key, 32))
 			return DROPPED(DROP_INVALID);
 		key.id = x.id;
-		key.protocol = x.protocol;
+		/* RFC 8200, 4.5: what is not the end is a multiple of 8 bytes long, and no packet is longer than 65535. */
+		if (((x.fragment & 1) && ((end - x.start) & 7)) || position + left > 65535)
+			return DROPPED(DROP_INVALID);
 	}
 	if (position) {
 		if (!(flags & SENDER_OWN))
 			return DROPPED(DROP_INVALID_SIP);
-		if ((x.protocol == PROTOCOL_TCP && position < 20) || position + left > 65535)
+		if (position < fragment_header_bytes(x.protocol))
 			return DROPPED(DROP_INVALID);
-		return fragment_find(f, &key);
+		return fragment_find(f, &key, position);
 	}
 	if (x.fragment & 1)
 		f->flags |= FLOW_FIRST_FRAGMENT;
@@ -120,7 +124,7 @@ NOINLINE int ipv6_parse_slow(struct __sk_buff *skb, struct flow *f, __u32 l3, __
 	if (!(flags & SENDER_OWN))
 		return DROPPED(DROP_INVALID_SIP);
 	if (!code && (x.fragment & 1))
-		fragment_remember(f, &key);
+		code = fragment_remember(f, &key, x.offset - x.start);
 	return code;
 }
 
@@ -164,6 +168,9 @@ INLINE int ipv6_parse(struct __sk_buff *skb, struct flow *f, const struct config
 		code = l4_parse(skb, f, l3 != 0, l3 + 40, length, f->protocol);
 	} else {
 		code = ipv6_parse_slow(skb, f, l3, length, config->flags | (own ? SENDER_OWN : 0));
+		/* As in ipv4_parse(). */
+		if (DROP_REASON(code) == DROP_FRAG_NOT_FOUND)
+			flow_set_key(f, source.halves[0], source.halves[1], destination.halves[0], destination.halves[1], 0);
 	}
 	if (code == PARSED_LINK)
 		return code;

@@ -11,6 +11,7 @@
 
 #include "dsr.h"
 #include "enter.h"
+#include "fragment_order.h"
 #include "nat.h"
 #include "nat_apply.h"
 #include "reject.h"
@@ -358,6 +359,10 @@ NOINLINE int node_port(struct __sk_buff *skb, __u32 flags, __u32 identity)
 		code = ipv6_parse(skb, f, config, ETHERNET_LENGTH, 0);
 	else
 		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
+	/* For this node or a virtual address: its ports say whether it is a service's. What came through the tunnel has waited. */
+	if (fragment_matters(f, code) && !(flags & FLOW_TUNNEL) && ((flags & NODE_PORT_OWN) || frontend_closed(flow_address(f, TRANSLATE_DESTINATION))) &&
+	    fragment_waits(skb, f, code))
+		return SHOT;
 	if (code)
 		return PASS;
 	f->now = jiffies();

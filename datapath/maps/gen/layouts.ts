@@ -586,6 +586,8 @@ export interface FragPorts {
   portSourceBe: number;
   portDestinationBe: number;
   policyPort: number;
+  protocol: number;
+  header: number;
 }
 /** Codec of {@link FragPorts}. */
 export const FragPorts: StructCodec<FragPorts> = {
@@ -597,6 +599,8 @@ export const FragPorts: StructCodec<FragPorts> = {
       portSourceBe: view.getUint16(at, false),
       portDestinationBe: view.getUint16(at + 2, false),
       policyPort: view.getUint16(at + 4, true),
+      protocol: view.getUint8(at + 6),
+      header: view.getUint8(at + 7),
     };
   },
   encode(value, out = new Uint8Array(8), at = 0) {
@@ -605,6 +609,8 @@ export const FragPorts: StructCodec<FragPorts> = {
     view.setUint16(at, value.portSourceBe, false);
     view.setUint16(at + 2, value.portDestinationBe, false);
     view.setUint16(at + 4, value.policyPort, true);
+    view.setUint8(at + 6, value.protocol);
+    view.setUint8(at + 7, value.header);
     return out;
   },
 };
