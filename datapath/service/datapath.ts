@@ -36,24 +36,24 @@ import {
   SyncRequest,
   SyncResponse,
 } from "@weir/proto/datapath";
-import { Attachments } from "./attachments.ts";
-import { hex, mapped } from "./addresses.ts";
-import { sweepAffinity } from "./affinity_table.ts";
-import { Collector } from "./collector.ts";
-import { DUMP_NAMES } from "./dump.ts";
-import { EndpointStore } from "./endpoint_store.ts";
-import { EventHub, READERS_MAX } from "./events.ts";
-import { IpcacheStore } from "./ipcache_store.ts";
-import { Kernel, type MapSizes } from "./kernel.ts";
-import { KernelReport } from "./kernel_report.ts";
-import { hzOf, NodeStore } from "./node_store.ts";
-import { Pins } from "./pins.ts";
-import { PolicyStore } from "./policy_store.ts";
+import { DUMP_NAMES } from "@weir/proto/dumps";
+import { Attachments } from "./hooks/attachments.ts";
+import { hex, mapped } from "./kernel/addresses.ts";
+import { Collector } from "./kernel/collector.ts";
+import { EndpointStore } from "./endpoints/store.ts";
+import { EventHub, READERS_MAX } from "./reports/events.ts";
+import { IpcacheStore } from "./node/ipcache.ts";
+import { Kernel, type MapSizes } from "./kernel/kernel.ts";
+import { KernelReport } from "./reports/kernel.ts";
+import { hzOf, NodeStore } from "./node/store.ts";
+import { Pins } from "./kernel/pins.ts";
+import { PolicyStore } from "./endpoints/policies.ts";
+import { sweepAffinity } from "./services/affinity_table.ts";
 import { Retries } from "./retries.ts";
-import { ServiceReport } from "./service_report.ts";
-import { ServiceStore } from "./service_store.ts";
-import { SocketHooks } from "./socket_hooks.ts";
-import { XdpHooks } from "./xdp_hooks.ts";
+import { ServiceReport } from "./reports/services.ts";
+import { ServiceStore } from "./services/store.ts";
+import { SocketHooks } from "./hooks/sockets.ts";
+import { XdpHooks } from "./hooks/xdp.ts";
 
 /** What a datapath is told. */
 export interface DatapathConfig {

@@ -12,9 +12,9 @@ import {
   NetlinkSocket,
   ROUTE_PROTOCOL,
 } from "@weir/net";
-import { unmapped } from "./addresses.ts";
-import { parseAddress } from "./addresses.ts";
-import { PIN_ROOT, Pins } from "./pins.ts";
+import { unmapped } from "./kernel/addresses.ts";
+import { parseAddress } from "./kernel/addresses.ts";
+import { PIN_ROOT, Pins } from "./kernel/pins.ts";
 
 /** How much went. */
 export interface Removed {

@@ -335,7 +335,7 @@ export interface EventBatch {
 /** Encodings of {@link EventBatch}. */
 export const EventBatch: Message<EventBatch> = bindMessage(root, "weir.datapath.v1.EventBatch");
 
-/** GET /v1/maps/<endpoint|policy|ct|nat|lb|backend|affinity|source_ranges|ipcache|metrics|address>: what the kernel holds now. */
+/** GET /v1/maps/<name>: what the kernel holds now; the names are in dumps.ts. */
 export interface MapDump {
   map: string;
   entries: number;

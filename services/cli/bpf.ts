@@ -4,30 +4,19 @@
  * @module
  */
 import { MapDump, Program } from "@weir/proto/datapath";
+import { DUMP_NAMES } from "@weir/proto/dumps";
 import { parse, text } from "./args.ts";
 import { answersOf, onEveryNode } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
 import { type Column, outputForm, render } from "./output.ts";
 
 const HINT = "weir help bpf";
-const MAPS = [
-  "endpoint",
-  "policy",
-  "ct",
-  "nat",
-  "lb",
-  "backend",
-  "affinity",
-  "source_ranges",
-  "ipcache",
-  "metrics",
-];
 
 /** Runs the command. */
 export async function bpfCommand(args: string[], context: CommandContext): Promise<number> {
   const [map, verb, ...rest] = args;
-  if (map === undefined || (map !== "prog" && !MAPS.includes(map))) {
-    throw new UsageError(`Unknown map "${map ?? ""}": expected ${MAPS.join(", ")} or prog`, HINT);
+  if (map === undefined || (map !== "prog" && !DUMP_NAMES.some((name) => name === map))) {
+    throw new UsageError(`Unknown map "${map ?? ""}": expected ${DUMP_NAMES.join(", ")} or prog`, HINT);
   }
   if (verb !== "list" && verb !== "ls") {
     throw new UsageError(`Unknown verb "${verb ?? ""}": expected list`, HINT);

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { DUMP_NAMES, DUMPS } from "@weir/proto/dumps";
 import type { Command } from "./context.ts";
 import { UsageError } from "./context.ts";
 
@@ -95,9 +96,12 @@ weir.io/lb-ips, weir.io/lb-sharing-key, weir.io/source-ranges-policy allow|deny;
     load: async () => (await import("./service.ts")).serviceCommand,
   },
   bpf: {
-    summary: "what the kernel holds now: endpoint, policy, ct, nat, lb, backend, ipcache, metrics, prog",
-    usage: `weir bpf endpoint|policy|ct|ipcache|metrics|prog list [-o FORM] [--limit N]
-weir bpf lb|backend|nat|affinity|source_ranges list      services: frontends with their backends, backends, translations
+    summary: `what the kernel holds now: ${DUMP_NAMES.join(", ")}, prog`,
+    usage: `weir bpf MAP list [-o FORM] [--limit N]
+
+${
+      DUMPS.map(({ name, says }) => `  ${name.padEnd(15)}${says}\n`).join("")
+    }  prog           programs, where they hang, what the gate said
 
 Read from the maps of the node at the moment of asking; all nodes of a lab unless --node says which.
 `,

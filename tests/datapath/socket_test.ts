@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { attachCgroup, AttachType } from "@weir/loader";
 import * as abi from "@weir/maps";
 import { Netns, openSockDiag } from "@weir/net";
-import { SocketReaper } from "../../datapath/service/socket_reaper.ts";
+import { SocketReaper } from "../../datapath/service/hooks/socket_reaper.ts";
 import { kernelTest } from "./kernel_test_case.ts";
 import { TCP, UDP } from "./packet.ts";
 import { serviceCounters, setBackend, setFrontend, setSelection } from "./services.ts";

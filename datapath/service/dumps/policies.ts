@@ -1,0 +1,69 @@
+/** Policies: what each slot allows and denies. @module */
+import { protocolName } from "@weir/common";
+import { u32 } from "@weir/loader";
+import {
+  POLICY_ENTRY_DENY,
+  PolicyEntry,
+  PolicyKey,
+  SHAPE_ANY_PROTOCOL,
+  SHAPE_EGRESS,
+  SHAPE_LENGTH,
+} from "@weir/maps";
+import type { Kernel } from "../kernel/kernel.ts";
+import type { Dump, DumpNames, Row } from "./dump.ts";
+
+/** `weir bpf policy`. */
+export function dumpPolicies(kernel: Kernel, names: DumpNames): Dump {
+  const outer = kernel.map("weir_policies");
+  const rows: Row[] = [];
+  const users = new Map<number, string[]>();
+  for (const [id, endpoint] of kernel.endpoints.entries()) {
+    if (endpoint.policy !== 0) users.set(endpoint.policy, [...users.get(endpoint.policy) ?? [], String(id)]);
+  }
+  for (const key of outer.keys()) {
+    const slot = new DataView(key.buffer).getUint32(0, true);
+    const inner = outer.lookupInner(u32(slot));
+    const header = kernel.policySlots.get(slot);
+    if (inner === undefined || header === undefined) continue;
+    using map = inner;
+    const common = {
+      slot: String(slot),
+      policy: names.policy(slot),
+      endpoints: users.get(slot)?.join(",") ?? "",
+    };
+    for (const [at, direction] of ["ingress", "egress"].entries()) {
+      const { enforce, defaultCookie } = header.directions[at];
+      rows.push({
+        ...common,
+        direction,
+        identity: "",
+        protocol: "",
+        port: "",
+        verdict: enforce ? "default deny" : "not enforced",
+        precedence: "",
+        proxyPort: "",
+        cookie: String(defaultCookie),
+      });
+    }
+    for (const [rawKey, rawValue] of map.entries()) {
+      const k = PolicyKey.decode(rawKey), v = PolicyEntry.decode(rawValue);
+      const length = k.shape & SHAPE_LENGTH;
+      rows.push({
+        ...common,
+        direction: k.shape & SHAPE_EGRESS ? "egress" : "ingress",
+        identity: k.identity === 0 ? "any" : String(k.identity),
+        protocol: k.shape & SHAPE_ANY_PROTOCOL ? "ANY" : protocolName(k.protocol),
+        port: length === 0
+          ? "any"
+          : length === 16
+          ? String(k.port)
+          : `${k.port}-${k.port + 2 ** (16 - length) - 1}`,
+        verdict: v.flags & POLICY_ENTRY_DENY ? "deny" : "allow",
+        precedence: String(v.precedence),
+        proxyPort: String(v.proxyPort),
+        cookie: String(v.cookie),
+      });
+    }
+  }
+  return { rows, entriesMax: outer.info.entriesMax };
+}

@@ -1,0 +1,240 @@
+/**
+ * Policies in the kernel: one slot per policy, shared by every endpoint of it. A changed policy is a new slot, so no packet
+ * sees half of it; endpoints are switched, then the old slot is freed. Slots are recognised after a restart by what is in
+ * them.
+ *
+ *     entries ─▶ new inner map ─▶ weir_policies[slot] ─▶ weir_policy_slots[slot] ─▶ endpoints name the slot
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { type BpfMap, u32 } from "@weir/loader";
+import {
+  POLICY_EGRESS,
+  POLICY_ENTRY_DENY,
+  POLICY_INGRESS,
+  POLICY_SLOTS_MAX,
+  type PolicyDirection,
+  PolicyEntry,
+  PolicyKey,
+  PolicySlot,
+  SHAPE_ANY_PROTOCOL,
+  SHAPE_EGRESS,
+  SHAPES_MAX,
+} from "@weir/maps";
+import { ProblemError } from "@weir/common";
+import type { DatapathPolicy } from "@weir/proto/datapath";
+import type { MapStateEntry } from "@weir/proto/policy";
+import type { Kernel } from "../kernel/kernel.ts";
+
+/** A policy in the kernel's form. */
+export interface PolicyImage {
+  slot: PolicySlot;
+  entries: [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>][];
+  /** Equal for equal contents. */
+  hash: string;
+}
+
+/** See the module comment. */
+export class PolicyStore {
+  readonly #slots = new Map<string, { slot: number; hash: string }>();
+  readonly #used = new Set<number>();
+  /** Slots that the process before filled, by contents; taken over when a policy with these comes. */
+  readonly #found = new Map<string, number[]>();
+  adopted = 0;
+
+  constructor(private readonly kernel: Kernel, readonly entriesMax: number) {
+    // Slots that no endpoint names are garbage of a switch that was cut short.
+    const named = new Set(kernel.endpoints.entries().map(([, endpoint]) => endpoint.policy));
+    const outer = kernel.map("weir_policies");
+    for (const key of outer.keys()) {
+      const slot = new DataView(key.buffer).getUint32(0, true);
+      const inner = outer.lookupInner(key);
+      if (inner === undefined || slot === 0) continue;
+      using map = inner;
+      this.#used.add(slot);
+      const header = kernel.policySlots.get(slot);
+      if (!named.has(slot) || header === undefined) continue;
+      const hash = hashOf(header, map.entries());
+      this.#found.set(hash, [...this.#found.get(hash) ?? [], slot]);
+    }
+  }
+
+  /** Slot of a policy, undefined when it is not there. */
+  slotOf(name: string): number | undefined {
+    return this.#slots.get(name)?.slot;
+  }
+  get size(): number {
+    return this.#slots.size;
+  }
+  names(): string[] {
+    return [...this.#slots.keys()];
+  }
+  nameOf(slot: number): string {
+    for (const [name, held] of this.#slots) if (held.slot === slot) return name;
+    return "";
+  }
+  /** Slots of the process before that nothing took over. */
+  leftovers(): number[] {
+    return [...this.#found.values()].flat();
+  }
+
+  /**
+   * Writes a policy. `switchTo` is called with the new slot when it is another than before, and must make every endpoint
+   * of the policy name it; the old slot is freed afterwards. Repeatable: equal contents change nothing.
+   * @throws {ProblemError} POLICY_MAP_FULL, POLICY_SLOTS_FULL, before anything is written
+   */
+  put(policy: DatapathPolicy, switchTo: (slot: number) => void): number {
+    const image = imageOf(policy);
+    this.#refuseOverflow(policy, image);
+    const before = this.#slots.get(policy.name);
+    if (before?.hash === image.hash) return before.slot;
+    const slot = this.#adopt(image.hash) ?? this.#write(policy.name, image);
+    this.#slots.set(policy.name, { slot, hash: image.hash });
+    if (before !== undefined) {
+      switchTo(slot);
+      this.#free(before.slot);
+    }
+    return slot;
+  }
+
+  /** Removes a policy that no endpoint names any more; false when there is none. */
+  delete(name: string): boolean {
+    const held = this.#slots.get(name);
+    if (held === undefined) return false;
+    this.#slots.delete(name);
+    this.#free(held.slot);
+    return true;
+  }
+
+  /** Frees what no policy took over. @returns how many slots */
+  sweep(): number {
+    const held = new Set([...this.#slots.values()].map(({ slot }) => slot));
+    let swept = 0;
+    for (const slot of [...this.#used]) {
+      if (held.has(slot)) continue;
+      this.#free(slot);
+      swept++;
+    }
+    this.#found.clear();
+    return swept;
+  }
+
+  #refuseOverflow(policy: DatapathPolicy, image: PolicyImage): void {
+    if (image.entries.length <= this.entriesMax) return;
+    const excess = policy.entries.slice(this.entriesMax, this.entriesMax + 3).map(describeEntry).join("; ");
+    throw new ProblemError("POLICY_MAP_FULL", {
+      status: 507,
+      detail:
+        `Cannot write policy ${policy.name}: it has ${image.entries.length} of at most ${this.entriesMax} entries; ` +
+        `nothing was written. Beyond the limit: ${excess}`,
+      found: image.entries.length,
+      expected: `at most ${this.entriesMax}`,
+      action: "Use fewer or wider rules, or raise --policy-entries-max",
+    });
+  }
+
+  #adopt(hash: string): number | undefined {
+    const slots = this.#found.get(hash);
+    const slot = slots?.shift();
+    if (slots?.length === 0) this.#found.delete(hash);
+    if (slot !== undefined) this.adopted++;
+    return slot;
+  }
+
+  #write(name: string, image: PolicyImage): number {
+    const slot = this.#freeSlot(name);
+    using inner: BpfMap = this.kernel.createPolicyMap(Math.max(1, image.entries.length));
+    inner.updateBatch(image.entries);
+    this.kernel.map("weir_policies").update(u32(slot), u32(inner.fd));
+    this.kernel.policySlots.put(slot, image.slot);
+    this.#used.add(slot);
+    return slot;
+  }
+
+  #freeSlot(name: string): number {
+    for (let slot = 1; slot < POLICY_SLOTS_MAX; slot++) if (!this.#used.has(slot)) return slot;
+    throw new ProblemError("POLICY_SLOTS_FULL", {
+      status: 507,
+      detail: `Cannot write policy ${name}: all ${POLICY_SLOTS_MAX - 1} slots are taken`,
+      found: this.#used.size,
+      expected: `fewer than ${POLICY_SLOTS_MAX - 1}`,
+    });
+  }
+
+  #free(slot: number): void {
+    // A packet that is on its way may still read the slot: it must find a policy that denies, never one that allows.
+    const closed = directionOf([], true, 0);
+    this.kernel.policySlots.put(slot, { directions: [closed, closed] });
+    this.kernel.map("weir_policies").delete(u32(slot));
+    this.#used.delete(slot);
+  }
+}
+
+/** A policy as the kernel holds it. Pure. */
+export function imageOf(policy: DatapathPolicy): PolicyImage {
+  const entries = policy.entries.map((entry): [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>] => [
+    PolicyKey.encode({
+      identity: entry.identity,
+      port: entry.port,
+      protocol: entry.protocol,
+      shape: shapeOf(entry) | (entry.direction === "EGRESS" ? SHAPE_EGRESS : 0),
+    }),
+    PolicyEntry.encode({
+      precedence: entry.precedence,
+      cookie: entry.cookie,
+      proxyPort: entry.proxyPort,
+      flags: entry.deny ? POLICY_ENTRY_DENY : 0,
+    }),
+  ]);
+  const directions: PolicyDirection[] = [];
+  directions[POLICY_INGRESS] = directionOf(
+    policy.entries.filter((entry) => entry.direction === "INGRESS"),
+    policy.enforceIngress,
+    policy.ingressDefaultCookie,
+  );
+  directions[POLICY_EGRESS] = directionOf(
+    policy.entries.filter((entry) => entry.direction === "EGRESS"),
+    policy.enforceEgress,
+    policy.egressDefaultCookie,
+  );
+  const slot = { directions };
+  return { slot, entries, hash: hashOf(slot, entries) };
+}
+
+/** Any protocol, or the length of the port prefix. */
+function shapeOf(entry: MapStateEntry): number {
+  return entry.protocol === 0 ? SHAPE_ANY_PROTOCOL : entry.portPrefixLength;
+}
+
+/** Shapes that occur, most specific first: long port prefixes before short ones, any protocol last. */
+function directionOf(
+  entries: readonly MapStateEntry[],
+  enforce: boolean,
+  defaultCookie: number,
+): PolicyDirection {
+  const shapes = (wanted: (entry: MapStateEntry) => boolean) =>
+    [...new Set(entries.filter(wanted).map(shapeOf))]
+      .sort((a, b) => (a === SHAPE_ANY_PROTOCOL ? 99 : 16 - a) - (b === SHAPE_ANY_PROTOCOL ? 99 : 16 - b));
+  const identityShapes = shapes((entry) => entry.identity !== 0),
+    anyShapes = shapes((entry) => entry.identity === 0);
+  const padded = (list: number[]) => Uint8Array.from({ length: SHAPES_MAX }, (_, i) => list[i] ?? 0);
+  return {
+    enforce: enforce ? 1 : 0,
+    identityShapesCount: identityShapes.length,
+    anyShapesCount: anyShapes.length,
+    defaultCookie,
+    identityShapes: padded(identityShapes),
+    anyShapes: padded(anyShapes),
+  };
+}
+
+function hashOf(slot: PolicySlot, entries: readonly (readonly [Uint8Array, Uint8Array])[]): string {
+  const hash = createHash("sha256").update(PolicySlot.encode(slot));
+  for (const line of entries.map(([key, value]) => key.toHex() + value.toHex()).sort()) hash.update(line);
+  return hash.digest("hex");
+}
+
+function describeEntry(entry: MapStateEntry): string {
+  return `${entry.direction.toLowerCase()} identity ${entry.identity} protocol ${entry.protocol} port ${entry.port}`;
+}

@@ -1,0 +1,353 @@
+/**
+ * Endpoints in the kernel: device, record, programs, routes. Attaching is a link and a few map writes; nothing is compiled
+ * or verified.
+ *
+ *     device (down) ─▶ weir_addresses ─▶ weir_endpoints[id] ─▶ weir_ifindex ─▶ programs on the device ─▶ device up, routes
+ *
+ * @module
+ */
+import { ProblemError } from "@weir/common";
+import { expedited } from "@weir/loader";
+import { Endpoint, ENDPOINT_CGROUP, ENDPOINT_PEER, ENDPOINTS_MAX, GC_ADDRESS, GC_ENDPOINT } from "@weir/maps";
+import { listDevices, type NetlinkSocket, parseMac } from "@weir/net";
+import { type DatapathEndpoint, DatapathEndpointStatus } from "@weir/proto/datapath";
+import { hex, ipv4Number, mapped } from "../kernel/addresses.ts";
+import type { Attachments } from "../hooks/attachments.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import { ensureDevice, type PodDevice, type PodNetworkConfig, raise, removeDevice } from "./pod_network.ts";
+import type { PolicyStore } from "./policies.ts";
+
+interface Held {
+  desired: DatapathEndpoint;
+  device?: PodDevice;
+  cgroupId: bigint;
+  addresses: string[];
+}
+
+/** What the store works on. */
+export interface EndpointStoreParts {
+  kernel: Kernel;
+  attachments: Attachments;
+  policies: PolicyStore;
+  socket: NetlinkSocket;
+  /** Undefined until the node is configured. */
+  network: () => PodNetworkConfig | undefined;
+}
+
+/** See the module comment. */
+export class EndpointStore {
+  readonly #held = new Map<string, Held>();
+  adopted = 0;
+  rebuilt = 0;
+
+  constructor(private readonly parts: EndpointStoreParts) {}
+
+  has(name: string): boolean {
+    return this.#held.has(name);
+  }
+  get ids(): Set<number> {
+    return new Set([...this.#held.values()].map(({ desired }) => desired.id));
+  }
+  nameOf(id: number): string {
+    for (const [name, { desired }] of this.#held) if (desired.id === id) return name;
+    return "";
+  }
+
+  /** Makes the kernel have this endpoint. Repeatable. @throws {ProblemError} @throws {NetError} @throws {BpfError} */
+  apply(desired: DatapathEndpoint): DatapathEndpointStatus {
+    const started = performance.now();
+    this.#check(desired);
+    const before = this.#held.get(desired.name);
+    if (before !== undefined && before.desired.id !== desired.id) this.remove(desired.name);
+    const slot = this.#slotOf(desired);
+    return desired.kind === "CGROUP"
+      ? this.#applyCgroup(desired, slot, started)
+      : this.#applyDevice(desired, slot, started);
+  }
+
+  /** Points every endpoint of a policy at its new slot. */
+  switchPolicy(policy: string, slot: number): void {
+    for (const { desired } of this.#held.values()) {
+      if (desired.policy !== policy) continue;
+      const record = this.parts.kernel.endpoints.get(desired.id);
+      if (record !== undefined) this.#writeRecord(desired.id, { ...record, policy: slot });
+    }
+  }
+
+  /** Removes an endpoint from the kernel; false when it is not known. */
+  remove(name: string): boolean {
+    const held = this.#held.get(name);
+    if (held === undefined) return false;
+    const { kernel, attachments, socket } = this.parts;
+    const { desired, device, cgroupId } = held;
+    if (device !== undefined) {
+      attachments.removeDevice(device.ifindex);
+      kernel.ifindexes.delete(device.ifindex);
+      removeDevice(socket, desired, device.ifindex, kernel.pins.alias(name));
+    }
+    if (cgroupId !== 0n) {
+      attachments.removeCgroup(cgroupId);
+      kernel.cgroups.delete(cgroupId);
+    }
+    this.#forget(desired.id, held.addresses);
+    this.#held.delete(name);
+    return true;
+  }
+
+  /** Endpoints whose device somebody took away or changed. */
+  lost(): string[] {
+    const { kernel, socket } = this.parts;
+    const aliases = new Map(listDevices(socket).map((device) => [device.ifindex, device.alias]));
+    return [...this.#held].filter(([name, { device }]) =>
+      device !== undefined && aliases.get(device.ifindex) !== kernel.pins.alias(name)
+    ).map(([name]) => name);
+  }
+
+  /** Own objects in the kernel that no endpoint stands for: devices, and records by id (those of the devices too). */
+  leftovers(): { devices: { ifindex: number; name: string; endpoint: string }[]; ids: number[] } {
+    const { kernel, socket } = this.parts;
+    const prefix = kernel.pins.alias("");
+    const devices = listDevices(socket)
+      .filter((device) => device.alias.startsWith(prefix))
+      .map((device) => ({
+        ifindex: device.ifindex,
+        name: device.name,
+        endpoint: device.alias.slice(prefix.length),
+      }))
+      .filter((device) => device.endpoint !== "overlay" && !this.#held.has(device.endpoint));
+    const held = this.ids;
+    const ids = kernel.endpoints.entries()
+      .filter(([id, record]) => id !== 0 && (record.ifindex !== 0 || record.cgroupId !== 0n) && !held.has(id))
+      .map(([id]) => id);
+    return { devices, ids };
+  }
+
+  /** How many endpoints of the process before are left. */
+  get leftoverCount(): number {
+    const { devices, ids } = this.leftovers();
+    const indexes = new Set(devices.map((device) => device.ifindex));
+    return devices.length +
+      ids.filter((id) => !indexes.has(this.parts.kernel.endpoints.get(id)?.ifindex ?? 0)).length;
+  }
+
+  /** Removes the leftovers. @returns how many endpoints */
+  sweep(): number {
+    const { kernel, attachments, socket } = this.parts;
+    const swept = this.leftoverCount;
+    const { devices, ids } = this.leftovers();
+    for (const device of devices) {
+      attachments.removeDevice(device.ifindex);
+      kernel.ifindexes.delete(device.ifindex);
+      // A veth that we made goes; a device that we found (a VM's tap) only loses the mark.
+      const kind = device.name.startsWith("lxc") ? "NETNS" : "DEVICE";
+      removeDevice(socket, { kind, ipv4: "", ipv6: "" }, device.ifindex, kernel.pins.alias(device.endpoint));
+    }
+    for (const id of ids) {
+      const addresses = kernel.addresses.entries().filter(([, owner]) => owner.endpoint === id);
+      const record = kernel.endpoints.get(id)!;
+      if (record.cgroupId !== 0n) {
+        attachments.removeCgroup(record.cgroupId);
+        kernel.cgroups.delete(record.cgroupId);
+      }
+      kernel.ifindexes.delete(record.ifindex);
+      this.#forget(id, addresses.map(([address]) => hex(address)));
+    }
+    return swept;
+  }
+
+  #check(desired: DatapathEndpoint): void {
+    const wrong = (field: string, found: unknown, expected: string) =>
+      new ProblemError("ENDPOINT_INVALID", {
+        status: 422,
+        detail: `Cannot attach endpoint ${desired.name}: ${field} is ${
+          JSON.stringify(found)
+        }, not ${expected}`,
+        found: String(found),
+        expected,
+      });
+    if (!(desired.id >= 1 && desired.id < ENDPOINTS_MAX)) {
+      throw wrong("id", desired.id, `1 to ${ENDPOINTS_MAX - 1}`);
+    }
+    const other = this.nameOf(desired.id);
+    if (other !== "" && other !== desired.name) throw wrong("id", desired.id, `free (${other} has it)`);
+    const place =
+      { NETNS: desired.netns, DEVICE: desired.device, CGROUP: desired.cgroup }[desired.kind as "NETNS"];
+    if (place === undefined) throw wrong("kind", desired.kind, "NETNS, DEVICE or CGROUP");
+    if (place === "") throw wrong(desired.kind.toLowerCase(), place, "a place");
+    if (desired.mac !== "") parseMac(desired.mac);
+    mapped(desired.ipv4);
+    mapped(desired.ipv6);
+  }
+
+  #slotOf(desired: DatapathEndpoint): number {
+    if (desired.policy === "") return 0;
+    const slot = this.parts.policies.slotOf(desired.policy);
+    if (slot !== undefined) return slot;
+    throw new ProblemError("POLICY_NOT_FOUND", {
+      status: 409,
+      detail: `Cannot attach endpoint ${desired.name}: policy ${desired.policy} is not in the kernel`,
+      found: "nothing",
+      expected: desired.policy,
+      action: `PUT /v1/policies/${desired.policy} first`,
+    });
+  }
+
+  #applyDevice(desired: DatapathEndpoint, slot: number, started: number): DatapathEndpointStatus {
+    const { kernel, attachments, socket } = this.parts;
+    const network = this.parts.network();
+    if (network === undefined) {
+      throw new ProblemError("NODE_NOT_CONFIGURED", {
+        status: 409,
+        detail: `Cannot attach endpoint ${desired.name}: the node is not configured`,
+        action: "PUT /v1/nodeconfig/node first",
+      });
+    }
+    const first = !this.#held.has(desired.name);
+    const previous = kernel.endpoints.get(desired.id);
+    const device = ensureDevice(socket, desired, network, kernel.pins);
+    if (previous !== undefined && previous.ifindex !== 0 && previous.ifindex !== device.ifindex) {
+      // The device before is gone: its number may come again for somebody else's.
+      attachments.removeDevice(previous.ifindex);
+      kernel.ifindexes.delete(previous.ifindex);
+    }
+    this.#writeMaps(desired, {
+      ifindex: device.ifindex,
+      identity: desired.identity,
+      revision: 0,
+      policy: slot,
+      flags: device.peer ? ENDPOINT_PEER : 0,
+      mac: parseMac(device.mac),
+      hostMac: parseMac(device.hostMac),
+      ipv4Be: ipv4Number(desired.ipv4),
+      ipv6: mapped(desired.ipv6),
+      cgroupId: 0n,
+    });
+    if (kernel.ifindexes.get(device.ifindex) !== desired.id) kernel.ifindexes.put(device.ifindex, desired.id);
+    const outcomes = expedited(() => [
+      attachments.device("from_endpoint", device.ifindex, device.hostDevice, "ingress"),
+      attachments.device("to_endpoint", device.ifindex, device.hostDevice, "egress"),
+    ]);
+    raise(socket, device, desired);
+    this.#held.set(desired.name, { desired, device, cgroupId: 0n, addresses: addressesOf(desired) });
+    const adopted = device.adopted && outcomes.every((outcome) => outcome !== "created");
+    if (first) this.#count(adopted, device.adopted || (previous !== undefined && previous.ifindex !== 0));
+    return DatapathEndpointStatus.create({
+      ready: true,
+      ifindex: device.ifindex,
+      hostDevice: device.hostDevice,
+      mac: device.mac,
+      hostMac: device.hostMac,
+      identity: desired.identity,
+      adopted,
+      attachMs: performance.now() - started,
+    });
+  }
+
+  #applyCgroup(desired: DatapathEndpoint, slot: number, started: number): DatapathEndpointStatus {
+    const { kernel, attachments } = this.parts;
+    let id: bigint;
+    try {
+      id = BigInt(Deno.statSync(desired.cgroup).ino ?? 0);
+    } catch (cause) {
+      throw new ProblemError("CGROUP_NOT_FOUND", {
+        status: 404,
+        detail: `Cannot attach endpoint ${desired.name}: cgroup ${desired.cgroup} does not exist`,
+        found: "nothing",
+        expected: desired.cgroup,
+        cause,
+      });
+    }
+    const first = !this.#held.has(desired.name);
+    const previous = kernel.endpoints.get(desired.id);
+    this.#writeMaps({ ...desired, ipv4: "", ipv6: "" }, {
+      ifindex: 0,
+      identity: desired.identity,
+      revision: 0,
+      policy: slot,
+      flags: ENDPOINT_CGROUP,
+      mac: new Uint8Array(6),
+      hostMac: new Uint8Array(6),
+      ipv4Be: 0,
+      ipv6: new Uint8Array(16),
+      cgroupId: id,
+    });
+    if (kernel.cgroups.get(id) !== desired.id) kernel.cgroups.put(id, desired.id);
+    const outcomes = [
+      attachments.cgroup("cgroup_ingress", id, desired.cgroup, "ingress"),
+      attachments.cgroup("cgroup_egress", id, desired.cgroup, "egress"),
+    ];
+    this.#held.set(desired.name, { desired, cgroupId: id, addresses: [] });
+    const adopted = previous?.cgroupId === id && outcomes.every((outcome) => outcome !== "created");
+    if (first) this.#count(adopted, previous !== undefined && previous.cgroupId !== 0n);
+    return DatapathEndpointStatus.create({
+      ready: true,
+      identity: desired.identity,
+      adopted,
+      attachMs: performance.now() - started,
+    });
+  }
+
+  #count(adopted: boolean, wasThere: boolean): void {
+    if (adopted) this.adopted++;
+    else if (wasThere) this.rebuilt++;
+  }
+
+  /** Addresses and record. @returns whether the record was as wanted already */
+  #writeMaps(desired: DatapathEndpoint, record: Endpoint): boolean {
+    const { kernel } = this.parts;
+    const wanted = addressesOf(desired);
+    const before = this.#held.get(desired.name)?.addresses ?? [];
+    const moved: string[] = [];
+    for (const address of wanted) {
+      const key = Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>;
+      if (kernel.addresses.get(key)?.endpoint === desired.id) continue;
+      kernel.addresses.put(key, { endpoint: desired.id, flags: 0 });
+      moved.push(address);
+    }
+    for (const address of before) {
+      if (wanted.includes(address)) continue;
+      kernel.addresses.delete(Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>);
+      moved.push(address);
+    }
+    kernel.revise(moved.map(placeOf));
+    const present = kernel.endpoints.get(desired.id);
+    if (present !== undefined && sameRecord(present, record)) return true;
+    this.#writeRecord(desired.id, { ...record, revision: present?.revision ?? 0 });
+    return false;
+  }
+
+  /** First the record, then its revision: a verdict that is cached with the new revision was given by the new policy. */
+  #writeRecord(id: number, record: Endpoint): void {
+    this.parts.kernel.endpoints.put(id, record);
+    this.parts.kernel.endpoints.put(id, { ...record, revision: (record.revision + 1) >>> 0 });
+  }
+
+  /** Clears an endpoint's record and addresses and ends its flows. The revision goes on. */
+  #forget(id: number, addresses: readonly string[]): void {
+    const { kernel } = this.parts;
+    for (const address of addresses) {
+      kernel.addresses.delete(Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>);
+    }
+    const present = kernel.endpoints.get(id);
+    const empty = Endpoint.decode(new Uint8Array(Endpoint.bytes));
+    kernel.endpoints.put(id, { ...empty, revision: ((present?.revision ?? 0) + 1) >>> 0 });
+    kernel.revise(addresses.map(placeOf));
+    kernel.collect({ mode: GC_ENDPOINT, endpoint: id });
+    for (const address of addresses) {
+      kernel.collect({ mode: GC_ADDRESS, address: Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer> });
+    }
+  }
+}
+
+function addressesOf(desired: DatapathEndpoint): string[] {
+  return [desired.ipv4, desired.ipv6].filter((text) => text !== "").map((text) => hex(mapped(text)));
+}
+
+function placeOf(address: string) {
+  return { address: Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>, prefixlen: 128 };
+}
+
+function sameRecord(a: Endpoint, b: Endpoint): boolean {
+  const image = (record: Endpoint) => hex(Endpoint.encode({ ...record, revision: 0 }));
+  return image(a) === image(b);
+}

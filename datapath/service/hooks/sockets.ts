@@ -1,0 +1,104 @@
+/**
+ * Services at the sockets of the node: eight programs on the root of the cgroups. They see every process of the machine
+ * and act on the sockets of one network namespace, whose cookie is in the configuration record; so the nodes of a lab,
+ * which share the root, each hang their own there.
+ *
+ * @module
+ */
+import { type Logger, ProblemError } from "@weir/common";
+import { AttachType } from "@weir/loader";
+import { type NetlinkSocket, netnsCookie, openSockDiag } from "@weir/net";
+import type { Attachments } from "./attachments.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import { type Reaped, SocketReaper } from "./socket_reaper.ts";
+
+const PROGRAMS: readonly (readonly [program: string, type: number])[] = [
+  // Those that show the frontend come first: who connects already may ask for the peer.
+  ["socket_getpeername4", AttachType.CGROUP_INET4_GETPEERNAME],
+  ["socket_getpeername6", AttachType.CGROUP_INET6_GETPEERNAME],
+  ["socket_recvmsg4", AttachType.CGROUP_UDP4_RECVMSG],
+  ["socket_recvmsg6", AttachType.CGROUP_UDP6_RECVMSG],
+  ["socket_sendmsg4", AttachType.CGROUP_UDP4_SENDMSG],
+  ["socket_sendmsg6", AttachType.CGROUP_UDP6_SENDMSG],
+  ["socket_connect4", AttachType.CGROUP_INET4_CONNECT],
+  ["socket_connect6", AttachType.CGROUP_INET6_CONNECT],
+];
+
+/** See the module comment. */
+export class SocketHooks {
+  #reaper: SocketReaper | undefined;
+  #diag: NetlinkSocket | undefined;
+  #wanted = false;
+
+  constructor(
+    private readonly parts: { kernel: Kernel; attachments: Attachments; log?: Logger },
+  ) {}
+
+  /** Hangs the programs, or takes them off. Repeatable. @throws {ProblemError} UNSUPPORTED @throws {BpfError} */
+  apply(wanted: boolean): void {
+    const { attachments } = this.parts;
+    this.#wanted = wanted;
+    if (!wanted) {
+      for (const [program] of PROGRAMS.toReversed()) attachments.removeRoot(program);
+      return;
+    }
+    if (netnsCookie() === undefined) {
+      throw new ProblemError("UNSUPPORTED", {
+        status: 501,
+        detail: "Cannot translate at sockets: the kernel does not tell the cookie of a network namespace",
+        found: "no SO_NETNS_COOKIE",
+        expected: "Linux 5.14",
+      });
+    }
+    const path = cgroupRoot(Deno.readTextFileSync("/proc/self/mountinfo"));
+    if (path === undefined) {
+      throw new ProblemError("UNSUPPORTED", {
+        status: 501,
+        detail: "Cannot translate at sockets: there is no unified hierarchy of cgroups",
+        found: "no mount of type cgroup2",
+        expected: "one, usually /sys/fs/cgroup",
+      });
+    }
+    const root = { id: BigInt(Deno.statSync(path).ino ?? 0), path };
+    for (const [program, type] of PROGRAMS) {
+      attachments.root(program, root, type, program.slice("socket_".length));
+    }
+  }
+
+  /** Ends connected UDP sockets whose backend is gone. Repeatable. @throws {NetError} without sock_diag in the kernel */
+  reap(): Reaped {
+    if (!this.#wanted) return { sockets: 0, ended: 0 };
+    const { kernel } = this.parts;
+    const reaper = this.#reaper ??= new SocketReaper({
+      sockets: kernel.map("weir_sockets"),
+      backends: kernel.map("weir_backends"),
+      diag: this.#diag ??= openSockDiag(),
+    });
+    const before = reaper.able;
+    const reaped = reaper.reap();
+    if (reaped.ended > 0) this.parts.log?.info("Sockets of dead backends ended", { ...reaped });
+    if (reaper.able === "no" && before !== "no") {
+      this.parts.log?.warn("The kernel cannot end sockets: connected UDP sockets stay with a dead backend", {
+        expected: "CONFIG_INET_DIAG_DESTROY",
+      });
+    }
+    return reaped;
+  }
+
+  close(): void {
+    this.#diag?.[Symbol.dispose]();
+  }
+}
+
+/** Where the unified hierarchy is mounted: whole rather than a part of it. @param mountinfo as /proc/self/mountinfo */
+export function cgroupRoot(mountinfo: string): string | undefined {
+  const all = mountinfo.split("\n").map((line) => line.split(" ")).filter((fields) => fields.length > 4);
+  // What was mounted later over it, or over a directory above it, hides a mount.
+  const hidden = (point: string, index: number) =>
+    all.slice(index + 1).some(([, , , , over]) => point === over || point.startsWith(`${over}/`));
+  const mounts = all.filter((fields, index) =>
+    fields[fields.indexOf("-") + 1] === "cgroup2" && !hidden(fields[4], index)
+  );
+  const chosen = mounts.find((fields) => fields[3] === "/") ?? mounts[0];
+  return chosen?.[4].replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
+}

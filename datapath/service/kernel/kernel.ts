@@ -1,0 +1,258 @@
+/**
+ * The programs and maps of one instance in the kernel: loaded once per node through the gate, pinned, and taken over from
+ * the process before. A map whose layout is the same is reused with its contents; programs are replaced under their links
+ * only when their instructions differ.
+ *
+ * @module
+ */
+import {
+  BpfLink,
+  type BpfMap,
+  BpfObject,
+  type BpfProgram,
+  closeFd,
+  createMap,
+  ensureBpffs,
+  type Gate,
+  type GateDecision,
+  MapType,
+  openPin,
+  pin,
+  type ProgramInfo,
+  programInfo,
+  u32,
+  unpin,
+} from "@weir/loader";
+import {
+  AddressOwner,
+  type Bytes,
+  ClockSample,
+  Config,
+  CtEntry,
+  CtKey,
+  Endpoint,
+  EndpointCounters,
+  GcRequest,
+  IpcacheEntry,
+  IpcachePrefix,
+  Metric,
+  PolicyEntry,
+  PolicyKey,
+  PolicySlot,
+  RevisionRequest,
+  REVISIONS_MAX,
+} from "@weir/maps";
+import type { ServiceMaps } from "./service_maps.ts";
+import { ADDRESS, TypedMap, U32, U64 } from "./typed_map.ts";
+import type { Pins } from "./pins.ts";
+
+/** More changes at once than this send every flow through the slow path, which is cheaper. */
+const REVISIONS_AT_ONCE_MAX = 1024;
+
+/** Sizes of maps that differ from the object's own. */
+export type MapSizes = Record<string, number>;
+
+/** See the module comment. */
+export class Kernel {
+  /** Programs found under a pin with the same instructions. */
+  programsAdopted = 0;
+  /** Pinned maps whose layout differs: made anew. */
+  mapsRebuilt: string[] = [];
+  /** Programs whose instructions changed since the process before. */
+  readonly programsChanged: Set<string> = new Set();
+  readonly #object: BpfObject;
+  readonly #maps = new Map<string, BpfMap>();
+  /** Program that goes on hooks: the pinned one if its instructions are ours, else the one just loaded. */
+  readonly #attached = new Map<string, number>();
+
+  readonly config: TypedMap<number, Config>;
+  readonly endpoints: TypedMap<number, Endpoint>;
+  readonly ifindexes: TypedMap<number, number>;
+  readonly cgroups: TypedMap<bigint, number>;
+  readonly counters: TypedMap<number, EndpointCounters>;
+  readonly addresses: TypedMap<Bytes, AddressOwner>;
+  readonly ipcache: TypedMap<IpcachePrefix, IpcacheEntry>;
+  readonly ipcacheExact: TypedMap<Bytes, IpcacheEntry>;
+  readonly policySlots: TypedMap<number, PolicySlot>;
+  readonly ct: TypedMap<CtKey, CtEntry>;
+  readonly metrics: TypedMap<number, Metric>;
+  readonly lost: TypedMap<number, bigint>;
+
+  private constructor(object: BpfObject, readonly pins: Pins) {
+    this.#object = object;
+    for (const slot of object.maps) if (!slot.internal) this.#maps.set(slot.name, object.openMap(slot.name));
+    this.config = new TypedMap(this.map("weir_config"), U32, Config);
+    this.endpoints = new TypedMap(this.map("weir_endpoints"), U32, Endpoint);
+    this.ifindexes = new TypedMap(this.map("weir_ifindex"), U32, U32);
+    this.cgroups = new TypedMap(this.map("weir_cgroups"), U64, U32);
+    this.counters = new TypedMap(this.map("weir_counters"), U32, EndpointCounters);
+    this.addresses = new TypedMap(this.map("weir_addresses"), ADDRESS, AddressOwner);
+    this.ipcache = new TypedMap(this.map("weir_ipcache"), IpcachePrefix, IpcacheEntry);
+    this.ipcacheExact = new TypedMap(this.map("weir_ipcache_exact"), ADDRESS, IpcacheEntry);
+    this.policySlots = new TypedMap(this.map("weir_policy_slots"), U32, PolicySlot);
+    this.ct = new TypedMap(this.map("weir_ct"), CtKey, CtEntry);
+    this.metrics = new TypedMap(this.map("weir_metrics"), U32, Metric);
+    this.lost = new TypedMap(this.map("weir_lost"), U32, U64);
+  }
+
+  /** Loads the object, takes over what is pinned, pins the rest. @throws {GateError} @throws {LoadError} */
+  static load(
+    options: { object: Uint8Array<ArrayBuffer>; pins: Pins; gate: Gate; sizes?: MapSizes },
+  ): Kernel {
+    const { pins } = options;
+    ensureBpffs();
+    const object = BpfObject.open(options.object, { name: "weir" });
+    const rebuilt: string[] = [], fresh: string[] = [];
+    try {
+      for (const slot of object.maps) {
+        if (slot.internal) continue;
+        const size = options.sizes?.[slot.name];
+        if (size !== undefined) slot.setEntriesMax(size);
+        const fd = openPin(pins.map(slot.name));
+        const reused = fd !== undefined && slot.reuse(fd);
+        if (fd !== undefined) closeFd(fd); // libbpf keeps a copy of its own
+        if (!reused) (fd === undefined ? fresh : rebuilt).push(slot.name);
+      }
+      object.load(options.gate);
+      const kernel = new Kernel(object, pins);
+      kernel.mapsRebuilt = rebuilt;
+      // Revisions that begin anew must not come to what flows remember.
+      if (rebuilt.includes("weir_revisions")) kernel.#scatterRevisions();
+      for (const name of [...fresh, ...rebuilt]) pin(kernel.map(name).fd, pins.map(name));
+      for (const name of object.programNames) kernel.#takeOver(name);
+      return kernel;
+    } catch (error) {
+      object.close();
+      throw error;
+    }
+  }
+
+  /** What services are made of. */
+  get serviceMaps(): ServiceMaps {
+    return {
+      frontends: this.map("weir_frontends"),
+      backends: this.map("weir_backends"),
+      selections: this.map("weir_selections"),
+      sourceRanges: this.map("weir_source_ranges"),
+      counters: this.map("weir_service_counters"),
+    };
+  }
+
+  /** Kernel's name of every map, pinned by us. */
+  get mapNames(): string[] {
+    return [...this.#maps.keys()];
+  }
+  get programNames(): string[] {
+    return this.#object.programNames;
+  }
+  /** What the gate said of each program. */
+  get decisions(): readonly GateDecision[] {
+    return this.#object.decisions;
+  }
+
+  map(name: string): BpfMap {
+    const found = this.#maps.get(name);
+    if (found === undefined) throw new Error(`Cannot find map ${name} in the object`);
+    return found;
+  }
+  program(name: string): BpfProgram {
+    return this.#object.program(name);
+  }
+
+  /** Descriptor and facts of the program that goes on hooks. */
+  attachable(name: string): { fd: number; info: ProgramInfo } {
+    const fd = this.#attached.get(name) ?? this.program(name).fd;
+    return { fd, info: programInfo(fd) };
+  }
+
+  /** Jiffies and monotonic time, as programs see them. */
+  sampleClock(): { jiffies: bigint; time: bigint } {
+    const ctx = new Uint8Array(ClockSample.bytes);
+    return ClockSample.decode(this.program("weir_clock").testRun({ ctx }).ctx);
+  }
+
+  /** Runs the conntrack collector. */
+  collect(request: Partial<GcRequest> & { mode: number }): GcRequest {
+    const ctx = GcRequest.encode({
+      endpoint: 0,
+      address: new Uint8Array(16),
+      age: 0,
+      visited: 0,
+      deleted: 0,
+      live: 0,
+      natVisited: 0,
+      natDeleted: 0,
+      natLive: 0,
+      ...request,
+    });
+    return GcRequest.decode(this.program("weir_gc").testRun({ ctx }).ctx);
+  }
+
+  /** Established flows of these prefixes look at the ipcache anew. Called after what changed has been written. */
+  revise(prefixes: readonly { address: Bytes; prefixlen: number }[]): void {
+    if (prefixes.length > REVISIONS_AT_ONCE_MAX) return this.reviseAll();
+    for (const prefix of prefixes) {
+      const ctx = RevisionRequest.encode({ ...prefix, revised: 0 });
+      this.program("weir_revise").testRun({ ctx });
+    }
+  }
+
+  #scatterRevisions(): void {
+    const revisions = this.map("weir_revisions");
+    const start = crypto.getRandomValues(new Uint32Array(1))[0];
+    for (let element = 0; element < REVISIONS_MAX; element++) revisions.update(u32(element), u32(start));
+  }
+
+  /** Every established flow does. */
+  reviseAll(): void {
+    this.revise([{ address: new Uint8Array(16), prefixlen: 0 }]);
+  }
+
+  /** A map for the entries of one policy. */
+  createPolicyMap(entriesMax: number): BpfMap {
+    const BPF_F_NO_PREALLOC = 1;
+    return createMap({
+      type: MapType.HASH,
+      name: "weir_policy",
+      keySize: PolicyKey.bytes,
+      valueSize: PolicyEntry.bytes,
+      entriesMax,
+      flags: BPF_F_NO_PREALLOC,
+    });
+  }
+
+  /** Closes the descriptors; everything pinned goes on. */
+  close(): void {
+    this.#object.close();
+  }
+
+  /** Pins the program; notes whether the one that was pinned had other instructions or other maps. */
+  #takeOver(name: string): void {
+    const program = this.program(name), path = this.pins.program(name);
+    const fd = openPin(path);
+    if (fd !== undefined) {
+      const before = programInfo(fd), now = program.info;
+      const sameMaps = before.mapIds.every((id) => now.mapIds.includes(id));
+      if (before.tag === now.tag && sameMaps) {
+        this.programsAdopted++;
+        this.#attached.set(name, fd);
+        return;
+      }
+      closeFd(fd);
+      this.programsChanged.add(name);
+    }
+    this.#attached.set(name, program.fd);
+    pin(program.fd, path);
+  }
+}
+
+/** A pinned link, undefined when there is none. */
+export function openPinnedLink(path: string): BpfLink | undefined {
+  const fd = openPin(path);
+  return fd === undefined ? undefined : new BpfLink(fd, path);
+}
+
+/** Removes a pinned link: its program is off the hook at once. */
+export function removePinnedLink(path: string): boolean {
+  return unpin(path);
+}

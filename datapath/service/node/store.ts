@@ -1,0 +1,350 @@
+/**
+ * The node itself: configuration record, own addresses, outer devices, the VXLAN device, kernel settings, and the routes to
+ * other nodes' pods.
+ *
+ * @module
+ */
+import { type Prefix, ProblemError } from "@weir/common";
+import {
+  ADDRESS_HOST,
+  type Config,
+  CONFIG_DIRECT,
+  CONFIG_TUNNEL,
+  IDENTITY_WORLD,
+  IDENTITY_WORLD_V4,
+  IDENTITY_WORLD_V6,
+} from "@weir/maps";
+import {
+  addAddress,
+  changeDevice,
+  createVxlan,
+  deleteDevice,
+  deleteRoute,
+  type Device,
+  findDevice,
+  listAddresses,
+  listDevices,
+  listRoutes,
+  type NetlinkSocket,
+  netnsCookie,
+  putRoute,
+  type Route,
+  ROUTE_PROTOCOL,
+  writeSysctl,
+} from "@weir/net";
+import type { NodeConfig, RemoteNode } from "@weir/proto/datapath";
+import { hex, ipv4Number, mapped, parseAddress, parsePrefix } from "../kernel/addresses.ts";
+import type { Attachments } from "../hooks/attachments.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import { MasqueradeStore, serviceFlags } from "./masquerade.ts";
+import { macOf, type PodNetworkConfig } from "../endpoints/pod_network.ts";
+
+/** Name of the tunnel device. */
+export const OVERLAY_DEVICE = "weir_vxlan";
+/** Outer IPv4, UDP, VXLAN and inner Ethernet headers; 20 more over IPv6. */
+const VXLAN_BYTES = 50, VXLAN_V6_BYTES = 70;
+const TUNNEL_PORT_DEFAULT = 8472, MTU_DEFAULT = 1500, MTU_MIN = 1280;
+/** Ports that a translated source gets: above the NodePorts. */
+const NAT_PORT_MIN = 32768, NAT_PORT_MAX = 65535;
+/** Who an endpoint is to itself when a service leads it back to itself. */
+const LOOPBACK_V4 = "169.254.42.1", LOOPBACK_V6 = "fd00:5745:4952::1";
+const TIMEOUTS = {
+  timeoutTcp: 8000,
+  timeoutSyn: 60,
+  timeoutClosing: 10,
+  timeoutOther: 60,
+  reportInterval: 5,
+};
+const HZ_KNOWN = [100, 250, 300, 1000];
+
+/** See the module comment. */
+export class NodeStore {
+  #config: NodeConfig | undefined;
+  #outer: Device[] = [];
+  #overlay: Device | undefined;
+  /** Addresses that this store put into the map. */
+  #addresses = new Set<string>();
+  readonly #remotes = new Map<string, RemoteNode>();
+  readonly #masquerade: MasqueradeStore;
+
+  constructor(
+    private readonly parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket },
+  ) {
+    this.#masquerade = new MasqueradeStore(parts.kernel);
+  }
+
+  get config(): NodeConfig | undefined {
+    return this.#config;
+  }
+  /** Devices that lead out of the node. */
+  get outer(): readonly Device[] {
+    return this.#outer;
+  }
+  get remotes(): RemoteNode[] {
+    return [...this.#remotes.values()];
+  }
+
+  /** What pods get, undefined until the node is configured. */
+  network(): PodNetworkConfig | undefined {
+    const config = this.#config;
+    if (config === undefined) return undefined;
+    return { gatewayV4: config.gatewayV4, gatewayV6: config.gatewayV6, mtu: this.#podMtu(config) };
+  }
+
+  /** Makes the kernel follow the configuration. Repeatable. @param hz jiffies per second */
+  apply(config: NodeConfig, hz: number): void {
+    const { kernel, attachments, socket } = this.parts;
+    if (config.routingMode === "ROUTING_MODE_UNSPECIFIED") {
+      throw new ProblemError("NODE_CONFIG_INVALID", {
+        status: 422,
+        detail: "Cannot configure the node: routing_mode is not given",
+        expected: "TUNNEL or DIRECT",
+      });
+    }
+    const outer = this.#findOuter(config);
+    for (const [path, value] of [["ipv4/ip_forward", "1"], ["ipv6/conf/all/forwarding", "1"]]) {
+      writeSysctl(path, value);
+    }
+    for (const device of outer) writeSysctl(`ipv6/conf/${device.name}/accept_ra`, "2"); // a forwarding host keeps its router
+    const tunnel = config.routingMode === "TUNNEL";
+    this.#overlay = tunnel ? this.#ensureOverlay(config) : this.#removeOverlay();
+    this.#outer = outer;
+    const dualStack = config.podCidrV4 !== "" && config.podCidrV6 !== "";
+    const record: Config = {
+      flags: (tunnel ? CONFIG_TUNNEL : CONFIG_DIRECT) | serviceFlags(config),
+      hz,
+      tunnelIfindex: this.#overlay?.ifindex ?? 0,
+      outerIfindex: outer[0]?.ifindex ?? 0,
+      ipv4Be: ipv4Number(config.ipv4),
+      gatewayIpv4Be: ipv4Number(config.gatewayV4),
+      worldV4: dualStack ? IDENTITY_WORLD_V4 : IDENTITY_WORLD,
+      worldV6: dualStack ? IDENTITY_WORLD_V6 : IDENTITY_WORLD,
+      ipv6: mapped(config.ipv6),
+      gatewayIpv6: mapped(config.gatewayV6),
+      mtu: config.mtu || MTU_DEFAULT,
+      tunnelPort: config.tunnelPort || TUNNEL_PORT_DEFAULT,
+      aggregation: 3,
+      ...TIMEOUTS,
+      natPortMin: NAT_PORT_MIN,
+      natPortMax: NAT_PORT_MAX,
+      loopbackIpv4Be: ipv4Number(LOOPBACK_V4),
+      loopbackIpv6: mapped(LOOPBACK_V6),
+      netnsCookie: config.socketLb === false ? 0n : netnsCookie() ?? 0n,
+    };
+    // Exceptions first: nobody who is excepted is masqueraded meanwhile.
+    this.#masquerade.apply(config.masquerade ? config.masqueradeExceptions : []);
+    kernel.config.put(0, record);
+    this.#config = config;
+    this.#giveGateways(config);
+    this.refreshAddresses();
+    for (const device of outer) {
+      attachments.device("from_netdev", device.ifindex, device.name, "ingress");
+      attachments.device("to_netdev", device.ifindex, device.name, "egress");
+    }
+    if (this.#overlay !== undefined) {
+      const { ifindex, name } = this.#overlay;
+      attachments.device("from_overlay", ifindex, name, "ingress");
+      attachments.device("to_overlay", ifindex, name, "egress");
+      changeDevice(socket, ifindex, { up: true });
+      writeSysctl(`ipv4/conf/${name}/rp_filter`, "0");
+    }
+    for (const remote of this.#remotes.values()) this.putRemote(remote);
+  }
+
+  /** Tells the programs which addresses are this node's. Called now and then: addresses come and go. */
+  refreshAddresses(): void {
+    const { kernel, socket } = this.parts;
+    const config = this.#config;
+    if (config === undefined) return;
+    const LINK_SCOPE = 253;
+    const ours = new Set(
+      [config.ipv4, config.ipv6, config.gatewayV4, config.gatewayV6].filter((a) => a !== "").map(
+        (a) => hex(mapped(a)),
+      ),
+    );
+    for (const address of listAddresses(socket)) {
+      if (address.scope >= LINK_SCOPE) continue;
+      ours.add(hex(address.bytes.length === 16 ? address.bytes : mapped([...address.bytes].join("."))));
+    }
+    const present = kernel.addresses.entries().filter(([, owner]) => owner.flags & ADDRESS_HOST);
+    for (const [address] of present) this.#addresses.add(hex(address));
+    let moved = false;
+    for (const address of ours) {
+      if (this.#addresses.has(address)) continue;
+      kernel.addresses.put(Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>, {
+        endpoint: 0,
+        flags: ADDRESS_HOST,
+      });
+      moved = true;
+    }
+    for (const address of this.#addresses) {
+      if (ours.has(address)) continue;
+      kernel.addresses.delete(Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>);
+      moved = true;
+    }
+    this.#addresses = ours;
+    this.#masquerade.refresh(config, this.#outer, listAddresses(socket));
+    if (moved) kernel.reviseAll();
+  }
+
+  /** Routes to another node's pods. Repeatable. */
+  putRemote(remote: RemoteNode): void {
+    const before = this.#remotes.get(remote.name);
+    const wanted = this.#config === undefined ? [] : this.#routesOf(remote);
+    if (before !== undefined && this.#config !== undefined) {
+      const keep = new Set(wanted.map(routeKey));
+      for (const route of this.#routesOf(before)) {
+        if (!keep.has(routeKey(route))) deleteRoute(this.parts.socket, route);
+      }
+    }
+    this.#remotes.set(remote.name, remote);
+    for (const route of wanted) putRoute(this.parts.socket, route);
+  }
+
+  /** Removes the routes to a node; false when it is not known. */
+  deleteRemote(name: string): boolean {
+    const remote = this.#remotes.get(name);
+    if (remote === undefined) return false;
+    this.#remotes.delete(name);
+    if (this.#config !== undefined) {
+      for (const route of this.#routesOf(remote)) deleteRoute(this.parts.socket, route);
+    }
+    return true;
+  }
+
+  /** Own routes that lead to no known node and no known endpoint. */
+  leftoverRoutes(endpointAddresses: ReadonlySet<string>): Route[] {
+    const wanted = new Set(
+      this.remotes.flatMap((remote) => this.#config ? this.#routesOf(remote) : []).map(routeKey),
+    );
+    return listRoutes(this.parts.socket, ROUTE_PROTOCOL).filter((route) => {
+      const bits = route.destination.length * 8;
+      const text = route.destination.length === 4
+        ? mapped([...route.destination].join("."))
+        : route.destination as Uint8Array<ArrayBuffer>;
+      const toEndpoint = route.prefixLength === bits && endpointAddresses.has(hex(text));
+      return !toEndpoint && !wanted.has(routeKey(route));
+    });
+  }
+
+  #routesOf(remote: RemoteNode): Route[] {
+    const config = this.#config!;
+    const routes: Route[] = [];
+    for (
+      const [cidr, gateway, source] of [
+        [remote.podCidrV4, remote.ipv4, config.ipv4],
+        [remote.podCidrV6, remote.ipv6, config.ipv6],
+      ]
+    ) {
+      if (cidr === "") continue;
+      const prefix: Prefix = parsePrefix(cidr);
+      const destination = { destination: prefix.address.bytes, prefixLength: prefix.length };
+      const sourced = source === "" ? {} : { source: parseAddress(source).bytes };
+      if (this.#overlay !== undefined) {
+        routes.push({
+          ...destination,
+          ...sourced,
+          ifindex: this.#overlay.ifindex,
+          mtu: this.#podMtu(config),
+        });
+      } else if (gateway !== "" && this.#outer.length > 0) {
+        routes.push({
+          ...destination,
+          ...sourced,
+          ifindex: this.#outer[0].ifindex,
+          gateway: parseAddress(gateway).bytes,
+        });
+      }
+    }
+    return routes;
+  }
+
+  #podMtu(config: NodeConfig): number {
+    const outer = config.mtu || MTU_DEFAULT;
+    const overhead = config.routingMode !== "TUNNEL" ? 0 : config.ipv4 === "" ? VXLAN_V6_BYTES : VXLAN_BYTES;
+    return Math.max(MTU_MIN, outer - overhead);
+  }
+
+  /** The devices named, else those that carry the node's addresses. */
+  #findOuter(config: NodeConfig): Device[] {
+    const { socket } = this.parts;
+    if (config.devices.length > 0) {
+      return config.devices.map((name) => {
+        const device = findDevice(socket, name);
+        if (device !== undefined) return device;
+        throw new ProblemError("DEVICE_NOT_FOUND", {
+          status: 404,
+          detail: `Cannot configure the node: device ${name} does not exist`,
+          found: "nothing",
+          expected: name,
+        });
+      });
+    }
+    const wanted = [config.ipv4, config.ipv6].filter((text) => text !== "").map((text) =>
+      hex(parseAddress(text).bytes)
+    );
+    const indexes = new Set(
+      listAddresses(socket).filter((address) => wanted.includes(hex(address.bytes))).map((address) =>
+        address.ifindex
+      ),
+    );
+    return listDevices(socket).filter((device) => indexes.has(device.ifindex) && !device.loopback);
+  }
+
+  #ensureOverlay(config: NodeConfig): Device {
+    const { socket, kernel } = this.parts;
+    const alias = kernel.pins.alias("overlay");
+    const found = findDevice(socket, OVERLAY_DEVICE);
+    if (found !== undefined && found.alias === alias) {
+      if (found.mtu !== this.#podMtu(config)) {
+        changeDevice(socket, found.ifindex, { mtu: this.#podMtu(config) });
+      }
+      return found;
+    }
+    createVxlan(socket, {
+      name: OVERLAY_DEVICE,
+      port: config.tunnelPort || TUNNEL_PORT_DEFAULT,
+      mtu: this.#podMtu(config),
+      // Another one on every node: a VXLAN device takes a frame from its own address for a loop.
+      mac: macOf(`${alias} ${config.nodeName} ${config.ipv4} ${config.ipv6}`),
+    });
+    const device = findDevice(socket, OVERLAY_DEVICE)!;
+    changeDevice(socket, device.ifindex, { alias, noarp: true, noLinkLocal: true });
+    return device;
+  }
+
+  #removeOverlay(): undefined {
+    const { socket, kernel, attachments } = this.parts;
+    const found = findDevice(socket, OVERLAY_DEVICE);
+    if (found?.alias !== kernel.pins.alias("overlay")) return;
+    attachments.removeDevice(found.ifindex);
+    deleteDevice(socket, found.ifindex);
+  }
+
+  /** The gateways' addresses are the host's too, so that pods can reach the host by them. */
+  #giveGateways(config: NodeConfig): void {
+    const { socket } = this.parts;
+    const loopback = findDevice(socket, "lo");
+    if (loopback === undefined) return;
+    for (const text of [config.gatewayV4, config.gatewayV6]) {
+      if (text === "") continue;
+      const address = parseAddress(text).bytes;
+      addAddress(socket, loopback.ifindex, address, address.length * 8);
+    }
+  }
+}
+
+/** Jiffies per second out of two samples some 100 ms apart, rounded to what kernels are built with. */
+export function hzOf(
+  before: { jiffies: bigint; time: bigint },
+  after: { jiffies: bigint; time: bigint },
+): number {
+  const measured = Number(after.jiffies - before.jiffies) / (Number(after.time - before.time) / 1e9);
+  return HZ_KNOWN.reduce((best, hz) => Math.abs(hz - measured) < Math.abs(best - measured) ? hz : best);
+}
+
+function routeKey(route: Route): string {
+  return `${hex(route.destination)}/${route.prefixLength} ${route.ifindex} ${
+    route.gateway ? hex(route.gateway) : ""
+  }`;
+}

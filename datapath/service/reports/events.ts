@@ -1,0 +1,138 @@
+/**
+ * The event ring, handed to readers in raw batches. The ring is polled while somebody reads; programs never wake us. What
+ * the ring could not take is counted by the programs, what a reader was too slow for is counted here.
+ *
+ * @module
+ */
+import type { Clock } from "@weir/common";
+import { RingReader } from "@weir/loader";
+import { LOST_MAX } from "@weir/maps";
+import { EventBatch } from "@weir/proto/datapath";
+import type { Kernel } from "../kernel/kernel.ts";
+
+/** Polling while events come, and while none come. */
+const POLL_MS_MIN = 4, POLL_MS_MAX = 20;
+/** Bytes that wait for one reader; beyond it batches are dropped and counted. */
+export const READER_BYTES_MAX = 8 << 20;
+/** Readers at once. */
+export const READERS_MAX = 16;
+
+interface Reader {
+  batches: EventBatch[];
+  bytes: number;
+  lost: number;
+  wake: () => void;
+}
+
+/** See the module comment. */
+export class EventHub {
+  readonly #ring: RingReader;
+  readonly #readers = new Set<Reader>();
+  #sequence = 0;
+  #bootUnixS = 0;
+  #polling = false;
+  #stopped = false;
+
+  constructor(private readonly kernel: Kernel, private readonly clock: Clock) {
+    this.#ring = new RingReader(kernel.map("weir_events").fd, "weir_events");
+    this.#bootUnixS = this.#boot();
+  }
+
+  get readers(): number {
+    return this.#readers.size;
+  }
+  get pressure(): { bytes: number; bytesMax: number } {
+    return this.#ring.pressure;
+  }
+
+  /** Records that the ring had no room for, since the maps were made. */
+  lostRing(): number {
+    let lost = 0n;
+    for (let type = 0; type < LOST_MAX; type++) {
+      for (const count of this.kernel.lost.getPerCpu(type)) lost += count;
+    }
+    return Number(lost);
+  }
+
+  /** The batches from now on, until `signal` aborts. */
+  async *read(signal: AbortSignal): AsyncGenerator<EventBatch[]> {
+    const reader: Reader = { batches: [], bytes: 0, lost: 0, wake: () => {} };
+    const onAbort = () => reader.wake();
+    signal.addEventListener("abort", onAbort);
+    this.#readers.add(reader);
+    this.#poll();
+    try {
+      // The first one says at once that the stream is there, and what was lost before.
+      yield [this.#batch(new Uint8Array(0), 0, 0)];
+      while (!signal.aborted && !this.#stopped) {
+        if (reader.batches.length === 0) {
+          await new Promise<void>((resolve) => reader.wake = resolve);
+          continue;
+        }
+        const batches = reader.batches;
+        reader.batches = [];
+        reader.bytes = 0;
+        yield batches;
+      }
+    } finally {
+      this.#readers.delete(reader);
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const reader of this.#readers) reader.wake();
+    this.#ring[Symbol.dispose]();
+  }
+
+  async #poll(): Promise<void> {
+    if (this.#polling) return;
+    this.#polling = true;
+    let delayMs = POLL_MS_MIN;
+    let clockedMs = this.clock.monotonicMs();
+    while (this.#readers.size > 0 && !this.#stopped) {
+      const taken = this.#drain();
+      delayMs = taken ? POLL_MS_MIN : Math.min(POLL_MS_MAX, delayMs * 2);
+      // The wall clock is set now and then; what events are dated by follows it.
+      if (this.clock.monotonicMs() - clockedMs > 60_000) {
+        clockedMs = this.clock.monotonicMs();
+        this.#bootUnixS = this.#boot();
+      }
+      await this.clock.sleep(delayMs);
+    }
+    this.#polling = false;
+  }
+
+  #drain(): boolean {
+    const taken = this.#ring.drain();
+    if (taken === undefined) return false;
+    this.#sequence++;
+    const lostRing = this.lostRing();
+    for (const reader of this.#readers) {
+      if (reader.bytes + taken.records.length > READER_BYTES_MAX) {
+        reader.lost += taken.count;
+        continue;
+      }
+      reader.batches.push(this.#batch(taken.records, taken.count, reader.lost, lostRing));
+      reader.bytes += taken.records.length;
+      reader.wake();
+    }
+    return true;
+  }
+
+  #batch(records: Uint8Array, count: number, lostStream: number, lostRing = this.lostRing()): EventBatch {
+    return EventBatch.create({
+      sequence: this.#sequence,
+      records,
+      count,
+      lostRing,
+      lostStream,
+      bootUnixS: this.#bootUnixS,
+    });
+  }
+
+  #boot(): number {
+    return this.clock.nowMs() / 1000 - Number(this.kernel.sampleClock().time) / 1e9;
+  }
+}
