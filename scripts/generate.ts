@@ -4,7 +4,8 @@
  */
 import { generateMaps, mapsGenDirectory } from "../datapath/maps/generate.ts";
 import { generateAssembly, tablesGenDirectory } from "../datapath/verifier/generate.ts";
-import { generateProto, protoGenDirectory } from "../proto/generate.ts";
+import { flowGenDirectory, generateFlowEnums, generateProto, protoGenDirectory } from "../proto/generate.ts";
+import { generateHeader, headerGenDirectory } from "../datapath/bpf/generate.ts";
 
 interface Generator {
   name: string;
@@ -12,7 +13,10 @@ interface Generator {
   files(): Map<string, string> | Promise<Map<string, string>>;
 }
 
+// In this order: a later one reads what an earlier one wrote.
 const generators: Generator[] = [
+  { name: "flow", directory: flowGenDirectory, files: generateFlowEnums },
+  { name: "bpf", directory: headerGenDirectory, files: generateHeader },
   { name: "proto", directory: protoGenDirectory, files: generateProto },
   { name: "verifier", directory: tablesGenDirectory, files: generateAssembly },
   { name: "maps", directory: mapsGenDirectory, files: generateMaps },

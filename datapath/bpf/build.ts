@@ -82,10 +82,10 @@ export async function compile(
   return true;
 }
 
-/** Files of the programs: bpf/*.c and bpf/lib/*.h. */
+/** Files of the programs: bpf/*.c, bpf/lib/*.h and what is generated, bpf/gen/*.h. */
 export function programSources(): string[] {
   const files: string[] = [];
-  for (const folder of [sources, `${sources}lib/`]) {
+  for (const folder of [sources, `${sources}lib/`, `${sources}gen/`]) {
     for (const entry of Deno.readDirSync(folder)) {
       if (entry.isFile && /\.[ch]$/.test(entry.name)) files.push(folder + entry.name);
     }

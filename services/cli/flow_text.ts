@@ -6,47 +6,12 @@
 import { reservedIdentityName } from "@weir/common";
 import type { Endpoint, Flow, Policy, Service } from "@weir/proto/flow";
 import { GetFlowsResponse } from "@weir/proto/observer";
+import { EVENT } from "@weir/proto/numbers";
+import { dropReasonText, matchTypeText } from "@weir/proto/words";
 import { table } from "./output.ts";
 
 /** Forms of `weir observe -o`. */
 export type FlowForm = "compact" | "dict" | "json" | "jsonpb" | "table";
-
-/** Texts of drop reasons by number, as Hubble prints them; others print their name. */
-const DROP_TEXTS: Record<number, string> = {
-  132: "Invalid source ip",
-  133: "Policy denied",
-  134: "Invalid packet",
-  135: "CT: Truncated or invalid header",
-  137: "CT: Unknown L4 protocol",
-  139: "Unsupported L3 protocol",
-  141: "Error writing to packet",
-  144: "Unknown ICMPv4 type",
-  146: "Unknown ICMPv6 type",
-  147: "Error retrieving tunnel key",
-  151: "Stale or unroutable IP",
-  155: "CT: Map insertion failed",
-  156: "Invalid IPv6 extension header",
-  157: "IP fragmentation not supported",
-  158: "Service backend not found",
-  160: "No tunnel/encapsulation endpoint (datapath BUG!)",
-  165: "No configuration available to perform policy decision",
-  166: "Unsupported L2 protocol",
-  167: "No mapping for NAT masquerade",
-  168: "Unsupported protocol for NAT masquerade",
-  169: "FIB lookup failed",
-  170: "Encapsulation traffic is prohibited",
-  171: "Invalid identity",
-  174: "Is a ClusterIP",
-  175: "First logical datagram fragment not found",
-  176: "Forbidden ICMPv6 message",
-  177: "Denied by LB src range check",
-  178: "Socket lookup failed",
-  181: "Policy denied by denylist",
-  193: "Unsupported packet protocol for DSR encapsulation",
-  196: "TTL exceeded",
-  203: "Endpoint policy program not available",
-};
-const MATCH_TEXTS = ["none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only"];
 
 /** What a line of a flow is made of. */
 interface Parts {
@@ -93,9 +58,9 @@ function hostText(
 
 function typeText(flow: Flow): string {
   const { type = 0, sub_type = 0 } = flow.event_type ?? {};
-  if (type === 1) return DROP_TEXTS[sub_type] ?? flow.drop_reason_desc;
-  if (type === 5) {
-    const match = MATCH_TEXTS[flow.policy_match_type] ?? "unknown";
+  if (type === EVENT.DROP) return dropReasonText(sub_type) ?? flow.drop_reason_desc;
+  if (type === EVENT.POLICY_VERDICT) {
+    const match = matchTypeText(flow.policy_match_type);
     const direction = flow.traffic_direction.replace("TRAFFIC_DIRECTION_", "");
     return `policy-verdict:${match} ${direction}`;
   }
@@ -110,7 +75,9 @@ function verdictText(flow: Flow): string {
   const denied = [...flow.ingress_denied_by, ...flow.egress_denied_by];
   const allowed = [...flow.ingress_allowed_by, ...flow.egress_allowed_by];
   const words: Record<string, string> = { FORWARDED: "ALLOWED", DROPPED: "DENIED", AUDIT: "AUDITED" };
-  const word = flow.event_type?.type === 5 ? words[flow.verdict] ?? flow.verdict : flow.verdict;
+  const word = flow.event_type?.type === EVENT.POLICY_VERDICT
+    ? words[flow.verdict] ?? flow.verdict
+    : flow.verdict;
   if (denied.length > 0) return `${word} BY ${policyText(denied)}`;
   if (allowed.length > 0) return `${word} BY ${policyText(allowed)}`;
   return word;

@@ -23,7 +23,7 @@ interface EventBase {
 /** A packet that was dropped. */
 export interface DropEvent extends EventBase {
   kind: "drop";
-  /** Drop reason, 130 to 205. */
+  /** Drop reason (proto/numbers/drop_reasons.tsv). */
   reason: number;
   direction: "INGRESS" | "EGRESS" | "UNKNOWN";
   /** Whether it was an answer; undefined when the datapath had not found out. */

@@ -13,45 +13,21 @@
  * One record tells one decision; Hubble knows several events for it, so a record becomes up to three.
  * @module
  */
+import { DROP, EVENT, EVENT_FLAG, REASON, TRACE } from "@weir/proto/numbers";
+import { eventFileName, eventTypeName } from "@weir/proto/words";
 import type { DatapathEvent } from "./event.ts";
 
 const HEADER_BYTES = 64;
 /** Longest record that is believed. */
 export const RECORD_BYTES_MAX = 4096;
-const TYPE_DROP = 1, TYPE_TRACE = 4, TYPE_POLICY_VERDICT = 5;
-const FLAG_L3 = 2, FLAG_EGRESS_VERDICT = 4, FLAG_INGRESS_VERDICT = 8, FLAG_INGRESS = 16;
-const POINT_TO_LXC = 0;
 /** Drops that a policy decided: by default, by a deny rule. */
-const POLICY_DROPS = new Set([133, 181]);
+const POLICY_DROPS: ReadonlySet<number> = new Set([DROP.POLICY, DROP.POLICY_DENY]);
 /** Drops of what asks for a service: no backend, a ClusterIP asked from outside, a source that may not. */
-const SERVICE_DROPS = new Set([158, 174, 177]);
-const REASON_NEW = 0, REASON_REPLY = 2, REASON_RELATED = 3;
-/** Names of `file`, by number. */
-const FILES = [
-  "",
-  "bpf_lxc.c",
-  "bpf_overlay.c",
-  "bpf_host.c",
-  "bpf_cgroup.c",
-  "decide.h",
-  "deliver.h",
-  "arp.h",
-  "nd.h",
-  "l4.h",
-  "fragment.h",
-  "ipv4.h",
-  "ipv6.h",
-  "policy.h",
-  "service_answer.h",
-  "nat.h",
-  "node_port.h",
-  "bpf_socket.c",
-  "bpf_xdp.c",
-  "translate.h",
-  "service_flow.h",
-  "reject.h",
-  "vlan.h",
-];
+const SERVICE_DROPS: ReadonlySet<number> = new Set([
+  DROP.NO_SERVICE,
+  DROP.IS_CLUSTER_IP,
+  DROP.NOT_IN_SRC_RANGE,
+]);
 
 /** The records of a batch: each a u32 length, that many bytes, padding to 8. A broken tail is counted, not read. */
 export function splitRecords(bytes: Uint8Array): { records: Uint8Array[]; broken: number } {
@@ -84,15 +60,15 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
     ifindex: view.getUint32(24, true),
     service: view.getUint16(54, true),
     packet: record.subarray(HEADER_BYTES, HEADER_BYTES + captured),
-    layer: (flags & FLAG_L3) !== 0 ? 3 as const : 2 as const,
+    layer: (flags & EVENT_FLAG.L3) !== 0 ? 3 as const : 2 as const,
   };
   const hook = view.getUint16(52, true);
   const proxyPort = view.getUint16(50, true);
   const verdicts = (denied: number): DatapathEvent[] => {
     const asked: DatapathEvent[] = [];
     // Ingress is asked only where egress allowed, so of two the last one is the one that denied.
-    const ingress = (flags & FLAG_INGRESS_VERDICT) !== 0;
-    if ((flags & FLAG_EGRESS_VERDICT) !== 0) {
+    const ingress = (flags & EVENT_FLAG.INGRESS_VERDICT) !== 0;
+    if ((flags & EVENT_FLAG.EGRESS_VERDICT) !== 0) {
       asked.push({
         ...base,
         kind: "policy-verdict",
@@ -119,11 +95,11 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
     return asked;
   };
   // A delivery is told from the receiving endpoint's side, everything else from the one whose hook it was.
-  const reporter = subtype === POINT_TO_LXC ? destinationEndpoint : hook || sourceEndpoint;
+  const reporter = subtype === TRACE.TO_LXC ? destinationEndpoint : hook || sourceEndpoint;
   switch (type) {
-    case TYPE_DROP: {
-      const ingressSide = (flags & FLAG_INGRESS_VERDICT) !== 0 ||
-        ((flags & FLAG_EGRESS_VERDICT) === 0 && (flags & FLAG_INGRESS) !== 0);
+    case EVENT.DROP: {
+      const ingressSide = (flags & EVENT_FLAG.INGRESS_VERDICT) !== 0 ||
+        ((flags & EVENT_FLAG.EGRESS_VERDICT) === 0 && (flags & EVENT_FLAG.INGRESS) !== 0);
       return [
         ...(POLICY_DROPS.has(subtype) ? verdicts(subtype) : []),
         {
@@ -133,13 +109,13 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
           reason: subtype,
           direction: ingressSide ? "INGRESS" : "EGRESS",
           reply: replyOfDrop(subtype, record[35], flags),
-          file: FILES[record[34]] ?? "",
+          file: eventFileName(record[34]),
           line: view.getUint16(32, true),
           cookie: POLICY_DROPS.has(subtype) ? view.getUint32(ingressSide ? 44 : 40, true) : 0,
         },
       ];
     }
-    case TYPE_POLICY_VERDICT:
+    case EVENT.POLICY_VERDICT:
       return [...verdicts(0), {
         ...base,
         kind: "trace",
@@ -147,7 +123,7 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
         point: subtype,
         reason: record[35],
       }];
-    case TYPE_TRACE:
+    case EVENT.TRACE:
       return [{ ...base, kind: "trace", endpointId: reporter, point: subtype, reason: record[35] }];
   }
   return undefined;
@@ -155,19 +131,17 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
 
 /** Conntrack's word where it was asked. Policy and services are asked about who begins. */
 function replyOfDrop(drop: number, reason: number, flags: number): boolean | undefined {
-  if (reason !== REASON_NEW) return reason < REASON_RELATED ? reason === REASON_REPLY : undefined;
-  const asked = (flags & (FLAG_EGRESS_VERDICT | FLAG_INGRESS_VERDICT)) !== 0;
+  if (reason !== REASON.NEW) return reason < REASON.RELATED ? reason === REASON.REPLY : undefined;
+  const asked = (flags & (EVENT_FLAG.EGRESS_VERDICT | EVENT_FLAG.INGRESS_VERDICT)) !== 0;
   return asked || SERVICE_DROPS.has(drop) ? false : undefined;
 }
-
-const TYPE_NAMES: Record<number, string> = { 1: "drop", 4: "trace", 5: "policy-verdict" };
 
 /** A record as readable columns, for `weir monitor`; undefined for one that is too short. */
 export function recordFields(record: Uint8Array): Record<string, string> | undefined {
   if (record.length < HEADER_BYTES) return undefined;
   const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
   return {
-    "type": TYPE_NAMES[record[0]] ?? `${record[0]}`,
+    "type": eventTypeName(record[0]),
     "subtype": `${record[1]}`,
     "time-ns": `${view.getBigUint64(8, true)}`,
     "source": `${view.getUint32(16, true)}`,
@@ -177,7 +151,7 @@ export function recordFields(record: Uint8Array): Record<string, string> | undef
     "hook-endpoint": `${view.getUint16(52, true)}`,
     "ifindex": `${view.getUint32(24, true)}`,
     "length": `${view.getUint32(28, true)}`,
-    "at": `${FILES[record[34]] ?? ""}:${view.getUint16(32, true)}`,
+    "at": `${eventFileName(record[34])}:${view.getUint16(32, true)}`,
     "reason": `${record[35]}`,
     "flags": `0x${record[36].toString(16)}`,
     "protocol": `${record[39]}`,

@@ -4,14 +4,9 @@
  * @module
  */
 import { reservedIdentityName } from "@weir/common";
-import {
-  DropReasonNumber,
-  Flow,
-  type Policy,
-  TraceObservationPointNumber,
-  type TrafficDirection,
-  type Verdict,
-} from "@weir/proto/flow";
+import { Flow, type Policy, type TrafficDirection, type Verdict } from "@weir/proto/flow";
+import { EVENT, REASON } from "@weir/proto/numbers";
+import { dropReasonName, tracePointName, traceReasonName } from "@weir/proto/words";
 import type { Rule } from "@weir/proto/policy";
 import type { Init } from "@weir/proto";
 import type { DatapathEvent } from "./event.ts";
@@ -48,13 +43,12 @@ export interface ServiceName {
 }
 
 /** Message types of `event_type.type`. */
-export const EVENT_TYPE = { drop: 1, trace: 4, "policy-verdict": 5 } as const;
+export const EVENT_TYPE = {
+  drop: EVENT.DROP,
+  trace: EVENT.TRACE,
+  "policy-verdict": EVENT.POLICY_VERDICT,
+} as const;
 
-const nameByNumber = <T extends string>(numbers: Record<T, number>) =>
-  new Map(Object.entries(numbers).map(([name, n]) => [n as number, name as T]));
-const DROP_REASONS = nameByNumber(DropReasonNumber);
-const TRACE_POINTS = nameByNumber(TraceObservationPointNumber);
-const TRACE_REASONS = ["NEW", "ESTABLISHED", "REPLY", "RELATED"] as const;
 const ICMP_TYPES: Record<string, string> = {
   "ICMPv4/0": "EchoReply",
   "ICMPv4/3": "DestinationUnreachable",
@@ -77,11 +71,6 @@ export function verdictOf(event: DatapathEvent): Verdict {
   if (event.kind === "trace") return "FORWARDED";
   if (event.audited) return "AUDIT";
   return event.verdict < 0 ? "DROPPED" : event.verdict > 0 ? "REDIRECTED" : "FORWARDED";
-}
-
-/** Name of a drop reason by its number. */
-export function dropReasonName(reason: number): Flow["drop_reason_desc"] {
-  return DROP_REASONS.get(reason) ?? "DROP_REASON_UNKNOWN";
 }
 
 /** Builds the flow of an event. `bootUnixS` is the wall clock at monotonic time 0; `uuid` is the caller's. Pure. */
@@ -121,12 +110,10 @@ export function buildFlow(
       if (event.file !== "") flow.file = { name: event.file, line: event.line };
       break;
     case "trace": {
-      const reply = event.reason === 2;
+      const reply = event.reason === REASON.REPLY;
       flow.event_type = { type: EVENT_TYPE.trace, sub_type: event.point };
-      flow.trace_observation_point = event.point === 0
-        ? "TO_ENDPOINT"
-        : TRACE_POINTS.get(event.point) ?? "UNKNOWN_POINT";
-      flow.trace_reason = TRACE_REASONS[event.reason] ?? "TRACE_REASON_UNKNOWN";
+      flow.trace_observation_point = tracePointName(event.point);
+      flow.trace_reason = traceReasonName(event.reason);
       if (event.reason < 4) flow.is_reply = { value: reply };
       flow.reply = reply;
       flow.traffic_direction = event.reason < 4

@@ -10,7 +10,8 @@ import type { WeirClient } from "@weir/client";
 import { Backoff, type Clock, errorText, type Logger, type MetricsRegistry, systemClock } from "@weir/common";
 import { EventBatch } from "@weir/proto/datapath";
 import { readRecord, splitRecords } from "./event_record.ts";
-import { dropReasonName, type Names, verdictOf } from "./flow_builder.ts";
+import { dropReasonName } from "@weir/proto/words";
+import { type Names, verdictOf } from "./flow_builder.ts";
 import { FlowRing } from "./flow_ring.ts";
 import { SeenFlow, SeenNames } from "./seen_flow.ts";
 

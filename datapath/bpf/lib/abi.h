@@ -10,6 +10,8 @@
 
 #include <linux/types.h>
 
+#include "gen/numbers.h" /* DROP_*, TRACE_*, EVENT_*, ...: from proto/numbers */
+
 #define WEIR_ABI_VERSION 2
 
 #define ENDPOINTS_MAX 4096 /* ids 1..4095; record 0 stays empty */
@@ -349,30 +351,7 @@ _Static_assert(sizeof(struct metric) == 16, "metric");
 
 /* ---- events ------------------------------------------------------------------------------------------------ */
 
-#define EVENT_DROP 1
-#define EVENT_TRACE 4
-#define EVENT_POLICY_VERDICT 5
 #define EVENT_PAYLOAD_MAX 128
-
-#define EVENT_IPV6 1
-#define EVENT_L3 2 /* the payload starts at the IP header (cgroup endpoints), not at Ethernet */
-#define EVENT_EGRESS_VERDICT 4 /* the source endpoint's egress policy was asked; egress_* are filled */
-#define EVENT_INGRESS_VERDICT 8 /* the destination endpoint's ingress policy was asked; ingress_* are filled */
-#define EVENT_INGRESS 16 /* seen on the way to an endpoint (else on the way from one) */
-
-#define MATCH_NONE 0
-#define MATCH_L3_ONLY 1
-#define MATCH_L3_L4 2
-#define MATCH_L4_ONLY 3
-#define MATCH_ALL 4
-#define MATCH_L3_PROTO 5
-#define MATCH_PROTO_ONLY 6
-
-#define REASON_NEW 0
-#define REASON_ESTABLISHED 1
-#define REASON_REPLY 2
-#define REASON_RELATED 3
-#define REASON_UNKNOWN 5
 
 /* A record of the ring weir_events. One record per decision:
  *  - DROP: `subtype` is the drop reason. For policy denials (133, 181) the verdict flags say which direction
@@ -421,73 +400,6 @@ _Static_assert(sizeof(struct event) == 192, "event");
 _Static_assert(offsetof(struct event, source_identity) == 16, "event.source_identity");
 _Static_assert(offsetof(struct event, egress_cookie) == 40, "event.egress_cookie");
 _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
-
-#define TRACE_TO_LXC 0
-#define TRACE_TO_PROXY 1
-#define TRACE_TO_HOST 2
-#define TRACE_TO_STACK 3
-#define TRACE_TO_OVERLAY 4
-#define TRACE_FROM_LXC 5
-#define TRACE_FROM_PROXY 6
-#define TRACE_FROM_HOST 7
-#define TRACE_FROM_STACK 8
-#define TRACE_FROM_OVERLAY 9
-#define TRACE_FROM_NETWORK 10
-#define TRACE_TO_NETWORK 11
-
-#define DROP_INVALID_SIP 132
-#define DROP_POLICY 133
-#define DROP_INVALID 134
-#define DROP_CT_INVALID_HDR 135
-#define DROP_CT_UNKNOWN_PROTO 137
-#define DROP_UNKNOWN_L3 139
-#define DROP_WRITE_ERROR 141
-#define DROP_UNKNOWN_ICMP4_TYPE 144
-#define DROP_UNKNOWN_ICMP6_TYPE 146
-#define DROP_NO_TUNNEL_KEY 147
-#define DROP_UNROUTABLE 151
-#define DROP_CT_CREATE_FAILED 155
-#define DROP_INVALID_EXTHDR 156
-#define DROP_FRAG_NOSUPPORT 157
-#define DROP_NO_SERVICE 158
-#define DROP_NO_TUNNEL_ENDPOINT 160
-#define DROP_NO_CONFIG 165
-#define DROP_UNSUPPORTED_L2 166
-#define DROP_NAT_NO_MAPPING 167
-#define DROP_NO_FIB 169
-#define DROP_ENCAP_PROHIBITED 170
-#define DROP_INVALID_IDENTITY 171
-#define DROP_IS_CLUSTER_IP 174
-#define DROP_FRAG_NOT_FOUND 175
-#define DROP_FORBIDDEN_ICMP6 176
-#define DROP_NOT_IN_SRC_RANGE 177
-#define DROP_PROXY_LOOKUP_FAILED 178
-#define DROP_POLICY_DENY 181
-#define DROP_TTL_EXCEEDED 196
-#define DROP_EP_NOT_READY 203
-
-#define FILE_BPF_LXC 1 /* numbers of `file` in drop events; names in this order */
-#define FILE_BPF_OVERLAY 2
-#define FILE_BPF_HOST 3
-#define FILE_BPF_CGROUP 4
-#define FILE_DECIDE 5
-#define FILE_DELIVER 6
-#define FILE_ARP 7
-#define FILE_ND 8
-#define FILE_L4 9
-#define FILE_FRAGMENT 10
-#define FILE_IPV4 11
-#define FILE_IPV6 12
-#define FILE_POLICY 13
-#define FILE_SERVICE_ANSWER 14
-#define FILE_NAT 15
-#define FILE_NODE_PORT 16
-#define FILE_BPF_SOCKET 17
-#define FILE_BPF_XDP 18
-#define FILE_TRANSLATE 19
-#define FILE_SERVICE_FLOW 20
-#define FILE_REJECT 21
-#define FILE_VLAN 22
 
 /* ---- reserved identities ----------------------------------------------------------------------------------- */
 

@@ -1,9 +1,9 @@
 /** What the programs counted. @module */
-import { DropReasonNumber } from "@weir/proto/flow";
+import { DROP_REASONS } from "@weir/proto/numbers";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Dump, Row } from "./dump.ts";
 
-const REASONS = new Map(Object.entries(DropReasonNumber).map(([name, number]) => [number, name]));
+const REASONS = new Map(DROP_REASONS.map(({ number, name }) => [number, name]));
 const DIRECTIONS = ["", "ingress", "egress", "service"];
 
 /** `weir bpf metrics`. */
