@@ -1,66 +1,13 @@
 /**
- * Writes the codecs of map keys, values, events and requests from the BTF that clang gives `layouts.c`, and the numbers of
+ * Writes the codecs of map keys, values, events and requests, and which map has which, from the BTF of the programs; and the numbers of
  * the headers in `datapath/bpf`: `deno run -A datapath/maps/generate.ts [--check]`. `deno task generate` runs it too.
  *
  * @module
  */
-import { Btf, type BtfType, ElfFile } from "@weir/object";
+import { BpfObject, type Btf, type BtfType } from "@weir/object";
 
 /** Where the generated files are. */
 export const mapsGenDirectory = new URL("gen/", import.meta.url);
-
-/** Structs that user space reads or writes; what they contain is generated too. */
-const ROOTS = [
-  "config",
-  "state",
-  "vlan_key",
-  "endpoint",
-  "address_owner",
-  "endpoint_counters",
-  "ipcache_prefix",
-  "ipcache_entry",
-  "policy_key",
-  "policy_entry",
-  "policy_slot",
-  "ct_key",
-  "ct_entry",
-  "frag_key",
-  "frag_ports",
-  "metric",
-  "event",
-  "gc_request",
-  "clock_sample",
-  "revision_request",
-  "frontend_key",
-  "frontend",
-  "backend",
-  "affinity_key",
-  "affinity",
-  "source_range",
-  "service_counters",
-  "nat_key",
-  "nat_entry",
-  "outer_addresses",
-  "masquerade_exception",
-  "socket_key",
-  "socket_peer",
-];
-
-/** Fields in network byte order: BTF does not say it, `abi.h` does. Their names end in Be; values are plain numbers. */
-const BIG_ENDIAN: Record<string, readonly string[]> = {
-  config: ["ipv4", "gateway_ipv4", "loopback_ipv4"],
-  endpoint: ["ipv4"],
-  ct_key: ["port_lo", "port_hi"],
-  frag_ports: ["port_source", "port_destination"],
-  ct_entry: ["translated_port"],
-  frontend_key: ["port"],
-  backend: ["port"],
-  nat_key: ["port_source", "port_destination"],
-  nat_entry: ["port_source", "port_destination"],
-  outer_addresses: ["ipv4"],
-  socket_key: ["port"],
-  socket_peer: ["port"],
-};
 
 /** Where the numbers are. */
 const HEADERS = ["gen/numbers.h", "lib/abi.h", "lib/abi_service.h"];
@@ -77,30 +24,41 @@ interface Field {
 
 /** File name -> source of every generated file. */
 export async function generateMaps(): Promise<Map<string, string>> {
-  const section = ElfFile.parse(await compileLayouts()).section(".BTF");
-  if (section === undefined) throw new Error("Cannot generate codecs: the object has no BTF");
+  const headers = HEADERS.map((name) => Deno.readTextFileSync(new URL(`../bpf/${name}`, import.meta.url)));
+  const roots = structsOf(headers);
+  const object = BpfObject.parse(await compileLayouts(roots));
+  if (object.btf === undefined) throw new Error("Cannot generate codecs: the object has no BTF");
   return new Map([
-    ["layouts.ts", generateLayouts(Btf.parse(section.data))],
-    [
-      "numbers.ts",
-      generateNumbers(
-        HEADERS.map((name) => Deno.readTextFileSync(new URL(`../bpf/${name}`, import.meta.url))),
-      ),
-    ],
+    ["layouts.ts", generateLayouts(object.btf, roots)],
+    ["maps.ts", generateMapTypes(object, roots)],
+    ["numbers.ts", generateNumbers(headers)],
   ]);
 }
 
-async function compileLayouts(): Promise<Uint8Array> {
-  const source = new URL("layouts.c", import.meta.url).pathname;
+/** Every struct that the headers define: what programs and user space share. */
+function structsOf(headers: readonly string[]): string[] {
+  return [...headers.join("\n").matchAll(/^struct (\w+) \{/gm)].map(([, name]) => name)
+    .filter((name) => !OPAQUE.has(name));
+}
+
+/** The programs with a variable of every struct: one that they use only behind a pointer would not be in the BTF. */
+async function compileLayouts(roots: readonly string[]): Promise<Uint8Array> {
   const headers = new URL("../bpf", import.meta.url).pathname;
   const include = [`-I${headers}`, `-I/usr/include/${Deno.build.arch}-linux-gnu`];
+  const source = ['#include "weir.c"', ...roots.map((name) => `struct ${name} layout_of_${name};`), ""].join(
+    "\n",
+  );
+  const args = ["-target", "bpf", "-mcpu=v3", "-O1", "-g", ...include, "-x", "c", "-c", "-", "-o", "-"];
   for (const clang of ["clang-19", "clang"]) {
     try {
-      const { success, stdout, stderr } = await new Deno.Command(clang, {
-        args: ["-target", "bpf", "-O2", "-g", ...include, "-c", source, "-o", "-"],
-      }).output();
+      const child = new Deno.Command(clang, { args, stdin: "piped", stdout: "piped", stderr: "piped" })
+        .spawn();
+      const writer = child.stdin.getWriter();
+      await writer.write(new TextEncoder().encode(source));
+      await writer.close();
+      const { success, stdout, stderr } = await child.output();
       if (success) return stdout;
-      throw new Error(`Cannot compile layouts.c:\n${new TextDecoder().decode(stderr)}`);
+      throw new Error(`Cannot compile the programs:\n${new TextDecoder().decode(stderr)}`);
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
@@ -109,7 +67,7 @@ async function compileLayouts(): Promise<Uint8Array> {
 }
 
 /** Source of the codecs. */
-export function generateLayouts(btf: Btf): string {
+export function generateLayouts(btf: Btf, roots: readonly string[]): string {
   const done = new Map<string, string>();
   const emit = (name: string): void => {
     if (done.has(name)) return;
@@ -125,9 +83,9 @@ export function generateLayouts(btf: Btf): string {
     }
     done.set(name, sourceOf(name, struct.size, fields));
   };
-  ROOTS.forEach(emit);
+  roots.forEach(emit);
   return [
-    "// Generated by datapath/maps/generate.ts from the BTF of layouts.c. Do not edit.",
+    "// Generated by datapath/maps/generate.ts from the BTF of the programs. Do not edit.",
     'import { type Bytes, put, type StructCodec, take } from "../codec.ts";',
     ...done.values(),
   ].join("\n") + "\n";
@@ -141,7 +99,7 @@ function fieldOf(
   offset: number,
   emit: (name: string) => void,
 ): Field {
-  const big = BIG_ENDIAN[struct]?.includes(member) ?? false;
+  const big = isBigEndian(btf, typeId);
   const name = camel(member) + (big ? "Be" : "");
   const type = btf.resolve(typeId);
   const at = offset === 0 ? "at" : `at + ${offset}`;
@@ -226,6 +184,39 @@ ${fields.map((field) => `    ${field.encode}`).join("\n")}
 };`;
 }
 
+/** Name -> codecs of key and value, of every map whose declaration names types that user space has. */
+export function generateMapTypes(object: BpfObject, roots: readonly string[]): string {
+  const used = { plain: new Set<string>(), structs: new Set<string>() };
+  const codecOf = (id: number): { name: string; from: keyof typeof used } | undefined => {
+    const type = id === 0 ? undefined : object.btf!.resolve(id);
+    if (type?.kind === "struct" && OPAQUE.has(type.name)) return { name: "ADDRESS", from: "plain" };
+    if (type?.kind === "struct" && roots.includes(type.name)) {
+      return { name: pascal(type.name), from: "structs" };
+    }
+    if (type?.kind !== "int" || (type.size !== 4 && type.size !== 8)) return undefined;
+    return { name: type.size === 4 ? "U32" : "U64", from: "plain" };
+  };
+  const lines: string[] = [];
+  for (const map of object.maps) {
+    const key = codecOf(map.keyType), value = codecOf(map.valueType);
+    if (map.origin !== "btf" || key === undefined || value === undefined) continue;
+    for (const codec of [key, value]) used[codec.from].add(codec.name);
+    lines.push(`  ${map.name}: { key: ${key.name}, value: ${value.name} },`);
+  }
+  return [
+    "// Generated by datapath/maps/generate.ts from the BTF of the programs. Do not edit.",
+    `import { ${[...used.plain].sort().join(", ")} } from "../codec.ts";`,
+    "import {",
+    ...[...used.structs].sort().map((name) => `  ${name},`),
+    '} from "./layouts.ts";',
+    "",
+    "/** Codecs of keys and values by the map's name; per-CPU maps have a value per CPU. */",
+    "export const MAPS = {",
+    ...lines.sort(),
+    "} as const;",
+  ].join("\n") + "\n";
+}
+
 /** Numbers of the headers: every `#define NAME number`. */
 export function generateNumbers(headers: readonly string[]): string {
   const lines = [
@@ -240,6 +231,14 @@ export function generateNumbers(headers: readonly string[]): string {
     lines.push(`export const ${name} = ${value};`);
   }
   return lines.join("\n") + "\n";
+}
+
+/** Whether a field was declared as __be16 or __be32. */
+function isBigEndian(btf: Btf, typeId: number): boolean {
+  for (let type = btf.type(typeId); type.kind === "typedef"; type = btf.type(type.type)) {
+    if (/^__be(16|32)$/.test(type.name)) return true;
+  }
+  return false;
 }
 
 function isByte(type: BtfType): boolean {

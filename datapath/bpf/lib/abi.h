@@ -1,7 +1,8 @@
 /* Everything that programs and user space share: map keys and values, events, requests, numbers.
  *
  * Byte order: addresses are in network order; v4 addresses in 16-byte fields are v4-mapped (::ffff:a.b.c.d).
- * Ports in `be16` fields are in network order; everything else is in the host's order.
+ * Fields of type __be16 and __be32 are in network order (their codecs show numbers as people write them, and end in Be);
+ * everything else is in the host's order.
  * Padding is named `pad*` and must be zero. Numbers are append-only; retired ones stay as `unused`.
  */
 #pragma once
@@ -53,8 +54,8 @@ struct config {
 	__u32 hz; /* jiffies per second, see program weir_clock; 0: not configured, everything is dropped (165) */
 	__u32 tunnel_ifindex; /* collect-metadata VXLAN device */
 	__u32 outer_ifindex;
-	__u32 ipv4; /* be: this node's underlay address */
-	__u32 gateway_ipv4; /* be: ARP for it is answered */
+	__be32 ipv4; /* be: this node's underlay address */
+	__be32 gateway_ipv4; /* be: ARP for it is answered */
 	__u32 world_v4; /* identity of v4 addresses that no prefix covers: 9 in dual stack, else 2 */
 	__u32 world_v6; /* 10 or 2 */
 	struct address ipv6;
@@ -71,7 +72,7 @@ struct config {
 	__u16 nat_port_min; /* host order, 32768: ports that translated sources get */
 	__u16 nat_port_max; /* 65535 */
 	struct address loopback_ipv6; /* who an endpoint is to itself when a service leads it back: fd00:... */
-	__u32 loopback_ipv4; /* be: 169.254.42.1 */
+	__be32 loopback_ipv4; /* be: 169.254.42.1 */
 	__u32 pad2;
 	__u64 netns_cookie; /* of the node's own network namespace: only its sockets are translated; 0: none */
 };
@@ -127,7 +128,7 @@ struct endpoint {
 	__u8 mac[6]; /* inside: destination of delivered frames */
 	__u8 host_mac[6]; /* of the host side: source of delivered frames, the gateway's address */
 	__u32 pad;
-	__u32 ipv4; /* be; 0: none */
+	__be32 ipv4; /* be; 0: none */
 	__u32 pad2;
 	struct address ipv6; /* zero: none */
 	__u64 cgroup_id;
@@ -247,8 +248,8 @@ _Static_assert(sizeof(struct policy_slot) == 88, "policy_slot");
 struct ct_key {
 	struct address lo;
 	struct address hi;
-	__u16 port_lo;
-	__u16 port_hi;
+	__be16 port_lo;
+	__be16 port_hi;
 	__u8 protocol;
 	__u8 pad[3];
 };
@@ -301,7 +302,7 @@ struct ct_entry {
 	__u16 service;
 	__u16 policy_port; /* host order: destination port, or ICMP type, that policy is asked about */
 	struct address translated;
-	__u16 translated_port;
+	__be16 translated_port;
 	__u16 revision_element; /* in weir_revisions, of the far end's address, plus one; 0: judged anew at every packet */
 	__u16 pad[2];
 };
@@ -324,8 +325,8 @@ _Static_assert(sizeof(struct frag_key) == 40, "frag_key");
 
 /* 0 port_source (be)  2 port_destination (be)  4 policy_port  6 protocol  7 header */
 struct frag_ports {
-	__u16 port_source;
-	__u16 port_destination;
+	__be16 port_source;
+	__be16 port_destination;
 	__u16 policy_port;
 	__u8 protocol; /* upper layer */
 	__u8 header; /* where it is over what policy has read, in units of 8 bytes: no later fragment begins before that */

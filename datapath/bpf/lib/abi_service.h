@@ -24,7 +24,7 @@
  * Port 0 and protocol 0: every other port of the address (the closed ports of a virtual address). */
 struct frontend_key {
 	struct address address;
-	__u16 port;
+	__be16 port;
 	__u8 protocol;
 	__u8 pad;
 	__u32 pad2;
@@ -70,7 +70,7 @@ _Static_assert(sizeof(struct frontend) == 24, "frontend");
  */
 struct backend {
 	struct address address;
-	__u16 port;
+	__be16 port;
 	__u8 protocol;
 	__u8 state; /* BACKEND_* */
 	__u16 service; /* whose it is, for user space that starts anew */
@@ -131,8 +131,8 @@ _Static_assert(sizeof(struct service_counters) == 32, "service_counters");
 struct nat_key {
 	struct address source;
 	struct address destination;
-	__u16 port_source;
-	__u16 port_destination;
+	__be16 port_source;
+	__be16 port_destination;
 	__u8 protocol;
 	__u8 pad[3];
 };
@@ -153,8 +153,8 @@ _Static_assert(sizeof(struct nat_key) == 40, "nat_key");
 struct nat_entry {
 	struct address source;
 	struct address destination;
-	__u16 port_source;
-	__u16 port_destination;
+	__be16 port_source;
+	__be16 port_destination;
 	__u16 flags;
 	__u16 service;
 	__u32 expires;
@@ -169,7 +169,7 @@ _Static_assert(sizeof(struct nat_entry) == 56, "nat_entry");
  * address of `struct config`.
  *   0 ipv4 (be)  4 pad[3]  16 ipv6 ...; zero: the node's own */
 struct outer_addresses {
-	__u32 ipv4;
+	__be32 ipv4;
 	__u32 pad[3];
 	struct address ipv6;
 };
@@ -192,7 +192,7 @@ _Static_assert(sizeof(struct masquerade_exception) == 20, "masquerade_exception"
 struct socket_key {
 	__u64 cookie;
 	struct address address;
-	__u16 port;
+	__be16 port;
 	__u16 pad;
 	__u32 direction;
 };
@@ -201,7 +201,7 @@ _Static_assert(sizeof(struct socket_key) == 32, "socket_key");
 /* The other one.  0 address ...  16 port (be)  18 service  20 backend */
 struct socket_peer {
 	struct address address;
-	__u16 port;
+	__be16 port;
 	__u16 service;
 	__u32 backend;
 };

@@ -11,7 +11,7 @@ import { type Device, deviceAt, type NetlinkSocket } from "@weir/net";
 import type { NodeConfig } from "@weir/proto/datapath";
 import type { Attachments } from "./attachments.ts";
 import type { Kernel } from "../kernel/kernel.ts";
-import { TypedMap, U32 } from "../kernel/typed_map.ts";
+import type { MapOf } from "../kernel/typed_map.ts";
 
 const PROGRAM = "xdp_netdev";
 
@@ -21,12 +21,12 @@ export type XdpMode = "" | "native" | "generic" | "mixed" | "not in tunnel mode"
 /** See the module comment. */
 export class XdpHooks {
   mode: XdpMode = "";
-  readonly #devices: TypedMap<number, number>;
+  readonly #devices: MapOf<"weir_xdp_devices">;
 
   constructor(
     private readonly parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket },
   ) {
-    this.#devices = new TypedMap(parts.kernel.map("weir_xdp_devices"), U32, U32);
+    this.#devices = parts.kernel.typed("weir_xdp_devices");
   }
 
   /** Makes XDP of the outer devices follow the configuration. Repeatable. @throws {BpfError} attach-failed */

@@ -24,26 +24,16 @@ import {
   unpin,
 } from "@weir/loader";
 import {
-  AddressOwner,
   type Bytes,
   ClockSample,
-  Config,
-  CtEntry,
-  CtKey,
-  Endpoint,
-  EndpointCounters,
   GcRequest,
-  IpcacheEntry,
-  IpcachePrefix,
-  Metric,
   PolicyEntry,
   PolicyKey,
-  PolicySlot,
   RevisionRequest,
   REVISIONS_MAX,
 } from "@weir/maps";
 import type { ServiceMaps } from "./service_maps.ts";
-import { ADDRESS, TypedMap, U32, U64 } from "./typed_map.ts";
+import { type MapName, type MapOf, typedMap } from "./typed_map.ts";
 import type { Pins } from "./pins.ts";
 
 /** More changes at once than this send every flow through the slow path, which is cheaper. */
@@ -65,34 +55,34 @@ export class Kernel {
   /** Program that goes on hooks: the pinned one if its instructions are ours, else the one just loaded. */
   readonly #attached = new Map<string, number>();
 
-  readonly config: TypedMap<number, Config>;
-  readonly endpoints: TypedMap<number, Endpoint>;
-  readonly ifindexes: TypedMap<number, number>;
-  readonly cgroups: TypedMap<bigint, number>;
-  readonly counters: TypedMap<number, EndpointCounters>;
-  readonly addresses: TypedMap<Bytes, AddressOwner>;
-  readonly ipcache: TypedMap<IpcachePrefix, IpcacheEntry>;
-  readonly ipcacheExact: TypedMap<Bytes, IpcacheEntry>;
-  readonly policySlots: TypedMap<number, PolicySlot>;
-  readonly ct: TypedMap<CtKey, CtEntry>;
-  readonly metrics: TypedMap<number, Metric>;
-  readonly lost: TypedMap<number, bigint>;
+  readonly config: MapOf<"weir_config">;
+  readonly endpoints: MapOf<"weir_endpoints">;
+  readonly ifindexes: MapOf<"weir_ifindex">;
+  readonly cgroups: MapOf<"weir_cgroups">;
+  readonly counters: MapOf<"weir_counters">;
+  readonly addresses: MapOf<"weir_addresses">;
+  readonly ipcache: MapOf<"weir_ipcache">;
+  readonly ipcacheExact: MapOf<"weir_ipcache_exact">;
+  readonly policySlots: MapOf<"weir_policy_slots">;
+  readonly ct: MapOf<"weir_ct">;
+  readonly metrics: MapOf<"weir_metrics">;
+  readonly lost: MapOf<"weir_lost">;
 
   private constructor(object: BpfObject, readonly pins: Pins) {
     this.#object = object;
     for (const slot of object.maps) if (!slot.internal) this.#maps.set(slot.name, object.openMap(slot.name));
-    this.config = new TypedMap(this.map("weir_config"), U32, Config);
-    this.endpoints = new TypedMap(this.map("weir_endpoints"), U32, Endpoint);
-    this.ifindexes = new TypedMap(this.map("weir_ifindex"), U32, U32);
-    this.cgroups = new TypedMap(this.map("weir_cgroups"), U64, U32);
-    this.counters = new TypedMap(this.map("weir_counters"), U32, EndpointCounters);
-    this.addresses = new TypedMap(this.map("weir_addresses"), ADDRESS, AddressOwner);
-    this.ipcache = new TypedMap(this.map("weir_ipcache"), IpcachePrefix, IpcacheEntry);
-    this.ipcacheExact = new TypedMap(this.map("weir_ipcache_exact"), ADDRESS, IpcacheEntry);
-    this.policySlots = new TypedMap(this.map("weir_policy_slots"), U32, PolicySlot);
-    this.ct = new TypedMap(this.map("weir_ct"), CtKey, CtEntry);
-    this.metrics = new TypedMap(this.map("weir_metrics"), U32, Metric);
-    this.lost = new TypedMap(this.map("weir_lost"), U32, U64);
+    this.config = this.typed("weir_config");
+    this.endpoints = this.typed("weir_endpoints");
+    this.ifindexes = this.typed("weir_ifindex");
+    this.cgroups = this.typed("weir_cgroups");
+    this.counters = this.typed("weir_counters");
+    this.addresses = this.typed("weir_addresses");
+    this.ipcache = this.typed("weir_ipcache");
+    this.ipcacheExact = this.typed("weir_ipcache_exact");
+    this.policySlots = this.typed("weir_policy_slots");
+    this.ct = this.typed("weir_ct");
+    this.metrics = this.typed("weir_metrics");
+    this.lost = this.typed("weir_lost");
   }
 
   /** Loads the object, takes over what is pinned, pins the rest. @throws {GateError} @throws {LoadError} */
@@ -154,6 +144,10 @@ export class Kernel {
     const found = this.#maps.get(name);
     if (found === undefined) throw new Error(`Cannot find map ${name} in the object`);
     return found;
+  }
+  /** The same with the codecs of its key and value. */
+  typed<N extends MapName>(name: N): MapOf<N> {
+    return typedMap(name, this.map(name));
   }
   program(name: string): BpfProgram {
     return this.#object.program(name);

@@ -1,29 +1,21 @@
 /** A map with codecs: what the services' code sees of the kernel's maps. @module */
-import { type BpfMap, u32 } from "@weir/loader";
-import type { Bytes, StructCodec } from "@weir/maps";
+import type { BpfMap } from "@weir/loader";
+import { MAPS, type StructCodec } from "@weir/maps";
 
-/** How a plain number or bytes stand in a map. */
-export const U32: StructCodec<number> = {
-  bytes: 4,
-  decode: (bytes, at = 0) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true),
-  encode: (value) => u32(value),
-};
-/** 64 bits. */
-export const U64: StructCodec<bigint> = {
-  bytes: 8,
-  decode: (bytes, at = 0) => new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(at, true),
-  encode: (value) => {
-    const bytes = new Uint8Array(8);
-    new DataView(bytes.buffer).setBigUint64(0, value, true);
-    return bytes;
-  },
-};
-/** A 16-byte address. */
-export const ADDRESS: StructCodec<Bytes> = {
-  bytes: 16,
-  decode: (bytes, at = 0) => bytes.slice(at, at + 16) as Bytes,
-  encode: (value) => value,
-};
+/** Name of a map whose key and value have types. */
+export type MapName = keyof typeof MAPS;
+type Decoded<C> = C extends StructCodec<infer T> ? T : never;
+/** The typed map of a name. */
+export type MapOf<N extends MapName> = TypedMap<
+  Decoded<typeof MAPS[N]["key"]>,
+  Decoded<typeof MAPS[N]["value"]>
+>;
+
+/** Gives a map the codecs that its declaration in the programs says. */
+export function typedMap<N extends MapName>(name: N, map: BpfMap): MapOf<N> {
+  const { key, value } = MAPS[name] as { key: StructCodec<unknown>; value: StructCodec<unknown> };
+  return new TypedMap(map, key, value) as unknown as MapOf<N>;
+}
 
 /** One map, typed. */
 export class TypedMap<K, V> {
