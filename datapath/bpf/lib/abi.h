@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#include "gen/numbers.h" /* DROP_*, TRACE_*, EVENT_*, ...: from proto/numbers */
+#include "../gen/numbers.h" /* DROP_*, TRACE_*, EVENT_*, ...: from proto/numbers */
 
 #define WEIR_ABI_VERSION 2
 

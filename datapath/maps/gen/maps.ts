@@ -45,6 +45,7 @@ export const MAPS = {
   weir_endpoints: { key: U32, value: Endpoint },
   weir_frag: { key: FragKey, value: FragPorts },
   weir_frontends: { key: FrontendKey, value: Frontend },
+  weir_held_groups: { key: U32, value: U32 },
   weir_ifindex: { key: U32, value: U32 },
   weir_ifindex_cache: { key: U32, value: U32 },
   weir_ipcache: { key: IpcachePrefix, value: IpcacheEntry },

@@ -1,6 +1,6 @@
 /* What a packet does to find a backend, over and over, while user space changes them: by the programs' own service.h.
  * Counts what no packet may meet. */
-#include "../../bpf/lib/service.h"
+#include "../../../bpf/lib/service.h"
 
 char _license[] SEC("license") = "GPL";
 
