@@ -105,7 +105,7 @@ function subprograms(request: GateRequest): SubprogramFacts[] {
     const start = view.getUint32(at, true), id = view.getUint32(at + 4, true);
     const func = btf.type(id);
     const isGlobal = start !== 0 && func.kind === "func" && func.linkage === "global";
-    const contract = isGlobal ? contractOf(btf, id) : undefined;
+    const contract = isGlobal ? contractOf(btf, id, { programType: request.type }) : undefined;
     found.push({
       start,
       name: func.name,

@@ -16,4 +16,4 @@ export { specialFieldsOf } from "./value_fields.ts";
 export { isGplCompatible, type ProgramRequest, requestOf } from "./verify_request.ts";
 export { type AskedRequest, settle, settleBy, TypeOracle } from "./type_oracle.ts";
 export { attachFactsOf } from "./tracing_target.ts";
-export { contractOf, type FunctionContract } from "./global_function.ts";
+export { contractOf, type FunctionContract, type FunctionOwner } from "./global_function.ts";

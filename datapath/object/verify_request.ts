@@ -11,8 +11,8 @@ import type {
 } from "@weir/verifier";
 import type { AssembledProgram } from "./assembly.ts";
 import { ObjectError } from "./error.ts";
-import { contractOf } from "./global_function.ts";
-import { ATTACH_TYPES, type AttachTypeName, programTypeNumber } from "./kinds.ts";
+import { contractOf, type FunctionOwner } from "./global_function.ts";
+import { ATTACH_TYPES, programTypeNumber } from "./kinds.ts";
 import type { MapDefinition } from "./map_definition.ts";
 import type { BpfObject, ObjectProgram } from "./object.ts";
 import { SourceMap } from "./source_map.ts";
@@ -69,9 +69,10 @@ export function requestOf(
     });
   }
   const assembled = object.assemble(program);
-  const tracing = programTypeNumber("tracing") === program.kind.type
-    ? ATTACH_TYPES[program.kind.attachType]
-    : undefined;
+  const { type: programType, attachType } = program.kind;
+  const owner = programType === programTypeNumber("tracing")
+    ? { programType, tracing: ATTACH_TYPES[attachType] }
+    : { programType };
   const request: VerifyRequest = {
     name: program.name,
     programType: program.kind.type,
@@ -80,7 +81,7 @@ export function requestOf(
     gplCompatible: isGplCompatible(object.licence),
     instructions: assembled.instructions,
     maps: assembled.maps.map((index) => mapFacts(object, object.maps[index])),
-    subprograms: assembled.functions.map((_, index) => subprogram(object, assembled, index, tracing)),
+    subprograms: assembled.functions.map((_, index) => subprogram(object, assembled, index, owner)),
     kfuncs: kfuncs(assembled),
     ...exceptionCallback(program),
     ...extra,
@@ -150,12 +151,12 @@ function subprogram(
   object: BpfObject,
   assembled: AssembledProgram,
   index: number,
-  tracing: AttachTypeName | undefined,
+  owner: FunctionOwner,
 ): SubprogramFacts {
   const found = assembled.functions[index];
   const func = object.btf !== undefined && found.type !== 0 ? object.btf.type(found.type) : undefined;
   const isGlobal = index > 0 && !found.isStatic && func?.kind === "func" && func.linkage === "global";
-  const contract = func?.kind === "func" ? contractOf(object.btf!, found.type, tracing) : undefined;
+  const contract = func?.kind === "func" ? contractOf(object.btf!, found.type, owner) : undefined;
   return {
     start: found.start,
     name: found.name,

@@ -19,6 +19,9 @@ export interface Expectation {
   readonly btfPath: string;
 }
 
+/** An annotation; kernels from 6.15 on number them. */
+const TAG = /^comment:(?:\d+:)?test_(.*)$/s;
+
 /** Names that `__flag()` may carry. */
 const FLAGS: Record<string, number> = {
   BPF_F_STRICT_ALIGNMENT: 1,
@@ -36,8 +39,7 @@ const ARCHITECTURES: Record<string, string> = { x86_64: "X86_64", aarch64: "ARM6
 export function readExpectations(btf: Btf, arch: string = Deno.build.arch): Map<string, Expectation> {
   const found = new Map<string, Expectation>();
   for (const func of btf.ofKind("func")) {
-    const tags = btf.tagsOf(func.id).map((tag) => tag.name).filter((name) => name.startsWith("comment:test_"))
-      .map((name) => name.slice("comment:test_".length));
+    const tags = btf.tagsOf(func.id).flatMap((tag) => TAG.exec(tag.name)?.slice(1) ?? []);
     const verdict = tags.includes("expect_failure")
       ? "reject"
       : tags.includes("expect_success")

@@ -169,7 +169,8 @@ let provedKind: u8 = 0;
 /// p <= end (or p < end): the bytes up to p are there, for every pointer with p's base.
 function proved(st: State, p: Reg, less: bool): void {
   const n = p.off + (less ? 1 : 0);
-  if (p.off < 0 || n <= 0 || n > 0xffff || p.umax > <u64> (0xffff - p.off)) return;
+  // `base < end` proves one byte; the kernel takes nothing from it, and what it refuses we do not accept
+  if (p.off <= 0 || n > 0xffff || p.umax > <u64> (0xffff - p.off)) return;
   provedKind = p.kind;
   eachReg(
     st,

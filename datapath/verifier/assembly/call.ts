@@ -2,9 +2,19 @@
 import * as E from "./gen/codes";
 import * as C from "./contract";
 import { attachFlags, attachTarget } from "./btf";
-import { beginCall, callee, callName, checkArgument, mapIndex, mapMismatch, release } from "./call_argument";
+import {
+  beginCall,
+  callee,
+  callName,
+  checkArgument,
+  mapIndex,
+  mapMismatch,
+  release,
+  wrong,
+} from "./call_argument";
 import { callCallback, callUnderLock } from "./call_function";
 import { setResult } from "./call_result";
+import { forkReturn } from "./leave";
 import { isSockmap, mayChangeSockmap } from "./call_socket";
 import { immOf } from "./instruction";
 import { fail1, failIS, failS, opS } from "./outcome";
@@ -17,6 +27,7 @@ import { dropRefValues, invalidatePacket, removeRef } from "./spread";
 
 /// Call numbers from here on stand for weak kernel functions that the kernel lacks, as libbpf has it.
 const ABSENT_KFUNC: i32 = 2002000000;
+const ERRNO_MAX: i32 = 4095;
 
 /// Whether programs like this one may call the helper at all.
 function isAvailable(i: i32, id: i32, flags: u8, onSockets: bool): bool {
@@ -66,7 +77,21 @@ export function callHelper(i: i32): bool {
   for (let r: u32 = 0; r < 6; r++) setKind(reg(r), K_NONE);
   if (!setResult(i, id, flags)) return false;
   if (reg(0).flags & F_NULL) noteOrigin(reg(0).id, i);
-  return true;
+  // what the program that was jumped to returns is anything
+  return id == C.H_TAIL_CALL && cur.depth > 0 ? forkReturn(i, false) : true;
+}
+
+/// What the system call is to return: 0 or an error. Anything else the kernel's callers would take for a pointer or a
+/// count; getsockopt alone returns what it likes (check_helper_call, from 7.2 on).
+function retvalArgument(i: i32): bool {
+  const r = reg(1);
+  if (r.kind != K_NUM) return wrong(i, 1, "a number");
+  if (C.column == C.P_CGROUP_GETSOCKOPT) return true;
+  sink(1 << 1);
+  if (r.s32min >= -ERRNO_MAX && r.s32max <= 0) return true;
+  failIS(E.ARGUMENT_VALUE, i, 1, callName);
+  opS("it must be 0 or an error number, -4095 to 0");
+  return false;
 }
 
 /// What the arguments and the state must satisfy together.
@@ -79,12 +104,13 @@ function checkTogether(i: i32, id: i32): bool {
       return false;
     }
   }
-  if (id == C.H_MAP_DELETE_ELEM && mapIndex >= 0 && isSockmap(maps[mapIndex].type) && !mayChangeSockmap()) {
+  if (id == C.H_MAP_DELETE_ELEM && mapIndex >= 0 && isSockmap(maps[mapIndex].type) && !mayChangeSockmap(id)) {
     return mapMismatch(i);
   }
+  if (id == C.H_SET_RETVAL) return retvalArgument(i);
   if (id == C.H_TAIL_CALL) {
     if (cur.refCount > 0) return heldAtTailCall(i);
-    if (cur.depth > 0 && inCallback()) return failS(E.UNSUPPORTED_INSTRUCTION, i, "Tail call in a callback");
+    if (inCallback()) return failS(E.UNSUPPORTED_INSTRUCTION, i, "Tail call in a callback");
   }
   return true;
 }

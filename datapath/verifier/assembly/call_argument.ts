@@ -6,7 +6,7 @@ import { strict } from "./access";
 import { lockArgument, ringbufArgument } from "./call_held";
 import { isSockmap, socketArgument, sockmapValue } from "./call_socket";
 import { kindName } from "./kind_name";
-import { mapFits } from "./map_type";
+import { changesMap, isKnownMap, M_RDONLY_PROG, mapFits } from "./map_type";
 import { helperMemory } from "./memory";
 import { fail1, fail2, failIS, opI, opS, setLostAt } from "./outcome";
 import {
@@ -217,6 +217,12 @@ export function movedArgument(code: i32, i: i32, a: u32, r: Reg): bool {
 function mapArgument(i: i32, a: u32, r: Reg): bool {
   if (r.kind != K_MAP || r.flags & F_NULL) return wrong(i, a, "a map");
   mapIndex = r.map;
+  if (!isKnownMap(maps[mapIndex].type)) {
+    return failIS(E.UNSUPPORTED_MAP, i, <i32> maps[mapIndex].handle, maps[mapIndex].type.toString());
+  }
+  if (maps[mapIndex].flags & M_RDONLY_PROG && changesMap(callHelperId)) {
+    return fail1(E.MAP_READ_ONLY, i, <i32> maps[mapIndex].handle);
+  }
   return mapFits(callHelperId, maps[mapIndex].type) ? true : mapMismatch(i);
 }
 

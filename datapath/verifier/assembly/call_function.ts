@@ -71,6 +71,8 @@ function callGlobal(i: i32, s: Sub): bool {
       } else if (r.kind == K_PKT || r.kind == K_META) {
         // the function may write what it is handed
         if (C.packetAccess() < 2) expected = "writable memory";
+        // inside it is plain memory, which a helper that moves the packet does not take away there
+        if (s.changesPacket) expected = "memory outside of the packet, which the function may move";
       } else if (r.flags & F_NULL && kind == 4) expected = "memory that is not NULL";
       if (expected.length == 0) {
         const null1 = r.flags;

@@ -66,9 +66,9 @@ export function isSockmap(type: u32): bool {
   return type == MAP_SOCKMAP || type == MAP_SOCKHASH;
 }
 
-/// What goes into a sockmap is the socket itself; socket operations put theirs in by a helper of their own.
+/// What goes into a sockmap is the socket itself.
 export function sockmapValue(i: i32, a: u32, r: Reg): bool {
-  if (progType == 13 || !mayChangeSockmap()) return mapMismatch(i);
+  if (!mayChangeSockmap(callHelperId)) return mapMismatch(i);
   if (r.kind == K_BTF) return fail1(E.UNSUPPORTED_BTF_POINTER, i, a);
   if (!isSocket(r) || r.flags & F_NULL) return wrong(i, a, "a socket");
   return r.off != 0 ? movedArgument(E.REFERENCE_OFFSET, i, a, r) : true;
@@ -135,19 +135,17 @@ function plainSocket(i: i32, a: u32, kind: u8, r: Reg): bool {
   return true;
 }
 
-/// Program types that may take sockets out of a sockmap (may_update_sockmap() of the kernel).
-export function mayChangeSockmap(): bool {
-  if (progType == 26) return attachType == 28; // iterators
+/// Whether the helper may change a sockmap from programs of this type: those in which no socket's lock is held
+/// (may_update_sockmap() from 7.3 on; before, tc, XDP and socket filters were let in too, and could lock up).
+export function mayChangeSockmap(helper: i32): bool {
   switch (progType) {
-    case 1:
-    case 3:
-    case 4:
-    case 6:
-    case 13:
+    case 13: // socket operations put theirs in by a helper of their own
+      return helper == C.H_MAP_DELETE_ELEM;
     case 21:
-    case 22:
     case 30:
       return true;
+    case 26:
+      return attachType == 28; // iterators
     default:
       return false;
   }

@@ -119,6 +119,10 @@ export function findColumn(type: i32, attach: i32): i32 {
   }
 }
 
+/// Probes that are called at entry and at return of a function (KPROBE_SESSION, UPROBE_SESSION).
+export function isSession(type: i32, attach: i32): bool {
+  return type == 2 && (attach == 56 || attach == 57);
+}
 export function setColumn(c: i32): void {
   column = c;
 }

@@ -7,7 +7,11 @@ function round(depth: i32): i32 {
   return max(16, (depth + 15) & ~15); // a frame of the JIT
 }
 
-/// No chain of calls uses more than 512 bytes, none with a tail call below it more than 256 per caller.
+/// Stack that may be in use below a function that makes a tail call. The jump takes that function's frame away, but not
+/// those of its callers, and up to 33 programs follow one another: the kernel's stack holds 33 times this.
+const BEFORE_TAIL_CALL: i32 = 256;
+
+/// No chain of calls uses more than 512 bytes, none with a tail call at its end 256 or more below it.
 export function checkDepth(): bool {
   const n = P.subs.length;
   if (n == 1) return true;
@@ -16,6 +20,8 @@ export function checkDepth(): bool {
   for (let k = 0; k < n; k++) frames[k] = 1;
   const total = new StaticArray<i32>(n);
   for (let k = 0; k < n; k++) total[k] = round(P.subs[k].depth);
+  // what the callers of each function hold together, over all chains
+  const above = new StaticArray<i32>(n);
   for (let pass = 0; pass < 9; pass++) {
     let changed = false;
     for (let i = 0; i < P.count; i++) {
@@ -26,8 +32,13 @@ export function checkDepth(): bool {
       const a = <i32> P.subOf[i], b = P.findSub(i + 1 + P.immOf(i));
       const sum = round(P.subs[a].depth) + total[b];
       if (sum > 512) return fail2(E.STACK_DEPTH, i, sum, 512);
-      if (P.subs[b].tailCalls && P.subs[a].depth > 256) {
-        return fail2(E.STACK_BEFORE_TAIL_CALL, i, P.subs[a].depth, 256);
+      const held = above[a] + round(P.subs[a].depth);
+      if (P.subs[b].tailCalls && held >= BEFORE_TAIL_CALL) {
+        return fail2(E.STACK_BEFORE_TAIL_CALL, i, held, BEFORE_TAIL_CALL);
+      }
+      if (held > above[b]) {
+        above[b] = held;
+        changed = true;
       }
       if (frames[b] + 1 > 8) return fail2(E.CALL_DEPTH, i, frames[b] + 1, 8);
       if (frames[b] + 1 > frames[a]) {

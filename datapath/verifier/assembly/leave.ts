@@ -6,10 +6,11 @@ import { strict } from "./access";
 import { kindName } from "./kind_name";
 import { fail, fail1, fail2, failIS, failS, opI } from "./outcome";
 import { refName } from "./reference";
-import { copyReg, K_FP, K_NONE, K_NUM } from "./reg";
+import { copyReg, K_FP, K_NONE, K_NUM, setConst, setUnknown } from "./reg";
 import { sink } from "./relevance";
 import { cur, frame, refreshFrame, reg } from "./run";
-import { frameOf, freeFrame, refOf, regOf, slotReg, slotTypes, T_SPILL } from "./state";
+import { copyState, frameOf, freeFrame, refOf, regOf, slotReg, slotTypes, T_SPILL } from "./state";
+import { wait } from "./walk";
 
 /// The function that is verified alone: the program or a global function.
 let mainSub: i32 = 0;
@@ -27,7 +28,12 @@ export function leave(i: i32): bool {
   }
   if (cur.lockId) return fail1(E.LOCK_LEAK, i, cur.lockAt);
   if (mainSub != 0) return r0.kind == K_NUM ? true : failS(E.GLOBAL_RETURN, i, P.subs[mainSub].name);
-  const lo = C.RETURN_RANGE[C.column * 2], hi = C.RETURN_RANGE[C.column * 2 + 1];
+  let lo = C.RETURN_RANGE[C.column * 2], hi = C.RETURN_RANGE[C.column * 2 + 1];
+  if (C.isSession(P.progType, P.attachType)) {
+    // at entry: whether the program is called again when the function returns
+    lo = 0;
+    hi = 1;
+  }
   if (lo != -1) sink(1);
   if (lo == -1) {
     if (r0.kind != K_NUM && strict()) return failIS(E.POINTER_LEAK, i, 0, kindName(r0));
@@ -42,6 +48,18 @@ export function leave(i: i32): bool {
     return false;
   }
   return true;
+}
+
+/// An instruction at which the function may end and its caller go on: a tail call that succeeds replaces the function at
+/// the top alone, and returns to that one's caller; a packet load that fails leaves with R0 = 0. On that path nothing
+/// happens that the function does behind it, and R0 is foreign. Both paths are walked: the one that stays waits.
+export function forkReturn(i: i32, zero: bool): bool {
+  const stays = copyState(cur);
+  stays.insn = i + 1;
+  if (!wait(stays, i)) return false;
+  if (zero) setConst(reg(0), 0);
+  else setUnknown(reg(0));
+  return returnTo(i);
 }
 
 export function returnTo(i: i32): bool {

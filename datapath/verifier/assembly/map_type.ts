@@ -36,6 +36,26 @@ export const MAP_CGRP_STORAGE: u32 = 32;
 export const MAP_ARENA: u32 = 33;
 export const MAP_INSN_ARRAY: u32 = 34;
 
+const MAP_LAST: u32 = MAP_INSN_ARRAY;
+export const M_RDONLY_PROG: u32 = 0x80, M_WRONLY_PROG: u32 = 0x100;
+
+/// Whether the type is one that this verifier knows.
+export function isKnownMap(type: u32): bool {
+  return type > 0 && type <= MAP_LAST;
+}
+
+/// Flags that the kernel adds when it makes the map. What a lookup in a map of devices gives is the kernel's own record
+/// of the device (dev_map_init_map, insn_array_alloc): programs may read it and no more.
+export function flagsOfType(type: u32): u32 {
+  return type == MAP_DEVMAP || type == MAP_DEVMAP_HASH || type == MAP_INSN_ARRAY ? M_RDONLY_PROG : 0;
+}
+
+/// Helpers that change the elements of the map that they are given (record_func_map of the kernel).
+export function changesMap(helper: i32): bool {
+  return helper == G.H_MAP_UPDATE_ELEM || helper == G.H_MAP_DELETE_ELEM || helper == G.H_MAP_PUSH_ELEM ||
+    helper == G.H_MAP_POP_ELEM;
+}
+
 /// Whether a helper works on a map type, as check_map_func_compatibility() of the kernel has it.
 export function mapFits(helper: i32, type: u32): bool {
   // what a map type demands of helpers
@@ -87,6 +107,7 @@ export function mapFits(helper: i32, type: u32): bool {
       return helper == G.H_TASK_STORAGE_GET || helper == G.H_TASK_STORAGE_DELETE;
     case MAP_CGRP_STORAGE:
       return helper == G.H_CGRP_STORAGE_GET || helper == G.H_CGRP_STORAGE_DELETE;
+    case MAP_INSN_ARRAY:
     case MAP_STRUCT_OPS:
     case MAP_INODE_STORAGE:
     case MAP_USER_RINGBUF:

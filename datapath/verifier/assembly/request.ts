@@ -1,6 +1,6 @@
 // The request: instructions, maps, functions, as they were handed over.
 import * as E from "./gen/codes";
-import { MAP_PERF_EVENT_ARRAY } from "./map_type";
+import { flagsOfType, MAP_PERF_EVENT_ARRAY } from "./map_type";
 import { BYTES_OF_ANSWER, BYTES_OF_SLOT, setAnswers, setAttach, setStructs } from "./btf";
 import { failS } from "./outcome";
 
@@ -92,7 +92,7 @@ function shape(m: MapInfo): void {
   m.keySize = u();
   m.valueSize = u();
   m.maxEntries = u();
-  m.flags = u();
+  m.flags = u() | flagsOfType(m.type);
   m.fieldCount = many(12);
   m.fields = at;
   at += m.fieldCount * 12;

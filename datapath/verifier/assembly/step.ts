@@ -24,10 +24,9 @@ import {
   setUnknown,
   unlink,
 } from "./reg";
-import { cur, frame, freshId, reg } from "./run";
+import { forkReturn } from "./leave";
+import { cur, frame, freshId, inCallback, reg } from "./run";
 import { tempReg2 } from "./scratch";
-import { copyState, frameOf, regOf } from "./state";
-import { wait } from "./walk";
 
 export function extend(r: Reg, size: i32): void {
   unlink(r);
@@ -62,15 +61,7 @@ export function loadConstant(i: i32): bool {
   }
 }
 
-/// An exit of the function; -1: it has none.
-function exitOf(s: P.Sub): i32 {
-  for (let i = s.start; i < s.end; i++) {
-    if (!(P.mark[i] & P.M_HIGH) && P.opcode(i) == P.OP_EXIT) return i;
-  }
-  return -1;
-}
-
-/// LD_ABS and LD_IND: bytes of the packet in network order; the program ends if they are not there.
+/// LD_ABS and LD_IND: bytes of the packet in network order; the function ends with 0 if they are not there.
 export function loadPacket(i: i32, op: u8): bool {
   if (P.progType != 1 && P.progType != 3 && P.progType != 4) {
     return failS(E.LD_ABS, i, "not for this program type");
@@ -79,14 +70,8 @@ export function loadPacket(i: i32, op: u8): bool {
   if (cur.lockId) return failS(E.LD_ABS, i, "a lock is held");
   if (cur.depth > 0) {
     const s = P.subs[<i32> frame.sub];
-    if (s.returns != 1 || frame.callback) return failS(E.LD_ABS, i, "the function does not return a number");
-    // what is not there ends the function, not the program: it may return 0 here
-    const end = exitOf(s);
-    if (end < 0) return failS(E.LD_ABS, i, "the function has no end");
-    const other = copyState(cur);
-    setConst(regOf(frameOf(other, other.depth), 0), 0);
-    other.insn = end;
-    if (!wait(other, i)) return false;
+    if (s.returns != 1) return failS(E.LD_ABS, i, "the function does not return a number");
+    if (inCallback()) return failS(E.LD_ABS, i, "a helper calls the function");
   }
   const ctx = reg(6);
   if (ctx.kind != K_CTX || ctx.off != 0 || !isConst(ctx)) {
@@ -101,7 +86,7 @@ export function loadPacket(i: i32, op: u8): bool {
   const r0 = reg(0);
   setUnknown(r0);
   truncate(r0, P.sizeOf(op));
-  return true;
+  return cur.depth > 0 ? forkReturn(i, true) : true;
 }
 
 export function atomic(i: i32, op: u8): bool {
@@ -125,7 +110,6 @@ export function atomic(i: i32, op: u8): bool {
   // read, then write something unknown
   const t = tempReg2();
   setUnknown(t);
-  const keep = reg(0).kind;
   if (!storeFrom(i, d, P.offOf(i), size, t, s)) return false;
   if (r.kind == K_VALUE && P.maps[r.map].flags & 0x100) {
     return fail1(E.MAP_WRITE_ONLY, i, <i32> P.maps[r.map].handle);
