@@ -126,6 +126,7 @@ const TABLE: [number, string, CodeClass, string][] = [
   [131, "return-pointer", "unsafe", "The program returns a {0} where a number is expected"],
   [132, "return-uninitialised", "unsafe", "The program ends without a return value in r0"],
   [133, "callback-return", "not-proved", "The callback returns {0}..{1}; allowed: {2}..{3}"],
+  [134, "tail-call-in-callback", "unsafe", "A tail call in the function at {0}, which a helper calls back, or in one that it calls"],
   // sub-programs
   [140, "global-argument", "unsafe", "Argument r{0} of global function {1} is a {2}; its type demands: {3}"],
   [141, "global-return", "unsafe", "Global function {0} must return a number"],

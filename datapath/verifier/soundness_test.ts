@@ -217,9 +217,11 @@ Deno.test("no tail call leaves a callback, and no packet load does", () => {
     ...body,
     ...end,
   ];
-  assert.notEqual(judge({ lines: lines([movReg(6, 1), ...tailCall]) }), "accepted");
-  assert.notEqual(judge({ lines: lines([movReg(6, 1), { op: 0x20 }]) }), "accepted");
-  assert.equal(judge({ lines: lines([]) }), "accepted");
+  refuses("tail-call-in-callback", { lines: lines([movReg(6, 1), ...tailCall]) }, { lines: lines([]) });
+  assert.equal(judge({ lines: lines([movReg(6, 1), { op: 0x20 }]) }), "ld-abs");
+  const deeper: Line[] = [callLocal("deeper"), ...end, "deeper", movReg(6, 1)];
+  assert.equal(judge({ lines: lines([...deeper, ...tailCall]) }), "tail-call-in-callback");
+  assert.equal(judge({ lines: lines([...deeper, { op: 0x20 }]) }), "ld-abs");
 });
 
 Deno.test("what a lookup in a map of devices gives is read only", () => {
@@ -336,6 +338,27 @@ Deno.test("a global function that may move the packet gets no memory in it", () 
     call(Helper.storeBytes),
   ];
   refuses("global-argument", { lines: lines(storeBytes), subprograms }, { lines: lines([]), subprograms });
+});
+
+Deno.test("a pointer that was moved without a bound may be 0, and proves nothing of its equal", () => {
+  const lines = (bound: Line[]): Line[] => [
+    load(4, 8, 1, 0),
+    { op: 0x67, dst: 8, imm: 31 },
+    ...bound,
+    storeImm(4, 10, -4, 0),
+    loadMap(1, READ_ONLY.handle),
+    movReg(2, 10),
+    alu("add", 2, -4),
+    call(Helper.mapLookup),
+    movReg(7, 0),
+    loadMapValue(6, WIDE.handle),
+    aluReg("add", 6, 8),
+    jumpReg("ne", 7, 6, "out"),
+    load(1, 0, 7, 0),
+    "out",
+    ...end,
+  ];
+  refuses("null-dereference", { lines: lines([]) }, { lines: lines([alu("and", 8, 0xff)]) });
 });
 
 Deno.test("bpf_set_retval takes 0 or an error; getsockopt alone takes any number", () => {

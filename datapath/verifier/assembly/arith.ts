@@ -147,7 +147,8 @@ function kernelForgets(o: u8, by: Reg, is32: bool): bool {
 /// dst +- c where dst is made of a value that other numbers are made of, too: what is learned of one is then known of the
 /// others. False: the distance cannot be kept.
 function shiftLink(dst: Reg, c: i64, is32: bool): bool {
-  if (options & OPTION_NO_DISTANCES) return false;
+  // one move is kept, as in the kernel: of a second one it knows nothing any more
+  if (options & OPTION_NO_DISTANCES || dst.off != 0 || dst.frame == L_LOW) return false;
   if (is32) {
     // low halves count modulo 2^32 whatever the high one was
     dst.off = <i32> (<i64> dst.off + c);
@@ -155,7 +156,7 @@ function shiftLink(dst: Reg, c: i64, is32: bool): bool {
     return true;
   }
   const off = <i64> dst.off + c;
-  if (dst.frame == L_LOW || c < i32.MIN_VALUE || c > i32.MAX_VALUE) return false;
+  if (c < i32.MIN_VALUE || c > i32.MAX_VALUE) return false;
   if (off < i32.MIN_VALUE || off > i32.MAX_VALUE) return false;
   dst.off = <i32> off;
   return true;

@@ -31,6 +31,7 @@ import { eachReg, reg } from "./run";
 import { markNull, spreadNumber } from "./spread";
 import { frameOf, regOf, State } from "./state";
 
+const REACH: i64 = 1 << 29;
 const bufA: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
 const bufB: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
 const bufC: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
@@ -102,7 +103,9 @@ function comparable(i: i32, a: Reg, b: Reg): bool {
   return leaks(i, a.kind > K_NUM ? d : s, a.kind > K_NUM ? a : b);
 }
 
+/// Whether the pointer cannot be 0. One that was moved without a bound may have come round to it.
 function neverNull(r: Reg): bool {
+  if (r.smin <= -REACH || r.smax >= REACH) return false;
   switch (r.kind) {
     case K_VALUE:
     case K_KEY:

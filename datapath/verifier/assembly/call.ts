@@ -22,7 +22,7 @@ import { heldAtTailCall } from "./reference";
 import { F_NULL, isConst, K_NONE, K_NUM, setKind } from "./reg";
 import { sink } from "./relevance";
 import { kfuncName, maps, options, progFlags, progType } from "./request";
-import { cur, inCallback, noteOrigin, reg } from "./run";
+import { cur, noteOrigin, reg } from "./run";
 import { dropRefValues, invalidatePacket, removeRef } from "./spread";
 
 /// Call numbers from here on stand for weak kernel functions that the kernel lacks, as libbpf has it.
@@ -108,9 +108,5 @@ function checkTogether(i: i32, id: i32): bool {
     return mapMismatch(i);
   }
   if (id == C.H_SET_RETVAL) return retvalArgument(i);
-  if (id == C.H_TAIL_CALL) {
-    if (cur.refCount > 0) return heldAtTailCall(i);
-    if (inCallback()) return failS(E.UNSUPPORTED_INSTRUCTION, i, "Tail call in a callback");
-  }
-  return true;
+  return id == C.H_TAIL_CALL && cur.refCount > 0 ? heldAtTailCall(i) : true;
 }

@@ -13,7 +13,7 @@ import {
   srcOf,
   targetOf,
 } from "./instruction";
-import { fail, fail1, failIS } from "./outcome";
+import { fail, fail1, failIS, failS } from "./outcome";
 import { findSub, M_HIGH, M_JOIN, M_SEEN, M_TARGET, mark, setUsesWritten, subOf } from "./program";
 import { count, subs } from "./request";
 
@@ -60,6 +60,18 @@ export function checkFlow(): bool {
   return true;
 }
 
+/// A helper calls the function and goes on behind it: what replaces or ends the function at its own will may not be in
+/// it, nor in what it calls, walked or not.
+function calledBack(a: i32, reach: StaticArray<u8>): bool {
+  const n = subs.length;
+  for (let b = 0; b < n; b++) {
+    if (b != a && !reach[a * n + b]) continue;
+    if (subs[b].tailCalls) return fail1(E.TAIL_CALL_IN_CALLBACK, subs[b].start, subs[a].start);
+    if (subs[b].usesLdAbs) return failS(E.LD_ABS, subs[b].start, "a helper calls the function");
+  }
+  return true;
+}
+
 /// No recursion; what a function does that its callers must know.
 export function checkCalls(): bool {
   const n = subs.length;
@@ -94,6 +106,7 @@ export function checkCalls(): bool {
     }
   }
   for (let a = 0; a < n; a++) {
+    if (subs[a].isCallback && !calledBack(a, reach)) return false;
     if (reach[a * n + a]) {
       // a timer's function may set the timer again: that is no recursion, but not modelled
       for (let i = 0; i < count; i++) {

@@ -25,7 +25,7 @@ import {
   unlink,
 } from "./reg";
 import { forkReturn } from "./leave";
-import { cur, frame, freshId, inCallback, reg } from "./run";
+import { cur, frame, freshId, reg } from "./run";
 import { tempReg2 } from "./scratch";
 
 export function extend(r: Reg, size: i32): void {
@@ -71,7 +71,6 @@ export function loadPacket(i: i32, op: u8): bool {
   if (cur.depth > 0) {
     const s = P.subs[<i32> frame.sub];
     if (s.returns != 1) return failS(E.LD_ABS, i, "the function does not return a number");
-    if (inCallback()) return failS(E.LD_ABS, i, "a helper calls the function");
   }
   const ctx = reg(6);
   if (ctx.kind != K_CTX || ctx.off != 0 || !isConst(ctx)) {
