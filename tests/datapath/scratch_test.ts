@@ -8,7 +8,7 @@ import { packet, SYN, TCP, UDP } from "./packet.ts";
 import { A, B, FAMILIES, twoEndpoints } from "./two_endpoints.ts";
 
 /** Of programs that run with softirqs off: tc and XDP, never one inside another. */
-const SOFTIRQS_OFF = ["weir_ct_new", "weir_nat_scratch", "weir_arrival"];
+const SOFTIRQS_OFF = ["weir_ct_new", "weir_nat_scratch", "weir_arrival", "weir_exceeded_rate"];
 /** Claimed record by record, by whoever may be interrupted. */
 const CLAIMED = ["weir_ct_claims"];
 /** Counters: one addition each, atomic where an addition may be interrupted. */

@@ -49,7 +49,12 @@ INLINE int drop_or_exceed(struct __sk_buff *skb, struct flow *f, int code)
 {
 	int verdict = drop(skb, f, code);
 
-	return DROP_REASON(code) == DROP_TTL_EXCEEDED ? PASS : verdict;
+	if (DROP_REASON(code) != DROP_TTL_EXCEEDED)
+		return verdict;
+	/* From the tunnel, addressed to the pod: the stack would not look at it. */
+	if ((f->flags & FLOW_NETWORK) && skb->pkt_type != PACKET_TYPE_HOST)
+		bpf_skb_change_type(skb, PACKET_TYPE_HOST);
+	return PASS;
 }
 
 /* Into an endpoint of this node. */

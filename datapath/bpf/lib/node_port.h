@@ -87,9 +87,10 @@ NOINLINE int node_port_send(struct __sk_buff *skb)
 	f = &s->flow;
 	flags = s->entry.flags;
 	port = f->port_destination;
-	/* Said now, while the packet is still the client's: of the new one the stack would tell this node. */
+	/* Said now, while the packet is still the client's, and from here: the stack would tell of the new one this node, and of
+	 * the old one that nobody listens. What came through the tunnel has no way back by its device. */
 	if (!(flags & (NAT_HOST | NAT_LOCAL)) && hop_is_last(skb, f))
-		return drop_or_exceed(skb, f, DROPPED(DROP_TTL_EXCEEDED));
+		return f->flags & FLOW_TUNNEL ? drop_or_exceed(skb, f, DROPPED(DROP_TTL_EXCEEDED)) : exceeded(skb, f);
 	if (flags & NAT_DSR) {
 		dsr = !(f->flags & FLOW_RELATED) && (f->protocol != PROTOCOL_TCP || is_bare_syn(f)) &&
 		      dsr_fits(skb, f, config);
