@@ -35,7 +35,13 @@ import type { MapFacts, VerifyRequest } from "./request.ts";
 await buildVerifier({ out: fileURLToPath(verifierWasmUrl) });
 const module = new WebAssembly.Module(Deno.readFileSync(verifierWasmUrl));
 
-const SOCKET_FILTER = 1, TC = 3, XDP = 6, CGROUP_SKB = 8, SOCK_ADDR = 18, SK_LOOKUP = 30;
+const SOCKET_FILTER = 1,
+  TC = 3,
+  XDP = 6,
+  CGROUP_SKB = 8,
+  SOCK_ADDR = 18,
+  SK_LOOKUP = 30,
+  SK_LOOKUP_ATTACH = 36;
 const ARRAY: MapFacts = { handle: 1, type: 2, keySize: 4, valueSize: 64, maxEntries: 1, flags: 0 };
 const HASH: MapFacts = { handle: 2, type: 1, keySize: 8, valueSize: 16, maxEntries: 64, flags: 0 };
 const READ_ONLY: MapFacts = {
@@ -727,7 +733,7 @@ Deno.test("verify() holds a spin lock between two calls on one value, with nothi
     ]],
   ];
   for (const [name, expected, lines, programType] of cases) {
-    check([[name, expected, lines, { maps: [...MAPS, locked], programType: programType ?? SK_LOOKUP }]]);
+    check([[name, expected, lines, { maps: [...MAPS, locked], programType: programType ?? TC }]]);
   }
 });
 
@@ -755,6 +761,10 @@ Deno.test("verify() lets sockets, and nothing else, into a sockmap where the ker
     ["in a tc program", "map-helper-mismatch", put(socket, 168), TC],
   ];
   for (const [name, expected, lines, programType] of cases) {
-    check([[name, expected, lines, { maps: [...MAPS, sockets], programType: programType ?? SK_LOOKUP }]]);
+    check([[name, expected, lines, {
+      maps: [...MAPS, sockets],
+      programType: programType ?? SK_LOOKUP,
+      attachType: programType === undefined ? SK_LOOKUP_ATTACH : 0,
+    }]]);
   }
 });

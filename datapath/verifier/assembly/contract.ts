@@ -3,6 +3,10 @@ import * as G from "./gen/tables";
 export * from "./gen/tables";
 
 export let column: i32 = -1;
+
+/// Program flags that kernels know (BPF_F_STRICT_ALIGNMENT to BPF_F_TEST_REG_INVARIANTS); all refuse the others.
+export const FLAGS_KNOWN: u32 = 0xff;
+export const FLAG_SLEEPABLE: u32 = 0x10;
 /// Finds the profile's column of a program type and attach type; -1: not in the profile.
 export function findColumn(type: i32, attach: i32): i32 {
   switch (type) {
@@ -86,7 +90,7 @@ export function findColumn(type: i32, attach: i32): i32 {
     case 19:
       return G.P_LWT_SEG6LOCAL;
     case 21:
-      return G.P_SK_REUSEPORT;
+      return attach == 0 || attach == 39 || attach == 40 ? G.P_SK_REUSEPORT : -1;
     case 22:
       return G.P_FLOW_DISSECTOR;
     case 23:
@@ -109,11 +113,11 @@ export function findColumn(type: i32, attach: i32): i32 {
           return -1;
       }
     case 30:
-      return G.P_SK_LOOKUP;
+      return attach == 36 ? G.P_SK_LOOKUP : -1;
     case 31:
-      return G.P_SYSCALL;
+      return attach == 0 ? G.P_SYSCALL : -1;
     case 32:
-      return G.P_NETFILTER;
+      return attach == 45 ? G.P_NETFILTER : -1;
     default:
       return -1;
   }

@@ -57,6 +57,13 @@ function run(pointer: usize, length: u32): bool {
   setMemoryLimit(P.memoryMax);
   const column = C.findColumn(P.progType, P.attachType);
   if (column < 0) return O.fail1(E.UNSUPPORTED_PROGRAM_TYPE, -1, P.progType);
+  if (P.progFlags & ~C.FLAGS_KNOWN) {
+    return O.failS(E.UNSUPPORTED_INSTRUCTION, -1, "Program flags beyond 0xff");
+  }
+  // system calls run in the context of whoever makes them, and only so
+  if (column == C.P_SYSCALL && !(P.progFlags & C.FLAG_SLEEPABLE)) {
+    return O.fail1(E.UNSUPPORTED_PROGRAM_TYPE, -1, P.progType);
+  }
   C.setColumn(column);
   if (!checkAttach()) return false;
   if (!P.checkStructure()) return false;
