@@ -133,6 +133,13 @@ const TABLE: [number, string, CodeClass, string][] = [
   [142, "call-stack-pointer-return", "unsafe", "A function returns a pointer into its own stack"],
   [143, "ld-abs", "unsafe", "Packet load instructions (LD_ABS, LD_IND) are not allowed here: {0}"],
   [144, "callback-uninitialised", "unsafe", "Callback argument r{0} is not usable: {1}"],
+  // timers
+  [126, "timer-not-found", "unsafe", "r{0} of {1} points to no timer of a map value (offset {2})"],
+  [145, "timer-of-other-map", "unsafe", "The map in r{0} of {1} is not the one that the timer lies in"],
+  [146, "timer-map-program", "unsafe", "Values of map {0} have a timer; programs of type {1} may not use such maps"],
+  // kernel functions
+  [150, "iterator-memory", "unsafe", "Stack bytes from offset {0} on hold the state of an iterator, which only its own functions may touch"],
+  [151, "kernel-function-needs-gpl", "unsafe", "{0} is a kernel function, which only programs with a GPL-compatible licence may call"],
   // unsupported
   [160, "unsupported-program-type", "unsupported", "Programs of type {0} are not supported by this verifier"],
   [161, "unsupported-helper", "unsupported", "{1} (helper {0}) is not supported by this verifier"],

@@ -67,6 +67,7 @@ const ARGUMENTS = [
   "str",
   "bcgrp",
   "bcgrp?",
+  "timer",
 ]; // deno-fmt-ignore
 const RETURNS = ["int", "void", "value?", "value", "sock?", "skc?", "tcp?", "mem?", "cpu", "btask", "bregs", "btcp6?", "btcp?", "btw?", "breq?", "budp6?", "bunix?", "bmptcp?", "bsocket?"];
 const KINDS: Record<string, number> = {

@@ -32,6 +32,7 @@ export const VALUE_KINDS = [
   "flow keys",
   "function",
   "map key",
+  "iterator",
 ] as const;
 export type ValueKind = typeof VALUE_KINDS[number];
 

@@ -13,6 +13,7 @@ import {
   wrong,
 } from "./call_argument";
 import { callCallback, callUnderLock } from "./call_function";
+import { callLater } from "./call_later";
 import { setResult } from "./call_result";
 import { forkReturn } from "./leave";
 import { isSockmap, mayChangeSockmap } from "./call_socket";
@@ -73,7 +74,9 @@ export function callHelper(i: i32): bool {
     dropRefValues(cur, release, i);
   }
   if (flags & 4) invalidatePacket(i);
-  if (callee >= 0 && !callCallback(i, id, callee)) return false;
+  if (id == C.H_TIMER_SET_CALLBACK) {
+    if (!callLater(i, mapIndex, callee)) return false;
+  } else if (callee >= 0 && !callCallback(i, id, callee)) return false;
   for (let r: u32 = 0; r < 6; r++) setKind(reg(r), K_NONE);
   if (!setResult(i, id, flags)) return false;
   if (reg(0).flags & F_NULL) noteOrigin(reg(0).id, i);

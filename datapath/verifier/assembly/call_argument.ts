@@ -3,7 +3,7 @@ import * as E from "./gen/codes";
 import * as C from "./contract";
 import { MAP_ARRAY } from "./map_type";
 import { strict } from "./access";
-import { lockArgument, ringbufArgument } from "./call_held";
+import { lockArgument, ringbufArgument, timerArgument } from "./call_held";
 import { isSockmap, socketArgument, sockmapValue } from "./call_socket";
 import { kindName } from "./kind_name";
 import { changesMap, isKnownMap, M_RDONLY_PROG, mapFits } from "./map_type";
@@ -197,6 +197,8 @@ export function checkArgument(i: i32, a: u32, kind: u8): bool {
       return ringbufArgument(i, a, r);
     case C.A_LOCK:
       return lockArgument(i, a, r);
+    case C.A_TIMER:
+      return timerArgument(i, a, r);
     default:
       return socketArgument(i, a, kind, r);
   }
@@ -216,6 +218,8 @@ export function movedArgument(code: i32, i: i32, a: u32, r: Reg): bool {
 
 function mapArgument(i: i32, a: u32, r: Reg): bool {
   if (r.kind != K_MAP || r.flags & F_NULL) return wrong(i, a, "a map");
+  // a timer belongs to the map that it lies in
+  if (mapIndex >= 0 && mapIndex != r.map) return failIS(E.TIMER_OF_OTHER_MAP, i, a, callName);
   mapIndex = r.map;
   if (!isKnownMap(maps[mapIndex].type)) {
     return failIS(E.UNSUPPORTED_MAP, i, <i32> maps[mapIndex].handle, maps[mapIndex].type.toString());

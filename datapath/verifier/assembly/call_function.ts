@@ -105,10 +105,17 @@ export function callCallback(i: i32, id: i32, start: i32): bool {
   if (cur.depth + 1 >= FRAMES_MAX) return fail2(E.CALL_DEPTH, i, cur.depth + 2, FRAMES_MAX);
   const k = findSub(start);
   if (subs[k].isGlobal) return failS(E.UNSUPPORTED_INSTRUCTION, i, "Global function as a callback");
-  if (id == C.H_LOOP && isConst(reg(1)) && reg(1).kind == K_NUM && <u32> reg(1).bits == 0) return true;
   if (id == C.H_LOOP && reg(1).kind != K_NUM) return wrong(i, 1, "a number");
-  const st = copyState(cur);
+  const rounds = frame.rounds;
+  frame.rounds = 0; // past the call
+  // bpf_loop() calls back no more often than its argument says
+  if (id == C.H_LOOP) {
+    sink(2);
+    if (<u64> rounds >= <u64> reg(1).u32max) return true;
+  }
+  const st = copyState(cur, i);
   st.insn = start;
+  frameOf(st, cur.depth).rounds = rounds;
   const f = enterFrame(st, cur.depth + 1, k, i);
   f.callback = id == C.H_LOOP ? 1 : 2;
   const caller = frame;

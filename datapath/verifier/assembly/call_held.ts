@@ -1,11 +1,12 @@
 // Arguments of helpers that are held: ring buffer memory, locks.
 import * as E from "./gen/codes";
 import * as C from "./contract";
-import { callHelperId, callName, movedArgument, setRelease, wrong } from "./call_argument";
+import { callHelperId, callName, movedArgument, setCallMap, setRelease, wrong } from "./call_argument";
 import { immOf, OP_CALL, opcode, srcOf } from "./instruction";
-import { fail2, failIS, setLostAt } from "./outcome";
-import { hasLock } from "./program";
+import { fail2, failIS, failS, setLostAt } from "./outcome";
+import { FIELD_TIMER, hasField, hasLock } from "./program";
 import { F_NULL, F_RINGBUF, isConst, K_MEM, K_NUM, K_VALUE, Reg } from "./reg";
+import { outerMaps } from "./request";
 import { cur } from "./run";
 
 /// A number where something is to be released: what was released is one, and so is what was never acquired.
@@ -25,6 +26,17 @@ export function ringbufArgument(i: i32, a: u32, r: Reg): bool {
   if (r.off != 0 || !isConst(r)) return movedArgument(E.REFERENCE_OFFSET, i, a, r);
   if (r.ref == 0) return failIS(E.REFERENCE_NOT_OWNED, i, a, callName);
   setRelease(r.ref);
+  return true;
+}
+
+/// The timer of a map value. Inner maps have no identity here that would tell one from another.
+export function timerArgument(i: i32, a: u32, r: Reg): bool {
+  if (r.kind != K_VALUE || r.flags & F_NULL) return wrong(i, a, "the timer of a map value");
+  if (!isConst(r) || !hasField(r.map, FIELD_TIMER, <i64> r.off + <i64> r.bits)) {
+    return movedArgument(E.TIMER_NOT_FOUND, i, a, r);
+  }
+  if (r.map >= outerMaps) return failS(E.UNSUPPORTED_INSTRUCTION, i, "Timer in a value of an inner map");
+  setCallMap(r.map);
   return true;
 }
 

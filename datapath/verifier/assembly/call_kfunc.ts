@@ -1,11 +1,161 @@
-// Calls of kernel functions (kfuncs).
+// Calls of kernel functions (kfuncs): open-coded iterators.
+//
+// An iterator is a reference that lives in words of the stack. next() has two outcomes: another element, or none, after
+// which it is drained and stays so. A loop over it comes back to next() as often as the kernel lets it, so there, and only
+// while it is not drained, an unfinished state may end a path (kept.ts); what changes from round to round is widened.
 import * as E from "./gen/codes";
+import { callUnderLock } from "./call_function";
 import { immOf } from "./instruction";
-import { failIS } from "./outcome";
-import { kfuncName } from "./request";
+import {
+  iteratorArguments,
+  iteratorBytes,
+  iteratorName,
+  iteratorWords,
+  KF_DESTROY,
+  KF_NEW,
+  KF_NEXT,
+  KF_OTHER,
+  kfuncIterator,
+  kfuncKind,
+} from "./kfunc";
+import { kindName } from "./kind_name";
+import { fail, fail1, fail2, failIS, failS, opS } from "./outcome";
+import { acquire } from "./reference";
+import {
+  F_DRAINED,
+  F_RDONLY,
+  isConst,
+  K_FP,
+  K_ITER,
+  K_MEM,
+  K_NONE,
+  K_NUM,
+  Reg,
+  setConst,
+  setKind,
+  setUnknown,
+} from "./reg";
+import { kfuncName, options } from "./request";
+import { cur, refreshFrame, reg } from "./run";
+import { dropRefValues, removeRef } from "./spread";
+import { stackBounds } from "./stack";
+import { copyState, ensureSlot, Frame, frameOf, regOf, slotReg, slotTypes, State, T_SPILL } from "./state";
+import { wait } from "./walk";
 
 /// A function that is never called may be anything: a weak one that the kernel lacks stands behind a branch not taken.
 export function callKfunc(i: i32): bool {
-  const id = immOf(i);
-  return failIS(E.UNSUPPORTED_KFUNC, i, id, kfuncName(id));
+  const id = immOf(i), kind = kfuncKind(id);
+  if (kind == KF_OTHER) return failIS(E.UNSUPPORTED_KFUNC, i, id, kfuncName(id));
+  if (!(options & 1)) return failS(E.KERNEL_FUNCTION_NEEDS_GPL, i, kfuncName(id));
+  if (cur.lockId) return callUnderLock(i, kfuncName(id));
+  const k = kfuncIterator(id), r = reg(1);
+  if (r.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, 1);
+  if (kind == KF_NEW) return makeIterator(i, id, k, r);
+  const it = iteratorAt(cur, r, k);
+  if (!changetype<usize>(it)) {
+    return wrongIterator(i, id, r, "an iterator made by " + iteratorName(k) + "_new()");
+  }
+  if (kind == KF_NEXT) return nextOf(i, k, it, r);
+  const ref = it.ref;
+  if (!removeRef(cur, ref)) return fail(E.INTERNAL, i);
+  // what it pointed to, and its own words, are nothing any more
+  dropRefValues(cur, ref, i);
+  for (let a: u32 = 0; a < 6; a++) setKind(reg(a), K_NONE);
+  return true;
+}
+
+function wrongIterator(i: i32, id: i32, r: Reg, expected: string): bool {
+  failIS(E.ARGUMENT_TYPE, i, 1, kfuncName(id));
+  opS(kindName(r));
+  opS(expected);
+  return false;
+}
+
+/// Slot of the lowest word that `r` points to; -1: it does not point to whole words of the stack.
+function slotAt(r: Reg): i32 {
+  if (r.kind != K_FP || !isConst(r) || r.off & 7 || r.off >= 0) return -1;
+  return (-r.off - 1) >> 3;
+}
+
+/// The iterator that `r` points to; null: none, or another one.
+export function iteratorAt(s: State, r: Reg, k: i32): Reg {
+  const at = slotAt(r), words = <i32> iteratorWords(k), none = changetype<Reg>(0);
+  if (at < words - 1) return none;
+  const f = frameOf(s, r.frame);
+  if (at >= <i32> f.slots) return none;
+  let ref: u32 = 0;
+  for (let w = 0; w < words; w++) {
+    const x = slotReg(f, at - w);
+    if (load<u8>(slotTypes(f, at - w)) != T_SPILL || x.kind != K_ITER || x.map != k || x.off != w) {
+      return none;
+    }
+    if (w == 0) ref = x.ref;
+    else if (x.ref != ref) return none;
+  }
+  return slotReg(f, at);
+}
+
+/// Whether the iterator of a call of next() is not drained: then its rounds are bounded by the kernel.
+export function goesOn(i: i32): bool {
+  const it = iteratorAt(cur, reg(1), kfuncIterator(immOf(i)));
+  return changetype<usize>(it) != 0 && (it.flags & F_DRAINED) == 0;
+}
+
+function makeIterator(i: i32, id: i32, k: i32, r: Reg): bool {
+  const words = <i32> iteratorWords(k), at = slotAt(r), wanted = "words of the stack that hold no iterator";
+  if (at < words - 1) return wrongIterator(i, id, r, wanted);
+  if (!stackBounds(i, r, 0, words * 8)) return false;
+  const f = ensureSlot(cur, r.frame, at);
+  refreshFrame();
+  for (let w = 0; w < words; w++) {
+    if (load<u8>(slotTypes(f, at - w)) == T_SPILL && slotReg(f, at - w).kind == K_ITER) {
+      return wrongIterator(i, id, r, wanted);
+    }
+  }
+  const args = iteratorArguments(k);
+  for (let a: u32 = 0; a < <u32> args.length; a++) {
+    const x = reg(a + 2);
+    if (x.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, a + 2);
+    if (args.charCodeAt(a) != 0x6e || x.kind == K_NUM) continue;
+    failIS(E.ARGUMENT_TYPE, i, a + 2, kfuncName(id));
+    opS(kindName(x));
+    opS("a number");
+    return false;
+  }
+  const ref = acquire(i, K_ITER);
+  if (ref == 0) return false;
+  for (let w = 0; w < words; w++) {
+    memory.fill(slotTypes(f, at - w), T_SPILL, 8);
+    const x = slotReg(f, at - w);
+    setKind(x, K_ITER);
+    x.map = k;
+    x.off = w;
+    x.ref = ref;
+  }
+  for (let a: u32 = 0; a < 6; a++) setKind(reg(a), K_NONE);
+  setUnknown(reg(0));
+  return true;
+}
+
+function nextOf(i: i32, k: i32, it: Reg, r: Reg): bool {
+  const fno = r.frame, at = slotAt(r), ref = it.ref;
+  if (!(it.flags & F_DRAINED)) {
+    const st = copyState(cur, i + 1), f = frameOf(st, st.depth);
+    for (let w = 0; w < <i32> iteratorWords(k); w++) {
+      // words that are never read again were left out of the copy
+      if (at - w < <i32> frameOf(st, fno).slots) slotReg(frameOf(st, fno), at - w).size++;
+    }
+    for (let a: u32 = 0; a < 6; a++) setKind(regOf(f, a), K_NONE);
+    const r0 = regOf(f, 0);
+    setKind(r0, K_MEM);
+    r0.size = iteratorBytes(k);
+    r0.flags = F_RDONLY;
+    r0.ref = ref;
+    if (!wait(st, i)) return false;
+  }
+  const g = frameOf(cur, fno);
+  for (let w = 0; w < <i32> iteratorWords(k); w++) slotReg(g, at - w).flags = F_DRAINED;
+  for (let a: u32 = 0; a < 6; a++) setKind(reg(a), K_NONE);
+  setConst(reg(0), 0);
+  return true;
 }

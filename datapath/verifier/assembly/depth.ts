@@ -30,6 +30,8 @@ export function checkDepth(): bool {
       const call = (op == P.OP_CALL && P.srcOf(i) == 1) || (op == P.OP_LDIMM && P.srcOf(i) == 4);
       if (!call) continue;
       const a = <i32> P.subOf[i], b = P.findSub(i + 1 + P.immOf(i));
+      // what a timer calls does not run on top of who set it
+      if (op == P.OP_LDIMM && P.subs[b].isAsync) continue;
       const sum = round(P.subs[a].depth) + total[b];
       if (sum > 512) return fail2(E.STACK_DEPTH, i, sum, 512);
       const held = above[a] + round(P.subs[a].depth);

@@ -17,12 +17,17 @@ import {
   srcOf,
 } from "./instruction";
 import { fail, fail1, fail2, failS } from "./outcome";
-import { findMap, hasLock } from "./program";
+import { FIELD_TIMER, findMap, hasField, hasLock } from "./program";
 import { progType } from "./request";
 
 /// Program types in which the kernel takes no map with locks: socket filters and tracing in any context.
 function mayLock(): bool {
   return progType != 1 && progType != 2 && progType != 5 && progType != 7 && progType != 17 && progType != 24;
+}
+
+/// Program types in which the kernel takes no map with timers: tracing in any context.
+function mayTime(): bool {
+  return progType == 1 || mayLock();
 }
 
 export function checkEncoding(i: i32, op: u8): bool {
@@ -94,6 +99,9 @@ export function checkEncoding(i: i32, op: u8): bool {
       if (src == 1 || src == 2) {
         if (findMap(<u32> imm) < 0) return fail1(E.UNKNOWN_MAP, i, <u32> imm);
         if (src == 1 && immOf(i + 1) != 0) return fail1(E.RESERVED_FIELD, i, op);
+        if (!mayTime() && hasField(findMap(<u32> imm), FIELD_TIMER, -1)) {
+          return fail2(E.TIMER_MAP_PROGRAM, i, imm, progType);
+        }
         if (!mayLock() && hasLock(findMap(<u32> imm), -1)) return fail2(E.LOCK_MAP_PROGRAM, i, imm, progType);
       }
       return true;

@@ -13,7 +13,7 @@ import {
   srcOf,
   targetOf,
 } from "./instruction";
-import { fail, fail1, failIS, failS } from "./outcome";
+import { fail, fail1, failS } from "./outcome";
 import { findSub, M_HIGH, M_JOIN, M_SEEN, M_TARGET, mark, setUsesWritten, subOf } from "./program";
 import { count, subs } from "./request";
 
@@ -72,9 +72,20 @@ function calledBack(a: i32, reach: StaticArray<u8>): bool {
   return true;
 }
 
+/// Adds what is reached in more than one step.
+function close(reach: StaticArray<u8>, n: i32): void {
+  for (let k = 0; k < n; k++) {
+    for (let a = 0; a < n; a++) {
+      if (!reach[a * n + k]) continue;
+      for (let b = 0; b < n; b++) if (reach[k * n + b]) reach[a * n + b] = 1;
+    }
+  }
+}
+
 /// No recursion; what a function does that its callers must know.
 export function checkCalls(): bool {
   const n = subs.length;
+  let usesTimers = false;
   for (let i = 0; i < count; i++) {
     if (mark[i] & M_HIGH) continue;
     const op = opcode(i), s = subs[subOf[i]];
@@ -85,37 +96,29 @@ export function checkCalls(): bool {
       }
       if (helperChangesPacket(immOf(i))) s.changesPacket = true;
       if (immOf(i) == H_CHECK_MTU) setUsesWritten();
+      if (immOf(i) == H_TIMER_SET_CALLBACK) usesTimers = true;
     }
     if (op & 7) continue;
     if (op != OP_LDIMM) s.usesLdAbs = true;
   }
   // reach[a * n + b]: a calls b, in one or more steps
-  const reach = new StaticArray<u8>(n * n);
+  const reach = new StaticArray<u8>(n * n), reachByCalls = new StaticArray<u8>(n * n);
   for (let i = 0; i < count; i++) {
     if (mark[i] & M_HIGH) continue;
     const op = opcode(i);
     if ((op == OP_CALL && srcOf(i) == 1) || (op == OP_LDIMM && srcOf(i) == 4)) {
       const b = findSub(i + 1 + immOf(i));
       reach[<i32> subOf[i] * n + b] = 1;
+      if (op == OP_CALL) reachByCalls[<i32> subOf[i] * n + b] = 1;
     }
   }
-  for (let k = 0; k < n; k++) {
-    for (let a = 0; a < n; a++) {
-      if (!reach[a * n + k]) continue;
-      for (let b = 0; b < n; b++) if (reach[k * n + b]) reach[a * n + b] = 1;
-    }
-  }
+  close(reach, n);
+  if (usesTimers) close(reachByCalls, n);
   for (let a = 0; a < n; a++) {
     if (subs[a].isCallback && !calledBack(a, reach)) return false;
-    if (reach[a * n + a]) {
-      // a timer's function may set the timer again: that is no recursion, but not modelled
-      for (let i = 0; i < count; i++) {
-        if (
-          !(mark[i] & M_HIGH) && opcode(i) == OP_CALL && srcOf(i) == 0 && immOf(i) == H_TIMER_SET_CALLBACK
-        ) {
-          return failIS(E.UNSUPPORTED_HELPER, i, H_TIMER_SET_CALLBACK, "bpf_timer_set_callback");
-        }
-      }
+    // A timer's function may set the timer again: that is no recursion. Where there are timers only calls count; a callback
+    // that calls itself back by a helper then ends at the depth of calls.
+    if (usesTimers ? reachByCalls[a * n + a] : reach[a * n + a]) {
       return fail1(E.RECURSIVE_CALL, subs[a].start, subs[a].start);
     }
     for (let b = 0; b < n; b++) {

@@ -7,6 +7,7 @@ import * as B from "./btf";
 import { claimOf } from "./claims";
 import { sleepableMap } from "./map_type";
 import { checkDepth } from "./depth";
+import { KF_NEW, KF_NEXT, kfuncKind, prepareKfuncs } from "./kfunc";
 import { statesPeak, statesTotal } from "./kept";
 import { analyse } from "./liveness";
 import { F_NULL, F_RDONLY, Reg, REG_BYTES } from "./reg";
@@ -74,6 +75,13 @@ function run(pointer: usize, length: u32): bool {
     ) {
       P.mark[i] |= P.M_CALLBACK;
     }
+  }
+  prepareKfuncs();
+  for (let i = 0; i < P.count; i++) {
+    if (P.mark[i] & P.M_HIGH || P.opcode(i) != P.OP_CALL || P.srcOf(i) != 2) continue;
+    const kind = kfuncKind(P.immOf(i));
+    if (kind == KF_NEW) P.setUsesIterators();
+    else if (kind == KF_NEXT) P.mark[i] |= P.M_CALLBACK;
   }
   analyse();
   prepareRelevance();

@@ -1,13 +1,26 @@
 // Kept states: where paths come together, a state that is covered by one that was explored ends its path.
 import * as E from "./gen/codes";
+import { H_LOOP } from "./gen/tables";
 import * as P from "./program";
+import { goesOn } from "./call_kfunc";
 import { truncate, within } from "./number";
 import { fail1 } from "./outcome";
 import { dropLoneIds, stateCovers } from "./prune";
 import { K_NUM, setUnknown } from "./reg";
-import { beginAt, takeOver } from "./relevance";
-import { cur, inCallback } from "./run";
-import { copyState, frameOf, freeState, memoryOk, regOf, slotReg, slotTypes, State, T_SPILL } from "./state";
+import { beginAt, forgetEnded, openOf, registerBit, slotBit, takeOver } from "./relevance";
+import { cur, inCallback, reg } from "./run";
+import {
+  copyState,
+  frameOf,
+  freeState,
+  memoryOk,
+  memoryScarce,
+  regOf,
+  slotReg,
+  slotTypes,
+  State,
+  T_SPILL,
+} from "./state";
 
 /// Unfinished states of a loop that are compared with; a list of all of them would make long loops quadratic.
 const LOOK_BACK: u32 = 64;
@@ -15,6 +28,9 @@ const LOOK_BACK: u32 = 64;
 export let statesPeak: u32 = 0, statesTotal: u32 = 0;
 let statesNow: u32 = 0;
 let kept: StaticArray<usize> = new StaticArray<usize>(0); // per instruction, list linked by next
+let keptCount: u32 = 0;
+/// States that help no more but that others still name, linked by next.
+let retired: usize = 0;
 let jumpsSince: u32 = 0, insnsSince: u32 = 0, forksSince: u32 = 0;
 export function countState(): bool {
   statesTotal++;
@@ -27,6 +43,8 @@ export function countState(): bool {
 export function dropAllKept(first: i32): void {
   for (let i = first; i < P.count; i++) dropKept(i);
   for (let i = 0; i < first; i++) dropKept(i);
+  dropList(retired);
+  retired = 0;
 }
 
 export function dropState(s: State): void {
@@ -49,19 +67,33 @@ export function countJump(forks: bool): void {
 }
 
 function dropKept(i: i32): void {
-  let p = kept[i];
+  dropList(kept[i]);
+  kept[i] = 0;
+}
+
+function dropList(p: usize): void {
   while (p) {
     const n = changetype<State>(p).next;
+    forgetEnded(changetype<State>(p));
     dropState(changetype<State>(p));
     p = n;
   }
-  kept[i] = 0;
+}
+
+/// A state that is in no list any more goes, unless others wait for it or it waits itself (relevance.ts).
+function retire(s: State): void {
+  if (s.isEntry || s.ended || openOf(s)) {
+    s.next = retired;
+    retired = changetype<usize>(s);
+  } else dropState(s);
 }
 
 /// 1: covered by a kept state; 0: go on; -1: failed.
 export function visited(i: i32): i32 {
-  if (P.options & 16 && !P.usesCallbacks) return 0;
+  if (P.options & 16 && !P.usesCallbacks && !P.usesIterators) return 0;
   const callback = (P.mark[i] & P.M_CALLBACK) != 0;
+  // what bounds the rounds: the helper, or the iterator until it is drained
+  const bounded = callback && (P.srcOf(i) == 0 || goesOn(i));
   let prev: usize = 0, p = kept[i], revisits = 0;
   let ancestor: State = changetype<State>(0);
   let looping = false, unfinished: u32 = 0;
@@ -69,8 +101,12 @@ export function visited(i: i32): i32 {
     const s = changetype<State>(p);
     if (s.branches > 0) {
       // an unfinished state at this place: this path came from it
-      if (callback) {
-        if (stateCovers(s, cur, i, false)) return 1; // the helper bounds the number of calls
+      if (bounded) {
+        // the helper bounds the number of calls
+        if (stateCovers(s, cur, i, false)) {
+          takeOver(s);
+          return 1;
+        }
         if (s.depth == cur.depth) {
           revisits++;
           if (!changetype<usize>(ancestor)) ancestor = s;
@@ -100,23 +136,21 @@ export function visited(i: i32): i32 {
       const n = s.next;
       if (prev) changetype<State>(prev).next = n;
       else kept[i] = n;
-      // children may still name it as parent: its block is kept until they are gone
-      if (!pinned(s)) {
-        dropState(s);
-      }
+      retire(s);
       p = n;
       continue;
     }
     prev = p;
     p = s.next;
   }
-  if (callback && revisits > 0) widen(ancestor);
+  if (bounded && revisits > 0) widen(ancestor, revisits >= roundsExact(i));
   if (!callback && !worthKeeping(i, unfinished)) return 0;
   jumpsSince = insnsSince = forksSince = 0;
-  const s = copyState(cur);
+  const s = copyState(cur, i);
   dropLoneIds(s);
   s.branches = 1;
   s.parent = cur.parent;
+  s.order = ++keptCount;
   s.next = kept[i];
   kept[i] = changetype<usize>(s);
   beginAt(cur);
@@ -132,13 +166,10 @@ function worthKeeping(i: i32, unfinished: u32): bool {
   if (P.progFlags & 8) return true; // BPF_F_TEST_STATE_FREQ
   if (insnsSince < 8) return false;
   const joins = (P.mark[i] & P.M_JOIN) != 0;
-  if (forksSince >= <u32> (joins ? 1 : 4)) return true;
-  return jumpsSince >= <u32> (joins ? 2 : 8) && insnsSince >= 8 * (1 + unfinished);
-}
-
-/// A kept state without unfinished continuations has no state that refers to it.
-function pinned(s: State): bool {
-  return s.branches > 0;
+  // memory must last to the end of the first path
+  const spare: u32 = memoryScarce() ? 3 : 1;
+  if (forksSince >= spare * <u32> (joins ? 1 : 4)) return true;
+  return jumpsSince >= spare * <u32> (joins ? 2 : 8) && insnsSince >= 8 * (1 + unfinished);
 }
 
 function onPath(s: State): bool {
@@ -150,19 +181,30 @@ function onPath(s: State): bool {
   return false;
 }
 
-/// Numbers that changed since the last time round become unknown, so that the rounds converge.
-function widen(a: State): void {
+/// Rounds before numbers that something rests on are given up: as many as the helper makes where it says so.
+const ROUNDS_EXACT: i32 = 64, ROUNDS_EXACT_MAX: u64 = 1024;
+function roundsExact(i: i32): i32 {
+  if (P.srcOf(i) == 2) return i32.MAX_VALUE;
+  if (P.immOf(i) != H_LOOP || reg(1).kind != K_NUM || reg(1).umax > ROUNDS_EXACT_MAX) return ROUNDS_EXACT;
+  return <i32> ROUNDS_EXACT_MAX + 1;
+}
+
+/// Numbers that changed since the last time round become unknown, so that the rounds converge: those that nothing rested
+/// on so far; with `all`, the others too.
+function widen(a: State, all: bool): void {
+  const counts: u64 = all ? 0 : a.relevant;
   for (let k = 0; k <= cur.depth; k++) {
-    const f = frameOf(cur, k), g = frameOf(a, k);
+    const f = frameOf(cur, k), g = frameOf(a, k), below = <u32> (cur.depth - k);
     for (let r: u32 = 0; r < 10; r++) {
       const x = regOf(f, r), y = regOf(g, r);
-      if (x.kind == K_NUM && y.kind == K_NUM && !within(y, x)) setUnknown(x);
+      if (x.kind != K_NUM || y.kind != K_NUM || counts & registerBit(below, r)) continue;
+      if (!within(y, x)) setUnknown(x);
     }
     const n = min(f.slots, g.slots);
     for (let s: u32 = 0; s < n; s++) {
       if (load<u8>(slotTypes(f, s)) != T_SPILL || load<u8>(slotTypes(g, s)) != T_SPILL) continue;
       const x = slotReg(f, s), y = slotReg(g, s);
-      if (x.kind != K_NUM || y.kind != K_NUM || within(y, x)) continue;
+      if (x.kind != K_NUM || y.kind != K_NUM || counts & slotBit(below, s) || within(y, x)) continue;
       let bytes = 0;
       while (bytes < 8 && load<u8>(slotTypes(f, s) + bytes) == T_SPILL) bytes++;
       setUnknown(x);

@@ -8,6 +8,7 @@ import {
   K_FLOW,
   K_FP,
   K_FUNC,
+  K_ITER,
   K_MAP,
   K_MEM,
   K_META,
@@ -57,6 +58,8 @@ export function kindName(r: Reg): string {
       return (r.map > 0 ? "pointer to " + structName(r.map) : "kernel pointer") + n;
     case K_FLOW:
       return "flow keys";
+    case K_ITER:
+      return "iterator";
     case K_FUNC:
       return "function";
     default:

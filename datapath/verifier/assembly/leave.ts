@@ -2,11 +2,12 @@
 import * as E from "./gen/codes";
 import * as C from "./contract";
 import * as P from "./program";
+import { CALLED_LATER } from "./call_later";
 import { strict } from "./access";
 import { kindName } from "./kind_name";
 import { fail, fail1, fail2, failIS, failS, opI } from "./outcome";
 import { refName } from "./reference";
-import { copyReg, K_FP, K_NONE, K_NUM, setConst, setUnknown } from "./reg";
+import { copyReg, isConst, K_FP, K_NONE, K_NUM, setConst, setUnknown } from "./reg";
 import { sink } from "./relevance";
 import { cur, frame, refreshFrame, reg } from "./run";
 import { copyState, frameOf, freeFrame, refOf, regOf, slotReg, slotTypes, T_SPILL } from "./state";
@@ -27,6 +28,15 @@ export function leave(i: i32): bool {
     return false;
   }
   if (cur.lockId) return fail1(E.LOCK_LEAK, i, cur.lockAt);
+  if (frame.callback == CALLED_LATER) {
+    sink(1);
+    if (r0.kind != K_NUM) return failS(E.RETURN_POINTER, i, kindName(r0));
+    if (isConst(r0) && r0.bits == 0) return true;
+    fail2(E.CALLBACK_RETURN, i, r0.smin, r0.smax);
+    opI(0);
+    opI(0);
+    return false;
+  }
   if (mainSub != 0) return r0.kind == K_NUM ? true : failS(E.GLOBAL_RETURN, i, P.subs[mainSub].name);
   let lo = C.RETURN_RANGE[C.column * 2], hi = C.RETURN_RANGE[C.column * 2 + 1];
   if (C.isSession(P.progType, P.attachType)) {
@@ -54,8 +64,7 @@ export function leave(i: i32): bool {
 /// the top alone, and returns to that one's caller; a packet load that fails leaves with R0 = 0. On that path nothing
 /// happens that the function does behind it, and R0 is foreign. Both paths are walked: the one that stays waits.
 export function forkReturn(i: i32, zero: bool): bool {
-  const stays = copyState(cur);
-  stays.insn = i + 1;
+  const stays = copyState(cur, i + 1);
   if (!wait(stays, i)) return false;
   if (zero) setConst(reg(0), 0);
   else setUnknown(reg(0));
@@ -84,6 +93,7 @@ export function returnTo(i: i32): bool {
     }
     if (cur.lockId) return fail1(E.LOCK_LEAK, i, cur.lockAt);
     cur.insn = f.callsite; // the helper may call again
+    frameOf(cur, depth - 1).rounds++;
   } else {
     const caller = frameOf(cur, depth - 1);
     if (r0.kind == K_FP && r0.frame == <u8> depth) return fail(E.CALL_STACK_POINTER_RETURN, i);

@@ -29,6 +29,7 @@ import { findMap, findSub, M_HIGH, M_TARGET, mark, subOf } from "./program";
 import { count, maps, Sub, subs } from "./request";
 
 const V_BOTTOM: i32 = 0, V_OTHER: i32 = 1, V_FP: i32 = 2, V_FPVAR: i32 = 3, V_CONST: i32 = 4, V_MAP: i32 = 5;
+import { iteratorWords, KF_OTHER, kfuncIterator, kfuncKind } from "./kfunc";
 const NO: u8 = 255;
 let liveR: StaticArray<u16> = new StaticArray<u16>(0);
 let liveLo: StaticArray<u64> = new StaticArray<u64>(0);
@@ -181,6 +182,9 @@ function step(i: i32, s: Sub): void {
         } else if (src != 2 && (kind == A_MEM || kind == A_MEM_NULL)) {
           if (a < 5 && kindOf(a + 1) == V_CONST) bytes = valueOf(a + 1);
         } else if (kind == A_STACK_NULL) s.fpEscapes = true; // kept by the callee: callback contexts
+        if (src == 2 && kfuncKind(imm) != KF_OTHER) {
+          bytes = a == 1 ? 8 * <i32> iteratorWords(kfuncIterator(imm)) : 0;
+        }
         if (bytes == 0) continue;
         if (bytes < 0) bytes = kindOf(a) == V_FP && valueOf(a) < 0 ? -valueOf(a) : 512;
         range(i, a, 0, bytes, false);

@@ -1,4 +1,5 @@
 // Loads and stores through each kind of pointer, and memory that helpers touch.
+import { usesIterators } from "./program";
 import * as E from "./gen/codes";
 import { MAP_ARRAY } from "./map_type";
 import { checkRange, keepsKind, mayBeNull, misaligned, notAPointer, strict } from "./access";
@@ -37,7 +38,7 @@ import { maps, options, progFlags } from "./request";
 import { cur, freshId, noteOrigin, reg } from "./run";
 import { tempReg } from "./scratch";
 import { socketField } from "./socket_field";
-import { clobber, clobberMaybe, readFixed, stackBounds, writeFixed } from "./stack";
+import { clobber, clobberMaybe, noIterator, readFixed, stackBounds, writeFixed } from "./stack";
 import { frameOf, slotTypes, T_INVALID } from "./state";
 
 /// Reads `size` bytes at `r + off` into register `dst`.
@@ -58,6 +59,7 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
     case K_FP: {
       if (!stackBounds(insn, r, off, size)) return false;
       const at = r.off + <i32> r.smin + off;
+      if (usesIterators && !noIterator(insn, r.frame, at, r.off + <i32> r.smax + off + size)) return false;
       if (isConst(r)) {
         if (at & (size - 1)) return fail2(E.STACK_MISALIGNED, insn, size, at);
         return readFixed(insn, r.frame, at, size, t);
@@ -167,6 +169,7 @@ export function storeFrom(insn: i32, regno: u32, off: i32, size: i32, value: Reg
     case K_FP: {
       if (!stackBounds(insn, r, off, size)) return false;
       const at = r.off + <i32> r.smin + off;
+      if (usesIterators && !noIterator(insn, r.frame, at, r.off + <i32> r.smax + off + size)) return false;
       if (isConst(r)) {
         if (at & (size - 1)) return fail2(E.STACK_MISALIGNED, insn, size, at);
         return writeFixed(insn, r.frame, at, size, value);
@@ -218,6 +221,7 @@ export function helperMemory(insn: i32, regno: u32, r: Reg, size: i64, write: bo
     if (!stackBounds(insn, r, 0, size)) return false;
     if (size == 0) return true;
     const lo = r.off + <i32> r.smin, hi = r.off + <i32> r.smax + <i32> size;
+    if (usesIterators && !noIterator(insn, r.frame, lo, hi)) return false;
     if (write) {
       if (isConst(r)) clobber(r.frame, lo, hi);
       else clobberMaybe(r.frame, lo, hi);

@@ -8,6 +8,8 @@ import { count, insns, maps, outerMaps, Sub, subs } from "./request";
 export * from "./request";
 export * from "./instruction";
 
+/// Kind of special field, see SPECIAL_FIELD_KINDS.
+export const FIELD_TIMER: u32 = 2;
 export const INSNS_MAX: i32 = 1000000;
 const FUNCTIONS_MAX: i32 = 256;
 const MAPS_MAX: i32 = 64;
@@ -20,6 +22,11 @@ export const M_HIGH: u8 = 1, M_TARGET: u8 = 2, M_SEEN: u8 = 4, M_FORCE: u8 = 8, 
 /// A jump leads here: paths may come together.
 export const M_JOIN: u8 = 32;
 export let usesCallbacks: bool = false;
+/// Some call makes an iterator.
+export let usesIterators: bool = false;
+export function setUsesIterators(): void {
+  usesIterators = true;
+}
 /// A helper wants bytes of the stack to be initialised although it is privileged (bpf_check_mtu).
 export let usesWritten: bool = false;
 export function setUsesWritten(): void {
@@ -29,6 +36,16 @@ export function setUsesWritten(): void {
 export function findMap(handle: u32): i32 {
   for (let i = 0; i < outerMaps; i++) if (maps[i].handle == handle) return i;
   return -1;
+}
+
+/// Whether values of a map have a special field of the kind at offset `at`; -1: anywhere.
+export function hasField(map: i32, kind: u32, at: i64): bool {
+  const m = maps[map];
+  for (let k: u32 = 0; k < m.fieldCount; k++) {
+    const p = m.fields + k * 12;
+    if (load<u32>(p) == kind && (at < 0 || <i64> load<u32>(p, 4) == at)) return true;
+  }
+  return false;
 }
 
 /// Whether values of a map have a spin lock; `at` is one at that offset, -1: anywhere.

@@ -1,7 +1,7 @@
 // References that a program has to release.
 import * as E from "./gen/codes";
 import { failS, opI } from "./outcome";
-import { K_MEM } from "./reg";
+import { K_ITER, K_MEM } from "./reg";
 import { cur, freshId } from "./run";
 import { refOf, REFS_MAX } from "./state";
 
@@ -20,7 +20,7 @@ export function acquire(insn: i32, kind: u8): u32 {
 }
 
 export function refName(kind: u8): string {
-  return kind == K_MEM ? "ring buffer memory" : "socket reference";
+  return kind == K_MEM ? "ring buffer memory" : kind == K_ITER ? "iterator" : "socket reference";
 }
 
 export function heldAtTailCall(i: i32): bool {

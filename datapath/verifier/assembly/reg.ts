@@ -3,6 +3,10 @@
 export const K_NONE: u8 = 0, K_NUM: u8 = 1, K_CTX: u8 = 2, K_MAP: u8 = 3, K_VALUE: u8 = 4, K_FP: u8 = 5;
 export const K_PKT: u8 = 6, K_META: u8 = 7, K_END: u8 = 8, K_SOCK: u8 = 9, K_SKC: u8 = 10, K_TCP: u8 = 11;
 export const K_XSK: u8 = 12, K_MEM: u8 = 13, K_BTF: u8 = 14, K_FLOW: u8 = 15, K_FUNC: u8 = 16, K_KEY: u8 = 17;
+/// State of an open-coded iterator; only ever in a stack slot. `map`: which one, `off`: which of its words, `ref`: the
+/// reference that it is, `flags` F_DRAINED, `size`: how often it went on.
+export const K_ITER: u8 = 18;
+export const F_DRAINED: u8 = 1;
 export const F_NULL: u8 = 1; // may be NULL
 export const F_RDONLY: u8 = 2;
 export const F_RINGBUF: u8 = 4; // memory of ringbuf_reserve

@@ -28,6 +28,7 @@ export class Sub {
   argCount: u32 = 0;
   args: usize = 0; // {kind, size} x argCount
   isCallback: bool = false;
+  isAsync: bool = false; // called by a timer: on a stack of its own
   changesPacket: bool = false;
   tailCalls: bool = false;
   usesLdAbs: bool = false;
@@ -41,11 +42,13 @@ export let count: i32 = 0;
 export const OPTION_NO_QUOTIENTS: u32 = 32, OPTION_NO_DISTANCES: u32 = 64;
 export let progType: i32 = 0, attachType: i32 = 0, progFlags: u32 = 0, options: u32 = 0;
 export let visitsMax: u32 = 0, statesMax: u32 = 0, memoryMax: u32 = 0;
+/// Kernel functions that the program calls: numbers in the kernel's BTF, and names.
+export const kfuncNumbers: Array<i32> = [];
+export const kfuncNames: Array<string> = [];
 export const maps: Array<MapInfo> = [];
 export let outerMaps: i32 = 0;
 export const subs: Array<Sub> = [];
 export let claimList: usize = 0, claimCount: u32 = 0;
-let kfuncs: usize = 0, kfuncCount: u32 = 0;
 let at: usize = 0, end: usize = 0, broken: bool = false;
 function u(): u32 {
   if (at + 4 > end) {
@@ -149,11 +152,10 @@ export function readRequest(pointer: usize, length: u32): bool {
     at += sub.argCount * 8;
     subs.push(sub);
   }
-  kfuncCount = many(8);
-  kfuncs = at;
-  for (let i: u32 = 0; i < kfuncCount && !broken; i++) {
-    u();
-    str();
+  const functions = many(8);
+  for (let i: u32 = 0; i < functions && !broken; i++) {
+    kfuncNumbers.push(<i32> u());
+    kfuncNames.push(text());
   }
   claimCount = many(4);
   claimList = at;
@@ -193,11 +195,6 @@ function readKernelTypes(): bool {
 }
 
 export function kfuncName(id: i32): string {
-  let p = kfuncs;
-  for (let i: u32 = 0; i < kfuncCount; i++) {
-    const n = load<u32>(p + 4);
-    if (load<i32>(p) == id) return String.UTF8.decodeUnsafe(p + 8, min<u32>(n, 128));
-    p += 8 + ((n + 3) & ~3);
-  }
+  for (let i = 0; i < kfuncNumbers.length; i++) if (kfuncNumbers[i] == id) return kfuncNames[i];
   return "?";
 }

@@ -3,7 +3,7 @@ import * as E from "./gen/codes";
 import { strict } from "./access";
 import { truncate } from "./number";
 import { fail1, fail2, opI } from "./outcome";
-import { copyReg, isConst, K_FP, K_NUM, Reg, setConst, setLost, setUnknown, unlink } from "./reg";
+import { copyReg, isConst, K_FP, K_ITER, K_NUM, Reg, setConst, setLost, setUnknown, unlink } from "./reg";
 import { subs } from "./request";
 import { cur, freshId, refreshFrame } from "./run";
 import { ensureSlot, frameOf, slotReg, slotTypes, T_INVALID, T_MISC, T_SPILL, T_ZERO } from "./state";
@@ -19,6 +19,17 @@ export function stackBounds(insn: i32, r: Reg, off: i64, size: i64): bool {
   }
   const s = subs[<i32> frameOf(cur, r.frame).sub];
   if (-lo > <i64> s.depth) s.depth = <i32> (-lo);
+  return true;
+}
+
+/// Whether none of the bytes lo..hi-1 holds the state of an iterator; that is touched by its own functions only.
+export function noIterator(insn: i32, fno: i32, lo: i32, hi: i32): bool {
+  const f = frameOf(cur, fno);
+  for (let k = (-hi) >> 3; k <= (-lo - 1) >> 3 && k < <i32> f.slots; k++) {
+    if (load<u8>(slotTypes(f, k)) == T_SPILL && slotReg(f, k).kind == K_ITER) {
+      return fail1(E.ITERATOR_MEMORY, insn, -8 * (k + 1));
+    }
+  }
   return true;
 }
 

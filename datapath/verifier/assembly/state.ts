@@ -1,6 +1,7 @@
 // States: the frames of the call chain with registers and stack, the held references, the newest branch
 // decisions. All of it lies in blocks of an arena with free lists per size; the arena has a declared maximum.
 import * as E from "./gen/codes";
+import { liveHigh, liveLow } from "./liveness";
 import { fail1 } from "./outcome";
 import { K_FP, Reg, setKind } from "./reg";
 
@@ -23,7 +24,7 @@ export class Frame {
   callback: u8; // 0 none, 1 loop, 2 for_each
   pad: u8;
   slots: u32;
-  pad2: u32;
+  rounds: u32; // how often the helper that this frame is calling has called back
 }
 
 @unmanaged
@@ -52,6 +53,12 @@ export class State {
   freed: u32;
   hint: u32; // kept states: where the last comparison failed, see prune.ts
   relevant: u64; // kept states: numbers that a decision after it rested on, see relevance.ts
+  pending: u64; // kept states: what was added to `relevant` and not yet told to the paths that it ended
+  pendingNext: usize;
+  ended: usize; // kept states: paths that it ended while it was open, linked by next
+  waitsFor: usize; // kept states: the outermost unfinished state that a path after it ended at; 0: none
+  order: u32; // kept states: counts up as they are kept
+  isEntry: u32; // kept states: others wait or waited for it
   lockId: u32; // identity of the map value whose lock is held, 0: none
   lockMap: i32;
   lockAt: i32; // instruction that took it
@@ -142,6 +149,17 @@ function give(k: u32, p: usize): void {
   freeLists[k] = p;
 }
 
+/// Memory outside of the arena that counts like it.
+export function countMemory(bytes: i64): void {
+  memoryUsed += bytes;
+  if (memoryUsed > memoryPeak) memoryPeak = memoryUsed;
+}
+
+/// Whether a third of the arena is gone.
+export function memoryScarce(): bool {
+  return memoryUsed > memoryLimit / 3;
+}
+
 /// Whether the arena is still within its limit.
 export function memoryOk(insn: i32): bool {
   return memoryUsed <= memoryLimit ? true : fail1(E.MEMORY_LIMIT, insn, memoryUsed);
@@ -208,21 +226,36 @@ export function newState(): State {
   return s;
 }
 
-export function copyState(from: State): State {
+/// How many slots of frame `k` can still be read when the state goes on at `insn`.
+function slotsAhead(s: State, k: i32, insn: i32): u32 {
+  const at = k == s.depth ? insn : frameOf(s, k + 1).callsite;
+  const high = liveHigh(at), low = liveLow(at);
+  return high != 0 ? 32 + (65 - <u32> clz(high)) / 2 : (65 - <u32> clz(low)) / 2;
+}
+
+/// A copy that goes on at `insn`, or stands for what does; the stack that is not read any more is left out.
+export function copyState(from: State, insn: i32): State {
   const s = changetype<State>(take(17));
   memory.copy(changetype<usize>(s), changetype<usize>(from), STATE_BYTES);
   for (let k = 0; k <= from.depth; k++) {
-    const f = frameOf(from, k), c = f.slots >> 2;
+    const f = frameOf(from, k), c = min(f.slots, slotsAhead(from, k, insn) + 3) >> 2;
     const g = changetype<Frame>(take(c));
     memory.copy(changetype<usize>(g), changetype<usize>(f), classBytes(c));
+    g.slots = c << 2;
     setFrame(s, k, g);
   }
+  s.insn = insn;
   s.next = 0;
   s.branches = 0;
   s.hits = 0;
   s.misses = 0;
   s.hint = 0;
   s.relevant = 0;
+  s.pending = 0;
+  s.pendingNext = 0;
+  s.ended = 0;
+  s.waitsFor = 0;
+  s.isEntry = 0;
   return s;
 }
 

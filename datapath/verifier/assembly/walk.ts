@@ -6,6 +6,7 @@ import { narrow, NOT_TAKEN, prepareBranch, sides, TAKEN } from "./branch";
 import { callHelper } from "./call";
 import { callFunction } from "./call_function";
 import { callKfunc } from "./call_kfunc";
+import { forgetLater, nextLater } from "./call_later";
 import { recordClaim } from "./claims";
 import { countInsn, countJump, countState, dropAllKept, dropState, resetKept, visited } from "./kept";
 import { leave, returnTo, setMainSub } from "./leave";
@@ -64,6 +65,7 @@ function walkFrom(k: i32): bool {
   setMainSub(k);
   resetKept();
   waitingCount = 0;
+  forgetLater();
   const st = newState();
   if (!(s.isGlobal && k != 0)) {
     const f = enterFrame(st, 0, k, -1);
@@ -96,7 +98,13 @@ function walkFrom(k: i32): bool {
     endPath();
     const done = cur;
     dropState(done);
-    if (!changetype<usize>(waiting)) break;
+    if (!changetype<usize>(waiting)) {
+      const later = nextLater();
+      if (!changetype<usize>(later)) break;
+      setCur(later);
+      if (!countState()) return false;
+      continue;
+    }
     const next = waiting;
     waiting = changetype<State>(next.next);
     next.next = 0;
@@ -185,8 +193,7 @@ function walkPath(): bool {
       const t = P.targetOf(i);
       if (sides == 0) return true;
       if (sides == (TAKEN | NOT_TAKEN)) {
-        const other = copyState(cur);
-        other.insn = t;
+        const other = copyState(cur, t);
         addPath(other, i, true);
         narrow(other, true);
         if (!wait(other, i)) return false;

@@ -103,6 +103,11 @@ export const GLOBAL_RETURN: i32 = 141;
 export const CALL_STACK_POINTER_RETURN: i32 = 142;
 export const LD_ABS: i32 = 143;
 export const CALLBACK_UNINITIALISED: i32 = 144;
+export const TIMER_NOT_FOUND: i32 = 126;
+export const TIMER_OF_OTHER_MAP: i32 = 145;
+export const TIMER_MAP_PROGRAM: i32 = 146;
+export const ITERATOR_MEMORY: i32 = 150;
+export const KERNEL_FUNCTION_NEEDS_GPL: i32 = 151;
 export const UNSUPPORTED_PROGRAM_TYPE: i32 = 160;
 export const UNSUPPORTED_HELPER: i32 = 161;
 export const UNSUPPORTED_KFUNC: i32 = 162;
@@ -123,8 +128,8 @@ export const INTERNAL: i32 = 199;
 export const CODE_CLASS: StaticArray<u8> = [
 4,3,1,4,1,1,1,1,1,1,1,1,1,1,4,4,1,1,4,1,1,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,1,1,2,2,1,1,
 1,1,1,1,4,4,4,4,4,4,4,4,4,4,1,1,1,1,1,1,2,1,1,1,2,1,2,1,1,2,1,1,1,1,1,1,1,1,1,1,1,1,2,1,1,4,
-4,4,4,1,4,4,4,4,1,1,1,1,1,2,2,2,1,1,1,1,1,1,1,1,1,1,1,4,1,1,1,1,1,1,4,1,1,1,2,1,1,2,1,4,4,4,
-4,4,1,1,1,1,1,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,3,3,3,3,3,3,3,3,3,3,3,3,3,3,1,4,4,4,4,4,4,4,4,4,
+4,4,4,1,4,4,4,4,1,1,1,1,1,2,2,2,1,1,1,1,1,1,1,1,1,1,1,4,1,1,1,1,1,1,1,1,1,1,2,1,1,2,1,4,4,4,
+4,4,1,1,1,1,1,1,1,4,4,4,1,1,4,4,4,4,4,4,4,4,3,3,3,3,3,3,3,3,3,3,3,3,3,3,1,4,4,4,4,4,4,4,4,4,
 4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,
 4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,4
 ];
