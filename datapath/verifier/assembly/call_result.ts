@@ -46,6 +46,8 @@ export function setResult(i: i32, id: i32, flags: u8): bool {
       return true;
     case C.R_INT:
       if (flags & 32) setRangeS(r0, -4095, sizeMax);
+      // 0 or an error number: the kernel's, or what bpf_set_retval() was let through with
+      else if (id == C.H_GET_RETVAL) setRangeS(r0, -4095, 0);
       else setUnknown(r0);
       return true;
     case C.R_CPU:
