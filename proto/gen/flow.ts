@@ -997,7 +997,9 @@ export type DropReason =
   | "DROP_HOST_NOT_READY"
   | "DROP_EP_NOT_READY"
   | "DROP_NO_EGRESS_IP"
-  | "DROP_PUNT_PROXY";
+  | "DROP_PUNT_PROXY"
+  | "ICMP_ERROR_FLOW_NOT_FOUND"
+  | "INVALID_ICMP_ERROR";
 /** Numbers of {@link DropReason} on the wire. */
 export const DropReasonNumber: Record<DropReason, number> = {
   "DROP_REASON_UNKNOWN": 0,
@@ -1075,5 +1077,7 @@ export const DropReasonNumber: Record<DropReason, number> = {
   "DROP_HOST_NOT_READY": 202,
   "DROP_EP_NOT_READY": 203,
   "DROP_NO_EGRESS_IP": 204,
-  "DROP_PUNT_PROXY": 205
+  "DROP_PUNT_PROXY": 205,
+  "ICMP_ERROR_FLOW_NOT_FOUND": 244,
+  "INVALID_ICMP_ERROR": 245
 };

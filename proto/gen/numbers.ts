@@ -78,6 +78,8 @@ export const DROP_REASONS: readonly NumberRow[] = [
   {"number":203,"c":"EP_NOT_READY","name":"DROP_EP_NOT_READY","text":"Endpoint policy program not available","deprecated":false},
   {"number":204,"c":"NO_EGRESS_IP","name":"DROP_NO_EGRESS_IP","text":"No Egress IP configured","deprecated":false},
   {"number":205,"c":"PUNT_PROXY","name":"DROP_PUNT_PROXY","text":"Punt to proxy","deprecated":false},
+  {"number":244,"c":"ICMP_ERROR_FLOW","name":"ICMP_ERROR_FLOW_NOT_FOUND","text":"ICMP error about no live flow of its receiver","deprecated":false},
+  {"number":245,"c":"ICMP_ERROR_INVALID","name":"INVALID_ICMP_ERROR","text":"Invalid ICMP error","deprecated":false},
 ];
 /** Numbers of {@link DROP_REASONS} by their names in C. */
 export const DROP = {
@@ -149,6 +151,8 @@ export const DROP = {
   EP_NOT_READY: 203,
   NO_EGRESS_IP: 204,
   PUNT_PROXY: 205,
+  ICMP_ERROR_FLOW: 244,
+  ICMP_ERROR_INVALID: 245,
 } as const;
 
 /** Where packets are seen: subtype of trace and verdict records. */
@@ -274,6 +278,7 @@ export const EVENT_FILES: readonly NumberRow[] = [
   {"number":20,"c":"SERVICE_FLOW","name":"","text":"service_flow.h","deprecated":false},
   {"number":21,"c":"REJECT","name":"","text":"reject.h","deprecated":false},
   {"number":22,"c":"VLAN","name":"","text":"vlan.h","deprecated":false},
+  {"number":23,"c":"ICMP_ERROR","name":"","text":"icmp_error.h","deprecated":false},
 ];
 /** Numbers of {@link EVENT_FILES} by their names in C. */
 export const FILE = {
@@ -299,4 +304,5 @@ export const FILE = {
   SERVICE_FLOW: 20,
   REJECT: 21,
   VLAN: 22,
+  ICMP_ERROR: 23,
 } as const;

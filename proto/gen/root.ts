@@ -1650,7 +1650,9 @@ const descriptor: unknown = {
       "DROP_HOST_NOT_READY": 202,
       "DROP_EP_NOT_READY": 203,
       "DROP_NO_EGRESS_IP": 204,
-      "DROP_PUNT_PROXY": 205
+      "DROP_PUNT_PROXY": 205,
+      "ICMP_ERROR_FLOW_NOT_FOUND": 244,
+      "INVALID_ICMP_ERROR": 245
      }
     }
    }

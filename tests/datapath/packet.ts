@@ -52,6 +52,7 @@ export interface PacketSpec {
   sport?: number;
   dport?: number;
   flags?: number;
+  seq?: number;
   /** ICMP type, code and id. */
   type?: number;
   code?: number;
@@ -79,7 +80,7 @@ function upperLayer(spec: PacketSpec, protocol: number, pseudo: number[]): numbe
     case TCP:
       bytes = [
         ...ports,
-        ...be32(1000),
+        ...be32(spec.seq ?? 1000),
         ...be32(2000),
         0x50,
         spec.flags ?? SYN,

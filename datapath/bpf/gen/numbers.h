@@ -70,6 +70,8 @@
 #define DROP_EP_NOT_READY 203
 #define DROP_NO_EGRESS_IP 204
 #define DROP_PUNT_PROXY 205
+#define DROP_ICMP_ERROR_FLOW 244
+#define DROP_ICMP_ERROR_INVALID 245
 
 /* Where packets are seen: subtype of trace and verdict records. */
 #define TRACE_TO_LXC 0
@@ -136,3 +138,4 @@
 #define FILE_SERVICE_FLOW 20
 #define FILE_REJECT 21
 #define FILE_VLAN 22
+#define FILE_ICMP_ERROR 23

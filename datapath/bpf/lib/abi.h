@@ -285,7 +285,7 @@ _Static_assert(sizeof(struct ct_end) == 16, "ct_end");
  *  56  node ........................................................................
  *  72  backend         76  service                 78  policy_port
  *  80  translated ..................................................................
- *  96  translated_port (be)  98 revision_element  100 pad[2]
+ *  96  translated_port (be)  98 revision_element  100 sent[2]
  *
  * A flow through a service has two entries: (client, frontend) with CT_SERVICE and the backend in `translated`; and
  * (client, backend), the flow that policy is asked about, with CT_REPLY_NAT and the frontend in `translated`. */
@@ -304,7 +304,7 @@ struct ct_entry {
 	struct address translated;
 	__be16 translated_port;
 	__u16 revision_element; /* in weir_revisions, of the far end's address, plus one; 0: judged anew at every packet */
-	__u16 pad[2];
+	__u16 sent[2]; /* upper halves of the highest TCP sequence numbers seen leaving an end here, forward, reverse; 0: none */
 };
 _Static_assert(sizeof(struct ct_entry) == 104, "ct_entry");
 _Static_assert(offsetof(struct ct_entry, ends) == 24, "ct_entry.ends");
@@ -332,6 +332,14 @@ struct frag_ports {
 	__u8 header; /* where it is over what policy has read, in units of 8 bytes: no later fragment begins before that */
 };
 _Static_assert(sizeof(struct frag_ports) == 8, "frag_ports");
+
+/* weir_error_budgets[endpoint]: ICMP errors that say "too big", to and from it.  0 since (jiffies)  4 count */
+struct error_budget {
+	__u32 since;
+	__u32 count;
+};
+_Static_assert(sizeof(struct error_budget) == 8, "error_budget");
+#define ERRORS_PER_SECOND 64
 
 /* ---- counters ---------------------------------------------------------------------------------------------- */
 

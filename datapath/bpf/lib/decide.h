@@ -15,25 +15,46 @@ INLINE __u32 world_identity(const struct flow *f, const struct config *config)
 	return f->flags & FLOW_IPV6 ? config->world_v6 : config->world_v4;
 }
 
-/* An ICMP error that quotes no flow of ours is judged as what it is itself. */
-INLINE int own_key(struct __sk_buff *skb, struct flow *f)
+/* May one more "too big" pass, of those that this endpoint sends and gets? */
+INLINE int error_budget(__u32 endpoint, const struct flow *f, const struct config *config)
 {
-	__u32 l3 = f->flags & FLOW_L3 ? 0 : ETHERNET_LENGTH;
-	struct address ends[2];
-	__u32 v4[2];
+	struct error_budget *budget = bpf_map_lookup_elem(&weir_error_budgets, &endpoint);
 
-	f->flags &= ~FLOW_RELATED;
-	f->port_source = 0;
-	f->port_destination = 0;
-	if (f->flags & FLOW_IPV6) {
-		if (bpf_skb_load_bytes(skb, l3 + 8, ends, sizeof(ends)))
-			return DROPPED(DROP_INVALID);
-		flow_set_key(f, ends[0].halves[0], ends[0].halves[1], ends[1].halves[0], ends[1].halves[1], f->protocol);
-	} else {
-		if (bpf_skb_load_bytes(skb, l3 + 12, v4, sizeof(v4)))
-			return DROPPED(DROP_INVALID);
-		flow_set_key(f, 0, mapped(v4[0]), 0, mapped(v4[1]), f->protocol);
+	if (!budget)
+		return 0;
+	if (f->now - READ_ONCE(budget->since) >= config->hz) {
+		WRITE_ONCE(budget->since, f->now);
+		WRITE_ONCE(budget->count, 0);
 	}
+	return __sync_fetch_and_add(&budget->count, 1) < ERRORS_PER_SECOND;
+}
+
+/* Is an ICMP error about entry `e` (null: there is none) one that its receiver has to hear, from who says it? 0 or a drop.
+ *
+ * The flow's key is that of the quoted packet turned round: its destination has sent that packet, and gets the error. */
+INLINE int error_judge(const struct flow *f, const struct ct_entry *e, const struct config *config)
+{
+	const struct ct_end *sender, *receiver;
+	__u32 reply, endpoint;
+	__u16 sent;
+
+	if (!e || !(f->flags & FLOW_RELATED))
+		return DROPPED(DROP_ICMP_ERROR_FLOW);
+	reply = f->source_hi != (e->flags & CT_ORIGIN_HI);
+	sender = reply ? &e->ends[1] : &e->ends[0];
+	receiver = reply ? &e->ends[0] : &e->ends[1];
+	sent = reply ? e->sent[0] : e->sent[1];
+	/* An endpoint speaks about its own flows only, and hears of its own only. */
+	endpoint = f->flags & FLOW_INGRESS ? receiver->endpoint : sender->endpoint;
+	if (f->hook_endpoint && endpoint != f->hook_endpoint)
+		return DROPPED(DROP_ICMP_ERROR_FLOW);
+	/* Who never answered has sent nothing that could be quoted; who is elsewhere has sent what we may not have seen. */
+	if (!reply && !(e->flags & CT_SEEN_REPLY))
+		return DROPPED(DROP_ICMP_ERROR_FLOW);
+	if (f->key.protocol == PROTOCOL_TCP && receiver->endpoint && !sequence_near(sent, f))
+		return DROPPED(DROP_ICMP_ERROR_FLOW);
+	if ((f->flags & FLOW_TOO_BIG) && f->hook_endpoint && !error_budget(f->hook_endpoint, f, config))
+		return DROPPED(DROP_RATE_LIMITED);
 	return 0;
 }
 
@@ -168,14 +189,10 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 		reply = f->source_hi != (e->flags & CT_ORIGIN_HI);
 		mine = reply ? &e->ends[1] : &e->ends[0];
 	}
-	/* An endpoint speaks about its own flows only: an error that quotes another's is no part of that. */
-	if ((f->flags & FLOW_RELATED) && (!alive || (f->source_endpoint && mine->endpoint != f->source_endpoint))) {
-		code = own_key(skb, f);
+	if (f->flags & FLOW_ERROR) {
+		code = error_judge(f, alive ? e : 0, config);
 		if (code)
 			return code;
-		e = 0;
-		alive = 0;
-		reply = 0;
 	}
 	from = f->source_hi ? &f->key.hi : &f->key.lo;
 	to = f->source_hi ? &f->key.lo : &f->key.hi;
@@ -219,7 +236,7 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 		    source.identity != IDENTITY_REMOTE_NODE)
 			return DROPPED(DROP_INVALID_IDENTITY);
 		/* The tunnel says who sent it. */
-		if (f->source_identity && !source.endpoint)
+		if (f->source_identity && !source.endpoint && !(f->flags & FLOW_RELATED))
 			source.identity = f->source_identity;
 	}
 	if (f->destination_endpoint)
@@ -247,8 +264,6 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 	if (!(f->flags & (FLOW_INGRESS | FLOW_L3)) && f->protocol == PROTOCOL_UDP && !reply &&
 	    f->port_destination == bpf_htons(config->tunnel_port) && !(f->flags & FLOW_RELATED))
 		return DROPPED(DROP_ENCAP_PROHIBITED);
-	if (!alive && (f->flags & FLOW_TOO_BIG))
-		return 0;
 	/* What an endpoint says to itself passes no policy anywhere else. */
 	code = f->flags & FLOW_LOOPBACK ? 0 :
 	       reply			? decide_policy(f, &destination, &source) :
@@ -280,11 +295,9 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 			trace(skb, f, f->point);
 		return 0;
 	}
-	if (!(f->flags & FLOW_ERROR)) {
-		code = ct_create(f, &source, &destination, &seen);
-		if (code)
-			return code;
-	}
+	code = ct_create(f, &source, &destination, &seen);
+	if (code)
+		return code;
 	set_point(f, destination.endpoint && !(destination.endpoint_flags & ENDPOINT_CGROUP));
 	event_emit(skb, f, EVENT_POLICY_VERDICT | f->point << 8, 0);
 	return 0;
@@ -301,7 +314,7 @@ INLINE int admit_entry(struct __sk_buff *skb, struct flow *f, const struct confi
 	__u32 reply;
 
 	*other = 0;
-	if (!e || !ct_alive(e, f) || is_bare_syn(f) || !revision_holds(e))
+	if (!e || !ct_alive(e, f) || is_bare_syn(f) || (f->flags & FLOW_ERROR) || !revision_holds(e))
 		goto slow;
 	reply = f->source_hi != (e->flags & CT_ORIGIN_HI);
 	source = reply ? &e->ends[1] : &e->ends[0];
@@ -340,8 +353,6 @@ INLINE int admit_entry(struct __sk_buff *skb, struct flow *f, const struct confi
 		f->node = e->node;
 	*other = record;
 	if (unlikely(ct_touch(e, f, config, reply))) {
-		if (f->flags & FLOW_RELATED)
-			f->reason = REASON_RELATED;
 		f->policy_port = e->policy_port;
 		set_point(f, record && record->ifindex);
 		trace(skb, f, f->point);

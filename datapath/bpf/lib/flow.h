@@ -7,7 +7,7 @@
 #define FLOW_IPV6 1
 #define FLOW_L3 2 /* no Ethernet header (cgroup hooks) */
 #define FLOW_RELATED 4 /* an ICMP error: the key is that of the packet it quotes, turned round */
-#define FLOW_TOO_BIG 8 /* fragmentation needed, packet too big: always allowed */
+#define FLOW_TOO_BIG 8 /* fragmentation needed, packet too big: so many a second */
 #define FLOW_FRAGMENT 16 /* not the first fragment: no TCP flags */
 #define FLOW_FIRST_FRAGMENT 32
 #define FLOW_TUNNEL 64 /* deliver through the tunnel, to `node` */
@@ -46,6 +46,9 @@ struct flow {
 	__u8 point; /* TRACE_* where a new connection is reported */
 	__u16 l4_offset; /* set when there are options or extension headers */
 	__u16 service; /* the flow goes through this service */
+	__u16 sequence; /* TCP: upper half of the sequence number; in an error, of the packet that it quotes */
+	__u16 quoted_offset; /* of the upper layer of the packet that an error quotes */
+	__u16 pad[2];
 };
 
 /* A drop is a number that carries its place: file << 24 | line << 8 | reason. 0 is no drop. */

@@ -95,8 +95,11 @@ INLINE int ipv4_parse(struct __sk_buff *skb, struct flow *f, const struct config
 	}
 	if (code)
 		return code;
-	if (unlikely(f->flags & FLOW_ERROR) && icmp_error_ipv4(skb, f, f->l4_offset + 8, destination))
-		return 0;
+	if (unlikely(f->flags & FLOW_ERROR)) {
+		code = icmp_error_ipv4(skb, f, f->l4_offset + 8, destination, total);
+		if (code)
+			return code == 1 ? 0 : code;
+	}
 	flow_set_key(f, 0, mapped(source), 0, mapped(destination), f->protocol);
 	return 0;
 }

@@ -178,8 +178,11 @@ INLINE int ipv6_parse(struct __sk_buff *skb, struct flow *f, const struct config
 		return DROPPED(DROP_INVALID_SIP);
 	if (code)
 		return code;
-	if (unlikely(f->flags & FLOW_ERROR) && icmp_error_ipv6(skb, f, f->l4_offset + 8, &destination))
-		return 0;
+	if (unlikely(f->flags & FLOW_ERROR)) {
+		code = icmp_error_ipv6(skb, f, f->l4_offset + 8, &destination, length + 40);
+		if (code)
+			return code == 1 ? 0 : code;
+	}
 	flow_set_key(f, source.halves[0], source.halves[1], destination.halves[0], destination.halves[1], f->protocol);
 	return 0;
 }

@@ -44,6 +44,7 @@ INLINE int l4_tcp(struct flow *f, const __u8 *h, __u32 left)
 	if (!flags || ((flags & TCP_SYN) && (flags & (TCP_FIN | TCP_RST))))
 		return DROPPED(DROP_CT_INVALID_HDR);
 	f->tcp_flags = flags;
+	f->sequence = bpf_ntohs(LOAD16(h + 4));
 	f->port_source = LOAD16(h);
 	f->port_destination = LOAD16(h + 2);
 	f->policy_port = bpf_ntohs(f->port_destination);

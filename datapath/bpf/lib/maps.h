@@ -190,6 +190,13 @@ struct {
 } weir_ct_claims SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct error_budget);
+	__uint(max_entries, ENDPOINTS_MAX);
+} weir_error_budgets SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, struct frag_key);
 	__type(value, struct frag_ports);

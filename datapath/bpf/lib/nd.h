@@ -230,9 +230,8 @@ NOINLINE int link_taken(const struct address *a, const struct endpoint *own, __u
 	return !is_same(a, &own->ipv6);
 }
 
-/* Turns a solicitation for the gateway into its advertisement. */
-INLINE int nd_answer(struct __sk_buff *skb, struct flow *f, const struct endpoint *own, const struct address *asker,
-		     const struct address *target)
+/* Turns a solicitation for the gateway into its advertisement. A verdict. */
+NOINLINE int nd_answer(struct __sk_buff *skb, struct flow *f, const struct endpoint *own, const struct link_message *asked)
 {
 	/* pseudo header, then the message; 32 + 8 + 32 bytes */
 	struct {
@@ -245,16 +244,18 @@ INLINE int nd_answer(struct __sk_buff *skb, struct flow *f, const struct endpoin
 		struct address target;
 		__u8 option[8];
 	} m = {
-		.source = *target,
-		.destination = *asker,
 		.length = bpf_htonl(32),
 		.next = bpf_htonl(PROTOCOL_ICMPV6),
 		.flags = bpf_htonl(0x60000000), /* solicited, override */
-		.target = *target,
 	};
 	__u8 *p, *option = m.option;
 	__s64 sum;
 
+	if (!f || !own || !asked)
+		return SHOT;
+	m.source = asked->target;
+	m.destination = asked->source;
+	m.target = asked->target;
 	m.head = bpf_htonl((__u32)ICMPV6_NEIGHBOUR_ADVERTISEMENT << 24);
 	option[0] = ND_OPTION_TARGET;
 	option[1] = 1;
@@ -335,7 +336,7 @@ NOINLINE int nd_from_endpoint(struct __sk_buff *skb, struct flow *f, const struc
 	if (m.head[0] != ICMPV6_NEIGHBOUR_SOLICITATION || is_nobody(&m.source) || is_nobody(&m.target) ||
 	    !is_same(&m.target, &config->gateway_ipv6))
 		return PASS;
-	return nd_answer(skb, f, own, &m.source, &m.target);
+	return nd_answer(skb, f, own, &m);
 }
 
 /* What the host says to an endpoint over their link: no router has passed it on. A verdict. */

@@ -80,17 +80,16 @@ NOINLINE int service_translate(struct __sk_buff *skb, struct flow *f)
 #define SERVICE_TRIES 4 /* backends, when the client speaks to those that are chosen from this port already */
 
 /* Has the client another flow that would look like this one behind the translation: to the backend itself, or through
- * another frontend? Answers could not be told apart. `f` is as it was afterwards. */
-INLINE int service_taken(struct flow *f, const struct arrival *a, const struct backend *b, const struct config *config)
+ * another frontend? Answers could not be told apart. `f` is as it was afterwards; `a->to` is scratch. */
+INLINE int service_taken(struct flow *f, struct arrival *a, const struct backend *b, const struct config *config)
 {
 	__u16 port = f->key.protocol == PROTOCOL_SCTP ? a->port : b->port, port_source = f->port_source;
-	struct address self = {};
 	struct ct_entry *own;
 
 	if (same_end(&b->address, flow_address(f, TRANSLATE_SOURCE))) {
 		flow_set_end(f, TRANSLATE_DESTINATION, &b->address, port);
-		loopback_address(f, config, &self);
-		flow_set_end(f, TRANSLATE_SOURCE, &self, port_source);
+		loopback_address(f, config, &a->to);
+		flow_set_end(f, TRANSLATE_SOURCE, &a->to, port_source);
 	} else {
 		flow_set_end(f, TRANSLATE_DESTINATION, &b->address, port);
 	}

@@ -122,10 +122,10 @@ NOINLINE int translate_quoted(struct __sk_buff *skb, struct flow *f, __u32 end, 
 	if (!f || !to)
 		return DROPPED(DROP_INVALID);
 	quote = f->l4_offset + 8;
+	l4 = f->quoted_offset;
 	old_port = flow_port(f, end);
 	l4_change = sum_change_address(flow_address(f, end), to);
 	if (f->flags & FLOW_IPV6) {
-		l4 = quote + 40;
 		if (bpf_skb_store_bytes(skb, quote + (end == TRANSLATE_SOURCE ? 24 : 8), to, 16, 0))
 			return DROPPED(DROP_WRITE_ERROR);
 		change += l4_change;
@@ -141,7 +141,6 @@ NOINLINE int translate_quoted(struct __sk_buff *skb, struct flow *f, __u32 end, 
 	} else {
 		if (bpf_skb_load_bytes(skb, quote, h, 20))
 			return DROPPED(DROP_INVALID);
-		l4 = quote + (h[0] & 15) * 4;
 		/* Header and its checksum together change nothing. */
 		value = checksum_change(LOAD16(h + 10), l4_change);
 		if (bpf_skb_store_bytes(skb, quote + 10, &value, 2, 0) ||

@@ -505,6 +505,7 @@ export interface CtEntry {
   translated: Bytes;
   translatedPortBe: number;
   revisionElement: number;
+  sent: number[];
 }
 /** Codec of {@link CtEntry}. */
 export const CtEntry: StructCodec<CtEntry> = {
@@ -527,6 +528,7 @@ export const CtEntry: StructCodec<CtEntry> = {
       translated: take(bytes, at + 80, 16),
       translatedPortBe: view.getUint16(at + 96, false),
       revisionElement: view.getUint16(at + 98, true),
+      sent: Array.from({ length: 2 }, (_, i) => view.getUint16(at + 100 + i * 2, true)),
     };
   },
   encode(value, out = new Uint8Array(104), at = 0) {
@@ -546,6 +548,7 @@ export const CtEntry: StructCodec<CtEntry> = {
     put(out, at + 80, 16, value.translated);
     view.setUint16(at + 96, value.translatedPortBe, false);
     view.setUint16(at + 98, value.revisionElement, true);
+    for (let i = 0; i < 2; i++) view.setUint16(at + 100 + i * 2, value.sent[i], true);
     return out;
   },
 };
@@ -611,6 +614,31 @@ export const FragPorts: StructCodec<FragPorts> = {
     view.setUint16(at + 4, value.policyPort, true);
     view.setUint8(at + 6, value.protocol);
     view.setUint8(at + 7, value.header);
+    return out;
+  },
+};
+
+/** `struct error_budget`, 8 bytes. */
+export interface ErrorBudget {
+  since: number;
+  count: number;
+}
+/** Codec of {@link ErrorBudget}. */
+export const ErrorBudget: StructCodec<ErrorBudget> = {
+  bytes: 8,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      since: view.getUint32(at, true),
+      count: view.getUint32(at + 4, true),
+    };
+  },
+  encode(value, out = new Uint8Array(8), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setUint32(at, value.since, true);
+    view.setUint32(at + 4, value.count, true);
     return out;
   },
 };

@@ -66,8 +66,10 @@ export const DROP_MULTICAST_HANDLED = 201;
 export const DROP_HOST_NOT_READY = 202;
 export const DROP_EP_NOT_READY = 203;
 export const DROP_NO_EGRESS_IP = 204;
-/** Where packets are seen: subtype of trace and verdict records. */
 export const DROP_PUNT_PROXY = 205;
+export const DROP_ICMP_ERROR_FLOW = 244;
+/** Where packets are seen: subtype of trace and verdict records. */
+export const DROP_ICMP_ERROR_INVALID = 245;
 export const TRACE_TO_LXC = 0;
 export const TRACE_TO_PROXY = 1;
 export const TRACE_TO_HOST = 2;
@@ -131,6 +133,7 @@ export const FILE_TRANSLATE = 19;
 export const FILE_SERVICE_FLOW = 20;
 export const FILE_REJECT = 21;
 export const FILE_VLAN = 22;
+export const FILE_ICMP_ERROR = 23;
 export const WEIR_ABI_VERSION = 2;
 /** ids 1..4095; record 0 stays empty */
 export const ENDPOINTS_MAX = 4096;
@@ -185,6 +188,8 @@ export const CT_SERVICE = 128;
 export const CT_REPLY_NAT = 256;
 /** the client is its own backend, and is config.loopback_* to itself */
 export const CT_LOOPBACK = 512;
+/** ---- counters ---------------------------------------------------------------------------------------------- */
+export const ERRORS_PER_SECOND = 64;
 export const DIRECTION_INGRESS = 1;
 export const DIRECTION_EGRESS = 2;
 export const DIRECTION_SERVICE = 3;
