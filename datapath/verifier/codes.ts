@@ -110,6 +110,7 @@ const TABLE: [number, string, CodeClass, string][] = [
   [116, "argument-untrusted", "unsafe", "Argument r{0} of {1} is an untrusted {2}: what it points to may be gone"],
   [117, "not-sleepable", "unsafe", "Programs of this type may not sleep, but the program is loaded as one that does"],
   [118, "sleepable-map", "unsafe", "Map {0} of type {1} cannot be used by a program that sleeps"],
+  [119, "second-storage-map", "unsafe", "Map {0} is a second storage of control groups of its type beside map {1}; a program has one"],
   // references
   [120, "reference-leak", "unsafe", "The {0} acquired at instruction {1} is not released on this path"],
   [121, "reference-not-owned", "unsafe", "r{0} of {1} holds nothing that could be released"],

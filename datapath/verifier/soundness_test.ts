@@ -30,7 +30,7 @@ import type { MapFacts, SubprogramFacts, VerifyRequest } from "./request.ts";
 await buildVerifier({ out: fileURLToPath(verifierWasmUrl) });
 const module = new WebAssembly.Module(Deno.readFileSync(verifierWasmUrl));
 
-const SOCKET_FILTER = 1, KPROBE = 2, TC = 3, XDP = 6, CGROUP_DEVICE = 15, SOCKOPT = 25;
+const SOCKET_FILTER = 1, KPROBE = 2, TC = 3, XDP = 6, CGROUP_SKB = 8, CGROUP_DEVICE = 15, SOCKOPT = 25;
 const KEEP_EVERY_STATE = 8;
 const Helper = {
   mapLookup: 1,
@@ -39,6 +39,7 @@ const Helper = {
   random: 7,
   storeBytes: 9,
   tailCall: 12,
+  localStorage: 81,
   forEach: 164,
   setRetval: 187,
   loop: 181,
@@ -50,7 +51,10 @@ const PROGS: MapFacts = { ...WIDE, handle: 3, type: 3, valueSize: 4 };
 const DEVICES: MapFacts = { ...WIDE, handle: 4, type: 14, valueSize: 8 };
 const DEVICES_HASH: MapFacts = { ...DEVICES, handle: 5, type: 25 };
 const READ_ONLY: MapFacts = { ...WIDE, handle: 6, type: 1, flags: 0x80 };
-const MAPS = [WIDE, NARROW, PROGS, DEVICES, DEVICES_HASH, READ_ONLY];
+const STORAGE: MapFacts = { handle: 7, type: 19, keySize: 16, valueSize: 8, maxEntries: 0, flags: 0 };
+const WIDE_STORAGE: MapFacts = { ...STORAGE, handle: 8, valueSize: 16 };
+const CPU_STORAGE: MapFacts = { ...WIDE_STORAGE, handle: 9, type: 21 };
+const MAPS = [WIDE, NARROW, PROGS, DEVICES, DEVICES_HASH, READ_ONLY, STORAGE, WIDE_STORAGE, CPU_STORAGE];
 
 interface Program {
   lines: Line[];
@@ -257,6 +261,25 @@ Deno.test("elements of a map that is read only for programs are not changed by h
   for (const helper of [Helper.mapUpdate, Helper.mapDelete]) {
     refuses("map-read-only", { lines: lines(helper, READ_ONLY) }, { lines: lines(helper, WIDE) });
   }
+});
+
+Deno.test("a program has one storage of control groups of a type", () => {
+  const lines = (second: MapFacts): Line[] => [
+    loadMap(1, STORAGE.handle),
+    mov(2, 0),
+    call(Helper.localStorage),
+    loadMap(1, second.handle),
+    mov(2, 0),
+    call(Helper.localStorage),
+    load(8, 0, 0, 8),
+    mov(0, 1),
+    exit(),
+  ];
+  const inGroup = { type: CGROUP_SKB };
+  refuses("second-storage-map", { lines: lines(WIDE_STORAGE), ...inGroup }, {
+    lines: lines(CPU_STORAGE),
+    ...inGroup,
+  });
 });
 
 Deno.test("a packet pointer that was moved proves nothing by where it was", () => {

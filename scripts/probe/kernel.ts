@@ -5,6 +5,8 @@
  * @module
  */
 
+import { functionBtf, functionInfo, functionStarts } from "./function_btf.ts";
+
 const SYS_BPF = Deno.build.arch === "aarch64" ? 280n : 321n;
 const Command = {
   mapCreate: 0n,
@@ -13,6 +15,7 @@ const Command = {
   mapFreeze: 22n,
   progLoad: 5n,
   testRun: 10n,
+  btfLoad: 18n,
 } as const;
 const ATTR_BYTES = 160;
 const ENOSPC = 28;
@@ -27,6 +30,8 @@ export interface KernelProgram {
   readonly attachBtfId?: number;
   /** "GPL" by default. */
   readonly license?: string;
+  /** Says the type of every function, which programs with callbacks need. */
+  readonly describeFunctions?: boolean;
   /** 0 none, 1 branches, 2 every instruction, 4 statistics; 1 by default. */
   readonly logLevel?: number;
   readonly logBytes?: number;
@@ -61,6 +66,7 @@ export class Kernel {
     __errno_location: { parameters: [], result: "pointer" },
   });
   readonly #open = new Set<number>();
+  #btf: number | undefined;
   readonly #logs = new Map<number, Uint8Array<ArrayBuffer>>();
 
   /** True when this process may load programs here. */
@@ -94,6 +100,13 @@ export class Kernel {
     attr.setUint32(44, program.flags ?? 0, true);
     attr.setUint32(68, program.expectedAttachType ?? 0, true);
     attr.setUint32(108, program.attachBtfId ?? 0, true);
+    if (program.describeFunctions) {
+      const starts = functionStarts(program.instructions), { records, recordBytes } = functionInfo(starts);
+      attr.setUint32(72, this.#functionTypes(), true);
+      attr.setUint32(76, recordBytes, true);
+      attr.setBigUint64(80, addressOf(records), true);
+      attr.setUint32(88, starts.length, true);
+    }
     const start = performance.now();
     let result = this.#bpf(Command.progLoad, attr);
     // A kernel before 6.4 refuses when the log does not fit: what it says is still there, ask without it.
@@ -170,6 +183,18 @@ export class Kernel {
     for (const fd of this.#open) this.#libc.symbols.close(fd);
     this.#open.clear();
     this.#libc.close();
+  }
+
+  /** The descriptor of the BTF that all programs with callbacks share. */
+  #functionTypes(): number {
+    if (this.#btf !== undefined) return this.#btf;
+    const blob = functionBtf(), attr = new DataView(new ArrayBuffer(ATTR_BYTES));
+    attr.setBigUint64(0, addressOf(blob), true);
+    attr.setUint32(16, blob.length, true);
+    const fd = this.#bpf(Command.btfLoad, attr);
+    if (fd < 0) throw new Error(`Cannot load BTF: errno ${-fd}`);
+    this.#open.add(fd);
+    return this.#btf = fd;
   }
 
   #element(

@@ -175,6 +175,17 @@ function large(count: number, every: number): Node[] {
   return [...nodes, exit];
 }
 
+/** `count` branches that all stay open until the end, where all their other sides lie. */
+function openBranches(count: number): Node[] {
+  const branches = Array.from({ length: count }, () => node(0x2d, { src: 7, target: count + 2 }));
+  return [node(0x61, { dst: 7, src: 1 }), random, ...branches, node(0xb7), exit];
+}
+
+Deno.test("verifier: 8192 branches may wait, as in the kernel, and not one more", () => {
+  assert.equal(judge(openBranches(8192)).verdict, "accepted");
+  assert.equal(judge(openBranches(8193)).code, "WV0033");
+});
+
 /** A counter that the number domain narrows by one in each round: PREVAIL takes minutes for it. */
 function narrowing(compare: number, immediate: number): Node[] {
   return [

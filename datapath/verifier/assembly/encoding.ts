@@ -18,7 +18,8 @@ import {
 } from "./instruction";
 import { fail, fail1, fail2, failS } from "./outcome";
 import { FIELD_TIMER, findMap, hasField, hasLock } from "./program";
-import { progType } from "./request";
+import { MAP_CGROUP_STORAGE, MAP_PERCPU_CGROUP_STORAGE } from "./map_type";
+import { maps, progType } from "./request";
 
 /// Program types in which the kernel takes no map with locks: socket filters and tracing in any context.
 function mayLock(): bool {
@@ -28,6 +29,25 @@ function mayLock(): bool {
 /// Program types in which the kernel takes no map with timers: tracing in any context.
 function mayTime(): bool {
   return progType == 1 || mayLock();
+}
+
+/* Map of each of the two storage types of control groups; -1: none yet. */
+let storage: i32 = -1, percpuStorage: i32 = -1;
+/// bpf_get_local_storage gives the program's storage of a type whatever map it is handed: of two maps the second one's
+/// values would be taken for the first one's (bpf_cgroup_storage_assign).
+function isOnlyStorage(i: i32, map: i32): bool {
+  const type = maps[map].type;
+  if (type == MAP_CGROUP_STORAGE) {
+    if (storage < 0) storage = map;
+    return storage == map ? true : fail2(E.SECOND_STORAGE_MAP, i, maps[map].handle, maps[storage].handle);
+  }
+  if (type == MAP_PERCPU_CGROUP_STORAGE) {
+    if (percpuStorage < 0) percpuStorage = map;
+    return percpuStorage == map
+      ? true
+      : fail2(E.SECOND_STORAGE_MAP, i, maps[map].handle, maps[percpuStorage].handle);
+  }
+  return true;
 }
 
 export function checkEncoding(i: i32, op: u8): bool {
@@ -102,6 +122,7 @@ export function checkEncoding(i: i32, op: u8): bool {
         if (!mayTime() && hasField(findMap(<u32> imm), FIELD_TIMER, -1)) {
           return fail2(E.TIMER_MAP_PROGRAM, i, imm, progType);
         }
+        if (!isOnlyStorage(i, findMap(<u32> imm))) return false;
         if (!mayLock() && hasLock(findMap(<u32> imm), -1)) return fail2(E.LOCK_MAP_PROGRAM, i, imm, progType);
       }
       return true;
