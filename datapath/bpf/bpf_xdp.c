@@ -42,14 +42,16 @@ NOINLINE int xdp_trace(struct xdp_md *ctx)
 {
 	const struct config *config = config_get();
 	struct nat_scratch *s = nat_scratch();
-	__u32 length = xdp_length(ctx), ipv6;
+	__u32 length, ipv6;
 	struct event *event;
 
 	if (!config || !s)
 		return 0;
-	event = bpf_ringbuf_reserve(&weir_events, sizeof(*event), 0);
+	event = event_reserve(EVENT_OUTSIDE, EVENT_TRACE, 0);
 	if (!event)
-		return event_lost(EVENT_TRACE);
+		return 0;
+	/* Only now, or clang keeps it on the stack meanwhile, and a verifier no longer knows its upper half. */
+	length = xdp_length(ctx);
 	ipv6 = s->flow.flags & FLOW_IPV6;
 	__builtin_memset(event, 0, offsetof(struct event, payload));
 	event->type = EVENT_TRACE;
@@ -63,6 +65,7 @@ NOINLINE int xdp_trace(struct xdp_md *ctx)
 	event->protocol = s->key.protocol;
 	event->policy_port = bpf_ntohs(s->key.port_destination);
 	event->service = s->frontend.service;
+	event->holder = EVENT_OUTSIDE;
 	if (bpf_core_enum_value_exists(enum bpf_func_id___weir_xdp, BPF_FUNC_xdp_load_bytes___weir_xdp)) {
 		if (length >= EVENT_PAYLOAD_MAX) {
 			length = EVENT_PAYLOAD_MAX;

@@ -314,10 +314,18 @@ export class TestNode implements Disposable {
     };
   }
 
-  drainEvents(): abi.Event[] {
+  /** Runs a program again and again; what it reports stays in the ring. */
+  flood(program: string, data: Bytes, repeat: number, ifindex = 1): void {
+    this.program(program).testRun({ data, ctx: skb(ifindex, 0), repeat });
+  }
+
+  /** Takes what is in the ring, or the first `bytesMax` of it. */
+  drainEvents(bytesMax = Infinity): abi.Event[] {
     const events: abi.Event[] = [];
-    for (let batch = this.#ring.drain(); batch; batch = this.#ring.drain()) {
+    const take = () => bytesMax > 0 ? this.#ring.drain(Math.min(bytesMax, 1 << 20)) : undefined;
+    for (let batch = take(); batch; batch = take()) {
       const bytes = batch.records;
+      bytesMax -= bytes.length;
       for (let at = 0; at + 4 <= bytes.length;) {
         const length = new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(0, true);
         events.push(abi.Event.decode(bytes.subarray(at + 4, at + 4 + length)));
@@ -351,6 +359,17 @@ export class TestNode implements Disposable {
       for (const name of Object.keys(total) as (keyof abi.EndpointCounters)[]) total[name] += value[name];
     }
     return total;
+  }
+  /** What a holder's events came to, over all CPUs. */
+  eventCounts(holder: number): { made: number; refused: number; lost: number } {
+    const sum = { made: 0, refused: 0, lost: 0 };
+    for (const cpu of this.map("weir_event_counts").lookupPerCpu(u32(holder))!) {
+      const { made, refused, lost } = abi.EventCounts.decode(cpu);
+      sum.made += Number(made);
+      sum.refused += Number(refused);
+      sum.lost += Number(lost);
+    }
+    return sum;
   }
   lost(type: number): number {
     return this.map("weir_lost").lookupPerCpu(u32(type))!

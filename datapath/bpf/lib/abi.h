@@ -355,7 +355,7 @@ struct metric {
 };
 _Static_assert(sizeof(struct metric) == 16, "metric");
 
-/* weir_lost[event type], per CPU: events that the ring had no room for. */
+/* weir_lost[event type], per CPU: events that the ring had no room for, or their holder no share in it. */
 #define LOST_MAX 8
 
 /* ---- events ------------------------------------------------------------------------------------------------ */
@@ -375,7 +375,7 @@ _Static_assert(sizeof(struct metric) == 16, "metric");
  *  24  ifindex          28 length_original
  *  32  line  34 file  35 reason  36 flags  37 egress_match  38 ingress_match  39 protocol
  *  40  egress_cookie    44 ingress_cookie
- *  48  policy_port  50 proxy_port  52 hook_endpoint  54 service  56 pad2
+ *  48  policy_port  50 proxy_port  52 hook_endpoint  54 service  56 holder  58 pad2[3]
  *  64  payload[128]
  */
 struct event {
@@ -402,13 +402,36 @@ struct event {
 	__u16 proxy_port; /* redirect that the deciding entry asks for; 0 none */
 	__u16 hook_endpoint; /* the endpoint whose hook made the record; 0: a device's hook */
 	__u16 service; /* the flow goes through this service; 0 none */
-	__u64 pad2;
+	__u16 holder; /* who has caused it, see below */
+	__u16 pad2[3];
 	__u8 payload[EVENT_PAYLOAD_MAX];
 };
 _Static_assert(sizeof(struct event) == 192, "event");
 _Static_assert(offsetof(struct event, source_identity) == 16, "event.source_identity");
 _Static_assert(offsetof(struct event, egress_cookie) == 40, "event.egress_cookie");
 _Static_assert(offsetof(struct event, payload) == 64, "event.payload");
+
+/* Who has caused an event, and whose share of the ring it takes: 0 the node itself, 1..4095 an endpoint by what it sends,
+ * EVENT_OUTSIDE + endpoint who sends to it from elsewhere, EVENT_OUTSIDE who sends to the node. */
+#define EVENT_OUTSIDE 4096
+#define EVENT_HOLDERS_MAX 8192
+
+/* weir_event_counts[holder], per CPU and exact.  0 made  8 refused  16 lost  24 credit  28 pad */
+struct event_counts {
+	__u64 made; /* records in the ring */
+	__u64 refused; /* over its share while the ring filled */
+	__u64 lost; /* the ring was full */
+	__u32 credit; /* records that it may make before its share is reckoned again */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct event_counts) == 32, "event_counts");
+
+/* weir_event_shares[holder]: bytes that wait in the ring, reckoned as of a reader's position.  0 position  8 held */
+struct event_share {
+	__u64 position;
+	__u64 held;
+};
+_Static_assert(sizeof(struct event_share) == 16, "event_share");
 
 /* ---- reserved identities ----------------------------------------------------------------------------------- */
 

@@ -1,8 +1,22 @@
 /* Records of the ring: drops, verdicts of new connections, traces. Never woken: a wake-up costs 7 us, so user space
- * polls. What does not fit is counted by type. */
+ * polls. What does not fit is counted, by type and by who has caused it.
+ *
+ * Fair shares: while the ring fills, nobody may have more than EVENT_FACTOR times what is still free waiting in it,
+ *
+ *     held < EVENT_FACTOR * (size - waiting)
+ *
+ * so one that floods ends at two thirds of the ring, n of them at 2 / (2n + 1) each, and some is always free for the others
+ * (dynamic threshold of shared buffers: Choudhury and Hahne, 1998). What a holder has waiting is reckoned without hearing from the
+ * reader: of what it had between the reader's last position and the end of the ring, as much is gone as the reader has moved on.
+ * It is reckoned for EVENT_CREDIT records at a time; who has nothing left asks at every record, and pays no reservation. */
 #pragma once
 
 #include "metrics.h"
+
+#define EVENT_QUIET_SHIFT 3 /* an eighth of the ring may wait before anybody is asked for a share */
+#define EVENT_CREDIT 16 /* records per reckoning: it costs some 20 ns, too much for each */
+#define EVENT_FACTOR 2
+#define EVENT_RING_BYTES (sizeof(struct event) + BPF_RINGBUF_HDR_SZ)
 
 NOINLINE int event_lost(__u32 type)
 {
@@ -13,16 +27,86 @@ NOINLINE int event_lost(__u32 type)
 	return 0;
 }
 
+/* Who has caused it. At the hook of an endpoint that sends there is no doubt; else it is who conntrack and the addresses say,
+ * and nobody of this node for what comes from another machine, whatever that claims. */
+INLINE __u32 event_holder(const struct flow *f)
+{
+	if (f->hook_endpoint && !(f->flags & FLOW_INGRESS))
+		return f->hook_endpoint & (EVENT_OUTSIDE - 1);
+	if (!(f->flags & FLOW_NETWORK)) {
+		if (f->source_endpoint)
+			return f->source_endpoint & (EVENT_OUTSIDE - 1);
+		if (!f->hook_endpoint || f->source_identity == IDENTITY_HOST)
+			return 0;
+	}
+	return EVENT_OUTSIDE + (f->destination_endpoint & (EVENT_OUTSIDE - 1));
+}
+
+/* How many records `holder` may make now, at most EVENT_CREDIT; they count as made. CPUs that do this at once lose each other's
+ * additions now and then, which the next reckoning mends. */
+NOINLINE int event_credit(__u32 holder)
+{
+	struct event_share *share = bpf_map_lookup_elem(&weir_event_shares, &holder);
+	__u64 position = bpf_ringbuf_query(&weir_events, BPF_RB_CONS_POS), waiting = bpf_ringbuf_query(&weir_events, BPF_RB_AVAIL_DATA);
+	__u64 size = bpf_ringbuf_query(&weir_events, BPF_RB_RING_SIZE), held, span, limit;
+
+	if (!share || waiting < size >> EVENT_QUIET_SHIFT)
+		return EVENT_CREDIT;
+	held = share->held;
+	if (share->position != position) {
+		/* Beyond the reader: the ring is another one. */
+		span = position + waiting - share->position;
+		held = share->position < position && held <= span ? held * waiting / span : 0;
+		share->position = position;
+	}
+	limit = waiting < size ? EVENT_FACTOR * (size - waiting) : 0;
+	limit = held < limit ? (limit - held + EVENT_RING_BYTES - 1) / EVENT_RING_BYTES : 0;
+	if (limit > EVENT_CREDIT)
+		limit = EVENT_CREDIT;
+	share->held = held + limit * EVENT_RING_BYTES;
+	return limit;
+}
+
+/* Room for a record that `holder` has caused, or null, which is counted. `atomic`: softirqs may interrupt. */
+INLINE struct event *event_reserve(__u32 holder, __u32 type, int atomic)
+{
+	struct event_counts *counts = bpf_map_lookup_elem(&weir_event_counts, &holder);
+	struct event *event = 0;
+	__u32 credit;
+
+	if (!counts)
+		return 0;
+	credit = counts->credit;
+	if (unlikely(!credit))
+		credit = event_credit(holder);
+	if (likely(credit)) {
+		counts->credit = credit - 1;
+		event = bpf_ringbuf_reserve(&weir_events, sizeof(*event), 0);
+		if (!event)
+			__sync_fetch_and_add(&counts->lost, 1);
+		else if (atomic)
+			__sync_fetch_and_add(&counts->made, 1);
+		else
+			counts->made++;
+	} else {
+		__sync_fetch_and_add(&counts->refused, 1);
+	}
+	if (unlikely(!event))
+		event_lost(type);
+	return event;
+}
+
 /* `what` is type | subtype << 8, `place` is file << 16 | line. */
 NOINLINE int event_emit(struct __sk_buff *skb, const struct flow *f, __u32 what, __u32 place)
 {
-	__u32 length = skb->len;
+	__u32 length = skb->len, holder;
 	struct event *event;
 
 	NEVER_NULL(f);
-	event = bpf_ringbuf_reserve(&weir_events, sizeof(*event), 0);
+	holder = event_holder(f);
+	event = event_reserve(holder, what & 0xff, f->flags & FLOW_L3);
 	if (!event)
-		return event_lost(what & 0xff);
+		return 0;
 	event->type = what;
 	event->subtype = what >> 8;
 	event->source_endpoint = f->source_endpoint;
@@ -46,7 +130,8 @@ NOINLINE int event_emit(struct __sk_buff *skb, const struct flow *f, __u32 what,
 	event->proxy_port = f->proxy_port;
 	event->hook_endpoint = f->hook_endpoint;
 	event->service = f->service;
-	event->pad2 = 0;
+	event->holder = holder;
+	__builtin_memset(event->pad2, 0, sizeof(event->pad2));
 	if (length >= EVENT_PAYLOAD_MAX) {
 		length = EVENT_PAYLOAD_MAX;
 		if (bpf_skb_load_bytes(skb, 0, event->payload, EVENT_PAYLOAD_MAX))

@@ -175,14 +175,15 @@ NOINLINE int held_lost(const struct held_fragment *held)
 		__sync_fetch_and_add(&counters->dropped_packets, 1);
 		__sync_fetch_and_add(&counters->dropped_bytes, length);
 	}
-	event = bpf_ringbuf_reserve(&weir_events, sizeof(*event), 0);
+	event = event_reserve(endpoint ? endpoint & (EVENT_OUTSIDE - 1) : EVENT_OUTSIDE, EVENT_DROP, 1);
 	if (!event)
-		return event_lost(EVENT_DROP);
+		return 0;
 	__builtin_memset(event, 0, offsetof(struct event, payload));
 	event->type = EVENT_DROP;
 	event->subtype = DROP_FRAG_NOT_FOUND;
 	event->source_endpoint = endpoint;
 	event->hook_endpoint = endpoint;
+	event->holder = endpoint ? endpoint : EVENT_OUTSIDE;
 	event->time = bpf_ktime_get_ns();
 	event->source_identity = held->identity;
 	event->ifindex = held->ifindex;

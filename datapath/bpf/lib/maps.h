@@ -218,6 +218,20 @@ struct {
 } weir_lost SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct event_counts);
+	__uint(max_entries, EVENT_HOLDERS_MAX);
+} weir_event_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct event_share);
+	__uint(max_entries, EVENT_HOLDERS_MAX);
+} weir_event_shares SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
 } weir_events SEC(".maps");

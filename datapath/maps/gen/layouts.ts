@@ -693,6 +693,7 @@ export interface Event {
   proxyPort: number;
   hookEndpoint: number;
   service: number;
+  holder: number;
   payload: Bytes;
 }
 /** Codec of {@link Event}. */
@@ -725,6 +726,7 @@ export const Event: StructCodec<Event> = {
       proxyPort: view.getUint16(at + 50, true),
       hookEndpoint: view.getUint16(at + 52, true),
       service: view.getUint16(at + 54, true),
+      holder: view.getUint16(at + 56, true),
       payload: take(bytes, at + 64, 128),
     };
   },
@@ -754,7 +756,64 @@ export const Event: StructCodec<Event> = {
     view.setUint16(at + 50, value.proxyPort, true);
     view.setUint16(at + 52, value.hookEndpoint, true);
     view.setUint16(at + 54, value.service, true);
+    view.setUint16(at + 56, value.holder, true);
     put(out, at + 64, 128, value.payload);
+    return out;
+  },
+};
+
+/** `struct event_counts`, 32 bytes. */
+export interface EventCounts {
+  made: bigint;
+  refused: bigint;
+  lost: bigint;
+  credit: number;
+}
+/** Codec of {@link EventCounts}. */
+export const EventCounts: StructCodec<EventCounts> = {
+  bytes: 32,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      made: view.getBigUint64(at, true),
+      refused: view.getBigUint64(at + 8, true),
+      lost: view.getBigUint64(at + 16, true),
+      credit: view.getUint32(at + 24, true),
+    };
+  },
+  encode(value, out = new Uint8Array(32), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setBigUint64(at, value.made, true);
+    view.setBigUint64(at + 8, value.refused, true);
+    view.setBigUint64(at + 16, value.lost, true);
+    view.setUint32(at + 24, value.credit, true);
+    return out;
+  },
+};
+
+/** `struct event_share`, 16 bytes. */
+export interface EventShare {
+  position: bigint;
+  held: bigint;
+}
+/** Codec of {@link EventShare}. */
+export const EventShare: StructCodec<EventShare> = {
+  bytes: 16,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      position: view.getBigUint64(at, true),
+      held: view.getBigUint64(at + 8, true),
+    };
+  },
+  encode(value, out = new Uint8Array(16), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setBigUint64(at, value.position, true);
+    view.setBigUint64(at + 8, value.held, true);
     return out;
   },
 };

@@ -198,6 +198,9 @@ export const METRICS_MAX = 1024;
 /** ---- events ------------------------------------------------------------------------------------------------ */
 export const LOST_MAX = 8;
 export const EVENT_PAYLOAD_MAX = 128;
+export const EVENT_OUTSIDE = 4096;
+/** weir_event_counts[holder], per CPU and exact.  0 made  8 refused  16 lost  24 credit  28 pad */
+export const EVENT_HOLDERS_MAX = 8192;
 export const IDENTITY_HOST = 1;
 export const IDENTITY_WORLD = 2;
 export const IDENTITY_REMOTE_NODE = 6;
