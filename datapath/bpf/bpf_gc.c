@@ -43,8 +43,7 @@ INLINE int gc_wanted(const struct gc *gc, const struct ct_key *key, const struct
 		return 1;
 	switch (r->mode) {
 	case GC_PRESSURE:
-		return !(e->flags & CT_SERVICE) && gc->now - e->created > r->age * gc->hz &&
-		       !(e->flags & (key->protocol == PROTOCOL_TCP ? CT_SEEN_NON_SYN | CT_SEEN_REPLY : CT_SEEN_REPLY));
+		return !(e->flags & CT_SERVICE) && !ct_answered(e, key->protocol) && gc_old(r, HOLDING_CT + share_index(ct_share(e)), gc->now - e->created, gc->hz);
 	case GC_ENDPOINT:
 		return r->endpoint && (e->ends[0].endpoint == r->endpoint || e->ends[1].endpoint == r->endpoint);
 	case GC_ADDRESS:
@@ -60,12 +59,18 @@ static long gc_entry(void *map, struct ct_key *key, struct ct_entry *e, struct g
 {
 	/* A copy: the element may be given away while it is being deleted. */
 	struct ct_key copy = *key;
+	const struct address *source = e->flags & CT_ORIGIN_HI ? &copy.hi : &copy.lo;
+	__u32 share = ct_share(e), removed = 0;
 
 	gc->copy.visited++;
-	if (gc_wanted(gc, &copy, e) && !bpf_map_delete_elem(map, &copy))
+	if (gc_wanted(gc, &copy, e) && !bpf_map_delete_elem(map, &copy)) {
 		gc->copy.deleted++;
-	else
+		removed = 1;
+		ct_share_add(share, source, -1);
+	} else {
 		gc->copy.live++;
+	}
+	recount_ct(share, source, removed);
 	return 0;
 }
 
@@ -95,10 +100,14 @@ int weir_gc(struct gc_request *request)
 	gc.copy.endpoint = request->endpoint;
 	gc.copy.address = request->address;
 	gc.copy.age = request->age;
+	gc.copy.age_over = request->age_over;
+	gc.copy.held_max = request->held_max;
+	bpf_for_each_map_elem(&weir_holdings, recount_begin, &gc, 0);
 	bpf_for_each_map_elem(&weir_ct, gc_entry, &gc, 0);
 	bpf_for_each_map_elem(&weir_held, held_gc_entry, &gc, 0);
 	nat.hz = gc.hz;
 	bpf_for_each_map_elem(&weir_nat, nat_gc_entry, &nat, 0);
+	bpf_for_each_map_elem(&weir_holdings, recount_end, &gc, 0);
 	request->visited = gc.copy.visited;
 	request->deleted = gc.copy.deleted;
 	request->live = gc.copy.live;

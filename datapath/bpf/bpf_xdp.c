@@ -95,16 +95,19 @@ NOINLINE int xdp_nat_try(struct xdp_md *ctx, __u32 port)
 /* nat_create() from here: `s->entry` says whether with DSR. */
 INLINE int xdp_nat_create(struct xdp_md *ctx, struct nat_scratch *s, const struct config *config)
 {
-	__u32 min = config->nat_port_min, max = config->nat_port_max, span, start, now = jiffies(), port, i;
+	__u32 min, max = config->nat_port_max, span, start, now = jiffies(), port, i;
 	int taken = 0;
 
-	if (min > max || !min)
+	if (config->nat_port_min > max || !config->nat_port_min)
 		return 0;
 	nat_begin(s, config, now, s->flow.tcp_flags);
+	span = nat_ports(config, &s->entry, &min);
+	/* from_netdev says so. */
+	if (!nat_share_admits(&s->key, &s->entry, span))
+		return 0;
 	if (s->entry.flags & NAT_DSR)
-		return bpf_map_update_elem(&weir_nat, &s->key, &s->entry, BPF_ANY) == 0;
+		return nat_single(s);
 	port = bpf_ntohs(s->entry.port_source);
-	span = max - min + 1;
 	start = bpf_get_prandom_u32();
 	if (port >= min && port <= max)
 		taken = xdp_nat_try(ctx, port);
@@ -151,6 +154,7 @@ NOINLINE int xdp_new(struct xdp_md *ctx)
 	s->entry.port_destination = b->port;
 	s->entry.service = s->frontend.service;
 	s->entry.backend = id;
+	s->entry.share = SHARE_OUTSIDE;
 	dsr = (s->frontend.flags & FRONTEND_DSR) && xdp_dsr_fits(ctx, f, config);
 	if (dsr) {
 		s->entry.flags = NAT_DSR;

@@ -999,7 +999,9 @@ export type DropReason =
   | "DROP_NO_EGRESS_IP"
   | "DROP_PUNT_PROXY"
   | "ICMP_ERROR_FLOW_NOT_FOUND"
-  | "INVALID_ICMP_ERROR";
+  | "INVALID_ICMP_ERROR"
+  | "CT_SHARE_EXHAUSTED"
+  | "NAT_SHARE_EXHAUSTED";
 /** Numbers of {@link DropReason} on the wire. */
 export const DropReasonNumber: Record<DropReason, number> = {
   "DROP_REASON_UNKNOWN": 0,
@@ -1079,5 +1081,7 @@ export const DropReasonNumber: Record<DropReason, number> = {
   "DROP_NO_EGRESS_IP": 204,
   "DROP_PUNT_PROXY": 205,
   "ICMP_ERROR_FLOW_NOT_FOUND": 244,
-  "INVALID_ICMP_ERROR": 245
+  "INVALID_ICMP_ERROR": 245,
+  "CT_SHARE_EXHAUSTED": 250,
+  "NAT_SHARE_EXHAUSTED": 251
 };

@@ -80,6 +80,8 @@ export const DROP_REASONS: readonly NumberRow[] = [
   {"number":205,"c":"PUNT_PROXY","name":"DROP_PUNT_PROXY","text":"Punt to proxy","deprecated":false},
   {"number":244,"c":"ICMP_ERROR_FLOW","name":"ICMP_ERROR_FLOW_NOT_FOUND","text":"ICMP error about no live flow of its receiver","deprecated":false},
   {"number":245,"c":"ICMP_ERROR_INVALID","name":"INVALID_ICMP_ERROR","text":"Invalid ICMP error","deprecated":false},
+  {"number":250,"c":"CT_SHARE","name":"CT_SHARE_EXHAUSTED","text":"Conntrack share exhausted","deprecated":false},
+  {"number":251,"c":"NAT_SHARE","name":"NAT_SHARE_EXHAUSTED","text":"NAT share exhausted","deprecated":false},
 ];
 /** Numbers of {@link DROP_REASONS} by their names in C. */
 export const DROP = {
@@ -153,6 +155,8 @@ export const DROP = {
   PUNT_PROXY: 205,
   ICMP_ERROR_FLOW: 244,
   ICMP_ERROR_INVALID: 245,
+  CT_SHARE: 250,
+  NAT_SHARE: 251,
 } as const;
 
 /** Where packets are seen: subtype of trace and verdict records. */

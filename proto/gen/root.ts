@@ -1652,7 +1652,9 @@ const descriptor: unknown = {
       "DROP_NO_EGRESS_IP": 204,
       "DROP_PUNT_PROXY": 205,
       "ICMP_ERROR_FLOW_NOT_FOUND": 244,
-      "INVALID_ICMP_ERROR": 245
+      "INVALID_ICMP_ERROR": 245,
+      "CT_SHARE_EXHAUSTED": 250,
+      "NAT_SHARE_EXHAUSTED": 251
      }
     }
    }

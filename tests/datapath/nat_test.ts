@@ -107,6 +107,7 @@ for (const f of FAMILIES) {
       {
         const { node, out } = await masquerading();
         using _ = node;
+        node.setShares(false);
         node.writeConfig({ natPortMin: 50000, natPortMax: 50002 });
         const spec = (sport: number) => ({ from: f.a, to: f.world, sport, dport: 80 });
         const seen = [1, 2, 3].map((sport) => ports(out(A, spec(sport)).data)[0]);
@@ -121,6 +122,7 @@ for (const f of FAMILIES) {
       }
       const { node, out } = await masquerading({ weir_nat: 8 });
       using _ = node;
+      node.setShares(false);
       let held = 0, run: Run;
       do run = out(A, { from: f.a, to: f.world, sport: 40000 + held++, dport: 80 }); while (
         run.verdict === PASS && held < 1000

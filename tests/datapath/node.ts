@@ -102,6 +102,7 @@ export class TestNode implements Disposable {
       timeoutSyn: 60,
       timeoutClosing: 10,
       timeoutOther: 60,
+      timeoutUnanswered: 30,
       reportInterval: 5,
       natPortMin: 32768,
       natPortMax: 65535,
@@ -120,6 +121,7 @@ export class TestNode implements Disposable {
       const node = new TestNode(object);
       node.config.hz = await node.measureHz();
       node.writeConfig();
+      node.setShares(true);
       node.bumpIpcache();
       for (const own of ["192.0.2.1", "2001:db8::1", GATEWAY_V4, GATEWAY_V6]) {
         node.setAddress(own, { endpoint: 0, flags: abi.ADDRESS_HOST });
@@ -177,6 +179,14 @@ export class TestNode implements Disposable {
   writeConfig(change: Partial<abi.Config> = {}): void {
     Object.assign(this.config, change);
     this.map("weir_config").update(u32(0), abi.Config.encode(this.config));
+  }
+  /** Off: who comes first takes all, until a table is full. */
+  setShares(on: boolean): void {
+    const limits = {
+      ctEntriesMax: on ? this.map("weir_ct").info.entriesMax : 0,
+      natEntriesMax: on ? this.map("weir_nat").info.entriesMax : 0,
+    };
+    this.map("weir_limits").update(u32(0), abi.Limits.encode(limits));
   }
   bumpIpcache(): void {
     this.revise(new Uint8Array(16), 0);
@@ -375,6 +385,13 @@ export class TestNode implements Disposable {
     return this.map("weir_lost").lookupPerCpu(u32(type))!
       .reduce((sum, cpu) => sum + Number(new DataView(cpu.buffer, cpu.byteOffset).getBigUint64(0, true)), 0);
   }
+  /** Entries that a share holds, as the programs count them. */
+  held(share: number, nat = false): number {
+    return abi.Holding.decode(this.map("weir_holdings").lookup(u32((nat ? abi.SHARES_MAX : 0) + share))!).now;
+  }
+  refused(share: number): abi.Refused {
+    return abi.Refused.decode(this.map("weir_refused").lookup(u32(share))!);
+  }
   flows(): { key: abi.CtKey; entry: abi.CtEntry }[] {
     return this.map("weir_ct").entries().map(([key, value]) => ({
       key: abi.CtKey.decode(key),
@@ -393,12 +410,17 @@ export class TestNode implements Disposable {
       this.map("weir_ct").update(key, abi.CtEntry.encode(entry));
     }
   }
-  gc(mode: number, options: { endpoint?: number; address?: string; age?: number } = {}): abi.GcRequest {
+  gc(
+    mode: number,
+    options: { endpoint?: number; address?: string; age?: number; ageOver?: number; heldMax?: number } = {},
+  ): abi.GcRequest {
     const ctx = abi.GcRequest.encode({
       mode,
       endpoint: options.endpoint ?? 0,
       address: options.address ? address(options.address) : new Uint8Array(16),
       age: options.age ?? 0,
+      ageOver: options.ageOver ?? options.age ?? 0,
+      heldMax: options.heldMax ?? 0,
       visited: 0,
       deleted: 0,
       live: 0,

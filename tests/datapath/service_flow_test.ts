@@ -295,6 +295,7 @@ for (const f of FAMILIES) {
   kernelTest(`${f.name}: a full table drops new flows to a service, and counts them`, async () => {
     const { node, ask } = await served(f, { weir_ct: 64 });
     using _ = node;
+    node.setShares(false);
     let dropped = 0;
     for (let sport = 1; sport <= 200; sport++) {
       const run = ask({ sport });

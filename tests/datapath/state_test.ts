@@ -95,6 +95,7 @@ for (const f of FAMILIES) {
     async () => {
       const { node, from } = await twoEndpoints({ weir_ct: 64 });
       using _ = node;
+      node.setShares(false);
       const flow = (i: number, flags = SYN) => from(A, { from: f.a, to: f.b, sport: 1000 + i, flags });
       let taken = 0;
       while (flow(taken).verdict === REDIRECT) taken++;
@@ -122,6 +123,8 @@ for (const f of FAMILIES) {
       endpoint: 0,
       address: 0,
       age: 0,
+      ageOver: 0,
+      heldMax: 0,
       visited: 3,
       deleted: 0,
       live: 3,

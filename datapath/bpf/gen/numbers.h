@@ -72,6 +72,8 @@
 #define DROP_PUNT_PROXY 205
 #define DROP_ICMP_ERROR_FLOW 244
 #define DROP_ICMP_ERROR_INVALID 245
+#define DROP_CT_SHARE 250
+#define DROP_NAT_SHARE 251
 
 /* Where packets are seen: subtype of trace and verdict records. */
 #define TRACE_TO_LXC 0

@@ -46,7 +46,7 @@ _Static_assert(sizeof(struct address) == 16, "address");
  *  48  gateway_ipv6 ...............................................................
  *  64  mtu             68  tunnel_port|aggregation|pad          72  timeout_tcp     76  timeout_syn
  *  80  timeout_closing 84  timeout_other   88  report_interval  92  nat_port_min|nat_port_max
- *  96  loopback_ipv6 .............................................................. 112 loopback_ipv4 (be) 116 pad2
+ *  96  loopback_ipv6 .............................................................. 112 loopback_ipv4 (be) 116 timeout_unanswered
  * 120  netns_cookie
  */
 struct config {
@@ -73,7 +73,7 @@ struct config {
 	__u16 nat_port_max; /* 65535 */
 	struct address loopback_ipv6; /* who an endpoint is to itself when a service leads it back: fd00:... */
 	__be32 loopback_ipv4; /* be: 169.254.42.1 */
-	__u32 pad2;
+	__u32 timeout_unanswered; /* s: 30, of what is not TCP and had no answer yet; TCP: timeout_syn */
 	__u64 netns_cookie; /* of the node's own network namespace: only its sockets are translated; 0: none */
 };
 _Static_assert(sizeof(struct config) == 128, "config");
@@ -266,14 +266,14 @@ _Static_assert(sizeof(struct ct_key) == 40, "ct_key");
 #define CT_REPLY_NAT 256 /* answers take `translated` as their source: the frontend that the client asked */
 #define CT_LOOPBACK 512 /* the client is its own backend, and is config.loopback_* to itself */
 
-/* One end of a flow, with the verdict that its policy gave.  0 identity  4 revision  8 cookie  12 endpoint  14 match  15 pad */
+/* One end of a flow, with the verdict that its policy gave.  0 identity  4 revision  8 cookie  12 endpoint  14 match  15 share */
 struct ct_end {
 	__u32 identity;
 	__u32 revision; /* endpoint.revision under which this end allowed the flow */
 	__u32 cookie;
 	__u16 endpoint; /* 0: not on this node, or the host */
 	__u8 match; /* MATCH_* */
-	__u8 pad;
+	__u8 share; /* who holds the entry, see lib/share.h: ends[0] has the low half of the number, ends[1] the high one */
 };
 _Static_assert(sizeof(struct ct_end) == 16, "ct_end");
 
@@ -340,6 +340,42 @@ struct error_budget {
 };
 _Static_assert(sizeof(struct error_budget) == 8, "error_budget");
 #define ERRORS_PER_SECOND 64
+
+/* ---- fair shares, see lib/share.h ---------------------------------------------------------------------------- */
+
+#define SHARES_MAX 8192
+#define SHARE_NODE 0 /* the node itself, health checks and the control plane; an endpoint's id: what it has opened */
+#define SHARE_OUTSIDE 4096 /* plus an endpoint's id: what others have opened towards it; plus 0: services from outside */
+#define HOLDING_MAX 57346
+_Static_assert(SHARE_OUTSIDE == ENDPOINTS_MAX && SHARES_MAX == 2 * ENDPOINTS_MAX, "shares");
+
+/* weir_holdings[]: entries held now. Element SHARE: of weir_ct; SHARES_MAX + SHARE: of weir_nat; HOLDING_MAX - 2 and - 1: all of these.
+ *   0 now  4 base  8 seen  12 removed (the last three are the collector's, while it counts anew) */
+struct holding {
+	__u32 now;
+	__u32 base;
+	__u32 seen;
+	__u32 removed;
+};
+_Static_assert(sizeof(struct holding) == 16, "holding");
+
+/* weir_refused[SHARE]: new flows that their share refused.  0 ct  8 nat  16 ports (towards one server)  24 pad */
+struct refused {
+	__u64 ct;
+	__u64 nat;
+	__u64 ports;
+	__u64 pad;
+};
+_Static_assert(sizeof(struct refused) == 32, "refused");
+
+/* weir_limits[0]: sizes of the tables, which programs cannot ask for. 0: no shares.
+ *   0 ct_entries_max  4 nat_entries_max  8 pad[2] */
+struct limits {
+	__u32 ct_entries_max;
+	__u32 nat_entries_max;
+	__u32 pad[2];
+};
+_Static_assert(sizeof(struct limits) == 16, "limits");
 
 /* ---- counters ---------------------------------------------------------------------------------------------- */
 
@@ -437,7 +473,9 @@ _Static_assert(sizeof(struct event_share) == 16, "event_share");
 
 #define IDENTITY_HOST 1
 #define IDENTITY_WORLD 2
+#define IDENTITY_HEALTH 4
 #define IDENTITY_REMOTE_NODE 6
+#define IDENTITY_KUBE_APISERVER 7
 #define IDENTITY_WORLD_V4 9
 #define IDENTITY_WORLD_V6 10
 
@@ -453,19 +491,19 @@ _Static_assert(sizeof(struct event_share) == 16, "event_share");
 /* ---- requests to programs of type "syscall", run by BPF_PROG_TEST_RUN with this as ctx_in and ctx_out ------- */
 
 #define GC_EXPIRED 0 /* only what has expired */
-#define GC_PRESSURE 1 /* and unanswered flows older than `age` seconds */
+#define GC_PRESSURE 1 /* and unanswered flows older than `age` seconds, or `age_over` of who holds more than `held_max` entries */
 #define GC_ENDPOINT 2 /* and every flow of `endpoint` */
 #define GC_ADDRESS 3 /* and every flow of `address` */
 #define GC_ALL 4
 
 /* Program weir_gc.
- *   0 mode  4 endpoint  6 pad  8 address ...  24 age  28 visited  32 deleted  36 live
- *  40 nat_visited  44 nat_deleted  48 nat_live: the same of weir_nat, where GC_ENDPOINT does nothing (no ids in it)
+ *   0 mode  4 endpoint  6 age_over  8 address ...  24 age  28 visited  32 deleted  36 live
+ *  52 held_max  40 nat_visited  44 nat_deleted  48 nat_live: the same of weir_nat, where GC_ENDPOINT does nothing (no ids in it)
  */
 struct gc_request {
 	__u32 mode;
 	__u16 endpoint;
-	__u16 pad;
+	__u16 age_over;
 	struct address address;
 	__u32 age;
 	__u32 visited; /* out */
@@ -474,7 +512,7 @@ struct gc_request {
 	__u32 nat_visited; /* out */
 	__u32 nat_deleted; /* out */
 	__u32 nat_live; /* out */
-	__u32 pad2;
+	__u32 held_max;
 };
 _Static_assert(sizeof(struct gc_request) == 56, "gc_request");
 

@@ -148,7 +148,7 @@ _Static_assert(sizeof(struct nat_key) == 40, "nat_key");
 /* Value of weir_nat: the same packet as it leaves.
  *
  *   0  source  16 destination  32 port_source (be)  34 port_destination (be)  36 flags  38 service
- *  40  expires (jiffies)  44 created (jiffies)  48 backend  52 tcp_flags[2] (seen forward, reverse)  54 pad
+ *  40  expires (jiffies)  44 created (jiffies)  48 backend  52 tcp_flags[2] (seen forward, reverse)  54 share
  */
 struct nat_entry {
 	struct address source;
@@ -161,7 +161,7 @@ struct nat_entry {
 	__u32 created;
 	__u32 backend;
 	__u8 tcp_flags[2];
-	__u16 pad;
+	__u16 share; /* who holds the entry, see lib/share.h */
 };
 _Static_assert(sizeof(struct nat_entry) == 56, "nat_entry");
 

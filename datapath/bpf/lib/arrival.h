@@ -81,15 +81,23 @@ NOINLINE int arrival_keep(struct flow *f, const struct arrival *a)
 {
 	const struct config *config = config_get();
 	struct ct_entry *e = ct_new();
+	__u32 share;
 
 	if (!f || !a || !config || !e)
 		return DROPPED(DROP_CT_CREATE_FAILED);
+	share = share_of(f);
+	if (!ct_share_admits(share, f))
+		return DROPPED(DROP_CT_SHARE);
 	arrival_fill(e, f, a, config);
-	if (likely(!bpf_map_update_elem(&weir_ct, &a->key, e, BPF_NOEXIST)))
+	ct_share_set(e, share);
+	if (likely(!bpf_map_update_elem(&weir_ct, &a->key, e, BPF_NOEXIST))) {
+		ct_share_add(share, flow_source(f), 1);
 		return 0;
+	}
 	e = bpf_map_lookup_elem(&weir_ct, &a->key);
 	if (!e)
 		return DROPPED(DROP_CT_CREATE_FAILED);
+	ct_share_move(e, &a->key, f, share);
 	arrival_fill(e, f, a, config);
 	return 0;
 }

@@ -3,6 +3,7 @@
 
 #include "config.h"
 #include "flow.h"
+#include "share.h"
 
 /* An entry of zeros, to be filled and inserted: for programs that run with softirqs off (see maps.h). */
 INLINE struct ct_entry *ct_new(void)
@@ -48,13 +49,23 @@ INLINE int is_bare_syn(const struct flow *f)
 	return (f->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !(f->flags & FLOW_RELATED);
 }
 
+/* Both ends have spoken; TCP: and the handshake is over. */
+INLINE int ct_answered(const struct ct_entry *e, __u8 protocol)
+{
+	__u32 wanted = protocol == PROTOCOL_TCP ? CT_SEEN_REPLY | CT_SEEN_NON_SYN : CT_SEEN_REPLY;
+
+	return (e->flags & wanted) == wanted;
+}
+
 INLINE __u32 ct_timeout(const struct ct_entry *e, const struct flow *f, const struct config *config)
 {
+	/* What was never answered lives short, whoever sends how much of it. */
 	if (f->key.protocol != PROTOCOL_TCP)
-		return config->timeout_other;
+		return e->flags & CT_SEEN_REPLY ? config->timeout_other : config->timeout_unanswered;
 	if ((e->flags & CT_CLOSING_FORWARD) && (e->flags & CT_CLOSING_REVERSE))
 		return config->timeout_closing;
-	return e->flags & CT_SEEN_NON_SYN ? config->timeout_tcp : config->timeout_syn;
+	/* One in mid-stream, of before the node knew it, is answered soon enough. */
+	return ct_answered(e, PROTOCOL_TCP) ? config->timeout_tcp : config->timeout_syn;
 }
 
 /* The upper half of a TCP sequence number that an end on this node sends: what an ICMP error about it may quote. Never 0. */

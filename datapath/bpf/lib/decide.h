@@ -136,15 +136,20 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 	const struct config *config = config_get();
 	struct ct_claim *claim;
 	struct ct_entry *e;
+	__u32 share;
 	long failed;
 
 	if (!f || !origin || !target || !config || !seen)
 		return DROPPED(DROP_CT_CREATE_FAILED);
+	share = share_of(f);
+	if (!ct_share_admits(share, f))
+		return DROPPED(DROP_CT_SHARE);
 	if (unlikely(f->flags & FLOW_L3)) {
 		claim = ct_claim();
 		if (!claim)
 			return DROPPED(DROP_CT_CREATE_FAILED);
 		ct_fill(&claim->entry, f, origin, target, config, seen);
+		ct_share_set(&claim->entry, share);
 		failed = bpf_map_update_elem(&weir_ct, &f->key, &claim->entry, BPF_NOEXIST);
 		ct_release(claim);
 	} else {
@@ -152,15 +157,19 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 		if (!e)
 			return DROPPED(DROP_CT_CREATE_FAILED);
 		ct_fill(e, f, origin, target, config, seen);
+		ct_share_set(e, share);
 		failed = bpf_map_update_elem(&weir_ct, &f->key, e, BPF_NOEXIST);
 	}
-	if (likely(!failed))
+	if (likely(!failed)) {
+		ct_share_add(share, flow_source(f), 1);
 		return 0;
+	}
 	/* One that exists has expired or was closing (then it becomes ours), or another CPU was faster, with the same
 	 * verdict. None: the table is full. */
 	e = bpf_map_lookup_elem(&weir_ct, &f->key);
 	if (!e)
 		return DROPPED(DROP_CT_CREATE_FAILED);
+	ct_share_move(e, &f->key, f, share);
 	ct_fill(e, f, origin, target, config, seen);
 	return 0;
 }

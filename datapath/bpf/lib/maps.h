@@ -197,6 +197,27 @@ struct {
 } weir_error_budgets SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct holding);
+	__uint(max_entries, HOLDING_MAX);
+} weir_holdings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct refused);
+	__uint(max_entries, SHARES_MAX);
+} weir_refused SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct limits);
+	__uint(max_entries, 1);
+} weir_limits SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, struct frag_key);
 	__type(value, struct frag_ports);

@@ -36,6 +36,7 @@ NOINLINE int masquerade_pair(struct __sk_buff *skb, struct flow *f, __u32 flags)
 {
 	const struct config *config = config_get();
 	struct nat_scratch *s = nat_scratch();
+	int code;
 
 	if (!f || !config || !s)
 		return DROPPED(DROP_NAT_NO_MAPPING);
@@ -45,11 +46,13 @@ NOINLINE int masquerade_pair(struct __sk_buff *skb, struct flow *f, __u32 flags)
 	s->entry.port_source = s->key.port_source;
 	s->entry.port_destination = s->key.port_destination;
 	s->entry.flags = flags;
+	s->entry.share = f->source_endpoint;
 	if (flags & NAT_MASQUERADE)
 		masquerade_address(config, skb->ifindex, f->flags & FLOW_IPV6, &s->entry.source);
 	if (!s->entry.source.words[3])
 		return DROPPED(DROP_NAT_NO_MAPPING);
-	return nat_create(skb, 1, f->tcp_flags) ? 0 : DROPPED(DROP_NAT_NO_MAPPING);
+	code = nat_create(skb, 1, f->tcp_flags);
+	return code ? (int)DROPPED(code) : 0;
 }
 
 /* Uses or makes the pair under scratch's key. A verdict. */

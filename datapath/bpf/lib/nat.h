@@ -10,9 +10,12 @@
 
 #include "config.h"
 #include "flow.h"
+#include "share.h"
 
-#define NAT_TRIES 32
+#define NAT_TRIES 64
 #define NAT_ACK TCP_ACK /* in tcp_flags: seen at all, whatever the protocol */
+#define NAT_STREAM 32 /* in tcp_flags[0], not TCP: the opener went on after an answer */
+#define NAT_HOST_PORTS_SHIFT 3 /* of the ports: the first eighth is for the node's own */
 
 /* Working memory of one packet, per CPU: programs of devices run with softirqs off. What is in here is not on the stack,
  * whose 512 bytes a chain of calls shares. */
@@ -71,17 +74,29 @@ INLINE int nat_closing(const struct nat_entry *e)
 	return ((e->tcp_flags[0] | e->tcp_flags[1]) & TCP_RST) || (e->tcp_flags[0] & e->tcp_flags[1] & TCP_FIN);
 }
 
+/* TCP: the handshake is over. */
+INLINE int nat_answered(const struct nat_entry *e)
+{
+	if (e->flags & NAT_DSR)
+		return (e->tcp_flags[0] & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+	/* The opener's first packet that is not a bare SYN, and any answer */
+	return (e->tcp_flags[0] & TCP_ACK) && e->tcp_flags[1];
+}
+
 INLINE __u32 nat_timeout(const struct nat_entry *e, __u8 protocol, const struct config *config)
 {
-	if (protocol != PROTOCOL_TCP)
-		return config->timeout_other;
+	if (protocol != PROTOCOL_TCP) {
+		/* One question, one answer: a resolver is asked thousands of those, each from a port of its own. */
+		if (e->tcp_flags[1] && !(e->tcp_flags[0] & NAT_STREAM))
+			return config->timeout_closing;
+		return e->tcp_flags[1] || (e->flags & NAT_DSR) ? config->timeout_other : config->timeout_unanswered;
+	}
 	if (nat_closing(e))
 		return config->timeout_closing;
 	/* Answers go past this node: that the client has nothing more to say is all that it will know. */
 	if ((e->flags & NAT_DSR) && (e->tcp_flags[0] & TCP_FIN))
 		return config->timeout_syn;
-	/* The opener's first packet that is not a bare SYN */
-	return e->tcp_flags[0] & TCP_ACK ? config->timeout_tcp : config->timeout_syn;
+	return nat_answered(e) ? config->timeout_tcp : config->timeout_syn;
 }
 
 /* The other entry of the pair learns flags and lifetime. */
@@ -111,6 +126,9 @@ INLINE void nat_touch(struct nat_entry *e, __u8 tcp_flags, __u8 protocol, const 
 	__s32 gain;
 	int changed = 0;
 
+	if (protocol != PROTOCOL_TCP && e->tcp_flags[1] && !(e->flags & NAT_REVERSE))
+		seen |= NAT_STREAM;
+
 	if (unlikely(seen & ~*known)) {
 		*known |= seen;
 		changed = 1;
@@ -121,6 +139,36 @@ INLINE void nat_touch(struct nat_entry *e, __u8 tcp_flags, __u8 protocol, const 
 		return;
 	e->expires = expires;
 	nat_share(e, protocol);
+}
+
+/* Inserts an entry, and counts it. 0, or -1. */
+NOINLINE int nat_insert(const struct nat_key *key, const struct nat_entry *e)
+{
+	struct nat_holders of;
+
+	if (!key || !e)
+		return -1;
+	if (bpf_map_update_elem(&weir_nat, key, e, BPF_NOEXIST))
+		return -1;
+	nat_holders(key, e, &of);
+	nat_held(&of, 1);
+	return 0;
+}
+
+/* Deletes what is under a key, and counts it. */
+NOINLINE int nat_remove(const struct nat_key *key)
+{
+	const struct nat_entry *e;
+	struct nat_holders of;
+
+	NEVER_NULL(key);
+	e = bpf_map_lookup_elem(&weir_nat, key);
+	if (!e)
+		return 0;
+	nat_holders(key, e, &of);
+	if (!bpf_map_delete_elem(&weir_nat, key))
+		nat_held(&of, -1);
+	return 0;
 }
 
 /* Both entries go: the backend is dead, or a bare SYN opens the flow anew. */
@@ -135,8 +183,8 @@ NOINLINE int nat_delete(const struct nat_key *key)
 	if (!e)
 		return 0;
 	nat_turn(&other, e, own.protocol);
-	bpf_map_delete_elem(&weir_nat, &own);
-	bpf_map_delete_elem(&weir_nat, &other);
+	nat_remove(&own);
+	nat_remove(&other);
 	return 0;
 }
 
@@ -187,10 +235,10 @@ INLINE int nat_take(struct nat_scratch *s, __u32 now, __u32 hz)
 		if ((__s32)(e->expires + hz - now) >= 0)
 			return 0;
 		nat_turn(&other, e, s->back.protocol);
-		bpf_map_delete_elem(&weir_nat, &s->back);
-		bpf_map_delete_elem(&weir_nat, &other);
+		nat_remove(&s->back);
+		nat_remove(&other);
 	}
-	return bpf_map_update_elem(&weir_nat, &s->back, &s->answer, BPF_NOEXIST) ? -1 : 1;
+	return nat_insert(&s->back, &s->answer) ? -1 : 1;
 }
 
 /* One try for a port of scratch's pair. As nat_take(). */
@@ -205,11 +253,24 @@ NOINLINE int nat_try(struct __sk_buff *skb, __u32 port)
 	return nat_port_of_socket(skb, &s->back) ? 0 : nat_take(s, jiffies(), config->hz);
 }
 
+/* The ports that a pair may have: the node's own connections keep the first of the range, so that they find one whatever
+ * others do. How many; the first into `min`. */
+INLINE __u32 nat_ports(const struct config *config, const struct nat_entry *e, __u32 *min)
+{
+	__u32 span = (__u32)config->nat_port_max - config->nat_port_min + 1, own = span >> NAT_HOST_PORTS_SHIFT;
+
+	*min = config->nat_port_min;
+	if (e->share == SHARE_NODE && own)
+		return own;
+	*min += own;
+	return span - own;
+}
+
 /* Finds a port: the packet's own if it is one that translated sources get, then any, then one after the other. */
 INLINE int nat_search(struct __sk_buff *skb, struct nat_scratch *s, const struct config *config)
 {
-	__u32 min = config->nat_port_min, max = config->nat_port_max, port = bpf_ntohs(s->entry.port_source), i;
-	__u32 span = max - min + 1, start = bpf_get_prandom_u32();
+	__u32 min, span = nat_ports(config, &s->entry, &min), max = config->nat_port_max;
+	__u32 port = bpf_ntohs(s->entry.port_source), start = bpf_get_prandom_u32(), i;
 	int taken = 0;
 
 	if (port >= min && port <= max)
@@ -244,32 +305,45 @@ INLINE void nat_begin(struct nat_scratch *s, const struct config *config, __u32 
 /* The port is taken: the entry of who opened the flow. 0 when there is no room. */
 INLINE int nat_finish(struct nat_scratch *s, __u32 now)
 {
-	if (!bpf_map_update_elem(&weir_nat, &s->key, &s->entry, BPF_NOEXIST))
+	if (!nat_insert(&s->key, &s->entry))
 		return 1;
 	/* Another CPU was faster with the same flow: its pair holds. What has expired gives way. */
-	if (nat_find(&s->key, now) || bpf_map_update_elem(&weir_nat, &s->key, &s->entry, BPF_ANY)) {
-		bpf_map_delete_elem(&weir_nat, &s->back);
-		return nat_find(&s->key, now) != 0;
+	if (!nat_find(&s->key, now)) {
+		nat_remove(&s->key);
+		if (!nat_insert(&s->key, &s->entry))
+			return 1;
 	}
-	return 1;
+	nat_remove(&s->back);
+	return nat_find(&s->key, now) != 0;
+}
+
+/* The one entry of a flow with DSR. 1, or 0 when there is no room. */
+INLINE int nat_single(struct nat_scratch *s)
+{
+	if (!nat_insert(&s->key, &s->entry))
+		return 1;
+	nat_remove(&s->key);
+	return !nat_insert(&s->key, &s->entry);
 }
 
 /* Makes the pair of scratch: `key` and `entry` are given but for lifetimes and flags seen. `search`: the source becomes this
- * node's, with a port that is free. 1, or 0 when there is no port or no room. Callers look the entry up then: another
- * CPU may have made it. */
+ * node's, with a port that is free. 0, or a drop (without its place) when there is no port or no room, or not for its share.
+ * Callers look the entry up then: another CPU may have made it. */
 NOINLINE int nat_create(struct __sk_buff *skb, __u32 search, __u32 tcp_flags)
 {
 	const struct config *config = config_get();
 	struct nat_scratch *s = nat_scratch();
-	__u32 now = jiffies();
+	__u32 now = jiffies(), min;
 
 	if (!config || !s || config->nat_port_min > config->nat_port_max || !config->nat_port_min)
-		return 0;
+		return DROP_NAT_NO_MAPPING;
 	nat_begin(s, config, now, tcp_flags);
+	if (!nat_share_admits(&s->key, &s->entry, search ? nat_ports(config, &s->entry, &min) : 0))
+		return DROP_NAT_SHARE;
 	if (s->entry.flags & NAT_DSR)
-		return bpf_map_update_elem(&weir_nat, &s->key, &s->entry, BPF_ANY) == 0;
+		return nat_single(s) ? 0 : DROP_NAT_NO_MAPPING;
 	/* SCTP's checksum covers the ports: they stay. */
 	if ((search && s->key.protocol != PROTOCOL_SCTP ? nat_search(skb, s, config) : nat_take(s, now, config->hz)) != 1)
-		return 0;
-	return nat_finish(s, now);
+		return DROP_NAT_NO_MAPPING;
+	return nat_finish(s, now) ? 0 : DROP_NAT_NO_MAPPING;
 }

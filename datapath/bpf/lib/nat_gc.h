@@ -3,6 +3,7 @@
 #pragma once
 
 #include "nat.h"
+#include "recount.h"
 
 struct nat_gc {
 	__u32 now;
@@ -24,9 +25,8 @@ INLINE int nat_gc_wanted(const struct nat_gc *gc, const struct nat_key *key, con
 		return 1;
 	switch (r->mode) {
 	case GC_PRESSURE:
-		/* A flow with DSR is never answered here: its opener's second packet has to do. */
-		return gc->now - e->created > r->age * gc->hz && !e->tcp_flags[1] &&
-		       !((e->flags & NAT_DSR) && key->protocol == PROTOCOL_TCP && (e->tcp_flags[0] & TCP_ACK));
+		return !(key->protocol == PROTOCOL_TCP ? nat_answered(e) : e->tcp_flags[1]) &&
+		       gc_old(r, HOLDING_NAT + share_index(e->share), gc->now - e->created, gc->hz);
 	case GC_ADDRESS:
 		return nat_gc_is(&key->source, &r->address) || nat_gc_is(&key->destination, &r->address) ||
 		       nat_gc_is(&e->source, &r->address) || nat_gc_is(&e->destination, &r->address);
@@ -40,11 +40,18 @@ static long nat_gc_entry(void *map, struct nat_key *key, struct nat_entry *e, st
 {
 	/* A copy: the element may be given away while it is being deleted. */
 	struct nat_key copy = *key;
+	struct nat_holders of;
+	__u32 removed = 0;
 
+	nat_holders(&copy, e, &of);
 	gc->request->nat_visited++;
-	if (nat_gc_wanted(gc, &copy, e) && !bpf_map_delete_elem(map, &copy))
+	if (nat_gc_wanted(gc, &copy, e) && !bpf_map_delete_elem(map, &copy)) {
 		gc->request->nat_deleted++;
-	else
+		removed = 1;
+		nat_held(&of, -1);
+	} else {
 		gc->request->nat_live++;
+	}
+	recount_nat(&of, removed);
 	return 0;
 }

@@ -122,6 +122,7 @@ NOINLINE int node_port_pair(struct __sk_buff *skb, __u32 id, __u32 local)
 	const struct backend *b = backend_get(id);
 	struct flow *f;
 	__u32 search = 0;
+	int code;
 
 	if (!config || !s || !b)
 		return DROPPED(DROP_NAT_NO_MAPPING);
@@ -133,6 +134,7 @@ NOINLINE int node_port_pair(struct __sk_buff *skb, __u32 id, __u32 local)
 	s->entry.port_destination = b->port;
 	s->entry.service = s->frontend.service;
 	s->entry.backend = id;
+	s->entry.share = SHARE_OUTSIDE;
 	if (f->flags & FLOW_TUNNEL)
 		s->entry.flags = NAT_TUNNEL;
 	if (local) {
@@ -150,7 +152,8 @@ NOINLINE int node_port_pair(struct __sk_buff *skb, __u32 id, __u32 local)
 		if (!s->entry.source.words[3])
 			return DROPPED(DROP_NAT_NO_MAPPING);
 	}
-	return nat_create(skb, search, f->tcp_flags) ? 0 : DROPPED(DROP_NAT_NO_MAPPING);
+	code = nat_create(skb, search, f->tcp_flags);
+	return code ? (int)DROPPED(code) : 0;
 }
 
 /* Nobody is there: the client is told, unless it is to try another node (externalTrafficPolicy Local) or silence is

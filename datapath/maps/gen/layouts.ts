@@ -25,6 +25,7 @@ export interface Config {
   natPortMax: number;
   loopbackIpv6: Bytes;
   loopbackIpv4Be: number;
+  timeoutUnanswered: number;
   netnsCookie: bigint;
 }
 /** Codec of {@link Config}. */
@@ -56,6 +57,7 @@ export const Config: StructCodec<Config> = {
       natPortMax: view.getUint16(at + 94, true),
       loopbackIpv6: take(bytes, at + 96, 16),
       loopbackIpv4Be: view.getUint32(at + 112, false),
+      timeoutUnanswered: view.getUint32(at + 116, true),
       netnsCookie: view.getBigUint64(at + 120, true),
     };
   },
@@ -84,6 +86,7 @@ export const Config: StructCodec<Config> = {
     view.setUint16(at + 94, value.natPortMax, true);
     put(out, at + 96, 16, value.loopbackIpv6);
     view.setUint32(at + 112, value.loopbackIpv4Be, false);
+    view.setUint32(at + 116, value.timeoutUnanswered, true);
     view.setBigUint64(at + 120, value.netnsCookie, true);
     return out;
   },
@@ -462,6 +465,7 @@ export interface CtEnd {
   cookie: number;
   endpoint: number;
   match: number;
+  share: number;
 }
 /** Codec of {@link CtEnd}. */
 export const CtEnd: StructCodec<CtEnd> = {
@@ -475,6 +479,7 @@ export const CtEnd: StructCodec<CtEnd> = {
       cookie: view.getUint32(at + 8, true),
       endpoint: view.getUint16(at + 12, true),
       match: view.getUint8(at + 14),
+      share: view.getUint8(at + 15),
     };
   },
   encode(value, out = new Uint8Array(16), at = 0) {
@@ -485,6 +490,7 @@ export const CtEnd: StructCodec<CtEnd> = {
     view.setUint32(at + 8, value.cookie, true);
     view.setUint16(at + 12, value.endpoint, true);
     view.setUint8(at + 14, value.match);
+    view.setUint8(at + 15, value.share);
     return out;
   },
 };
@@ -639,6 +645,90 @@ export const ErrorBudget: StructCodec<ErrorBudget> = {
     void view;
     view.setUint32(at, value.since, true);
     view.setUint32(at + 4, value.count, true);
+    return out;
+  },
+};
+
+/** `struct holding`, 16 bytes. */
+export interface Holding {
+  now: number;
+  base: number;
+  seen: number;
+  removed: number;
+}
+/** Codec of {@link Holding}. */
+export const Holding: StructCodec<Holding> = {
+  bytes: 16,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      now: view.getUint32(at, true),
+      base: view.getUint32(at + 4, true),
+      seen: view.getUint32(at + 8, true),
+      removed: view.getUint32(at + 12, true),
+    };
+  },
+  encode(value, out = new Uint8Array(16), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setUint32(at, value.now, true);
+    view.setUint32(at + 4, value.base, true);
+    view.setUint32(at + 8, value.seen, true);
+    view.setUint32(at + 12, value.removed, true);
+    return out;
+  },
+};
+
+/** `struct refused`, 32 bytes. */
+export interface Refused {
+  ct: bigint;
+  nat: bigint;
+  ports: bigint;
+}
+/** Codec of {@link Refused}. */
+export const Refused: StructCodec<Refused> = {
+  bytes: 32,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      ct: view.getBigUint64(at, true),
+      nat: view.getBigUint64(at + 8, true),
+      ports: view.getBigUint64(at + 16, true),
+    };
+  },
+  encode(value, out = new Uint8Array(32), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setBigUint64(at, value.ct, true);
+    view.setBigUint64(at + 8, value.nat, true);
+    view.setBigUint64(at + 16, value.ports, true);
+    return out;
+  },
+};
+
+/** `struct limits`, 16 bytes. */
+export interface Limits {
+  ctEntriesMax: number;
+  natEntriesMax: number;
+}
+/** Codec of {@link Limits}. */
+export const Limits: StructCodec<Limits> = {
+  bytes: 16,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      ctEntriesMax: view.getUint32(at, true),
+      natEntriesMax: view.getUint32(at + 4, true),
+    };
+  },
+  encode(value, out = new Uint8Array(16), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setUint32(at, value.ctEntriesMax, true);
+    view.setUint32(at + 4, value.natEntriesMax, true);
     return out;
   },
 };
@@ -822,6 +912,7 @@ export const EventShare: StructCodec<EventShare> = {
 export interface GcRequest {
   mode: number;
   endpoint: number;
+  ageOver: number;
   address: Bytes;
   age: number;
   visited: number;
@@ -830,6 +921,7 @@ export interface GcRequest {
   natVisited: number;
   natDeleted: number;
   natLive: number;
+  heldMax: number;
 }
 /** Codec of {@link GcRequest}. */
 export const GcRequest: StructCodec<GcRequest> = {
@@ -840,6 +932,7 @@ export const GcRequest: StructCodec<GcRequest> = {
     return {
       mode: view.getUint32(at, true),
       endpoint: view.getUint16(at + 4, true),
+      ageOver: view.getUint16(at + 6, true),
       address: take(bytes, at + 8, 16),
       age: view.getUint32(at + 24, true),
       visited: view.getUint32(at + 28, true),
@@ -848,6 +941,7 @@ export const GcRequest: StructCodec<GcRequest> = {
       natVisited: view.getUint32(at + 40, true),
       natDeleted: view.getUint32(at + 44, true),
       natLive: view.getUint32(at + 48, true),
+      heldMax: view.getUint32(at + 52, true),
     };
   },
   encode(value, out = new Uint8Array(56), at = 0) {
@@ -855,6 +949,7 @@ export const GcRequest: StructCodec<GcRequest> = {
     void view;
     view.setUint32(at, value.mode, true);
     view.setUint16(at + 4, value.endpoint, true);
+    view.setUint16(at + 6, value.ageOver, true);
     put(out, at + 8, 16, value.address);
     view.setUint32(at + 24, value.age, true);
     view.setUint32(at + 28, value.visited, true);
@@ -863,6 +958,7 @@ export const GcRequest: StructCodec<GcRequest> = {
     view.setUint32(at + 40, value.natVisited, true);
     view.setUint32(at + 44, value.natDeleted, true);
     view.setUint32(at + 48, value.natLive, true);
+    view.setUint32(at + 52, value.heldMax, true);
     return out;
   },
 };
@@ -1171,6 +1267,7 @@ export interface NatEntry {
   created: number;
   backend: number;
   tcpFlags: Bytes;
+  share: number;
 }
 /** Codec of {@link NatEntry}. */
 export const NatEntry: StructCodec<NatEntry> = {
@@ -1189,6 +1286,7 @@ export const NatEntry: StructCodec<NatEntry> = {
       created: view.getUint32(at + 44, true),
       backend: view.getUint32(at + 48, true),
       tcpFlags: take(bytes, at + 52, 2),
+      share: view.getUint16(at + 54, true),
     };
   },
   encode(value, out = new Uint8Array(56), at = 0) {
@@ -1204,6 +1302,7 @@ export const NatEntry: StructCodec<NatEntry> = {
     view.setUint32(at + 44, value.created, true);
     view.setUint32(at + 48, value.backend, true);
     put(out, at + 52, 2, value.tcpFlags);
+    view.setUint16(at + 54, value.share, true);
     return out;
   },
 };

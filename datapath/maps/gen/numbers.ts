@@ -68,8 +68,10 @@ export const DROP_EP_NOT_READY = 203;
 export const DROP_NO_EGRESS_IP = 204;
 export const DROP_PUNT_PROXY = 205;
 export const DROP_ICMP_ERROR_FLOW = 244;
-/** Where packets are seen: subtype of trace and verdict records. */
 export const DROP_ICMP_ERROR_INVALID = 245;
+export const DROP_CT_SHARE = 250;
+/** Where packets are seen: subtype of trace and verdict records. */
+export const DROP_NAT_SHARE = 251;
 export const TRACE_TO_LXC = 0;
 export const TRACE_TO_PROXY = 1;
 export const TRACE_TO_HOST = 2;
@@ -188,8 +190,14 @@ export const CT_SERVICE = 128;
 export const CT_REPLY_NAT = 256;
 /** the client is its own backend, and is config.loopback_* to itself */
 export const CT_LOOPBACK = 512;
-/** ---- counters ---------------------------------------------------------------------------------------------- */
+/** ---- fair shares, see lib/share.h ---------------------------------------------------------------------------- */
 export const ERRORS_PER_SECOND = 64;
+export const SHARES_MAX = 8192;
+/** the node itself, health checks and the control plane; an endpoint's id: what it has opened */
+export const SHARE_NODE = 0;
+/** plus an endpoint's id: what others have opened towards it; plus 0: services from outside */
+export const SHARE_OUTSIDE = 4096;
+export const HOLDING_MAX = 57346;
 export const DIRECTION_INGRESS = 1;
 export const DIRECTION_EGRESS = 2;
 export const DIRECTION_SERVICE = 3;
@@ -203,7 +211,9 @@ export const EVENT_OUTSIDE = 4096;
 export const EVENT_HOLDERS_MAX = 8192;
 export const IDENTITY_HOST = 1;
 export const IDENTITY_WORLD = 2;
+export const IDENTITY_HEALTH = 4;
 export const IDENTITY_REMOTE_NODE = 6;
+export const IDENTITY_KUBE_APISERVER = 7;
 export const IDENTITY_WORLD_V4 = 9;
 /** ---- skb->mark --------------------------------------------------------------------------------------------- */
 export const IDENTITY_WORLD_V6 = 10;
@@ -219,7 +229,7 @@ export const MARK_FRAGMENT = 0x57450600;
 export const MARK_DELIVERED = 0x57450f00;
 /** only what has expired */
 export const GC_EXPIRED = 0;
-/** and unanswered flows older than `age` seconds */
+/** and unanswered flows older than `age` seconds, or `age_over` of who holds more than `held_max` entries */
 export const GC_PRESSURE = 1;
 /** and every flow of `endpoint` */
 export const GC_ENDPOINT = 2;

@@ -27,6 +27,7 @@ import {
   type Bytes,
   ClockSample,
   GcRequest,
+  Limits,
   PolicyEntry,
   PolicyKey,
   RevisionRequest,
@@ -108,6 +109,11 @@ export class Kernel {
       kernel.mapsRebuilt = rebuilt;
       // Revisions that begin anew must not come to what flows remember.
       if (rebuilt.includes("weir_revisions")) kernel.#scatterRevisions();
+      const limits = {
+        ctEntriesMax: kernel.ct.entriesMax,
+        natEntriesMax: kernel.map("weir_nat").info.entriesMax,
+      };
+      kernel.map("weir_limits").update(u32(0), Limits.encode(limits));
       for (const name of [...fresh, ...rebuilt]) pin(kernel.map(name).fd, pins.map(name));
       for (const name of object.programNames) kernel.#takeOver(name);
       return kernel;
@@ -171,6 +177,8 @@ export class Kernel {
       endpoint: 0,
       address: new Uint8Array(16),
       age: 0,
+      ageOver: 0,
+      heldMax: 0,
       visited: 0,
       deleted: 0,
       live: 0,

@@ -53,6 +53,7 @@ const TIMEOUTS = {
   timeoutSyn: 60,
   timeoutClosing: 10,
   timeoutOther: 60,
+  timeoutUnanswered: 30,
   reportInterval: 5,
 };
 const HZ_KNOWN = [100, 250, 300, 1000];
