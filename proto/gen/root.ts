@@ -4892,6 +4892,11 @@ const descriptor: unknown = {
            "type": "string",
            "id": 10,
            "protoName": "port_name"
+          },
+          "addresses": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 11
           }
          }
         },

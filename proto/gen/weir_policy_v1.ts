@@ -119,6 +119,8 @@ export interface MapStateEntry {
   cookie: number;
   /** ingress named port: not resolved yet, the endpoint's own table decides; "" otherwise */
   portName: string;
+  /** only for these destinations (prefixes): endpoints of one identity whose port names differ; empty: all */
+  addresses: string[];
 }
 /** Encodings of {@link MapStateEntry}. */
 export const MapStateEntry: Message<MapStateEntry> = bindMessage(root, "weir.policy.v1.MapStateEntry");

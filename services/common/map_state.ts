@@ -62,14 +62,19 @@ export function entryCovers(entry: MapStateEntry, protocol: number, port: number
 export function compareEntries(a: MapStateEntry, b: MapStateEntry): number {
   return (a.direction < b.direction ? -1 : a.direction > b.direction ? 1 : 0) || a.identity - b.identity ||
     a.protocol - b.protocol || a.port - b.port || a.portPrefixLength - b.portPrefixLength ||
-    (a.portName < b.portName ? -1 : a.portName > b.portName ? 1 : 0) || b.precedence - a.precedence ||
+    compareText(a.portName, b.portName) || compareText(a.addresses.join(), b.addresses.join()) ||
+    b.precedence - a.precedence ||
     a.cookie - b.cookie;
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 /**
  * The entries that the kernel may be given: one per key (the highest precedence), none that would hide a shorter
  * prefix of higher precedence of the same identity. Entries with a port name pass untouched, because only the
- * endpoint knows what they cover. The result is in canonical order and does not depend on the order given.
+ * endpoint knows what they cover. Entries for some addresses stand beside those for all: they hide them for these only. The result is in canonical order and does not depend on the order given.
  */
 export function distillEntries(entries: Iterable<MapStateEntry>): MapStateEntry[] {
   const groups = new Map<string, MapStateEntry[]>();
@@ -104,15 +109,16 @@ function distillGroup(entries: MapStateEntry[]): MapStateEntry[] {
       continue;
     }
     const length = entryPrefixLength(entry);
+    const partly = entry.addresses.length > 0;
     const own = highest.get(prefixKey(entry.protocol, entry.port, length));
-    if (own !== undefined) continue;
+    if (own !== undefined && (!partly || own > entry.precedence)) continue;
     let hidden = false;
     for (let shorter = 0; shorter < length; shorter = shorter === 0 ? 8 : shorter + 1) {
       const covering = highest.get(prefixKey(entry.protocol, entry.port, shorter));
       if (covering !== undefined && covering > entry.precedence) hidden = true;
     }
     if (hidden) continue;
-    highest.set(prefixKey(entry.protocol, entry.port, length), entry.precedence);
+    if (!partly) highest.set(prefixKey(entry.protocol, entry.port, length), entry.precedence);
     kept.push(entry);
   }
   return kept;
@@ -173,6 +179,8 @@ export interface Verdict {
 /** The policy of one identity (or, after {@link resolvePortNames}, of one endpoint), ready for lookups. */
 export class MapState {
   readonly #byPrefix = new Map<string, Map<number, MapStateEntry>>();
+  /** Entries for some addresses, by the same keys. */
+  readonly #partly = new Map<string, Map<number, MapStateEntry[]>>();
   readonly entries: readonly MapStateEntry[];
 
   private constructor(readonly message: MapStateMessage, entries: readonly MapStateEntry[]) {
@@ -180,6 +188,13 @@ export class MapState {
     for (const entry of entries) {
       if (entry.portName !== "") continue;
       const group = `${entry.direction}/${entry.identity}`;
+      if (entry.addresses.length > 0) {
+        const key = prefixKey(entry.protocol, entry.port, entryPrefixLength(entry));
+        const parts = this.#partly.get(group) ?? new Map<number, MapStateEntry[]>();
+        this.#partly.set(group, parts);
+        parts.set(key, [...parts.get(key) ?? [], entry]);
+        continue;
+      }
       let table = this.#byPrefix.get(group);
       if (!table) this.#byPrefix.set(group, table = new Map());
       table.set(prefixKey(entry.protocol, entry.port, entryPrefixLength(entry)), entry);
@@ -200,11 +215,20 @@ export class MapState {
    * The verdict for a new connection, as the kernel gives it: the longest prefix for the identity and the longest for
    * any identity; the higher precedence of the two; at equal precedence a deny of the identity, else the longer prefix,
    * else the identity's.
+   * @param address prefix of the remote end; without one, what is for some addresses of the identity counts
    */
-  lookup(remoteIdentity: number, direction: "INGRESS" | "EGRESS", protocol: number, port: number): Verdict {
+  lookup(
+    remoteIdentity: number,
+    direction: "INGRESS" | "EGRESS",
+    protocol: number,
+    port: number,
+    address?: string,
+  ): Verdict {
     if (!this.enforced(direction)) return { allowed: true, by: "open", cookie: 0 };
-    const own = remoteIdentity === 0 ? undefined : this.#longest(direction, remoteIdentity, protocol, port);
-    const any = this.#longest(direction, 0, protocol, port);
+    const own = remoteIdentity === 0
+      ? undefined
+      : this.#longest(direction, remoteIdentity, protocol, port, address);
+    const any = this.#longest(direction, 0, protocol, port, address);
     const entry = choose(own, any);
     if (!entry) {
       const cookie = direction === "INGRESS"
@@ -215,8 +239,17 @@ export class MapState {
     return { allowed: !entry.deny, by: "entry", entry, cookie: entry.cookie };
   }
 
-  #longest(direction: string, identity: number, protocol: number, port: number): MapStateEntry | undefined {
+  #longest(
+    direction: string,
+    identity: number,
+    protocol: number,
+    port: number,
+    address: string | undefined,
+  ): MapStateEntry | undefined {
     const table = this.#byPrefix.get(`${direction}/${identity}`);
+    const partly = this.#partly.get(`${direction}/${identity}`)?.get(prefixKey(protocol, port, 24));
+    const part = partly?.find(({ addresses }) => address === undefined || addresses.includes(address));
+    if (part) return part;
     if (!table) return undefined;
     for (let length = 24; length >= 8; length--) {
       const entry = table.get(prefixKey(protocol, port, length));

@@ -73,6 +73,34 @@ Deno.test("distillEntries() takes out what would hide a shorter prefix of higher
   assert.deepEqual(distillEntries(kept), kept, "a second time changes nothing");
 });
 
+Deno.test("MapState.lookup() takes what is for some addresses before what is for all, at these addresses", () => {
+  const [range, everyone, some] = entries([7, 6, 80, 8, "allow"], [7, 6, 80, 16, "allow"], [
+    7,
+    6,
+    80,
+    16,
+    "deny",
+  ]);
+  const of = (...list: MapStateEntry[]) =>
+    MapState.of(Message.create({ enforceIngress: true, ingressDefaultCookie: 99, entries: list }));
+  const partly = { ...some, addresses: ["10.0.0.1/32"] };
+  const cookie = (state: MapState, address?: string) => state.lookup(7, "INGRESS", 6, 80, address).cookie;
+  for (const list of [[range, everyone, partly], [partly, everyone, range], [everyone, partly, range]]) {
+    const state = of(...list);
+    assert.equal(state.entries.length, 3);
+    assert.deepEqual(
+      [cookie(state, "10.0.0.1/32"), cookie(state, "10.0.0.2/32"), cookie(state)],
+      [some.cookie, everyone.cookie, some.cookie],
+    );
+  }
+  assert.equal(cookie(of(range, partly), "10.0.0.2/32"), range.cookie, "the shorter one for the others");
+  assert.equal(cookie(of(partly), "10.0.0.2/32"), 99, "or the default");
+  // a deny of a whole range is hidden by no allow, whoever it is for
+  const allowed = { ...everyone, addresses: ["10.0.0.1/32"] };
+  const denied = { ...range, deny: true, precedence: PRECEDENCE_DENY };
+  assert.deepEqual(distillEntries([allowed, denied]).map(({ cookie }) => cookie), [denied.cookie]);
+});
+
 Deno.test("MapState.lookup() weighs the identity's entry against the one for everyone", () => {
   const cases: [string, Short[], number | "default"][] = [
     ["the identity alone", [[7, 6, 80, 16, "allow"]], 1],

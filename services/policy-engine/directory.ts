@@ -83,8 +83,8 @@ export class Directory {
   }
 
   #onIpcache(prefix: string, value: IpcacheEntry | undefined, previous: IpcacheEntry | undefined): void {
-    if ((value?.namedPorts.length ?? 0) === 0 && (previous?.namedPorts.length ?? 0) === 0) return;
-    this.repository.setNamedPorts(prefix, value?.identity ?? previous!.identity, value?.namedPorts ?? []);
-    this.options.onChange();
+    // Who has no names counts too: a name that others of its identity have does not mean it.
+    const identity = value?.identity ?? previous!.identity;
+    if (this.repository.setNamedPorts(prefix, identity, value?.namedPorts)) this.options.onChange();
   }
 }

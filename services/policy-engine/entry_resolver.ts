@@ -28,6 +28,8 @@ interface Pending {
   readonly protocol: number;
   readonly prefix: PortPrefix;
   readonly portName: string;
+  /** Only for these destinations. */
+  readonly addresses: readonly string[] | undefined;
   allow: SourceRef[];
   deny: SourceRef[];
 }
@@ -44,8 +46,10 @@ export function resolveEntries(
   const pending = new Map<string, Pending>();
   for (const use of uses) {
     for (const port of use.section.ports) {
-      for (const { prefix, portName } of placesOf(identity, use, port, tables.namedPorts)) {
-        const key = `${use.direction}/${port.protocol}/${prefix.port}/${prefix.bits}/${portName}`;
+      for (const { prefix, portName, addresses } of placesOf(identity, use, port, tables.namedPorts)) {
+        const key = `${use.direction}/${port.protocol}/${prefix.port}/${prefix.bits}/${portName}/${
+          addresses ?? ""
+        }`;
         let found = pending.get(key);
         if (!found) {
           found = {
@@ -53,6 +57,7 @@ export function resolveEntries(
             protocol: port.protocol,
             prefix,
             portName,
+            addresses,
             allow: [],
             deny: [],
           };
@@ -62,8 +67,44 @@ export function resolveEntries(
       }
     }
   }
-  const entries = [...pending.values()].flatMap((found) => entriesOf(identity, found, tables.cookies));
+  const entries = splitByAddress([...pending.values()])
+    .flatMap((found) => entriesOf(identity, found, tables.cookies));
   return distillEntries(entries);
+}
+
+/**
+ * Where some destinations only have a port, each set of them gets all that is said of it there: what is for everyone at
+ * the same port, and what is for sets that overlap. So one lookup by address finds the whole answer.
+ */
+function splitByAddress(pending: readonly Pending[]): Pending[] {
+  const whole = pending.filter(({ addresses }) => addresses === undefined), found = [...whole];
+  const parts = Map.groupBy(
+    pending.filter(({ addresses }) => addresses !== undefined),
+    ({ direction, protocol, prefix }) => `${direction}/${protocol}/${prefix.port}`,
+  );
+  for (const overlapping of parts.values()) {
+    const [{ direction, protocol, prefix }] = overlapping;
+    const everyone = whole.filter((each) =>
+      each.direction === direction && each.protocol === protocol && each.portName === "" &&
+      each.prefix.port === prefix.port && each.prefix.bits === prefix.bits
+    );
+    const members = (address: string) => overlapping.filter(({ addresses }) => addresses!.includes(address));
+    const addresses = new Set(overlapping.flatMap(({ addresses }) => addresses!));
+    const sets = Map.groupBy(
+      addresses,
+      (address) => members(address).map((each) => overlapping.indexOf(each)).join(),
+    );
+    for (const set of sets.values()) {
+      const said = [...members(set[0]), ...everyone];
+      found.push({
+        ...overlapping[0],
+        addresses: set.sort(),
+        allow: said.flatMap(({ allow }) => allow),
+        deny: said.flatMap(({ deny }) => deny),
+      });
+    }
+  }
+  return found;
 }
 
 function entriesOf(identity: number, found: Pending, cookies: CookieRegistry): MapStateEntry[] {
@@ -79,6 +120,7 @@ function entriesOf(identity: number, found: Pending, cookies: CookieRegistry): M
     proxyPort: 0,
     cookie: cookies.intern(found.direction, false, deny ? found.deny : found.allow),
     portName: found.portName,
+    addresses: [...found.addresses ?? []],
   }];
 }
 
@@ -88,19 +130,24 @@ function placesOf(
   use: PeerUse,
   port: PortMatch,
   namedPorts: NamedPortTable,
-): { prefix: PortPrefix; portName: string }[] {
+): { prefix: PortPrefix; portName: string; addresses: readonly string[] | undefined }[] {
+  const addresses = undefined;
   if (port.name === "") {
-    return portPrefixes(port.first, port.last).map((prefix) => ({ prefix, portName: "" }));
+    return portPrefixes(port.first, port.last).map((prefix) => ({ prefix, portName: "", addresses }));
   }
-  if (use.direction === "INGRESS") return [{ prefix: { port: 0, bits: 0 }, portName: port.name }];
-  const numbers = identity === 0 ? [] : namedPorts.portsOf(identity, port.protocol, port.name);
+  if (use.direction === "INGRESS") return [{ prefix: { port: 0, bits: 0 }, portName: port.name, addresses }];
+  const numbers = identity === 0 ? [] : namedPorts.numbersOf(identity, port.protocol, port.name);
   const falls = identity === 0 || use.selector.selector.type !== "any";
-  if (numbers.length === 0 && falls && use.rule.policy.kind !== "NetworkPolicy") {
+  if (falls && use.rule.policy.kind !== "NetworkPolicy") {
     // Cilium's policies read a name that the peer does not define by the whole cluster's table, if that is of one mind.
     const unique = namedPorts.uniquePort(port.protocol, port.name);
-    if (unique !== undefined) numbers.push(unique);
+    if (unique !== undefined) return [{ prefix: { port: unique, bits: 16 }, portName: "", addresses }];
   }
-  return numbers.map((number) => ({ prefix: { port: number, bits: 16 }, portName: "" }));
+  return numbers.map(({ port: number, addresses }) => ({
+    prefix: { port: number, bits: 16 },
+    portName: "",
+    addresses,
+  }));
 }
 
 /** What a set of rules does to a direction as a whole. */
@@ -139,6 +186,7 @@ export function resolveDirection(
     proxyPort: 0,
     cookie: cookies.intern(direction, false, open),
     portName: "",
+    addresses: [],
   };
   return { enforced, defaultCookie, allowAll };
 }

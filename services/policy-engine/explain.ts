@@ -31,6 +31,8 @@ export interface ExplainQuery {
   readonly port: number;
   /** Port names of the destination. */
   readonly toNamedPorts: readonly NamedPort[];
+  /** Prefix of the destination, where it is known: endpoints of one identity may differ in what a port name means. */
+  readonly toAddress?: string;
 }
 
 /** What decides in one direction: at the source for EGRESS, at the destination for INGRESS. */
@@ -61,7 +63,7 @@ export function explainDirection(
     };
   }
   const pair = PairState.of(repository, subject, remote, { namedPorts });
-  const verdict = pair.state.lookup(remote.number, direction, query.protocol, query.port);
+  const verdict = lookUp(pair, query, direction);
   const context: Context = { pair, query, direction, words, verdict };
   return {
     ...step,
@@ -72,6 +74,11 @@ export function explainDirection(
     labelFacts: factsOf(context).slice(0, FACTS_MAX),
     flip: flipOf(context),
   };
+}
+
+function lookUp(pair: PairState, { protocol, port, toAddress }: ExplainQuery, direction: Direction): Verdict {
+  const address = direction === "EGRESS" ? toAddress : undefined;
+  return pair.state.lookup(pair.remote.number, direction, protocol, port, address);
 }
 
 interface Words {
@@ -175,7 +182,7 @@ function flipOf(context: Context): string {
       listOf((pair.rule(verdict.cookie)?.sources ?? []).map((s) => s.policy))
     }`;
   }
-  const after = pair.without(uses).state.lookup(pair.remote.number, direction, query.protocol, query.port);
+  const after = lookUp(pair.without(uses), query, direction);
   if (after.allowed !== verdict.allowed) return `Remove ${removed}`;
   if (verdict.allowed) {
     const others = pair.without(uses).usesOf(after.cookie).length;

@@ -46,7 +46,11 @@ export function explainRequest(request: ExplainRequest, context: ExplainContext)
   const port = request.portName === ""
     ? request.port
     : namedPort(request, to.identity, toNamedPorts, context);
-  const query = { from: from.identity, to: to.identity, protocol, port, toNamedPorts };
+  const toAddress = to.address ??
+    (toNamedPorts.length === 0
+      ? undefined
+      : context.repository.namedPorts.endpointLike(to.identity.number, toNamedPorts));
+  const query = { from: from.identity, to: to.identity, protocol, port, toNamedPorts, toAddress };
   const directions: Direction[] = request.direction === "DIRECTION_UNSPECIFIED"
     ? ["EGRESS", "INGRESS"]
     : [request.direction];
@@ -64,7 +68,7 @@ function endOf(
   number: number,
   ip: string,
   context: ExplainContext,
-): { identity: PeerIdentity; namedPorts: readonly NamedPort[] } {
+): { identity: PeerIdentity; namedPorts: readonly NamedPort[]; address?: string } {
   const given = [labels.length > 0, number !== 0, ip !== ""].filter(Boolean).length;
   if (given !== 1) {
     throw invalidArgument(
@@ -108,7 +112,7 @@ function ofAddress(
   name: "from" | "to",
   text: string,
   { repository, lookup }: ExplainContext,
-): { identity: PeerIdentity; namedPorts: readonly NamedPort[] } {
+): { identity: PeerIdentity; namedPorts: readonly NamedPort[]; address: string } {
   let address: IpAddress;
   try {
     address = IpAddress.parse(text);
@@ -118,16 +122,17 @@ function ofAddress(
   }
   const own = lookup(address);
   const known = own && repository.identity(own.identity);
-  if (known) return { identity: known, namedPorts: own.namedPorts };
+  const prefix = Prefix.host(address).text;
+  if (known) return { identity: known, namedPorts: own.namedPorts, address: prefix };
   let best: { length: number; identity: number } | undefined;
   for (const pair of repository.cidrPairs()) {
-    const prefix = Prefix.parse(pair.prefix);
-    if (prefix.contains(address) && (!best || prefix.length > best.length)) {
-      best = { length: prefix.length, identity: pair.identity };
+    const wider = Prefix.parse(pair.prefix);
+    if (wider.contains(address) && (!best || wider.length > best.length)) {
+      best = { length: wider.length, identity: pair.identity };
     }
   }
   const number = best?.identity ?? (address.family === 4 ? IDENTITY_WORLD_IPV4 : IDENTITY_WORLD_IPV6);
-  return { identity: repository.identity(number)!, namedPorts: [] };
+  return { identity: repository.identity(number)!, namedPorts: [], address: prefix };
 }
 
 function namedPort(

@@ -1,5 +1,6 @@
 /**
- * Port names of the whole cluster, by identity: what an egress rule with a port name means at each peer.
+ * Port names of the whole cluster, by identity: what an egress rule with a port name means at each peer. Endpoints of one
+ * identity may give a name different numbers, or none: then a number means those that have it only, by their addresses.
  * @module
  */
 import { PROTOCOL_NUMBERS } from "@weir/common";
@@ -14,50 +15,68 @@ export interface NamedPort {
 
 /** What a change of one endpoint's ports touches. */
 export interface NamedPortChange {
-  /** Identities whose own numbers changed. */
+  /** Identities whose own numbers changed, or who of them has which. */
   readonly identities: ReadonlySet<number>;
   /** Names whose cluster-wide number changed, by {@link nameKey}. */
   readonly names: ReadonlySet<string>;
 }
 
-/** Counts, per identity and name, how many endpoints define each number. */
+/** What a name means at an identity. */
+export interface NamedNumber {
+  readonly port: number;
+  /** Who gives the name this number, sorted; undefined when every endpoint of the identity does. */
+  readonly addresses: readonly string[] | undefined;
+}
+
+interface Known {
+  readonly identity: number;
+  readonly ports: readonly NamedPort[];
+}
+
+/** See the module comment. */
 export class NamedPortTable {
-  /** `protocol/name` -> identity -> port -> how many endpoints say so. */
-  readonly #byName = new Map<string, Map<number, Map<number, number>>>();
-  /** Names by identity, so that an identity's change finds them. */
-  readonly #endpoints = new Map<string, { identity: number; ports: readonly NamedPort[] }>();
+  /** `protocol/name` -> identity -> port -> endpoints that say so. */
+  readonly #byName = new Map<string, Map<number, Map<number, Set<string>>>>();
+  /** How many endpoints an identity has, and the names that any of them defines. */
+  readonly #byIdentity = new Map<number, { endpoints: number; names: Set<string> }>();
+  readonly #endpoints = new Map<string, Known>();
 
   /**
-   * Sets the ports of one endpoint (any stable name, such as its prefix); an empty list forgets it. Answers what
-   * changed by it.
+   * Sets the ports of one endpoint, by its prefix; undefined forgets it. (One without names is known too: a name does not
+   * mean it.) Answers what changed by it.
    */
-  set(endpoint: string, identity: number, ports: readonly NamedPort[]): NamedPortChange {
-    const identities = new Set<number>();
+  set(endpoint: string, identity: number, ports: readonly NamedPort[] | undefined): NamedPortChange {
+    const identities = new Set<number>(), names = new Set<string>();
     const before = this.#endpoints.get(endpoint);
-    if (!before && ports.length === 0) return { identities, names: new Set() };
-    if (before && before.identity === identity && sameTable(before.ports, ports)) {
-      return { identities, names: new Set() };
-    }
-    const touched = new Map<string, number | undefined>();
-    for (const port of [...before?.ports ?? [], ...ports]) {
-      const protocol = protocolOf(port);
-      if (protocol !== undefined) {
-        touched.set(nameKey(protocol, port.name), this.uniquePort(protocol, port.name));
-      }
-    }
-    for (const port of before?.ports ?? []) this.#count(port, before!.identity, -1, identities);
-    for (const port of ports) this.#count(port, identity, 1, identities);
-    if (ports.length === 0) this.#endpoints.delete(endpoint);
-    else this.#endpoints.set(endpoint, { identity, ports });
-    const names = new Set<string>();
-    for (const [key, unique] of touched) if (this.#unique(key) !== unique) names.add(key);
+    const after = ports && { identity, ports };
+    if (sameEndpoint(before, after)) return { identities, names };
+    const involved = new Set([before, after].flatMap((known) => known === undefined ? [] : known.identity));
+    const uniques = new Map<string, number | undefined>();
+    for (const key of [...keysOf(before), ...keysOf(after)]) uniques.set(key, this.#unique(key));
+    const shapes = new Map([...involved].map((each) => [each, this.#shapeOf(each)]));
+    if (before) this.#count(endpoint, before, false);
+    if (after) this.#count(endpoint, after, true);
+    if (after) this.#endpoints.set(endpoint, after);
+    else this.#endpoints.delete(endpoint);
+    for (const each of involved) if (this.#shapeOf(each) !== shapes.get(each)) identities.add(each);
+    for (const [key, unique] of uniques) if (this.#unique(key) !== unique) names.add(key);
     return { identities, names };
   }
 
   /** The numbers that the endpoints of an identity give a name, ascending; empty when none defines it. */
   portsOf(identity: number, protocol: number, name: string): number[] {
+    return this.numbersOf(identity, protocol, name).map(({ port }) => port);
+  }
+
+  /** The same, with who has which. */
+  numbersOf(identity: number, protocol: number, name: string): NamedNumber[] {
     const ports = this.#byName.get(nameKey(protocol, name))?.get(identity);
-    return ports ? [...ports.keys()].sort((a, b) => a - b) : [];
+    if (!ports) return [];
+    const all = this.#byIdentity.get(identity)!.endpoints;
+    return [...ports].sort(([a], [b]) => a - b).map(([port, endpoints]) => ({
+      port,
+      addresses: endpoints.size === all ? undefined : [...endpoints].sort(),
+    }));
   }
 
   /** Identities that define a name. */
@@ -70,6 +89,15 @@ export class NamedPortTable {
     return this.#unique(nameKey(protocol, name));
   }
 
+  /** Some endpoint of an identity that has these names, for questions that name no address. */
+  endpointLike(identity: number, ports: readonly NamedPort[]): string | undefined {
+    const wanted = tableText(ports);
+    for (const [endpoint, known] of this.#endpoints) {
+      if (known.identity === identity && tableText(known.ports) === wanted) return endpoint;
+    }
+    return undefined;
+  }
+
   #unique(key: string): number | undefined {
     const found = new Set<number>();
     for (const ports of this.#byName.get(key)?.values() ?? []) {
@@ -79,19 +107,48 @@ export class NamedPortTable {
     return [...found][0];
   }
 
-  #count(port: NamedPort, identity: number, delta: number, changed: Set<number>): void {
-    const protocol = protocolOf(port);
-    if (protocol === undefined) return;
-    const key = nameKey(protocol, port.name);
+  /** All that {@link numbersOf} says of an identity, as text; cheap where the endpoints agree. */
+  #shapeOf(identity: number): string {
+    const known = this.#byIdentity.get(identity);
+    if (!known) return "";
+    return [...known.names].sort().map((key) => {
+      const ports = this.#byName.get(key)!.get(identity)!;
+      const numbers = [...ports].sort(([a], [b]) => a - b).map(([port, endpoints]) =>
+        endpoints.size === known.endpoints ? `${port}` : `${port}:${[...endpoints].sort()}`
+      );
+      return `${key}=${numbers.join(";")}`;
+    }).join(" ");
+  }
+
+  #count(endpoint: string, { identity, ports }: Known, present: boolean): void {
+    let known = this.#byIdentity.get(identity);
+    if (!known) this.#byIdentity.set(identity, known = { endpoints: 0, names: new Set() });
+    known.endpoints += present ? 1 : -1;
+    for (const port of ports) {
+      const protocol = protocolOf(port);
+      if (protocol !== undefined) {
+        this.#note(nameKey(protocol, port.name), identity, port.port, endpoint, present);
+      }
+    }
+    if (known.endpoints === 0) this.#byIdentity.delete(identity);
+  }
+
+  #note(key: string, identity: number, port: number, endpoint: string, present: boolean): void {
     let identities = this.#byName.get(key);
     if (!identities) this.#byName.set(key, identities = new Map());
     let ports = identities.get(identity);
     if (!ports) identities.set(identity, ports = new Map());
-    const count = (ports.get(port.port) ?? 0) + delta;
-    if (count > 0) ports.set(port.port, count);
-    else ports.delete(port.port);
-    if ((count === 1 && delta === 1) || count === 0) changed.add(identity);
-    if (ports.size === 0) identities.delete(identity);
+    const endpoints = ports.get(port) ?? new Set();
+    if (present) endpoints.add(endpoint);
+    else endpoints.delete(endpoint);
+    if (endpoints.size > 0) ports.set(port, endpoints);
+    else ports.delete(port);
+    const names = this.#byIdentity.get(identity)!.names;
+    if (ports.size > 0) names.add(key);
+    else {
+      names.delete(key);
+      identities.delete(identity);
+    }
     if (identities.size === 0) this.#byName.delete(key);
   }
 }
@@ -105,9 +162,21 @@ export function nameKey(protocol: number, name: string): string {
   return `${protocol}/${name.toLowerCase()}`;
 }
 
-function sameTable(a: readonly NamedPort[], b: readonly NamedPort[]): boolean {
-  return a.length === b.length &&
-    a.every((port, i) =>
-      port.name === b[i].name && port.port === b[i].port && port.protocol === b[i].protocol
+function keysOf(known: Known | undefined): string[] {
+  return (known?.ports ?? []).flatMap((port) => {
+    const protocol = protocolOf(port);
+    return protocol === undefined ? [] : nameKey(protocol, port.name);
+  });
+}
+
+function tableText(ports: readonly NamedPort[]): string {
+  return ports.map((port) => `${protocolOf(port)}/${port.name.toLowerCase()}=${port.port}`).sort().join();
+}
+
+function sameEndpoint(a: Known | undefined, b: Known | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.identity === b.identity && a.ports.length === b.ports.length &&
+    a.ports.every((port, i) =>
+      port.name === b.ports[i].name && port.port === b.ports[i].port && port.protocol === b.ports[i].protocol
     );
 }

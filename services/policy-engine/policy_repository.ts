@@ -157,16 +157,20 @@ export class PolicyRepository {
     this.#changedSubjects.delete(number);
   }
 
-  /** Sets the port names of one endpoint; an empty list forgets it. @param endpoint any stable name, such as its prefix */
-  setNamedPorts(endpoint: string, identity: number, ports: readonly NamedPort[]): void {
+  /**
+   * Sets the port names of one endpoint; undefined forgets it. @param endpoint its prefix
+   * @returns whether that may change any map state
+   */
+  setNamedPorts(endpoint: string, identity: number, ports: readonly NamedPort[] | undefined): boolean {
     const { identities, names } = this.namedPorts.set(endpoint, identity, ports);
-    if (identities.size === 0 && names.size === 0) return;
+    if (identities.size === 0 && names.size === 0) return false;
     for (const group of this.#groups.values()) {
       if (group.egressNames.size === 0) continue;
       if ([...names].some((name) => group.egressNames.has(name))) group.resolveAll();
       else for (const number of identities) group.resolveIdentity(number);
       this.#changedGroups.add(group);
     }
+    return true;
   }
 
   /**

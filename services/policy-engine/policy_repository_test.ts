@@ -165,6 +165,77 @@ Deno.test("PolicyRepository follows port names: the endpoint's own for ingress, 
   assert.deepEqual([egress(1001, 80), egress(1001, 8000)], [false, true]);
 });
 
+for (const kind of ["CiliumNetworkPolicy", "NetworkPolicy"] as const) {
+  Deno.test(`PolicyRepository opens each peer's own number also where peers of one identity differ, by ${kind}`, () => {
+    const repository = new PolicyRepository();
+    repository.upsertIdentity(1000, labels("app=web"));
+    repository.upsertIdentity(1001, labels("app=api"));
+    const spec = kind === "NetworkPolicy"
+      ? "{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{podSelector: {}}], ports: [{port: http}, {port: admin}]}]}"
+      : "{endpointSelector: {matchLabels: {app: web}}, egress: [{toEndpoints: [{}], toPorts: [{ports: [{port: http, protocol: TCP}, {port: admin, protocol: TCP}]}]}]}";
+    const text = `{apiVersion: ${
+      kind === "NetworkPolicy" ? "networking.k8s.io/v1" : "cilium.io/v2"
+    }, kind: ${kind}, metadata: {name: p}, spec: ${spec}}`;
+    const { policies, faults } = readManifests(text);
+    assert.deepEqual(faults, []);
+    repository.upsertPolicy(policies[0]);
+    const ports = (...given: [string, number][]) =>
+      given.map(([name, port]) => ({ name, port, protocol: "TCP" }));
+    const open = (last: number) =>
+      [80, 8080, 9090].filter((port) =>
+        MapState.of(repository.mapState(1000)!).lookup(1001, "EGRESS", 6, port, `10.0.0.${last}/32`).allowed
+      );
+    const partly = () =>
+      repository.mapState(1000)!.entries.filter(({ addresses }) => addresses.length > 0).length;
+    repository.setNamedPorts("10.0.0.1/32", 1001, ports(["http", 8080]));
+    repository.setNamedPorts("10.0.0.2/32", 1001, ports(["http", 8080]));
+    assert.deepEqual([open(1), open(2), partly()], [[8080], [8080], 0], "of one mind: no entries by address");
+    assert.equal(repository.setNamedPorts("10.0.0.3/32", 1001, ports(["http", 8080])), false, "nor any work");
+    repository.setNamedPorts("10.0.0.2/32", 1001, ports(["http", 9090]));
+    assert.deepEqual([open(1), open(2), open(3)], [[8080], [9090], [8080]]);
+    assert.deepEqual(open(99), [], "one that nobody knows yet has none");
+    // two names cross: what one calls http the other calls admin
+    repository.setNamedPorts("10.0.0.1/32", 1001, ports(["http", 8080], ["admin", 9090]));
+    repository.setNamedPorts("10.0.0.2/32", 1001, ports(["http", 9090], ["admin", 80]));
+    assert.deepEqual([open(1), open(2), open(3)], [[8080, 9090], [80, 9090], [8080]]);
+    // one without a name, and one that goes
+    repository.setNamedPorts("10.0.0.3/32", 1001, []);
+    assert.deepEqual([open(1), open(2), open(3)], [[8080, 9090], [80, 9090], []]);
+    repository.setNamedPorts("10.0.0.1/32", 1001, ports(["http", 8080]));
+    repository.setNamedPorts("10.0.0.2/32", 1001, undefined);
+    // the cluster is of one mind again, and Cilium's policies read its number where a peer has no such name
+    assert.deepEqual([open(1), open(3)], [[8080], kind === "NetworkPolicy" ? [] : [8080]]);
+    repository.setNamedPorts("10.0.0.3/32", 1001, undefined);
+    assert.deepEqual([open(1), partly()], [[8080], 0]);
+  });
+}
+
+Deno.test("PolicyRepository lets a deny by number win over a name that some peers have, and keep the rest", () => {
+  const repository = new PolicyRepository();
+  repository.upsertIdentity(1000, labels("app=web"));
+  repository.upsertIdentity(1001, labels("app=api"));
+  put(
+    repository,
+    "p",
+    "{endpointSelector: {matchLabels: {app: web}}, egress: [{toEndpoints: [{}], toPorts: [{ports: [{port: http, protocol: TCP}, {port: '9090', protocol: TCP}, {port: '7000', endPort: 7999, protocol: TCP}]}]}], " +
+      "egressDeny: [{toEndpoints: [{}], toPorts: [{ports: [{port: bad, protocol: TCP}, {port: '8000', endPort: 8099, protocol: TCP}]}]}]}",
+  );
+  const set = (last: number, ...given: [string, number][]) =>
+    repository.setNamedPorts(
+      `10.0.0.${last}/32`,
+      1001,
+      given.map(([name, port]) => ({ name, port, protocol: "TCP" })),
+    );
+  set(1, ["http", 8080], ["bad", 9090]);
+  set(2, ["http", 8443], ["bad", 7500]);
+  const open = (last: number, ...wanted: number[]) =>
+    wanted.filter((port) =>
+      MapState.of(repository.mapState(1000)!).lookup(1001, "EGRESS", 6, port, `10.0.0.${last}/32`).allowed
+    );
+  assert.deepEqual(open(1, 8080, 8443, 9090, 7500), [7500], "8080 lies in a denied range, 9090 is bad here");
+  assert.deepEqual(open(2, 8080, 8443, 9090, 7500), [8443, 9090], "7500 is bad here");
+});
+
 Deno.test("PolicyRepository enforces endpoints without labels always and the host never", () => {
   const repository = new PolicyRepository();
   put(repository, "all", "{endpointSelector: {}, ingress: [{}]}", "CiliumClusterwideNetworkPolicy");

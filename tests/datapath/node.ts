@@ -32,6 +32,9 @@ export interface Rule {
   precedence?: number;
   cookie?: number;
   proxyPort?: number;
+  /** POLICY_ENTRY_* beside the deny. */
+  flags?: number;
+  standsFor?: number;
 }
 export interface Policy {
   enforceIngress?: boolean;
@@ -283,10 +286,11 @@ export class TestNode implements Disposable {
           shape: shape | (rule.direction === "egress" ? abi.SHAPE_EGRESS : 0),
         });
         const value = abi.PolicyEntry.encode({
+          standsFor: rule.standsFor ?? 0,
           precedence: rule.precedence ?? (rule.deny ? 255 : 1),
           cookie: rule.cookie ?? 0,
           proxyPort: rule.proxyPort ?? 0,
-          flags: rule.deny ? abi.POLICY_ENTRY_DENY : 0,
+          flags: (rule.deny ? abi.POLICY_ENTRY_DENY : 0) | (rule.flags ?? 0),
         });
         inner.update(key, value);
       }

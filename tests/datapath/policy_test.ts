@@ -4,8 +4,8 @@ import { createMap, MapFull, MapType } from "@weir/loader";
 import * as abi from "@weir/maps";
 import { kernelTest } from "./kernel_test_case.ts";
 import { REDIRECT, type Rule, SHOT } from "./node.ts";
-import { packet, TCP, UDP } from "./packet.ts";
-import { A, B, twoEndpoints } from "./two_endpoints.ts";
+import { ACK, address, packet, SYN, TCP, UDP } from "./packet.ts";
+import { A, B, FAMILIES, twoEndpoints } from "./two_endpoints.ts";
 
 /** policy-semantics 109-112, by looking at every rule. Undefined: nothing matches. */
 function oracle(rules: Rule[], identity: number, protocol: number, port: number): Rule | undefined {
@@ -175,3 +175,77 @@ kernelTest("in tunnel mode the network cannot speak for a pod of another node", 
   const direct = node.run("from_netdev", packet({ from: "10.0.2.20", to: "10.0.1.10" }));
   assert.deepEqual([direct.verdict, direct.events[0].sourceIdentity], [REDIRECT, 1002]);
 });
+
+for (const f of FAMILIES) {
+  kernelTest(
+    `policy_check() takes a destination's own entry before its identity's, by ${f.name}`,
+    async () => {
+      const { node, from } = await twoEndpoints();
+      using _ = node;
+      // Both have identity 1002: the remote one defines the port, the other does not.
+      const other = f.name === "IPv4" ? "10.0.2.21" : "fd00:2::21";
+      node.setIpcache(other, 1002, "192.0.2.2");
+      const number = abi.DESTINATION_FIRST + 5;
+      const destination = (to: string, identity: number) =>
+        node.map("weir_policy_destinations").update(
+          address(to),
+          abi.PolicyDestination.encode({ number, identity }),
+        );
+      destination(f.remote, 1002);
+      const egress = { direction: "egress", protocol: TCP } as const;
+      const own = { ...egress, identity: number, port: 8080 };
+      let sport = 20_000;
+      const ask = (to: string, port: number, flags = SYN) => {
+        const run = from(A, { from: f.a, to, sport: ++sport, dport: port, flags });
+        return [run.verdict === SHOT ? "denied" : "allowed", run.events.at(-1)!.egressCookie];
+      };
+      const use = (...rules: Rule[]) => {
+        node.setPolicy(1, { enforceEgress: true, egressCookie: 9, rules });
+        node.changeEndpoint(A, { policy: 1 });
+      };
+      const some = { ...egress, identity: 1002, port: 8080, flags: abi.POLICY_ENTRY_ADDRESSES };
+      use({ ...some, flags: some.flags | abi.POLICY_ENTRY_NOBODY }, { ...own, cookie: 2 });
+      assert.deepEqual([ask(f.remote, 8080), ask(other, 8080)], [["allowed", 2], ["denied", 9]]);
+      assert.deepEqual(ask(f.remote, 8081), ["denied", 9]);
+      // The entry for all counts for the others, at its own length: here the one for anybody is longer.
+      const any = { ...egress, port: 8080, prefixLength: 12, cookie: 4 };
+      const all = { ...egress, identity: 1002, cookie: 3 };
+      use(all, { ...some, cookie: 3, standsFor: 1 + 8 }, { ...own, deny: true, cookie: 2 }, any);
+      assert.deepEqual([ask(f.remote, 8080), ask(other, 8080), ask(other, 9)], [
+        ["denied", 2],
+        ["allowed", 4],
+        [
+          "allowed",
+          3,
+        ],
+      ]);
+      use({ ...some, deny: true, cookie: 3 }, { ...own, cookie: 2, precedence: 300 });
+      assert.deepEqual([ask(f.remote, 8080), ask(other, 8080)], [["allowed", 2], ["denied", 3]]);
+      // The address became somebody else's.
+      destination(f.remote, 1001);
+      assert.deepEqual(ask(f.remote, 8080), ["denied", 3]);
+      destination(f.remote, 1002);
+      // An answer is judged by who was asked, whichever end has the greater address.
+      for (const [asker, asked, ends] of [[A, B, [f.a, f.b]], [B, A, [f.b, f.a]]] as const) {
+        const identity = asked === B ? 1001 : 1000;
+        destination(ends[1], identity);
+        const shared = { ...some, identity, flags: some.flags | abi.POLICY_ENTRY_NOBODY };
+        const change = (deny: boolean) => {
+          node.setPolicy(1, { enforceEgress: true, rules: [shared, { ...own, deny }] });
+          node.changeEndpoint(asker, { policy: 1 });
+        };
+        change(false);
+        const [there, back] = [{ from: ends[0], to: ends[1] }, { from: ends[1], to: ends[0] }];
+        assert.equal(from(asker, { ...there, sport: 30_000, dport: 8080, flags: SYN }).verdict, REDIRECT);
+        change(false);
+        assert.equal(
+          from(asked, { ...back, sport: 8080, dport: 30_000, flags: SYN | ACK }).verdict,
+          REDIRECT,
+        );
+        change(true);
+        assert.equal(from(asked, { ...back, sport: 8080, dport: 30_000, flags: ACK }).verdict, SHOT);
+        node.changeEndpoint(asker, { policy: 0 });
+      }
+    },
+  );
+}

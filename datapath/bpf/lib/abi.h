@@ -201,16 +201,28 @@ _Static_assert(sizeof(struct policy_key) == 8, "policy_key");
 #define SHAPE_LENGTH 0x1f
 
 #define POLICY_ENTRY_DENY 1
+#define POLICY_ENTRY_ADDRESSES 2 /* some destinations have entries of their own, see policy_destination */
+#define POLICY_ENTRY_NOBODY 4 /* ... and for the others there is none */
 
-/* Value of an inner map.  0 precedence  4 cookie  8 proxy_port  10 flags  11 pad */
+/* Value of an inner map.  0 precedence  4 cookie  8 proxy_port  10 flags  11 stands_for */
 struct policy_entry {
 	__u32 precedence;
 	__u32 cookie;
 	__u16 proxy_port;
 	__u8 flags;
-	__u8 pad;
+	__u8 stands_for; /* with ADDRESSES: 1 + match length of the shorter entry that this one repeats; else 0 */
 };
 _Static_assert(sizeof(struct policy_entry) == 12, "policy_entry");
+
+/* weir_policy_destinations[address]: where endpoints of one identity differ in what a port name means, those with entries
+ * of their own have a number. It stands for the identity in their entries, which are for egress and whole ports.
+ *   0 number  4 identity: an address that became somebody else's has none of these entries */
+struct policy_destination {
+	__u32 number; /* DESTINATION_FIRST and up: no identity */
+	__u32 identity;
+};
+_Static_assert(sizeof(struct policy_destination) == 8, "policy_destination");
+#define DESTINATION_FIRST 0x80000000u
 
 /* Which shapes one direction of a policy uses, most specific first: port prefixes from long to short, then
  * SHAPE_ANY_PROTOCOL. Only these are probed.

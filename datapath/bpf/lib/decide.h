@@ -94,8 +94,9 @@ INLINE void fill_end(struct ct_end *end, const struct peer *peer, __u32 cookie, 
  *
  * A cgroup endpoint has the host's address, so to others it is the host: its sender cannot know better when it asks its
  * own policy. Only another cgroup endpoint on this node is told who it is. */
-INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct peer *target)
+INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct peer *target, __u32 reply)
 {
+	__u32 way = POLICY_EGRESS | ((f->source_hi != 0) == (reply != 0) ? POLICY_TARGET_HI : 0);
 	__u32 sender = origin->identity, receiver = target->identity;
 	int code = 0;
 
@@ -104,7 +105,7 @@ INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct
 	else if (origin->endpoint_flags & ENDPOINT_CGROUP)
 		sender = IDENTITY_HOST;
 	if (origin->endpoint)
-		code = policy_check(f, origin->policy, receiver, POLICY_EGRESS);
+		code = policy_check(f, origin->policy, receiver, way);
 	/* The host always reaches its own endpoints (allow-localhost): it could enter their namespaces anyway. */
 	if (!code && target->endpoint && sender != IDENTITY_HOST)
 		code = policy_check(f, target->policy, sender, POLICY_INGRESS);
@@ -275,8 +276,8 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 		return DROPPED(DROP_ENCAP_PROHIBITED);
 	/* What an endpoint says to itself passes no policy anywhere else. */
 	code = f->flags & FLOW_LOOPBACK ? 0 :
-	       reply			? decide_policy(f, &destination, &source) :
-					  decide_policy(f, &source, &destination);
+	       reply			? decide_policy(f, &destination, &source, 1) :
+					  decide_policy(f, &source, &destination, 0);
 	if (code)
 		return code;
 

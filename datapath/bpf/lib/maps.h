@@ -135,6 +135,14 @@ struct {
 	__array(values, struct policy_map);
 } weir_policies SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct address);
+	__type(value, struct policy_destination);
+	__uint(max_entries, 65536);
+} weir_policy_destinations SEC(".maps");
+
 /* A plain hash, not an LRU: an LRU that is full throws out established flows. Full means that new flows are dropped
  * (155) until weir_gc has run; what is established stays. Preallocated, so that an insert never sleeps or fails for
  * memory. */

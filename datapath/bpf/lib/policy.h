@@ -35,11 +35,34 @@ INLINE void policy_probe(void *map, const struct flow *f, __u32 identity, __u32 
 	}
 }
 
+/* `match` has the identity's entry, and some destinations have their own. `hi`: the destination is key.hi. */
+INLINE void policy_of_destination(void *map, const struct flow *f, __u32 identity, __u32 hi, struct match *match)
+{
+	const struct policy_destination *to = bpf_map_lookup_elem(&weir_policy_destinations, hi ? &f->key.hi : &f->key.lo);
+	struct policy_key key = { .port = f->policy_port, .protocol = f->key.protocol, .shape = 16 | POLICY_EGRESS << 7 };
+	const struct policy_entry *own;
+
+	if (to && to->identity == identity) {
+		key.identity = to->number;
+		own = bpf_map_lookup_elem(map, &key);
+		if (own) {
+			match->entry = own;
+			return;
+		}
+	}
+	if (match->entry->flags & POLICY_ENTRY_NOBODY)
+		match->entry = 0;
+	else if (match->entry->stands_for)
+		match->length = match->entry->stands_for - 1;
+}
+
 /* The lookup of policy-semantics 109-112: the longest match for the identity and for any identity; the higher
  * precedence wins, then a deny of the identity's, then the longer, then the identity's. Notes cookie and match in the flow.
- * Returns 0 or a drop. */
-NOINLINE int policy_check(struct flow *f, __u32 slot, __u32 remote, __u32 direction)
+ * `way`: POLICY_*, and POLICY_TARGET_HI when the flow's destination is key.hi. Returns 0 or a drop. */
+#define POLICY_TARGET_HI 2
+NOINLINE int policy_check(struct flow *f, __u32 slot, __u32 remote, __u32 way)
 {
+	__u32 direction = way & 1;
 	struct policy_slot *header;
 	struct match own = {}, any = {};
 	const struct policy_direction *d;
@@ -69,6 +92,8 @@ NOINLINE int policy_check(struct flow *f, __u32 slot, __u32 remote, __u32 direct
 		goto out;
 	}
 	policy_probe(map, f, remote, direction, d->identity_shapes, d->identity_shapes_count, &own);
+	if (own.entry && unlikely(own.entry->flags & POLICY_ENTRY_ADDRESSES))
+		policy_of_destination(map, f, remote, way & POLICY_TARGET_HI, &own);
 	policy_probe(map, f, 0, direction, d->any_shapes, d->any_shapes_count, &any);
 	if (!own.entry && !any.entry) {
 		code = DROPPED(DROP_POLICY);

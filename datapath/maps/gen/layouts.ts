@@ -340,6 +340,7 @@ export interface PolicyEntry {
   cookie: number;
   proxyPort: number;
   flags: number;
+  standsFor: number;
 }
 /** Codec of {@link PolicyEntry}. */
 export const PolicyEntry: StructCodec<PolicyEntry> = {
@@ -352,6 +353,7 @@ export const PolicyEntry: StructCodec<PolicyEntry> = {
       cookie: view.getUint32(at + 4, true),
       proxyPort: view.getUint16(at + 8, true),
       flags: view.getUint8(at + 10),
+      standsFor: view.getUint8(at + 11),
     };
   },
   encode(value, out = new Uint8Array(12), at = 0) {
@@ -361,6 +363,32 @@ export const PolicyEntry: StructCodec<PolicyEntry> = {
     view.setUint32(at + 4, value.cookie, true);
     view.setUint16(at + 8, value.proxyPort, true);
     view.setUint8(at + 10, value.flags);
+    view.setUint8(at + 11, value.standsFor);
+    return out;
+  },
+};
+
+/** `struct policy_destination`, 8 bytes. */
+export interface PolicyDestination {
+  number: number;
+  identity: number;
+}
+/** Codec of {@link PolicyDestination}. */
+export const PolicyDestination: StructCodec<PolicyDestination> = {
+  bytes: 8,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      number: view.getUint32(at, true),
+      identity: view.getUint32(at + 4, true),
+    };
+  },
+  encode(value, out = new Uint8Array(8), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setUint32(at, value.number, true);
+    view.setUint32(at + 4, value.identity, true);
     return out;
   },
 };

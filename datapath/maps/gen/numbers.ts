@@ -172,8 +172,12 @@ export const POLICY_EGRESS = 1;
 export const SHAPE_EGRESS = 0x80;
 export const SHAPE_ANY_PROTOCOL = 0x20;
 export const SHAPE_LENGTH = 0x1f;
-/** Value of an inner map.  0 precedence  4 cookie  8 proxy_port  10 flags  11 pad */
 export const POLICY_ENTRY_DENY = 1;
+/** some destinations have entries of their own, see policy_destination */
+export const POLICY_ENTRY_ADDRESSES = 2;
+/** ... and for the others there is none */
+export const POLICY_ENTRY_NOBODY = 4;
+export const DESTINATION_FIRST = 0x80000000;
 /** the side that opened the flow is `hi` */
 export const CT_ORIGIN_HI = 1;
 export const CT_SEEN_NON_SYN = 2;

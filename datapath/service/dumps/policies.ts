@@ -3,12 +3,15 @@ import { protocolName } from "@weir/common";
 import { u32 } from "@weir/loader";
 import {
   POLICY_ENTRY_DENY,
+  POLICY_ENTRY_NOBODY,
+  PolicyDestination,
   PolicyEntry,
   PolicyKey,
   SHAPE_ANY_PROTOCOL,
   SHAPE_EGRESS,
   SHAPE_LENGTH,
 } from "@weir/maps";
+import { unmapped } from "../kernel/addresses.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Dump, DumpNames, Row } from "./dump.ts";
 
@@ -16,6 +19,12 @@ import type { Dump, DumpNames, Row } from "./dump.ts";
 export function dumpPolicies(kernel: Kernel, names: DumpNames): Dump {
   const outer = kernel.map("weir_policies");
   const rows: Row[] = [];
+  const destinations = new Map(
+    kernel.map("weir_policy_destinations").entries().map(([address, value]) => {
+      const { number, identity } = PolicyDestination.decode(value);
+      return [number, { address: unmapped(address), identity }] as const;
+    }),
+  );
   const users = new Map<number, string[]>();
   for (const [id, endpoint] of kernel.endpoints.entries()) {
     if (endpoint.policy !== 0) users.set(endpoint.policy, [...users.get(endpoint.policy) ?? [], String(id)]);
@@ -37,6 +46,7 @@ export function dumpPolicies(kernel: Kernel, names: DumpNames): Dump {
         ...common,
         direction,
         identity: "",
+        address: "",
         protocol: "",
         port: "",
         verdict: enforce ? "default deny" : "not enforced",
@@ -48,10 +58,14 @@ export function dumpPolicies(kernel: Kernel, names: DumpNames): Dump {
     for (const [rawKey, rawValue] of map.entries()) {
       const k = PolicyKey.decode(rawKey), v = PolicyEntry.decode(rawValue);
       const length = k.shape & SHAPE_LENGTH;
+      // A repetition of another row, or nobody's: only to say that some destinations have their own.
+      if (v.flags & POLICY_ENTRY_NOBODY || v.standsFor !== 0) continue;
+      const { address, identity } = destinations.get(k.identity) ?? { address: "", identity: k.identity };
       rows.push({
         ...common,
         direction: k.shape & SHAPE_EGRESS ? "egress" : "ingress",
-        identity: k.identity === 0 ? "any" : String(k.identity),
+        identity: identity === 0 ? "any" : String(identity),
+        address,
         protocol: k.shape & SHAPE_ANY_PROTOCOL ? "ANY" : protocolName(k.protocol),
         port: length === 0
           ? "any"

@@ -10,8 +10,8 @@
 import { createHash } from "node:crypto";
 import { type BpfMap, u32 } from "@weir/loader";
 import {
+  DESTINATION_FIRST,
   POLICY_EGRESS,
-  POLICY_ENTRY_DENY,
   POLICY_INGRESS,
   POLICY_SLOTS_MAX,
   type PolicyDirection,
@@ -26,11 +26,15 @@ import { ProblemError } from "@weir/common";
 import type { DatapathPolicy } from "@weir/proto/datapath";
 import type { MapStateEntry } from "@weir/proto/policy";
 import type { Kernel } from "../kernel/kernel.ts";
+import { DestinationTable, flattenPolicy } from "./policy_destinations.ts";
+
+/** Key and value; `destination` has a number that goes in place of the identity. */
+export type ImageEntry = readonly [key: PolicyKey, value: Uint8Array<ArrayBuffer>, destination?: string];
 
 /** A policy in the kernel's form. */
 export interface PolicyImage {
   slot: PolicySlot;
-  entries: [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>][];
+  entries: ImageEntry[];
   /** Equal for equal contents. */
   hash: string;
 }
@@ -41,12 +45,16 @@ export class PolicyStore {
   readonly #used = new Set<number>();
   /** Slots that the process before filled, by contents; taken over when a policy with these comes. */
   readonly #found = new Map<string, number[]>();
+  readonly #destinations: DestinationTable;
+  /** Numbers of destinations that a slot uses. */
+  readonly #numbers = new Map<number, number[]>();
   adopted = 0;
 
   constructor(private readonly kernel: Kernel, readonly entriesMax: number) {
     // Slots that no endpoint names are garbage of a switch that was cut short.
     const named = new Set(kernel.endpoints.entries().map(([, endpoint]) => endpoint.policy));
     const outer = kernel.map("weir_policies");
+    this.#destinations = new DestinationTable(kernel.map("weir_policy_destinations"));
     for (const key of outer.keys()) {
       const slot = new DataView(key.buffer).getUint32(0, true);
       const inner = outer.lookupInner(key);
@@ -55,7 +63,7 @@ export class PolicyStore {
       this.#used.add(slot);
       const header = kernel.policySlots.get(slot);
       if (!named.has(slot) || header === undefined) continue;
-      const hash = hashOf(header, map.entries());
+      const hash = hashOf(header, this.#read(slot, map.entries()));
       this.#found.set(hash, [...this.#found.get(hash) ?? [], slot]);
     }
   }
@@ -117,10 +125,12 @@ export class PolicyStore {
       swept++;
     }
     this.#found.clear();
-    return swept;
+    return swept + this.#destinations.sweep();
   }
 
   #refuseOverflow(policy: DatapathPolicy, image: PolicyImage): void {
+    const destinations = image.entries.flatMap(([, , destination]) => destination ?? []);
+    this.#destinations.refuseOverflow(policy.name, new Set(destinations));
     if (image.entries.length <= this.entriesMax) return;
     const excess = policy.entries.slice(this.entriesMax, this.entriesMax + 3).map(describeEntry).join("; ");
     throw new ProblemError("POLICY_MAP_FULL", {
@@ -145,11 +155,33 @@ export class PolicyStore {
   #write(name: string, image: PolicyImage): number {
     const slot = this.#freeSlot(name);
     using inner: BpfMap = this.kernel.createPolicyMap(Math.max(1, image.entries.length));
-    inner.updateBatch(image.entries);
+    inner.updateBatch(image.entries.map(([key, value, destination]) => {
+      const identity = destination === undefined ? key.identity : this.#claim(slot, destination);
+      return [PolicyKey.encode({ ...key, identity }), value];
+    }));
     this.kernel.map("weir_policies").update(u32(slot), u32(inner.fd));
     this.kernel.policySlots.put(slot, image.slot);
     this.#used.add(slot);
     return slot;
+  }
+
+  #claim(slot: number, destination: string): number {
+    const number = this.#destinations.claim(destination), numbers = this.#numbers.get(slot);
+    if (numbers === undefined) this.#numbers.set(slot, [number]);
+    else numbers.push(number);
+    return number;
+  }
+
+  /** Entries of a slot as they are in an image. A number that nobody has any more makes it like none. */
+  #read(slot: number, entries: readonly (readonly [Uint8Array, Uint8Array])[]): ImageEntry[] {
+    return entries.map(([rawKey, value]) => {
+      const key = PolicyKey.decode(rawKey);
+      if (key.identity < DESTINATION_FIRST) return [key, value as Uint8Array<ArrayBuffer>];
+      const destination = this.#destinations.keyOf(key.identity) ?? `${key.identity}`;
+      if (this.#destinations.keyOf(key.identity) !== undefined) this.#claim(slot, destination);
+      const identity = Number(destination.split(" ")[1] ?? 0);
+      return [{ ...key, identity }, value as Uint8Array<ArrayBuffer>, destination];
+    });
   }
 
   #freeSlot(name: string): number {
@@ -167,34 +199,40 @@ export class PolicyStore {
     const closed = directionOf([], true, 0);
     this.kernel.policySlots.put(slot, { directions: [closed, closed] });
     this.kernel.map("weir_policies").delete(u32(slot));
+    for (const number of this.#numbers.get(slot) ?? []) this.#destinations.release(number);
+    this.#numbers.delete(slot);
     this.#used.delete(slot);
   }
 }
 
 /** A policy as the kernel holds it. Pure. */
 export function imageOf(policy: DatapathPolicy): PolicyImage {
-  const entries = policy.entries.map((entry): [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>] => [
-    PolicyKey.encode({
+  const flat = flattenPolicy(policy.entries);
+  const entries = flat.map(({ entry, flags, standsFor, destination }): ImageEntry => [
+    {
       identity: entry.identity,
       port: entry.port,
       protocol: entry.protocol,
       shape: shapeOf(entry) | (entry.direction === "EGRESS" ? SHAPE_EGRESS : 0),
-    }),
+    },
     PolicyEntry.encode({
       precedence: entry.precedence,
       cookie: entry.cookie,
       proxyPort: entry.proxyPort,
-      flags: entry.deny ? POLICY_ENTRY_DENY : 0,
+      flags,
+      standsFor,
     }),
+    destination,
   ]);
+  const written = flat.map(({ entry }) => entry);
   const directions: PolicyDirection[] = [];
   directions[POLICY_INGRESS] = directionOf(
-    policy.entries.filter((entry) => entry.direction === "INGRESS"),
+    written.filter((entry) => entry.direction === "INGRESS"),
     policy.enforceIngress,
     policy.ingressDefaultCookie,
   );
   directions[POLICY_EGRESS] = directionOf(
-    policy.entries.filter((entry) => entry.direction === "EGRESS"),
+    written.filter((entry) => entry.direction === "EGRESS"),
     policy.enforceEgress,
     policy.egressDefaultCookie,
   );
@@ -229,9 +267,12 @@ function directionOf(
   };
 }
 
-function hashOf(slot: PolicySlot, entries: readonly (readonly [Uint8Array, Uint8Array])[]): string {
+function hashOf(slot: PolicySlot, entries: readonly ImageEntry[]): string {
   const hash = createHash("sha256").update(PolicySlot.encode(slot));
-  for (const line of entries.map(([key, value]) => key.toHex() + value.toHex()).sort()) hash.update(line);
+  const lines = entries.map(([key, value, destination]) =>
+    `${PolicyKey.encode(key).toHex()}${value.toHex()}${destination ?? ""}`
+  );
+  for (const line of lines.sort()) hash.update(line);
   return hash.digest("hex");
 }
 
