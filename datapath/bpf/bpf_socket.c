@@ -195,8 +195,13 @@ NOINLINE int socket_translate_back(struct bpf_sock_addr *ctx, struct socket_targ
 	return SOCKET_TRANSLATED;
 }
 
+#define SOCKET_ERRNO_MAX 4095
+
+/* `code` comes from a function of its own, so a verifier knows nothing of it: bpf_set_retval() takes errnos only. */
 INLINE int socket_refuse(int code)
 {
+	if (code < -SOCKET_ERRNO_MAX || code > 0)
+		return SOCKET_DENY;
 	if (bpf_core_enum_value_exists(enum bpf_func_id___weir, BPF_FUNC_set_retval___weir))
 		bpf_set_retval(code);
 	return SOCKET_DENY;
