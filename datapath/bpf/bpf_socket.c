@@ -197,9 +197,11 @@ NOINLINE int socket_translate_back(struct bpf_sock_addr *ctx, struct socket_targ
 
 #define SOCKET_ERRNO_MAX 4095
 
-/* `code` comes from a function of its own, so a verifier knows nothing of it: bpf_set_retval() takes errnos only. */
+/* `code` comes from a function that is verified apart, so a verifier knows nothing of it, and bpf_set_retval() takes errnos
+ * only. Clang knows what that function returns, and would leave the check out. */
 INLINE int socket_refuse(int code)
 {
+	asm volatile("" : "+r"(code));
 	if (code < -SOCKET_ERRNO_MAX || code > 0)
 		return SOCKET_DENY;
 	if (bpf_core_enum_value_exists(enum bpf_func_id___weir, BPF_FUNC_set_retval___weir))
