@@ -31,6 +31,7 @@ await buildVerifier({ out: fileURLToPath(verifierWasmUrl) });
 const module = new WebAssembly.Module(Deno.readFileSync(verifierWasmUrl));
 
 const SOCKET_FILTER = 1, KPROBE = 2, TC = 3, XDP = 6, CGROUP_SKB = 8, CGROUP_DEVICE = 15, SOCKOPT = 25;
+const SYSCALL = 31, SLEEPABLE = 16;
 const KEEP_EVERY_STATE = 8;
 const Helper = {
   mapLookup: 1,
@@ -41,6 +42,9 @@ const Helper = {
   tailCall: 12,
   localStorage: 81,
   forEach: 164,
+  copyFromUser: 148,
+  close: 168,
+  timerSetCallback: 170,
   setRetval: 187,
   loop: 181,
 };
@@ -51,10 +55,27 @@ const PROGS: MapFacts = { ...WIDE, handle: 3, type: 3, valueSize: 4 };
 const DEVICES: MapFacts = { ...WIDE, handle: 4, type: 14, valueSize: 8 };
 const DEVICES_HASH: MapFacts = { ...DEVICES, handle: 5, type: 25 };
 const READ_ONLY: MapFacts = { ...WIDE, handle: 6, type: 1, flags: 0x80 };
+const TIMERS: MapFacts = {
+  ...WIDE,
+  handle: 10,
+  type: 1,
+  specialFields: [{ kind: "timer", offset: 0, size: 16 }],
+};
 const STORAGE: MapFacts = { handle: 7, type: 19, keySize: 16, valueSize: 8, maxEntries: 0, flags: 0 };
 const WIDE_STORAGE: MapFacts = { ...STORAGE, handle: 8, valueSize: 16 };
 const CPU_STORAGE: MapFacts = { ...WIDE_STORAGE, handle: 9, type: 21 };
-const MAPS = [WIDE, NARROW, PROGS, DEVICES, DEVICES_HASH, READ_ONLY, STORAGE, WIDE_STORAGE, CPU_STORAGE];
+const MAPS = [
+  WIDE,
+  NARROW,
+  PROGS,
+  DEVICES,
+  DEVICES_HASH,
+  READ_ONLY,
+  STORAGE,
+  WIDE_STORAGE,
+  CPU_STORAGE,
+  TIMERS,
+];
 
 interface Program {
   lines: Line[];
@@ -65,6 +86,9 @@ interface Program {
 }
 
 function judge({ lines, type = TC, attach = 0, flags = KEEP_EVERY_STATE, subprograms }: Program): string {
+  const used = new Set(
+    lines.flatMap((line) => typeof line === "object" && line.op === 0x18 ? line.imm ?? 0 : []),
+  );
   const request: VerifyRequest = {
     name: "test",
     programType: type,
@@ -72,7 +96,7 @@ function judge({ lines, type = TC, attach = 0, flags = KEEP_EVERY_STATE, subprog
     programFlags: flags,
     gplCompatible: true,
     instructions: assemble(lines),
-    maps: MAPS,
+    maps: MAPS.filter(({ handle }) => used.has(handle)),
     subprograms,
   };
   const report = verify(module, request);
@@ -121,6 +145,39 @@ function secondRound(other: MapFacts): Line[] {
 
 Deno.test("pruning in a callback looks at what the call that repeats it hands over again", () => {
   refuses("map-value-out-of-bounds", { lines: secondRound(NARROW) }, { lines: secondRound(WIDE) });
+});
+
+/** A callback that counts its rounds, which tells every round from the others, and returns what one of two paths made. */
+function counting(usual: number, other: number): Line[] {
+  return [
+    storeImm(8, 10, -8, 0),
+    mov(1, 3),
+    loadFunction(2, "callback"),
+    movReg(3, 10),
+    alu("add", 3, -8),
+    mov(4, 0),
+    call(Helper.loop),
+    ...end,
+    "callback",
+    load(8, 7, 2, 0),
+    loadMapValue(3, WIDE.handle),
+    aluReg("add", 3, 7),
+    storeImm(1, 3, 0, 1),
+    alu("add", 7, 1),
+    store(8, 2, 0, 7),
+    call(Helper.random),
+    mov(6, usual),
+    jump("ne", 0, 0, "join"),
+    mov(6, other),
+    "join",
+    movReg(0, 6),
+    exit(),
+  ];
+}
+
+Deno.test("what a callback returns counts where its paths come together", () => {
+  refuses("callback-return", { lines: counting(0, 5) }, { lines: counting(0, 1) });
+  refuses("callback-return", { lines: counting(5, 0) }, { lines: counting(1, 0) });
 });
 
 const tailCall: Line[] = [movReg(1, 6), loadMap(2, PROGS.handle), mov(3, 0), call(Helper.tailCall)];
@@ -382,6 +439,36 @@ Deno.test("a pointer that was moved without a bound may be 0, and proves nothing
     ...end,
   ];
   refuses("null-dereference", { lines: lines([]) }, { lines: lines([alu("and", 8, 0xff)]) });
+});
+
+/** A program that may sleep, and a timer of it that may not. */
+Deno.test("what a timer calls may not sleep, whatever its program may", () => {
+  const lines = (helper: Line[], inTimer: boolean): Line[] => [
+    ...(inTimer ? [] : helper),
+    storeImm(4, 10, -4, 0),
+    loadMap(1, TIMERS.handle),
+    movReg(2, 10),
+    alu("add", 2, -4),
+    call(Helper.mapLookup),
+    jump("eq", 0, 0, "out"),
+    movReg(1, 0),
+    loadFunction(2, "later"),
+    call(Helper.timerSetCallback),
+    "out",
+    ...end,
+    "later",
+    ...(inTimer ? helper : []),
+    ...end,
+  ];
+  const copy: Line[] = [movReg(1, 10), alu("add", 1, -8), mov(2, 8), mov(3, 0), call(Helper.copyFromUser)];
+  const close: Line[] = [mov(1, 3), call(Helper.close)];
+  for (const helper of [copy, close]) {
+    refuses(
+      "sleepable-only",
+      { lines: lines(helper, true), type: SYSCALL, flags: SLEEPABLE },
+      { lines: lines(helper, false), type: SYSCALL, flags: SLEEPABLE },
+    );
+  }
 });
 
 Deno.test("bpf_set_retval takes 0 or an error; getsockopt alone takes any number", () => {

@@ -16,6 +16,7 @@ import { callCallback, callUnderLock } from "./call_function";
 import { callLater } from "./call_later";
 import { setResult } from "./call_result";
 import { forkReturn } from "./leave";
+import { maySleepHere } from "./call_later";
 import { isSockmap, mayChangeSockmap } from "./call_socket";
 import { immOf } from "./instruction";
 import { fail1, failIS, failS, opS } from "./outcome";
@@ -40,7 +41,7 @@ function isAvailable(i: i32, id: i32, flags: u8, onSockets: bool): bool {
   if (!C.helperAllowed(id) && !onSockets && !sleeping) return failIS(E.HELPER_NOT_ALLOWED, i, id, callName);
   if (!(flags & 1)) return failIS(E.UNSUPPORTED_HELPER, i, id, callName);
   if (flags & 2 && !(options & 1)) return failIS(E.HELPER_NEEDS_GPL, i, id, callName);
-  if (flags & 16 && !(progFlags & 0x10) && progType != 31) return failS(E.SLEEPABLE_ONLY, i, callName);
+  if (flags & 16 && !maySleepHere()) return failS(E.SLEEPABLE_ONLY, i, callName);
   if (cur.lockId && id != C.H_SPIN_UNLOCK) return callUnderLock(i, callName);
   if (id == C.H_D_PATH && !(attachFlags & 1)) return failIS(E.HELPER_NOT_ALLOWED, i, id, callName);
   return true;

@@ -5,6 +5,7 @@ import * as C from "./contract";
 import { callee, isZero, wrong } from "./call_argument";
 import { immOf } from "./instruction";
 import { kindName } from "./kind_name";
+import { maySleepHere } from "./call_later";
 import { helperMemory } from "./memory";
 import { setRangeU } from "./number";
 import { fail1, fail2, failIS, failS, opI, opS } from "./outcome";
@@ -55,6 +56,8 @@ export function callUnderLock(i: i32, callee: string): bool {
 
 function callGlobal(i: i32, s: Sub): bool {
   if (cur.lockId) return callUnderLock(i, s.name);
+  // it was verified as if it were called by the program itself
+  if (s.maySleep && !maySleepHere()) return failS(E.SLEEPABLE_ONLY, i, s.name);
   for (let a: u32 = 1; a <= s.argCount; a++) {
     if (reg(a).kind == K_NUM) sink(1 << a);
     const kind = load<u32>(s.args + (a - 1) * 8), size = load<u32>(s.args + (a - 1) * 8, 4), r = reg(a);

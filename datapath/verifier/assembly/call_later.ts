@@ -1,12 +1,13 @@
 // Functions that a timer calls: later, on a stack of their own, with the map, the key and the value. Each is walked once per
 // map, when all that the program itself does has been walked: what it finds does not depend on who set it.
 import * as E from "./gen/codes";
+import { FLAG_SLEEPABLE } from "./contract";
 import { failS } from "./outcome";
 import { findSub, hasLock } from "./program";
 import { F_RDONLY, K_KEY, K_MAP, K_VALUE, setKind } from "./reg";
-import { subs } from "./request";
-import { freshId } from "./run";
-import { enterFrame, newState, regOf, State } from "./state";
+import { progFlags, subs } from "./request";
+import { cur, freshId } from "./run";
+import { enterFrame, frameOf, newState, regOf, State } from "./state";
 
 /// `callback` of the lowest frame of such a function.
 export const CALLED_LATER: u8 = 3;
@@ -19,6 +20,11 @@ export function forgetLater(): void {
   functions.length = 0;
   maps.length = 0;
   walked = 0;
+}
+
+/// Whether what is walked may sleep: what a timer calls may not, whatever its program may.
+export function maySleepHere(): bool {
+  return (progFlags & FLAG_SLEEPABLE) != 0 && frameOf(cur, 0).callback != CALLED_LATER;
 }
 
 /// A timer in a value of the map will call the function at `start`.

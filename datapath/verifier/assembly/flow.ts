@@ -95,6 +95,7 @@ export function checkCalls(): bool {
         s.changesPacket = true;
       }
       if (helperChangesPacket(immOf(i))) s.changesPacket = true;
+      if (helperMaySleep(immOf(i))) s.maySleep = true;
       if (immOf(i) == H_CHECK_MTU) setUsesWritten();
       if (immOf(i) == H_TIMER_SET_CALLBACK) usesTimers = true;
     }
@@ -124,6 +125,7 @@ export function checkCalls(): bool {
     for (let b = 0; b < n; b++) {
       if (reach[a * n + b]) {
         if (subs[b].changesPacket) subs[a].changesPacket = true;
+        if (subs[b].maySleep) subs[a].maySleep = true;
       }
     }
   }
@@ -132,4 +134,8 @@ export function checkCalls(): bool {
 
 export function helperChangesPacket(id: i32): bool {
   return id > 0 && id < 256 && (CONTRACT[id * 8] & 4) != 0;
+}
+
+function helperMaySleep(id: i32): bool {
+  return id > 0 && id < 256 && (CONTRACT[id * 8] & 16) != 0;
 }

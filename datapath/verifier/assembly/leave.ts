@@ -74,6 +74,7 @@ export function forkReturn(i: i32, zero: bool): bool {
 export function returnTo(i: i32): bool {
   const r0 = reg(0), f = frame, depth = cur.depth;
   if (f.callback) {
+    sink(1);
     if (r0.kind != K_NUM) {
       return r0.kind == K_NONE ? fail(E.RETURN_UNINITIALISED, i) : failS(E.RETURN_POINTER, i, kindName(r0));
     }

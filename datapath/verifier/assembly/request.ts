@@ -28,6 +28,7 @@ export class Sub {
   argCount: u32 = 0;
   args: usize = 0; // {kind, size} x argCount
   isCallback: bool = false;
+  maySleep: bool = false;
   isAsync: bool = false; // called by a timer: on a stack of its own
   changesPacket: bool = false;
   tailCalls: bool = false;
