@@ -1,4 +1,8 @@
-/** What verifying a program cost, and how far it is from the kernel's limit. @module */
+/**
+ * What verifying a program cost, beside the limit that the kernel has, too. The kernel walks other paths: how many visits it
+ * needs is not known here.
+ * @module
+ */
 import type { SourceMap } from "@weir/object";
 import type { VerifyReport } from "@weir/verifier";
 import { fileName } from "./sentence.ts";
@@ -47,7 +51,7 @@ export function budgetOf(report: VerifyReport, source: SourceMap, linesMax = 5):
     visitsMax: KERNEL_VISITS_MAX,
     percent,
     warning: percent >= 50
-      ? `${percent}% of the kernel's limit of ${KERNEL_VISITS_MAX} visits is used${most}`
+      ? `${percent}% of ${KERNEL_VISITS_MAX} visits are used; the kernel has the same limit and may need more or fewer${most}`
       : "",
     lines: dearest,
   };

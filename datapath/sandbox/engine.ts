@@ -35,9 +35,9 @@ const INSTANCES_MAX = 4;
 
 /**
  * The first part of a slot's memory is cleared by writing zeros and stays mapped, the rest is given back to the system.
- * It covers what a small program touches, so that verifying one meets no page faults.
+ * It is the memory that the verifier begins with: verifying a small program meets neither page faults nor system calls.
  */
-const RESIDENT_BYTES = 96 * 1024;
+const RESIDENT_BYTES = 128 * 1024;
 
 /** The native stack that a module may use. The verifier keeps its work on explicit stacks: this is plenty. */
 const WASM_STACK_BYTES_MAX = 512 * 1024;

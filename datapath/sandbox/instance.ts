@@ -32,6 +32,9 @@ export class Instance {
   readonly #context: Deno.PointerValue;
   readonly #handles: Handles;
   readonly #startedAt = performance.now();
+  /** Size and place of the linear memory as of the last call; a call may change both. */
+  #memoryBytes = -1;
+  #memoryBase: Deno.PointerValue = null;
 
   constructor(engine: Engine, module: CompiledModule, limits: InstanceLimits) {
     this.#library = engine.library;
@@ -68,7 +71,12 @@ export class Instance {
 
   /** The present size of the linear memory. */
   get memoryBytes(): number {
-    return Number(this.#library.symbols.wasmtime_memory_data_size(this.#context, this.#handles.memory));
+    if (this.#memoryBytes < 0) {
+      this.#memoryBytes = Number(
+        this.#library.symbols.wasmtime_memory_data_size(this.#context, this.#handles.memory),
+      );
+    }
+    return this.#memoryBytes;
   }
 
   /** Fuel used so far. */
@@ -108,6 +116,8 @@ export class Instance {
         inputView.setInt32(at + VAL_VALUE_OFFSET, value | 0, true);
       }
     }
+    this.#memoryBytes = -1;
+    this.#memoryBase = null;
     const error = this.#library.symbols.wasmtime_func_call(
       this.#context,
       func,
@@ -161,8 +171,18 @@ export class Instance {
 
   /** Where a byte of the linear memory lies now; the caller has checked that it does. */
   #at(address: number): Deno.PointerValue {
-    const base = this.#library.symbols.wasmtime_memory_data(this.#context, this.#handles.memory);
-    return Deno.UnsafePointer.offset(base as Deno.PointerObject, address);
+    this.#memoryBase ??= this.#library.symbols.wasmtime_memory_data(this.#context, this.#handles.memory);
+    return Deno.UnsafePointer.offset(this.#memoryBase as Deno.PointerObject, address);
+  }
+
+  /** Whether the module exports a function of this name. */
+  has(name: string): boolean {
+    try {
+      this.#findExport(name, ExternKind.func);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Leaves the export in the scratch memory. */

@@ -10,10 +10,10 @@ import asc from "assemblyscript/asc";
 const ASSEMBLY = fileURLToPath(new URL("./assembly/", import.meta.url));
 
 /**
- * Options in force; they are part of the hash that decides whether to build. With 2 MiB (32 pages) to begin with, most
- * programs never ask for more: a growth costs the sandbox two changes of page protection.
+ * Options in force; they are part of the hash that decides whether to build. A small program stays within the first two
+ * pages, which the sandbox clears without asking the system; larger ones grow, which they do not notice.
  */
-const OPTIONS = ["-O3", "--noAssert", "--runtime", "stub", "--use", "abort=", "--initialMemory", "32"];
+const OPTIONS = ["-O3", "--noAssert", "--runtime", "stub", "--use", "abort=", "--initialMemory", "2"];
 
 /** Builds the module; `built` tells whether anything had to be done. Throws with the compiler's messages. */
 export async function buildVerifier({ out }: { out: string }): Promise<{ built: boolean }> {

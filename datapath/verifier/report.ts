@@ -4,6 +4,7 @@
  * @module
  */
 import { type CodeFacts, codeLabel, CODES } from "./codes.ts";
+import { hexWord } from "./request.ts";
 import { WireError, WireReader } from "./wire.ts";
 
 export { WireError } from "./wire.ts";
@@ -113,7 +114,9 @@ export function decodeReport(bytes: Uint8Array): VerifyReport {
   const r = new WireReader(bytes);
   if (r.u32() !== REPORT_MAGIC) throw new WireError(0, "this is no report");
   if (r.u32() !== REPORT_VERSION) throw new WireError(4, "unknown version of the report");
-  const requestHash = hex64(r.u64()) + hex64(r.u64());
+  // two 64-bit words, low halves first
+  const b = hexWord(r.u32()), a = hexWord(r.u32()), d = hexWord(r.u32()), c = hexWord(r.u32());
+  const requestHash = a + b + c + d;
   const verdictNumber = r.u32();
   const verdict = VERDICTS[verdictNumber];
   if (verdict === undefined) throw new WireError(r.offset - 4, `verdict ${verdictNumber}`);
@@ -162,10 +165,6 @@ export function decodeReport(bytes: Uint8Array): VerifyReport {
     instructionVisits,
     claims,
   };
-}
-
-function hex64(value: bigint): string {
-  return value.toString(16).padStart(16, "0");
 }
 
 /* A value on the wire, 96 bytes:

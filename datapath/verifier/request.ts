@@ -270,6 +270,10 @@ export function requestHash(bytes: Uint8Array): string {
   return hexWord(a) + hexWord(b) + hexWord(c) + hexWord(d);
 }
 
-function hexWord(word: number): string {
-  return (word >>> 0).toString(16).padStart(8, "0");
+/** Bytes as two digits each: small programs spend their time on small things. */
+const HEX: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+/** Eight hexadecimal digits of the low 32 bits. */
+export function hexWord(word: number): string {
+  return HEX[word >>> 24] + HEX[(word >>> 16) & 255] + HEX[(word >>> 8) & 255] + HEX[word & 255];
 }

@@ -113,6 +113,11 @@ function checkAttach(): bool {
   return true;
 }
 
+/// Verifies a request that lies where a fresh instance's alloc() would put it.
+export function verifyPlaced(length: u32): u64 {
+  return verify(alloc(length), length);
+}
+
 /// Verifies the request; returns where the report lies, and its length in the high half.
 export function verify(pointer: u32, length: u32): u64 {
   hash(pointer, length);

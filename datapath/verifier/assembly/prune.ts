@@ -21,19 +21,21 @@ import {
 } from "./state";
 
 const IDS: i32 = 256;
-const idOld: StaticArray<u32> = new StaticArray<u32>(IDS);
-const idNew: StaticArray<u32> = new StaticArray<u32>(IDS);
-const idShift: StaticArray<i64> = new StaticArray<i64>(IDS);
+/* Pairs of identities: old 4, new 4, shift 8. */
+const ids: usize = memory.data(4096, 8);
+function pair(k: i32): usize {
+  return ids + (<usize> k << 4);
+}
 let idCount: i32 = 0;
 /// Whether id b in the new state may stand where a stood in the old one, the same everywhere.
 function sameId(a: u32, b: u32, injective: bool): bool {
   for (let k = 0; k < idCount; k++) {
-    if (idOld[k] == a) return idNew[k] == b;
-    if (injective && idNew[k] == b) return false;
+    if (load<u32>(pair(k)) == a) return load<u32>(pair(k), 4) == b;
+    if (injective && load<u32>(pair(k), 4) == b) return false;
   }
   if (idCount >= IDS) return false;
-  idOld[idCount] = a;
-  idNew[idCount++] = b;
+  store<u32>(pair(idCount), a);
+  store<u32>(pair(idCount++), b, 4);
   return true;
 }
 
@@ -44,10 +46,10 @@ function sameValue(a: Reg, b: Reg): bool {
   const shift = <i64> b.off - <i64> a.off, known = idCount;
   if (!sameId(a.id, b.id == 0 ? --tempId : b.id, false)) return false;
   if (idCount > known) {
-    idShift[known] = shift;
+    store<i64>(pair(known), shift, 8);
     return true;
   }
-  for (let k = 0; k < idCount; k++) if (idOld[k] == a.id) return idShift[k] == shift;
+  for (let k = 0; k < idCount; k++) if (load<u32>(pair(k)) == a.id) return load<i64>(pair(k), 8) == shift;
   return false;
 }
 
@@ -244,7 +246,7 @@ export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
   return true;
 }
 
-const seen: StaticArray<u8> = new StaticArray<u8>(1024);
+const seen: usize = memory.data(1024, 8);
 /// Equalities with nothing are dropped from a state that is kept: they would only hinder comparing.
 export function dropLoneIds(s: State): void {
   for (let pass = 0; pass < 3; pass++) {
@@ -260,13 +262,13 @@ export function dropLoneIds(s: State): void {
 
 function lone(r: Reg, pass: i32): void {
   if (r.kind != K_NUM || r.id == 0) return;
-  const h = r.id & 1023;
+  const h = seen + (r.id & 1023);
   if (pass == 0) {
-    if (seen[h] < 2) seen[h]++;
+    if (load<u8>(h) < 2) store<u8>(h, load<u8>(h) + 1);
   } else if (pass == 1) {
-    if (seen[h] == 1) {
-      seen[h] = 0;
+    if (load<u8>(h) == 1) {
+      store<u8>(h, 0);
       unlink(r);
     }
-  } else seen[h] = 0;
+  } else store<u8>(h, 0);
 }

@@ -21,18 +21,20 @@ export function freshId(): u32 {
 /* Where the newest pointers that may be NULL came from: {id, instruction}, by the low bits of the id. */
 const ORIGINS: u32 = 1024;
 
-const origins: StaticArray<u32> = new StaticArray<u32>(2048);
+// memory that is 0 from the start costs a fresh instance nothing, arrays are made by each
+const origins: usize = memory.data(8192, 8);
 /// A pointer that may be NULL was made here.
 export function noteOrigin(id: u32, insn: i32): void {
   const k = (id & (ORIGINS - 1)) * 2;
-  unchecked(origins[k] = id);
-  unchecked(origins[k + 1] = <u32> insn);
+  store<u32>(origins + (<usize> k << 2), id);
+  store<u32>(origins + (<usize> k << 2), <u32> insn, 4);
 }
 
 /// The instruction that made it; -1 forgotten.
 export function originOf(id: u32): i32 {
   const k = (id & (ORIGINS - 1)) * 2;
-  return id != 0 && origins[k] == id ? <i32> origins[k + 1] : -1;
+  const at = origins + (<usize> k << 2);
+  return id != 0 && load<u32>(at) == id ? load<i32>(at, 4) : -1;
 }
 
 export function reg(r: u32): Reg {
