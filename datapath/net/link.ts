@@ -27,6 +27,7 @@ const Ifla = {
   AF_SPEC: 26,
   NET_NS_FD: 28,
   EXT_MASK: 29,
+  LINK_NETNSID: 37,
 } as const;
 const IFF_UP = 1, IFF_NOARP = 0x80, IFF_LOOPBACK = 8;
 const INFO_KIND = 1, INFO_DATA = 2, VETH_INFO_PEER = 1;
@@ -55,6 +56,8 @@ export interface Device {
   /** Kind, e.g. "veth", "vxlan"; "" for hardware. */
   kind: string;
   alias: string;
+  /** Id that this namespace has for the one where the other end is (a veth's), when that is another. */
+  peerNetnsId?: number;
   /** Where an XDP program hangs, if one does: in the driver, or behind it. */
   xdp?: "native" | "generic";
 }
@@ -189,8 +192,15 @@ export function decodeDevice(payload: Uint8Array): Device {
     loopback: (flags & IFF_LOOPBACK) !== 0,
     kind: info === undefined ? "" : textOf(decodeAttributes(info).get(INFO_KIND)),
     alias: textOf(attributes.get(Ifla.IFALIAS)),
+    ...peerNetnsId(attributes.get(Ifla.LINK_NETNSID)),
     ...xdpMode(attributes.get(Ifla.XDP)),
   };
+}
+
+/** An s32; negative: it has none. */
+function peerNetnsId(bytes?: Uint8Array): { peerNetnsId?: number } {
+  const id = bytes && new DataView(bytes.buffer, bytes.byteOffset).getInt32(0, true);
+  return id !== undefined && id >= 0 ? { peerNetnsId: id } : {};
 }
 
 /** IFLA_XDP_ATTACHED: 1 in the driver, 2 behind it. */

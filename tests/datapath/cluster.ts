@@ -257,6 +257,12 @@ export class Cluster {
     return await this.#programs(n, host, mac, hostMac);
   }
 
+  /** What the place calls the namespace at the other end of its device. */
+  async #netnsId(place: Place, device: string): Promise<number> {
+    const text = await must("ip", "-n", this.netns(place), "-j", "link", "show", device);
+    return JSON.parse(text)[0].link_netnsid;
+  }
+
   async #programs(n: number, host: Place, mac: string, hostMac: string): Promise<TestNode> {
     const other = 3 - n;
     const index = async (device: string) =>
@@ -294,6 +300,7 @@ export class Cluster {
       mac,
       hostMac,
       ifindex: pod,
+      netnsId: await this.#netnsId(host, "pod"),
     });
     using netns = Netns.open(`/run/netns/${this.netns(host)}`);
     netns.enter(() => {

@@ -54,6 +54,8 @@ export interface EndpointSpec {
   policy?: number;
   flags?: number;
   cgroupId?: bigint;
+  /** Id of its network namespace; default unknown. */
+  netnsId?: number;
 }
 export interface Run {
   verdict: number;
@@ -232,6 +234,7 @@ export class TestNode implements Disposable {
       mac: macBytes(spec.mac ?? `02:00:00:00:01:${spec.id.toString(16).padStart(2, "0")}`),
       hostMac: macBytes(spec.hostMac ?? `02:00:00:00:02:${spec.id.toString(16).padStart(2, "0")}`),
       ipv4Be: spec.ipv4 ? ipv4Number(spec.ipv4) : 0,
+      netns: (spec.netnsId ?? -1) + 1,
       ipv6: spec.ipv6 ? address(spec.ipv6) : new Uint8Array(16),
       cgroupId: spec.cgroupId ?? 0n,
     };

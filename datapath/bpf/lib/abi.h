@@ -116,7 +116,7 @@ _Static_assert(sizeof(struct vlan_key) == 8, "vlan_key");
  *
  *   0  ifindex          4  identity         8  revision        12  policy  14  flags
  *  16  mac[6], host_mac[6] ......................... 28 pad
- *  32  ipv4 (be)       36  pad2            40  ipv6 ................................
+ *  32  ipv4 (be)       36  netns           40  ipv6 ................................
  *  56  cgroup_id
  */
 struct endpoint {
@@ -129,7 +129,7 @@ struct endpoint {
 	__u8 host_mac[6]; /* of the host side: source of delivered frames, the gateway's address */
 	__u32 pad;
 	__be32 ipv4; /* be; 0: none */
-	__u32 pad2;
+	__u32 netns; /* id that this node's network namespace has for the endpoint's, plus one; 0: unknown */
 	struct address ipv6; /* zero: none */
 	__u64 cgroup_id;
 };

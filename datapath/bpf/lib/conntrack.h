@@ -83,6 +83,20 @@ INLINE int sequence_near(__u16 sent, const struct flow *f)
 	return sent && back >= -9 && back <= 256;
 }
 
+/* Somebody still speaks after a RST: it was none to the sockets (reset.h cannot always know). The flow is as if there had
+ * been none. */
+INLINE __u32 ct_revive(struct ct_entry *e, __u32 flags)
+{
+	e->tcp_flags[0] &= ~TCP_RST;
+	e->tcp_flags[1] &= ~TCP_RST;
+	flags &= ~(CT_CLOSING_FORWARD | CT_CLOSING_REVERSE);
+	if (e->tcp_flags[0] & TCP_FIN)
+		flags |= CT_CLOSING_FORWARD;
+	if (e->tcp_flags[1] & TCP_FIN)
+		flags |= CT_CLOSING_REVERSE;
+	return flags;
+}
+
 /* Notes flags and lifetime (not of an ICMP error: that is no sign of life of its flow). `reply`: the packet goes against the flow. True when an event is due.
  *
  * The entry is written only when something changed, lifetimes at most once a second: a line that both directions'
@@ -111,6 +125,8 @@ INLINE int ct_touch(struct ct_entry *e, const struct flow *f, const struct confi
 			flags |= reply ? CT_CLOSING_REVERSE : CT_CLOSING_FORWARD;
 		if (unlikely(seen & TCP_RST))
 			flags |= CT_CLOSING_REVERSE | CT_CLOSING_FORWARD;
+		else if (unlikely((e->tcp_flags[0] | e->tcp_flags[1]) & TCP_RST))
+			flags = ct_revive(e, flags);
 	}
 	if (reply)
 		flags |= CT_SEEN_REPLY;

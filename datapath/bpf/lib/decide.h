@@ -6,6 +6,7 @@
 #include "events.h"
 #include "ipcache.h"
 #include "policy.h"
+#include "reset.h"
 #include "revision.h"
 
 #define FILE_ID FILE_DECIDE
@@ -185,7 +186,7 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 	struct address unused = {};
 	const struct address *from, *to;
 	struct ct_end *mine = 0;
-	__u32 reply = 0;
+	__u32 reply = 0, policy_port;
 	int alive, code;
 
 	if (!config || !f)
@@ -274,6 +275,16 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 	if (!(f->flags & (FLOW_INGRESS | FLOW_L3)) && f->protocol == PROTOCOL_UDP && !reply &&
 	    f->port_destination == bpf_htons(config->tunnel_port) && !(f->flags & FLOW_RELATED))
 		return DROPPED(DROP_ENCAP_PROHIBITED);
+	/* A bare SYN against a flow opens one of its own direction, if anything (RFC 9293, 3.5: both may open at once; then the
+	 * other's SYN and the answers to it do). */
+	if (reply && is_bare_syn(f) && !(f->flags & FLOW_LOOPBACK)) {
+		policy_port = f->policy_port;
+		f->policy_port = bpf_ntohs(f->port_destination);
+		code = decide_policy(f, &source, &destination, 0);
+		if (code)
+			return code;
+		f->policy_port = policy_port;
+	}
 	/* What an endpoint says to itself passes no policy anywhere else. */
 	code = f->flags & FLOW_LOOPBACK ? 0 :
 	       reply			? decide_policy(f, &destination, &source, 1) :
@@ -324,6 +335,8 @@ INLINE int admit_entry(struct __sk_buff *skb, struct flow *f, const struct confi
 	__u32 reply;
 
 	*other = 0;
+	if (unlikely(f->tcp_flags & (TCP_RST | TCP_FIN)) && e && ct_alive(e, f) && !reset_counts(skb, f, e))
+		f->tcp_flags = TCP_ACK;
 	if (!e || !ct_alive(e, f) || is_bare_syn(f) || (f->flags & FLOW_ERROR) || !revision_holds(e))
 		goto slow;
 	reply = f->source_hi != (e->flags & CT_ORIGIN_HI);

@@ -82,6 +82,9 @@ NOINLINE int masquerade(struct __sk_buff *skb, __u32 flags)
 			e->tcp_flags[0] = 0;
 			e->tcp_flags[1] = 0;
 		}
+		if (unlikely(f->tcp_flags & (TCP_RST | TCP_FIN)) && (e->flags & NAT_MASQUERADE) &&
+		    !reset_counts_masqueraded(skb, f->hook_endpoint, 0))
+			f->tcp_flags = TCP_ACK;
 		nat_touch(e, f->tcp_flags, f->key.protocol, config, f->now);
 	}
 	code = nat_apply(skb, f, e);

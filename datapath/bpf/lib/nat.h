@@ -133,6 +133,12 @@ INLINE void nat_touch(struct nat_entry *e, __u8 tcp_flags, __u8 protocol, const 
 		*known |= seen;
 		changed = 1;
 	}
+	/* As in ct_touch(): somebody still speaks after a RST. */
+	if (unlikely((e->tcp_flags[0] | e->tcp_flags[1]) & TCP_RST) && seen == TCP_ACK && protocol == PROTOCOL_TCP) {
+		e->tcp_flags[0] &= ~TCP_RST;
+		e->tcp_flags[1] &= ~TCP_RST;
+		changed = 1;
+	}
 	expires = now + nat_timeout(e, protocol, config) * config->hz;
 	gain = (__s32)(expires - e->expires);
 	if (likely(!changed && gain <= (__s32)config->hz && gain >= 0))

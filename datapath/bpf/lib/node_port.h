@@ -376,8 +376,6 @@ NOINLINE int node_port(struct __sk_buff *skb, __u32 flags, __u32 identity)
 	if ((flags & NODE_PORT_OWN) && port >= config->nat_port_min && port <= config->nat_port_max) {
 		e = nat_find(&s->key, f->now);
 		if (e && (e->flags & NAT_REVERSE)) {
-			if (!(f->flags & FLOW_RELATED))
-				nat_touch(e, f->tcp_flags, f->key.protocol, config, f->now);
 			s->entry = *e;
 			f->service = e->service;
 			if (e->flags & NAT_MASQUERADE) {
@@ -385,7 +383,11 @@ NOINLINE int node_port(struct __sk_buff *skb, __u32 flags, __u32 identity)
 				if (code <= 0)
 					return drop(skb, f, DROPPED(DROP_UNROUTABLE));
 				s->endpoint = code;
+				if (unlikely(f->tcp_flags & (TCP_RST | TCP_FIN)) && !reset_counts_masqueraded(skb, code, 1))
+					f->tcp_flags = TCP_ACK;
 			}
+			if (!(f->flags & FLOW_RELATED))
+				nat_touch(e, f->tcp_flags, f->key.protocol, config, f->now);
 			return NODE_PORT_SEND;
 		}
 	}

@@ -149,6 +149,7 @@ export interface Endpoint {
   mac: Bytes;
   hostMac: Bytes;
   ipv4Be: number;
+  netns: number;
   ipv6: Bytes;
   cgroupId: bigint;
 }
@@ -167,6 +168,7 @@ export const Endpoint: StructCodec<Endpoint> = {
       mac: take(bytes, at + 16, 6),
       hostMac: take(bytes, at + 22, 6),
       ipv4Be: view.getUint32(at + 32, false),
+      netns: view.getUint32(at + 36, true),
       ipv6: take(bytes, at + 40, 16),
       cgroupId: view.getBigUint64(at + 56, true),
     };
@@ -182,6 +184,7 @@ export const Endpoint: StructCodec<Endpoint> = {
     put(out, at + 16, 6, value.mac);
     put(out, at + 22, 6, value.hostMac);
     view.setUint32(at + 32, value.ipv4Be, false);
+    view.setUint32(at + 36, value.netns, true);
     put(out, at + 40, 16, value.ipv6);
     view.setBigUint64(at + 56, value.cgroupId, true);
     return out;

@@ -48,6 +48,8 @@ export interface PodDevice {
   adopted: boolean;
   /** Whether this device is a veth with its peer in a namespace. */
   peer: boolean;
+  /** The node's id of that namespace. */
+  netnsId?: number;
 }
 
 const IPV4_ANY = new Uint8Array(4), IPV6_ANY = new Uint8Array(16);
@@ -109,6 +111,7 @@ function ensureVeth(
     mac: peer!.mac,
     adopted,
     peer: true,
+    netnsId: host!.peerNetnsId,
   };
 }
 

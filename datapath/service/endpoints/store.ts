@@ -219,6 +219,7 @@ export class EndpointStore {
       mac: parseMac(device.mac),
       hostMac: parseMac(device.hostMac),
       ipv4Be: ipv4Number(desired.ipv4),
+      netns: (device.netnsId ?? -1) + 1,
       ipv6: mapped(desired.ipv6),
       cgroupId: 0n,
     });
@@ -268,6 +269,7 @@ export class EndpointStore {
       mac: new Uint8Array(6),
       hostMac: new Uint8Array(6),
       ipv4Be: 0,
+      netns: 0,
       ipv6: new Uint8Array(16),
       cgroupId: id,
     });
