@@ -40,6 +40,7 @@ import { DUMP_NAMES } from "@weir/proto/dumps";
 import { Attachments } from "./hooks/attachments.ts";
 import { hex, mapped } from "./kernel/addresses.ts";
 import { Collector } from "./kernel/collector.ts";
+import { Holders } from "./kernel/holders.ts";
 import { EndpointStore } from "./endpoints/store.ts";
 import { EventHub, READERS_MAX } from "./reports/events.ts";
 import { IpcacheStore } from "./node/ipcache.ts";
@@ -176,7 +177,12 @@ class Running implements Datapath {
       log: this.api.log,
     });
     this.#xdp = new XdpHooks({ kernel, attachments: this.#attachments, socket: this.#socket });
-    this.#collector = new Collector(kernel, parts.clock, this.api.log);
+    this.#collector = new Collector(
+      kernel,
+      new Holders(kernel, parts.clock, () => this.#endpoints.ids),
+      parts.clock,
+      this.api.log,
+    );
     this.#report = new KernelReport({
       kernel,
       gate,
@@ -211,7 +217,7 @@ class Running implements Datapath {
       }
     };
     every(config.gcMs ?? 30_000, () => this.#collector.collect());
-    every(1000, () => this.#collector.relieve());
+    every(250, () => this.#collector.relieve());
     let retired = 0, ended = 0;
     every(1000, () => {
       this.#services.tick();

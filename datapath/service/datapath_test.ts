@@ -273,24 +273,32 @@ nodeTest(
   },
 );
 
-nodeTest("A full conntrack table drops new flows, counts them, and recovers by itself", async (node) => {
+nodeTest("Who has used up its share of conntrack is refused, named, and recovers by itself", async (node) => {
   // Another size is another map: the instance begins anew.
   await node.stop();
   await node.uninstall();
   await node.start("--ct-entries-max", "64");
   await node.configure();
-  const { a } = await twoPods(node);
+  const { a, b } = await twoPods(node);
   assert.ok(await pings(a, "10.44.0.11"));
   const flood = "import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n" +
     "for port in range(20000,20200): s.sendto(b'x',('203.0.113.1',port))";
   await run("ip", "netns", "exec", a, "python3", "-c", flood);
   const { rows } = await node.request("GET", "/v1/maps/metrics");
-  const full = rows.find((row: { fields: { reason: string } }) => row.fields.reason === "155");
+  const full = rows.find((row: { fields: { reason: string } }) => row.fields.reason === "250");
   assert.ok(Number(full.fields.packets) > 100, "what did not fit was dropped and counted");
-  assert.ok(!await pings(a, "10.44.0.1"), "no room for a new flow");
+  const { holders } = await node.request("GET", "/v1/status");
+  const [{ kind, name, ct, ctRefused, pressing }] = holders;
+  assert.deepEqual([kind, name, pressing], ["endpoint", "a", true]);
+  assert.ok(ct >= 30 && ct <= 41 && Number(ctRefused) > 100, `${ct} held, ${ctRefused} refused`);
+  assert.match(
+    await node.exec("curl", "-s", "--unix-socket", node.socket, "http://x/metrics"),
+    /weir_datapath_share_refused\{kind="endpoint",name="a",table="ct"\} \d{3}/,
+  );
+  assert.ok(await pings(b, "10.44.0.1"), "others have room");
   await sleep(7500);
   assert.ok(await pings(a, "10.44.0.1"), "unanswered flows made room");
-  assert.match(node.log, /Conntrack was full/);
+  assert.match(node.log, /Conntrack is short of room/);
 });
 
 nodeTest("GET events streams what the programs say, with counts of what was lost", async (node) => {

@@ -3171,9 +3171,53 @@ const descriptor: unknown = {
            "id": 10,
            "protoName": "lost_events"
           },
+          "holders": {
+           "rule": "repeated",
+           "type": "Holder",
+           "id": 12
+          },
           "xdp": {
            "type": "string",
            "id": 11
+          }
+         }
+        },
+        "Holder": {
+         "fields": {
+          "kind": {
+           "type": "string",
+           "id": 1
+          },
+          "name": {
+           "type": "string",
+           "id": 2
+          },
+          "ct": {
+           "type": "uint32",
+           "id": 3
+          },
+          "nat": {
+           "type": "uint32",
+           "id": 4
+          },
+          "ctRefused": {
+           "type": "uint64",
+           "id": 5,
+           "protoName": "ct_refused"
+          },
+          "natRefused": {
+           "type": "uint64",
+           "id": 6,
+           "protoName": "nat_refused"
+          },
+          "portsRefused": {
+           "type": "uint64",
+           "id": 7,
+           "protoName": "ports_refused"
+          },
+          "pressing": {
+           "type": "bool",
+           "id": 8
           }
          }
         },

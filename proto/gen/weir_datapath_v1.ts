@@ -397,11 +397,34 @@ export interface DatapathStatus {
   pressure: MapPressure[];
   instance: string;
   lostEvents: number;
+  /** who holds most first */
+  holders: Holder[];
   /** how services are handled at XDP: "" not asked for, native, generic (slower than tc alone), mixed, "not in tunnel mode" */
   xdp: string;
 }
 /** Encodings of {@link DatapathStatus}. */
 export const DatapathStatus: Message<DatapathStatus> = bindMessage(root, "weir.datapath.v1.DatapathStatus");
+
+/** Who holds entries of the tables that traffic fills, and was refused more of them. */
+export interface Holder {
+  /** node, endpoint (what it opened), outside (what others opened towards it) */
+  kind: string;
+  /** of the endpoint; "" of the node, and of services from outside */
+  name: string;
+  /** entries of conntrack */
+  ct: number;
+  /** entries of translation, two per flow */
+  nat: number;
+  /** new flows, since the maps were made */
+  ctRefused: number;
+  natRefused: number;
+  /** too many ports towards one server */
+  portsRefused: number;
+  /** refused within the last ten seconds */
+  pressing: boolean;
+}
+/** Encodings of {@link Holder}. */
+export const Holder: Message<Holder> = bindMessage(root, "weir.datapath.v1.Holder");
 
 /** weir.datapath.v1.KernelFeature */
 export interface KernelFeature {

@@ -1,22 +1,57 @@
-/** The collector of conntrack and of translated flows: the kernel walks the tables, this says when. @module */
+/**
+ * The collector of conntrack and of translated flows: the kernel walks the tables, this says when, and what goes.
+ *
+ * What has expired goes every half a minute. As a table fills, flows that were never answered go too, sooner the fuller it is, and
+ * of who holds most first. That nobody takes it all meanwhile is the programs' own business (datapath/bpf/lib/share.h): somebody
+ * fills a table in less time than a process needs to look.
+ *
+ * @module
+ */
 import type { Clock, Logger } from "@weir/common";
 import {
   DIRECTION_EGRESS,
   DIRECTION_INGRESS,
   DIRECTION_SERVICE,
   DROP_CT_CREATE_FAILED,
+  DROP_CT_SHARE,
   DROP_NAT_NO_MAPPING,
+  DROP_NAT_SHARE,
   GC_EXPIRED,
   GC_PRESSURE,
 } from "@weir/maps";
+import type { Holder, Holders } from "./holders.ts";
 import type { Kernel } from "./kernel.ts";
 
-/** Unanswered flows older than this go when a table is full, and how long after the last drop they go on going. */
-const PRESSURE_AGE_S = 5, PRESSURE_MS = 10_000;
-/** Drops that say that a table is full, or that translation has no port left. */
-const FULL_REASONS = [["Conntrack", DROP_CT_CREATE_FAILED], ["Translation", DROP_NAT_NO_MAPPING]] as const;
-/** A table with more than this share of its entries taken is collected every second. */
-const NEARLY_FULL = 0.9;
+/** How hard it is pressed: from which fill on, how often it is collected, and how old unanswered flows may grow (s). */
+interface Level {
+  fill: number;
+  everyMs: number;
+  age: number;
+  /** Of who holds more than a part of the table. */
+  ageOver: number;
+}
+const LEVELS: readonly Level[] = [
+  { fill: 0.9, everyMs: 500, age: 3, ageOver: 1 },
+  { fill: 0.75, everyMs: 1000, age: 5, ageOver: 1 },
+  { fill: 0.5, everyMs: 5000, age: 20, ageOver: 5 },
+];
+/** Somebody holds much with more than this part of a table. */
+const MUCH = 1 / 16;
+/** How long after the last drop it counts as three quarters full. */
+const PRESSURE_MS = 10_000;
+/** At most one line in the log per table in this time. */
+const LOG_MS = 10_000;
+
+interface Table {
+  name: string;
+  /** Drops that say that there is no room, or no port: of a full table, and of a share. */
+  reasons: readonly number[];
+  entriesMax: number;
+  /** Drops seen so far. */
+  seen: bigint;
+  droppedMs: number;
+  loggedMs: number;
+}
 
 /** Flows that are left. */
 export interface Collected {
@@ -26,53 +61,85 @@ export interface Collected {
 
 /** See the module comment. */
 export class Collector {
-  /** Drops seen so far, and until when room is made, by table. */
-  readonly #tables: { name: string; reason: number; seen: bigint; untilMs: number }[];
-  #left: Collected = { ct: 0, nat: 0 };
+  readonly #ct: Table;
+  readonly #nat: Table;
+  #collectedMs = -Infinity;
 
-  constructor(private readonly kernel: Kernel, private readonly clock: Clock, private readonly log: Logger) {
-    this.#tables = FULL_REASONS.map(([name, reason]) => ({
+  constructor(
+    private readonly kernel: Kernel,
+    readonly holders: Holders,
+    private readonly clock: Clock,
+    private readonly log: Logger,
+  ) {
+    const table = (name: string, map: string, reasons: readonly number[]): Table => ({
       name,
-      reason,
-      seen: this.#drops(reason),
-      untilMs: 0,
-    }));
+      reasons,
+      entriesMax: kernel.map(map).info.entriesMax,
+      seen: this.#drops(reasons),
+      droppedMs: -Infinity,
+      loggedMs: -Infinity,
+    });
+    this.#ct = table("Conntrack", "weir_ct", [DROP_CT_CREATE_FAILED, DROP_CT_SHARE]);
+    this.#nat = table("Translation", "weir_nat", [DROP_NAT_NO_MAPPING, DROP_NAT_SHARE]);
   }
 
   /** Removes what has expired. @returns flows that are left */
   collect(): Collected {
     const { live, natLive } = this.kernel.collect({ mode: GC_EXPIRED });
-    return this.#left = { ct: live, nat: natLive };
+    return { ct: live, nat: natLive };
   }
 
-  /** To be called every second: makes room when new flows were dropped because a table is full. */
+  /** To be called several times a second: two lookups while nobody presses. */
   relieve(): void {
-    const nowMs = this.clock.monotonicMs(), { kernel } = this;
-    for (const table of this.#tables) {
-      const drops = this.#drops(table.reason);
-      if (drops !== table.seen) table.untilMs = nowMs + PRESSURE_MS;
-      table.seen = drops;
-    }
-    const natEntriesMax = kernel.map("weir_nat").info.entriesMax;
-    // Flows grow old enough only while we wait, so it goes on for some time after the last drop.
-    const full = this.#tables.filter(({ untilMs }) => nowMs < untilMs);
-    if (full.length > 0) {
-      const { deleted, live, natDeleted, natLive } = kernel.collect({
-        mode: GC_PRESSURE,
-        age: PRESSURE_AGE_S,
+    const nowMs = this.clock.monotonicMs(), { holders } = this;
+    const pressed = [[this.#ct, holders.ct], [this.#nat, holders.nat]] as const;
+    const levels = pressed.map(([table, entries]) => this.#level(table, entries, nowMs));
+    const level = LEVELS.find((level) => levels.includes(level));
+    if (level === undefined || nowMs - this.#collectedMs < level.everyMs) return;
+    this.#collectedMs = nowMs;
+    const { deleted, live, natDeleted, natLive } = this.kernel.collect({
+      mode: GC_PRESSURE,
+      age: level.age,
+      ageOver: level.ageOver,
+      heldMax: Math.ceil(Math.min(this.#ct.entriesMax, this.#nat.entriesMax) * MUCH),
+    });
+    for (const [at, [table]] of pressed.entries()) {
+      if (levels[at] === undefined || nowMs - table.loggedMs < LOG_MS) continue;
+      table.loggedMs = nowMs;
+      this.log.warn(`${table.name} is short of room`, {
+        ...(table === this.#ct ? { deleted, left: live } : { deleted: natDeleted, left: natLive }),
+        entriesMax: table.entriesMax,
+        // Who is refused, else who holds most
+        holder: describe(holders.list().toSorted((a, b) => Number(b.pressing) - Number(a.pressing))[0]),
       });
-      this.#left = { ct: live, nat: natLive };
-      const { entriesMax } = kernel.ct,
-        facts = { deleted, live, entriesMax, natDeleted, natLive, natEntriesMax };
-      for (const { name } of full) this.log.warn(`${name} was full`, facts);
-    } else if (this.#left.nat > natEntriesMax * NEARLY_FULL) this.collect();
+    }
   }
 
-  #drops(reason: number): bigint {
+  #level(table: Table, entries: number, nowMs: number): Level | undefined {
+    const drops = this.#drops(table.reasons);
+    if (drops !== table.seen) table.droppedMs = nowMs;
+    table.seen = drops;
+    const fill = entries / table.entriesMax;
+    // Flows grow old enough only while we wait, so it goes on for some time after the last drop.
+    const floor = nowMs - table.droppedMs < PRESSURE_MS ? 0.75 : 0;
+    return LEVELS.find((level) => Math.max(fill, floor) >= level.fill);
+  }
+
+  #drops(reasons: readonly number[]): bigint {
     let count = 0n;
-    for (const direction of [DIRECTION_INGRESS, DIRECTION_EGRESS, DIRECTION_SERVICE]) {
-      for (const cpu of this.kernel.metrics.getPerCpu(reason << 2 | direction)) count += cpu.packets;
+    for (const reason of reasons) {
+      for (const direction of [DIRECTION_INGRESS, DIRECTION_EGRESS, DIRECTION_SERVICE]) {
+        for (const cpu of this.kernel.metrics.getPerCpu(reason << 2 | direction)) count += cpu.packets;
+      }
     }
     return count;
   }
+}
+
+function describe(holder: Holder | undefined): string {
+  if (holder === undefined) return "";
+  const who = holder.kind === "node" || holder.endpoint === 0
+    ? holder.kind
+    : `${holder.kind} ${holder.endpoint}`;
+  return `${who}: ${holder.ct} flows, ${holder.nat} of translation`;
 }

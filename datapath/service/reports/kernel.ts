@@ -1,7 +1,7 @@
 /** What the kernel holds, as messages: status, pressure, programs, dumps. @module */
 import type { MetricsRegistry } from "@weir/common";
 import { type Gate, probeKernel, type Verifier } from "@weir/loader";
-import { DatapathStatus, type MapDump, MapPressure, Program } from "@weir/proto/datapath";
+import { DatapathStatus, Holder, type MapDump, MapPressure, Program } from "@weir/proto/datapath";
 import type { Attachments } from "../hooks/attachments.ts";
 import type { Collector } from "../kernel/collector.ts";
 import { dumpMap } from "../dumps/registry.ts";
@@ -51,13 +51,28 @@ export class KernelReport {
       pressure: this.pressure(),
       instance,
       lostEvents: events.lostRing(),
+      holders: this.holders(),
     });
+  }
+
+  /** Who holds what of the tables that traffic fills, by name. */
+  holders(): Holder[] {
+    const { collector, endpoints } = this.parts;
+    return collector.holders.list().map(({ kind, endpoint, ...counts }) =>
+      Holder.create({
+        ...counts,
+        kind,
+        name: endpoint === 0 ? "" : endpoints.nameOf(endpoint) || `${endpoint}`,
+        ctRefused: Number(counts.ctRefused),
+        natRefused: Number(counts.natRefused),
+        portsRefused: Number(counts.portsRefused),
+      })
+    );
   }
 
   pressure(): MapPressure[] {
     const { kernel, collector, ipcache, policies, endpoints, events } = this.parts;
-    // The collector alone counts flows without copying them.
-    const { ct, nat } = collector.collect();
+    const { ct, nat } = collector.holders;
     return [
       { map: "weir_ct", entries: ct, entriesMax: kernel.ct.entriesMax },
       { map: "weir_nat", entries: nat, entriesMax: kernel.map("weir_nat").info.entriesMax },
@@ -119,6 +134,20 @@ export class KernelReport {
     metrics.gauge("weir_datapath_map_entries", "Entries of maps").collect(() =>
       this.pressure().map((map) => [{ map: map.map }, map.entries])
     );
+    metrics.gauge("weir_datapath_share_entries", "Entries held, by who holds them and table").collect(() =>
+      this.holders().flatMap(({ kind, name, ct, nat }) => [
+        [{ kind, name, table: "ct" }, ct],
+        [{ kind, name, table: "nat" }, nat],
+      ])
+    );
+    metrics.gauge("weir_datapath_share_refused", "New flows that a share refused, by whose it is and table")
+      .collect(() =>
+        this.holders().flatMap(({ kind, name, ctRefused, natRefused, portsRefused }) => [
+          [{ kind, name, table: "ct" }, ctRefused],
+          [{ kind, name, table: "nat" }, natRefused],
+          [{ kind, name, table: "ports" }, portsRefused],
+        ])
+      );
     metrics.gauge("weir_datapath_gate", "Programs by the gate's answer").collect(() =>
       Object.entries(gate.counts).map(([answer, count]) => [{ answer }, count])
     );
