@@ -52,7 +52,7 @@ INLINE int cgroup_handle(struct __sk_buff *skb, __u32 flags)
 	if (code == PARSED_LINK)
 		code = nd_of_socket(skb, &f);
 	else if (!code)
-		code = admit(skb, &f, config, own, &other);
+		code = admit_socket(skb, &f, config, own, &other);
 	if (code) {
 		drop(skb, &f, code);
 		return CGROUP_DENY;

@@ -139,10 +139,11 @@ _Static_assert(offsetof(struct endpoint, ipv6) == 40, "endpoint.ipv6");
 _Static_assert(offsetof(struct endpoint, cgroup_id) == 56, "endpoint.cgroup_id");
 
 #define ADDRESS_HOST 1 /* one of this node's own addresses, the gateways included */
+#define ADDRESS_BROADCAST 2 /* of a network that this node is in: everybody there, this node included */
 
 /* weir_addresses[struct address]: addresses of this node.  0 endpoint  2 flags  4 pad */
 struct address_owner {
-	__u16 endpoint; /* 0 with ADDRESS_HOST */
+	__u16 endpoint; /* 0 with ADDRESS_* */
 	__u16 flags;
 	__u32 pad;
 };
@@ -490,6 +491,10 @@ _Static_assert(sizeof(struct event_share) == 16, "event_share");
 #define IDENTITY_KUBE_APISERVER 7
 #define IDENTITY_WORLD_V4 9
 #define IDENTITY_WORLD_V6 10
+/* Ours, out of the reserved range beyond Cilium's (0-11, 100 and up): whom a packet to many reaches nobody can say, the sockets of
+ * this host among them. So they are not the world, and a rule must name them. */
+#define IDENTITY_MULTICAST 64
+#define IDENTITY_BROADCAST 65
 
 /* ---- skb->mark --------------------------------------------------------------------------------------------- */
 

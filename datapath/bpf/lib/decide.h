@@ -5,6 +5,7 @@
 #include "conntrack.h"
 #include "events.h"
 #include "ipcache.h"
+#include "local.h"
 #include "policy.h"
 #include "reset.h"
 #include "revision.h"
@@ -176,9 +177,22 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 	return 0;
 }
 
+/* The world is whatever is nobody's: is this the host's after all? A socket's packet that stays here goes by the loopback device;
+ * of an endpoint's the routing tables know. `socket`: a constant, for programs of a cgroup may not ask them. */
+INLINE void local_resolve(struct __sk_buff *skb, const struct flow *f, const struct address *from, const struct address *to,
+			  struct peer *destination, const int socket)
+{
+	if (!identity_outside(destination->identity) || (f->flags & (FLOW_INGRESS | FLOW_RELATED)))
+		return;
+	if (socket ? skb->ifindex == LOOPBACK_IFINDEX : local_delivery(skb, from, to, f->flags & FLOW_IPV6)) {
+		destination->identity = IDENTITY_HOST;
+		destination->host = 1;
+	}
+}
+
 /* Slow path: resolves both ends, asks policy, makes or renews the entry. `e`: what the table has under the flow's key,
  * or null. Returns 0 or a drop. */
-NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
+INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e, const int socket)
 {
 	struct revision seen;
 	const struct config *config = config_get();
@@ -254,6 +268,7 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 		peer_from_endpoint(&destination, f->destination_endpoint);
 	else
 		peer_resolve(to, &destination, &f->node, world_identity(f, config));
+	local_resolve(skb, f, from, to, &destination, socket);
 	if (alive) {
 		peer_from_entry(&source, reply ? &e->ends[1] : &e->ends[0]);
 		peer_from_entry(&destination, reply ? &e->ends[0] : &e->ends[1]);
@@ -324,11 +339,21 @@ NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
 	return 0;
 }
 
+NOINLINE int decide(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
+{
+	return decide_flow(skb, f, e, 0);
+}
+
+NOINLINE int decide_socket(struct __sk_buff *skb, struct flow *f, struct ct_entry *e)
+{
+	return decide_flow(skb, f, e, 1);
+}
+
 /* Fast path. `own` is the record of the endpoint whose hook this is, its id is in the flow on the side it stands; `e` is
  * what the table has under the flow's key, or null. `*other` becomes the record of the other end if that is on this
  * node. Returns 0 or a drop. */
-INLINE int admit_entry(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
-		       struct ct_entry *e, struct endpoint **other)
+INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
+		       struct ct_entry *e, struct endpoint **other, const int socket)
 {
 	struct ct_end *source, *destination, *mine, *theirs;
 	struct endpoint *record = 0;
@@ -382,7 +407,7 @@ INLINE int admit_entry(struct __sk_buff *skb, struct flow *f, const struct confi
 	}
 	return 0;
 slow:
-	reply = decide(skb, f, e);
+	reply = socket ? decide_socket(skb, f, e) : decide(skb, f, e);
 	if (reply)
 		return reply;
 	record = 0;
@@ -394,6 +419,19 @@ slow:
 	}
 	*other = record;
 	return 0;
+}
+
+INLINE int admit_entry(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
+		       struct ct_entry *e, struct endpoint **other)
+{
+	return admit_at(skb, f, config, own, e, other, 0);
+}
+
+INLINE int admit_socket(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
+			struct endpoint **other)
+{
+	f->now = jiffies();
+	return admit_at(skb, f, config, own, bpf_map_lookup_elem(&weir_ct, &f->key), other, 1);
 }
 
 INLINE int admit(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,

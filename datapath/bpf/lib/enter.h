@@ -6,14 +6,14 @@
 #include "ipv4.h"
 #include "ipv6.h"
 
-/* The address is an endpoint's of this node: its id; the host's own: 0; nobody's: -1. */
+/* The address is an endpoint's of this node: its id; the host's own: 0; nobody's, or everybody's: -1. */
 INLINE int destination_of(const struct address *address)
 {
 	struct address_owner *owner = bpf_map_lookup_elem(&weir_addresses, address);
 
 	if (!owner)
 		return -1;
-	return owner->flags & ADDRESS_HOST ? 0 : owner->endpoint;
+	return owner->flags & ADDRESS_HOST ? 0 : owner->endpoint ?: -1;
 }
 
 /* Destination of the packet itself (not of the packet that it may quote). */

@@ -63,6 +63,12 @@ INLINE __u64 mapped(__u32 ipv4)
 	return ((__u64)ipv4 << 32) | 0xffff0000u;
 }
 
+/* fe80::/10: no router passes such packets on, so to an endpoint it is the host at the other end of its link. */
+INLINE int is_link_local(const struct address *a)
+{
+	return a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
+}
+
 /* Puts the smaller end first, so that both directions of a flow have the same key. */
 INLINE void flow_set_key(struct flow *f, __u64 s0, __u64 s1, __u64 d0, __u64 d1, __u8 protocol)
 {

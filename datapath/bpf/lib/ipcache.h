@@ -49,6 +49,23 @@ INLINE int is_loopback(const struct address *a)
 	       (a->halves[1] == bpf_cpu_to_be64(1) || (a->words[2] == 0xffff0000u && a->bytes[12] == 127));
 }
 
+/* 224.0.0.0/4, ff00::/8, 255.255.255.255: by their bits, whatever prefixes cover them. 0: one address. */
+INLINE __u32 identity_of_many(const struct address *a)
+{
+	if (a->halves[0] || a->words[2] != 0xffff0000u)
+		return a->bytes[0] == 0xff ? IDENTITY_MULTICAST : 0;
+	if (a->words[3] == 0xffffffffu)
+		return IDENTITY_BROADCAST;
+	return (a->bytes[12] & 0xf0) == 0xe0 ? IDENTITY_MULTICAST : 0;
+}
+
+/* Not a node's, nor a pod's: the world, or a CIDR of it. */
+INLINE int identity_outside(__u32 identity)
+{
+	return identity == IDENTITY_WORLD || identity == IDENTITY_WORLD_V4 || identity == IDENTITY_WORLD_V6 ||
+	       identity >= 1 << 24;
+}
+
 /* Fills `peer`, and `node` when another node has the address. */
 NOINLINE int peer_resolve(const struct address *address, struct peer *peer, struct address *node, __u32 world)
 {
@@ -64,16 +81,21 @@ NOINLINE int peer_resolve(const struct address *address, struct peer *peer, stru
 		if (owner->flags & ADDRESS_HOST) {
 			peer->host = 1;
 			peer->identity = IDENTITY_HOST;
+		} else if (owner->flags & ADDRESS_BROADCAST) {
+			peer->identity = IDENTITY_BROADCAST;
 		} else {
 			peer_from_endpoint(peer, owner->endpoint);
 		}
 		return 0;
 	}
-	if (is_loopback(address)) {
+	if (is_loopback(address) || is_link_local(address)) {
 		peer->host = 1;
 		peer->identity = IDENTITY_HOST;
 		return 0;
 	}
+	peer->identity = identity_of_many(address);
+	if (peer->identity)
+		return 0;
 	entry = ipcache_lookup(address);
 	if (!entry) {
 		peer->identity = world;

@@ -35,11 +35,6 @@ struct link_message {
 	__u8 plain; /* no option but these and a nonce */
 };
 
-INLINE int is_link_local(const struct address *a)
-{
-	return a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
-}
-
 INLINE int is_nobody(const struct address *a)
 {
 	return !(a->halves[0] | a->halves[1]);

@@ -10,13 +10,6 @@
 #define BPF_FIB_LOOKUP_SKIP_NEIGH 4
 #endif
 
-/* Not a node's, nor a pod's: the world, or a CIDR of it. */
-INLINE int identity_outside(__u32 identity)
-{
-	return identity == IDENTITY_WORLD || identity == IDENTITY_WORLD_V4 || identity == IDENTITY_WORLD_V6 ||
-	       identity >= 1 << 24;
-}
-
 /* Whoever passes the packet on drops it. */
 INLINE int hop_is_last(struct __sk_buff *skb, const struct flow *f)
 {

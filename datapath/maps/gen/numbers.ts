@@ -165,6 +165,8 @@ export const ENDPOINT_NO_SOURCE_CHECK = 2;
 export const ENDPOINT_CGROUP = 4;
 /** one of this node's own addresses, the gateways included */
 export const ADDRESS_HOST = 1;
+/** of a network that this node is in: everybody there, this node included */
+export const ADDRESS_BROADCAST = 2;
 /** to the stack even in tunnel mode */
 export const IPCACHE_SKIP_TUNNEL = 1;
 export const POLICY_INGRESS = 0;
@@ -219,8 +221,10 @@ export const IDENTITY_HEALTH = 4;
 export const IDENTITY_REMOTE_NODE = 6;
 export const IDENTITY_KUBE_APISERVER = 7;
 export const IDENTITY_WORLD_V4 = 9;
-/** ---- skb->mark --------------------------------------------------------------------------------------------- */
 export const IDENTITY_WORLD_V6 = 10;
+export const IDENTITY_MULTICAST = 64;
+/** ---- skb->mark --------------------------------------------------------------------------------------------- */
+export const IDENTITY_BROADCAST = 65;
 /** the tunnel key is set, to_overlay lets it through */
 export const MARK_OVERLAY = 0x57450400;
 /** and it is an answer to who asked a frontend: to_overlay gives it that one's address */

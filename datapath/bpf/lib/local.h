@@ -1,0 +1,51 @@
+/* What the kernel would take for its own, as its routing tables say it now.
+ *
+ * weir_addresses has the node's addresses as soon as netlink has told of them; between the two, and for whole prefixes that are
+ * local (`ip route add local ...`), an address may lie in what ipcache calls the world. A packet to it would then reach the host's
+ * sockets through a rule for the world. So before a new flow from an endpoint to the world is judged as one, the tables are asked.
+ */
+#pragma once
+
+#include "flow.h"
+
+#define LOOPBACK_IFINDEX 1
+
+#ifndef BPF_FIB_LOOKUP_SKIP_NEIGH
+#define BPF_FIB_LOOKUP_SKIP_NEIGH 4
+#endif
+
+#define FAMILY_INET 2
+#define FAMILY_INET6 10
+
+/* 1 when the kernel would deliver it here. "Not forwarded" is what bpf_fib_lookup() says of local addresses and of those that no
+ * route leads to: where a packet to nobody (240.0.0.1, 100::1) finds a route, it is a local one. Where it does not, there is no
+ * default route, and what weir_addresses says has to do. */
+NOINLINE int local_delivery(struct __sk_buff *skb, const struct address *from, const struct address *to, __u32 ipv6)
+{
+	struct bpf_fib_lookup fib = {};
+
+	NEVER_NULL(from);
+	NEVER_NULL(to);
+	fib.ifindex = skb->ifindex;
+	if (ipv6) {
+		fib.family = FAMILY_INET6;
+		__builtin_memcpy(fib.ipv6_src, from, 16);
+		__builtin_memcpy(fib.ipv6_dst, to, 16);
+	} else {
+		fib.family = FAMILY_INET;
+		fib.ipv4_src = from->words[3];
+		fib.ipv4_dst = to->words[3];
+	}
+	if (likely(bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_SKIP_NEIGH) != BPF_FIB_LKUP_RET_NOT_FWDED))
+		return 0;
+	fib.ifindex = skb->ifindex;
+	if (ipv6) {
+		fib.ipv6_dst[0] = bpf_htonl(0x01000000);
+		fib.ipv6_dst[1] = 0;
+		fib.ipv6_dst[2] = 0;
+		fib.ipv6_dst[3] = bpf_htonl(1);
+	} else {
+		fib.ipv4_dst = bpf_htonl(0xf0000001);
+	}
+	return bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_SKIP_NEIGH) != BPF_FIB_LKUP_RET_NOT_FWDED;
+}
