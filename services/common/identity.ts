@@ -10,6 +10,7 @@
  * @module
  */
 import { LabelSet, makeLabel, SOURCE_CIDR, SOURCE_RESERVED } from "./labels.ts";
+import type { IpAddress } from "./address.ts";
 import type { Prefix } from "./prefix.ts";
 
 /** Reserved identities by name. The numbers are on the wire and in the eBPF programs: append-only. */
@@ -26,6 +27,9 @@ export const RESERVED_IDENTITIES = {
   "world-ipv4": 9,
   "world-ipv6": 10,
   "overlay-to-encrypt": 11,
+  // Ours: no machine, but many, this host's sockets among them. Far from Cilium's own (0-11 and from 100 on).
+  "multicast": 64,
+  "broadcast": 65,
 } as const;
 
 /** Name of a reserved identity. */
@@ -40,6 +44,8 @@ export const IDENTITY_INIT = 5;
 export const IDENTITY_REMOTE_NODE = 6;
 export const IDENTITY_WORLD_IPV4 = 9;
 export const IDENTITY_WORLD_IPV6 = 10;
+export const IDENTITY_MULTICAST = 64;
+export const IDENTITY_BROADCAST = 65;
 
 /** Range of identities that the allocator hands out in one cluster (both ends belong to it). */
 export const IDENTITY_ALLOCATED_MIN = 256;
@@ -92,6 +98,17 @@ export function reservedIdentityLabels(identity: number): LabelSet | undefined {
 export function cidrIdentityLabels(prefix: Prefix): LabelSet {
   const world = makeLabel(SOURCE_RESERVED, prefix.family === 4 ? "world-ipv4" : "world-ipv6");
   return LabelSet.from(prefix.length === 0 ? [world] : [makeLabel(SOURCE_CIDR, prefix.text), world]);
+}
+
+/**
+ * Identity of an address by its bits alone, as the eBPF programs have it (identity_of_many() in ipcache.h): groups and "everybody"
+ * are no part of the world, whatever prefixes cover them. Undefined: one machine's address.
+ */
+export function identityOfMany(address: IpAddress): number | undefined {
+  const [first] = address.bytes;
+  if (address.family === 6) return first === 0xff ? IDENTITY_MULTICAST : undefined;
+  if (address.bytes.every((byte) => byte === 0xff)) return IDENTITY_BROADCAST;
+  return first >> 4 === 0xe ? IDENTITY_MULTICAST : undefined;
 }
 
 /** `number` or `number (name)` for people. */

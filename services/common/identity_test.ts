@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import {
   cidrIdentityLabels,
   formatIdentity,
+  identityOfMany,
   isLocalIdentity,
   isReservedIdentity,
   RESERVED_IDENTITIES,
@@ -9,6 +10,7 @@ import {
   reservedIdentityName,
   reservedIdentityNumber,
 } from "./identity.ts";
+import { IpAddress } from "./address.ts";
 import { Prefix } from "./prefix.ts";
 
 Deno.test("Reserved identities have the numbers that are on the wire", () => {
@@ -24,12 +26,13 @@ Deno.test("Reserved identities have the numbers that are on the wire", () => {
     "ingress",
   ];
   names.push("world-ipv4", "world-ipv6", "overlay-to-encrypt");
-  for (const [number, name] of names.entries()) {
+  const numbers: [number, string][] = [...names.entries(), [64, "multicast"], [65, "broadcast"]];
+  for (const [number, name] of numbers) {
     assert.equal(reservedIdentityNumber(name), number);
     assert.equal(reservedIdentityName(number), name);
     assert.ok(isReservedIdentity(number) && !isLocalIdentity(number));
   }
-  assert.equal(Object.keys(RESERVED_IDENTITIES).length, names.length);
+  assert.equal(Object.keys(RESERVED_IDENTITIES).length, numbers.length);
   assert.equal(reservedIdentityNumber("toString"), undefined);
   assert.equal(reservedIdentityLabels(7)?.key, "reserved:kube-apiserver;reserved:remote-node");
   assert.equal(formatIdentity(1), "1 (host)");
@@ -38,6 +41,21 @@ Deno.test("Reserved identities have the numbers that are on the wire", () => {
     isLocalIdentity(1 << 24) && isLocalIdentity(0x01ffffff) && !isLocalIdentity(0x02000000) &&
       !isLocalIdentity(65535),
   );
+});
+
+Deno.test("identityOfMany() knows groups and everybody by their bits", () => {
+  const cases: [string, number | undefined][] = [
+    ["224.0.0.1", 64],
+    ["239.255.255.250", 64],
+    ["255.255.255.255", 65],
+    ["ff02::1", 64],
+    ["ff0e::7", 64],
+    ["223.255.255.255", undefined],
+    ["240.0.0.1", undefined],
+    ["192.0.2.255", undefined],
+    ["fe80::1", undefined],
+  ];
+  for (const [text, identity] of cases) assert.equal(identityOfMany(IpAddress.parse(text)), identity, text);
 });
 
 Deno.test("cidrIdentityLabels() gives a prefix its own label and its family's world; /0 is the world alone", () => {

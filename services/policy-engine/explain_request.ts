@@ -6,6 +6,7 @@ import {
   AddressError,
   IDENTITY_WORLD_IPV4,
   IDENTITY_WORLD_IPV6,
+  identityOfMany,
   invalidArgument,
   IpAddress,
   LabelError,
@@ -107,7 +108,7 @@ function ofLabels(
   }
 }
 
-/** The identity that the ipcache gives an address: the cluster's own, else that of the longest prefix, else the world. */
+/** The identity that the datapath gives an address: many's, the cluster's own, else that of the longest prefix, else the world. */
 function ofAddress(
   name: "from" | "to",
   text: string,
@@ -120,6 +121,8 @@ function ofAddress(
     if (!(error instanceof AddressError)) throw error;
     throw invalidArgument(`Cannot explain: ${name}_ip: ${error.message}`, { found: text });
   }
+  const many = identityOfMany(address);
+  if (many !== undefined) return { identity: repository.identity(many)!, namedPorts: [] };
   const own = lookup(address);
   const known = own && repository.identity(own.identity);
   const prefix = Prefix.host(address).text;

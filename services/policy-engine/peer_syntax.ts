@@ -32,6 +32,9 @@ const ENTITY_RESERVED: Readonly<Record<string, readonly string[]>> = {
   "init": ["init"],
   "health": ["health"],
   "unmanaged": ["unmanaged"],
+  // Beside Cilium's: destinations that are many machines. No other entity but `all` means them, nor does a CIDR.
+  "multicast": ["multicast"],
+  "broadcast": ["broadcast"],
 };
 
 /** What an entity stands for; undefined for a name that is none. @param cluster name of the local cluster */

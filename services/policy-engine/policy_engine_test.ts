@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { ApiServer, type ProblemError, WatchedTable } from "@weir/common";
+import { ApiServer, IDENTITY_MULTICAST, type ProblemError, WatchedTable } from "@weir/common";
 import { Database } from "@weir/common/state";
 import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
 import { type ClientEvent, WeirClient } from "@weir/client";
@@ -315,6 +315,8 @@ Deno.test("PolicyEngine explains by labels, identity, address and port name", as
     assert.equal(outside.allowed, true);
     const except = await explain({ fromIp: "192.0.2.200", toIdentity: 300, protocol: 17, port: 9 });
     assert.equal(except.allowed, false);
+    const group = await explain({ fromIdentity: 301, toIp: "239.1.2.3", protocol: 17, port: 5353 });
+    assert.equal(group.steps[0].remoteIdentity, IDENTITY_MULTICAST);
     const both = await explain({ fromIp: "::1", fromIdentity: 3, toIdentity: 300, protocol: 6 }).catch((e) =>
       e
     );

@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { IDENTITY_HOST, IDENTITY_INIT, IDENTITY_WORLD_IPV4, LabelSet, MapState } from "@weir/common";
+import {
+  IDENTITY_BROADCAST,
+  IDENTITY_HOST,
+  IDENTITY_INIT,
+  IDENTITY_MULTICAST,
+  IDENTITY_WORLD_IPV4,
+  LabelSet,
+  MapState,
+} from "@weir/common";
 import { readManifests } from "./manifest.ts";
 import { PolicyRepository } from "./policy_repository.ts";
 
@@ -243,6 +251,30 @@ Deno.test("PolicyRepository enforces endpoints without labels always and the hos
   assert.deepEqual([init.enforceIngress, init.enforceEgress], [true, true]);
   assert.equal(repository.mapState(IDENTITY_HOST), undefined);
   assert.equal(repository.mapState(IDENTITY_WORLD_IPV4), undefined);
+});
+
+Deno.test("PolicyRepository lets groups and broadcasts through for no entity but theirs and all, and for no CIDR", () => {
+  const many = [IDENTITY_MULTICAST, IDENTITY_BROADCAST];
+  const cases: [string, boolean[]][] = [
+    ["toEntities: [world, cluster, host, remote-node, world-ipv4, world-ipv6]", [false, false]],
+    ["toCIDR: [0.0.0.0/0, '::/0', 224.0.0.0/4, 128.0.0.0/1, 255.255.255.255/32, 'ff00::/8']", [false, false]],
+    ["toEndpoints: [{}]", [false, false]],
+    ["toEntities: [multicast]", [true, false]],
+    ["toEntities: [broadcast]", [false, true]],
+    ["toEntities: [all]", [true, true]],
+  ];
+  for (const kind of ["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"]) {
+    for (const [rule, allowed] of cases) {
+      const repository = new PolicyRepository();
+      repository.upsertIdentity(1000, labels("app=web"));
+      put(repository, "p", `{endpointSelector: {}, egress: [{${rule}}]}`, kind);
+      assert.deepEqual(
+        many.map((remote) => allows(repository, 1000, remote, 80, "EGRESS")),
+        allowed,
+        `${kind} ${rule}`,
+      );
+    }
+  }
 });
 
 Deno.test("PolicyRepository names every rule that asks for an entry, and every policy that closes a direction", () => {
