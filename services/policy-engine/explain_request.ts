@@ -121,11 +121,11 @@ function ofAddress(
     if (!(error instanceof AddressError)) throw error;
     throw invalidArgument(`Cannot explain: ${name}_ip: ${error.message}`, { found: text });
   }
+  const prefix = Prefix.host(address).text;
   const many = identityOfMany(address);
-  if (many !== undefined) return { identity: repository.identity(many)!, namedPorts: [] };
+  if (many !== undefined) return { identity: repository.identity(many)!, namedPorts: [], address: prefix };
   const own = lookup(address);
   const known = own && repository.identity(own.identity);
-  const prefix = Prefix.host(address).text;
   if (known) return { identity: known, namedPorts: own.namedPorts, address: prefix };
   let best: { length: number; identity: number } | undefined;
   for (const pair of repository.cidrPairs()) {

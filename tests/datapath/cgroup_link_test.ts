@@ -12,6 +12,18 @@ function cgroupRoot(): string | undefined {
     .findLast((fields) => fields[2] === "cgroup2")?.[1];
 }
 
+/** A cgroup is busy until the kernel has buried the last of its processes. */
+async function removeCgroup(path: string): Promise<void> {
+  for (let tries = 0;; tries++) {
+    try {
+      return Deno.removeSync(path);
+    } catch (error) {
+      if (tries === 100) throw error;
+      await new Promise((done) => setTimeout(done, 20));
+    }
+  }
+}
+
 const SAY = `import socket,sys
 for to in sys.argv[1:]:
     s=socket.socket(socket.AF_INET6 if ':' in to else socket.AF_INET,socket.SOCK_DGRAM); s.setsockopt(socket.SOL_SOCKET,socket.SO_BROADCAST,1)
@@ -99,14 +111,6 @@ kernelTest("a cgroup's sockets: local addresses are the host's, whoever knows th
   } finally {
     for (const link of links) link.close();
     await sh("ip", "netns", "delete", netns);
-    for (let tries = 0;; tries++) {
-      try {
-        Deno.removeSync(path);
-        break;
-      } catch (error) {
-        if (tries === 100) throw error;
-        await new Promise((done) => setTimeout(done, 20));
-      }
-    }
+    await removeCgroup(path);
   }
 });
