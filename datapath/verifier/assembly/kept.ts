@@ -131,8 +131,8 @@ export function visited(i: i32): i32 {
       return 1;
     }
     s.misses++;
-    // states that rarely help go away
-    if (s.misses > s.hits * 3 + (looping ? 64 : 12)) {
+    // states that rarely help go away; a loop comes back to many before it needs the one
+    if (s.misses > (memoryScarce() ? s.hits * 3 + (looping ? 64 : 12) : s.hits * 8 + 128)) {
       const n = s.next;
       if (prev) changetype<State>(prev).next = n;
       else kept[i] = n;
