@@ -35,6 +35,7 @@ import {
   RemoteNode,
   SyncRequest,
   SyncResponse,
+  Usage,
 } from "@weir/proto/datapath";
 import { DUMP_NAMES } from "@weir/proto/dumps";
 import { Attachments } from "./hooks/attachments.ts";
@@ -42,6 +43,7 @@ import { hex, mapped } from "./kernel/addresses.ts";
 import { Collector } from "./kernel/collector.ts";
 import { Holders } from "./kernel/holders.ts";
 import { EndpointStore } from "./endpoints/store.ts";
+import { EventLosses } from "./reports/event_losses.ts";
 import { EventHub, READERS_MAX } from "./reports/events.ts";
 import { IpcacheStore } from "./node/ipcache.ts";
 import { Kernel, type MapSizes } from "./kernel/kernel.ts";
@@ -52,6 +54,7 @@ import { PolicyStore } from "./endpoints/policies.ts";
 import { sweepAffinity } from "./services/affinity_table.ts";
 import { Retries } from "./retries.ts";
 import { ServiceReport } from "./reports/services.ts";
+import { UsageReport } from "./reports/usage.ts";
 import { ServiceStore } from "./services/store.ts";
 import { SocketHooks } from "./hooks/sockets.ts";
 import { XdpHooks } from "./hooks/xdp.ts";
@@ -130,6 +133,8 @@ class Running implements Datapath {
   readonly #node: NodeStore;
   readonly #ipcache: IpcacheStore;
   readonly #events: EventHub;
+  readonly #losses: EventLosses;
+  readonly #usage: UsageReport;
   readonly #sockets: SocketHooks;
   readonly #xdp: XdpHooks;
   readonly #services: ServiceStore;
@@ -162,9 +167,16 @@ class Running implements Datapath {
       policies: this.#policies,
       socket: this.#socket,
       network: () => this.#node.network(),
+      onForgotten: (id) => this.#losses.forget(id),
     });
-    this.#ipcache = new IpcacheStore(kernel);
-    this.#events = new EventHub(kernel, parts.clock);
+    this.#ipcache = new IpcacheStore(kernel, parts.clock);
+    this.#losses = new EventLosses(kernel, parts.clock, () => this.#endpoints.ids);
+    this.#events = new EventHub(
+      kernel,
+      parts.clock,
+      (lost) => this.#losses.addStream(lost),
+      () => this.#usage.eventLosses(true),
+    );
     this.#retries = new Retries(parts.clock);
     const serviceMaps = kernel.serviceMaps;
     this.#services = new ServiceStore(serviceMaps, parts.clock);
@@ -177,12 +189,17 @@ class Running implements Datapath {
       log: this.api.log,
     });
     this.#xdp = new XdpHooks({ kernel, attachments: this.#attachments, socket: this.#socket });
-    this.#collector = new Collector(
-      kernel,
-      new Holders(kernel, parts.clock, () => this.#endpoints.ids),
-      parts.clock,
-      this.api.log,
-    );
+    const holders = new Holders(kernel, parts.clock, () => this.#endpoints.ids);
+    this.#collector = new Collector(kernel, holders, parts.clock, this.api.log);
+    this.#usage = new UsageReport({
+      clock: parts.clock,
+      flows: holders,
+      events: this.#events,
+      losses: this.#losses,
+      ipcache: this.#ipcache,
+      sizes: { ct: kernel.ct.entriesMax, nat: kernel.typed("weir_nat").entriesMax },
+      nameOf: (id) => this.#endpoints.nameOf(id),
+    });
     this.#report = new KernelReport({
       kernel,
       gate,
@@ -230,6 +247,11 @@ class Running implements Datapath {
     });
     // Ids of dead backends rest for a minute: long enough to find who still has one.
     every(1000, () => this.#services.backends.resting > 0 && this.#sockets.reap());
+    every(1000, () => {
+      if (this.#losses.sample(this.#events.lostRing())) {
+        this.#events.announce(this.#usage.eventLosses(false));
+      }
+    });
     every(30_000, () => this.#node.refreshAddresses());
     every(config.resyncMs ?? 10_000, () => this.#repair());
     every(config.resyncMs ?? 10_000, () => this.#sockets.reap());
@@ -294,8 +316,13 @@ class Running implements Datapath {
       method: "GET",
       path: "/v1/status",
       response: DatapathStatus,
-      handle: () => ({ ...this.#report.status(this.#synced), xdp: this.#xdp.mode }),
+      handle: () => ({
+        ...this.#report.status(this.#synced),
+        xdp: this.#xdp.mode,
+        degraded: this.#usage.degraded(),
+      }),
     });
+    api.action({ method: "GET", path: "/v1/usage", response: Usage, handle: () => this.#usage.usage() });
     this.#serviceReport.mount(api);
     for (const name of DUMP_NAMES) {
       api.action({
@@ -321,6 +348,7 @@ class Running implements Datapath {
       },
     });
     this.#report.mountMetrics(api.metrics);
+    this.#usage.mountMetrics(api.metrics);
   }
 
   #putNodeConfig(name: string, config: NodeConfig): NodeConfig {

@@ -596,6 +596,8 @@ export interface LostEvent {
   cpu?: Int32Value;
   first?: Timestamp;
   last?: Timestamp;
+  /** ours: whose events they were, of those that the kernel's ring had no share for */
+  holder: string;
 }
 /** Encodings of {@link LostEvent}. */
 export const LostEvent: Message<LostEvent> = bindMessage(root, "flow.LostEvent");

@@ -1138,6 +1138,10 @@ const descriptor: unknown = {
       "last": {
        "type": ".google.protobuf.Timestamp",
        "id": 5
+      },
+      "holder": {
+       "type": "string",
+       "id": 21001
       }
      }
     },
@@ -2705,6 +2709,11 @@ const descriptor: unknown = {
            "type": "uint32",
            "id": 2,
            "protoName": "entries_max"
+          },
+          "errors": {
+           "rule": "repeated",
+           "type": "weir.common.v1.ObjectError",
+           "id": 3
           }
          }
         },
@@ -3018,6 +3027,28 @@ const descriptor: unknown = {
            "type": "double",
            "id": 6,
            "protoName": "boot_unix_s"
+          },
+          "lostBy": {
+           "rule": "repeated",
+           "type": "EventLoss",
+           "id": 7,
+           "protoName": "lost_by"
+          }
+         }
+        },
+        "EventLoss": {
+         "fields": {
+          "holder": {
+           "type": "string",
+           "id": 1
+          },
+          "towards": {
+           "type": "string",
+           "id": 2
+          },
+          "lost": {
+           "type": "uint64",
+           "id": 3
           }
          }
         },
@@ -3176,6 +3207,11 @@ const descriptor: unknown = {
            "type": "Holder",
            "id": 12
           },
+          "degraded": {
+           "rule": "repeated",
+           "type": "Degradation",
+           "id": 13
+          },
           "xdp": {
            "type": "string",
            "id": 11
@@ -3218,6 +3254,85 @@ const descriptor: unknown = {
           "pressing": {
            "type": "bool",
            "id": 8
+          }
+         }
+        },
+        "Degradation": {
+         "fields": {
+          "table": {
+           "type": "string",
+           "id": 1
+          },
+          "holder": {
+           "type": "string",
+           "id": 2
+          },
+          "towards": {
+           "type": "string",
+           "id": 3
+          },
+          "held": {
+           "type": "uint64",
+           "id": 4
+          },
+          "refused": {
+           "type": "uint64",
+           "id": 5
+          }
+         }
+        },
+        "Usage": {
+         "fields": {
+          "tables": {
+           "rule": "repeated",
+           "type": "TableUsage",
+           "id": 1
+          }
+         }
+        },
+        "TableUsage": {
+         "fields": {
+          "table": {
+           "type": "string",
+           "id": 1
+          },
+          "entries": {
+           "type": "uint64",
+           "id": 2
+          },
+          "entriesMax": {
+           "type": "uint64",
+           "id": 3,
+           "protoName": "entries_max"
+          },
+          "holders": {
+           "rule": "repeated",
+           "type": "TableHolder",
+           "id": 4
+          }
+         }
+        },
+        "TableHolder": {
+         "fields": {
+          "holder": {
+           "type": "string",
+           "id": 1
+          },
+          "towards": {
+           "type": "string",
+           "id": 2
+          },
+          "held": {
+           "type": "uint64",
+           "id": 3
+          },
+          "refused": {
+           "type": "uint64",
+           "id": 4
+          },
+          "pressing": {
+           "type": "bool",
+           "id": 5
           }
          }
         },

@@ -182,6 +182,8 @@ export const IpcacheUpsert: Message<IpcacheUpsert> = bindMessage(root, "weir.dat
 export interface IpcacheUpdateResponse {
   entries: number;
   entriesMax: number;
+  /** sources of which something is left out for want of room */
+  errors: ObjectError[];
 }
 /** Encodings of {@link IpcacheUpdateResponse}. */
 export const IpcacheUpdateResponse: Message<IpcacheUpdateResponse> = bindMessage(root, "weir.datapath.v1.IpcacheUpdateResponse");
@@ -331,9 +333,21 @@ export interface EventBatch {
   lostStream: number;
   /** wall clock at monotonic time 0: event time = boot + ktime */
   bootUnixS: number;
+  /** whose have grown since the batch before (in a stream's first one: all) */
+  lostBy: EventLoss[];
 }
 /** Encodings of {@link EventBatch}. */
 export const EventBatch: Message<EventBatch> = bindMessage(root, "weir.datapath.v1.EventBatch");
+
+/** Events of one holder that the ring, or the readers, could not take, since the maps were made. */
+export interface EventLoss {
+  /** as in TableHolder */
+  holder: string;
+  towards: string;
+  lost: number;
+}
+/** Encodings of {@link EventLoss}. */
+export const EventLoss: Message<EventLoss> = bindMessage(root, "weir.datapath.v1.EventLoss");
 
 /** GET /v1/maps/<name>: what the kernel holds now; the names are in dumps.ts. */
 export interface MapDump {
@@ -399,6 +413,7 @@ export interface DatapathStatus {
   lostEvents: number;
   /** who holds most first */
   holders: Holder[];
+  degraded: Degradation[];
   /** how services are handled at XDP: "" not asked for, native, generic (slower than tc alone), mixed, "not in tunnel mode" */
   xdp: string;
 }
@@ -425,6 +440,55 @@ export interface Holder {
 }
 /** Encodings of {@link Holder}. */
 export const Holder: Message<Holder> = bindMessage(root, "weir.datapath.v1.Holder");
+
+/** Who presses so hard on a table that traffic fills that it was refused something in the last seconds. */
+export interface Degradation {
+  /** as in TableUsage */
+  table: string;
+  /** as in TableHolder */
+  holder: string;
+  towards: string;
+  held: number;
+  refused: number;
+}
+/** Encodings of {@link Degradation}. */
+export const Degradation: Message<Degradation> = bindMessage(root, "weir.datapath.v1.Degradation");
+
+/** GET /v1/usage: who holds how much of what traffic fills. */
+export interface Usage {
+  tables: TableUsage[];
+}
+/** Encodings of {@link Usage}. */
+export const Usage: Message<Usage> = bindMessage(root, "weir.datapath.v1.Usage");
+
+/** weir.datapath.v1.TableUsage */
+export interface TableUsage {
+  /** conntrack, nat, events, ipcache */
+  table: string;
+  /** events: bytes that wait in the ring */
+  entries: number;
+  entriesMax: number;
+  /** who holds most first */
+  holders: TableHolder[];
+}
+/** Encodings of {@link TableUsage}. */
+export const TableUsage: Message<TableUsage> = bindMessage(root, "weir.datapath.v1.TableUsage");
+
+/** weir.datapath.v1.TableHolder */
+export interface TableHolder {
+  /** endpoint, "node" (itself), "outside"; of the ipcache "policies", "this node", "node 192.0.2.2" */
+  holder: string;
+  /** endpoint that "outside" opens flows to; "" services */
+  towards: string;
+  /** entries now; events: made so far */
+  held: number;
+  /** so far: new flows, events that were lost; of the ipcache what is left out now */
+  refused: number;
+  /** something was refused within the last ten seconds because its share was used up */
+  pressing: boolean;
+}
+/** Encodings of {@link TableHolder}. */
+export const TableHolder: Message<TableHolder> = bindMessage(root, "weir.datapath.v1.TableHolder");
 
 /** weir.datapath.v1.KernelFeature */
 export interface KernelFeature {

@@ -107,6 +107,19 @@ Read from the maps of the node at the moment of asking; all nodes of a lab unles
 `,
     load: async () => (await import("./bpf.ts")).bpfCommand,
   },
+  top: {
+    summary: "who holds how much of what traffic fills: conntrack, nat, events, ipcache",
+    usage: `weir top conntrack|nat|events|ipcache [-o FORM] [--limit N]
+
+  conntrack, nat   entries by who opened the flow: an endpoint, the node itself, or who is outside (TOWARDS whom);
+                   and how many new flows were refused because a share was used up
+  events           events by who caused them, and how many were lost because a share of the ring was used up
+  ipcache          prefixes by where they come from: nodes, this node, CIDRs of policies; and how many are left out
+
+Nobody is limited while there is room: a share binds only while a table fills. weir status says DEGRADED while it does.
+`,
+    load: async () => (await import("./top.ts")).topCommand,
+  },
   observe: {
     summary: "flows: who talked to whom, the verdict and the policy behind it",
     usage: `weir observe [filters] [-f] [-o compact|dict|json|jsonpb|table]

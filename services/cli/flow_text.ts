@@ -119,9 +119,9 @@ export function flowText(
 ): string {
   if (form === "json" || form === "jsonpb") return JSON.stringify(GetFlowsResponse.toJson(answer)) + "\n";
   if (answer.lost_events) {
-    return `${
-      flowTime(answer.time)
-    } EVENTS LOST: ${answer.lost_events.source} ${answer.lost_events.num_events_lost}\n`;
+    const { source, num_events_lost, holder } = answer.lost_events;
+    const whose = holder === "" ? "" : ` of ${holder}`;
+    return `${flowTime(answer.time)} EVENTS LOST: ${source} ${num_events_lost}${whose}\n`;
   }
   if (!answer.flow) return "";
   const p = partsOf(answer.flow);

@@ -14,6 +14,7 @@ import { flag, parse, text } from "./args.ts";
 import { clientOf } from "./clients.ts";
 import { type CommandContext, type NodeTarget, type ServiceName, UsageError } from "./context.ts";
 import { age, outputForm, table } from "./output.ts";
+import { heldText, refusedText } from "./top.ts";
 
 const HINT = "weir help status";
 
@@ -188,6 +189,14 @@ function show(report: Report, verbose: boolean, nowUnixS: number): string {
           `${datapath.adopted} adopted, ${datapath.rebuilt} rebuilt, ${datapath.leftovers} leftover; ` +
           `${datapath.lostEvents} events lost${datapath.synced ? "" : "; not synced yet"}`,
       );
+      for (const { table, holder, towards, held, refused } of datapath.degraded) {
+        const who = towards === "" ? holder : `${holder} to ${towards}`;
+        parts.push(
+          `${node}: DEGRADED: ${who} fills ${table}: ${heldText(table, held)}, ${
+            refusedText(table, refused)
+          }`,
+        );
+      }
       for (const error of datapath.errors) {
         parts.push(
           `${node}: in error: ${error.kind}: ${error.error} (for ${age(error.sinceUnixS, nowUnixS)})`,
@@ -201,7 +210,10 @@ function show(report: Report, verbose: boolean, nowUnixS: number): string {
       );
     }
   }
-  parts.push(report.ready ? "Weir is ready" : "Weir is not ready");
+  const degraded = report.nodes.some(({ datapath }) => (datapath?.degraded.length ?? 0) > 0);
+  parts.push(
+    !report.ready ? "Weir is not ready" : degraded ? "Weir is ready, and DEGRADED" : "Weir is ready",
+  );
   return parts.map((part) => part.trimEnd()).join("\n") + "\n";
 }
 

@@ -13,6 +13,7 @@ import { readRecord, splitRecords } from "./event_record.ts";
 import { dropReasonName } from "@weir/proto/words";
 import { type Names, verdictOf } from "./flow_builder.ts";
 import { FlowRing } from "./flow_ring.ts";
+import { Losses } from "./losses.ts";
 import { SeenFlow, SeenNames } from "./seen_flow.ts";
 
 /** What the exporter is made of. */
@@ -34,6 +35,8 @@ export class FlowExporter {
   readonly ring: FlowRing<SeenFlow>;
   /** The newest records as they came, for `weir monitor`. */
   readonly records: FlowRing<Uint8Array> = new FlowRing<Uint8Array>(RECORDS_MAX);
+  /** Whose events were lost. */
+  readonly losses: Losses;
   /** Events that the kernel's ring or the stream could not take, since the datapath started. */
   lost = 0;
   private connected = false;
@@ -44,6 +47,7 @@ export class FlowExporter {
 
   constructor(private readonly parts: FlowExporterParts) {
     this.ring = new FlowRing(parts.ringFlows);
+    this.losses = new Losses(parts.metrics);
     this.clock = parts.clock ?? systemClock;
   }
 
@@ -111,5 +115,6 @@ export class FlowExporter {
     const lost = metrics.gauge("hubble_lost_events", "Events lost since the datapath started, by where");
     lost.set(batch.lostRing, { source: "kernel_ring" });
     lost.set(batch.lostStream, { source: "stream" });
+    this.losses.take(batch);
   }
 }

@@ -8,6 +8,7 @@ import { type GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import type { Init } from "@weir/proto";
 import { compileFilters } from "./flow_filter.ts";
 import type { FlowRing } from "./flow_ring.ts";
+import type { Loss, Losses } from "./losses.ts";
 
 /** Flows that are sent where the request names no number and does not follow. */
 export const FLOWS_DEFAULT = 20;
@@ -24,7 +25,7 @@ const answerOf = (flow: Flow): GetFlowsResponse =>
 export function answerFlows(
   ring: FlowRing<{ readonly flow: Flow }>,
   request: Init<GetFlowsRequest>,
-  context: { nodeName: string; signal: AbortSignal },
+  context: { nodeName: string; signal: AbortSignal; losses?: Pick<Losses, "follow"> },
 ): AsyncGenerator<GetFlowsResponse[]> {
   if (request.first && request.follow) {
     throw new ProblemError("FLOWS_REQUEST_INVALID", {
@@ -54,12 +55,16 @@ export function answerFlows(
       ? ring.first(number, matches)
       : ring.last(number, matches);
     const following = request.follow ? ring.follow(context.signal) : undefined;
+    let losses: Loss[] = [];
+    // Told with the next flows, whatever is asked for: where events are lost there are some.
+    if (following) context.losses?.follow((more) => losses = losses.concat(more), context.signal);
     for (let i = 0; i < history.length; i += BATCH_FLOWS) {
       yield history.slice(i, i + BATCH_FLOWS).map(({ flow }) => answerOf(flow));
     }
     if (!following) return;
     for await (const batch of following) {
-      const answers: GetFlowsResponse[] = [];
+      const answers = losses.map((loss) => lossAnswer(loss, context.nodeName));
+      losses = [];
       for (const read of batch) {
         if ("lost" in read) answers.push(lostAnswer(read.lost, context.nodeName));
         else if (passes(read.flow.flow)) answers.push(answerOf(read.flow.flow));
@@ -67,6 +72,17 @@ export function answerFlows(
       if (answers.length > 0) yield answers;
     }
   }
+}
+
+/** Says whose events the kernel's ring had no room for. */
+function lossAnswer({ holder, lost }: Loss, nodeName: string): GetFlowsResponse {
+  const source: LostEventSource = "PERF_EVENT_RING_BUFFER";
+  const now = Date.now(), time = { seconds: Math.floor(now / 1000), nanos: (now % 1000) * 1e6 };
+  return GetFlowsResponse.create({
+    lost_events: { source, num_events_lost: lost, holder },
+    node_name: nodeName,
+    time,
+  });
 }
 
 /** Says that flows were overwritten under the reader. */

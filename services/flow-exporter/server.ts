@@ -22,7 +22,11 @@ export function mountFlowExporter(api: ApiServer, exporter: FlowExporter, nodeNa
     path: "/v1/flows",
     message: GetFlowsResponse,
     source: ({ query, signal }) =>
-      answerFlows(exporter.ring, readFlowsQuery(query, Date.now()), { nodeName, signal }),
+      answerFlows(exporter.ring, readFlowsQuery(query, Date.now()), {
+        nodeName,
+        signal,
+        losses: exporter.losses,
+      }),
     description: "Flows of this node: filters as in hubble observe; watch=true follows",
   });
   api.app.post("/v1/flows:query", async (c) => {
@@ -31,7 +35,7 @@ export function mountFlowExporter(api: ApiServer, exporter: FlowExporter, nodeNa
     return api.streamAnswer(
       c,
       GetFlowsResponse,
-      ({ signal }) => answerFlows(exporter.ring, request, { nodeName, signal }),
+      ({ signal }) => answerFlows(exporter.ring, request, { nodeName, signal, losses: exporter.losses }),
     );
   });
   api.stream({

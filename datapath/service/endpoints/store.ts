@@ -32,6 +32,8 @@ export interface EndpointStoreParts {
   socket: NetlinkSocket;
   /** Undefined until the node is configured. */
   network: () => PodNetworkConfig | undefined;
+  /** An endpoint's number is free again: what was counted for it is to be forgotten. */
+  onForgotten?: (id: number) => void;
 }
 
 /** See the module comment. */
@@ -333,6 +335,7 @@ export class EndpointStore {
     const present = kernel.endpoints.get(id);
     const empty = Endpoint.decode(new Uint8Array(Endpoint.bytes));
     kernel.endpoints.put(id, { ...empty, revision: ((present?.revision ?? 0) + 1) >>> 0 });
+    this.parts.onForgotten?.(id);
     kernel.revise(addresses.map(placeOf));
     kernel.collect({ mode: GC_ENDPOINT, endpoint: id });
     for (const address of addresses) {

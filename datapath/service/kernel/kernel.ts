@@ -68,6 +68,7 @@ export class Kernel {
   readonly ct: MapOf<"weir_ct">;
   readonly metrics: MapOf<"weir_metrics">;
   readonly lost: MapOf<"weir_lost">;
+  readonly eventCounts: MapOf<"weir_event_counts">;
 
   private constructor(object: BpfObject, readonly pins: Pins) {
     this.#object = object;
@@ -84,6 +85,7 @@ export class Kernel {
     this.ct = this.typed("weir_ct");
     this.metrics = this.typed("weir_metrics");
     this.lost = this.typed("weir_lost");
+    this.eventCounts = this.typed("weir_event_counts");
   }
 
   /** Loads the object, takes over what is pinned, pins the rest. @throws {GateError} @throws {LoadError} */

@@ -35,6 +35,10 @@ export class TypedMap<K, V> {
   put(key: K, value: V): void {
     this.map.update(this.key.encode(key), this.value.encode(value));
   }
+  /** Zeroes the value, in each CPU where there is one per CPU. */
+  clear(key: K): void {
+    this.map.update(this.key.encode(key), new Uint8Array(this.map.valueBytes));
+  }
   delete(key: K): boolean {
     return this.map.delete(this.key.encode(key));
   }

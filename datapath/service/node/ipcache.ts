@@ -1,27 +1,46 @@
-/** The ipcache in the kernel: single addresses in a hash, shorter prefixes in a trie. @module */
-import { type Prefix, ProblemError } from "@weir/common";
+/**
+ * The ipcache in the kernel: single addresses in a hash, shorter prefixes in a trie. What does not fit is left out, of the
+ * sources that want most (`ipcache_shares.ts`), named, and written when there is room.
+ * @module
+ */
+import type { Clock, Prefix } from "@weir/common";
 import { type Bytes, IpcacheEntry } from "@weir/maps";
+import { ObjectError } from "@weir/proto/common";
 import type { IpcacheUpdate, IpcacheUpdateResponse } from "@weir/proto/datapath";
 import { hex, mapped, parsePrefix } from "../kernel/addresses.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import { fairShares, sourceOf } from "./ipcache_shares.ts";
 
 interface Place {
   exact: boolean;
   prefixlen: number;
   address: Bytes;
 }
+interface Wanted {
+  place: Place;
+  entry: IpcacheEntry;
+}
+
+/** What a source has of the ipcache. */
+export interface IpcacheSource {
+  source: string;
+  held: number;
+  /** Prefixes that are left out now, for want of room. */
+  left: number;
+}
 
 /** See the module comment. */
 export class IpcacheStore {
-  /** Keys that are in the kernel; read once at the start. */
-  readonly #present = new Map<string, string>();
+  /** What is in the kernel, read once at the start: its place and value, in the order in which it came. */
+  readonly #present = new Map<string, Wanted>();
+  /** What is wanted and has no room. */
+  readonly #left = new Map<string, Wanted>();
+  #leftSinceUnixS = 0;
 
-  constructor(private readonly kernel: Kernel) {
-    for (const [address, entry] of kernel.ipcacheExact.entries()) {
-      this.#present.set(keyOf({ exact: true, prefixlen: 128, address }), hex(IpcacheEntry.encode(entry)));
-    }
-    for (const [key, entry] of kernel.ipcache.entries()) {
-      this.#present.set(keyOf({ exact: false, ...key }), hex(IpcacheEntry.encode(entry)));
+  constructor(private readonly kernel: Kernel, private readonly clock: Clock) {
+    for (const [address, entry] of kernel.ipcacheExact.entries()) this.#found(true, 128, address, entry);
+    for (const [{ prefixlen, address }, entry] of kernel.ipcache.entries()) {
+      this.#found(false, prefixlen, address, entry);
     }
   }
 
@@ -31,68 +50,119 @@ export class IpcacheStore {
   get entriesMax(): number {
     return this.kernel.ipcacheExact.entriesMax;
   }
+  /** Prefixes that are left out for want of room. */
+  get left(): number {
+    return this.#left.size;
+  }
 
-  /** Applies an update; what is there already is not written. @throws {ProblemError} IPCACHE_FULL before anything is written */
+  /** Who has how much, who has most first. */
+  sources(): IpcacheSource[] {
+    const found = new Map<string, IpcacheSource>();
+    const of = ({ entry }: Wanted) => {
+      const source = sourceOf(entry);
+      let row = found.get(source);
+      if (row === undefined) found.set(source, row = { source, held: 0, left: 0 });
+      return row;
+    };
+    for (const wanted of this.#present.values()) of(wanted).held++;
+    for (const wanted of this.#left.values()) of(wanted).left++;
+    return [...found.values()].sort((a, b) => b.held - a.held);
+  }
+
+  /** Sources that are cut, as errors; empty when all there is to know is known. */
+  errors(): ObjectError[] {
+    return this.sources().filter(({ left }) => left > 0).map(({ source, held, left }) =>
+      ObjectError.create({
+        kind: `ipcache ${source}`,
+        error: `The ipcache is full: ${left} of ${held + left} prefixes are left out; ` +
+          `they have the identity of what is around them. Raise --ipcache-entries-max (${this.entriesMax})`,
+        sinceUnixS: this.#leftSinceUnixS,
+      })
+    );
+  }
+
+  /** Applies an update; what is there already is not written, what has no room is left out and named in the answer. */
   apply(update: IpcacheUpdate): IpcacheUpdateResponse {
-    const upserts = new Map<string, { place: Place; entry: IpcacheEntry }>();
+    const upserts = new Map<string, Wanted>(update.replace ? [] : this.#left);
     for (const upsert of update.upserts) {
       const place = placeOf(parsePrefix(upsert.prefix));
       const node = mapped(upsert.nodeIpv4 || upsert.nodeIpv6);
       upserts.set(keyOf(place), { place, entry: { identity: upsert.identity, flags: 0, node } });
     }
-    const deletes = new Map(update.deletes.map((text) => {
-      const place = placeOf(parsePrefix(text));
-      return [keyOf(place), place] as const;
-    }));
+    const named = new Set(update.upserts.map(({ prefix }) => keyOf(placeOf(parsePrefix(prefix)))));
+    const deletes = new Map<string, Place>();
+    for (const text of update.deletes) {
+      const place = placeOf(parsePrefix(text)), key = keyOf(place);
+      if (named.has(key)) continue;
+      upserts.delete(key);
+      deletes.set(key, place);
+    }
     if (update.replace) {
-      for (const key of this.#present.keys()) if (!upserts.has(key)) deletes.set(key, placeAt(key));
+      for (const [key, { place }] of this.#present) if (!upserts.has(key)) deletes.set(key, place);
     }
-    this.#refuseOverflow(upserts, deletes);
+    const before = this.#left.size;
+    this.#left.clear();
     const changed: Place[] = [];
+    for (const exact of [true, false]) this.#divide(exact, upserts, deletes, changed);
     // Additions first: an address that moves from a prefix of its own to a wider one is never unknown.
-    for (const [key, { place, entry }] of upserts) {
-      const image = hex(IpcacheEntry.encode(entry));
-      if (this.#present.get(key) === image) continue;
-      if (place.exact) this.kernel.ipcacheExact.put(place.address, entry);
-      else this.kernel.ipcache.put({ prefixlen: place.prefixlen, address: place.address }, entry);
-      this.#present.set(key, image);
-      changed.push(place);
-    }
-    for (const [key, place] of deletes) {
-      if (upserts.has(key) || !this.#present.delete(key)) continue;
-      if (place.exact) this.kernel.ipcacheExact.delete(place.address);
-      else this.kernel.ipcache.delete({ prefixlen: place.prefixlen, address: place.address });
-      changed.push(place);
-    }
+    for (const [key, wanted] of upserts) this.#put(key, wanted, changed);
+    for (const [key, place] of deletes) this.#delete(key, place, changed);
     if (changed.length > 0) this.kernel.revise(changed);
-    return { entries: this.size, entriesMax: this.entriesMax };
+    if (before === 0 && this.#left.size > 0) this.#leftSinceUnixS = this.clock.nowMs() / 1000;
+    return { entries: this.size, entriesMax: this.entriesMax, errors: this.errors() };
   }
 
-  #refuseOverflow(
-    upserts: ReadonlyMap<string, { place: Place }>,
-    deletes: ReadonlyMap<string, unknown>,
-  ): void {
-    for (
-      const [exact, entriesMax] of [[true, this.kernel.ipcacheExact.entriesMax], [
-        false,
-        this.kernel.ipcache.entriesMax,
-      ]]
-    ) {
-      const kind = exact ? "e" : "p";
-      // Additions are written before deletions, so both must fit at once.
-      const count = [...this.#present.keys()].filter((key) => key.startsWith(kind)).length +
-        [...upserts].filter(([key, { place }]) => place.exact === exact && !this.#present.has(key)).length;
-      if (count <= (entriesMax as number)) continue;
-      void deletes;
-      throw new ProblemError("IPCACHE_FULL", {
-        status: 507,
-        detail:
-          `Cannot update the ipcache: it would hold ${count} of at most ${entriesMax} entries; nothing was written`,
-        found: count,
-        expected: `at most ${entriesMax}`,
-        action: "Raise --ipcache-entries-max",
-      });
+  /** Where the maps are too small, takes out of `upserts` (and of the kernel) what is beyond its source's share. */
+  #divide(exact: boolean, upserts: Map<string, Wanted>, deletes: Map<string, Place>, changed: Place[]): void {
+    const { entriesMax } = exact ? this.kernel.ipcacheExact : this.kernel.ipcache;
+    const kind = exact ? "e" : "p";
+    const present = [...this.#present].filter(([key]) => key.startsWith(kind));
+    const added = [...upserts].filter(([key]) => key.startsWith(kind) && !this.#present.has(key));
+    if (present.length + added.length <= entriesMax) return;
+    // Additions are written before deletions while both fit at once; else what goes makes room first.
+    for (const [key] of present) {
+      const place = deletes.get(key);
+      if (place === undefined) continue;
+      this.#delete(key, place, changed);
+      deletes.delete(key);
     }
+    const stay = present.filter(([key]) => this.#present.has(key))
+      .map(([key, wanted]): [string, Wanted] => [key, upserts.get(key) ?? wanted]);
+    if (stay.length + added.length <= entriesMax) return;
+    const all = [...stay, ...added], counts = new Map<string, number>();
+    for (const [, { entry }] of all) counts.set(sourceOf(entry), (counts.get(sourceOf(entry)) ?? 0) + 1);
+    const shares = fairShares(counts, entriesMax);
+    for (const [key, wanted] of all) {
+      const source = sourceOf(wanted.entry), share = shares.get(source)!;
+      if (share > 0) {
+        shares.set(source, share - 1);
+        continue;
+      }
+      upserts.delete(key);
+      this.#left.set(key, wanted);
+      this.#delete(key, wanted.place, changed);
+    }
+  }
+
+  #put(key: string, { place, entry }: Wanted, changed: Place[]): void {
+    const before = this.#present.get(key)?.entry;
+    if (before !== undefined && hex(IpcacheEntry.encode(before)) === hex(IpcacheEntry.encode(entry))) return;
+    if (place.exact) this.kernel.ipcacheExact.put(place.address, entry);
+    else this.kernel.ipcache.put({ prefixlen: place.prefixlen, address: place.address }, entry);
+    this.#present.set(key, { place, entry });
+    changed.push(place);
+  }
+
+  #delete(key: string, place: Place, changed: Place[]): void {
+    if (!this.#present.delete(key)) return;
+    if (place.exact) this.kernel.ipcacheExact.delete(place.address);
+    else this.kernel.ipcache.delete({ prefixlen: place.prefixlen, address: place.address });
+    changed.push(place);
+  }
+
+  #found(exact: boolean, prefixlen: number, address: Bytes, entry: IpcacheEntry): void {
+    const place = { exact, prefixlen, address };
+    this.#present.set(keyOf(place), { place, entry });
   }
 }
 
@@ -104,13 +174,4 @@ function placeOf(prefix: Prefix): Place {
 
 function keyOf(place: Place): string {
   return `${place.exact ? "e" : "p"}${place.prefixlen}/${hex(place.address)}`;
-}
-
-function placeAt(key: string): Place {
-  const [length, address] = key.slice(1).split("/");
-  return {
-    exact: key[0] === "e",
-    prefixlen: Number(length),
-    address: Uint8Array.fromHex(address) as Bytes,
-  };
 }

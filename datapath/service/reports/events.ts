@@ -7,20 +7,20 @@
 import type { Clock } from "@weir/common";
 import { RingReader } from "@weir/loader";
 import { LOST_MAX } from "@weir/maps";
-import { EventBatch } from "@weir/proto/datapath";
+import { EventBatch, type EventLoss } from "@weir/proto/datapath";
 import type { Kernel } from "../kernel/kernel.ts";
+import { Backlog } from "./backlog.ts";
 
 /** Polling while events come, and while none come. */
 const POLL_MS_MIN = 4, POLL_MS_MAX = 20;
-/** Bytes that wait for one reader; beyond it batches are dropped and counted. */
+/** Bytes that wait for one reader; what is beyond is dropped and counted. */
 export const READER_BYTES_MAX = 8 << 20;
 /** Readers at once. */
 export const READERS_MAX = 16;
 
 interface Reader {
   batches: EventBatch[];
-  bytes: number;
-  lost: number;
+  backlog: Backlog;
   wake: () => void;
 }
 
@@ -33,7 +33,16 @@ export class EventHub {
   #polling = false;
   #stopped = false;
 
-  constructor(private readonly kernel: Kernel, private readonly clock: Clock) {
+  /**
+   * @param onStreamLost told whose records readers were too slow for
+   * @param lostBy who has lost how many, for who begins to read
+   */
+  constructor(
+    private readonly kernel: Kernel,
+    private readonly clock: Clock,
+    private readonly onStreamLost: (lost: ReadonlyMap<number, number>) => void = () => {},
+    private readonly lostBy: () => EventLoss[] = () => [],
+  ) {
     this.#ring = new RingReader(kernel.map("weir_events").fd, "weir_events");
     this.#bootUnixS = this.#boot();
   }
@@ -56,14 +65,15 @@ export class EventHub {
 
   /** The batches from now on, until `signal` aborts. */
   async *read(signal: AbortSignal): AsyncGenerator<EventBatch[]> {
-    const reader: Reader = { batches: [], bytes: 0, lost: 0, wake: () => {} };
+    const backlog = new Backlog(READER_BYTES_MAX, this.onStreamLost);
+    const reader: Reader = { batches: [], backlog, wake: () => {} };
     const onAbort = () => reader.wake();
     signal.addEventListener("abort", onAbort);
     this.#readers.add(reader);
     this.#poll();
     try {
       // The first one says at once that the stream is there, and what was lost before.
-      yield [this.#batch(new Uint8Array(0), 0, 0)];
+      yield [{ ...this.#batch(new Uint8Array(0), 0, 0), lostBy: this.lostBy() }];
       while (!signal.aborted && !this.#stopped) {
         if (reader.batches.length === 0) {
           await new Promise<void>((resolve) => reader.wake = resolve);
@@ -71,12 +81,21 @@ export class EventHub {
         }
         const batches = reader.batches;
         reader.batches = [];
-        reader.bytes = 0;
+        reader.backlog.clear();
         yield batches;
       }
     } finally {
       this.#readers.delete(reader);
       signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** Tells every reader whose losses have grown. */
+  announce(lostBy: EventLoss[]): void {
+    if (lostBy.length === 0) return;
+    for (const reader of this.#readers) {
+      reader.batches.push({ ...this.#batch(new Uint8Array(0), 0, reader.backlog.lost), lostBy });
+      reader.wake();
     }
   }
 
@@ -110,12 +129,9 @@ export class EventHub {
     this.#sequence++;
     const lostRing = this.lostRing();
     for (const reader of this.#readers) {
-      if (reader.bytes + taken.records.length > READER_BYTES_MAX) {
-        reader.lost += taken.count;
-        continue;
-      }
-      reader.batches.push(this.#batch(taken.records, taken.count, reader.lost, lostRing));
-      reader.bytes += taken.records.length;
+      const { records, count } = reader.backlog.admit(taken.records, taken.count);
+      if (count === 0) continue;
+      reader.batches.push(this.#batch(records, count, reader.backlog.lost, lostRing));
       reader.wake();
     }
     return true;

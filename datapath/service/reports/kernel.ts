@@ -47,7 +47,7 @@ export class KernelReport {
       rebuilt: endpoints.rebuilt + kernel.mapsRebuilt.length,
       leftovers: endpoints.leftoverCount + policies.leftovers().length + services.leftovers().length + links,
       synced,
-      errors: [...retries.list(), ...services.errors()],
+      errors: [...retries.list(), ...services.errors(), ...this.parts.ipcache.errors()],
       pressure: this.pressure(),
       instance,
       lostEvents: events.lostRing(),
@@ -120,7 +120,7 @@ export class KernelReport {
 
   /** The same as metrics, read at each scrape. */
   mountMetrics(metrics: MetricsRegistry): void {
-    const { gate, events, retries } = this.parts;
+    const { gate, events, retries, services, ipcache } = this.parts;
     metrics.gauge("weir_datapath_packets", "Packets by reason and direction, as the programs counted them")
       .collect(() =>
         this.dump("metrics").rows.map(({ fields }) => [
@@ -134,24 +134,10 @@ export class KernelReport {
     metrics.gauge("weir_datapath_map_entries", "Entries of maps").collect(() =>
       this.pressure().map((map) => [{ map: map.map }, map.entries])
     );
-    metrics.gauge("weir_datapath_share_entries", "Entries held, by who holds them and table").collect(() =>
-      this.holders().flatMap(({ kind, name, ct, nat }) => [
-        [{ kind, name, table: "ct" }, ct],
-        [{ kind, name, table: "nat" }, nat],
-      ])
-    );
-    metrics.gauge("weir_datapath_share_refused", "New flows that a share refused, by whose it is and table")
-      .collect(() =>
-        this.holders().flatMap(({ kind, name, ctRefused, natRefused, portsRefused }) => [
-          [{ kind, name, table: "ct" }, ctRefused],
-          [{ kind, name, table: "nat" }, natRefused],
-          [{ kind, name, table: "ports" }, portsRefused],
-        ])
-      );
     metrics.gauge("weir_datapath_gate", "Programs by the gate's answer").collect(() =>
       Object.entries(gate.counts).map(([answer, count]) => [{ answer }, count])
     );
     metrics.gauge("weir_datapath_objects_in_error", "Kernel objects that could not be made")
-      .collect(() => retries.list().length + this.parts.services.errors().length);
+      .collect(() => retries.list().length + services.errors().length + ipcache.errors().length);
   }
 }
