@@ -19,6 +19,7 @@ import {
   WatchedTable,
 } from "@weir/common";
 import { Gate, unpin, VerdictCache, type Verifier } from "@weir/loader";
+import { SHARE_OUTSIDE } from "@weir/maps";
 import { deleteRoute, NetlinkSocket } from "@weir/net";
 import {
   DatapathEndpoint,
@@ -167,7 +168,10 @@ class Running implements Datapath {
       policies: this.#policies,
       socket: this.#socket,
       network: () => this.#node.network(),
-      onForgotten: (id) => this.#losses.forget(id),
+      onForgotten: (id) => {
+        this.#losses.forget(id);
+        for (const share of [id, SHARE_OUTSIDE + id]) kernel.typed("weir_refused").clear(share);
+      },
     });
     this.#ipcache = new IpcacheStore(kernel, parts.clock);
     this.#losses = new EventLosses(kernel, parts.clock, () => this.#endpoints.ids);

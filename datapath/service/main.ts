@@ -49,6 +49,12 @@ await runService({
       description: "translated flows, two entries each",
     },
     ipcacheEntriesMax: { kind: "number", min: 16, max: 1 << 24, description: "addresses of the cluster" },
+    eventRingBytes: {
+      kind: "number",
+      min: 1 << 18,
+      max: 1 << 28,
+      description: "size of the event ring, a power of two",
+    },
     resyncS: {
       kind: "number",
       default: 10,
@@ -71,6 +77,7 @@ await runService({
     if (config.ipcacheEntriesMax !== undefined) {
       mapSizes.weir_ipcache = mapSizes.weir_ipcache_exact = config.ipcacheEntriesMax;
     }
+    if (config.eventRingBytes !== undefined) mapSizes.weir_events = powerOfTwo(config.eventRingBytes);
     const datapath = await createDatapath({
       config: {
         instance: config.instance,
@@ -91,6 +98,15 @@ await runService({
     return { stop: () => datapath.stop() };
   },
 });
+
+function powerOfTwo(bytes: number): number {
+  if (Number.isInteger(Math.log2(bytes))) return bytes;
+  throw new ProblemError("CONFIG_INVALID", {
+    detail: `Cannot make an event ring of ${bytes} bytes`,
+    found: bytes,
+    expected: "a power of two",
+  });
+}
 
 function verifierOf(gate: string): Verifier {
   if (gate === "verifier") return new SandboxVerifier();

@@ -108,6 +108,11 @@ export class TestNode {
     await process.status;
   }
 
+  /** Sends a signal to the process: SIGSTOP and SIGCONT make it slow. */
+  signal(signal: Deno.Signal): void {
+    this.#process?.kill(signal);
+  }
+
   /** Asks; JSON in and out. Throws for an answer that is an error, with the problem as `problem`. */
   // deno-lint-ignore no-explicit-any
   async request(method: string, path: string, body?: unknown): Promise<any> {

@@ -41,7 +41,13 @@ export class EventLosses {
     private readonly kernel: Kernel,
     private readonly clock: Clock,
     private readonly endpoints: () => Iterable<number>,
-  ) {}
+  ) {
+    // What was lost before this process came is known, but not when.
+    for (const [holder, cpus] of kernel.eventCounts.entriesPerCpu()) {
+      const refused = Number(cpus.reduce((sum, cpu) => sum + cpu.refused, 0n));
+      if (refused > 0) this.#watched.set(holder, { refused, atMs: -PRESSING_MS, unixS: 0 });
+    }
+  }
 
   /** A reader's backlog had no room for records of these holders. */
   addStream(lost: ReadonlyMap<number, number>): void {
@@ -52,16 +58,13 @@ export class EventLosses {
   sample(lostInAll: number): boolean {
     let stream = 0;
     for (const count of this.#stream.values()) stream += count;
-    const first = this.#seen < 0;
     if (lostInAll + stream === this.#seen) return false;
     this.#seen = lostInAll + stream;
     const nowMs = this.clock.monotonicMs(), unixS = this.clock.nowMs() / 1000;
     for (const { holder, refused } of this.#counts()) {
       const before = this.#watched.get(holder)?.refused ?? 0;
       if (refused === before) continue;
-      // What was lost before this process came is known, but not when.
-      const at = first || refused < before ? { atMs: -PRESSING_MS, unixS: 0 } : { atMs: nowMs, unixS };
-      this.#watched.set(holder, { refused, ...at });
+      this.#watched.set(holder, { refused, atMs: nowMs, unixS });
     }
     return true;
   }

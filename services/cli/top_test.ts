@@ -1,0 +1,51 @@
+import { equal, match } from "node:assert/strict";
+import { TableUsage } from "@weir/proto/datapath";
+import { showTop } from "./top.ts";
+
+const CONNTRACK = TableUsage.create({
+  table: "conntrack",
+  entries: 100_000,
+  entriesMax: 131_072,
+  holders: [
+    { holder: "default/noisy", held: 80_000, refused: 12, pressing: true },
+    { holder: "outside", towards: "default/web", held: 19_990 },
+    { holder: "node", held: 10 },
+  ],
+});
+const lines = (text: string) => text.trimEnd().split("\n").map((line) => line.replace(/ {3,}/g, "|"));
+
+Deno.test("weir top shows who holds what part of a table, and who is over its share", () => {
+  const [title, ...rows] = lines(showTop("conntrack", [{ node: "node-1", usage: CONNTRACK }], "table", 2));
+  equal(title, "NODE|HOLDER|TOWARDS|FLOWS|SHARE|NEW FLOWS REFUSED|STATE");
+  equal(rows[0], "node-1|default/noisy|-|80000|61.0 %|12|over its share");
+  equal(rows[1], "node-1|outside|default/web|19990|15.3 %|0|-");
+  equal(rows[2], "node-1: 100000 of 131072 flows; 1 holders more (--limit)");
+});
+
+Deno.test("weir top -o json has everything, by node", () => {
+  const [answer] = JSON.parse(showTop("conntrack", [{ node: "node-1", usage: CONNTRACK }], "json", 20));
+  equal(answer.holders.length, 3);
+  equal(answer.entriesMax, 131_072);
+  equal(answer.holders[0].holder, "default/noisy");
+});
+
+Deno.test("weir top events shows parts of all that were made; of the ipcache there is no direction", () => {
+  const events = TableUsage.create({
+    table: "events",
+    entries: 200,
+    entriesMax: 4 << 20,
+    holders: [{ holder: "a", held: 75, refused: 3 }, { holder: "b", held: 25 }],
+  });
+  const shown = lines(showTop("events", [{ node: "n", usage: events }], "table", 20));
+  equal(shown[1], "n|a|-|75|75.0 %|3|-");
+  match(shown[3], /^n: 200 bytes wait in a ring of 4194304$/);
+  const ipcache = TableUsage.create({
+    table: "ipcache",
+    entriesMax: 10,
+    holders: [{ holder: "policies", held: 4 }],
+  });
+  equal(
+    lines(showTop("ipcache", [{ node: "n", usage: ipcache }], "table", 20))[0],
+    "NODE|HOLDER|PREFIXES|SHARE|LEFT OUT|STATE",
+  );
+});
