@@ -4,10 +4,12 @@
  *   connect, sendmsg ──▶ frontend? ──▶ backend into user_ip, user_port; remembered by the socket's cookie
  *   recvmsg, getpeername ──▶ backend of this socket? ──▶ the frontend again
  *
- * Programs hang on the root of the cgroups and so see the sockets of every network namespace of the machine: those of
- * pods (and of other nodes, in a lab) are left alone, because theirs are translated per packet. */
+ * Programs hang on the root of the cgroups and so see the sockets of every network namespace of the machine. Those of pods
+ * (and of other nodes, in a lab) are left alone, because theirs are translated per packet; only that nobody serves what an
+ * unconnected UDP socket asks for is told here, see socket_refusal.h. */
 #include "lib/ipcache.h"
 #include "lib/service.h"
+#include "lib/socket_refusal.h"
 
 #include <bpf/bpf_core_read.h>
 
@@ -113,6 +115,45 @@ INLINE __u32 socket_backend_known(const struct socket_key *forward, const struct
 	return known->backend;
 }
 
+/* Nobody is there for who asks `target`: counted, reported, and the errno for it. */
+NOINLINE int socket_nobody(struct bpf_sock_addr *ctx, const struct socket_target *target, __u32 service)
+{
+	const struct config *config = config_get();
+	struct socket_refusal r = { .identity = IDENTITY_HOST, .service = service };
+
+	if (!config || !target)
+		return -SOCKET_ECONNREFUSED;
+	r.to = target->address;
+	r.port_to = target->port;
+	r.protocol = target->protocol;
+	r.port_from = socket_port(ctx);
+	if (r.to.halves[0] || r.to.words[2] != 0xffff0000u)
+		r.from = config->ipv6;
+	else
+		r.from.halves[1] = mapped(config->ipv4);
+	socket_count(service, 1);
+	socket_report(&r);
+	return config->flags & CONFIG_NO_BACKEND_DROP ? -SOCKET_EHOSTUNREACH : -SOCKET_ECONNREFUSED;
+}
+
+/* A pod's datagram to `target`. SOCKET_UNCHANGED, or an errno, negative. */
+NOINLINE int socket_of_pod(struct bpf_sock_addr *ctx, const struct socket_target *target)
+{
+	struct socket_refusal r = {};
+
+	if (!target)
+		return SOCKET_UNCHANGED;
+	r.to = target->address;
+	r.port_to = target->port;
+	r.protocol = target->protocol;
+	r.port_from = socket_port(ctx);
+	if (!pod_refused(ctx, &r))
+		return SOCKET_UNCHANGED;
+	socket_count(r.service, 1);
+	socket_report(&r);
+	return -SOCKET_ECONNREFUSED;
+}
+
 /* Puts the backend into `target`. SOCKET_UNCHANGED, SOCKET_TRANSLATED, or an errno, negative: the call must fail. */
 NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *target, __u32 call)
 {
@@ -126,8 +167,10 @@ NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *t
 
 	NEVER_NULL(target);
 	config = config_get();
-	if (!config || !socket_is_ours(ctx))
+	if (!config)
 		return SOCKET_UNCHANGED;
+	if (!socket_is_ours(ctx))
+		return call == SOCKET_SENDMSG ? socket_of_pod(ctx, target) : SOCKET_UNCHANGED;
 	frontend = socket_frontend(target);
 	if (!frontend)
 		return SOCKET_UNCHANGED;
@@ -150,10 +193,8 @@ NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *t
 			socket_count(peer.service, 0);
 	}
 	backend = id ? backend_get(id) : 0;
-	if (!backend || backend->state == BACKEND_GONE) {
-		socket_count(peer.service, 1);
-		return config->flags & CONFIG_NO_BACKEND_DROP ? -SOCKET_EHOSTUNREACH : -SOCKET_ECONNREFUSED;
-	}
+	if (!backend || backend->state == BACKEND_GONE)
+		return socket_nobody(ctx, target, peer.service);
 	target->address = backend->address;
 	target->port = backend->port;
 	peer.backend = id;

@@ -137,6 +137,8 @@ export function buildFlow(
       }
   }
   nameServices(flow, event, packet, names);
+  // A virtual address is nobody's, and no unknown identity either.
+  if (flow.destination?.identity === 0 && flow.destination_service) flow.destination.labels = [];
   return Flow.create(flow);
 }
 

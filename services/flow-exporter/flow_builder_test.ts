@@ -195,4 +195,21 @@ Deno.test("buildFlow() names the service at the end that was asked, by the event
   }
   assert.equal(drop(12).drop_reason_desc, "SERVICE_BACKEND_NOT_FOUND");
   assert.equal(drop(12).destination_service?.namespace, "shop");
+  const nobody = buildFlow(
+    {
+      ...base,
+      destinationIdentity: 0,
+      packet: SYN.with(14 + 19, 99),
+      service: 12,
+      kind: "drop",
+      reason: 158,
+      direction: "EGRESS",
+      file: "",
+      line: 0,
+      cookie: 0,
+    },
+    names,
+    context,
+  );
+  assert.deepEqual([nobody.destination?.identity, nobody.destination?.labels], [0, []]);
 });

@@ -1,11 +1,12 @@
 /** Services at the node's sockets: what real processes see when they connect, send, receive and ask for their peer. */
 import assert from "node:assert/strict";
-import { attachCgroup, AttachType } from "@weir/loader";
+import { attachCgroup, AttachType, u32 } from "@weir/loader";
 import * as abi from "@weir/maps";
-import { Netns, openSockDiag } from "@weir/net";
+import { Netns, netnsCookie, openSockDiag } from "@weir/net";
+import { readPacket } from "../../services/flow-exporter/packet.ts";
 import { SocketReaper } from "../../datapath/service/hooks/socket_reaper.ts";
 import { kernelTest } from "./kernel_test_case.ts";
-import { TCP, UDP } from "./packet.ts";
+import { address, TCP, UDP } from "./packet.ts";
 import { serviceCounters, setBackend, setFrontend, setSelection } from "./services.ts";
 import { BACKENDS, cgroupRoot, type SocketClient, SocketNode } from "./socket_node.ts";
 
@@ -167,6 +168,19 @@ socketTest(
     await refused("connect", { name: "u", to: ["10.96.0.11", 80] }, ECONNREFUSED);
     await refused("tcp", { to: [V4, 81] }, ECONNREFUSED);
     assert.equal(serviceCounters(node, EMPTY).refused, 5n);
+    const events = node.drainEvents().filter(({ subtype }) => subtype === abi.DROP_NO_SERVICE);
+    assert.deepEqual(events.map(({ service, protocol }) => [service, protocol]), [
+      [EMPTY, TCP],
+      [EMPTY, TCP],
+      [EMPTY, UDP],
+      [EMPTY, UDP],
+      [EMPTY, UDP],
+      [0, TCP],
+    ]);
+    const [syn] = events.map((event) =>
+      readPacket(event.payload.subarray(0, event.lengthCaptured), 3).transport!
+    );
+    assert.ok(syn.kind === "TCP" && syn.flags.SYN && !syn.flags.ACK && syn.destinationPort === 80);
     assert.equal(node.counted(abi.DROP_NO_SERVICE, abi.DIRECTION_SERVICE), 6);
     node.writeConfig({ flags: node.config.flags | abi.CONFIG_NO_BACKEND_DROP });
     await refused("tcp", { to: ["10.96.0.11", 80] }, EHOSTUNREACH);
@@ -248,6 +262,90 @@ socketTest(
       for (const done of [name, "direct"]) await client.do("close", { name: done });
     }
     assert.equal(reaper.able, "yes");
+  },
+);
+
+socketTest(
+  "socket_sendmsg() tells an unconnected UDP socket of a pod that nobody serves, and leaves all else to the packets",
+  async (made) => {
+    const { node } = made, addresses = ["10.9.0.1", "fd00:9::1"], EMPTY_TO = ["10.96.0.11", "fd00:96::11"];
+    using netns = Netns.open(`/run/netns/${made.pod}`);
+    node.addEndpoint({ id: 5, identity: 1500, ipv4: addresses[0], ipv6: addresses[1], ifindex: 77 });
+    const cookie = new Uint8Array(new BigUint64Array([netnsCookie(netns)!]).buffer);
+    node.map("weir_netns").update(cookie, u32(5));
+    const pod = made.client(made.pod);
+    node.drainEvents();
+    const refused = () => serviceCounters(node, EMPTY).refused;
+    for (const [family, name, to, own] of [[0, "a", V4, 80], [1, "b", V6, 80]] as const) {
+      await pod.do("open", { name, six: family === 1 });
+      const before = refused();
+      const result = await pod.do("sendto", { name, to: [EMPTY_TO[family], own] });
+      assert.equal(result.errno, ECONNREFUSED, JSON.stringify(result));
+      assert.ok(result.ms < 200, `${result.ms} ms`);
+      assert.equal(refused() - before, 1n);
+      // The packet that was never sent, as if it had been dropped.
+      const [event, ...more] = node.drainEvents();
+      assert.equal(more.length, 0);
+      assert.deepEqual(
+        [
+          event.type,
+          event.subtype,
+          event.service,
+          event.sourceIdentity,
+          event.sourceEndpoint,
+          event.policyPort,
+        ],
+        [abi.EVENT_DROP, abi.DROP_NO_SERVICE, EMPTY, 1500, 5, 80],
+      );
+      const read = readPacket(event.payload.subarray(0, event.lengthCaptured), 3);
+      assert.deepEqual([read.ip?.source, read.ip?.destination], [addresses[family], EMPTY_TO[family]]);
+      assert.ok(read.transport?.kind === "UDP" && read.transport.destinationPort === 80);
+      assert.ok(read.transport.sourcePort > 0, "the socket's own port");
+      // What has a backend is the packets' business, and so is what is no service's.
+      for (const [address, port] of [[to, 80], [BACKENDS[family * 2], 8080], ["127.0.0.1", 30080]] as const) {
+        if (family === 1 && !address.includes(":")) continue;
+        const { errno } = await pod.do("sendto", { name, to: [address, port] });
+        assert.notEqual(errno, ECONNREFUSED, address);
+      }
+    }
+    const closed = await pod.do("sendto", { name: "a", to: [V4, 99] });
+    assert.equal(closed.errno, ECONNREFUSED, "a closed port");
+    // A flow that has a backend keeps it, though nobody is left for new ones.
+    await pod.do("open", { name: "kept" });
+    const port = (await pod.do("bind", { name: "kept" })).peer![1];
+    setBackend(node, {
+      id: 60,
+      address: "10.9.0.2",
+      port: 8080,
+      protocol: UDP,
+      state: abi.BACKEND_QUARANTINED,
+    });
+    node.map("weir_ct").update(
+      abi.CtKey.encode({
+        lo: address(addresses[0]),
+        hi: address(EMPTY_TO[0]),
+        portLoBe: port,
+        portHiBe: 80,
+        protocol: UDP,
+      }),
+      abi.CtEntry.encode({
+        ...abi.CtEntry.decode(new Uint8Array(abi.CtEntry.bytes)),
+        flags: abi.CT_SERVICE,
+        translated: address("10.9.0.2"),
+        translatedPortBe: 8080,
+        backend: 60,
+      }),
+    );
+    assert.notEqual((await pod.do("sendto", { name: "kept", to: [EMPTY_TO[0], 80] })).errno, ECONNREFUSED);
+    setBackend(node, { id: 60, address: "0.0.0.0", port: 0, protocol: UDP, state: abi.BACKEND_GONE });
+    assert.equal((await pod.do("sendto", { name: "kept", to: [EMPTY_TO[0], 80] })).errno, ECONNREFUSED);
+    // Where silence is wanted, and where the namespace is nobody's.
+    const { flags } = node.config;
+    node.writeConfig({ flags: flags | abi.CONFIG_NO_BACKEND_DROP });
+    assert.notEqual((await pod.do("sendto", { name: "a", to: [EMPTY_TO[0], 80] })).errno, ECONNREFUSED);
+    node.writeConfig({ flags });
+    node.map("weir_netns").delete(cookie);
+    assert.notEqual((await pod.do("sendto", { name: "a", to: [EMPTY_TO[0], 80] })).errno, ECONNREFUSED);
   },
 );
 

@@ -51,9 +51,8 @@ const manifests = [
   service("outer", `clusterIP: 10.96.0.8, externalIPs: [198.18.0.8], ${web("app: web")}`),
   service(
     "guarded",
-    `type: LoadBalancer, clusterIP: 10.96.0.9, loadBalancerSourceRanges: [203.0.113.0/24], ${
-      web("app: web")
-    }`,
+    `type: LoadBalancer, clusterIP: 10.96.0.9, loadBalancerSourceRanges: [203.0.113.0/24], ` +
+      `selector: { app: web }, ports: [{ name: http, port: 80, targetPort: 8080, nodePort: 30084 }]`,
   ),
   service("open", `type: LoadBalancer, clusterIP: 10.96.0.10, ${web("app: web")}`),
   service("inner", `clusterIP: 10.96.0.11, internalTrafficPolicy: Local, ${web("app: web")}`),
@@ -164,6 +163,8 @@ e2e("loadBalancerSourceRanges keeps others out, and the drop says so", async () 
   assert.equal(seen.failed.length, 1);
   const inside = await ask(lab, POD, "tcp", "10.96.0.9", 80, 3);
   assert.deepEqual(inside.failed, []);
+  // The ranges are the load balancer's, which comes to the node port with an address of its own.
+  assert.deepEqual((await ask(lab, "outside", "tcp", NODE_1, 30084, 3)).failed, []);
   const flow = await lab.flow("the refused client", (f) => f.IP?.source === OUTSIDE, "--verdict", "DROPPED");
   assert.match(flow.drop_reason_desc ?? "", /SRC_RANGE/);
 });
@@ -209,10 +210,34 @@ e2e("a pod reaches itself through its own service", async () => {
 
 e2e("a service without backends refuses at once, from a pod and from a node", async () => {
   for (const from of [POD, { node: "node-1" }] as From[]) {
-    const seen = await ask(lab, from, "tcp", "10.96.0.7", 80, 1);
-    assert.equal(seen.failed.length, 1);
-    assert.ok(seen.seconds < 1.5, `took ${seen.seconds} s: ${seen.failed}`);
+    for (const how of ["tcp", "udp"] as const) {
+      const seen = await ask(lab, from, how, "10.96.0.7", 80, 1);
+      assert.match(`${seen.failed}`, /refused/i, how);
+      assert.ok(seen.seconds < 1.5, `took ${seen.seconds} s: ${seen.failed}`);
+    }
+    // What was refused names the service, and who asked for it.
+    const source = from === POD ? "client" : "";
+    for (const kind of ["TCP", "UDP"] as const) {
+      const flow = await lab.flow(
+        `the refused ${kind}`,
+        (f) =>
+          f.destination_service?.name === "nobody" && (f.source?.pod_name ?? "") === source && !!f.l4?.[kind],
+        "--verdict",
+        "DROPPED",
+      );
+      assert.deepEqual([flow.is_reply, flow.traffic_direction], [false, "EGRESS"]);
+    }
   }
+  const { out } = await lab.weir([
+    "observe",
+    "--verdict",
+    "DROPPED",
+    "--to-service",
+    "shop/nobody",
+    "--last",
+    "20",
+  ]);
+  assert.match(out, /shop\/client:\d+ \(ID:\d+\) -> shop\/nobody:80 \(service\) Service backend not found/);
 });
 
 e2e("a process on the node sees the service as its peer", async () => {

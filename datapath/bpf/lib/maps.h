@@ -64,6 +64,14 @@ struct {
 	__uint(max_entries, ENDPOINTS_MAX);
 } weir_endpoints SEC(".maps");
 
+/* cookie of a network namespace -> endpoint id: whose sockets they are */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u64);
+	__type(value, __u32);
+	__uint(max_entries, ENDPOINTS_MAX);
+} weir_netns SEC(".maps");
+
 /* cgroup id -> endpoint id */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -66,6 +66,7 @@ export const MAPS = {
   weir_masquerade_exceptions: { key: MasqueradeException, value: U32 },
   weir_metrics: { key: U32, value: Metric },
   weir_nat: { key: NatKey, value: NatEntry },
+  weir_netns: { key: U64, value: U32 },
   weir_outer_addresses: { key: U32, value: OuterAddresses },
   weir_policy: { key: PolicyKey, value: PolicyEntry },
   weir_policy_destinations: { key: ADDRESS, value: PolicyDestination },

@@ -9,7 +9,7 @@
 import { ProblemError } from "@weir/common";
 import { expedited } from "@weir/loader";
 import { Endpoint, ENDPOINT_CGROUP, ENDPOINT_PEER, ENDPOINTS_MAX, GC_ADDRESS, GC_ENDPOINT } from "@weir/maps";
-import { listDevices, type NetlinkSocket, parseMac } from "@weir/net";
+import { listDevices, type NetlinkSocket, Netns, netnsCookie, parseMac } from "@weir/net";
 import { type DatapathEndpoint, DatapathEndpointStatus } from "@weir/proto/datapath";
 import { hex, ipv4Number, mapped } from "../kernel/addresses.ts";
 import type { Attachments } from "../hooks/attachments.ts";
@@ -20,6 +20,8 @@ import type { PolicyStore } from "./policies.ts";
 interface Held {
   desired: DatapathEndpoint;
   device?: PodDevice;
+  /** Of its network namespace, where it has one of its own. */
+  cookie?: bigint;
   cgroupId: bigint;
   addresses: string[];
 }
@@ -82,6 +84,7 @@ export class EndpointStore {
     if (held === undefined) return false;
     const { kernel, attachments, socket } = this.parts;
     const { desired, device, cgroupId } = held;
+    if (held.cookie !== undefined) kernel.netnsCookies.delete(held.cookie);
     if (device !== undefined) {
       attachments.removeDevice(device.ifindex);
       kernel.ifindexes.delete(device.ifindex);
@@ -143,6 +146,10 @@ export class EndpointStore {
       // A veth that we made goes; a device that we found (a VM's tap) only loses the mark.
       const kind = device.name.startsWith("lxc") ? "NETNS" : "DEVICE";
       removeDevice(socket, { kind, ipv4: "", ipv6: "" }, device.ifindex, kernel.pins.alias(device.endpoint));
+    }
+    const known = this.ids;
+    for (const [cookie, id] of kernel.netnsCookies.entries()) {
+      if (!known.has(id)) kernel.netnsCookies.delete(cookie);
     }
     for (const id of ids) {
       const addresses = kernel.addresses.entries().filter(([, owner]) => owner.endpoint === id);
@@ -231,7 +238,8 @@ export class EndpointStore {
       attachments.device("to_endpoint", device.ifindex, device.hostDevice, "egress"),
     ]);
     raise(socket, device, desired);
-    this.#held.set(desired.name, { desired, device, cgroupId: 0n, addresses: addressesOf(desired) });
+    const cookie = this.#noteSockets(desired);
+    this.#held.set(desired.name, { desired, device, cookie, cgroupId: 0n, addresses: addressesOf(desired) });
     const adopted = device.adopted && outcomes.every((outcome) => outcome !== "created");
     if (first) this.#count(adopted, device.adopted || (previous !== undefined && previous.ifindex !== 0));
     return DatapathEndpointStatus.create({
@@ -244,6 +252,18 @@ export class EndpointStore {
       adopted,
       attachMs: performance.now() - started,
     });
+  }
+
+  /** Tells the programs whose the sockets of its namespace are. @returns its cookie */
+  #noteSockets({ kind, netns: path, id, name }: DatapathEndpoint): bigint | undefined {
+    const { netnsCookies } = this.parts.kernel;
+    if (kind !== "NETNS") return undefined;
+    using netns = Netns.open(path);
+    const cookie = netnsCookie(netns), before = this.#held.get(name)?.cookie;
+    // The namespace was made anew.
+    if (before !== undefined && before !== cookie) netnsCookies.delete(before);
+    if (cookie !== undefined && netnsCookies.get(cookie) !== id) netnsCookies.put(cookie, id);
+    return cookie;
   }
 
   #applyCgroup(desired: DatapathEndpoint, slot: number, started: number): DatapathEndpointStatus {

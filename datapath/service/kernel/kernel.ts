@@ -60,6 +60,7 @@ export class Kernel {
   readonly endpoints: MapOf<"weir_endpoints">;
   readonly ifindexes: MapOf<"weir_ifindex">;
   readonly cgroups: MapOf<"weir_cgroups">;
+  readonly netnsCookies: MapOf<"weir_netns">;
   readonly counters: MapOf<"weir_counters">;
   readonly addresses: MapOf<"weir_addresses">;
   readonly ipcache: MapOf<"weir_ipcache">;
@@ -77,6 +78,7 @@ export class Kernel {
     this.endpoints = this.typed("weir_endpoints");
     this.ifindexes = this.typed("weir_ifindex");
     this.cgroups = this.typed("weir_cgroups");
+    this.netnsCookies = this.typed("weir_netns");
     this.counters = this.typed("weir_counters");
     this.addresses = this.typed("weir_addresses");
     this.ipcache = this.typed("weir_ipcache");

@@ -33,6 +33,9 @@ def do(c):
                 s.connect_ex(tuple(c["to"]))
         return {}
     s = sockets[c["name"]]
+    if op == "bind":
+        s.bind(("::" if s.family == socket.AF_INET6 else "0.0.0.0", 0))
+        return {"peer": place(s.getsockname())}
     if op == "connect":
         s.connect(tuple(c["to"]))
         return {"peer": place(s.getpeername())}
