@@ -102,7 +102,7 @@ INLINE __u32 held_group(const struct flow *f)
 /* The key of the packet's datagram, as its parser made it. True when it is a fragment. */
 NOINLINE int held_key(struct __sk_buff *skb, const struct flow *f, struct frag_key *key)
 {
-	struct extensions x = { .offset = ETHERNET_LENGTH + 40 };
+	struct extensions x;
 	__u16 id;
 
 	NEVER_NULL(f);
@@ -110,6 +110,8 @@ NOINLINE int held_key(struct __sk_buff *skb, const struct flow *f, struct frag_k
 	key->source = *flow_address(f, TRANSLATE_SOURCE);
 	key->destination = *flow_address(f, TRANSLATE_DESTINATION);
 	if (f->flags & FLOW_IPV6) {
+		__builtin_memset(&x, 0, sizeof(x));
+		x.offset = ETHERNET_LENGTH + 40;
 		if (bpf_skb_load_bytes(skb, ETHERNET_LENGTH + 6, &x.protocol, 1) || ipv6_extensions(skb, &x, skb->len))
 			return 0;
 		key->id = x.id;
