@@ -32,3 +32,13 @@ kernelTest(
     }
   },
 );
+
+kernelTest(
+  "the programs have no data sections: each would be a map of its own, made anew at every start",
+  async () => {
+    const path = await buildPrograms({ out: new URL("../../.build/bpf", import.meta.url).pathname });
+    using object = BpfObject.openFile(path);
+    // With a map that differs no program could be kept, and every restart would swap them all.
+    assert.deepEqual(object.maps.filter(({ internal }) => internal).map(({ name }) => name), []);
+  },
+);
