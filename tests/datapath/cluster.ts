@@ -32,7 +32,8 @@ export async function must(...args: string[]): Promise<string> {
   return text;
 }
 
-export type Place = "node1" | "node2" | "pod1" | "pod2" | "outside";
+/** pod3: a second one on node 1, once `addPod()` has made it. */
+export type Place = "node1" | "node2" | "pod1" | "pod2" | "pod3" | "outside";
 
 const data = (file: string) => new URL(`testdata/${file}`, import.meta.url).pathname;
 let clusters = 0;
@@ -44,11 +45,11 @@ export class Cluster {
   readonly #servers: Deno.ChildProcess[] = [];
   readonly #number = clusters++;
 
-  private constructor(readonly mode: number) {}
+  private constructor(readonly mode: number, private readonly entriesMax: Record<string, number>) {}
 
-  /** `mode`: flags of the configuration. */
-  static async open(mode: number): Promise<Cluster> {
-    const cluster = new Cluster(mode);
+  /** `mode`: flags of the configuration. `entriesMax` sizes maps. */
+  static async open(mode: number, entriesMax: Record<string, number> = {}): Promise<Cluster> {
+    const cluster = new Cluster(mode, entriesMax);
     try {
       await cluster.#switch();
       for (const n of [1, 2]) cluster.nodes.push(await cluster.#node(n));
@@ -140,6 +141,42 @@ export class Cluster {
     return ifindex;
   }
 
+  /** pod3 on node 1: 10.0.1.11, fd00:1::11, endpoint 2, identity 1003. */
+  async addPod(): Promise<void> {
+    const [node] = this.nodes, mac = "02:00:00:00:01:03", hostMac = "02:00:00:00:02:03";
+    await must("ip", "netns", "add", this.netns("pod3"));
+    const veth = ["address", hostMac, "type", "veth", "peer", "name", "eth0", "address", mac];
+    await this.ip("node1", "link", "add", "pod3", ...veth, "netns", this.netns("pod3"));
+    await this.ip("node1", "link", "set", "pod3", "up");
+    await this.ip("node1", "route", "add", "10.0.1.11/32", "dev", "pod3");
+    await this.ip("node1", "route", "add", "fd00:1::11/128", "dev", "pod3");
+    await this.ip("pod3", "link", "set", "lo", "up");
+    await this.ip("pod3", "link", "set", "eth0", "mtu", "1400", "up");
+    await this.ip("pod3", "address", "add", "10.0.1.11/32", "dev", "eth0");
+    await this.ip("pod3", "address", "add", "fd00:1::11/128", "dev", "eth0", "nodad");
+    for (const gateway of ["10.0.1.1", "fd00:1::1"]) {
+      await this.ip("pod3", "route", "add", gateway, "dev", "eth0");
+      await this.ip("pod3", "route", "add", "default", "via", gateway);
+    }
+    const file = "/sys/class/net/pod3/ifindex";
+    const ifindex = Number((await must("ip", "netns", "exec", this.netns("node1"), "cat", file)).trim());
+    node.addEndpoint({
+      id: 2,
+      identity: 1003,
+      ipv4: "10.0.1.11",
+      ipv6: "fd00:1::11",
+      mac,
+      hostMac,
+      ifindex,
+      netnsId: await this.#netnsId("node1", "pod3"),
+    });
+    using netns = Netns.open(`/run/netns/${this.netns("node1")}`);
+    netns.enter(() => {
+      this.#links.push(attachTcx(node.program("from_endpoint").fd, ifindex, "ingress"));
+      this.#links.push(attachTcx(node.program("to_endpoint").fd, ifindex, "egress"));
+    });
+  }
+
   /** Drops of both nodes since the last look, for messages. */
   drops(): string {
     return this.nodes.flatMap((node, i) =>
@@ -157,7 +194,7 @@ export class Cluster {
     }
     for (const link of this.#links) link.close();
     for (const node of this.nodes) node[Symbol.dispose]();
-    for (const place of ["node1", "node2", "pod1", "pod2", "outside"] as Place[]) {
+    for (const place of ["node1", "node2", "pod1", "pod2", "pod3", "outside"] as Place[]) {
       await sh("ip", "netns", "delete", this.netns(place));
     }
   }
@@ -271,7 +308,7 @@ export class Cluster {
           .trim(),
       );
     const [pod, vxlan, outer] = [await index("pod"), await index("vxlan"), await index("outer")];
-    const node = await TestNode.open();
+    const node = await TestNode.open(this.entriesMax);
     node.writeConfig({
       flags: this.mode,
       tunnelIfindex: vxlan,
