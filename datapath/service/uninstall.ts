@@ -6,6 +6,7 @@ import {
   deleteAddress,
   deleteDevice,
   deleteRoute,
+  type Device,
   findDevice,
   listDevices,
   listRoutes,
@@ -25,7 +26,7 @@ export interface Removed {
 }
 
 /**
- * Removes one instance, or all. Devices that Weir found and did not make lose their mark only. Repeatable.
+ * Removes one instance, or all. Devices that Weir found and did not make go down and lose their mark. Repeatable.
  * @param instance undefined: every instance whose pins or devices are seen from here
  */
 export function uninstall(instance?: string): Removed {
@@ -35,17 +36,20 @@ export function uninstall(instance?: string): Removed {
   for (const name of instances) {
     const pins = new Pins(name);
     removeGateways(socket, pins);
+    // What passes a device of ours is judged until the device is gone, or down.
+    for (const device of ownDevices(socket, pins)) {
+      if (isOurs(device)) deleteDevice(socket, device.ifindex);
+      else if (device.up) changeDevice(socket, device.ifindex, { up: false });
+      removed.devices++;
+    }
     // Links first: from here on no packet meets a program whose maps are going.
     for (const path of [...listPins(pins.links), ...listPins(pins.root)]) if (unpin(path)) removed.pins++;
     removeDirectory(pins.root);
-    for (const device of listDevices(socket)) {
-      if (!device.alias.startsWith(pins.alias(""))) continue;
+    for (const device of ownDevices(socket, pins)) {
       if (probeFeature("tcx links") === "no") {
         for (const direction of ["ingress", "egress"] as const) detachClsact(device.ifindex, direction);
       }
-      if (device.kind === "vxlan" || device.name.startsWith("lxc")) deleteDevice(socket, device.ifindex);
-      else changeDevice(socket, device.ifindex, { alias: "" });
-      removed.devices++;
+      changeDevice(socket, device.ifindex, { alias: "" });
     }
   }
   // A namespace holds one instance: its routes are those with our number.
@@ -56,6 +60,15 @@ export function uninstall(instance?: string): Removed {
     // Other instances are there.
   }
   return removed;
+}
+
+function ownDevices(socket: NetlinkSocket, pins: Pins): Device[] {
+  return listDevices(socket).filter((device) => device.alias.startsWith(pins.alias("")));
+}
+
+/** Made by Weir; else found, like a VM's tap. */
+function isOurs(device: Device): boolean {
+  return device.kind === "vxlan" || device.name.startsWith("lxc");
 }
 
 function knownInstances(socket: NetlinkSocket): string[] {

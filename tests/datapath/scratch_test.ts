@@ -53,6 +53,14 @@ kernelTest(
   },
 );
 
+kernelTest(
+  "the programs have no data of their own, or none would be taken over by the next process",
+  async () => {
+    using node = await TestNode.open();
+    assert.deepEqual(node.object.maps.filter((map) => map.internal).map((map) => map.name), []);
+  },
+);
+
 for (const f of FAMILIES) {
   kernelTest(`${f.name}: a program of a cgroup makes its entries in none of tc's memory`, async () => {
     const cgroupId = ownCgroup();

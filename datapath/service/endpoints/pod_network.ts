@@ -203,7 +203,18 @@ export function raise(socket: NetlinkSocket, device: PodDevice, endpoint: Datapa
   }
 }
 
-/** Removes what {@link ensureDevice} and {@link raise} made. */
+/**
+ * Ends a device's traffic: a veth that we made goes, a device that we found goes down. Before its programs are taken off, so
+ * that nothing passes unjudged; whoever wants to use a found device without us takes it up himself.
+ */
+export function silenceDevice(socket: NetlinkSocket, kind: string, ifindex: number, alias: string): void {
+  const device = deviceAt(socket, ifindex);
+  if (device === undefined || device.alias !== alias) return; // gone, or the number has come again
+  if (kind === "NETNS") deleteDevice(socket, ifindex);
+  else if (device.up) changeDevice(socket, ifindex, { up: false });
+}
+
+/** Removes what {@link ensureDevice} and {@link raise} made, after {@link silenceDevice}. */
 export function removeDevice(
   socket: NetlinkSocket,
   endpoint: { kind: string; ipv4: string; ipv6: string },

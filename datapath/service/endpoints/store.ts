@@ -9,12 +9,19 @@
 import { ProblemError } from "@weir/common";
 import { expedited } from "@weir/loader";
 import { Endpoint, ENDPOINT_CGROUP, ENDPOINT_PEER, ENDPOINTS_MAX, GC_ADDRESS, GC_ENDPOINT } from "@weir/maps";
-import { listDevices, type NetlinkSocket, Netns, netnsCookie, parseMac } from "@weir/net";
+import { deviceAt, listDevices, type NetlinkSocket, Netns, netnsCookie, parseMac } from "@weir/net";
 import { type DatapathEndpoint, DatapathEndpointStatus } from "@weir/proto/datapath";
 import { hex, ipv4Number, mapped } from "../kernel/addresses.ts";
 import type { Attachments } from "../hooks/attachments.ts";
 import type { Kernel } from "../kernel/kernel.ts";
-import { ensureDevice, type PodDevice, type PodNetworkConfig, raise, removeDevice } from "./pod_network.ts";
+import {
+  ensureDevice,
+  type PodDevice,
+  type PodNetworkConfig,
+  raise,
+  removeDevice,
+  silenceDevice,
+} from "./pod_network.ts";
 import type { PolicyStore } from "./policies.ts";
 
 interface Held {
@@ -84,19 +91,29 @@ export class EndpointStore {
     if (held === undefined) return false;
     const { kernel, attachments, socket } = this.parts;
     const { desired, device, cgroupId } = held;
+    if (device !== undefined) silenceDevice(socket, desired.kind, device.ifindex, kernel.pins.alias(name));
+    // From here on its processes are the host's.
     if (held.cookie !== undefined) kernel.netnsCookies.delete(held.cookie);
-    if (device !== undefined) {
-      attachments.removeDevice(device.ifindex);
-      kernel.ifindexes.delete(device.ifindex);
-      removeDevice(socket, desired, device.ifindex, kernel.pins.alias(name));
-    }
     if (cgroupId !== 0n) {
       attachments.removeCgroup(cgroupId);
       kernel.cgroups.delete(cgroupId);
     }
     this.#forget(desired.id, held.addresses);
+    if (device !== undefined) this.#releaseDevice(desired, device.ifindex, name);
     this.#held.delete(name);
     return true;
+  }
+
+  /** Of a device that is silent and whose record is cleared. */
+  #releaseDevice(
+    endpoint: { kind: string; ipv4: string; ipv6: string },
+    ifindex: number,
+    name: string,
+  ): void {
+    const { kernel, attachments, socket } = this.parts;
+    attachments.removeDevice(ifindex);
+    kernel.ifindexes.delete(ifindex);
+    removeDevice(socket, endpoint, ifindex, kernel.pins.alias(name));
   }
 
   /** Endpoints whose device somebody took away or changed. */
@@ -141,11 +158,7 @@ export class EndpointStore {
     const swept = this.leftoverCount;
     const { devices, ids } = this.leftovers();
     for (const device of devices) {
-      attachments.removeDevice(device.ifindex);
-      kernel.ifindexes.delete(device.ifindex);
-      // A veth that we made goes; a device that we found (a VM's tap) only loses the mark.
-      const kind = device.name.startsWith("lxc") ? "NETNS" : "DEVICE";
-      removeDevice(socket, { kind, ipv4: "", ipv6: "" }, device.ifindex, kernel.pins.alias(device.endpoint));
+      silenceDevice(socket, kindOf(device), device.ifindex, kernel.pins.alias(device.endpoint));
     }
     const known = this.ids;
     for (const [cookie, id] of kernel.netnsCookies.entries()) {
@@ -160,6 +173,9 @@ export class EndpointStore {
       }
       kernel.ifindexes.delete(record.ifindex);
       this.#forget(id, addresses.map(([address]) => hex(address)));
+    }
+    for (const device of devices) {
+      this.#releaseDevice({ kind: kindOf(device), ipv4: "", ipv6: "" }, device.ifindex, device.endpoint);
     }
     return swept;
   }
@@ -215,9 +231,12 @@ export class EndpointStore {
     const previous = kernel.endpoints.get(desired.id);
     const device = ensureDevice(socket, desired, network, kernel.pins);
     if (previous !== undefined && previous.ifindex !== 0 && previous.ifindex !== device.ifindex) {
-      // The device before is gone: its number may come again for somebody else's.
-      attachments.removeDevice(previous.ifindex);
-      kernel.ifindexes.delete(previous.ifindex);
+      // The device before is gone (its number may come again for somebody else's), or the endpoint has moved to another.
+      const before = deviceAt(socket, previous.ifindex);
+      const kind = before === undefined ? "" : kindOf(before);
+      silenceDevice(socket, kind, previous.ifindex, kernel.pins.alias(desired.name));
+      const { ipv4, ipv6 } = this.#held.get(desired.name)?.desired ?? desired;
+      this.#releaseDevice({ kind, ipv4, ipv6 }, previous.ifindex, desired.name);
     }
     this.#writeMaps(desired, {
       ifindex: device.ifindex,
@@ -362,6 +381,11 @@ export class EndpointStore {
       kernel.collect({ mode: GC_ADDRESS, address: Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer> });
     }
   }
+}
+
+/** A veth that we made goes; a device that we found (a VM's tap) loses the mark. */
+function kindOf(device: { name: string }): string {
+  return device.name.startsWith("lxc") ? "NETNS" : "DEVICE";
 }
 
 function addressesOf(desired: DatapathEndpoint): string[] {
