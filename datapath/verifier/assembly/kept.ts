@@ -182,9 +182,9 @@ function onPath(s: State): bool {
 }
 
 /// Rounds before numbers that something rests on are given up: as many as the helper makes where it says so.
-const ROUNDS_EXACT: i32 = 64, ROUNDS_EXACT_MAX: u64 = 1024;
+const ROUNDS_EXACT: i32 = 64, ROUNDS_EXACT_ITERATOR: i32 = 256, ROUNDS_EXACT_MAX: u64 = 1024;
 function roundsExact(i: i32): i32 {
-  if (P.srcOf(i) == 2) return i32.MAX_VALUE;
+  if (P.srcOf(i) == 2) return ROUNDS_EXACT_ITERATOR;
   if (P.immOf(i) != H_LOOP || reg(1).kind != K_NUM || reg(1).umax > ROUNDS_EXACT_MAX) return ROUNDS_EXACT;
   return <i32> ROUNDS_EXACT_MAX + 1;
 }
