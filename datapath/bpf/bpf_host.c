@@ -7,6 +7,56 @@
 
 #define FILE_ID FILE_BPF_HOST
 
+#define TUNNEL_FRAGMENT (-1)
+
+/* A tunnel packet for this node: from a node that is known, or dropped. What it says is from_overlay's to check. */
+NOINLINE int netdev_tunnel(struct __sk_buff *skb, __u32 ipv6)
+{
+	const struct config *config = config_get();
+	struct address from = {}, unused = {};
+	struct peer peer = {};
+	struct flow f = {};
+	__u8 *p;
+
+	if (!config || !packet_source(skb, ipv6, &from))
+		return SHOT;
+	if (likely(is_node(&from))) {
+		p = packet_start(skb) + ETHERNET_LENGTH;
+		origin_set(skb, ORIGIN_NODE);
+		if (p + 8 > (__u8 *)packet_end(skb))
+			return PASS;
+		return ipv6 ? (p[6] == IPV6_FRAGMENT ? TUNNEL_FRAGMENT : PASS) :
+			      (LOAD16(p + 6) & bpf_htons(0x3fff) ? TUNNEL_FRAGMENT : PASS);
+	}
+	f.flags = FLOW_INGRESS | FLOW_NETWORK | (ipv6 ? FLOW_IPV6 : 0);
+	f.protocol = PROTOCOL_UDP;
+	peer_resolve(&from, &peer, &unused, world_identity(&f, config));
+	f.source_identity = peer.identity;
+	f.destination_identity = IDENTITY_HOST;
+	return drop(skb, &f, DROPPED(DROP_TUNNEL_SENDER));
+}
+
+/* For nobody's address: a virtual one's, or to be passed on by the host's stack, whose next hop may take the packet's word for
+ * who sent it. So nobody may use an address of this node, nor one of a pod that is behind the tunnel. */
+NOINLINE int netdev_transit(struct __sk_buff *skb, const struct address *to, __u32 ipv6)
+{
+	struct nat_scratch *s = nat_scratch();
+	int code;
+
+	if (!s || !to)
+		return PASS;
+	code = node_port_all(skb, to, ipv6 ? FLOW_IPV6 : NODE_PORT_IPV4, 0);
+	if (code & NODE_PORT_ENDPOINT)
+		return arrive(skb, code & 0xffff, ipv6 | ARRIVAL);
+	/* Groups and the link's own are not passed on. */
+	if (code != PASS || identity_of_many(to) || is_link_local(to))
+		return code;
+	__builtin_memset(&s->flow, 0, sizeof(s->flow));
+	s->flow.flags = FLOW_INGRESS | FLOW_NETWORK | (ipv6 ? FLOW_IPV6 : 0);
+	code = sender_check_packet(skb, &s->flow);
+	return code ? drop(skb, &s->flow, code) : PASS;
+}
+
 /* Ingress. Traffic of the host itself is not ours to judge: it passes unless weir_nat or a frontend knows its port. */
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
@@ -37,10 +87,39 @@ int from_netdev(struct __sk_buff *skb)
 	id = destination_of(&address);
 	if (id > 0)
 		return arrive(skb, id, ipv6);
-	id = node_port_all(skb, &address, (ipv6 ? FLOW_IPV6 : NODE_PORT_IPV4) | (id == 0 ? NODE_PORT_OWN : 0), 0);
+	if (id < 0)
+		return netdev_transit(skb, &address, ipv6);
+	origin_set(skb, 0);
+	if (is_tunnel(skb, ipv6, config)) {
+		id = netdev_tunnel(skb, ipv6);
+		/* The first fragment of one goes on, for those behind it are found by it. */
+		if (id != TUNNEL_FRAGMENT)
+			return id;
+	}
+	id = node_port_all(skb, &address, (ipv6 ? FLOW_IPV6 : NODE_PORT_IPV4) | NODE_PORT_OWN, 0);
 	if (id & NODE_PORT_ENDPOINT)
 		return arrive(skb, id & 0xffff, ipv6 | ARRIVAL);
 	return id;
+}
+
+/* For a tunnel port, and not from the kernel's tunnel: what a process sends, or somebody whom the host passes on. */
+NOINLINE int netdev_forged(struct __sk_buff *skb, __u32 ipv6)
+{
+	const struct config *config = config_get();
+	struct address from = {}, to = {}, unused = {};
+	struct peer source = {}, destination = {};
+	struct flow f = {};
+
+	if (!config || !packet_source(skb, ipv6, &from) || !packet_destination(skb, ipv6, &to))
+		return SHOT;
+	f.flags = ipv6 ? FLOW_IPV6 : 0;
+	f.protocol = PROTOCOL_UDP;
+	peer_resolve(&from, &source, &unused, world_identity(&f, config));
+	peer_resolve(&to, &destination, &unused, world_identity(&f, config));
+	f.source_identity = source.identity;
+	f.source_endpoint = source.endpoint;
+	f.destination_identity = destination.identity;
+	return drop(skb, &f, DROPPED(DROP_ENCAP_PROHIBITED));
 }
 
 /* Egress. */
@@ -54,16 +133,11 @@ int to_netdev(struct __sk_buff *skb)
 	__u32 ipv6;
 	__u8 *p;
 
-	/* Translated here, or made here for who is refused. */
-	if (skb->mark == MARK_TRANSLATED || skb->mark == MARK_DELIVERED) {
-		skb->mark = 0;
-		return PASS;
-	}
 	if (!config || !config->hz)
-		return PASS;
+		goto pass;
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
-		return PASS;
+		goto pass;
 	if (is_tagged(skb, p)) {
 		verdict = vlan_judge(skb, 0);
 		p = packet_start(skb);
@@ -71,18 +145,28 @@ int to_netdev(struct __sk_buff *skb)
 			return verdict == VLAN_UNTAGGED ? PASS : verdict;
 	}
 	if (LOAD16(p + 12) != ETHERTYPE_IPV4 && LOAD16(p + 12) != ETHERTYPE_IPV6)
-		return PASS;
+		goto pass;
 	ipv6 = LOAD16(p + 12) == ETHERTYPE_IPV6;
 	if (!reach(skb, 1, ETHERNET_LENGTH + 20) || (ipv6 && !reach(skb, 1, ETHERNET_LENGTH + 40)) ||
 	    !packet_source(skb, ipv6, &address))
-		return PASS;
+		goto pass;
+	/* Before any mark is looked at: a raw socket may set one. */
+	if (is_tunnel(skb, ipv6, config))
+		return origin_is(skb, ORIGIN_OVERLAY) ? PASS : netdev_forged(skb, ipv6);
+	/* Translated here, or made here for who is refused. */
+	if (skb->mark == MARK_TRANSLATED || skb->mark == MARK_DELIVERED)
+		goto pass;
 	if (!ipv6 && address.words[3] == config->ipv4)
-		return is_tunnel(skb, ipv6, config) ? PASS : masquerade_host(skb, ipv6);
+		return masquerade_host(skb, ipv6);
 	owner = bpf_map_lookup_elem(&weir_addresses, &address);
 	if (!owner)
 		return PASS;
 	if (!(owner->flags & ADDRESS_HOST))
 		return masquerade_endpoint(skb, owner->endpoint, ipv6);
-	return is_tunnel(skb, ipv6, config) ? PASS : masquerade_host(skb, ipv6);
+	return masquerade_host(skb, ipv6);
+pass:
+	if (skb->mark == MARK_TRANSLATED || skb->mark == MARK_DELIVERED)
+		skb->mark = 0;
+	return PASS;
 }
 #undef FILE_ID

@@ -106,6 +106,11 @@ int to_endpoint(struct __sk_buff *skb)
 	f.point = TRACE_TO_LXC;
 	f.hook_endpoint = endpoint_by_ifindex(skb->ifindex);
 	f.destination_endpoint = f.hook_endpoint;
+	/* The device that it came by to be passed on: a network is no endpoint of this node, nor the tunnel, whose senders
+	 * from_overlay has checked. */
+	if (skb->ingress_ifindex && config && skb->ingress_ifindex != config->tunnel_ifindex &&
+	    !endpoint_by_ifindex(skb->ingress_ifindex))
+		f.flags |= FLOW_NETWORK;
 	own = endpoint_get(f.hook_endpoint);
 	if (!f.hook_endpoint || !own || own->ifindex != skb->ifindex)
 		return drop(skb, &f, DROPPED(DROP_EP_NOT_READY));
@@ -131,6 +136,8 @@ int to_endpoint(struct __sk_buff *skb)
 	default:
 		return drop(skb, &f, DROPPED(DROP_UNKNOWN_L3));
 	}
+	if (!code && (f.flags & (FLOW_NETWORK | FLOW_RELATED)) == (FLOW_NETWORK | FLOW_RELATED))
+		code = sender_check_packet(skb, &f);
 	if (!code)
 		code = admit(skb, &f, config, own, &other);
 	if (!code && (f.flags & FLOW_REPLY_NAT))

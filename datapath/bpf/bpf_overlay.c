@@ -5,14 +5,14 @@
 
 #define FILE_ID FILE_BPF_OVERLAY
 
-/* A packet that is not for an endpoint: parsed, and its sender known, or dropped. 0 or a verdict. `known`: it is for this
+/* A packet that is not for an endpoint: parsed, and its sender checked, or dropped. 0 or a verdict. `known`: it is for this
  * node. Leaves the sender's identity in scratch. */
 NOINLINE int overlay_check(struct __sk_buff *skb, __u32 ipv6, __u32 known)
 {
 	const struct config *config = config_get();
 	struct nat_scratch *s = nat_scratch();
 	struct flow *f;
-	int code, late;
+	int code, claim, late;
 
 	if (!config || !s)
 		return SHOT;
@@ -27,25 +27,35 @@ NOINLINE int overlay_check(struct __sk_buff *skb, __u32 ipv6, __u32 known)
 	} else {
 		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
 	}
+	f->flags |= FLOW_TUNNEL;
+	claim = tunnel_source(skb, f);
 	late = DROP_REASON(code) == DROP_FRAG_NOT_FOUND ? code : 0;
-	if (!code || late) {
-		f->flags |= FLOW_TUNNEL;
-		code = tunnel_source(skb, f);
-	}
-	if (!code && !known)
-		code = DROPPED(DROP_UNROUTABLE);
-	if (!code)
-		code = late;
+	if (!code || late)
+		code = claim ?: late;
 	if (fragment_waits(skb, f, code))
 		return SHOT;
+	if (!code)
+		code = sender_check_packet(skb, f);
+	if (!code && !known)
+		code = DROPPED(DROP_UNROUTABLE);
 	return code ? drop(skb, f, code) : 0;
 }
 
 NOINLINE int overlay_drop(struct __sk_buff *skb, __u32 code)
 {
-	struct flow f = { .flags = FLOW_INGRESS | FLOW_NETWORK };
+	struct nat_scratch *s = nat_scratch();
+	__u8 *p = packet_start(skb);
+	struct flow *f;
 
-	return drop(skb, &f, code);
+	if (!s)
+		return SHOT;
+	f = &s->flow;
+	__builtin_memset(f, 0, sizeof(*f));
+	f->flags = FLOW_INGRESS | FLOW_NETWORK | FLOW_TUNNEL;
+	if (p + ETHERNET_LENGTH <= (__u8 *)packet_end(skb) && LOAD16(p + 12) == ETHERTYPE_IPV6)
+		f->flags |= FLOW_IPV6;
+	tunnel_source(skb, f);
+	return drop(skb, f, code);
 }
 
 /* tcx ingress of the VXLAN device. */
@@ -61,6 +71,11 @@ int from_overlay(struct __sk_buff *skb)
 
 	if (!config || !config->hz || !s)
 		return overlay_drop(skb, DROPPED(DROP_NO_CONFIG));
+	/* Only what from_netdev has seen to come from a node. It is no more so behind this
+	 * program, for the packet may hold another tunnel packet; but a fragment that comes again is. */
+	if (skb->tc_index != ORIGIN_NODE)
+		return overlay_drop(skb, DROPPED(DROP_TUNNEL_DEVICE));
+	skb->tc_classid = 0;
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
 		return overlay_drop(skb, DROPPED(DROP_INVALID));
@@ -116,32 +131,45 @@ NOINLINE int overlay_reply(struct __sk_buff *skb)
 	return e && f->source_hi != (e->flags & CT_ORIGIN_HI) ? answer_leaves(skb, f, e) : PASS;
 }
 
+/* Did an endpoint's packet that comes through the stack come by that endpoint's device? */
+INLINE int overlay_device(const struct __sk_buff *skb, __u32 id)
+{
+	const struct endpoint *endpoint = id ? endpoint_get(id) : 0;
+
+	return !endpoint || !skb->ingress_ifindex || skb->ingress_ifindex == endpoint->ifindex;
+}
+
 /* What the host itself sends into the tunnel. */
 NOINLINE int overlay_host(struct __sk_buff *skb)
 {
 	const struct config *config = config_get();
 	struct peer source = {}, destination = {};
 	struct address from, to, unused = {};
-	struct flow f = {};
+	struct nat_scratch *s = nat_scratch();
+	struct flow *f;
 	int code;
 	__u8 *p;
 
+	if (!s)
+		return SHOT;
+	f = &s->flow;
+	__builtin_memset(f, 0, sizeof(*f));
 	if (!config || !config->hz)
-		return drop(skb, &f, DROPPED(DROP_NO_CONFIG));
+		return drop(skb, f, DROPPED(DROP_NO_CONFIG));
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
-		return drop(skb, &f, DROPPED(DROP_INVALID));
+		return drop(skb, f, DROPPED(DROP_INVALID));
 	if (is_tagged(skb, p))
 		return vlan_refuse(skb, 0);
 	switch (LOAD16(p + 12)) {
 	case ETHERTYPE_IPV4:
-		code = ipv4_parse(skb, &f, config, ETHERNET_LENGTH, 0);
+		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
 		break;
 	case ETHERTYPE_IPV6:
-		code = ipv6_parse(skb, &f, config, ETHERNET_LENGTH, 0);
+		code = ipv6_parse(skb, f, config, ETHERNET_LENGTH, 0);
 		/* The device has no neighbours: what the kernel says to its link (its own reports) ends here. */
 		if (code == PARSED_LINK) {
-			count(&f, 0, DIRECTION_EGRESS, skb->len);
+			count(f, 0, DIRECTION_EGRESS, skb->len);
 			return SHOT;
 		}
 		break;
@@ -149,28 +177,33 @@ NOINLINE int overlay_host(struct __sk_buff *skb)
 		code = DROPPED(DROP_UNKNOWN_L3);
 	}
 	if (code)
-		return drop(skb, &f, code);
-	if (f.source_hi) {
-		from = f.key.hi;
-		to = f.key.lo;
-	} else {
-		from = f.key.lo;
-		to = f.key.hi;
-	}
-	peer_resolve(&from, &source, &unused, world_identity(&f, config));
-	peer_resolve(&to, &destination, &f.node, world_identity(&f, config));
-	f.source_identity = source.identity;
-	f.destination_identity = destination.identity;
-	if (!(f.node.halves[0] | f.node.halves[1]))
-		return drop(skb, &f, DROPPED(DROP_NO_TUNNEL_ENDPOINT));
-	code = tunnel_key(skb, &f);
+		return drop(skb, f, code);
+	/* Of the packet itself: an error comes from who sends it, not from who is quoted. */
+	if (!packet_source(skb, f->flags & FLOW_IPV6, &from) || !packet_destination(skb, f->flags & FLOW_IPV6, &to))
+		return drop(skb, f, DROPPED(DROP_INVALID));
+	peer_resolve(&from, &source, &unused, world_identity(f, config));
+	/* Not with an address of another node's, nor, when it came by a device, with one of a pod that has another. What has the
+	 * host's own is the host's, or masqueraded by it: from_netdev lets no other by. */
+	if (!is_zero(&unused) || is_own_loopback(&from, config) || !overlay_device(skb, source.endpoint))
+		return drop(skb, f, DROPPED(DROP_INVALID_SIP));
+	peer_resolve(&to, &destination, &f->node, world_identity(f, config));
+	f->source_identity = source.identity;
+	f->destination_identity = destination.identity;
+	if (!(f->node.halves[0] | f->node.halves[1]))
+		return drop(skb, f, DROPPED(DROP_NO_TUNNEL_ENDPOINT));
+	/* It would be a tunnel packet again when it is taken out at the other end. */
+	if (f->protocol == PROTOCOL_UDP && f->port_destination == bpf_htons(config->tunnel_port))
+		return drop(skb, f, DROPPED(DROP_ENCAP_PROHIBITED));
+	code = tunnel_key(skb, f, config);
 	if (code)
-		return drop(skb, &f, code);
-	count(&f, 0, DIRECTION_EGRESS, skb->len);
+		return drop(skb, f, code);
+	origin_set(skb, ORIGIN_OVERLAY);
+	count(f, 0, DIRECTION_EGRESS, skb->len);
 	return PASS;
 }
 
-/* Egress of the VXLAN device: what from_endpoint sent has its key; the host's own packets get theirs here. */
+/* Egress of the VXLAN device: what from_endpoint sent has its key; the host's own packets get theirs here. Both are
+ * known by to_netdev then: nothing else may be sent to the tunnel port. */
 SEC("tc")
 int to_overlay(struct __sk_buff *skb)
 {
@@ -178,6 +211,7 @@ int to_overlay(struct __sk_buff *skb)
 
 	if (mark == MARK_OVERLAY || mark == MARK_OVERLAY_REPLY) {
 		skb->mark = 0;
+		origin_set(skb, ORIGIN_OVERLAY);
 		return mark == MARK_OVERLAY ? PASS : overlay_reply(skb);
 	}
 	return overlay_host(skb);

@@ -9,6 +9,7 @@
  * unconnected UDP socket asks for is told here, see socket_refusal.h. */
 #include "lib/ipcache.h"
 #include "lib/service.h"
+#include "lib/service_node.h"
 #include "lib/socket_refusal.h"
 
 #include <bpf/bpf_core_read.h>
@@ -57,15 +58,24 @@ INLINE int socket_target_is_node(const struct address *a)
 	return owner && (owner->flags & ADDRESS_HOST);
 }
 
-INLINE struct frontend *socket_frontend(const struct socket_target *target)
+/* The frontend that is asked for, into `found`; `node`: see frontend_of_other(). 1, or 0. */
+INLINE int socket_frontend(const struct socket_target *target, struct frontend *found, struct address *node)
 {
 	struct frontend *frontend = frontend_get(&target->address, target->port, target->protocol);
 
-	if (frontend)
-		return frontend;
-	if (socket_target_is_node(&target->address))
-		return frontend_of_node(&target->address, target->port, target->protocol);
-	return frontend_closed(&target->address);
+	if (!frontend && socket_target_is_node(&target->address)) {
+		frontend = frontend_of_node(&target->address, target->port, target->protocol);
+		if (!frontend)
+			return 0;
+	}
+	if (!frontend && frontend_of_other(&target->address, target->port, target->protocol, found, node))
+		return 1;
+	if (!frontend)
+		frontend = frontend_closed(&target->address);
+	if (!frontend)
+		return 0;
+	*found = *frontend;
+	return 1;
 }
 
 /* In process context: a softirq may come between load and store. */
@@ -161,7 +171,8 @@ NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *t
 	struct socket_key key = {};
 	struct socket_peer peer = {};
 	const struct config *config;
-	struct frontend *frontend;
+	struct frontend found = {}, *frontend = &found;
+	struct address node = {};
 	struct backend *backend;
 	__u32 id = 0;
 
@@ -171,8 +182,7 @@ NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *t
 		return SOCKET_UNCHANGED;
 	if (!socket_is_ours(ctx))
 		return call == SOCKET_SENDMSG ? socket_of_pod(ctx, target) : SOCKET_UNCHANGED;
-	frontend = socket_frontend(target);
-	if (!frontend)
+	if (!socket_frontend(target, &found, &node))
 		return SOCKET_UNCHANGED;
 	key.cookie = bpf_get_socket_cookie(ctx);
 	key.address = target->address;
@@ -188,7 +198,9 @@ NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *t
 		client.port = bpf_get_prandom_u32();
 		client.protocol = target->protocol;
 		client.scope = SCOPE_INTERNAL;
-		id = backend_select(frontend, &client);
+		id = is_zero(&node) ? backend_select(frontend, &client) : backend_select_on(frontend, &client, &node);
+		if (id == BACKEND_ASK_NODE)
+			return SOCKET_UNCHANGED;
 		if (id)
 			socket_count(peer.service, 0);
 	}

@@ -78,6 +78,9 @@ export const DROP_REASONS: readonly NumberRow[] = [
   {"number":203,"c":"EP_NOT_READY","name":"DROP_EP_NOT_READY","text":"Endpoint policy program not available","deprecated":false},
   {"number":204,"c":"NO_EGRESS_IP","name":"DROP_NO_EGRESS_IP","text":"No Egress IP configured","deprecated":false},
   {"number":205,"c":"PUNT_PROXY","name":"DROP_PUNT_PROXY","text":"Punt to proxy","deprecated":false},
+  {"number":240,"c":"TUNNEL_SENDER","name":"TUNNEL_SENDER_UNKNOWN","text":"Tunnel packet from an address of no node","deprecated":false},
+  {"number":241,"c":"TUNNEL_SOURCE","name":"TUNNEL_SOURCE_ELSEWHERE","text":"Tunnel packet with a source that is not on its node","deprecated":false},
+  {"number":242,"c":"TUNNEL_DEVICE","name":"TUNNEL_PACKET_LOCAL","text":"Tunnel packet that came by no outer device","deprecated":false},
   {"number":244,"c":"ICMP_ERROR_FLOW","name":"ICMP_ERROR_FLOW_NOT_FOUND","text":"ICMP error about no live flow of its receiver","deprecated":false},
   {"number":245,"c":"ICMP_ERROR_INVALID","name":"INVALID_ICMP_ERROR","text":"Invalid ICMP error","deprecated":false},
   {"number":250,"c":"CT_SHARE","name":"CT_SHARE_EXHAUSTED","text":"Conntrack share exhausted","deprecated":false},
@@ -153,6 +156,9 @@ export const DROP = {
   EP_NOT_READY: 203,
   NO_EGRESS_IP: 204,
   PUNT_PROXY: 205,
+  TUNNEL_SENDER: 240,
+  TUNNEL_SOURCE: 241,
+  TUNNEL_DEVICE: 242,
   ICMP_ERROR_FLOW: 244,
   ICMP_ERROR_INVALID: 245,
   CT_SHARE: 250,
@@ -248,6 +254,7 @@ export const EVENT_FLAGS: readonly NumberRow[] = [
   {"number":4,"c":"EGRESS_VERDICT","name":"","text":"the source endpoint's egress policy was asked; egress_* are filled","deprecated":false},
   {"number":8,"c":"INGRESS_VERDICT","name":"","text":"the destination endpoint's ingress policy was asked; ingress_* are filled","deprecated":false},
   {"number":16,"c":"INGRESS","name":"","text":"seen on the way to an endpoint (else on the way from one)","deprecated":false},
+  {"number":32,"c":"TUNNEL","name":"","text":"came through the tunnel: vni is filled, and the underlay address that it came from","deprecated":false},
 ];
 /** Numbers of {@link EVENT_FLAGS} by their names in C. */
 export const EVENT_FLAG = {
@@ -256,6 +263,7 @@ export const EVENT_FLAG = {
   EGRESS_VERDICT: 4,
   INGRESS_VERDICT: 8,
   INGRESS: 16,
+  TUNNEL: 32,
 } as const;
 
 /** Sources of the programs: event.file of drop records. Several may share a number. */
@@ -283,6 +291,7 @@ export const EVENT_FILES: readonly NumberRow[] = [
   {"number":21,"c":"REJECT","name":"","text":"reject.h","deprecated":false},
   {"number":22,"c":"VLAN","name":"","text":"vlan.h","deprecated":false},
   {"number":23,"c":"ICMP_ERROR","name":"","text":"icmp_error.h","deprecated":false},
+  {"number":24,"c":"SENDER","name":"","text":"sender.h","deprecated":false},
 ];
 /** Numbers of {@link EVENT_FILES} by their names in C. */
 export const FILE = {
@@ -309,4 +318,5 @@ export const FILE = {
   REJECT: 21,
   VLAN: 22,
   ICMP_ERROR: 23,
+  SENDER: 24,
 } as const;

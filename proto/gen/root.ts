@@ -1655,6 +1655,9 @@ const descriptor: unknown = {
       "DROP_EP_NOT_READY": 203,
       "DROP_NO_EGRESS_IP": 204,
       "DROP_PUNT_PROXY": 205,
+      "TUNNEL_SENDER_UNKNOWN": 240,
+      "TUNNEL_SOURCE_ELSEWHERE": 241,
+      "TUNNEL_PACKET_LOCAL": 242,
       "ICMP_ERROR_FLOW_NOT_FOUND": 244,
       "INVALID_ICMP_ERROR": 245,
       "CT_SHARE_EXHAUSTED": 250,
@@ -2879,6 +2882,11 @@ const descriptor: unknown = {
            "type": "weir.loadbalancer.v1.Forwarding",
            "id": 11
           },
+          "externalLocal": {
+           "type": "bool",
+           "id": 12,
+           "protoName": "external_local"
+          },
           "status": {
            "type": "DatapathServiceStatus",
            "id": 20
@@ -2907,6 +2915,11 @@ const descriptor: unknown = {
           "closed": {
            "type": "bool",
            "id": 5
+          },
+          "everyNode": {
+           "type": "bool",
+           "id": 6,
+           "protoName": "every_node"
           }
          }
         },

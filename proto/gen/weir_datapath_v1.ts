@@ -253,6 +253,8 @@ export interface DatapathService {
   sourceRanges: string[];
   sourceRangesDeny: boolean;
   forwarding: Forwarding;
+  /** a node serves its NodePorts by its own backends only */
+  externalLocal: boolean;
   status?: DatapathServiceStatus;
 }
 /** Encodings of {@link DatapathService}. */
@@ -268,6 +270,8 @@ export interface DatapathFrontend {
   nodePort: boolean;
   /** close every other port of the address */
   closed: boolean;
+  /** other nodes have it at their addresses too: a NodePort, not a HostPort */
+  everyNode: boolean;
 }
 /** Encodings of {@link DatapathFrontend}. */
 export const DatapathFrontend: Message<DatapathFrontend> = bindMessage(root, "weir.datapath.v1.DatapathFrontend");

@@ -83,6 +83,12 @@ function verdictText(flow: Flow): string {
   return word;
 }
 
+/** Who sent what was refused: the addresses inside are only what the packet says. */
+function tunnelText({ tunnel, verdict }: Flow): string {
+  if (verdict !== "DROPPED" || !tunnel?.IP) return "";
+  return `${tunnel.protocol} from ${tunnel.IP.source} VNI ${tunnel.vni}`;
+}
+
 function partsOf(flow: Flow): Parts {
   const transport = flow.l4?.TCP ?? flow.l4?.UDP ?? flow.l4?.SCTP;
   const source = hostText(
@@ -107,7 +113,7 @@ function partsOf(flow: Flow): Parts {
     arrow: reply === undefined ? "<>" : reply ? "<-" : "->",
     type: typeText(flow),
     verdict: verdictText(flow),
-    summary: flow.Summary,
+    summary: [flow.Summary, tunnelText(flow)].filter((text) => text !== "").join("; "),
   };
 }
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Tunnel } from "@weir/proto/flow";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { UsageError } from "./context.ts";
 import { flowTable, flowText } from "./flow_text.ts";
@@ -54,6 +55,11 @@ Deno.test("flowText() prints what people know from hubble observe, with the poli
   assert.match(
     flowText(answer, "compact", { node: true }),
     / \[default\/node-1\]: shop\/cart:4000 \(ID:300\) <> \[fd00::7\]:80 \(world\) Policy denied DROPPED BY shop\/db \(CiliumNetworkPolicy\) \(TCP Flags: SYN\)\n$/,
+  );
+  answer.flow!.tunnel = Tunnel.create({ protocol: "VXLAN", IP: { source: "192.0.2.66" }, vni: 300 });
+  assert.match(
+    flowText(answer, "compact", { node: true }),
+    / \(TCP Flags: SYN; VXLAN from 192\.0\.2\.66 VNI 300\)\n$/,
   );
   answer.flow!.event_type = { type: 4, sub_type: 0 };
   answer.flow!.trace_observation_point = "TO_ENDPOINT";

@@ -35,6 +35,7 @@ export function viewService(port: ServicePort, place: NodePlace): Init<DatapathS
       port: number,
       external: kind !== "CLUSTER_IP",
       nodePort: kind === "NODE_PORT" || kind === "HOST_PORT",
+      everyNode: kind === "NODE_PORT",
       closed,
     });
   }
@@ -51,6 +52,7 @@ export function viewService(port: ServicePort, place: NodePlace): Init<DatapathS
     sourceRanges: port.sourceRanges,
     sourceRangesDeny: port.sourceRangesDeny,
     forwarding: port.forwarding,
+    externalLocal: port.externalTrafficPolicy === "LOCAL",
   };
 }
 

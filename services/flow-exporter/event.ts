@@ -18,6 +18,8 @@ interface EventBase {
   packet: Uint8Array;
   /** 2: begins with Ethernet, 3: with the IP header. */
   layer: 2 | 3;
+  /** Of a packet that came through the tunnel: underlay address that it came from, and the VNI that it came with. */
+  tunnel?: { source: string; vni: number };
 }
 
 /** A packet that was dropped. */

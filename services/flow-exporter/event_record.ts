@@ -7,17 +7,18 @@
  *     24  ifindex          28 length_original
  *     32  line  34 file  35 reason  36 flags  37 egress_match  38 ingress_match  39 protocol
  *     40  egress_cookie    44 ingress_cookie
- *     48  policy_port  50 proxy_port  52 hook_endpoint  54 service  56 pad2
- *     64  payload
+ *     48  policy_port  50 proxy_port  52 hook_endpoint  54 service  56 holder  58 pad2  60 vni
+ *     64  payload; 176 with flag TUNNEL: underlay address that it came from
  *
  * One record tells one decision; Hubble knows several events for it, so a record becomes up to three.
  * @module
  */
+import { IpAddress } from "@weir/common";
 import { DROP, EVENT, EVENT_FLAG, REASON, TRACE } from "@weir/proto/numbers";
 import { eventFileName, eventTypeName } from "@weir/proto/words";
 import type { DatapathEvent } from "./event.ts";
 
-const HEADER_BYTES = 64;
+const HEADER_BYTES = 64, OUTER_AT = 176;
 /** Longest record that is believed. */
 export const RECORD_BYTES_MAX = 4096;
 /** Drops that a policy decided: by default, by a deny rule. */
@@ -46,6 +47,13 @@ export function splitRecords(bytes: Uint8Array): { records: Uint8Array[]; broken
   return { records, broken: 0 };
 }
 
+/** Underlay address of who sent the packet through the tunnel; IPv4 lies there mapped. */
+function outerSource(record: Uint8Array): string {
+  const bytes = record.subarray(OUTER_AT, OUTER_AT + 16);
+  const mapped = bytes.subarray(0, 10).every((byte) => byte === 0) && bytes[10] === 255 && bytes[11] === 255;
+  return IpAddress.fromBytes(mapped ? bytes.subarray(12) : bytes).text;
+}
+
 /** The events of one record; undefined for a record that is too short or of an unknown type. */
 export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
   if (record.length < HEADER_BYTES) return undefined;
@@ -61,6 +69,9 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
     service: view.getUint16(54, true),
     packet: record.subarray(HEADER_BYTES, HEADER_BYTES + captured),
     layer: (flags & EVENT_FLAG.L3) !== 0 ? 3 as const : 2 as const,
+    ...((flags & EVENT_FLAG.TUNNEL) !== 0 && record.length >= OUTER_AT + 16
+      ? { tunnel: { source: outerSource(record), vni: view.getUint32(60, true) } }
+      : {}),
   };
   const hook = view.getUint16(52, true);
   const proxyPort = view.getUint16(50, true);
@@ -157,6 +168,9 @@ export function recordFields(record: Uint8Array): Record<string, string> | undef
     "protocol": `${record[39]}`,
     "port": `${view.getUint16(48, true)}`,
     "service": `${view.getUint16(54, true)}`,
+    ...((record[36] & EVENT_FLAG.TUNNEL) !== 0 && record.length >= OUTER_AT + 16
+      ? { "tunnel-from": outerSource(record), "vni": `${view.getUint32(60, true)}` }
+      : {}),
     "egress-cookie": `${view.getUint32(40, true)}`,
     "ingress-cookie": `${view.getUint32(44, true)}`,
   };

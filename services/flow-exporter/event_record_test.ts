@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readRecord, splitRecords } from "./event_record.ts";
+import { readRecord, recordFields, splitRecords } from "./event_record.ts";
 
 /** A record with these fields; the payload is 10 bytes. */
 function record(fields: Record<number, [bytes: 1 | 2 | 4, value: number]>): Uint8Array {
@@ -46,6 +46,28 @@ Deno.test("readRecord() makes verdicts and a trace of a new connection on one no
       ["trace", 8, 0, 0],
     ],
   );
+});
+
+Deno.test("readRecord() names who sent a packet through the tunnel", () => {
+  const bytes = new Uint8Array(192), view = new DataView(bytes.buffer);
+  bytes.set([1, 241]);
+  view.setUint16(6, 112, true);
+  view.setUint32(60, 1234, true);
+  for (
+    const [outer, source] of [
+      [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 66], "192.0.2.66"],
+      [[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x66], "2001:db8::66"],
+    ] as const
+  ) {
+    bytes.set(outer, 176);
+    bytes[36] = 16 | 32;
+    assert.deepEqual(readRecord(bytes)!.map((e) => e.tunnel), [{ source, vni: 1234 }]);
+    const fields = recordFields(bytes)!;
+    assert.deepEqual([fields["tunnel-from"], fields.vni], [source, "1234"]);
+    bytes[36] = 16;
+    assert.equal(readRecord(bytes)![0].tunnel, undefined);
+    assert.equal(recordFields(bytes)!["tunnel-from"], undefined);
+  }
 });
 
 Deno.test("readRecord() reads the service of every event of a record", () => {

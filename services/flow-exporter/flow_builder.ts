@@ -97,6 +97,11 @@ export function buildFlow(
     source: endpointOf(packet.ip?.source, event.sourceIdentity, names),
     destination: endpointOf(packet.ip?.destination, event.destinationIdentity, names),
     Summary: summary(packet),
+    tunnel: event.tunnel && {
+      protocol: "VXLAN",
+      IP: { source: event.tunnel.source, ipVersion: event.tunnel.source.includes(":") ? "IPv6" : "IPv4" },
+      vni: event.tunnel.vni,
+    },
   };
   switch (event.kind) {
     case "drop":

@@ -57,6 +57,29 @@ const base = {
 };
 const context = { bootUnixS: 1000, uuid: "u" };
 
+Deno.test("buildFlow() names who sent a packet through the tunnel", () => {
+  const flow = buildFlow(
+    {
+      ...base,
+      kind: "drop",
+      reason: 241,
+      direction: "INGRESS",
+      file: "sender.h",
+      line: 1,
+      cookie: 0,
+      tunnel: { source: "192.0.2.66", vni: 300 },
+    },
+    names,
+    context,
+  );
+  assert.equal(flow.drop_reason_desc, "TUNNEL_SOURCE_ELSEWHERE");
+  assert.deepEqual([flow.tunnel?.protocol, flow.tunnel?.IP?.source, flow.tunnel?.vni], [
+    "VXLAN",
+    "192.0.2.66",
+    300,
+  ]);
+});
+
 Deno.test("buildFlow() names both ends, the drop reason and each policy of the cookie once", () => {
   const drop: DropEvent = {
     ...base,

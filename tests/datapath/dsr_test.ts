@@ -23,6 +23,7 @@ for (const f of FAMILIES) {
     async () => {
       const { node, from } = await twoEndpoints();
       using _ = node;
+      node.writeConfig({ flags: abi.CONFIG_DIRECT });
       const flags = abi.FRONTEND_EXTERNAL;
       setFrontend(node, { address: vip, port: 80, service: 7, flags: flags | abi.FRONTEND_DSR });
       setFrontend(node, { address: vip, port: 81, service: 8, flags });

@@ -1,33 +1,10 @@
 import assert from "node:assert/strict";
-import { BpfObject, Gate, StructuralVerifier, u32 } from "@weir/loader";
 import * as abi from "@weir/maps";
-import { compile } from "../../datapath/bpf/build.ts";
+import { decapsulator } from "./decapsulator.ts";
 import { kernelTest } from "./kernel_test_case.ts";
-import { PASS, REDIRECT, SHOT, type TestNode } from "./node.ts";
-import { ACK, ipv4Number, macBytes, packet, type PacketSpec, SYN } from "./packet.ts";
+import { PASS, REDIRECT, SHOT } from "./node.ts";
+import { ACK, macBytes, packet, type PacketSpec, SYN } from "./packet.ts";
 import { A, FAMILIES, twoEndpoints } from "./two_endpoints.ts";
-
-/** Runs from_overlay on what a tunnel with this VNI and sender would have brought. */
-async function decapsulator(node: TestNode) {
-  const out = new URL("../../.build/test", import.meta.url).pathname;
-  Deno.mkdirSync(out, { recursive: true });
-  const source = new URL("testdata/decapsulated.c", import.meta.url).pathname;
-  await compile(source, `${out}/decapsulated.o`, { inputs: [source] });
-  const object = BpfObject.openFile(`${out}/decapsulated.o`);
-  object.load(new Gate(new StructuralVerifier()));
-  object.openMap("decapsulated_target").update(u32(0), u32(node.program("from_overlay").fd));
-  const run = (vni: number, spec: PacketSpec, sender = "192.0.2.2") => {
-    const ctx = new Uint8Array(192);
-    const view = new DataView(ctx.buffer);
-    view.setUint32(40, 1, true);
-    view.setUint32(48, vni, true);
-    view.setUint32(52, ipv4Number(sender), true);
-    node.drainEvents();
-    const result = object.program("decapsulated").testRun({ data: packet(spec), ctx });
-    return { verdict: result.retval, data: result.data, events: node.drainEvents() };
-  };
-  return { object, run };
-}
 
 for (const f of FAMILIES) {
   kernelTest(
@@ -53,9 +30,13 @@ for (const f of FAMILIES) {
       const answer = from(A, { from: f.a, to: f.remote, sport: 80, dport: 40000, flags: SYN | ACK });
       assert.deepEqual([answer.verdict, answer.mark], [REDIRECT, abi.MARK_OVERLAY]);
       assert.deepEqual([...node.flows()[0].entry.node.subarray(12)], [192, 0, 2, 2]);
-      // the same flow under another identity is judged anew
+      // under another identity than the ipcache's it is nobody's; when that changes, the flow is judged anew
       const changed = run(1003, { from: f.remote, to: f.a, flags: ACK });
-      assert.deepEqual([changed.verdict, changed.events[0].subtype], [SHOT, abi.DROP_POLICY]);
+      assert.deepEqual([changed.verdict, changed.events[0].subtype], [SHOT, abi.DROP_INVALID_IDENTITY]);
+      node.setIpcache(f.remote, 1003, "192.0.2.2");
+      const other = run(1003, { from: f.remote, to: f.a, flags: ACK });
+      assert.deepEqual([other.verdict, other.events[0].subtype], [SHOT, abi.DROP_POLICY]);
+      node.setIpcache(f.remote, 1002, "192.0.2.2");
       assert.equal(run(1002, { from: f.remote, to: f.a, flags: ACK }).verdict, REDIRECT);
       const world = run(2, { from: f.world, to: f.a, sport: 7 });
       assert.deepEqual([world.verdict, world.events[0].sourceIdentity], [SHOT, f.name === "IPv4" ? 9 : 10]);
@@ -87,7 +68,7 @@ for (const f of FAMILIES) {
       1,
     ]);
     const bare = node.run("from_overlay", packet({ from: f.remote, to: f.a }));
-    assert.deepEqual([bare.verdict, bare.events[0].subtype], [SHOT, abi.DROP_NO_TUNNEL_KEY]);
+    assert.deepEqual([bare.verdict, bare.events[0].subtype], [SHOT, abi.DROP_TUNNEL_DEVICE]);
   });
 
   kernelTest(`to_overlay() gives the host's ${f.name} its key, and drops what has no node`, async () => {

@@ -70,6 +70,9 @@
 #define DROP_EP_NOT_READY 203
 #define DROP_NO_EGRESS_IP 204
 #define DROP_PUNT_PROXY 205
+#define DROP_TUNNEL_SENDER 240
+#define DROP_TUNNEL_SOURCE 241
+#define DROP_TUNNEL_DEVICE 242
 #define DROP_ICMP_ERROR_FLOW 244
 #define DROP_ICMP_ERROR_INVALID 245
 #define DROP_CT_SHARE 250
@@ -116,6 +119,7 @@
 #define EVENT_EGRESS_VERDICT 4 /* the source endpoint's egress policy was asked; egress_* are filled */
 #define EVENT_INGRESS_VERDICT 8 /* the destination endpoint's ingress policy was asked; ingress_* are filled */
 #define EVENT_INGRESS 16 /* seen on the way to an endpoint (else on the way from one) */
+#define EVENT_TUNNEL 32 /* came through the tunnel: vni is filled, and the underlay address that it came from */
 
 /* Sources of the programs: event.file of drop records. Several may share a number. */
 #define FILE_BPF_LXC 1
@@ -141,3 +145,4 @@
 #define FILE_REJECT 21
 #define FILE_VLAN 22
 #define FILE_ICMP_ERROR 23
+#define FILE_SENDER 24

@@ -410,6 +410,7 @@ _Static_assert(sizeof(struct metric) == 16, "metric");
 /* ---- events ------------------------------------------------------------------------------------------------ */
 
 #define EVENT_PAYLOAD_MAX 128
+#define EVENT_OUTER_OFFSET 112 /* in payload, with EVENT_TUNNEL: underlay address that it came from */
 
 /* A record of the ring weir_events. One record per decision:
  *  - DROP: `subtype` is the drop reason. For policy denials (133, 181) the verdict flags say which direction
@@ -424,8 +425,8 @@ _Static_assert(sizeof(struct metric) == 16, "metric");
  *  24  ifindex          28 length_original
  *  32  line  34 file  35 reason  36 flags  37 egress_match  38 ingress_match  39 protocol
  *  40  egress_cookie    44 ingress_cookie
- *  48  policy_port  50 proxy_port  52 hook_endpoint  54 service  56 holder  58 pad2[3]
- *  64  payload[128]
+ *  48  policy_port  50 proxy_port  52 hook_endpoint  54 service  56 holder  58 pad2  60 vni
+ *  64  payload[128] (with EVENT_TUNNEL payload[112], and at 176 the underlay address that it came from)
  */
 struct event {
 	__u8 type;
@@ -452,7 +453,8 @@ struct event {
 	__u16 hook_endpoint; /* the endpoint whose hook made the record; 0: a device's hook */
 	__u16 service; /* the flow goes through this service; 0 none */
 	__u16 holder; /* who has caused it, see below */
-	__u16 pad2[3];
+	__u16 pad2;
+	__u32 vni; /* with EVENT_TUNNEL */
 	__u8 payload[EVENT_PAYLOAD_MAX];
 };
 _Static_assert(sizeof(struct event) == 192, "event");
@@ -504,6 +506,13 @@ _Static_assert(sizeof(struct event_share) == 16, "event_share");
 #define MARK_TRANSLATED 0x57450300 /* source and destination are as they leave the node, to_netdev lets it through */
 #define MARK_FRAGMENT 0x57450600 /* sent to its device again in the right order (lib/fragment_order.h) */
 #define MARK_DELIVERED 0x57450f00 /* policy was asked, to_endpoint lets it through */
+
+/* ---- skb->tc_index ----------------------------------------------------------------------------------------- */
+
+/* Where a tunnel packet comes from. The kernel keeps it through its UDP and VXLAN layers, fragments included, and no socket
+ * can set it (unlike the mark). */
+#define ORIGIN_NODE 0x5701 /* from_netdev: a tunnel packet from a known node */
+#define ORIGIN_OVERLAY 0x5702 /* to_overlay: what this node's tunnel device makes of it is a tunnel packet */
 
 /* ---- requests to programs of type "syscall", run by BPF_PROG_TEST_RUN with this as ctx_in and ctx_out ------- */
 

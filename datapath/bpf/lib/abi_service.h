@@ -38,6 +38,8 @@ _Static_assert(sizeof(struct frontend_key) == 24, "frontend_key");
 #define FRONTEND_DSR 16 /* remote backends answer the client themselves; else this node translates the source too */
 #define FRONTEND_NODE_PORT 32 /* NodePort or HostPort, for people who read the map */
 #define FRONTEND_CLOSED 64 /* no service: this port of a virtual address is closed */
+#define FRONTEND_EVERY_NODE 128 /* a NodePort: other nodes have it too, so who asks them from here is served here */
+#define FRONTEND_LOCAL 256 /* externalTrafficPolicy Local: of those only by the backends of the node that is asked */
 
 #define SCOPE_INTERNAL 0 /* for endpoints, the node's own sockets */
 #define SCOPE_EXTERNAL 1 /* for what comes from outside the cluster */
@@ -144,6 +146,8 @@ _Static_assert(sizeof(struct nat_key) == 40, "nat_key");
 #define NAT_DSR 8 /* the client's own address goes on, and the backend's node answers it: there is no entry for answers */
 #define NAT_TUNNEL 16 /* the client is behind the tunnel, and answers go back through it */
 #define NAT_LOCAL 32 /* the backend is a socket of this node itself: the client's address stays */
+#define NAT_ANSWER_TUNNEL 64 /* the backend is behind the tunnel: its answers come through it */
+#define NAT_INSIDE 128 /* the client is a node or a pod of the cluster */
 
 /* Value of weir_nat: the same packet as it leaves.
  *

@@ -14,18 +14,35 @@
 #define ARRIVAL 2 /* weir_arrival says what the packet was before */
 #define ARRIVAL_TUNNEL 4 /* came through the tunnel, whose header says who sent it */
 
-/* Tunnelled packets between nodes, by far most of what an outer device sees of them. */
+/* Is it a tunnel packet, or the first fragment of one? As plain as kernels make them: what has options, or other extension
+ * headers, is none, and from_overlay takes it from nobody. */
 INLINE int is_tunnel(struct __sk_buff *skb, __u32 ipv6, const struct config *config)
 {
 	__u8 *p = packet_start(skb) + ETHERNET_LENGTH;
-	void *end = packet_end(skb);
+	__u32 bytes;
 
-	if (!(config->flags & CONFIG_TUNNEL))
+	if (!(config->flags & CONFIG_TUNNEL) || p + 20 > (__u8 *)packet_end(skb))
 		return 0;
-	if (ipv6)
-		return p + 44 <= (__u8 *)end && p[6] == PROTOCOL_UDP && LOAD16(p + 42) == bpf_htons(config->tunnel_port);
-	return p + 24 <= (__u8 *)end && p[0] == 0x45 && p[9] == PROTOCOL_UDP && !(LOAD16(p + 6) & bpf_htons(0x1fff)) &&
-	       LOAD16(p + 22) == bpf_htons(config->tunnel_port);
+	if (ipv6) {
+		if (p[6] != PROTOCOL_UDP && p[6] != IPV6_FRAGMENT)
+			return 0;
+		bytes = p[6] == IPV6_FRAGMENT ? 56 : 48;
+	} else {
+		if (p[0] != 0x45 || p[9] != PROTOCOL_UDP || (LOAD16(p + 6) & bpf_htons(0x1fff)))
+			return 0;
+		bytes = 28;
+	}
+	if (!reach(skb, 1, ETHERNET_LENGTH + bytes))
+		return 0;
+	p = packet_start(skb) + ETHERNET_LENGTH;
+	if (!ipv6)
+		return p + 28 <= (__u8 *)packet_end(skb) && LOAD16(p + 22) == bpf_htons(config->tunnel_port);
+	if (p + 48 > (__u8 *)packet_end(skb))
+		return 0;
+	if (p[6] == PROTOCOL_UDP)
+		return LOAD16(p + 42) == bpf_htons(config->tunnel_port);
+	return p + 56 <= (__u8 *)packet_end(skb) && p[40] == PROTOCOL_UDP && !(LOAD16(p + 42) & bpf_htons(0xfff8)) &&
+	       LOAD16(p + 50) == bpf_htons(config->tunnel_port);
 }
 
 INLINE int packet_source(struct __sk_buff *skb, __u32 ipv6, struct address *address)
@@ -102,7 +119,7 @@ NOINLINE int arrival_keep(struct flow *f, const struct arrival *a)
 	return 0;
 }
 
-/* Who sent it and from which node, as the tunnel header says. 0 or a drop. */
+/* Who sent it and from which node, as the tunnel header says: claims, for sender_check(). 0 or a drop. */
 NOINLINE int tunnel_source(struct __sk_buff *skb, struct flow *f)
 {
 	const struct config *config = config_get();
@@ -110,8 +127,6 @@ NOINLINE int tunnel_source(struct __sk_buff *skb, struct flow *f)
 
 	if (!f || !config)
 		return DROPPED(DROP_NO_CONFIG);
-	if (unlikely(skb->mark == MARK_FRAGMENT))
-		return held_source(skb, f);
 	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0)) {
 		f->node.halves[1] = mapped(bpf_htonl(key.remote_ipv4));
 	} else if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6)) {
@@ -120,30 +135,15 @@ NOINLINE int tunnel_source(struct __sk_buff *skb, struct flow *f)
 		f->node.words[2] = key.remote_ipv6[2];
 		f->node.words[3] = key.remote_ipv6[3];
 	} else {
-		return DROPPED(DROP_NO_TUNNEL_KEY);
+		/* (Sockets can set a mark, but what is sent again is the only one without a key.) */
+		return skb->mark == MARK_FRAGMENT ? held_source(skb, f) : DROPPED(DROP_NO_TUNNEL_KEY);
 	}
-	/* "Host" means ourselves, and 0 nobody: no node sends these. */
-	if (key.tunnel_id == IDENTITY_HOST || key.tunnel_id == 0)
+	f->vni = key.tunnel_id;
+	/* "Host" means ourselves, and 0 nobody, and worlds are told as one: no node sends these. */
+	if (!f->vni || f->vni != wire_identity(f->vni))
 		return DROPPED(DROP_INVALID_IDENTITY);
-	f->source_identity = key.tunnel_id == IDENTITY_WORLD ? world_identity(f, config) : key.tunnel_id;
+	f->source_identity = f->vni == IDENTITY_WORLD ? world_identity(f, config) : f->vni;
 	return 0;
-}
-
-/* The world is behind the tunnel when another node passes its packet on with the client's own address: then the client is
- * who its address says, and hears from this node directly. */
-INLINE void tunnel_to_world(struct flow *f)
-{
-	struct ipcache_entry *entry;
-
-	if (!identity_outside(f->source_identity) || (f->flags & FLOW_RELATED))
-		return;
-	entry = ipcache_lookup(flow_address(f, TRANSLATE_SOURCE));
-	if (entry && (entry->node.halves[0] | entry->node.halves[1]))
-		return;
-	f->flags &= ~FLOW_TUNNEL;
-	f->node.halves[0] = 0;
-	f->node.halves[1] = 0;
-	f->source_identity = 0;
 }
 
 /* Is it the entry of a flow to this frontend? */
@@ -169,7 +169,7 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 	struct flow *f;
 	struct ct_entry *e;
 	__u32 service = 0, fits = 0;
-	int code, late;
+	int code, claim, late;
 
 	if (!s)
 		return PASS;
@@ -190,20 +190,18 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
 	}
 	late = DROP_REASON(code) == DROP_FRAG_NOT_FOUND ? code : 0;
-	if (late)
-		code = 0;
-	if (!code && (what & ARRIVAL_TUNNEL)) {
+	if (what & ARRIVAL_TUNNEL) {
 		f->flags |= FLOW_TUNNEL;
-		code = tunnel_source(skb, f);
+		claim = tunnel_source(skb, f);
+		if (!code || late)
+			code = claim ?: late;
 	}
-	if (!code)
-		code = late;
 	if (!(what & ARRIVAL) && fragment_waits(skb, f, code))
 		return SHOT;
+	if (!code && (f->flags & FLOW_RELATED))
+		code = sender_check_packet(skb, f);
 	if (code)
 		return drop(skb, f, code);
-	if (what & ARRIVAL_TUNNEL)
-		tunnel_to_world(f);
 	f->now = jiffies();
 	e = bpf_map_lookup_elem(&weir_ct, &f->key);
 	if (what & ARRIVAL) {
@@ -214,8 +212,10 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 				code = DROPPED(DROP_NAT_NO_MAPPING);
 			fits = a->known && e->backend == a->backend;
 		}
-	} else if (unlikely(has_options(f)) && !(f->flags & FLOW_RELATED)) {
-		service = dsr_read(skb, f, &a->frontend, &a->port);
+	} else if (unlikely(has_options(f)) && (!e || !ct_alive(e, f) || arrival_opens(e, f))) {
+		/* Only what opens a flow says by which frontend, and with a tunnel only a node does. */
+		if ((what & ARRIVAL_TUNNEL) || !(config->flags & CONFIG_TUNNEL))
+			service = dsr_read(skb, f, &a->frontend, &a->port);
 	}
 	f->service = service;
 	if (!code)
@@ -223,7 +223,7 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 	if (!code && service) {
 		f->service = service;
 		service_count_packet(service, skb->len);
-		if (!(f->flags & (FLOW_RELATED | FLOW_ERROR)) && (!fits || f->reason == REASON_NEW)) {
+		if (!(f->flags & (FLOW_RELATED | FLOW_ERROR)) && (what & ARRIVAL ? !fits || f->reason == REASON_NEW : f->reason == REASON_NEW)) {
 			code = arrival_remember(f, &a->frontend, a->port, service, what & ARRIVAL ? a->backend : 0);
 			if (!code && (what & ARRIVAL))
 				code = arrival_keep(f, a);

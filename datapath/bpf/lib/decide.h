@@ -8,14 +8,10 @@
 #include "local.h"
 #include "policy.h"
 #include "reset.h"
+#include "sender.h"
 #include "revision.h"
 
 #define FILE_ID FILE_DECIDE
-
-INLINE __u32 world_identity(const struct flow *f, const struct config *config)
-{
-	return f->flags & FLOW_IPV6 ? config->world_v6 : config->world_v4;
-}
 
 /* May one more "too big" pass, of those that this endpoint sends and gets? */
 INLINE int error_budget(__u32 endpoint, const struct flow *f, const struct config *config)
@@ -197,7 +193,7 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 	struct revision seen;
 	const struct config *config = config_get();
 	struct peer source = {}, destination = {};
-	struct address unused = {};
+	struct address node = {};
 	const struct address *from, *to;
 	struct ct_end *mine = 0;
 	__u32 reply = 0, policy_port;
@@ -228,6 +224,9 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 		return DROPPED(DROP_NAT_NO_MAPPING);
 	if (alive) {
 		f->service = e->service;
+		/* What an endpoint says to itself comes from nowhere else. */
+		if ((e->flags & CT_LOOPBACK) && (f->flags & FLOW_INGRESS) && (f->flags & (FLOW_NETWORK | FLOW_RELATED)) != FLOW_RELATED)
+			return DROPPED(DROP_INVALID_SIP);
 		if (e->flags & CT_LOOPBACK)
 			f->flags |= FLOW_LOOPBACK;
 		if (reply && (e->flags & CT_REPLY_NAT))
@@ -245,24 +244,25 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 
 			/* Nor may it take over a flow that somebody else, here or far away, has with that address. */
 			if ((owner && owner->endpoint != f->source_endpoint) ||
-			    (alive && mine->endpoint != f->source_endpoint))
+			    (alive && mine->endpoint != f->source_endpoint) ||
+			    (!(f->flags & FLOW_LOOPBACK) && is_own_loopback(from, config)))
 				return DROPPED(DROP_INVALID_SIP);
 			/* Nor keep it when it becomes somebody's: two addresses that may change hands. */
 			seen.element = 0;
 		}
-	} else {
-		peer_resolve(from, &source, f->flags & FLOW_TUNNEL ? &unused : &f->node, world_identity(f, config));
-		/* Nobody else has our addresses. (An error's `from` is quoted, not claimed.) */
-		if ((f->flags & FLOW_NETWORK) && !(f->flags & FLOW_RELATED) && (source.known || source.identity == IDENTITY_HOST))
+		if ((f->flags & (FLOW_L3 | FLOW_RELATED)) == FLOW_L3 && !sender_is_host(from))
 			return DROPPED(DROP_INVALID_SIP);
-		/* Pods of other nodes come through the tunnel, where the sender's node vouches for them. */
-		if ((f->flags & (FLOW_NETWORK | FLOW_TUNNEL | FLOW_RELATED)) == FLOW_NETWORK &&
-		    (config->flags & CONFIG_TUNNEL) && (f->node.halves[0] | f->node.halves[1]) &&
-		    source.identity != IDENTITY_REMOTE_NODE)
-			return DROPPED(DROP_INVALID_IDENTITY);
-		/* The tunnel says who sent it. */
-		if (f->source_identity && !source.endpoint && !(f->flags & FLOW_RELATED))
-			source.identity = f->source_identity;
+	} else {
+		peer_resolve(from, &source, &node, world_identity(f, config));
+		/* An error's `from` is quoted, not claimed: its own source was checked before. */
+		if (f->flags & FLOW_NETWORK && !(f->flags & FLOW_RELATED)) {
+			code = sender_check(f, config, from, &source, &node);
+			if (code)
+				return code;
+		} else if (is_own_loopback(from, config) && !(f->flags & FLOW_RELATED)) {
+			return DROPPED(DROP_INVALID_SIP);
+		}
+		f->node = node;
 	}
 	if (f->destination_endpoint)
 		peer_from_endpoint(&destination, f->destination_endpoint);
@@ -286,9 +286,10 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 	else
 		f->reason = REASON_NEW;
 
-	/* Who could speak to the tunnel port could forge identities. */
-	if (!(f->flags & (FLOW_INGRESS | FLOW_L3)) && f->protocol == PROTOCOL_UDP && !reply &&
-	    f->port_destination == bpf_htons(config->tunnel_port) && !(f->flags & FLOW_RELATED))
+	/* Who could speak to the tunnel port could forge identities; so could who asks from it, for then answers go there. */
+	if (f->protocol == PROTOCOL_UDP && !(f->flags & FLOW_RELATED) &&
+	    ((f->port_destination == bpf_htons(config->tunnel_port) && !(f->flags & FLOW_INGRESS)) ||
+	     (f->port_source == bpf_htons(config->tunnel_port) && !reply && (config->flags & CONFIG_TUNNEL))))
 		return DROPPED(DROP_ENCAP_PROHIBITED);
 	/* A bare SYN against a flow opens one of its own direction, if anything (RFC 9293, 3.5: both may open at once; then the
 	 * other's SYN and the answers to it do). */
@@ -349,6 +350,24 @@ NOINLINE int decide_socket(struct __sk_buff *skb, struct flow *f, struct ct_entr
 	return decide_flow(skb, f, e, 1);
 }
 
+/* Has decide() found, when it was asked about this flow, that this sender may send it? */
+INLINE int sender_known(struct flow *f, const struct config *config, const struct ct_entry *e, __u32 identity)
+{
+	int outside = is_zero(&e->node);
+
+	if (f->flags & FLOW_RELATED)
+		return 1;
+	if (!(f->flags & FLOW_TUNNEL))
+		return outside || !(config->flags & CONFIG_TUNNEL) || identity == IDENTITY_REMOTE_NODE;
+	if (!outside)
+		return same_address(&e->node, &f->node) && f->source_identity == identity;
+	/* A node passes it on for who hears from this node directly. */
+	if (!identity_outside(f->source_identity) || !identity_outside(identity))
+		return 0;
+	f->flags &= ~FLOW_TUNNEL;
+	return 1;
+}
+
 /* Fast path. `own` is the record of the endpoint whose hook this is, its id is in the flow on the side it stands; `e` is
  * what the table has under the flow's key, or null. `*other` becomes the record of the other end if that is on this
  * node. Returns 0 or a drop. */
@@ -372,16 +391,14 @@ INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *
 	if (mine->endpoint != f->hook_endpoint || mine->revision != own->revision)
 		goto slow;
 	if (theirs->endpoint) {
-		/* From the network, with an address of this node: decide() drops it. */
-		if (f->flags & FLOW_NETWORK)
+		/* From the network, with an address of this node, or what an endpoint says to itself: decide() drops it. */
+		if ((f->flags & FLOW_NETWORK) || ((f->flags & FLOW_INGRESS) && (e->flags & CT_LOOPBACK)))
 			goto slow;
 		record = endpoint_get(theirs->endpoint);
 		if (!record || record->revision != theirs->revision)
 			goto slow;
 	}
-	/* The tunnel's word about the sender has changed. */
-	if ((f->flags & FLOW_NETWORK) && f->source_identity && f->source_identity != source->identity &&
-	    !(f->flags & FLOW_RELATED))
+	if ((f->flags & FLOW_NETWORK) && !sender_known(f, config, e, source->identity))
 		goto slow;
 	f->source_identity = source->identity;
 	f->destination_identity = destination->identity;

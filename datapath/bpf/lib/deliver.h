@@ -2,6 +2,7 @@
 #pragma once
 
 #include "events.h"
+#include "sender.h"
 
 #define FILE_ID FILE_DELIVER
 
@@ -88,17 +89,8 @@ INLINE int deliver_local(struct __sk_buff *skb, struct flow *f, const struct end
 	return bpf_redirect(to->ifindex, 0);
 }
 
-/* What the other nodes are told: host and world are relative, identities of single nodes stay there. */
-INLINE __u32 wire_identity(__u32 identity)
-{
-	if (identity == IDENTITY_HOST)
-		return IDENTITY_REMOTE_NODE;
-	if (identity == IDENTITY_WORLD_V4 || identity == IDENTITY_WORLD_V6 || identity >= 1 << 24)
-		return IDENTITY_WORLD;
-	return identity;
-}
-
-INLINE int tunnel_key(struct __sk_buff *skb, const struct flow *f)
+/* From this node's own address, by which the others know it, whatever the routing table would take. */
+INLINE int tunnel_key(struct __sk_buff *skb, const struct flow *f, const struct config *config)
 {
 	struct bpf_tunnel_key key = { .tunnel_id = wire_identity(f->source_identity), .tunnel_ttl = 64 };
 	__u64 flags = BPF_F_ZERO_CSUM_TX;
@@ -108,9 +100,14 @@ INLINE int tunnel_key(struct __sk_buff *skb, const struct flow *f)
 		key.remote_ipv6[1] = f->node.words[1];
 		key.remote_ipv6[2] = f->node.words[2];
 		key.remote_ipv6[3] = f->node.words[3];
+		key.local_ipv6[0] = config->ipv6.words[0];
+		key.local_ipv6[1] = config->ipv6.words[1];
+		key.local_ipv6[2] = config->ipv6.words[2];
+		key.local_ipv6[3] = config->ipv6.words[3];
 		flags |= BPF_F_TUNINFO_IPV6;
 	} else {
 		key.remote_ipv4 = bpf_ntohl(f->node.words[3]);
+		key.local_ipv4 = bpf_ntohl(config->ipv4);
 	}
 	return bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags) ? DROPPED(DROP_WRITE_ERROR) : 0;
 }
@@ -119,8 +116,11 @@ INLINE int deliver_tunnel(struct __sk_buff *skb, struct flow *f, const struct co
 {
 	int code = hop(skb, f);
 
+	/* An answer takes the frontend's address in to_overlay, which is this node's. */
+	if (f->flags & FLOW_REPLY_NAT)
+		f->source_identity = IDENTITY_HOST;
 	if (!code)
-		code = tunnel_key(skb, f);
+		code = tunnel_key(skb, f, config);
 	if (code)
 		return drop_or_exceed(skb, f, code);
 	skb->mark = f->flags & FLOW_REPLY_NAT ? MARK_OVERLAY_REPLY : MARK_OVERLAY;

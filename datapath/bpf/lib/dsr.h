@@ -9,8 +9,9 @@
  */
 #pragma once
 
-#include "flow.h"
+#include "sender.h"
 #include "service.h"
+#include "translate.h"
 
 #define FILE_ID FILE_NODE_PORT
 
@@ -87,11 +88,13 @@ NOINLINE int dsr_write_ipv6(struct __sk_buff *skb, const struct address *fronten
 		       0;
 }
 
-/* What the option of an arriving packet says: the service's id when it names a DSR frontend of this cluster (anybody
- * could write an option), 0 else. */
+/* What the option of a packet that opens a flow says: the service's id, or 0. Without a tunnel anybody could have written it, so
+ * it gets nobody more than to ask the frontend itself would: it must be a DSR frontend of this cluster that lets the sender in,
+ * and the sender from outside (the cluster's own are translated where they are). */
 NOINLINE int dsr_read(struct __sk_buff *skb, const struct flow *f, struct address *frontend, __u16 *port)
 {
 	__u8 h[DSR_IPV6_LENGTH];
+	struct ipcache_entry *entry;
 	struct frontend *found;
 
 	NEVER_NULL(f);
@@ -118,6 +121,10 @@ NOINLINE int dsr_read(struct __sk_buff *skb, const struct flow *f, struct addres
 	found = frontend_get(frontend, *port, f->protocol);
 	if (!found)
 		found = frontend_of_node(frontend, *port, f->protocol);
-	return found && (found->flags & FRONTEND_DSR) ? found->service : 0;
+	if (!found || (found->flags & (FRONTEND_DSR | FRONTEND_EXTERNAL)) != (FRONTEND_DSR | FRONTEND_EXTERNAL) ||
+	    (f->flags & (FLOW_RELATED | FLOW_FRAGMENT)) || !frontend_admits(found, flow_address(f, TRANSLATE_SOURCE)))
+		return 0;
+	entry = ipcache_lookup(flow_address(f, TRANSLATE_SOURCE));
+	return !entry || identity_outside(entry->identity) ? found->service : 0;
 }
 #undef FILE_ID

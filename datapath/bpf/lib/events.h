@@ -96,6 +96,9 @@ INLINE struct event *event_reserve(__u32 holder, __u32 type, int atomic)
 	return event;
 }
 
+/* What came through the tunnel, as it says itself: `f->node` is where it came from. */
+#define FLOW_FROM_TUNNEL (FLOW_TUNNEL | FLOW_NETWORK | FLOW_INGRESS)
+
 /* `what` is type | subtype << 8, `place` is file << 16 | line. */
 NOINLINE int event_emit(struct __sk_buff *skb, const struct flow *f, __u32 what, __u32 place)
 {
@@ -131,8 +134,13 @@ NOINLINE int event_emit(struct __sk_buff *skb, const struct flow *f, __u32 what,
 	event->hook_endpoint = f->hook_endpoint;
 	event->service = f->service;
 	event->holder = holder;
-	__builtin_memset(event->pad2, 0, sizeof(event->pad2));
-	if (length >= EVENT_PAYLOAD_MAX) {
+	event->pad2 = 0;
+	event->vni = f->vni;
+	if (unlikely((f->flags & FLOW_FROM_TUNNEL) == FLOW_FROM_TUNNEL && length >= EVENT_OUTER_OFFSET)) {
+		length = EVENT_OUTER_OFFSET;
+		if (bpf_skb_load_bytes(skb, 0, event->payload, EVENT_OUTER_OFFSET))
+			length = 0;
+	} else if (length >= EVENT_PAYLOAD_MAX) {
 		length = EVENT_PAYLOAD_MAX;
 		if (bpf_skb_load_bytes(skb, 0, event->payload, EVENT_PAYLOAD_MAX))
 			length = 0;
@@ -141,6 +149,10 @@ NOINLINE int event_emit(struct __sk_buff *skb, const struct flow *f, __u32 what,
 			length = 0;
 	}
 	event->length_captured = length;
+	if (unlikely((f->flags & FLOW_FROM_TUNNEL) == FLOW_FROM_TUNNEL)) {
+		event->flags |= EVENT_TUNNEL;
+		__builtin_memcpy(event->payload + EVENT_OUTER_OFFSET, &f->node, sizeof(f->node));
+	}
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -26,6 +26,7 @@ struct flow {
 	__u32 now; /* jiffies */
 	__u32 source_identity;
 	__u32 destination_identity;
+	__u32 vni; /* that the packet came through the tunnel with */
 	__u32 egress_cookie;
 	__u32 ingress_cookie;
 	__u16 source_endpoint; /* set by hooks that know it */
@@ -67,6 +68,16 @@ INLINE __u64 mapped(__u32 ipv4)
 INLINE int is_link_local(const struct address *a)
 {
 	return a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
+}
+
+INLINE int same_address(const struct address *a, const struct address *b)
+{
+	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
+}
+
+INLINE int is_zero(const struct address *a)
+{
+	return !(a->halves[0] | a->halves[1]);
 }
 
 /* Puts the smaller end first, so that both directions of a flow have the same key. */

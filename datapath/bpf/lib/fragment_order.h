@@ -26,6 +26,7 @@
 #include "events.h"
 #include "ipv4.h"
 #include "ipv6.h"
+#include "sender.h"
 #include "translate.h"
 
 #define FILE_ID FILE_FRAGMENT
@@ -288,7 +289,8 @@ NOINLINE int held_release(struct __sk_buff *skb, const struct flow *f, const str
 		if (READ_ONCE(held->state) != HELD_FULL || held->key.id != key->id || held_expired(held, now, config->hz) ||
 		    !held_take(held, HELD_FULL))
 			continue;
-		if (held->key.id != key->id || held->key.protocol != key->protocol ||
+		if (held->key.id != key->id || held->key.protocol != key->protocol || !same_address(&held->node, &f->node) ||
+		    held->identity != f->source_identity ||
 		    held->key.source.halves[0] != key->source.halves[0] ||
 		    held->key.source.halves[1] != key->source.halves[1] ||
 		    held->key.destination.halves[0] != key->destination.halves[0] ||
@@ -356,6 +358,7 @@ NOINLINE int held_source(struct __sk_buff *skb, struct flow *f)
 		return DROPPED(DROP_NO_TUNNEL_KEY);
 	f->node = origin->node;
 	f->source_identity = origin->identity;
+	f->vni = wire_identity(origin->identity);
 	return 0;
 }
 

@@ -42,6 +42,14 @@ INLINE struct ipcache_entry *ipcache_lookup(const struct address *address)
 	return bpf_map_lookup_elem(&weir_ipcache, &prefix);
 }
 
+/* The other node that has this address as its own, or null. */
+INLINE const struct address *ipcache_node(const struct address *address)
+{
+	struct ipcache_entry *entry = bpf_map_lookup_elem(&weir_ipcache_exact, address);
+
+	return entry && entry->identity == IDENTITY_REMOTE_NODE && !is_zero(&entry->node) ? &entry->node : 0;
+}
+
 /* 127.0.0.0/8 and ::1: the host, whoever asks. */
 INLINE int is_loopback(const struct address *a)
 {

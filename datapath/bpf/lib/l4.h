@@ -7,6 +7,8 @@
 
 #include "flow.h"
 
+#define IPV6_FRAGMENT 44
+
 #define ICMP_ECHO_REPLY 0
 #define ICMP_UNREACHABLE 3
 #define ICMP_UNREACHABLE_TOO_BIG 4

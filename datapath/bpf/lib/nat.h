@@ -10,6 +10,7 @@
 
 #include "config.h"
 #include "flow.h"
+#include "service.h"
 #include "share.h"
 
 #define NAT_TRIES 64
@@ -26,6 +27,8 @@ struct nat_scratch {
 	struct nat_entry answer;
 	struct flow flow;
 	struct frontend frontend; /* that it is for */
+	struct service_client client; /* who asks for it */
+	struct address node; /* whose backends alone may serve the frontend; zero: everybody's */
 	__u32 endpoint; /* who gets the packet after translation; 0: nobody of this node's endpoints */
 	__u32 pad;
 };

@@ -19,11 +19,6 @@ INLINE void nat_key_of(struct nat_key *key, const struct flow *f)
 	key->pad[2] = 0;
 }
 
-INLINE int same_address(const struct address *a, const struct address *b)
-{
-	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
-}
-
 /* 0 or a drop. Key and ports of `f` follow. */
 NOINLINE int nat_apply(struct __sk_buff *skb, struct flow *f, const struct nat_entry *e)
 {

@@ -108,10 +108,17 @@ NOINLINE int node_port_send(struct __sk_buff *skb)
 	if (flags & (NAT_HOST | NAT_LOCAL))
 		return PASS;
 	count(f, 0, DIRECTION_SERVICE, skb->len);
-	/* What answers is a frontend of this node. */
-	if (flags & NAT_REVERSE)
+	/* What answers is a frontend of this node; who asks for a node or a pod has this node's address. */
+	if (flags & (NAT_REVERSE | NAT_INSIDE))
 		f->source_identity = IDENTITY_HOST;
 	return send_out(skb, f, &s->entry.source, &s->entry.destination, !(flags & NAT_REVERSE) || (flags & NAT_TUNNEL));
+}
+
+/* Would the flow or its answers be packets for a tunnel port? */
+INLINE int node_port_tunnels(const struct flow *f, __u16 port, const struct config *config)
+{
+	return (config->flags & CONFIG_TUNNEL) && f->key.protocol == PROTOCOL_UDP &&
+	       (port == bpf_htons(config->tunnel_port) || f->port_source == bpf_htons(config->tunnel_port));
 }
 
 /* Makes the pair for a backend that is not an endpoint of this node; scratch has the key. 0 or a drop. */
@@ -120,13 +127,15 @@ NOINLINE int node_port_pair(struct __sk_buff *skb, __u32 id, __u32 local)
 	const struct config *config = config_get();
 	struct nat_scratch *s = nat_scratch();
 	const struct backend *b = backend_get(id);
+	struct ipcache_entry *backend;
 	struct flow *f;
-	__u32 search = 0;
+	__u32 search = 0, outside;
 	int code;
 
 	if (!config || !s || !b)
 		return DROPPED(DROP_NAT_NO_MAPPING);
 	f = &s->flow;
+	outside = identity_outside(f->source_identity);
 	__builtin_memset(&s->entry, 0, sizeof(s->entry));
 	s->entry.source = s->key.source;
 	s->entry.destination = b->address;
@@ -137,12 +146,22 @@ NOINLINE int node_port_pair(struct __sk_buff *skb, __u32 id, __u32 local)
 	s->entry.share = SHARE_OUTSIDE;
 	if (f->flags & FLOW_TUNNEL)
 		s->entry.flags = NAT_TUNNEL;
+	/* A tunnel packet is the kernel's to make: neither question nor answer may become one. */
+	if (node_port_tunnels(f, b->port, config))
+		return DROPPED(DROP_ENCAP_PROHIBITED);
 	if (local) {
 		s->entry.flags |= NAT_LOCAL;
-	} else if ((s->frontend.flags & FRONTEND_DSR) && !(f->flags & FLOW_TUNNEL) && dsr_fits(skb, f, config)) {
+	} else if ((s->frontend.flags & FRONTEND_DSR) && !(f->flags & FLOW_TUNNEL) &&
+		   (outside || !(config->flags & CONFIG_TUNNEL)) && dsr_fits(skb, f, config)) {
+		/* (The backend's node would not take an address of another node from this one.) */
 		s->entry.flags |= NAT_DSR;
 	} else {
 		search = 1;
+		if (!outside)
+			s->entry.flags |= NAT_INSIDE;
+		backend = config->flags & CONFIG_TUNNEL ? ipcache_lookup(&b->address) : 0;
+		if (backend && !is_zero(&backend->node) && !(backend->flags & IPCACHE_SKIP_TUNNEL))
+			s->entry.flags |= NAT_ANSWER_TUNNEL;
 		if (f->flags & FLOW_IPV6) {
 			s->entry.source = config->ipv6;
 		} else {
@@ -206,6 +225,12 @@ NOINLINE int node_port_new(struct __sk_buff *skb)
 	if (!s || !a)
 		return SHOT;
 	f = &s->flow;
+	/* (The tunnel's senders were checked.) */
+	if (!(f->flags & FLOW_TUNNEL)) {
+		code = sender_check_packet(skb, f);
+		if (code)
+			return drop(skb, f, code);
+	}
 	client.address = s->key.source;
 	client.port = s->key.port_source;
 	client.protocol = s->key.protocol;
@@ -232,6 +257,17 @@ NOINLINE int node_port_new(struct __sk_buff *skb)
 	return NODE_PORT_SEND;
 }
 
+/* Who is behind the tunnel (`tunnel`) asks and answers through it, and from_overlay has checked him; what an error says is said by
+ * who sends that. 0 or a drop. */
+INLINE int node_port_sender(struct __sk_buff *skb, struct flow *f, __u32 tunnel)
+{
+	if (f->flags & FLOW_TUNNEL)
+		return 0;
+	if (f->flags & FLOW_RELATED)
+		return sender_check_packet(skb, f);
+	return tunnel ? DROPPED(DROP_INVALID_IDENTITY) : 0;
+}
+
 /* A request for scratch's frontend; `e` is what weir_nat has under its key. A verdict, NODE_PORT_NEW or, with scratch's
  * entry and endpoint filled, NODE_PORT_SEND. */
 NOINLINE int node_port_request(struct __sk_buff *skb, struct nat_entry *e)
@@ -241,7 +277,7 @@ NOINLINE int node_port_request(struct __sk_buff *skb, struct nat_entry *e)
 	struct arrival *a = arrival_get();
 	struct ct_entry *c;
 	struct flow *f;
-	int syn, where;
+	int syn, where, code;
 
 	if (!config || !s || !a)
 		return SHOT;
@@ -259,6 +295,9 @@ NOINLINE int node_port_request(struct __sk_buff *skb, struct nat_entry *e)
 	}
 	syn = is_bare_syn(f);
 	if (e) {
+		code = node_port_sender(skb, f, e->flags & NAT_TUNNEL);
+		if (code)
+			return drop(skb, f, code);
 		/* What an error says about a flow changes nothing in it. */
 		if ((f->flags & FLOW_RELATED) ||
 		    (!(syn && nat_closing(e)) &&
@@ -376,6 +415,9 @@ NOINLINE int node_port(struct __sk_buff *skb, __u32 flags, __u32 identity)
 	if ((flags & NODE_PORT_OWN) && port >= config->nat_port_min && port <= config->nat_port_max) {
 		e = nat_find(&s->key, f->now);
 		if (e && (e->flags & NAT_REVERSE)) {
+			code = node_port_sender(skb, f, e->flags & NAT_ANSWER_TUNNEL);
+			if (code)
+				return drop(skb, f, code);
 			s->entry = *e;
 			f->service = e->service;
 			if (e->flags & NAT_MASQUERADE) {

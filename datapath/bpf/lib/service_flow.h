@@ -8,13 +8,9 @@
 
 #include "arrival.h"
 #include "reject.h"
+#include "service_node.h"
 
 #define FILE_ID FILE_SERVICE_FLOW
-
-INLINE int same_end(const struct address *a, const struct address *b)
-{
-	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
-}
 
 /* Who an endpoint is to itself. */
 INLINE void loopback_address(const struct flow *f, const struct config *config, struct address *to)
@@ -27,28 +23,42 @@ INLINE void loopback_address(const struct flow *f, const struct config *config, 
 	}
 }
 
-/* The frontend that an endpoint's packet is addressed to; null when it is none. Notes an endpoint of this node, so that
- * decide() need not look for it again. */
-INLINE const struct frontend *service_frontend(struct flow *f)
+/* The frontend that an endpoint's packet is addressed to, into scratch; 0 when it is none. Notes an endpoint of this node, so
+ * that decide() need not look for it again. */
+NOINLINE int service_frontend(struct flow *f)
 {
-	const struct address *to = flow_address(f, TRANSLATE_DESTINATION);
-	const struct frontend *frontend;
+	const struct frontend *frontend = 0;
+	struct nat_scratch *s = nat_scratch();
 	struct address_owner *owner;
+	const struct address *to;
 
+	if (!f || !s)
+		return 0;
+	s->node.halves[0] = 0;
+	s->node.halves[1] = 0;
+	to = flow_address(f, TRANSLATE_DESTINATION);
 	if (node_port_protocol(f->key.protocol)) {
 		frontend = frontend_get(to, f->port_destination, f->key.protocol);
-		if (frontend)
-			return frontend;
-		owner = bpf_map_lookup_elem(&weir_addresses, to);
-		if (owner && (owner->flags & ADDRESS_HOST))
-			return frontend_of_node(to, f->port_destination, f->key.protocol);
-		if (owner) {
+		owner = frontend ? 0 : bpf_map_lookup_elem(&weir_addresses, to);
+		if (owner && !(owner->flags & ADDRESS_HOST)) {
 			if (!(f->flags & FLOW_RELATED))
 				f->destination_endpoint = owner->endpoint;
 			return 0;
 		}
+		if (owner) {
+			frontend = frontend_of_node(to, f->port_destination, f->key.protocol);
+			if (!frontend)
+				return 0;
+		} else if (!frontend && frontend_of_other(to, f->port_destination, f->key.protocol, &s->frontend, &s->node)) {
+			return 1;
+		}
 	}
-	return frontend_closed(to);
+	if (!frontend)
+		frontend = frontend_closed(to);
+	if (!frontend)
+		return 0;
+	s->frontend = *frontend;
+	return 1;
 }
 
 /* Rewrites the packet for the backend that service_ask() found; `f` becomes the flow to it. (Beside it and not inside: the
@@ -63,7 +73,7 @@ NOINLINE int service_translate(struct __sk_buff *skb, struct flow *f)
 	if (!f || !a || !config)
 		return DROPPED(DROP_NO_CONFIG);
 	self = a->to;
-	if (same_end(&self, flow_address(f, TRANSLATE_SOURCE)))
+	if (same_address(&self, flow_address(f, TRANSLATE_SOURCE)))
 		f->flags |= FLOW_LOOPBACK;
 	code = translate(skb, f, TRANSLATE_DESTINATION, &self, a->to_port);
 	if (!code && (f->flags & FLOW_LOOPBACK)) {
@@ -86,7 +96,7 @@ INLINE int service_taken(struct flow *f, struct arrival *a, const struct backend
 	__u16 port = f->key.protocol == PROTOCOL_SCTP ? a->port : b->port, port_source = f->port_source;
 	struct ct_entry *own;
 
-	if (same_end(&b->address, flow_address(f, TRANSLATE_SOURCE))) {
+	if (same_address(&b->address, flow_address(f, TRANSLATE_SOURCE))) {
 		flow_set_end(f, TRANSLATE_DESTINATION, &b->address, port);
 		loopback_address(f, config, &a->to);
 		flow_set_end(f, TRANSLATE_SOURCE, &a->to, port_source);
@@ -104,16 +114,17 @@ INLINE int service_taken(struct flow *f, struct arrival *a, const struct backend
 NOINLINE int service_choose(struct flow *f, struct arrival *a)
 {
 	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
 	const struct frontend *frontend;
-	struct service_client client = {};
+	struct service_client *client;
 	const struct backend *b;
 	int i;
 
 	if (!f || !a || !config)
 		return DROPPED(DROP_NO_SERVICE);
-	frontend = service_frontend(f);
-	if (!frontend)
+	if (!s || !service_frontend(f))
 		return 0;
+	frontend = &s->frontend;
 	a->service = frontend->service;
 	f->service = frontend->service;
 	/* Neither an error nor a later fragment opens a flow. (An error makes no entry that would be in the way later.) */
@@ -121,12 +132,23 @@ NOINLINE int service_choose(struct flow *f, struct arrival *a)
 		return 0;
 	if (f->flags & FLOW_FRAGMENT)
 		return DROPPED(DROP_NO_SERVICE);
-	client.address = *flow_address(f, TRANSLATE_SOURCE);
-	client.port = f->port_source;
-	client.protocol = f->key.protocol;
-	client.scope = SCOPE_INTERNAL;
+	client = &s->client;
+	client->address = *flow_address(f, TRANSLATE_SOURCE);
+	client->port = f->port_source;
+	client->protocol = f->key.protocol;
+	client->scope = SCOPE_INTERNAL;
 	for (i = 0; i < SERVICE_TRIES; i++) {
-		a->backend = frontend->flags & FRONTEND_CLOSED ? 0 : backend_select(frontend, &client);
+		if (frontend->flags & FRONTEND_CLOSED)
+			a->backend = 0;
+		else if (is_zero(&s->node))
+			a->backend = backend_select(frontend, client);
+		else
+			a->backend = backend_select_on(frontend, client, &s->node);
+		if (a->backend == BACKEND_ASK_NODE) {
+			a->backend = 0;
+			f->service = 0;
+			return 0;
+		}
 		b = a->backend ? backend_get(a->backend) : 0;
 		if (!b || b->state == BACKEND_GONE) {
 			service_count_connection(a->service, 1);

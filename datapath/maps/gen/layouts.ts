@@ -815,6 +815,7 @@ export interface Event {
   hookEndpoint: number;
   service: number;
   holder: number;
+  vni: number;
   payload: Bytes;
 }
 /** Codec of {@link Event}. */
@@ -848,6 +849,7 @@ export const Event: StructCodec<Event> = {
       hookEndpoint: view.getUint16(at + 52, true),
       service: view.getUint16(at + 54, true),
       holder: view.getUint16(at + 56, true),
+      vni: view.getUint32(at + 60, true),
       payload: take(bytes, at + 64, 128),
     };
   },
@@ -878,6 +880,7 @@ export const Event: StructCodec<Event> = {
     view.setUint16(at + 52, value.hookEndpoint, true);
     view.setUint16(at + 54, value.service, true);
     view.setUint16(at + 56, value.holder, true);
+    view.setUint32(at + 60, value.vni, true);
     put(out, at + 64, 128, value.payload);
     return out;
   },

@@ -67,6 +67,9 @@ export const DROP_HOST_NOT_READY = 202;
 export const DROP_EP_NOT_READY = 203;
 export const DROP_NO_EGRESS_IP = 204;
 export const DROP_PUNT_PROXY = 205;
+export const DROP_TUNNEL_SENDER = 240;
+export const DROP_TUNNEL_SOURCE = 241;
+export const DROP_TUNNEL_DEVICE = 242;
 export const DROP_ICMP_ERROR_FLOW = 244;
 export const DROP_ICMP_ERROR_INVALID = 245;
 export const DROP_CT_SHARE = 250;
@@ -113,6 +116,8 @@ export const EVENT_EGRESS_VERDICT = 4;
 export const EVENT_INGRESS_VERDICT = 8;
 /** seen on the way to an endpoint (else on the way from one) */
 export const EVENT_INGRESS = 16;
+/** came through the tunnel: vni is filled, and the underlay address that it came from */
+export const EVENT_TUNNEL = 32;
 export const FILE_BPF_LXC = 1;
 export const FILE_BPF_OVERLAY = 2;
 export const FILE_BPF_HOST = 3;
@@ -136,6 +141,7 @@ export const FILE_SERVICE_FLOW = 20;
 export const FILE_REJECT = 21;
 export const FILE_VLAN = 22;
 export const FILE_ICMP_ERROR = 23;
+export const FILE_SENDER = 24;
 export const WEIR_ABI_VERSION = 2;
 /** ids 1..4095; record 0 stays empty */
 export const ENDPOINTS_MAX = 4096;
@@ -212,6 +218,8 @@ export const METRICS_MAX = 1024;
 /** ---- events ------------------------------------------------------------------------------------------------ */
 export const LOST_MAX = 8;
 export const EVENT_PAYLOAD_MAX = 128;
+/** in payload, with EVENT_TUNNEL: underlay address that it came from */
+export const EVENT_OUTER_OFFSET = 112;
 export const EVENT_OUTSIDE = 4096;
 /** weir_event_counts[holder], per CPU and exact.  0 made  8 refused  16 lost  24 credit  28 pad */
 export const EVENT_HOLDERS_MAX = 8192;
@@ -235,6 +243,10 @@ export const MARK_TRANSLATED = 0x57450300;
 export const MARK_FRAGMENT = 0x57450600;
 /** policy was asked, to_endpoint lets it through */
 export const MARK_DELIVERED = 0x57450f00;
+/** from_netdev: a tunnel packet from a known node */
+export const ORIGIN_NODE = 0x5701;
+/** to_overlay: what this node's tunnel device makes of it is a tunnel packet */
+export const ORIGIN_OVERLAY = 0x5702;
 /** only what has expired */
 export const GC_EXPIRED = 0;
 /** and unanswered flows older than `age` seconds, or `age_over` of who holds more than `held_max` entries */
@@ -267,6 +279,10 @@ export const FRONTEND_DSR = 16;
 export const FRONTEND_NODE_PORT = 32;
 /** no service: this port of a virtual address is closed */
 export const FRONTEND_CLOSED = 64;
+/** a NodePort: other nodes have it too, so who asks them from here is served here */
+export const FRONTEND_EVERY_NODE = 128;
+/** externalTrafficPolicy Local: of those only by the backends of the node that is asked */
+export const FRONTEND_LOCAL = 256;
 /** for endpoints, the node's own sockets */
 export const SCOPE_INTERNAL = 0;
 /** for what comes from outside the cluster */
@@ -291,6 +307,10 @@ export const NAT_DSR = 8;
 export const NAT_TUNNEL = 16;
 /** the backend is a socket of this node itself: the client's address stays */
 export const NAT_LOCAL = 32;
+/** the backend is behind the tunnel: its answers come through it */
+export const NAT_ANSWER_TUNNEL = 64;
+/** the client is a node or a pod of the cluster */
+export const NAT_INSIDE = 128;
 /** from the backend to the frontend that the socket asked for */
 export const SOCKET_REVERSE = 0;
 /** from a frontend to the backend that gets the socket's datagrams */

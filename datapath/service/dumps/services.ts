@@ -9,7 +9,9 @@ import {
   FRONTEND_AFFINITY,
   FRONTEND_CLOSED,
   FRONTEND_DSR,
+  FRONTEND_EVERY_NODE,
   FRONTEND_EXTERNAL,
+  FRONTEND_LOCAL,
   FRONTEND_NODE_PORT,
   FRONTEND_SOURCE_DENY,
   FRONTEND_SOURCE_RANGES,
@@ -36,6 +38,8 @@ const STATE_NAMES = ["gone", "active", "terminating", "quarantined", "maintenanc
 const FRONTEND_FLAGS: readonly [number, string][] = [
   [FRONTEND_EXTERNAL, "external"],
   [FRONTEND_NODE_PORT, "node-port"],
+  [FRONTEND_EVERY_NODE, "every-node"],
+  [FRONTEND_LOCAL, "local"],
   [FRONTEND_AFFINITY, "affinity"],
   [FRONTEND_SOURCE_RANGES, "source-ranges"],
   [FRONTEND_SOURCE_DENY, "source-deny"],

@@ -16,6 +16,8 @@ export interface WantedFrontend {
   port: number;
   external: boolean;
   nodePort: boolean;
+  /** Other nodes have it too. */
+  everyNode: boolean;
   closed: boolean;
 }
 
@@ -33,6 +35,8 @@ export interface WantedService {
   ranges: Set<string>;
   rangesDeny: boolean;
   dsr: boolean;
+  /** Who comes from outside is served by backends of the node that is asked. */
+  externalLocal: boolean;
 }
 
 /** A backend of a service. */
@@ -104,7 +108,7 @@ export function wantedService(service: DatapathService): WantedService {
     id: service.id,
     name: service.name,
     protocol,
-    frontends: service.frontends.map(({ address: text, port, external, nodePort, closed }) => {
+    frontends: service.frontends.map(({ address: text, port, external, nodePort, closed, everyNode }) => {
       if (!isPort(port)) throw wrong("port", port, "1 to 65535");
       const address = text === "" ? undefined : IpAddress.tryParse(text);
       if (text !== "" && address === undefined) throw wrong("address", text, "an IPv4 or IPv6 address");
@@ -114,6 +118,7 @@ export function wantedService(service: DatapathService): WantedService {
         port,
         external,
         nodePort,
+        everyNode,
         closed,
       };
     }),
@@ -124,6 +129,7 @@ export function wantedService(service: DatapathService): WantedService {
     ranges: new Set(ranges),
     rangesDeny: service.sourceRangesDeny,
     dsr: service.forwarding === "DSR",
+    externalLocal: service.externalLocal,
   };
 }
 

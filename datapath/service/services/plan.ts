@@ -12,7 +12,9 @@ import {
   FRONTEND_AFFINITY,
   FRONTEND_CLOSED,
   FRONTEND_DSR,
+  FRONTEND_EVERY_NODE,
   FRONTEND_EXTERNAL,
+  FRONTEND_LOCAL,
   FRONTEND_NODE_PORT,
   FRONTEND_SOURCE_DENY,
   FRONTEND_SOURCE_RANGES,
@@ -35,6 +37,8 @@ export interface PlannedFrontend {
   family: Family;
   external: boolean;
   nodePort: boolean;
+  /** Other nodes have it too. */
+  everyNode: boolean;
   /** The entry that closes the address's other ports. */
   closed: boolean;
 }
@@ -70,14 +74,14 @@ export function planService(service: WantedService, given: Iterable<WantedBacken
     backends = backends.filter((backend) => backend.port === port);
   }
   const everywhere = familiesOf(wanted, backends);
-  for (const { address, family, port, external, nodePort, closed } of wanted) {
+  for (const { address, family, port, external, nodePort, closed, everyNode } of wanted) {
     for (const each of family === undefined ? everywhere : [family]) {
       const bytes = address ?? mapped(ANY[each]);
       const key = hex(FrontendKey.encode({ address: bytes, portBe: port, protocol: service.protocol }));
-      frontends.set(key, { family: each, external, nodePort, closed: false });
+      frontends.set(key, { family: each, external, nodePort, everyNode, closed: false });
       if (!closed) continue;
       const rest = hex(FrontendKey.encode({ address: bytes, portBe: 0, protocol: 0 }));
-      frontends.set(rest, { family: each, external, nodePort: false, closed: true });
+      frontends.set(rest, { family: each, external, nodePort: false, everyNode: false, closed: true });
     }
   }
   return { frontends, backends, refusals };
@@ -123,6 +127,7 @@ export function flagsOf(service: WantedService, frontend: PlannedFrontend, outsi
   }
   if (service.dsr) flags |= FRONTEND_DSR;
   if (frontend.nodePort) flags |= FRONTEND_NODE_PORT;
+  if (frontend.everyNode) flags |= FRONTEND_EVERY_NODE | (service.externalLocal ? FRONTEND_LOCAL : 0);
   return flags;
 }
 
