@@ -2,6 +2,7 @@
 export * from "./address.ts";
 export * from "./errors.ts";
 export * from "./link.ts";
+export { listLocalAddresses, type LocalAddress, LocalWatcher } from "./local.ts";
 export { NetlinkFamily, NetlinkSocket } from "./netlink.ts";
 export * from "./netns.ts";
 export * from "./route.ts";
