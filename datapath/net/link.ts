@@ -20,6 +20,7 @@ const Ifla = {
   ADDRESS: 1,
   IFNAME: 3,
   MTU: 4,
+  LINK: 5,
   MASTER: 10,
   LINKINFO: 18,
   IFALIAS: 20,
@@ -30,7 +31,7 @@ const Ifla = {
   LINK_NETNSID: 37,
 } as const;
 const IFF_UP = 1, IFF_NOARP = 0x80, IFF_LOOPBACK = 8;
-const INFO_KIND = 1, INFO_DATA = 2, VETH_INFO_PEER = 1;
+const INFO_KIND = 1, INFO_DATA = 2, VETH_INFO_PEER = 1, IFLA_VLAN_ID = 1;
 const AF_INET6 = 10, INET6_ADDR_GEN_MODE = 8, ADDR_GEN_NONE = 1;
 const Vxlan = {
   PORT: 15,
@@ -60,6 +61,8 @@ export interface Device {
   peerNetnsId?: number;
   /** Where an XDP program hangs, if one does: in the driver, or behind it. */
   xdp?: "native" | "generic";
+  /** Of a VLAN device: the device below, and its number. */
+  vlan?: { parent: number; id: number };
 }
 
 /** What a new veth pair is to be. */
@@ -194,7 +197,19 @@ export function decodeDevice(payload: Uint8Array): Device {
     alias: textOf(attributes.get(Ifla.IFALIAS)),
     ...peerNetnsId(attributes.get(Ifla.LINK_NETNSID)),
     ...xdpMode(attributes.get(Ifla.XDP)),
+    ...vlanOf(info, attributes.get(Ifla.LINK)),
   };
+}
+
+function vlanOf(info: Uint8Array | undefined, link: Uint8Array | undefined): { vlan?: Device["vlan"] } {
+  if (info === undefined || link === undefined) return {};
+  const parts = decodeAttributes(info);
+  const data = parts.get(INFO_DATA);
+  if (textOf(parts.get(INFO_KIND)) !== "vlan" || data === undefined) return {};
+  const id = decodeAttributes(data).get(IFLA_VLAN_ID);
+  if (id === undefined) return {};
+  const number = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return { vlan: { parent: number(link).getInt32(0, true), id: number(id).getUint16(0, true) } };
 }
 
 /** An s32; negative: it has none. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { listLocalAddresses, LocalWatcher } from "./local.ts";
-import { concernsLocal } from "./local.ts";
+import { decodeDevice } from "./link.ts";
+import { concernsLocal, listLocalAddresses, LocalWatcher } from "./local.ts";
 import { concat, encodeAttributes, encodeMessage, NetlinkSocket, Rtm } from "./netlink.ts";
 import { Netns } from "./netns.ts";
 
@@ -71,4 +71,13 @@ Deno.test("concernsLocal() takes what is torn for a change, and other tables for
   );
   assert.equal(concernsLocal(route(255, 10, link).subarray(0, 30)), true);
   assert.equal(concernsLocal(new Uint8Array(0)), false);
+});
+
+Deno.test("decodeDevice() knows a VLAN device's number and the device below", () => {
+  const u32 = (value: number) => new Uint8Array(new Uint32Array([value]).buffer);
+  const kind = new TextEncoder().encode("vlan\0") as Uint8Array<ArrayBuffer>;
+  const header = concat([new Uint8Array(4), u32(9), u32(1), u32(0)]);
+  const info = [[1, kind], [2, [[1, Uint8Array.of(100, 0)]]]] as const;
+  const device = decodeDevice(concat([header, encodeAttributes([[5, u32(3)], [18, info]])]));
+  assert.deepEqual([device.ifindex, device.kind, device.vlan], [9, "vlan", { parent: 3, id: 100 }]);
 });

@@ -20,7 +20,8 @@ import {
 } from "@weir/common";
 import { Gate, unpin, VerdictCache, type Verifier } from "@weir/loader";
 import { SHARE_OUTSIDE } from "@weir/maps";
-import { deleteRoute, NetlinkSocket } from "@weir/net";
+
+import { deleteRoute, LocalWatcher, NetlinkSocket } from "@weir/net";
 import {
   DatapathEndpoint,
   DatapathEndpointStatus,
@@ -144,6 +145,7 @@ class Running implements Datapath {
   readonly #collector: Collector;
   readonly #report: KernelReport;
   readonly #stopping = new AbortController();
+  #local: LocalWatcher | undefined;
   readonly #tables = {
     endpoints: new WatchedTable<DatapathEndpoint>({ name: "endpoints" }),
     policies: new WatchedTable<DatapathPolicy>({ name: "policies" }),
@@ -256,6 +258,8 @@ class Running implements Datapath {
         this.#events.announce(this.#usage.eventLosses(false));
       }
     });
+
+    this.#local = new LocalWatcher(() => this.#refreshAddresses());
     every(30_000, () => this.#node.refreshAddresses());
     every(config.resyncMs ?? 10_000, () => this.#repair());
     every(config.resyncMs ?? 10_000, () => this.#sockets.reap());
@@ -267,8 +271,18 @@ class Running implements Datapath {
     this.#events.stop();
     this.#services[Symbol.dispose]();
     this.#sockets.close();
+    this.#local?.[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
     this.kernel.close();
+  }
+
+  /** The kernel has said that addresses changed. What fails is tried again with the next change, and every 30 s. */
+  #refreshAddresses(): void {
+    try {
+      this.#node.refreshAddresses();
+    } catch (error) {
+      this.api.log.error("Cannot follow the addresses of the node", { error });
+    }
   }
 
   #mount(): void {

@@ -2427,6 +2427,12 @@ const descriptor: unknown = {
            "options": {
             "proto3_optional": true
            }
+          },
+          "vlanAllow": {
+           "rule": "repeated",
+           "type": "uint32",
+           "id": 20,
+           "protoName": "vlan_allow"
           }
          },
          "nested": {

@@ -37,6 +37,8 @@ export interface NodeConfig {
   zone: string;
   /** translate at the sockets of the node and of cgroup endpoints (root cgroup); absent: yes */
   socketLb?: boolean;
+  /** VLANs whose tagged frames pass the outer devices, unjudged; all others are dropped (166) */
+  vlanAllow: number[];
 }
 /** Encodings of {@link NodeConfig}. */
 export const NodeConfig: Message<NodeConfig> = bindMessage(root, "weir.datapath.v1.NodeConfig");

@@ -28,6 +28,10 @@ export const AGENT_CONFIG = {
     kind: "flag",
     description: "stay silent where a service has no backends (default: tell the client)",
   },
+  vlanAllow: {
+    kind: "list",
+    description: "VLAN whose tagged frames pass the outer devices, unjudged (default: none); may be repeated",
+  },
   zone: { kind: "text", default: "", description: "zone of this node, for services with topology hints" },
   mtu: {
     kind: "number",

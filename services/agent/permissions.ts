@@ -154,6 +154,7 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
       ...(config.xdp ? ["--xdp"] : []),
       ...(config.noSocketLb ? ["--no-socket-lb"] : []),
       ...(config.noBackendDrop ? ["--no-backend-drop"] : []),
+      ...(config.vlanAllow ?? []).flatMap((vlan) => ["--vlan-allow", vlan]),
       ...optional("--zone", config.zone),
       ...optional("--load-balancer", loadBalancer),
       ...optional("--node-ipv4", config.ipv4),

@@ -24,6 +24,8 @@ export interface EndpointManagerConfig {
   noBackendDrop: boolean;
   /** Services are also translated at the sockets of the node and of cgroup endpoints. */
   socketLb: boolean;
+  /** VLANs whose tagged frames pass the outer devices. */
+  vlanAllow: number[];
   /** `""`: that of the node's label topology.kubernetes.io/zone, if it has one. */
   zone: string;
   /** How often the node says that it is alive, default 30,000. */

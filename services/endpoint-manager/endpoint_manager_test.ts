@@ -157,6 +157,7 @@ async function withManager(
         xdp: false,
         noBackendDrop: false,
         socketLb: true,
+        vlanAllow: [],
         zone: "",
       },
       loadBalancer: withServices ? neighbours : undefined,

@@ -50,6 +50,10 @@ if (import.meta.main) {
         kind: "flag",
         description: "stay silent where a service has no backends (default: tell the client)",
       },
+      vlanAllow: {
+        kind: "list",
+        description: "VLANs whose tagged frames pass the outer devices, unjudged (default: none)",
+      },
       zone: {
         kind: "text",
         default: "",
@@ -108,6 +112,7 @@ if (import.meta.main) {
           xdp: config.xdp,
           noBackendDrop: config.noBackendDrop,
           socketLb: !config.noSocketLb,
+          vlanAllow: config.vlanAllow?.map(Number) ?? [],
           zone: config.zone,
         },
         allocator: allocatorPeer(new WeirClient(config.allocator), nodeName, log),

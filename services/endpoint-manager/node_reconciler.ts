@@ -98,6 +98,7 @@ export class NodeReconciler {
       noBackendDrop: config.noBackendDrop,
       zone: this.zone,
       socketLb: config.socketLb,
+      vlanAllow: config.vlanAllow,
     };
     const text = JSON.stringify(nodeConfig);
     if (text === this.configApplied) return false;

@@ -6,7 +6,6 @@
  */
 import { type Prefix, ProblemError } from "@weir/common";
 import {
-  ADDRESS_HOST,
   type Config,
   CONFIG_DIRECT,
   CONFIG_TUNNEL,
@@ -36,7 +35,9 @@ import type { NodeConfig, RemoteNode } from "@weir/proto/datapath";
 import { hex, ipv4Number, mapped, parseAddress, parsePrefix } from "../kernel/addresses.ts";
 import type { Attachments } from "../hooks/attachments.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import { LocalAddressStore } from "./local_addresses.ts";
 import { MasqueradeStore, serviceFlags } from "./masquerade.ts";
+import { VlanStore } from "./vlans.ts";
 import { macOf, type PodNetworkConfig } from "../endpoints/pod_network.ts";
 
 /** Name of the tunnel device. */
@@ -63,15 +64,17 @@ export class NodeStore {
   #config: NodeConfig | undefined;
   #outer: Device[] = [];
   #overlay: Device | undefined;
-  /** Addresses that this store put into the map. */
-  #addresses = new Set<string>();
   readonly #remotes = new Map<string, RemoteNode>();
   readonly #masquerade: MasqueradeStore;
+  readonly #local: LocalAddressStore;
+  readonly #vlans: VlanStore;
 
   constructor(
     private readonly parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket },
   ) {
     this.#masquerade = new MasqueradeStore(parts.kernel);
+    this.#local = new LocalAddressStore(parts);
+    this.#vlans = new VlanStore(parts.kernel);
   }
 
   get config(): NodeConfig | undefined {
@@ -132,6 +135,7 @@ export class NodeStore {
       loopbackIpv6: mapped(LOOPBACK_V6),
       netnsCookie: config.socketLb === false ? 0n : netnsCookie() ?? 0n,
     };
+    this.#vlans.apply(config.vlanAllow, outer);
     // Exceptions first: nobody who is excepted is masqueraded meanwhile.
     this.#masquerade.apply(config.masquerade ? config.masqueradeExceptions : []);
     kernel.config.put(0, record);
@@ -152,40 +156,12 @@ export class NodeStore {
     for (const remote of this.#remotes.values()) this.putRemote(remote);
   }
 
-  /** Tells the programs which addresses are this node's. Called now and then: addresses come and go. */
+  /** Tells the programs which addresses are this node's. Called whenever netlink says that they changed, and now and then. */
   refreshAddresses(): void {
-    const { kernel, socket } = this.parts;
     const config = this.#config;
     if (config === undefined) return;
-    const LINK_SCOPE = 253;
-    const ours = new Set(
-      [config.ipv4, config.ipv6, config.gatewayV4, config.gatewayV6].filter((a) => a !== "").map(
-        (a) => hex(mapped(a)),
-      ),
-    );
-    for (const address of listAddresses(socket)) {
-      if (address.scope >= LINK_SCOPE) continue;
-      ours.add(hex(address.bytes.length === 16 ? address.bytes : mapped([...address.bytes].join("."))));
-    }
-    const present = kernel.addresses.entries().filter(([, owner]) => owner.flags & ADDRESS_HOST);
-    for (const [address] of present) this.#addresses.add(hex(address));
-    let moved = false;
-    for (const address of ours) {
-      if (this.#addresses.has(address)) continue;
-      kernel.addresses.put(Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>, {
-        endpoint: 0,
-        flags: ADDRESS_HOST,
-      });
-      moved = true;
-    }
-    for (const address of this.#addresses) {
-      if (ours.has(address)) continue;
-      kernel.addresses.delete(Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>);
-      moved = true;
-    }
-    this.#addresses = ours;
-    this.#masquerade.refresh(config, this.#outer, listAddresses(socket));
-    if (moved) kernel.reviseAll();
+    this.#local.refresh([config.ipv4, config.ipv6, config.gatewayV4, config.gatewayV6]);
+    this.#masquerade.refresh(config, this.#outer, listAddresses(this.parts.socket));
   }
 
   /** Routes to another node's pods. Repeatable. */
