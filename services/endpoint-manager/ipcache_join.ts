@@ -30,12 +30,21 @@ const hostPrefix = (address: string) => Prefix.host(IpAddress.parse(address)).te
 /** Every prefix with its identity and where to send it. A function of its argument. */
 export function joinIpcache(sources: IpcacheSources): Map<string, IpcacheUpsert> {
   const joined = new Map<string, IpcacheUpsert>();
+  const nodes = [...sources.nodes];
+  const self = nodes.find(({ name }) => name === sources.nodeName);
+  // Both ends must take the same family: a tunnel packet counts only from the address that is looked for here.
+  const onlyV6 = self !== undefined && self.ipv4 === "" && self.ipv6 !== "";
   const put = (prefix: string, identity: number, nodeIpv4 = "", nodeIpv6 = "") =>
-    joined.set(prefix, { prefix, identity, nodeIpv4, nodeIpv6 });
+    joined.set(prefix, {
+      prefix,
+      identity,
+      nodeIpv4: onlyV6 && nodeIpv6 !== "" ? "" : nodeIpv4,
+      nodeIpv6,
+    });
   put("0.0.0.0/0", IDENTITY_WORLD_IPV4);
   put("::/0", IDENTITY_WORLD_IPV6);
   for (const cidr of sources.cidrs) put(Prefix.parse(cidr.prefix).text, cidr.identity);
-  for (const node of sources.nodes) {
+  for (const node of nodes) {
     const identity = node.name === sources.nodeName ? IDENTITY_HOST : IDENTITY_REMOTE_NODE;
     const own = identity === IDENTITY_HOST;
     // In tunnel mode pods reach other nodes through the tunnel; direct routing does not look at the node.

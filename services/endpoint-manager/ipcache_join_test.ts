@@ -40,6 +40,22 @@ Deno.test("joinIpcache() lets pods win over nodes and nodes over CIDRs, and send
   assert.equal(joined.size, cases.length);
 });
 
+Deno.test("joinIpcache() on a node with IPv6 alone reaches the others, and knows them, by that", () => {
+  const joined = joinIpcache({
+    ...sources,
+    nodes: [
+      Node.create({ name: "node-1", ipv6: "2001:db8::1", podCidrV4: "10.0.1.0/24" }),
+      Node.create({ name: "node-2", ipv4: "192.0.2.2", ipv6: "2001:db8::2", podCidrV4: "10.0.2.0/24" }),
+      Node.create({ name: "node-3", ipv4: "192.0.2.3" }),
+    ],
+  });
+  for (const prefix of ["192.0.2.2/32", "2001:db8::2/128", "10.0.2.1/32"]) {
+    const { nodeIpv4, nodeIpv6 } = joined.get(prefix)!;
+    assert.deepEqual([nodeIpv4, nodeIpv6], ["", "2001:db8::2"], prefix);
+  }
+  assert.equal(joined.get("192.0.2.3/32")?.nodeIpv4, "192.0.2.3", "the only one that it has");
+});
+
 Deno.test("diffIpcache() names only what changed", () => {
   const before = joinIpcache(sources);
   assert.deepEqual(diffIpcache(before, joinIpcache(sources)), { upserts: [], deletes: [] });

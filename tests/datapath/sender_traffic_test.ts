@@ -99,6 +99,39 @@ kernelTest(
     }),
 );
 
+kernelTest("tunnel over IPv6: the same", () =>
+  tunnel(async (made, heard) => {
+    for (const [i, node] of made.nodes.entries()) {
+      const other = 2 - i, underlay = `2001:db8::${other}`;
+      for (const own of [`192.0.2.${other}`, underlay, `10.0.${other}.1`, `fd00:${other}::1`]) {
+        node.setIpcache(own, 6, underlay);
+      }
+      for (const pod of [`10.0.${other}.10`, `fd00:${other}::10`]) {
+        node.setIpcache(pod, 1000 + other, underlay);
+      }
+    }
+    for (const [source, target] of [["10.0.2.10", "10.0.1.10"], ["fd00:2::10", "fd00:1::10"]]) {
+      const family = source.includes(":") ? "AF_INET6" : "AF_INET";
+      const real =
+        `import socket;socket.socket(socket.${family},socket.SOCK_DGRAM).sendto(b'x'*1300,('${target}',9999))`;
+      assert.equal((await made.in("pod2", "python3", "-c", real)).code, 0);
+      assert.match(await heard(), / 1300\n/, `the tunnel works: ${made.drops()}`);
+      assert.equal(
+        await send(made, "outside", "udp", "-", "2001:db8::1", "1002", source, target, "9999"),
+        "",
+      );
+      assert.equal(await heard(), "");
+      assert.equal(drops(made, 1)[0].subtype, abi.DROP_TUNNEL_SENDER);
+      assert.equal(await send(made, "node2", "udp", "-", "2001:db8::1", "1002", source, target, "9999"), "");
+      assert.deepEqual(drops(made, 2).map((event) => event.subtype), [abi.DROP_ENCAP_PROHIBITED]);
+      // by IPv4 it is not where node 2 is looked for
+      const known = ["raw", "192.0.2.2", "192.0.2.1", "1002", source, target, "9999"];
+      assert.equal(await send(made, "outside", ...known), "");
+      assert.equal(await heard(), "");
+      assert.equal(drops(made, 1)[0].subtype, abi.DROP_TUNNEL_SENDER);
+    }
+  }));
+
 kernelTest(
   "tunnel: processes of a node cannot send to its port, here or to another node",
   () =>

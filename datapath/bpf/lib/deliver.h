@@ -104,7 +104,8 @@ INLINE int tunnel_key(struct __sk_buff *skb, const struct flow *f, const struct 
 		key.local_ipv6[1] = config->ipv6.words[1];
 		key.local_ipv6[2] = config->ipv6.words[2];
 		key.local_ipv6[3] = config->ipv6.words[3];
-		flags |= BPF_F_TUNINFO_IPV6;
+		/* IPv6 takes no UDP without a checksum (RFC 6935 is for devices that are told so). */
+		flags = BPF_F_TUNINFO_IPV6;
 	} else {
 		key.remote_ipv4 = bpf_ntohl(f->node.words[3]);
 		key.local_ipv4 = bpf_ntohl(config->ipv4);
