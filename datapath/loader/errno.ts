@@ -40,5 +40,11 @@ export function errnoName(errno: number): string {
   return NAMES[Math.abs(errno)] ?? `errno ${Math.abs(errno)}`;
 }
 
+/** Number of an error by its name, undefined for an unknown one. */
+export function errnoNumber(name: string): number | undefined {
+  const found = Object.entries(NAMES).find(([, known]) => known === name);
+  return found && Number(found[0]);
+}
+
 /** Numbers that callers tell apart. */
 export const ENOENT = 2, EEXIST = 17, EINVAL = 22, E2BIG = 7, ENOSPC = 28, EPERM = 1, EBUSY = 16, ENODEV = 19;

@@ -6,6 +6,7 @@
  */
 import { E2BIG, EEXIST, ENOENT, ENOSPC } from "./errno.ts";
 import { BpfError, MapFull } from "./errors.ts";
+import { faultAt } from "./fault.ts";
 import { type MapInfo, mapInfo } from "./info.ts";
 import { closeFd, libbpf } from "./library.ts";
 
@@ -103,7 +104,8 @@ export class BpfMap implements Disposable {
         expected: `${this.valueBytes} bytes`,
       });
     }
-    const result = libbpf().bpf_map_update_elem(this.fd, key, value, flag);
+    const result = faultAt("map-write", this.name) ||
+      libbpf().bpf_map_update_elem(this.fd, key, value, flag);
     if (result < 0) throw this.#failed("write to", result);
   }
 
@@ -121,7 +123,7 @@ export class BpfMap implements Disposable {
   /** Deletes an entry; false when there was none. */
   delete(key: Bytes): boolean {
     this.#checkKey(key);
-    const result = libbpf().bpf_map_delete_elem(this.fd, key);
+    const result = faultAt("map-delete", this.name) || libbpf().bpf_map_delete_elem(this.fd, key);
     if (result === -ENOENT) return false;
     if (result < 0) throw this.#failed("delete from", result);
     return true;
@@ -174,6 +176,8 @@ export class BpfMap implements Disposable {
     if (count > 1) {
       const done = new Uint32Array([count]);
       const bytes = new Uint8Array(done.buffer);
+      const fault = faultAt("map-write", this.name);
+      if (fault < 0) throw this.#failed("write to", fault);
       if (libbpf().bpf_map_update_batch(this.fd, keys, values, bytes, batchOptions()) >= 0) return 1;
     }
     for (let i = 0; i < count; i++) {
@@ -348,7 +352,7 @@ export function createMap(spec: MapSpec): BpfMap {
   opts.setBigUint64(0, 48n, true);
   opts.setUint32(24, spec.innerFd ?? 0, true);
   opts.setUint32(28, spec.flags ?? 0, true);
-  const fd = libbpf().bpf_map_create(
+  const fd = faultAt("map-create", spec.name) || libbpf().bpf_map_create(
     spec.type,
     new TextEncoder().encode(spec.name.slice(0, 15) + "\0") as Bytes,
     spec.keySize,

@@ -1,6 +1,7 @@
 /** @weir/loader: eBPF objects, the gate, maps, links, pins and the event ring. See README.md. @module */
 export * from "./errno.ts";
 export * from "./errors.ts";
+export { setFaultFile } from "./fault.ts";
 export { Gate, type GateDecision, GateError, kernelTags } from "./gate.ts";
 export { expedited, waitForPrograms } from "./grace_period.ts";
 export * from "./info.ts";

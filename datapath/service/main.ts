@@ -9,7 +9,7 @@
  * @module
  */
 import { ProblemError, runService } from "@weir/common";
-import { SandboxVerifier, StructuralVerifier, type Verifier } from "@weir/loader";
+import { SandboxVerifier, setFaultFile, StructuralVerifier, type Verifier } from "@weir/loader";
 import { createDatapath } from "./datapath.ts";
 import { uninstall } from "./uninstall.ts";
 
@@ -55,6 +55,11 @@ await runService({
       max: 1 << 28,
       description: "size of the event ring, a power of two",
     },
+    faultFile: {
+      kind: "text",
+      default: "",
+      description: "file that names calls of the kernel that are to fail (tests)",
+    },
     resyncS: {
       kind: "number",
       default: 10,
@@ -78,6 +83,10 @@ await runService({
       mapSizes.weir_ipcache = mapSizes.weir_ipcache_exact = config.ipcacheEntriesMax;
     }
     if (config.eventRingBytes !== undefined) mapSizes.weir_events = powerOfTwo(config.eventRingBytes);
+    if (config.faultFile !== "") {
+      log.warn("Calls of the kernel fail as a file says", { file: config.faultFile });
+      setFaultFile(config.faultFile);
+    }
     const datapath = await createDatapath({
       config: {
         instance: config.instance,

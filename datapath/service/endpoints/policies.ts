@@ -39,9 +39,16 @@ export interface PolicyImage {
   hash: string;
 }
 
+interface HeldPolicy {
+  slot: number;
+  hash: string;
+  /** Slots of before that endpoints may still name, because a switch was cut short. */
+  before: number[];
+}
+
 /** See the module comment. */
 export class PolicyStore {
-  readonly #slots = new Map<string, { slot: number; hash: string }>();
+  readonly #slots = new Map<string, HeldPolicy>();
   readonly #used = new Set<number>();
   /** Slots that the process before filled, by contents; taken over when a policy with these comes. */
   readonly #found = new Map<string, number[]>();
@@ -95,29 +102,31 @@ export class PolicyStore {
   put(policy: DatapathPolicy, switchTo: (slot: number) => void): number {
     const image = imageOf(policy);
     this.#refuseOverflow(policy, image);
-    const before = this.#slots.get(policy.name);
-    if (before?.hash === image.hash) return before.slot;
-    const slot = this.#adopt(image.hash) ?? this.#write(policy.name, image);
-    this.#slots.set(policy.name, { slot, hash: image.hash });
-    if (before !== undefined) {
-      switchTo(slot);
-      this.#free(before.slot);
+    let held = this.#slots.get(policy.name);
+    if (held?.hash !== image.hash) {
+      const slot = this.#adopt(image.hash) ?? this.#write(policy.name, image);
+      const before = held === undefined ? [] : [held.slot, ...held.before];
+      this.#slots.set(policy.name, held = { slot, hash: image.hash, before });
     }
-    return slot;
+    if (held.before.length > 0) {
+      switchTo(held.slot);
+      for (; held.before.length > 0; held.before.shift()) this.#free(held.before[0]);
+    }
+    return held.slot;
   }
 
   /** Removes a policy that no endpoint names any more; false when there is none. */
   delete(name: string): boolean {
     const held = this.#slots.get(name);
     if (held === undefined) return false;
+    for (const slot of [...held.before, held.slot]) if (this.#used.has(slot)) this.#free(slot);
     this.#slots.delete(name);
-    this.#free(held.slot);
     return true;
   }
 
   /** Frees what no policy took over. @returns how many slots */
   sweep(): number {
-    const held = new Set([...this.#slots.values()].map(({ slot }) => slot));
+    const held = new Set([...this.#slots.values()].flatMap(({ slot, before }) => [slot, ...before]));
     let swept = 0;
     for (const slot of [...this.#used]) {
       if (held.has(slot)) continue;
@@ -155,13 +164,21 @@ export class PolicyStore {
   #write(name: string, image: PolicyImage): number {
     const slot = this.#freeSlot(name);
     using inner: BpfMap = this.kernel.createPolicyMap(Math.max(1, image.entries.length));
-    inner.updateBatch(image.entries.map(([key, value, destination]) => {
-      const identity = destination === undefined ? key.identity : this.#claim(slot, destination);
-      return [PolicyKey.encode({ ...key, identity }), value];
-    }));
-    this.kernel.map("weir_policies").update(u32(slot), u32(inner.fd));
-    this.kernel.policySlots.put(slot, image.slot);
     this.#used.add(slot);
+    try {
+      inner.updateBatch(image.entries.map(([key, value, destination]) => {
+        const identity = destination === undefined ? key.identity : this.#claim(slot, destination);
+        return [PolicyKey.encode({ ...key, identity }), value];
+      }));
+      this.kernel.map("weir_policies").update(u32(slot), u32(inner.fd));
+      this.kernel.policySlots.put(slot, image.slot);
+    } catch (error) {
+      // Nobody names the slot yet. What the kernel does not take back stays taken until the next sweep.
+      try {
+        this.#empty(slot);
+      } catch { /* the first error tells more */ }
+      throw error;
+    }
     return slot;
   }
 
@@ -198,6 +215,11 @@ export class PolicyStore {
     // A packet that is on its way may still read the slot: it must find a policy that denies, never one that allows.
     const closed = directionOf([], true, 0);
     this.kernel.policySlots.put(slot, { directions: [closed, closed] });
+    this.#empty(slot);
+  }
+
+  /** Takes the map out of a slot that no packet can read. */
+  #empty(slot: number): void {
     this.kernel.map("weir_policies").delete(u32(slot));
     for (const number of this.#numbers.get(slot) ?? []) this.#destinations.release(number);
     this.#numbers.delete(slot);

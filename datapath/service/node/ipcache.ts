@@ -103,11 +103,19 @@ export class IpcacheStore {
     const before = this.#left.size;
     this.#left.clear();
     const changed: Place[] = [];
-    for (const exact of [true, false]) this.#divide(exact, upserts, deletes, changed);
-    // Additions first: an address that moves from a prefix of its own to a wider one is never unknown.
-    for (const [key, wanted] of upserts) this.#put(key, wanted, changed);
-    for (const [key, place] of deletes) this.#delete(key, place, changed);
-    if (changed.length > 0) this.kernel.revise(changed);
+    try {
+      for (const exact of [true, false]) this.#divide(exact, upserts, deletes, changed);
+      // Additions first: an address that moves from a prefix of its own to a wider one is never unknown.
+      for (const [key, wanted] of upserts) this.#put(key, wanted, changed);
+      for (const [key, place] of deletes) this.#delete(key, place, changed);
+    } catch (error) {
+      // The caller tries again; until then what is not written is known to be left.
+      for (const [key, wanted] of upserts) if (!this.#present.has(key)) this.#left.set(key, wanted);
+      throw error;
+    } finally {
+      // What was written before a write failed concerns flows as well.
+      if (changed.length > 0) this.kernel.revise(changed);
+    }
     if (before === 0 && this.#left.size > 0) this.#leftSinceUnixS = this.clock.nowMs() / 1000;
     return { entries: this.size, entriesMax: this.entriesMax, errors: this.errors() };
   }
@@ -154,9 +162,10 @@ export class IpcacheStore {
   }
 
   #delete(key: string, place: Place, changed: Place[]): void {
-    if (!this.#present.delete(key)) return;
+    if (!this.#present.has(key)) return;
     if (place.exact) this.kernel.ipcacheExact.delete(place.address);
     else this.kernel.ipcache.delete({ prefixlen: place.prefixlen, address: place.address });
+    this.#present.delete(key);
     changed.push(place);
   }
 
