@@ -50,6 +50,7 @@ export const CALL_PAGES = pages([
   [145, "bpf_timer_init() wants the map whose value holds the timer.", "Pass the map that the value was looked up in", "v = bpf_map_lookup_elem(&a, &k); ... bpf_timer_init(&v->timer, &b, CLOCK_MONOTONIC);", "v = bpf_map_lookup_elem(&a, &k); ... bpf_timer_init(&v->timer, &a, CLOCK_MONOTONIC);"],
   [146, "Programs that may run in any context (kprobes, tracepoints, perf events) cannot use maps whose values hold timers.", "Keep the timer in a map of its own that only networking programs use"],
   [150, "An open-coded iterator keeps its state in a variable of the program, but only its own functions may touch it.", "Leave the variable alone between bpf_iter_..._new() and _destroy(); bpf_for() does it all", "struct bpf_iter_num it; bpf_iter_num_new(&it, 0, 9); memset(&it, 0, sizeof(it));", "int i; bpf_for(i, 0, 9) { ... }"],
+  [152, "The kernel lets each of its functions be called from certain program types only.", "Call it from a program of a type that may (bpf_sock_destroy(): iterators over sockets)"],
   [151, "Kernel functions (kfuncs) are for programs whose licence the kernel counts as GPL-compatible.", "Name a compatible licence, if that is what the program is under", "char _license[] SEC(\"license\") = \"Apache-2.0\";", "char _license[] SEC(\"license\") = \"Dual BSD/GPL\";"],
   [160, OWN, "Verify with the kernel; this type of program is not covered here"],
   [161, OWN, "Verify with the kernel, or use a helper that is covered"],

@@ -141,6 +141,7 @@ const TABLE: [number, string, CodeClass, string][] = [
   // kernel functions
   [150, "iterator-memory", "unsafe", "Stack bytes from offset {0} on hold the state of an iterator, which only its own functions may touch"],
   [151, "kernel-function-needs-gpl", "unsafe", "{0} is a kernel function, which only programs with a GPL-compatible licence may call"],
+  [152, "kernel-function-not-allowed", "unsafe", "{0} is a kernel function that programs of this type may not call"],
   // unsupported
   [160, "unsupported-program-type", "unsupported", "Programs of type {0} are not supported by this verifier"],
   [161, "unsupported-helper", "unsupported", "{1} (helper {0}) is not supported by this verifier"],

@@ -124,6 +124,12 @@ export function beginCall(id: i32, flags: u8): void {
   memNullable = false;
 }
 
+/// A kernel function is called: its arguments are told by its name.
+export function beginKfunc(name: string): void {
+  beginCall(0, 0);
+  callName = name;
+}
+
 export function setCallMap(map: i32): void {
   mapIndex = map;
 }

@@ -1,9 +1,12 @@
-// Calls of kernel functions (kfuncs): open-coded iterators.
+// Calls of kernel functions (kfuncs): open-coded iterators, bpf_sock_destroy().
 //
 // An iterator is a reference that lives in words of the stack. next() has two outcomes: another element, or none, after
 // which it is drained and stays so. A loop over it comes back to next() as often as the kernel lets it, so there, and only
 // while it is not drained, an unfinished state may end a path (kept.ts); what changes from round to round is widened.
 import * as E from "./gen/codes";
+import { B_SOCK_COMMON, isTrusted } from "./btf";
+import { beginKfunc } from "./call_argument";
+import { isStruct } from "./call_socket";
 import { callUnderLock } from "./call_function";
 import { immOf } from "./instruction";
 import {
@@ -15,6 +18,7 @@ import {
   KF_NEW,
   KF_NEXT,
   KF_OTHER,
+  KF_SOCK_DESTROY,
   kfuncIterator,
   kfuncKind,
 } from "./kfunc";
@@ -35,7 +39,7 @@ import {
   setKind,
   setUnknown,
 } from "./reg";
-import { kfuncName, options } from "./request";
+import { attachType, kfuncName, options, progType } from "./request";
 import { cur, refreshFrame, reg } from "./run";
 import { dropRefValues, removeRef } from "./spread";
 import { stackBounds } from "./stack";
@@ -50,6 +54,7 @@ export function callKfunc(i: i32): bool {
   if (cur.lockId) return callUnderLock(i, kfuncName(id));
   const k = kfuncIterator(id), r = reg(1);
   if (r.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, 1);
+  if (kind == KF_SOCK_DESTROY) return destroySocket(i, id, r);
   if (kind == KF_NEW) return makeIterator(i, id, k, r);
   const it = iteratorAt(cur, r, k);
   if (!changetype<usize>(it)) {
@@ -61,6 +66,21 @@ export function callKfunc(i: i32): bool {
   // what it pointed to, and its own words, are nothing any more
   dropRefValues(cur, ref, i);
   for (let a: u32 = 0; a < 6; a++) setKind(reg(a), K_NONE);
+  return true;
+}
+
+/// bpf_sock_destroy(): from iterators over sockets only, which hold the socket's lock; the socket itself stays as it is.
+function destroySocket(i: i32, id: i32, r: Reg): bool {
+  if (progType != 26 || attachType != 28) return failS(E.KERNEL_FUNCTION_NOT_ALLOWED, i, kfuncName(id));
+  beginKfunc(kfuncName(id));
+  if (!isStruct(i, 1, B_SOCK_COMMON, false)) return false;
+  if (!isTrusted(r)) {
+    failIS(E.ARGUMENT_UNTRUSTED, i, 1, kfuncName(id));
+    opS(kindName(r));
+    return false;
+  }
+  for (let a: u32 = 0; a < 6; a++) setKind(reg(a), K_NONE);
+  setUnknown(reg(0));
   return true;
 }
 

@@ -34,7 +34,7 @@ import { attachType, progType } from "./request";
 import { reg } from "./run";
 
 /// Argument a must point to a kernel struct of the class, as btf_ptr_types of the kernel has it.
-function isStruct(i: i32, a: u32, c: u32, nullable: bool): bool {
+export function isStruct(i: i32, a: u32, c: u32, nullable: bool): bool {
   const r = reg(a);
   if (r.kind != K_BTF) return wrong(i, a, "a pointer to " + className(c));
   if (r.map < 0) return fail1(E.UNSUPPORTED_BTF_POINTER, i, a);

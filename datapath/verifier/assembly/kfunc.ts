@@ -1,7 +1,7 @@
 // Kernel functions (kfuncs) that are modelled, by name: their numbers differ from kernel to kernel.
 import { kfuncNames, kfuncNumbers } from "./request";
 
-export const KF_OTHER: u8 = 0, KF_NEW: u8 = 1, KF_NEXT: u8 = 2, KF_DESTROY: u8 = 3;
+export const KF_OTHER: u8 = 0, KF_NEW: u8 = 1, KF_NEXT: u8 = 2, KF_DESTROY: u8 = 3, KF_SOCK_DESTROY: u8 = 4;
 
 /* Open-coded iterators: bpf_iter_NAME_new(), _next() and _destroy(), their words on the stack, arguments of new() after
  * the iterator (n: a number, a: anything), bytes that next() points to. */
@@ -30,6 +30,7 @@ export function prepareKfuncs(): void {
   kinds = new StaticArray<u8>(n);
   iterators = new StaticArray<u8>(n);
   for (let i = 0; i < n; i++) {
+    if (kfuncNames[i] == "bpf_sock_destroy") kinds[i] = KF_SOCK_DESTROY;
     for (let k = 0; k < ITERATORS.length; k++) {
       const prefix = iteratorName(k) + "_";
       if (!kfuncNames[i].startsWith(prefix)) continue;
