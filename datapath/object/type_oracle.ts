@@ -71,6 +71,11 @@ export class TypeOracle {
     return this.#answers.has(`${type} ${offset} ${what}`);
   }
 
+  /** Whether anything was answered yet. */
+  get hasAnswers(): boolean {
+    return this.#answers.size > 0;
+  }
+
   /** All that was answered so far. */
   facts(): KernelTypeFacts {
     return { answers: [...this.#answers.values()], structs: [...this.#structs.values()] };
@@ -175,6 +180,10 @@ export function settleBy<T>(
 ): T {
   const { oracle } = asked;
   let { request } = asked;
+  // what was answered before, for a request that differs in an option only, need not be asked again
+  if (oracle?.hasAnswers) {
+    request = { ...request, kernelTypes: { ...request.kernelTypes, ...oracle.facts() } };
+  }
   for (let round = 0;; round++) {
     const result = verifier(request), report = reportOf(result);
     if (report?.code !== TYPE_QUESTION || oracle === undefined || round >= ROUNDS_MAX) return result;

@@ -136,7 +136,17 @@ Deno.test("verify() judges program structure", () =>
       },
     ],
     ["division by constant zero", "division-by-zero", [mov(0, 1), alu("div", 0, 0), exit()]],
-    ["may_goto", "unsupported-instruction", [mov(0, 0), { op: 0xe5, off: 0 }, exit()]],
+    ["may_goto", "accepted", [mov(0, 0), { op: 0xe5, off: 0 }, exit()]],
+    ["a loop that may_goto bounds", "accepted", [
+      mov(0, 0),
+      "l",
+      { op: 0xe5, off: 2 },
+      alu("add", 0, 1),
+      goto("l"),
+      exit(),
+    ]],
+    ["may_goto to itself", "infinite-loop", [mov(0, 0), "l", { op: 0xe5, off: -1 }, exit()]],
+    ["may_goto with a register", "reserved-field", [mov(0, 0), { op: 0xe5, dst: 1, off: 0 }, exit()]],
     ["unknown type", "unsupported-program-type", [mov(0, 0), exit()], { programType: 26 }],
   ]));
 

@@ -121,6 +121,15 @@ export function goesOn(i: i32): bool {
   return changetype<usize>(it) != 0 && (it.flags & F_DRAINED) == 0;
 }
 
+/// Whether the iterator of the current state is that of `s`, some elements further.
+export function wentOn(s: State, i: i32): bool {
+  if (s.depth != cur.depth) return false;
+  const k = kfuncIterator(immOf(i)), now = iteratorAt(cur, reg(1), k);
+  const then = iteratorAt(s, regOf(frameOf(s, s.depth), 1), k);
+  if (!changetype<usize>(now) || !changetype<usize>(then)) return false;
+  return now.ref == then.ref && now.size > then.size;
+}
+
 function makeIterator(i: i32, id: i32, k: i32, r: Reg): bool {
   const words = <i32> iteratorWords(k), at = slotAt(r), wanted = "words of the stack that hold no iterator";
   if (at < words - 1) return wrongIterator(i, id, r, wanted);

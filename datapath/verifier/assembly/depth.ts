@@ -14,6 +14,11 @@ const BEFORE_TAIL_CALL: i32 = 256;
 /// No chain of calls uses more than 512 bytes, none with a tail call at its end 256 or more below it.
 export function checkDepth(): bool {
   const n = P.subs.length;
+  // the counter and the clock of may_goto lie on the stack, too
+  for (let k = 0; k < n; k++) {
+    const s = P.subs[k];
+    if (s.mayGoto && s.depth + 16 > 512) return fail2(E.STACK_DEPTH, s.start, s.depth + 16, 512);
+  }
   if (n == 1) return true;
   // longest chain from each function: calls do not recurse, so `n` rounds reach the end
   const frames = new StaticArray<i32>(n);

@@ -14,6 +14,7 @@ import {
   OP_CALL,
   OP_EXIT,
   OP_LDIMM,
+  OP_MAY_GOTO,
   srcOf,
 } from "./instruction";
 import { fail, fail1, fail2, failS } from "./outcome";
@@ -104,7 +105,9 @@ export function checkEncoding(i: i32, op: u8): bool {
     }
     // JMP32 has comparisons only: its opcodes 0x86, 0x8e (call) and 0x96, 0x9e (exit) are none
     if (c == BPF_JMP32 && (o == 0x80 || o == 0x90)) return fail1(E.UNKNOWN_OPCODE, i, op);
-    if (o == 0xe0) return failS(E.UNSUPPORTED_INSTRUCTION, i, "may_goto");
+    if (o == 0xe0) {
+      return op != OP_MAY_GOTO || src != 0 || dst != 0 || imm != 0 ? fail1(E.RESERVED_FIELD, i, op) : true;
+    }
     if (o > 0xd0) return fail1(E.UNKNOWN_OPCODE, i, op);
     if (op & 8 ? imm != 0 : src != 0) return fail1(E.RESERVED_FIELD, i, op);
     return true;

@@ -34,6 +34,8 @@ export const OP_CALL: u8 = 0x85,
   OP_JA: u8 = 0x05,
   OP_JA32: u8 = 0x06,
   OP_LDIMM: u8 = 0x18;
+/// A jump that the kernel takes when a counter of its own has run out.
+export const OP_MAY_GOTO: u8 = 0xe5;
 
 /// Target of a jump instruction.
 export function targetOf(i: i32): i32 {

@@ -2,7 +2,7 @@
 import * as E from "./gen/codes";
 import { H_LOOP } from "./gen/tables";
 import * as P from "./program";
-import { goesOn } from "./call_kfunc";
+import { goesOn, wentOn } from "./call_kfunc";
 import { truncate, within } from "./number";
 import { fail1 } from "./outcome";
 import { dropLoneIds, stateCovers } from "./prune";
@@ -93,7 +93,7 @@ export function visited(i: i32): i32 {
   if (P.options & 16 && !P.usesCallbacks && !P.usesIterators) return 0;
   const callback = (P.mark[i] & P.M_CALLBACK) != 0;
   // what bounds the rounds: the helper, or the iterator until it is drained
-  const bounded = callback && (P.srcOf(i) == 0 || goesOn(i));
+  const bounded = callback && (P.opcode(i) == P.OP_MAY_GOTO || P.srcOf(i) == 0 || goesOn(i));
   let prev: usize = 0, p = kept[i], revisits = 0;
   let ancestor: State = changetype<State>(0);
   let looping = false, unfinished: u32 = 0;
@@ -101,7 +101,7 @@ export function visited(i: i32): i32 {
     const s = changetype<State>(p);
     if (s.branches > 0) {
       // an unfinished state at this place: this path came from it
-      if (bounded) {
+      if (bounded && progressed(s, i)) {
         // the helper bounds the number of calls
         if (stateCovers(s, cur, i, false)) {
           takeOver(s);
@@ -181,10 +181,18 @@ function onPath(s: State): bool {
   return false;
 }
 
+/// Whether the current state is a later round than `s` of what bounds the rounds: of the same call that calls back, the
+/// same iterator, the same counter. A loop around it that comes back to its beginning has gone no further.
+function progressed(s: State, i: i32): bool {
+  if (P.opcode(i) == P.OP_MAY_GOTO) return cur.goes > s.goes;
+  if (P.srcOf(i) == 2) return wentOn(s, i);
+  return s.depth == cur.depth && frameOf(cur, cur.depth).rounds > frameOf(s, s.depth).rounds;
+}
+
 /// Rounds before numbers that something rests on are given up: as many as the helper makes where it says so.
 const ROUNDS_EXACT: i32 = 64, ROUNDS_EXACT_ITERATOR: i32 = 256, ROUNDS_EXACT_MAX: u64 = 1024;
 function roundsExact(i: i32): i32 {
-  if (P.srcOf(i) == 2) return ROUNDS_EXACT_ITERATOR;
+  if (P.srcOf(i) == 2 || P.opcode(i) == P.OP_MAY_GOTO) return ROUNDS_EXACT_ITERATOR;
   if (P.immOf(i) != H_LOOP || reg(1).kind != K_NUM || reg(1).umax > ROUNDS_EXACT_MAX) return ROUNDS_EXACT;
   return <i32> ROUNDS_EXACT_MAX + 1;
 }

@@ -20,6 +20,7 @@ import {
   OP_JA,
   OP_JA32,
   OP_LDIMM,
+  OP_MAY_GOTO,
   opcode,
   sizeOf,
   srcOf,
@@ -270,7 +271,7 @@ export function regEffect(i: i32): u32 {
       use = subs[k].isGlobal ? 0x3e : <u32> entryLive[k] & 0x3e;
     } else if (srcOf(i) == 2) use = 0x3e;
     else for (let a: u32 = 1; a < 6; a++) if (argKind(immOf(i), a) != A_NONE) use |= 1 << a;
-  } else if (op != OP_JA && op != OP_JA32) {
+  } else if (op != OP_JA && op != OP_JA32 && op != OP_MAY_GOTO) {
     use = d;
     if (op & 8) use |= s;
   }

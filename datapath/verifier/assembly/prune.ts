@@ -194,6 +194,8 @@ function stillDiffers(o: State, n: State): bool {
 /// Whether everything that can happen from `n` at its instruction was covered by exploring `o`.
 export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
   if (o.depth != n.depth || o.refCount != n.refCount || (o.lockId == 0) != (n.lockId == 0)) return false;
+  // a loop of which the kernel counts the rounds makes progress
+  if (same && o.goes != n.goes) return false;
   exact = same;
   relevant = relevantOf(o);
   old = o;

@@ -29,6 +29,7 @@ export class Sub {
   args: usize = 0; // {kind, size} x argCount
   isCallback: bool = false;
   maySleep: bool = false;
+  mayGoto: bool = false;
   isAsync: bool = false; // called by a timer: on a stack of its own
   changesPacket: bool = false;
   tailCalls: bool = false;

@@ -58,6 +58,7 @@ export class State {
   ended: usize; // kept states: paths that it ended while it was open, linked by next
   waitsFor: usize; // kept states: the outermost unfinished state that a path after it ended at; 0: none
   order: u32; // kept states: counts up as they are kept
+  goes: u32; // how often may_goto went on
   isEntry: u32; // kept states: others wait or waited for it
   lockId: u32; // identity of the map value whose lock is held, 0: none
   lockMap: i32;

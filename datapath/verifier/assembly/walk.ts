@@ -125,6 +125,17 @@ export function walkAll(): bool {
   return true;
 }
 
+/// The kernel lets the program go on so often, then jumps. What follows the jump is walked first, as after an iterator.
+function mayGoto(i: i32): bool {
+  const other = copyState(cur, i + 1);
+  other.goes++;
+  addPath(other, i, false);
+  if (!wait(other, i)) return false;
+  addPath(cur, i, true);
+  cur.insn = P.targetOf(i);
+  return true;
+}
+
 /// Follows the current state until its path ends: exit, dead, or covered by a kept state.
 function walkPath(): bool {
   while (true) {
@@ -185,6 +196,8 @@ function walkPath(): bool {
         if (!callKfunc(i)) return false;
       } else if (!callHelper(i)) return false;
       if (!memoryOk(i)) return false;
+    } else if (op == P.OP_MAY_GOTO) {
+      if (!mayGoto(i)) return false;
     } else if (op == P.OP_JA || op == P.OP_JA32) {
       cur.insn = P.targetOf(i);
     } else {
