@@ -13,6 +13,7 @@ import { explain, type LostPlace, type PathPlace, type Place } from "./explanati
 import { codeName, pageOf } from "./pages.ts";
 import { OBJECT_CODES } from "./pages_object.ts";
 import type { Requirement } from "./requirement.ts";
+import { article } from "./sentence_context.ts";
 
 /** One entry of the list. Names of the fields are part of the command's contract. */
 export interface Entry {
@@ -109,7 +110,7 @@ export function entryOf(
   const explanation = explain(
     report,
     source,
-    `${/^[aeiou]/.test(about.type) ? "an" : "a"} ${about.type} program`,
+    article(`${about.type} program`),
   );
   const place: Partial<Place> = explanation.place ?? {};
   return {

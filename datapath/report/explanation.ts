@@ -1,7 +1,9 @@
 /** From the verifier's report to an explanation that a person can act on. @module */
 import type { LineInfo, SourceMap } from "@weir/object";
 import { codeLabel, type VerifyReport } from "@weir/verifier";
+import { followsKernelPointer } from "./kernel_pointer.ts";
 import { helperName } from "./kernel_versions.ts";
+import { walksPacket } from "./packet_loop.ts";
 import { pageOf } from "./pages.ts";
 import { howLost, placeOf, sentenceOf } from "./sentence.ts";
 
@@ -83,6 +85,23 @@ function suggestionOf(
   if (report.code === 0) return "";
   if (report.codeFacts?.name === "context-access" && kind?.includes(" tracing ")) {
     return "Declare the arguments with BPF_PROG() as the kernel's function or tracepoint has them";
+  }
+  const followed = followsKernelPointer(report, source, kind ?? "");
+  if (followed !== undefined) {
+    const { pointer, expression } = followed;
+    if (!/^[A-Za-z_][\w.]*(->[\w.]+)+$/.test(expression)) {
+      return `Copy what \`${pointer}\` points to with bpf_probe_read_kernel(), or bpf_probe_read_kernel_str() if it is a string`;
+    }
+    const read = `BPF_CORE_READ(${expression.replaceAll("->", ", ")})`;
+    return `Read it with ${read}, or copy it with bpf_probe_read_kernel(&copy, sizeof(copy), &${expression})`;
+  }
+  if (walksPacket(report)) {
+    return "Bound the loop beside the check against data_end: for (i = 0; i < 64 && data + 1 <= end; i++), or use bpf_loop()";
+  }
+  const moved = report.codeFacts?.name === "pointer-offset-range" ||
+    report.codeFacts?.name === "map-value-out-of-bounds";
+  if (moved && BigInt(report.operands[report.code === 43 ? 1 : 2] ?? 0) < 0n) {
+    return "Make the index unsigned, or check that it is not below 0 as well as its upper bound";
   }
   const isPacket = report.codeFacts?.name === "packet-out-of-bounds" ||
     report.codeFacts?.name === "not-a-pointer";

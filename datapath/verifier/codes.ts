@@ -39,7 +39,7 @@ const TABLE: [number, string, CodeClass, string][] = [
   [16, "stack-depth", "unsafe", "The call chain uses {0} bytes of stack; {1} are there"],
   [17, "infinite-loop", "unsafe", "The loop comes back to instruction {0} with nothing changed: it never ends"],
   [18, "too-many-maps", "limit", "The program uses {0} maps; the kernel takes {1}"],
-  [19, "stack-before-tail-call", "unsafe", "The function uses {0} bytes of stack in a call chain with tail calls; {1} are allowed"],
+  [19, "stack-before-tail-call", "unsafe", "The function uses {0} bytes of stack in a call chain with tail calls; fewer than {1} are allowed"],
   [20, "bad-subprogram-table", "unsafe", "Function {0} of the table does not start where a function can start"],
   // limits
   [30, "visit-limit", "limit", "Verification stopped after {0} instruction visits, the limit"],
@@ -98,7 +98,7 @@ const TABLE: [number, string, CodeClass, string][] = [
   [104, "argument-null", "unsafe", "Argument r{0} of {1} may be NULL"],
   [105, "argument-size-unbounded", "not-proved", "Size in r{0} of {1} has no useful bounds ({2}..{3})"],
   [106, "argument-size-zero", "not-proved", "Size in r{0} of {1} may be zero"],
-  [107, "argument-not-constant", "not-proved", "r{0} of {1} must be a known constant"],
+  [107, "argument-not-constant", "not-proved", "r{0} of {1} must be a known constant, and not too large"],
   [108, "map-helper-mismatch", "unsafe", "{1} does not work on maps of type {2} (map {0})"],
   [109, "argument-string", "unsafe", "r{0} of {1} must point to a constant string in read-only data"],
   [110, "packet-argument", "unsafe", "{1} takes no packet pointer in r{0}"],
@@ -160,6 +160,9 @@ const TABLE: [number, string, CodeClass, string][] = [
   [173, "unsupported-exception-callback", "unsupported", "Exception callbacks ({0}) are not supported by this verifier"],
   [199, "internal", "limit", "The verifier found itself in a state that must not be: {0}"],
 ];
+
+/** Codes that no version gives any more; their numbers stay theirs. */
+export const RETIRED: ReadonlySet<number> = new Set([144]);
 
 /** All codes by number. */
 export const CODES: ReadonlyMap<number, CodeFacts> = new Map(

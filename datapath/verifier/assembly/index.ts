@@ -110,7 +110,11 @@ function checkAttach(): bool {
   }
   if (!C.isTracing()) return true;
   if (P.options & 2) return O.failS(E.UNSUPPORTED_STRICT, -1, "tracing programs");
-  if (!B.hasAttach) return O.failS(E.UNKNOWN_ATTACH_TARGET, -1, "?");
+  if (!B.hasAttach) {
+    O.failS(E.UNKNOWN_ATTACH_TARGET, -1, "a function of the kernel");
+    O.opS("nobody has said which one");
+    return false;
+  }
   if (B.attachRefused.length) {
     O.failS(E.UNKNOWN_ATTACH_TARGET, -1, B.attachTarget);
     O.opS(B.attachRefused);

@@ -96,9 +96,7 @@ export function atomic(i: i32, op: u8): bool {
   }
   if (r.kind == K_NUM || r.kind == K_END) return failIS(E.NOT_A_POINTER, i, d, kindName(r));
   if (r.kind != K_FP && r.kind != K_VALUE && r.kind != K_MEM) {
-    failS(E.ATOMIC_TARGET, i, kindName(r));
-    opI(d);
-    return false;
+    return failIS(E.ATOMIC_TARGET, i, d, kindName(r));
   }
   if (reg(s).kind != K_NUM && strict()) return failIS(E.POINTER_LEAK, i, s, kindName(reg(s)));
   if (r.kind != K_FP && ((<u64> (r.off + P.offOf(i)) + r.bits) | r.unk) & (size - 1)) {

@@ -72,7 +72,7 @@ function walkFrom(k: i32): bool {
     setKind(regOf(f, 1), K_CTX);
   } else {
     const f = enterFrame(st, 0, k, -1);
-    if (s.argCount > 5) return fail2(E.UNSUPPORTED_GLOBAL_ARGUMENT, s.start, s.argCount, k);
+    if (s.argCount > 5) return failIS(E.UNSUPPORTED_GLOBAL_ARGUMENT, s.start, s.argCount, s.name);
     for (let a: u32 = 1; a <= s.argCount; a++) {
       const kind = load<u32>(s.args + (a - 1) * 8),
         size = load<u32>(s.args + (a - 1) * 8, 4),

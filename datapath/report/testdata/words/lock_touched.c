@@ -1,0 +1,13 @@
+/* WV0067: `locks` */
+#include "words.h"
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct locked); } locks SEC(".maps");
+SEC("tc")
+int lock(struct __sk_buff *skb)
+{
+	__u32 key = 0;
+	struct locked *held = bpf_map_lookup_elem(&locks, &key);
+	if (!held)
+		return 0;
+	return *(volatile __u32 *)held; /* here */
+}
+LICENSE_GPL;

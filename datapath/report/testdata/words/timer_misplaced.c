@@ -1,0 +1,13 @@
+/* WV0126: `&held->count` */
+#include "words.h"
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct timed); } timers SEC(".maps");
+SEC("tc")
+int start(struct __sk_buff *skb)
+{
+	__u32 key = 0;
+	struct timed *held = bpf_map_lookup_elem(&timers, &key);
+	if (!held)
+		return 0;
+	return bpf_timer_start((void *)&held->count, 1, 0); /* here */
+}
+LICENSE_GPL;
