@@ -8,6 +8,7 @@
 import { parseArgs } from "node:util";
 import { Btf } from "@weir/object";
 import { CaseRunner, Defect } from "./cases.ts";
+import { FlowDefect, FlowRunner } from "./flow_cases.ts";
 import { Subject } from "./subject.ts";
 import { TracingCases, TracingDefect } from "./tracing_cases.ts";
 
@@ -21,16 +22,20 @@ const until = values.seconds === undefined ? Infinity : performance.now() + Numb
 const subject = new Subject();
 const runner = new CaseRunner(subject);
 const tracing = new TracingCases(subject, Btf.parse(Deno.readFileSync("/sys/kernel/btf/vmlinux")));
+const flows = new FlowRunner(subject, true);
+/** Flows are quick without the kernel, which is asked about one of so many. */
+const flowsAlone = new FlowRunner(subject, false), FLOWS_A_SEED = 10;
 const defects = new Map<string, number>();
 console.log(`seed ${firstSeed}`);
 let lastLine = performance.now();
 for (let seed = firstSeed; performance.now() < until; seed++) {
-  for (const kind of ["containment", "differential", "metamorphic", "pruning", "tracing"] as const) {
+  for (const kind of ["containment", "differential", "metamorphic", "pruning", "tracing", "flow"] as const) {
     try {
       if (kind === "tracing") tracing.compare(seed);
+      else if (kind === "flow") compareFlows(seed);
       else runner[kind](seed);
     } catch (error) {
-      if (!(error instanceof Defect || error instanceof TracingDefect)) {
+      if (!(error instanceof Defect || error instanceof TracingDefect || error instanceof FlowDefect)) {
         throw new Error(`${kind}, seed ${seed}`, { cause: error });
       }
       const key = error.message.replace(/^.*?seed \d+: /, "").replace(/0x[0-9a-f]+|-?\d+/g, "N");
@@ -44,7 +49,17 @@ for (let seed = firstSeed; performance.now() < until; seed++) {
     console.log(`seed ${seed}: ${JSON.stringify(runner.counts)}, ${defects.size} kinds of defects`);
   }
 }
+/** The flow of the seed before all three, and more of them before the interpreter alone. */
+function compareFlows(seed: number): void {
+  for (let index = 0; index < FLOWS_A_SEED; index++) flowsAlone.survive(seed * FLOWS_A_SEED + index, 24);
+  flows.survive(seed);
+  if (seed % FLOWS_A_SEED === 0) flows.repeat(seed);
+}
+
 console.log(JSON.stringify(runner.counts));
+console.log(
+  `flows: ${JSON.stringify(flows.counts)}, without the kernel ${JSON.stringify(flowsAlone.counts)}`,
+);
 const { programs, accepted, refused, stricter } = tracing.counts;
 console.log(`tracing: ${programs} programs, both accept ${accepted}, both refuse ${refused}`);
 if (values.verbose) {
@@ -65,7 +80,17 @@ if (values.verbose) {
     }
   }
 }
+if (values.verbose) {
+  for (const [key, seeds] of flows.finer) {
+    console.log(`flow finer ${seeds.length} x ${key} (seed ${seeds[0]})`);
+  }
+  for (const [key, seeds] of flows.stricter) {
+    console.log(`flow stricter ${seeds.length} x ${key} (seed ${seeds[0]})`);
+  }
+}
 runner.close();
+flows.close();
+flowsAlone.close();
 tracing.close();
 subject.close();
 Deno.exit(defects.size > 0 ? 1 : 0);
