@@ -199,3 +199,30 @@ for (const f of FAMILIES) {
     },
   );
 }
+
+for (const f of FAMILIES) {
+  kernelTest(`${f.name}: who floods first fragments loses its own datagrams only`, async () => {
+    const { node, from } = await twoEndpoints();
+    using _ = node;
+    const first = (sender: number, address: string, id: number) =>
+      from(sender, piece(f, { from: address, to: f.world, id, position: 0 })).verdict;
+    const rest = (sender: number, address: string, id: number) =>
+      from(sender, piece(f, { from: address, to: f.world, id, position: 9, more: false }));
+    // what 16 neighbours in number leave is all there, of both
+    for (let id = 0; id < 16; id++) {
+      assert.equal(first(B, f.b, 5000 + id), PASS);
+      assert.equal(first(A, f.a, 5000 + id), PASS);
+    }
+    for (let id = 16; id < 3000; id++) first(A, f.a, 5000 + id);
+    for (let id = 0; id < 16; id++) assert.equal(rest(B, f.b, 5000 + id).verdict, PASS, `${id}`);
+    const before = places(node).length;
+    rest(A, f.a, 5000);
+    assert.equal(places(node).length, before + 1, "it waits for its first fragment, which is forgotten");
+    // one from outside does the same
+    const attacker = f.name === "IPv4" ? "203.0.113.5" : "2001:db8:5::5";
+    for (let id = 0; id < 500; id++) {
+      node.run("from_netdev", packet(piece(f, { from: attacker, to: f.b, id, position: 0 })));
+    }
+    for (let id = 0; id < 16; id++) assert.equal(rest(B, f.b, 5000 + id).verdict, PASS, `${id}`);
+  });
+}

@@ -324,7 +324,7 @@ _Static_assert(offsetof(struct ct_entry, ends) == 24, "ct_entry.ends");
 _Static_assert(offsetof(struct ct_entry, node) == 56, "ct_entry.node");
 _Static_assert(offsetof(struct ct_entry, translated) == 80, "ct_entry.translated");
 
-/* weir_frag, an LRU: ports of a datagram by its fragments' id.  0 source  16 destination  32 id  36 protocol  37 pad[3]
+/* What a datagram's fragments have in common.  0 source  16 destination  32 id  36 protocol  37 pad[3]
  *
  * protocol: IPv4's; 0 for IPv6, whose fragments may each name another (RFC 8200, 4.5: only the first one's counts). */
 struct frag_key {
@@ -345,6 +345,27 @@ struct frag_ports {
 	__u8 header; /* where it is over what policy has read, in units of 8 bytes: no later fragment begins before that */
 };
 _Static_assert(sizeof(struct frag_ports) == 8, "frag_ports");
+
+/* One datagram of a sender's last ones, see lib/fragment.h.  0 sequence  4 made (jiffies)  8 used  12 pad  16 key ...  56 ports ... */
+#define FRAG_SENDERS 5120 /* the endpoints, by id, and 1024 for all others, by the hash of both addresses */
+#define FRAG_SLOTS 16
+struct frag_slot {
+	__u32 sequence; /* odd: being written */
+	__u32 made;
+	__u32 used; /* the sender's clock when it was last asked for */
+	__u32 pad;
+	struct frag_key key;
+	struct frag_ports ports;
+};
+_Static_assert(sizeof(struct frag_slot) == 64, "frag_slot");
+
+/* weir_frag_senders[].  0 clock  4 pad  8 slots[16] ... */
+struct frag_sender {
+	__u32 clock; /* one more with each use of a slot */
+	__u32 pad;
+	struct frag_slot slots[FRAG_SLOTS];
+};
+_Static_assert(sizeof(struct frag_sender) == 1032, "frag_sender");
 
 /* weir_error_budgets[endpoint]: ICMP errors that say "too big", to and from it.  0 since (jiffies)  4 count */
 struct error_budget {

@@ -323,6 +323,7 @@ NOINLINE int held_release(struct __sk_buff *skb, const struct flow *f, const str
 NOINLINE int fragment_order(struct __sk_buff *skb, const struct flow *f, __u32 late)
 {
 	struct frag_key key = {};
+	struct frag_ports ports = {};
 	__u32 group, *count;
 
 	NEVER_NULL(f);
@@ -340,7 +341,7 @@ NOINLINE int fragment_order(struct __sk_buff *skb, const struct flow *f, __u32 l
 	if (!held_put(skb, f, &key, group))
 		return 0;
 	/* Has its first one come by another CPU in the meantime, and not seen it? */
-	if (bpf_map_lookup_elem(&weir_frag, &key))
+	if (fragment_lookup(&key, &ports))
 		held_release(skb, f, &key, group, 0);
 	return 1;
 }

@@ -1,7 +1,7 @@
 /* The maps, one set per node (instance). Pinned and shared by the loader, by name.
  *
  * max_entries below are defaults: the loader may set others before the load (weir_ct, weir_ipcache*, weir_addresses,
- * weir_frag, weir_events; the inner policy maps when it makes them).
+ * weir_events; the inner policy maps when it makes them).
  */
 #pragma once
 
@@ -234,11 +234,11 @@ struct {
 } weir_limits SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__type(key, struct frag_key);
-	__type(value, struct frag_ports);
-	__uint(max_entries, 8192);
-} weir_frag SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct frag_sender);
+	__uint(max_entries, FRAG_SENDERS);
+} weir_frag_senders SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -655,6 +655,65 @@ export const FragPorts: StructCodec<FragPorts> = {
   },
 };
 
+/** `struct frag_slot`, 64 bytes. */
+export interface FragSlot {
+  sequence: number;
+  made: number;
+  used: number;
+  key: FragKey;
+  ports: FragPorts;
+}
+/** Codec of {@link FragSlot}. */
+export const FragSlot: StructCodec<FragSlot> = {
+  bytes: 64,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      sequence: view.getUint32(at, true),
+      made: view.getUint32(at + 4, true),
+      used: view.getUint32(at + 8, true),
+      key: FragKey.decode(bytes, at + 16),
+      ports: FragPorts.decode(bytes, at + 56),
+    };
+  },
+  encode(value, out = new Uint8Array(64), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setUint32(at, value.sequence, true);
+    view.setUint32(at + 4, value.made, true);
+    view.setUint32(at + 8, value.used, true);
+    FragKey.encode(value.key, out, at + 16);
+    FragPorts.encode(value.ports, out, at + 56);
+    return out;
+  },
+};
+
+/** `struct frag_sender`, 1032 bytes. */
+export interface FragSender {
+  clock: number;
+  slots: FragSlot[];
+}
+/** Codec of {@link FragSender}. */
+export const FragSender: StructCodec<FragSender> = {
+  bytes: 1032,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      clock: view.getUint32(at, true),
+      slots: Array.from({ length: 16 }, (_, i) => FragSlot.decode(bytes, at + 8 + i * 64)),
+    };
+  },
+  encode(value, out = new Uint8Array(1032), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setUint32(at, value.clock, true);
+    for (let i = 0; i < 16; i++) FragSlot.encode(value.slots[i], out, at + 8 + i * 64);
+    return out;
+  },
+};
+
 /** `struct error_budget`, 8 bytes. */
 export interface ErrorBudget {
   since: number;

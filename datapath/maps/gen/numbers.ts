@@ -202,6 +202,9 @@ export const CT_SERVICE = 128;
 export const CT_REPLY_NAT = 256;
 /** the client is its own backend, and is config.loopback_* to itself */
 export const CT_LOOPBACK = 512;
+/** the endpoints, by id, and 1024 for all others, by the hash of both addresses */
+export const FRAG_SENDERS = 5120;
+export const FRAG_SLOTS = 16;
 /** ---- fair shares, see lib/share.h ---------------------------------------------------------------------------- */
 export const ERRORS_PER_SECOND = 64;
 export const SHARES_MAX = 8192;
