@@ -18,3 +18,13 @@ export function ignoredBy(version: number): KernelIgnorance[] {
 export function releaseOf(version: number): string {
   return `Linux ${version >> 16}.${(version >> 8) & 0xff}`;
 }
+
+const WORDS: Readonly<Record<KernelIgnorance, string>> = {
+  quotients: "the bounds of quotients, remainders, swapped bytes and shifts by a variable",
+  distances: "numbers that differ by a constant",
+};
+
+/** The same for people. */
+export function wordsOf(ignored: readonly KernelIgnorance[]): string {
+  return ignored.map((what) => WORDS[what]).join(", nor of ");
+}

@@ -11,7 +11,7 @@ import { codeLabel, verify, type VerifyReport, type VerifyRequest } from "@weir/
 import { type Entry, entryOf, entryOfFailure, entryOfObjectError, notesOf } from "./entry.ts";
 import { codeName, pageOf } from "./pages.ts";
 import { HALF_OF_LIMIT, MISSING_IN_KERNEL, NO_PROGRAM, VERIFIER_FAILED } from "./pages_object.ts";
-import { ignoredBy, releaseOf } from "./kernel_ignorance.ts";
+import { ignoredBy, releaseOf, wordsOf } from "./kernel_ignorance.ts";
 import { missingIn } from "./requirement.ts";
 
 /** How to verify. */
@@ -118,9 +118,7 @@ function verifyProgram(
           notes.push(
             `The program is safe, but ${
               releaseOf(options.config!.version)
-            } cannot see it: it does not know the bounds of ` +
-              "quotients, remainders, swapped bytes and shifts by a variable. Clamp the result itself, or keep the kernel from " +
-              "having to know it",
+            } cannot see it: its verifier knows nothing of ${wordsOf(ignores)}`,
           );
         }
       }

@@ -65,13 +65,13 @@ export function checkEncoding(i: i32, op: u8): bool {
     } else if (o == 0x80) {
       if (op & 8 || off != 0 || src != 0 || imm != 0) return fail1(E.RESERVED_FIELD, i, op);
     } else if (op & 8) {
-      if (imm != 0) return fail1(E.RESERVED_FIELD, i, op);
       if (src > 10) return fail1(E.BAD_REGISTER, i, src);
+      if (o == 0xb0 && c == BPF_ALU64 && off == 1 && (imm == 1 || imm == 1 << 16)) {
+        return failS(E.UNSUPPORTED_INSTRUCTION, i, "Address space cast (arena)");
+      }
+      if (imm != 0) return fail1(E.RESERVED_FIELD, i, op);
       if (o == 0xb0) {
         if (off != 0 && off != 8 && off != 16 && !(off == 32 && c == BPF_ALU64)) {
-          if (c == BPF_ALU64 && off == 1) {
-            return failS(E.UNSUPPORTED_INSTRUCTION, i, "Address space cast (arena)");
-          }
           return fail1(E.RESERVED_FIELD, i, op);
         }
       } else if (off != 0 && !(off == 1 && (o == 0x30 || o == 0x90))) return fail1(E.RESERVED_FIELD, i, op);

@@ -143,7 +143,9 @@ export function visited(i: i32): i32 {
     prev = p;
     p = s.next;
   }
-  if (bounded && revisits > 0) widen(ancestor, revisits >= roundsExact(i));
+  if (bounded && revisits > 0) {
+    widen(ancestor, revisits >= roundsExact(i) || memoryScarce() && revisits >= ROUNDS_EXACT);
+  }
   if (!callback && !worthKeeping(i, unfinished)) return 0;
   jumpsSince = insnsSince = forksSince = 0;
   const s = copyState(cur, i);
@@ -190,7 +192,7 @@ function progressed(s: State, i: i32): bool {
 }
 
 /// Rounds before numbers that something rests on are given up: as many as the helper makes where it says so.
-const ROUNDS_EXACT: i32 = 64, ROUNDS_EXACT_ITERATOR: i32 = 256, ROUNDS_EXACT_MAX: u64 = 1024;
+const ROUNDS_EXACT: i32 = 64, ROUNDS_EXACT_ITERATOR: i32 = 2048, ROUNDS_EXACT_MAX: u64 = 1024;
 function roundsExact(i: i32): i32 {
   if (P.srcOf(i) == 2 || P.opcode(i) == P.OP_MAY_GOTO) return ROUNDS_EXACT_ITERATOR;
   if (P.immOf(i) != H_LOOP || reg(1).kind != K_NUM || reg(1).umax > ROUNDS_EXACT_MAX) return ROUNDS_EXACT;
