@@ -103,6 +103,9 @@ for (const [name, url] of programs) {
       equal(entry.code, code, `${entry.code}: ${entry.message}`);
       const wanted = [...rest.matchAll(/`[^`]*`|[\w./:()]+/g)].map(([word]) => word);
       for (const word of wanted) ok(entry.message.includes(word), `${word} is missing: ${entry.message}`);
+      // What to do says the fix in the same words.
+      const fix = /^\/\/ fix: (.*)$/m.exec(text)?.[1];
+      if (fix !== undefined) ok(entry.suggestion.includes(fix), entry.suggestion);
       if (text.includes("/* here */")) {
         match(entry.text, /\/\* here \*\//, `line ${entry.line}: ${entry.text}`);
       }
@@ -325,7 +328,8 @@ const ASSEMBLED: [code: number, lines: Line[], more?: Partial<VerifyRequest>][] 
   [160, [mov(0, 0), exit()], { programType: 29 }],
   [161, [mov(1, 0), mov(2, 0), call(165), ...done]],
   [162, [{ op: 0x85, src: 2, imm: 50 }, ...done], { kfuncs: [{ btfId: 50, name: "bpf_rbtree_add" }] }],
-  [163, [mov(0, 0), { op: 0xe5, off: 0 }, exit()]],
+  [152, [{ op: 0x85, src: 2, imm: 50 }, ...done], { kfuncs: [{ btfId: 50, name: "bpf_sock_destroy" }] }],
+  [163, [{ op: 0x18, dst: 1, src: 5, imm2: 0 }, ...done]],
   [164, [loadMap(1, 1), load(8, 2, 1, 0), ...done]],
   [165, [mov(1, 0), callLocal("f"), ...done, "f", mov(0, 0), exit()], {
     subprograms: [{

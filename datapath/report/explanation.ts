@@ -4,6 +4,7 @@ import { codeLabel, type VerifyReport } from "@weir/verifier";
 import { followsKernelPointer } from "./kernel_pointer.ts";
 import { helperName } from "./kernel_versions.ts";
 import { walksPacket } from "./packet_loop.ts";
+import { loopOfLimit } from "./loop.ts";
 import { pageOf } from "./pages.ts";
 import { howLost, placeOf, sentenceOf } from "./sentence.ts";
 
@@ -98,10 +99,11 @@ function suggestionOf(
   if (walksPacket(report)) {
     return "Bound the loop beside the check against data_end: for (i = 0; i < 64 && data + 1 <= end; i++), or use bpf_loop()";
   }
-  const moved = report.codeFacts?.name === "pointer-offset-range" ||
-    report.codeFacts?.name === "map-value-out-of-bounds";
-  if (moved && BigInt(report.operands[report.code === 43 ? 1 : 2] ?? 0) < 0n) {
-    return "Make the index unsigned, or check that it is not below 0 as well as its upper bound";
+  if (loopOfLimit(report) !== undefined) {
+    return "Give the loop a bound that is a constant, the smaller the better, or use bpf_loop()";
+  }
+  if (/ may be negative/.test(sentenceOf(report, source, kind))) {
+    return "Make the number unsigned, or check that it is not below 0 as well as its upper bound";
   }
   const isPacket = report.codeFacts?.name === "packet-out-of-bounds" ||
     report.codeFacts?.name === "not-a-pointer";

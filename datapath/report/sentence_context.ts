@@ -155,6 +155,16 @@ export function place(c: Context, instruction: number, word?: string): string {
   return `${fileName(line.file)}:${line.line}`;
 }
 
+/**
+ * Whether a register's number, or the variable part of its offset, may be negative as the source's `int`: it has an upper
+ * bound and no lower one. What was never compared at all is not meant.
+ */
+export function mayBeNegative({ report }: Pick<Context, "report">, register: number): boolean {
+  const value = report.registers[register];
+  return value !== undefined && ((value.s32min < 0 && value.s32max < 0x7fff_ffff) ||
+    (value.smin < 0n && value.smax < 1n << 62n));
+}
+
 /** "an array map" of a map type's number. */
 export function typeOfMap(type: number): string {
   const name = MAP_TYPES[type];

@@ -1,6 +1,15 @@
 /** Sentences about calls, what they hold, and what a program returns. @module */
 import { CORE_POISON_HELPER, PROGRAM_TYPES } from "@weir/object";
-import { article, helper, passed, place, type Say, typeOfMap, upper } from "./sentence_context.ts";
+import {
+  article,
+  helper,
+  mayBeNegative,
+  passed,
+  place,
+  type Say,
+  typeOfMap,
+  upper,
+} from "./sentence_context.ts";
 
 /** By code. */
 export const CALLS: Readonly<Record<number, Say>> = {
@@ -14,7 +23,13 @@ export const CALLS: Readonly<Record<number, Say>> = {
     `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is ${article(c.s(2))}; it takes: ${c.s(3)}`,
   104: (c) => `Argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} may be NULL`,
   105: (c) =>
-    `The size in argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is not bounded (${c.s(2)}..${c.s(3)})`,
+    mayBeNegative(c, c.n(0))
+      ? `The size in argument ${c.n(0)} of ${helper(c, 1)}()${
+        passed(c)
+      } may be negative, which is taken for a huge size`
+      : `The size in argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} is not bounded (${c.s(2)}..${
+        c.s(3)
+      })`,
   106: (c) => `The size in argument ${c.n(0)} of ${helper(c, 1)}()${passed(c)} may be zero`,
   107: (c) => {
     const value = c.report.registers[c.n(0)];
@@ -82,6 +97,7 @@ export const CALLS: Readonly<Record<number, Say>> = {
   146: (c) => `Values of map \`${c.map(0)}\` have a timer, and ${programs(c.n(1))} may not use such maps`,
   151: (c) =>
     `${c.s(0)}() is a function of the kernel, which only programs with a GPL-compatible licence may call`,
+  152: (c) => `${c.s(0)}() is a function of the kernel, which programs of this type may not call`,
   174: (c) => `The kernel has no function ${c.s(0)}(), and the call of it can be reached`,
 };
 

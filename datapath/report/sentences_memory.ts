@@ -7,6 +7,7 @@ import {
   contextField,
   howLost,
   LOST,
+  mayBeNegative,
   packet,
   place,
   type Say,
@@ -73,19 +74,23 @@ export const MEMORY: Readonly<Record<number, Say>> = {
       } (packet pointer) goes on through the packet in a loop without a bound: behind its first 65535 bytes ` +
         "no check counts any more"
       : packet(c),
-  72: (c) =>
-    walksPacket(c.report)
-      ? `${upper(c.reg(0))} (packet pointer) goes on through the packet in a loop without a bound`
-      : `${upper(c.reg(0))} (packet pointer) was moved by a number without a useful upper bound (${c.n(1)}..${
-        c.s(2)
-      })`,
+  72: (c) => {
+    const pointer = `${upper(c.reg(0))} (packet pointer)`;
+    if (walksPacket(c.report)) return `${pointer} goes on through the packet in a loop without a bound`;
+    return negative(c, 1)
+      ? `${pointer} was moved by ${indexOf(c)}, which may be negative (${c.n(1)}..${c.s(2)})`
+      : `${pointer} was moved by ${indexOf(c)} without a useful upper bound (${c.n(1)}..${c.s(2)})`;
+  },
   73: (c) =>
     / tracing program/.test(c.kind)
       ? `Argument ${Math.floor(c.n(0) / 8) + 1} (offset ${c.n(0)} of the context) cannot be ${c.s(2)} with ${
         bytes(c.n(1))
       }: what the program is attached to has no such argument`
       : `${contextField(c)} cannot be ${c.s(2)} with ${bytes(c.n(1))} in ${c.kind}`,
-  75: (c) => `${upper(c.reg(0))} points to ${c.n(4)} bytes, but ${bytesAt(c)} ${c.verb}`,
+  75: (c) =>
+    mayBeNegative(c, c.n(0))
+      ? `${upper(c.reg(0))} points to ${c.n(4)} bytes, and is moved by ${indexOf(c)}, which may be negative`
+      : `${upper(c.reg(0))} points to ${c.n(4)} bytes, but ${bytesAt(c)} ${c.verb}`,
   76: (c) => `${upper(c.reg(0))} (${c.s(1)}) is read-only memory, but is written`,
   78: (c) => `${c.n(0)} bytes at offset ${c.n(1)} through ${c.reg(2)} are not aligned`,
   86: (c) =>
@@ -100,15 +105,12 @@ export const MEMORY: Readonly<Record<number, Say>> = {
     } points to kernel memory that no struct describes, so nobody knows how far it may be read`,
   89: (c) => `Fields of ${c.s(1)} may be read only by programs with a GPL-compatible licence`,
   90: (c) => `${upper(c.reg(0))} points to ${c.s(1)}, which cannot be used directly`,
-  43: (c) => {
-    const index = indexIn(c.source.lineAt(c.report.instruction));
-    const by = index === undefined ? "a number" : `\`${index}\``;
-    return negative(c, 1)
-      ? `${upper(c.reg(0))} is moved by ${by}, which may be negative`
-      : `${upper(c.reg(0))} is moved by ${by} (${
+  43: (c) =>
+    negative(c, 1)
+      ? `${upper(c.reg(0))} is moved by ${indexOf(c)}, which may be negative`
+      : `${upper(c.reg(0))} is moved by ${indexOf(c)} (${
         c.span(1, 2)
-      }), further than the 2^29 bytes that a pointer may be moved`;
-  },
+      }), further than the 2^29 bytes that a pointer may be moved`,
   45: (c) => `${upper(c.reg(0))} and ${c.reg(1)} are both pointers, and are added`,
   48: (c) => `${upper(c.reg(0))} and ${c.reg(1)} are pointers that cannot be compared`,
   49: (c) => `A kernel address, that of ${c.reg(0)} (${c.s(1)}), would leave the program`,
@@ -142,6 +144,12 @@ export const MEMORY: Readonly<Record<number, Say>> = {
   150: () =>
     "A part of the stack that holds the state of an iterator is accessed; only its own functions may touch it",
 };
+
+/** What was added to the pointer, in the words of the line. */
+function indexOf(c: Parameters<Say>[0]): string {
+  const index = indexIn(c.source.lineAt(c.report.instruction));
+  return index === undefined ? "a number" : `\`${index}\``;
+}
 
 function negative(c: Parameters<Say>[0], operand: number): boolean {
   return BigInt(c.report.operands[operand] ?? 0) < 0n;

@@ -1,5 +1,6 @@
 /** Sentences about a program's structure, about limits, and about what is not supported. @module */
 import { PROGRAM_TYPES } from "@weir/object";
+import { loopOfLimit } from "./loop.ts";
 import { place, type Say, typeOfMap } from "./sentence_context.ts";
 
 /** By code. */
@@ -8,8 +9,10 @@ export const STRUCTURE: Readonly<Record<number, Say>> = {
   16: (c) =>
     `The functions of this call chain need ${c.n(0)} bytes of stack together; a program has ${c.n(1)}`,
   17: (c) => `The loop at ${place(c, c.n(0))} comes round again with nothing changed, so it never ends`,
-  30: (c) =>
-    `Verification stopped after ${c.n(0)} instruction visits: the program has too many different paths`,
+  30: (c) => stopped(c, `after ${c.n(0)} instruction visits`),
+  31: (c) => stopped(c, `with ${c.n(0)} states, the limit`),
+  32: (c) => stopped(c, `at ${c.n(0)} bytes of memory, the limit`),
+  33: (c) => stopped(c, `with ${c.n(0)} branches waiting, the limit`),
   160: (c) =>
     PROGRAM_TYPES[c.n(0)] === undefined
       ? "Programs of this type are not known to this verifier"
@@ -40,6 +43,16 @@ export const STRUCTURE: Readonly<Record<number, Say>> = {
   170: (c) =>
     `What lies at offset ${c.n(1)} (${c.n(2)} bytes) of a struct of the kernel is not known to this verifier`,
 };
+
+/** Which loop it was, where it was one. */
+function stopped(c: Parameters<Say>[0], where: string): string {
+  const branch = loopOfLimit(c.report);
+  return branch === undefined
+    ? `Verification stopped ${where}: the program has too many different paths`
+    : `Verification stopped ${where}: the loop at ${
+      place(c, branch)
+    } goes round without a bound that can be counted to`;
+}
 
 function hex(value: number): string {
   return `0x${value.toString(16).padStart(2, "0")}`;

@@ -1,4 +1,5 @@
 /* WV0060: `sk` */
+// fix: BPF_CORE_READ(sk, drops)
 #include "words.h"
 struct sock_part { __u32 family; __u32 state; };
 struct sock_like { struct sock_part part; __u32 drops; };

