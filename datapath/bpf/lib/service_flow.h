@@ -110,7 +110,7 @@ INLINE int service_taken(struct flow *f, struct arrival *a, const struct backend
 	return own && ct_alive(own, f) && !arrival_opens(own, f) && !arrival_fits(own, a);
 }
 
-/* Chooses a backend for a new flow; `a` has the frontend's address. 0, or a drop: 158 when nobody is there. */
+/* Chooses a backend for a new flow; `a` has the frontend's address, scratch the frontend. 0, or a drop: 158 when nobody is there. */
 NOINLINE int service_choose(struct flow *f, struct arrival *a)
 {
 	const struct config *config = config_get();
@@ -122,8 +122,8 @@ NOINLINE int service_choose(struct flow *f, struct arrival *a)
 
 	if (!f || !a || !config)
 		return DROPPED(DROP_NO_SERVICE);
-	if (!s || !service_frontend(f))
-		return 0;
+	if (!s)
+		return DROPPED(DROP_NO_SERVICE);
 	frontend = &s->frontend;
 	a->service = frontend->service;
 	f->service = frontend->service;
@@ -188,7 +188,7 @@ NOINLINE int service_ask(struct flow *f, struct ct_entry *e)
 	}
 	a->key = f->key;
 	a->source_hi = f->source_hi;
-	code = service_choose(f, a);
+	code = service_frontend(f) ? service_choose(f, a) : 0;
 	/* The service is no more, or has nobody for an error: no ordinary flow. */
 	if (!code && !a->backend && e)
 		return DROPPED(DROP_NO_SERVICE);
