@@ -3,7 +3,7 @@ import { BpfObject, Gate, StructuralVerifier, u32 } from "@weir/loader";
 import * as abi from "@weir/maps";
 import { compile } from "../../datapath/bpf/build.ts";
 import type { TestNode } from "./node.ts";
-import { ipv4Number, packet, type PacketSpec } from "./packet.ts";
+import { type Bytes, ipv4Number, packet, type PacketSpec } from "./packet.ts";
 
 /** Runs from_overlay on what a tunnel with this VNI and sender would have brought, after from_netdev noted its origin. */
 export async function decapsulator(node: TestNode) {
@@ -14,7 +14,7 @@ export async function decapsulator(node: TestNode) {
   const object = BpfObject.openFile(`${out}/decapsulated.o`);
   object.load(new Gate(new StructuralVerifier()));
   object.openMap("decapsulated_target").update(u32(0), u32(node.program("from_overlay").fd));
-  const run = (vni: number, spec: PacketSpec, sender = "192.0.2.2", origin = abi.ORIGIN_NODE) => {
+  const run = (vni: number, spec: PacketSpec | Bytes, sender = "192.0.2.2", origin = abi.ORIGIN_NODE) => {
     const ctx = new Uint8Array(192);
     const view = new DataView(ctx.buffer);
     view.setUint32(40, 1, true);
@@ -22,7 +22,10 @@ export async function decapsulator(node: TestNode) {
     view.setUint32(52, ipv4Number(sender), true);
     view.setUint32(56, origin, true);
     node.drainEvents();
-    const result = object.program("decapsulated").testRun({ data: packet(spec), ctx });
+    const result = object.program("decapsulated").testRun({
+      data: spec instanceof Uint8Array ? spec : packet(spec),
+      ctx,
+    });
     return { verdict: result.retval, data: result.data, events: node.drainEvents() };
   };
   return { object, run };

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import * as abi from "@weir/maps";
 import { Cluster } from "./cluster.ts";
+import { decapsulator } from "./decapsulator.ts";
 import { kernelTest } from "./kernel_test_case.ts";
 import { PASS, REDIRECT, SHOT, type TestNode } from "./node.ts";
 import { be16, type Bytes, ICMP, ICMPV6, packet } from "./packet.ts";
@@ -22,6 +23,8 @@ function allow(node: TestNode, ifindex: number, vlan: number): void {
 kernelTest("a tagged frame passes nowhere but at an outer device that lets its VLAN through", async () => {
   const { node, devices } = await twoEndpoints();
   using _ = node;
+  const tunnel = await decapsulator(node);
+  using _object = tunnel.object;
   allow(node, 1, 100);
   for (const f of FAMILIES) {
     const frames = {
@@ -44,7 +47,8 @@ kernelTest("a tagged frame passes nowhere but at an outer device that lets its V
             ...(outer ? [] : [[[type, 0]], [[type, 100]]]),
           ] as [number, number][][]
         ) {
-          const run = node.run(program, tagged(frame, ...tags), device);
+          const one = tagged(frame, ...tags);
+          const run = program === "from_overlay" ? tunnel.run(1002, one) : node.run(program, one, device);
           const what = `${f.name} ${program} ${JSON.stringify(tags)}`;
           assert.deepEqual([run.verdict, run.events.map((e) => e.subtype)], [SHOT, [166]], what);
         }
