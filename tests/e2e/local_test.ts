@@ -1,0 +1,124 @@
+/**
+ * The host through a rule for the world: in a lab, with an agent that follows the node's addresses, and flows that name who it was.
+ * @module
+ */
+import assert from "node:assert/strict";
+import { at, client, eventually } from "./service.ts";
+import { canRun, Lab } from "./weir.ts";
+
+const lab = new Lab(`loc${Deno.pid}`);
+const POD = { pod: "shop/client" }, NODE = { node: "node-1" };
+const PORT = 7777;
+
+/** Counts datagrams at a port of the host for some seconds. */
+const EAR = `import socket,sys,time
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('0.0.0.0',${PORT})); s.settimeout(0.5); heard=[]; end=time.time()+float(sys.argv[1])
+while time.time()<end:
+    try: heard.append(s.recv(100).decode())
+    except TimeoutError: pass
+print(' '.join(sorted(set(heard))))
+`;
+const SAY = `import socket,sys,time
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.setsockopt(socket.SOL_SOCKET,socket.SO_BROADCAST,1)
+for _ in range(3):
+    for to in sys.argv[1:]:
+        s.sendto(to.encode(),(to,${PORT}))
+    time.sleep(0.3)
+`;
+const policy = (egress: string) =>
+  `apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: out, namespace: shop }\n` +
+  `spec: { endpointSelector: { matchLabels: { app: client } }, egress: [${egress}] }\n`;
+
+/** Which of the addresses the host's socket heard from the pod. */
+async function heard(...addresses: string[]): Promise<string[]> {
+  const ear = at(lab, NODE, ["python3", "-c", EAR, "4"]);
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const said = await at(lab, POD, ["python3", "-c", SAY, ...addresses]);
+  assert.equal(said.code, 0, said.err);
+  const { code, out, err } = await ear;
+  assert.equal(code, 0, err);
+  return out.trim().split(" ").filter((text) => text !== "");
+}
+async function node(...command: string[]): Promise<void> {
+  const ran = await at(lab, NODE, command);
+  assert.equal(ran.code, 0, ran.err);
+}
+
+if (canRun) {
+  Deno.test.beforeAll(async () => {
+    const namespace = "apiVersion: v1\nkind: Namespace\nmetadata: { name: shop }\n";
+    await lab.up(1, [namespace, client("client", 1)].join("---\n"), ["--agent", "vlan-allow=100"]);
+  });
+  Deno.test.afterAll(() => lab.down());
+}
+
+Deno.test({
+  name:
+    "A rule for the world reaches the host by no address, one that it just got included; flows say whom they were for",
+  ignore: !canRun,
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: async () => {
+    const many = ["224.0.0.1", "255.255.255.255"];
+    await node("ip", "address", "add", "169.254.3.4/32", "scope", "link", "dev", "lo");
+    assert.deepEqual(
+      await heard("169.254.3.4", ...many),
+      ["169.254.3.4", ...many].sort(),
+      "without a policy",
+    );
+    await lab.apply(policy("{ toEntities: [world] }, { toCIDR: [128.0.0.0/1, 224.0.0.0/4] }"));
+    await node("ip", "address", "add", "203.0.113.5/32", "dev", "lo");
+    assert.deepEqual(await heard("203.0.113.5", "169.254.3.4", ...many), []);
+    for (
+      const [ip, label] of [["224.0.0.1", "multicast"], ["255.255.255.255", "broadcast"], [
+        "203.0.113.5",
+        "host",
+      ]]
+    ) {
+      const flow = await lab.flow(
+        `a drop for ${label}`,
+        (f) => f.verdict === "DROPPED" && f.destination?.labels?.includes(`reserved:${label}`) === true,
+        "--to-ip",
+        ip,
+      );
+      assert.equal(flow.drop_reason_desc, "POLICY_DENIED");
+    }
+    await lab.apply(policy("{ toEntities: [multicast] }"));
+    assert.deepEqual(await heard("203.0.113.5", ...many), ["224.0.0.1"]);
+    await lab.apply(policy("{ toEntities: [broadcast, host] }"));
+    assert.deepEqual(await heard("203.0.113.5", ...many), ["203.0.113.5", "255.255.255.255"]);
+    const explained = await lab.ok([
+      "policy",
+      "explain",
+      "--from",
+      "client",
+      "-n",
+      "shop",
+      "--to",
+      "239.1.2.3",
+      "--port",
+      "5353/UDP",
+    ])
+      .catch((error) => `${error}`);
+    assert.match(explained, /multicast|Denied/);
+  },
+});
+
+Deno.test({
+  name: "The VLANs that an agent lets through are in the kernel of its node",
+  ignore: !canRun,
+  fn: () =>
+    eventually("weir_vlans has VLAN 100", async () => {
+      const dump = await lab.ok([
+        "lab",
+        "exec",
+        "--node",
+        "node-1",
+        "--",
+        "sh",
+        "-c",
+        "ls /sys/fs/bpf/weir/*/maps/weir_vlans",
+      ]);
+      return dump.includes("weir_vlans");
+    }),
+});
