@@ -32,7 +32,8 @@ int from_endpoint(struct __sk_buff *skb)
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
 		return drop(skb, &f, DROPPED(DROP_INVALID));
-	if (is_tagged(skb, p))
+	/* (A tag that is still in the frame is no protocol's number: see the switch's end.) */
+	if (unlikely(skb->vlan_present))
 		return drop(skb, &f, DROPPED(DROP_UNSUPPORTED_L2));
 	switch (LOAD16(p + 12)) {
 	case ETHERTYPE_IPV4:
@@ -46,7 +47,7 @@ int from_endpoint(struct __sk_buff *skb)
 	case ETHERTYPE_ARP:
 		return arp_from_endpoint(skb, &f, config, own);
 	default:
-		return drop(skb, &f, DROPPED(DROP_UNKNOWN_L3));
+		return drop(skb, &f, is_tagged(skb, p) ? DROPPED(DROP_UNSUPPORTED_L2) : DROPPED(DROP_UNKNOWN_L3));
 	}
 	if (fragment_waits(skb, &f, code))
 		return SHOT;
@@ -120,7 +121,8 @@ int to_endpoint(struct __sk_buff *skb)
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
 		return drop(skb, &f, DROPPED(DROP_INVALID));
-	if (is_tagged(skb, p))
+	/* (A tag that is still in the frame is no protocol's number: see the switch's end.) */
+	if (unlikely(skb->vlan_present))
 		return drop(skb, &f, DROPPED(DROP_UNSUPPORTED_L2));
 	switch (LOAD16(p + 12)) {
 	case ETHERTYPE_IPV4:
@@ -134,7 +136,7 @@ int to_endpoint(struct __sk_buff *skb)
 	case ETHERTYPE_ARP:
 		return arp_to_endpoint(skb, &f);
 	default:
-		return drop(skb, &f, DROPPED(DROP_UNKNOWN_L3));
+		return drop(skb, &f, is_tagged(skb, p) ? DROPPED(DROP_UNSUPPORTED_L2) : DROPPED(DROP_UNKNOWN_L3));
 	}
 	if (!code && (f.flags & (FLOW_NETWORK | FLOW_RELATED)) == (FLOW_NETWORK | FLOW_RELATED))
 		code = sender_check_packet(skb, &f);

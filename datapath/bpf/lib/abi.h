@@ -317,7 +317,7 @@ struct ct_entry {
 	struct address translated;
 	__be16 translated_port;
 	__u16 revision_element; /* in weir_revisions, of the far end's address, plus one; 0: judged anew at every packet */
-	__u16 sent[2]; /* upper halves of the highest TCP sequence numbers seen leaving an end here, forward, reverse; 0: none */
+	__u16 sent[2]; /* upper halves of the last TCP sequence numbers that left an end here, forward, reverse */
 };
 _Static_assert(sizeof(struct ct_entry) == 104, "ct_entry");
 _Static_assert(offsetof(struct ct_entry, ends) == 24, "ct_entry.ends");

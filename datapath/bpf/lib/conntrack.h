@@ -68,19 +68,11 @@ INLINE __u32 ct_timeout(const struct ct_entry *e, const struct flow *f, const st
 	return ct_answered(e, PROTOCOL_TCP) ? config->timeout_tcp : config->timeout_syn;
 }
 
-/* The upper half of a TCP sequence number that an end on this node sends: what an ICMP error about it may quote. Never 0. */
-INLINE __u16 sequence_of(const struct flow *f)
-{
-	return f->sequence ?: 1;
-}
-
-/* Is the quoted packet one that its sender may still wait for? 16 MB back; and forward what one packet of many segments
- * has beyond its start. (Its socket looks at the whole number.) */
+/* Is the quoted packet one that its sender may still wait for? Within 16 MB of what it sent last; ahead of that too, for it may
+ * have sent something again. (Its socket looks at the whole number.) */
 INLINE int sequence_near(__u16 sent, const struct flow *f)
 {
-	__s16 back = sent - sequence_of(f);
-
-	return sent && back >= -9 && back <= 256;
+	return (__u16)(f->sequence - sent + 256) <= 512;
 }
 
 /* Somebody still speaks after a RST: it was none to the sockets (reset.h cannot always know). The flow is as if there had
@@ -97,7 +89,8 @@ INLINE __u32 ct_revive(struct ct_entry *e, __u32 flags)
 	return flags;
 }
 
-/* Notes flags and lifetime (not of an ICMP error: that is no sign of life of its flow). `reply`: the packet goes against the flow. True when an event is due.
+/* Notes flags and lifetime (not of an ICMP error: that is no sign of life of its flow).
+ * `reply`: the packet goes against the flow. True when an event is due.
  *
  * The entry is written only when something changed, lifetimes at most once a second: a line that both directions'
  * CPUs only read is not passed between them. */
@@ -112,9 +105,8 @@ INLINE int ct_touch(struct ct_entry *e, const struct flow *f, const struct confi
 		__u16 *sent = reply ? &e->sent[1] : &e->sent[0];
 
 		/* Every 64 KB, by who really sends: what comes from elsewhere is only claimed. */
-		if (!(f->flags & FLOW_INGRESS) && unlikely((__s16)(sequence_of(f) - *sent) > 0 || !*sent))
-			*sent = sequence_of(f);
-
+		if (!(f->flags & FLOW_INGRESS) && unlikely(*sent != f->sequence))
+			*sent = f->sequence;
 		if (unlikely(seen & ~*known)) {
 			*known |= seen;
 			report = 1;
@@ -155,7 +147,7 @@ INLINE void ct_init(struct ct_entry *e, const struct flow *f, const struct confi
 	e->flags = f->source_hi ? CT_ORIGIN_HI : 0;
 	e->tcp_flags[0] = seen;
 	e->tcp_flags[1] = 0;
-	e->sent[0] = f->tcp_flags && !(f->flags & FLOW_INGRESS) ? sequence_of(f) : 0;
+	e->sent[0] = f->flags & FLOW_INGRESS ? 0 : f->sequence;
 	e->sent[1] = 0;
 	if (f->tcp_flags && seen != TCP_SYN)
 		e->flags |= CT_SEEN_NON_SYN;
