@@ -55,6 +55,11 @@ int from_endpoint(struct __sk_buff *skb)
 		return drop(skb, &f, code);
 	f.now = jiffies();
 	e = bpf_map_lookup_elem(&weir_ct, &f.key);
+	if (!e) {
+		code = denial_known(&f, own, config->hz);
+		if (code)
+			return drop(skb, &f, code);
+	}
 	/* An ordinary flow is known by its tuple; what is not, or begins anew, may be for a service. */
 	if (!e || (e->flags & CT_SERVICE) || !ct_alive(e, &f) || is_bare_syn(&f)) {
 		code = service_ask(&f, e);
@@ -64,7 +69,7 @@ int from_endpoint(struct __sk_buff *skb)
 			code = service_translate(skb, &f);
 			if (code)
 				return drop(skb, &f, code);
-			e = bpf_map_lookup_elem(&weir_ct, &f.key);
+			e = f.flags & FLOW_SERVICE_FRESH ? 0 : bpf_map_lookup_elem(&weir_ct, &f.key);
 		}
 	}
 	code = admit_entry(skb, &f, config, own, e, &other);

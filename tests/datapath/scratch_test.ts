@@ -8,13 +8,19 @@ import { packet, SYN, TCP, UDP } from "./packet.ts";
 import { A, B, FAMILIES, twoEndpoints } from "./two_endpoints.ts";
 
 /** Of programs that run with softirqs off: tc and XDP, never one inside another. */
-const SOFTIRQS_OFF = ["weir_ct_new", "weir_nat_scratch", "weir_arrival", "weir_exceeded_rate"];
+const SOFTIRQS_OFF = [
+  "weir_ct_new",
+  "weir_nat_scratch",
+  "weir_arrival",
+  "weir_exceeded_rate",
+  "weir_denials",
+];
 /** Claimed record by record, by whoever may be interrupted. */
 const CLAIMED = ["weir_ct_claims"];
 /** Counters: one addition each, atomic where an addition may be interrupted. */
 const COUNTERS = ["weir_counters", "weir_metrics", "weir_lost", "weir_event_counts", "weir_service_counters"];
 /** In code that all of them share: who is who is seen as it runs, which the tests below watch. */
-const SHARED_CODE = ["weir_ct_new"];
+const SHARED_CODE = ["weir_ct_new", "weir_arrival"];
 
 const PATTERN = 0x5a;
 

@@ -2,7 +2,9 @@
  * end on this node; everything else, and everything that changed since, is decided anew by decide(). */
 #pragma once
 
+#include "arrival_record.h"
 #include "conntrack.h"
+#include "denial.h"
 #include "events.h"
 #include "ipcache.h"
 #include "local.h"
@@ -133,6 +135,7 @@ INLINE void ct_fill(struct ct_entry *e, const struct flow *f, const struct peer 
 NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct peer *target, const struct revision *seen)
 {
 	const struct config *config = config_get();
+	const struct arrival *a;
 	struct ct_claim *claim;
 	struct ct_entry *e;
 	__u32 share;
@@ -157,6 +160,12 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 			return DROPPED(DROP_CT_CREATE_FAILED);
 		ct_fill(e, f, origin, target, config, seen);
 		ct_share_set(e, share);
+		if (f->flags & FLOW_SERVICE) {
+			a = arrival_get();
+			if (!a)
+				return DROPPED(DROP_CT_CREATE_FAILED);
+			arrival_note(e, a);
+		}
 		failed = bpf_map_update_elem(&weir_ct, &f->key, e, BPF_NOEXIST);
 	}
 	if (likely(!failed)) {
@@ -170,6 +179,9 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 		return DROPPED(DROP_CT_CREATE_FAILED);
 	ct_share_move(e, &f->key, f, share);
 	ct_fill(e, f, origin, target, config, seen);
+	a = f->flags & FLOW_SERVICE ? arrival_get() : 0;
+	if (a)
+		arrival_note(e, a);
 	return 0;
 }
 
@@ -305,6 +317,8 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 	code = f->flags & FLOW_LOOPBACK ? 0 :
 	       reply			? decide_policy(f, &destination, &source, 1) :
 					  decide_policy(f, &source, &destination, 0);
+	if (code && !e && !socket)
+		denial_keep(f, &source, &destination, &seen, code);
 	if (code)
 		return code;
 

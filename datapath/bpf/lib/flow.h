@@ -19,6 +19,7 @@
 #define FLOW_SERVICE 4096 /* was sent to a service, and now goes to its backend */
 #define FLOW_SERVICE_NEW 8192 /* ... whose choice is not remembered yet */
 #define FLOW_LOOPBACK 16384 /* an endpoint speaks to itself through a service */
+#define FLOW_SERVICE_FRESH 32768 /* ... nothing is known of the flow to the backend either */
 
 struct flow {
 	struct ct_key key;

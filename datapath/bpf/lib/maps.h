@@ -176,7 +176,8 @@ struct {
  *                                                preemption on
  *
  * (PREEMPT_RT: "softirqs off" is a lock of the CPU there, which excludes alike.) Hence:
- *   - weir_ct_new, weir_nat_scratch, weir_arrival belong to tc and XDP. Nothing else may touch them.
+ *   - weir_ct_new, weir_nat_scratch, weir_arrival, weir_denials and weir_exceeded_rate belong to tc and XDP. Nothing else may
+ *     touch them.
  *   - The others have their stack, or claim a record of weir_ct_claims for as long as they need it.
  *   - Counters of the CPU are added to atomically by the others (lib/metrics.h).
  * tests/datapath/scratch_test.ts holds every program to it. */

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "arrival_record.h"
 #include "dsr.h"
 #include "enter.h"
 #include "fragment_order.h"
@@ -27,33 +28,6 @@
 #define NODE_PORT_SEND (1 << 17) /* verdict: scratch says what to make of the packet */
 #define NODE_PORT_NEW (1 << 18) /* verdict: a new flow for scratch's frontend */
 #define NODE_PORT_REFUSE (1 << 19) /* verdict: scratch's frontend has nobody for it */
-
-/* What a translated packet was before, for the function that brings it into its endpoint. */
-struct arrival {
-	struct ct_key key; /* under the frontend */
-	struct address frontend;
-	struct address to; /* of an endpoint's packet: its backend */
-	__u32 backend; /* 0: not translated for a service */
-	__u16 port; /* be */
-	__u16 to_port; /* be */
-	__u16 service;
-	__u32 source_hi;
-	__u32 known; /* it has its CT_SERVICE entry */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__type(key, __u32);
-	__type(value, struct arrival);
-	__uint(max_entries, 1);
-} weir_arrival SEC(".maps");
-
-INLINE struct arrival *arrival_get(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&weir_arrival, &zero);
-}
 
 INLINE int node_port_protocol(__u8 protocol)
 {

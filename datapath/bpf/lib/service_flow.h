@@ -104,6 +104,7 @@ INLINE int service_taken(struct flow *f, struct arrival *a, const struct backend
 		flow_set_end(f, TRANSLATE_DESTINATION, &b->address, port);
 	}
 	own = bpf_map_lookup_elem(&weir_ct, &f->key);
+	a->fresh = !own;
 	f->key = a->key;
 	f->source_hi = a->source_hi;
 	f->port_destination = a->port;
@@ -199,19 +200,20 @@ NOINLINE int service_ask(struct flow *f, struct ct_entry *e)
 		return DROPPED(DROP_NO_SERVICE);
 	a->to = b->address;
 	a->to_port = b->port;
-	f->flags |= FLOW_SERVICE | FLOW_SERVICE_NEW;
+	f->flags |= FLOW_SERVICE | FLOW_SERVICE_NEW | (a->fresh ? FLOW_SERVICE_FRESH : 0);
 	return 0;
 }
 
-/* The flow to the backend was allowed: both its entries learn of each other. 0 or a drop. */
+/* The flow to the backend was allowed: both its entries learn of each other (one that was made for it has). 0 or a drop. */
 NOINLINE int service_remember(struct flow *f)
 {
 	struct arrival *a = arrival_get();
-	int code;
+	int code = 0;
 
 	if (!f || !a)
 		return DROPPED(DROP_CT_CREATE_FAILED);
-	code = arrival_remember(f, &a->frontend, a->port, a->service, a->backend);
+	if (f->reason != REASON_NEW)
+		code = arrival_remember(f, &a->frontend, a->port, a->service, a->backend);
 	if (!code && (f->flags & FLOW_SERVICE_NEW))
 		code = arrival_keep(f, a);
 	return code;

@@ -1,7 +1,7 @@
 /**
  * ns per packet of the datapath's paths by BPF_PROG_TEST_RUN, beside an empty program in the same run and the aims.
  *
- *     sudo deno run -A tests/bench/datapath/datapath_bench.ts [--rounds N] [--repeat N] [--json]
+ *     sudo deno run -A tests/bench/datapath/datapath_bench.ts [--rounds N] [--repeat N] [--only REGEX] [--json]
  *
  * @module
  */
@@ -16,6 +16,7 @@ const { values: options } = parseArgs({
   options: {
     rounds: { type: "string", default: "7" },
     repeat: { type: "string", default: "50000" },
+    only: { type: "string", default: "" },
     json: { type: "boolean", default: false },
   },
 });
@@ -163,7 +164,7 @@ try {
   const alone: number[] = [];
   for (let i = 0; i < rounds; i++) alone.push(empty.testRun({ data: frame(paths[0]), repeat }).durationNs);
   const emptyNs = median(alone);
-  for (const path of paths) {
+  for (const path of paths.filter(({ name }) => new RegExp(options.only).test(name))) {
     const program = node.program(path.program);
     const times = path.fresh ? path.flows : Math.max(repeat, path.flows * 2);
     node.gc(abi.GC_ALL);
