@@ -15,13 +15,22 @@ const ASSEMBLY = fileURLToPath(new URL("./assembly/", import.meta.url));
  */
 const OPTIONS = ["-O3", "--noAssert", "--runtime", "stub", "--use", "abort=", "--initialMemory", "2"];
 
+/** What to build. */
+export interface BuildOptions {
+  /** Where the module goes. */
+  out: string;
+  /** Changes a source file before it is compiled, for tests of the tests. */
+  edit?: (name: string, source: string) => string;
+}
+
 /** Builds the module; `built` tells whether anything had to be done. Throws with the compiler's messages. */
-export async function buildVerifier({ out }: { out: string }): Promise<{ built: boolean }> {
+export async function buildVerifier({ out, edit }: BuildOptions): Promise<{ built: boolean }> {
   const sources = new Map<string, string>();
   for (const dir of ["", "gen/"]) {
     for (const entry of Deno.readDirSync(ASSEMBLY + dir)) {
       if (entry.isFile && entry.name.endsWith(".ts")) {
-        sources.set(dir + entry.name, Deno.readTextFileSync(ASSEMBLY + dir + entry.name));
+        const source = Deno.readTextFileSync(ASSEMBLY + dir + entry.name);
+        sources.set(dir + entry.name, edit === undefined ? source : edit(dir + entry.name, source));
       }
     }
   }

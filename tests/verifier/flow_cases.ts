@@ -13,14 +13,20 @@
  * @module
  */
 
-import type { MapFacts, VerifyRequest } from "@weir/verifier";
+import type { MapFacts, VerifyReport, VerifyRequest } from "@weir/verifier";
 import { Kernel } from "../../scripts/probe/kernel.ts";
 import { type Flow, type FlowMaps, generateFlow } from "./flow_generator.ts";
 import { interpret, type RunOptions, Violation } from "./interpreter.ts";
 import { encodeNodes, node } from "./program.ts";
 import { Random } from "./random.ts";
 import { reasonKind } from "./reasons.ts";
-import type { Subject, Verdict } from "./subject.ts";
+import type { Verdict } from "./subject.ts";
+
+/** A verifier, as far as flows need it. */
+export interface FlowSubject {
+  verifyRequest(request: VerifyRequest): Omit<Verdict, "report"> & { readonly report: VerifyReport | null };
+}
+type FlowVerdict = ReturnType<FlowSubject["verifyRequest"]>;
 
 /** Something that must not be; the message begins with the seed that makes it again. */
 export class FlowDefect extends Error {
@@ -68,7 +74,7 @@ export class FlowRunner {
   readonly stricter = new Map<string, number[]>();
 
   /** @param withKernel false: interpreter only */
-  constructor(readonly subject: Subject, withKernel: boolean) {
+  constructor(readonly subject: FlowSubject, withKernel: boolean) {
     this.#kernel = withKernel ? new Kernel() : undefined;
   }
 
@@ -145,7 +151,7 @@ export class FlowRunner {
     }
     const reason = lastReason(log);
     if (/^verifier bug/.test(reason) || ["complexity", "environment"].includes(reasonKind(reason))) return;
-    this.#draw(seed + 1, flow, draws * 10);
+    this.#draw(seed, flow, draws * 10);
     this.counts.finer++;
     note(this.finer, reason, seed);
   }
@@ -204,18 +210,20 @@ export class FlowRunner {
 
   #draw(seed: number, flow: Flow, draws: number): void {
     const random = new Random(seed ^ 0x51ed270b);
-    for (let draw = 0; draw < draws; draw++) {
-      this.counts.draws++;
-      try {
-        interpret(flow.instructions, random, this.#runOptions(flow));
-      } catch (error) {
-        if (!(error instanceof Violation)) throw error;
-        throw new FlowDefect(seed, `accepted, but ${error.message}`);
-      }
+    for (let draw = 0; draw < draws; draw++) this.#drawOnce(seed, flow, random, this.#runOptions(flow));
+  }
+
+  #drawOnce(seed: number, flow: Flow, random: Random, options: RunOptions): void {
+    this.counts.draws++;
+    try {
+      interpret(flow.instructions, random, options);
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
+      throw new FlowDefect(seed, `accepted, but ${error.message}`);
     }
   }
 
-  #compareClaims(seed: number, flow: Flow, ours: Verdict, draws: number): void {
+  #compareClaims(seed: number, flow: Flow, ours: FlowVerdict, draws: number): void {
     if (ours.verdict !== "accepted") return;
     const random = new Random(seed ^ 0x2545f491);
     const watch = (slot: number, registers: readonly (bigint | undefined)[]) => {
@@ -226,7 +234,7 @@ export class FlowRunner {
       });
     };
     for (let draw = 0; draw < draws; draw++) {
-      interpret(flow.instructions, random, { ...this.#runOptions(flow), watch });
+      this.#drawOnce(seed, flow, random, { ...this.#runOptions(flow), watch });
     }
   }
 
@@ -275,7 +283,7 @@ export class FlowRunner {
 }
 
 /** Whether every function is walked at all. */
-function comesToAll(flow: Flow, { report }: Verdict): boolean {
+function comesToAll(flow: Flow, { report }: FlowVerdict): boolean {
   return flow.starts.every((start) => report!.instructionVisits[start] > 0);
 }
 

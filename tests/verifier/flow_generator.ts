@@ -246,7 +246,9 @@ class FlowGenerator {
       storeImm(8, 7, flag, 1),
       goto(out),
       again,
-      ...this.#block(place, this.random.between(1, 2)),
+      ...(place.kind === "walk" && this.random.oneIn(2)
+        ? [load(1, 0, 8, this.options.fixed ? 7 : 56)]
+        : this.#block(place, this.random.between(1, 2))),
       goto(out),
       out,
     ];

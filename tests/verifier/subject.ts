@@ -79,15 +79,7 @@ export class Subject {
   /** Verifies any request. */
   verifyRequest(request: VerifyRequest): Verdict {
     try {
-      const report = this.sandbox.verify(request);
-      const claims = new Map(report.claims.map((claim) => [claim.instruction, claim]));
-      return {
-        verdict: report.verdict,
-        code: report.code === 0 ? "" : codeLabel(report.code),
-        message: report.verdict === "accepted" ? "" : `${reportMessage(report)} (at ${report.instruction})`,
-        report,
-        contradiction: (instruction, register, value) => contradiction(claims, instruction, register, value),
-      };
+      return verdictOf(this.sandbox.verify(request));
     } catch (error) {
       if (!(error instanceof SandboxError)) throw error;
       const limit = error instanceof OutOfFuel || error instanceof OutOfMemory;
@@ -100,6 +92,18 @@ export class Subject {
       };
     }
   }
+}
+
+/** A report as a verdict. */
+export function verdictOf<T extends VerifyReport>(report: T): Omit<Verdict, "report"> & { report: T } {
+  const claims = new Map(report.claims.map((claim) => [claim.instruction, claim]));
+  return {
+    verdict: report.verdict,
+    code: report.code === 0 ? "" : codeLabel(report.code),
+    message: report.verdict === "accepted" ? "" : `${reportMessage(report)} (at ${report.instruction})`,
+    report,
+    contradiction: (instruction, register, value) => contradiction(claims, instruction, register, value),
+  };
 }
 
 function requestOf(program: SubjectProgram, claims: boolean): VerifyRequest {
