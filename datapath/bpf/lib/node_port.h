@@ -134,7 +134,9 @@ NOINLINE int node_port_pair(struct __sk_buff *skb, __u32 id, __u32 local)
 		if (!outside)
 			s->entry.flags |= NAT_INSIDE;
 		backend = config->flags & CONFIG_TUNNEL ? ipcache_lookup(&b->address) : 0;
-		if (backend && !is_zero(&backend->node) && !(backend->flags & IPCACHE_SKIP_TUNNEL))
+		/* (A node itself answers another node directly.) */
+		if (backend && !is_zero(&backend->node) && !(backend->flags & IPCACHE_SKIP_TUNNEL) &&
+		    backend->identity != IDENTITY_REMOTE_NODE)
 			s->entry.flags |= NAT_ANSWER_TUNNEL;
 		if (f->flags & FLOW_IPV6) {
 			s->entry.source = config->ipv6;
