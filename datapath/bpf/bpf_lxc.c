@@ -21,9 +21,8 @@ int from_endpoint(struct __sk_buff *skb)
 	__u8 *p;
 	int code;
 
-	f.hook_endpoint = endpoint_by_ifindex(skb->ifindex);
+	f.hook_endpoint = endpoint_by_ifindex(skb->ifindex, &own);
 	f.source_endpoint = f.hook_endpoint;
-	own = endpoint_get(f.hook_endpoint);
 	if (!f.hook_endpoint || !own || own->ifindex != skb->ifindex)
 		return drop(skb, &f, DROPPED(DROP_EP_NOT_READY));
 	f.source_identity = own->identity;
@@ -49,10 +48,12 @@ int from_endpoint(struct __sk_buff *skb)
 	default:
 		return drop(skb, &f, is_tagged(skb, p) ? DROPPED(DROP_UNSUPPORTED_L2) : DROPPED(DROP_UNKNOWN_L3));
 	}
-	if (fragment_waits(skb, &f, code))
-		return SHOT;
-	if (code)
-		return drop(skb, &f, code);
+	if (unlikely(code || (f.flags & (FLOW_FIRST_FRAGMENT | FLOW_FRAGMENT)))) {
+		if (fragment_waits(skb, &f, code))
+			return SHOT;
+		if (code)
+			return drop(skb, &f, code);
+	}
 	f.now = jiffies();
 	e = bpf_map_lookup_elem(&weir_ct, &f.key);
 	if (!e) {
@@ -110,14 +111,13 @@ int to_endpoint(struct __sk_buff *skb)
 	}
 	f.flags = FLOW_INGRESS | FLOW_STACK;
 	f.point = TRACE_TO_LXC;
-	f.hook_endpoint = endpoint_by_ifindex(skb->ifindex);
+	f.hook_endpoint = endpoint_by_ifindex(skb->ifindex, &own);
 	f.destination_endpoint = f.hook_endpoint;
 	/* The device that it came by to be passed on: a network is no endpoint of this node, nor the tunnel, whose senders
 	 * from_overlay has checked. */
 	if (skb->ingress_ifindex && config && skb->ingress_ifindex != config->tunnel_ifindex &&
-	    !endpoint_by_ifindex(skb->ingress_ifindex))
+	    !endpoint_by_ifindex(skb->ingress_ifindex, &other))
 		f.flags |= FLOW_NETWORK;
-	own = endpoint_get(f.hook_endpoint);
 	if (!f.hook_endpoint || !own || own->ifindex != skb->ifindex)
 		return drop(skb, &f, DROPPED(DROP_EP_NOT_READY));
 	f.destination_identity = own->identity;

@@ -117,7 +117,7 @@ INLINE int ct_touch(struct ct_entry *e, const struct flow *f, const struct confi
 			flags |= reply ? CT_CLOSING_REVERSE : CT_CLOSING_FORWARD;
 		if (unlikely(seen & TCP_RST))
 			flags |= CT_CLOSING_REVERSE | CT_CLOSING_FORWARD;
-		else if (unlikely((e->tcp_flags[0] | e->tcp_flags[1]) & TCP_RST))
+		else if (unlikely(flags & CT_CLOSING_REVERSE) && ((e->tcp_flags[0] | e->tcp_flags[1]) & TCP_RST))
 			flags = ct_revive(e, flags);
 	}
 	if (reply)

@@ -8,26 +8,32 @@ INLINE struct endpoint *endpoint_get(__u32 id)
 	return bpf_map_lookup_elem(&weir_endpoints, &id);
 }
 
-/* Interface index -> id, 0 if it is no endpoint's. The array in front of the hash saves its 30 ns; its answer counts
+/* Interface index -> id and record, 0 if it is no endpoint's. The array in front of the hash saves its 30 ns; its answer counts
  * only if the endpoint's record names this interface. */
-INLINE __u32 endpoint_by_ifindex(__u32 ifindex)
+INLINE __u32 endpoint_by_ifindex(__u32 ifindex, struct endpoint **record)
 {
 	__u32 slot = ifindex & (IFINDEX_CACHE_MAX - 1);
 	__u32 *cached = bpf_map_lookup_elem(&weir_ifindex_cache, &slot);
 	struct endpoint *endpoint;
-	__u32 *id;
+	__u32 *found, id;
 
+	*record = 0;
 	if (cached) {
-		endpoint = endpoint_get(*cached);
-		if (endpoint && endpoint->ifindex == ifindex)
-			return *cached;
+		id = READ_ONCE(*cached);
+		endpoint = endpoint_get(id);
+		if (endpoint && endpoint->ifindex == ifindex) {
+			*record = endpoint;
+			return id;
+		}
 	}
-	id = bpf_map_lookup_elem(&weir_ifindex, &ifindex);
-	if (!id)
+	found = bpf_map_lookup_elem(&weir_ifindex, &ifindex);
+	if (!found)
 		return 0;
+	id = READ_ONCE(*found);
 	if (cached)
-		*cached = *id;
-	return *id;
+		*cached = id;
+	*record = endpoint_get(id);
+	return id;
 }
 
 #define CGROUP_LEVELS_MAX 8
