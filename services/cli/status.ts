@@ -17,6 +17,8 @@ import { age, outputForm, table } from "./output.ts";
 import { heldText, refusedText } from "./top.ts";
 
 const HINT = "weir help status";
+/** A service that takes longer to answer is said not to. */
+const ANSWER_MS = 5000;
 
 /** Everything that the command found out. */
 interface Report {
@@ -137,23 +139,39 @@ async function gatherNode(context: CommandContext, target: NodeTarget): Promise<
     "datapath",
     target,
     (client) => client.call("/v1/status", { method: "GET", response: DatapathStatus }),
+    () => {
+      report.ready = false;
+      for (const row of report.services) {
+        if (row.name === "datapath") row.message = `does not answer within ${ANSWER_MS / 1000} s`;
+      }
+    },
   );
   return report;
 }
 
-/** An answer, or undefined from a service that has none to give: its state is told by its agent. */
+/**
+ * An answer, or undefined from a service that has none to give: its state is told by its agent. A process that stands still
+ * takes requests and never answers; `onSilence` hears of it.
+ */
 async function ask<T>(
   context: CommandContext,
   service: ServiceName,
   target: NodeTarget | undefined,
   question: (client: ReturnType<typeof clientOf>) => Promise<T>,
+  onSilence: () => void = () => {},
 ): Promise<T | undefined> {
   const client = clientOf(context, service, target);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const silence = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => {
+      onSilence();
+      resolve(undefined);
+    }, ANSWER_MS);
+  });
   try {
-    return await question(client);
-  } catch {
-    return undefined;
+    return await Promise.race([question(client).catch(() => undefined), silence]);
   } finally {
+    clearTimeout(timer);
     client.close();
   }
 }
