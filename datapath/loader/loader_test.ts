@@ -7,7 +7,7 @@ import { BpfObject } from "./object.ts";
 import { ensureBpffs, listPins, openPin, pin, unpin } from "./pin.ts";
 import { probeKernel } from "./probe.ts";
 import { RingReader } from "./ring.ts";
-import { toVerifyRequest } from "./sandbox_verifier.ts";
+import { SandboxVerifier, toVerifyRequest } from "./sandbox_verifier.ts";
 import { StructuralVerifier } from "./structural_verifier.ts";
 import { bpfSyscall } from "./syscall.ts";
 import { compileBpf, kernelTest } from "./testing.ts";
@@ -112,7 +112,14 @@ kernelTest("Gate: a verifier is told of maps, inner templates, frozen constants 
   );
   const drop = requests.get("drop")!, count = requests.get("count")!;
   assert.deepEqual(drop.maps.map((map) => map.name), ["outer"]);
-  assert.deepEqual(drop.maps[0].inner, { type: 1, keySize: 4, valueSize: 8, entriesMax: 8, flags: 0 });
+  assert.deepEqual(drop.maps[0].inner, {
+    type: 1,
+    keySize: 4,
+    valueSize: 8,
+    entriesMax: 8,
+    flags: 0,
+    specialFields: [],
+  });
   assert.equal(count.maps.find((map) => map.name.endsWith(".rodata"))!.frozen![0], 3);
   assert.equal(count.maps.find((map) => map.name === "events")!.info.type, MapType.RINGBUF);
   assert.equal(count.license, "GPL");
@@ -121,6 +128,19 @@ kernelTest("Gate: a verifier is told of maps, inner templates, frozen constants 
     "count",
   ]]);
   assert.equal(requests.get("twice")!.flags & 16, 16, "syscall programs may sleep");
+});
+
+kernelTest("Gate: a lock is known in values, inner values and variables, and may not be overwritten", () => {
+  const code = compileBpf(new URL("testdata/locks.c", import.meta.url));
+  for (const program of ["in_value", "in_inner", "in_variable"]) {
+    using object = BpfObject.open(code, { name: "locks" });
+    for (const name of object.programNames) object.setAutoload(name, name === program);
+    assert.throws(
+      () => object.load(new Gate(new SandboxVerifier())),
+      (error) => error instanceof GateError && /WV0067/.test(error.message),
+      program,
+    );
+  }
 });
 
 kernelTest(

@@ -8,7 +8,8 @@
  *
  * @module
  */
-import { ElfFile } from "@weir/object";
+import { BpfObject as ObjectFile, ElfFile, fieldsOfMap } from "@weir/object";
+import type { SpecialField } from "@weir/verifier";
 import { BpfError, lastVerifierLines, LoadError } from "./errors.ts";
 import { type Gate, type GateDecision, guardSections, withGate } from "./gate.ts";
 import { mapInfo } from "./info.ts";
@@ -173,7 +174,7 @@ export class BpfObject implements Disposable {
       object: this.name,
       license: license === undefined ? "" : new TextDecoder().decode(license).split("\0")[0],
       btf: sectionBytes(elf, ".BTF"),
-      maps: onceLazily(() => this.maps.map(gateMap)),
+      maps: onceLazily(() => gateMaps(this.maps, this.bytes)),
       decisions: this.decisions,
     };
     withGate(gate, object, () => {
@@ -214,7 +215,23 @@ export class BpfObject implements Disposable {
   }
 }
 
-function gateMap(slot: MapSlot): GateMap {
+/** All maps, with what the object's types say of their values. Throws when these cannot be read: the load is aborted. */
+function gateMaps(slots: readonly MapSlot[], bytes: Bytes): GateMap[] {
+  const file = ObjectFile.parse(bytes);
+  return slots.map((slot) => {
+    // libbpf puts the object's name before the section's.
+    const map = file.maps.find(({ name }) => name === slot.name || slot.internal && slot.name.endsWith(name));
+    if (map === undefined) {
+      throw new BpfError(
+        "gate-failed",
+        `Cannot judge map ${slot.name}: the object's reader does not find it`,
+      );
+    }
+    return gateMap(slot, fieldsOfMap(file, map), map.inner && fieldsOfMap(file, map.inner));
+  });
+}
+
+function gateMap(slot: MapSlot, specialFields: SpecialField[], innerFields?: SpecialField[]): GateMap {
   const fd = libbpf().bpf_map__fd(slot.pointer);
   const map = new BpfMap(fd, slot.name);
   return {
@@ -222,7 +239,8 @@ function gateMap(slot: MapSlot): GateMap {
     info: map.info,
     name: slot.name,
     frozen: isFrozenConstant(map) ? map.lookup(new Uint8Array(4)) : undefined,
-    inner: slot.inner,
+    inner: slot.inner && { ...slot.inner, specialFields: innerFields },
+    specialFields,
   };
 }
 

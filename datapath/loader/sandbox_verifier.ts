@@ -80,6 +80,7 @@ function mapFacts(map: GateMap): MapFacts {
     valueSize,
     maxEntries: entriesMax,
     flags,
+    specialFields: map.specialFields ?? [],
     frozen: map.frozen !== undefined,
     ...(map.frozen === undefined ? {} : { contents: map.frozen }),
     ...(map.inner === undefined ? {} : {
@@ -89,6 +90,7 @@ function mapFacts(map: GateMap): MapFacts {
         valueSize: map.inner.valueSize,
         maxEntries: map.inner.entriesMax,
         flags: map.inner.flags,
+        specialFields: map.inner.specialFields ?? [],
       },
     }),
   };

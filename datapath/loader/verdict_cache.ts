@@ -98,7 +98,8 @@ export function verdictKey(verifier: Verifier, request: GateRequest): string {
   const maps = [...order.keys()].map((fd) => {
     const map = request.maps.find((m) => m.fd === fd);
     const { id: _id, btfId: _btf, ...info } = map?.info ?? { id: 0, btfId: 0 };
-    return { ...info, inner: map?.inner, frozen: map?.frozen && contentHash(map.frozen) };
+    const { inner, specialFields, frozen } = map ?? {};
+    return { ...info, inner, specialFields, frozen: frozen && contentHash(frozen) };
   });
   return createHash("sha256")
     .update(insns)

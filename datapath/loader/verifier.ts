@@ -2,6 +2,7 @@
  * What the gate asks of a verifier. `StructuralVerifier` answers until the sandboxed one accepts all our programs.
  * @module
  */
+import type { SpecialField } from "@weir/verifier";
 import type { MapInfo } from "./info.ts";
 
 /** One map that a program refers to, as the kernel and libbpf know it. */
@@ -14,7 +15,20 @@ export interface GateMap {
   /** Contents of a frozen one-entry array (`.rodata`): constants that the verifier may fold. */
   frozen?: Uint8Array<ArrayBuffer>;
   /** Template of the inner maps of a map of maps. */
-  inner?: { type: number; keySize: number; valueSize: number; entriesMax: number; flags: number };
+  inner?: InnerMap;
+  /** Fields of its values that only helpers may touch. */
+  specialFields?: SpecialField[];
+}
+
+/** What all inner maps of a map of maps have in common. */
+export interface InnerMap {
+  type: number;
+  keySize: number;
+  valueSize: number;
+  entriesMax: number;
+  flags: number;
+  /** As of {@link GateMap}. */
+  specialFields?: SpecialField[];
 }
 
 /** One program as it is about to be given to the kernel. */

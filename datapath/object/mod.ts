@@ -12,7 +12,7 @@ export { MAP_FLAG_RDONLY_PROG, type MapDefinition } from "./map_definition.ts";
 export { BpfObject, type ObjectOptions, type ObjectProgram } from "./object.ts";
 export { kindOf, kindOfContext, kindOfSection, type ProgramKind } from "./section_name.ts";
 export { SourceMap } from "./source_map.ts";
-export { specialFieldsOf } from "./value_fields.ts";
+export { fieldsOfMap, specialFieldsOf } from "./value_fields.ts";
 export { isGplCompatible, type ProgramRequest, requestOf } from "./verify_request.ts";
 export { type AskedRequest, settle, settleBy, TypeOracle } from "./type_oracle.ts";
 export { attachFactsOf } from "./tracing_target.ts";

@@ -2,6 +2,8 @@
 import type { SpecialField, SpecialFieldKind } from "@weir/verifier";
 import type { Btf } from "./btf.ts";
 import { LIMITS } from "./error.ts";
+import type { MapDefinition } from "./map_definition.ts";
+import type { BpfObject } from "./object.ts";
 
 /** Kernel types by name; the numbers behind the kinds are @weir/verifier's. */
 const BY_TYPE: Readonly<Record<string, SpecialFieldKind>> = {
@@ -53,6 +55,33 @@ export function specialFieldsOf(btf: Btf | undefined, valueType: number): Specia
       }
     } else if (type.kind === "ptr" && isTagged(btf, type.type)) {
       fields.push({ kind: "kptr", offset, size: 8 });
+    }
+  }
+  return fields.sort((a, b) => a.offset - b.offset);
+}
+
+/** Special fields of a map's values, by rising offset; of a data section, those of its variables. */
+export function fieldsOfMap(object: BpfObject, map: MapDefinition): SpecialField[] {
+  return map.origin === "data" ? variableFields(object, map) : specialFieldsOf(object.btf, map.valueType);
+}
+
+/** Locks and list heads may be variables too. */
+function variableFields(object: BpfObject, map: MapDefinition): SpecialField[] {
+  const section = object.btf === undefined || map.valueType === 0
+    ? undefined
+    : object.btf.type(map.valueType);
+  if (object.btf === undefined || section?.kind !== "datasec") return [];
+  const offsets = new Map<string, number>();
+  for (const symbol of object.elf.symbols) {
+    if (symbol.shndx === map.sectionIndex) offsets.set(symbol.name, symbol.value);
+  }
+  const fields: SpecialField[] = [];
+  for (const entry of section.variables) {
+    const variable = object.btf.type(entry.type);
+    if (variable.kind !== "var") continue;
+    const start = offsets.get(variable.name) ?? entry.offset;
+    for (const field of specialFieldsOf(object.btf, variable.type)) {
+      fields.push({ ...field, offset: start + field.offset });
     }
   }
   return fields.sort((a, b) => a.offset - b.offset);

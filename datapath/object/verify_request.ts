@@ -4,7 +4,6 @@ import type {
   KfuncFacts,
   MapFacts,
   MapShape,
-  SpecialField,
   SubprogramFacts,
   VerifyLimits,
   VerifyRequest,
@@ -18,7 +17,7 @@ import type { BpfObject, ObjectProgram } from "./object.ts";
 import { SourceMap } from "./source_map.ts";
 import { attachFactsOf } from "./tracing_target.ts";
 import { TypeOracle } from "./type_oracle.ts";
-import { specialFieldsOf } from "./value_fields.ts";
+import { fieldsOfMap } from "./value_fields.ts";
 
 /** A question and what its answer is explained with. */
 export interface ProgramRequest {
@@ -119,32 +118,8 @@ function shape(object: BpfObject, map: MapDefinition): MapShape {
     valueSize: map.valueSize,
     maxEntries: map.maxEntries,
     flags: map.flags,
-    specialFields: map.origin === "data"
-      ? variableFields(object, map)
-      : specialFieldsOf(object.btf, map.valueType),
+    specialFields: fieldsOfMap(object, map),
   };
-}
-
-/** Special fields of the variables in a data section (locks and list heads may live there). */
-function variableFields(object: BpfObject, map: MapDefinition): SpecialField[] {
-  const section = object.btf === undefined || map.valueType === 0
-    ? undefined
-    : object.btf.type(map.valueType);
-  if (object.btf === undefined || section?.kind !== "datasec") return [];
-  const offsets = new Map<string, number>();
-  for (const symbol of object.elf.symbols) {
-    if (symbol.shndx === map.sectionIndex) offsets.set(symbol.name, symbol.value);
-  }
-  const fields: SpecialField[] = [];
-  for (const entry of section.variables) {
-    const variable = object.btf.type(entry.type);
-    if (variable.kind !== "var") continue;
-    const start = offsets.get(variable.name) ?? entry.offset;
-    for (const field of specialFieldsOf(object.btf, variable.type)) {
-      fields.push({ ...field, offset: start + field.offset });
-    }
-  }
-  return fields.sort((a, b) => a.offset - b.offset);
 }
 
 function subprogram(
