@@ -77,11 +77,26 @@ export async function statusCommand(args: string[], context: CommandContext): Pr
   return report.ready ? 0 : 1;
 }
 
+/** A process that stands still is "ready" to its agent for a while. */
+function noteSilence(report: NodeReport, service: string): void {
+  report.ready = false;
+  for (const row of report.services) {
+    if (row.name === service) row.message = `does not answer within ${ANSWER_MS / 1000} s`;
+  }
+}
+
 async function gather(context: CommandContext): Promise<Report> {
+  const silent: [node: string, service: string][] = [];
   const nodes = await Promise.all(context.nodes().map((target) => gatherNode(context, target)));
   const endpoints = await Promise.all(
     context.nodes().map((target) =>
-      ask(context, "endpoint-manager", target, (client) => client.collection("endpoints", Endpoint).list())
+      ask(
+        context,
+        "endpoint-manager",
+        target,
+        (client) => client.collection("endpoints", Endpoint).list(),
+        () => silent.push([target.node, "endpoint-manager"]),
+      )
     ),
   );
   endpoints.forEach((answer, index) => {
@@ -91,6 +106,7 @@ async function gather(context: CommandContext): Promise<Report> {
       nodes[index].endpointsInError.push({ name, error, sinceUnixS, attempts });
     }
   });
+  for (const [name, service] of silent) noteSilence(nodes.find(({ node }) => node === name)!, service);
   const items = endpoints.flatMap((answer) => answer?.items ?? []);
   const [identities, policies, services] = await Promise.all([
     ask(
@@ -139,12 +155,7 @@ async function gatherNode(context: CommandContext, target: NodeTarget): Promise<
     "datapath",
     target,
     (client) => client.call("/v1/status", { method: "GET", response: DatapathStatus }),
-    () => {
-      report.ready = false;
-      for (const row of report.services) {
-        if (row.name === "datapath") row.message = `does not answer within ${ANSWER_MS / 1000} s`;
-      }
-    },
+    () => noteSilence(report, "datapath"),
   );
   return report;
 }

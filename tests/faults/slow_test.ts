@@ -177,6 +177,85 @@ async function observeLosses(): Promise<string> {
   return said;
 }
 
+/** Connections out of a pod, one after another: `made` has a "y" or an "n" for each. */
+class Attempts {
+  made = "";
+  readonly #child: Deno.ChildProcess;
+  readonly #reading: Promise<void>;
+
+  constructor(name: string, address: string) {
+    const program = `import socket,time
+while True:
+    try:
+        socket.create_connection(('${address}',80),0.5).close(); print('y',end='',flush=True)
+    except OSError: print('n',end='',flush=True)
+    time.sleep(0.1)`;
+    this.#child = new Deno.Command(new URL("../../scripts/weir", import.meta.url).pathname, {
+      args: ["--lab", lab.name, "lab", "exec", `default/${name}`, "--", "python3", "-c", program],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    this.#reading = this.#read();
+  }
+
+  async #read(): Promise<void> {
+    for await (const chunk of this.#child.stdout.pipeThrough(new TextDecoderStream())) this.made += chunk;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill("SIGTERM");
+    } catch { /* it has ended */ }
+    await this.#child.status;
+    await this.#reading;
+  }
+}
+
+Deno.test({
+  name:
+    "the endpoint manager stands still: what runs goes on, and a pod and a policy of meanwhile come with SIGCONT",
+  ignore: !canRun,
+  async fn() {
+    const far = await addressOf("server-2", "node-2");
+    await using running = new PodStream(lab, "default/client-1", far, 80);
+    await until("the stream runs", () => Promise.resolve(running.count > 5));
+    // Begun before: `weir lab test` and `lab exec` ask the endpoint manager where pods are.
+    const near = await addressOf("server-1", "node-1");
+    await using allowed = new Attempts("client-1", near), denied = new Attempts("stranger-1", near);
+    await until("attempts run", () => Promise.resolve(allowed.made.length > 2 && denied.made.length > 2));
+    let pending: Promise<{ code: number }>;
+    {
+      using _ = stopped(await pidOf("endpoint-manager", "node-1"));
+      const status = await lab.weir(["status"]);
+      assert.match(status.out, /node-1 +endpoint-manager .*does not answer/);
+      assert.equal(status.code, 1);
+      await lab.ok(["policy", "apply", "-f", "-"], clients("client", "late"));
+      pending = lab.weir(["lab", "apply", "-f", "-"], pod("late-1", 1, "sleep, infinity"));
+      const before = running.count, tried = allowed.made.length, refused = denied.made.length;
+      await until("the stream and the attempts go on", () =>
+        Promise.resolve(
+          running.count > before + 10 && allowed.made.length > tried + 5 && denied.made.length > refused + 5,
+        ));
+    }
+    assert.match(allowed.made, /^y+$/, "who may always could");
+    assert.match(denied.made, /^n+$/, "who may not never could");
+    await pending;
+    await until(
+      "the pod of meanwhile is ready",
+      async () =>
+        JSON.parse(await lab.ok(["endpoint", "get", "default/late-1", "--node", "node-1", "-o", "json"]))
+          .status.state ===
+          "READY",
+    );
+    await lab.inForce();
+    await lab.expect([...traffic, "from: late-1, to: server-1, port: 80, expect: allow"]);
+    assert.equal(running.stopped, false, `the stream paused: ...${running.said.slice(-60)}`);
+    await lab.ok(["lab", "delete", "pod/default/late-1"]);
+    await lab.apply(clients("client"));
+  },
+});
+
 /** Megabytes of memory that a process has. */
 function memoryOf(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(Deno.readTextFileSync(`/proc/${pid}/status`))![1]) / 1024;
