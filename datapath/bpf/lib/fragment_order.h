@@ -205,7 +205,14 @@ NOINLINE int held_lost(const struct held_fragment *held)
 
 /* Both bounds on the number itself: clang makes one comparison of them, on a copy from which the lower one is taken off
  * (`w2 = w4; w2 += -34; if w2 > 1502`), and the verifier does not learn from it about the number. */
-#define HELD_LENGTH_CHECK(length)                                                                                      	do {                                                                                                           		if ((length) < ETHERNET_LENGTH + 20)                                                                   			return 0;                                                                                      		asm volatile("" : "+r"(length));                                                                       		if ((length) > HELD_BYTES)                                                                             			return 0;                                                                                      	} while (0)
+#define HELD_LENGTH_CHECK(length)                                                                              \
+	do {                                                                                                   \
+		if ((length) < ETHERNET_LENGTH + 20)                                                           \
+			return 0;                                                                              \
+		asm volatile("" : "+r"(length));                                                               \
+		if ((length) > HELD_BYTES)                                                                     \
+			return 0;                                                                              \
+	} while (0)
 
 /* Holds a later fragment. True when it is held. */
 NOINLINE int held_put(struct __sk_buff *skb, const struct flow *f, const struct frag_key *key, __u32 group)
