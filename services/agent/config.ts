@@ -35,7 +35,6 @@ export const AGENT_CONFIG = {
   zone: { kind: "text", default: "", description: "zone of this node, for services with topology hints" },
   mtu: {
     kind: "number",
-    default: 0,
     min: 0,
     max: 65535,
     description: "of the outer device (default: found)",
@@ -93,6 +92,18 @@ export const AGENT_CONFIG = {
     description: "where state is kept",
   },
   logLevel: { kind: "text", default: "info", description: "debug, info, warn or error" },
+  ctEntriesMax: {
+    kind: "number",
+    min: 16,
+    max: 1 << 24,
+    description: "flows of this node (default: 131072)",
+  },
+  natEntriesMax: {
+    kind: "number",
+    min: 16,
+    max: 1 << 24,
+    description: "translated flows of this node, two entries each (default: 131072)",
+  },
   supervised: { kind: "flag", description: "end when standard input closes" },
 } as const satisfies ConfigSpec;
 

@@ -70,7 +70,12 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
     privileged: true,
     // It reads /proc and /sys, which Deno gives to --allow-all only.
     permissions: ["--allow-all"],
-    args: ["--instance", layout.instance],
+    args: [
+      "--instance",
+      layout.instance,
+      ...optional("--ct-entries-max", config.ctEntriesMax?.toString() ?? ""),
+      ...optional("--nat-entries-max", config.natEntriesMax?.toString() ?? ""),
+    ],
   }, []);
   if (config.controlPlane) {
     const postgres = config.databaseUrl === "" ? [] : [databaseHost(config.databaseUrl)];
@@ -159,7 +164,7 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
       ...optional("--load-balancer", loadBalancer),
       ...optional("--node-ipv4", config.ipv4),
       ...optional("--node-ipv6", config.ipv6),
-      ...optional("--mtu", config.mtu === 0 ? "" : String(config.mtu)),
+      ...optional("--mtu", config.mtu ? String(config.mtu) : ""),
       ...config.device.flatMap((device) => ["--devices", device]),
     ],
   }, [socket("datapath"), identityAllocator, policyEngine, ...present(loadBalancer)]);

@@ -25,6 +25,13 @@ export function parse(args: string[], options: OptionTable, usage?: string): Par
   }
 }
 
+/** Refuses words that are no option, of a command that takes none. */
+export function noWords({ positionals: [word] }: ParsedArgs, usage: string): void {
+  if (word !== undefined) {
+    throw new UsageError(`Cannot take ${JSON.stringify(word)}: expected options only`, usage);
+  }
+}
+
 /** The one string of an option, or undefined. */
 export function text(parsed: ParsedArgs, name: string): string | undefined {
   const value = parsed.values[name];

@@ -5,7 +5,7 @@
  */
 import { MapDump, Program } from "@weir/proto/datapath";
 import { DUMP_NAMES } from "@weir/proto/dumps";
-import { parse, text } from "./args.ts";
+import { noWords, parse, text } from "./args.ts";
 import { answersOf, onEveryNode } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
 import { type Column, outputForm, render } from "./output.ts";
@@ -15,13 +15,19 @@ const HINT = "weir help bpf";
 /** Runs the command. */
 export async function bpfCommand(args: string[], context: CommandContext): Promise<number> {
   const [map, verb, ...rest] = args;
-  if (map === undefined || (map !== "prog" && !DUMP_NAMES.some((name) => name === map))) {
-    throw new UsageError(`Unknown map "${map ?? ""}": expected ${DUMP_NAMES.join(", ")} or prog`, HINT);
+  const maps = `${DUMP_NAMES.join(", ")} or prog`;
+  if (map === undefined) throw new UsageError(`Say which map: ${maps}`, HINT);
+  if (map !== "prog" && !DUMP_NAMES.some((name) => name === map)) {
+    throw new UsageError(`Unknown map "${map}": expected ${maps}`, HINT);
   }
   if (verb !== "list" && verb !== "ls") {
-    throw new UsageError(`Unknown verb "${verb ?? ""}": expected list`, HINT);
+    throw new UsageError(
+      verb === undefined ? `Say what to do: weir bpf ${map} list` : `Unknown verb "${verb}": expected list`,
+      HINT,
+    );
   }
   const parsed = parse(rest, { output: { type: "string", short: "o" }, limit: { type: "string" } }, HINT);
+  noWords(parsed, HINT);
   const form = outputForm(text(parsed, "output"));
   const limitText = text(parsed, "limit");
   const limit = limitText === undefined ? Infinity : Number(limitText);

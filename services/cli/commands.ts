@@ -61,12 +61,14 @@ weir identity get NUMBER
     load: async () => (await import("./identity.ts")).identityCommand,
   },
   policy: {
-    summary: "policies: apply, get, list, delete, explain, preview, diff, matrix",
-    usage: `weir policy apply -f FILE|DIR|-
+    summary: "policies: apply, get, list, delete, explain",
+    usage: `weir policy apply -f FILE|DIR|- [-n NAMESPACE] [--dry-run]
 weir policy list [-n NAMESPACE] [-o FORM]
 weir policy get NAME [-o yaml]
-weir policy delete NAME | -f FILE
+weir policy delete NAME | -f FILE|DIR|-
 weir policy explain --from POD --to POD --port 80/TCP [--direction ingress|egress]     exit code 3: denied
+
+Instead of a POD: an address, world, host, multicast, broadcast (and the other entities), identity:N, or KEY=VALUE,...
 
 Policies are CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy, as they are written for Cilium and
 Kubernetes.
@@ -126,8 +128,9 @@ Nobody is limited while there is room: a share binds only while a table fills. w
 
   -f, --follow                 go on as flows come
   --last N, --since 5m
-  --pod NAMESPACE/POD, --from-pod, --to-pod, --namespace, --label, --identity, --ip, --port, --protocol
-  --verdict FORWARDED|DROPPED, --type drop|trace|policy-verdict, --drop-reason-desc REASON
+  --pod NAMESPACE/POD, --namespace, --label, --identity, --ip, --port, --service: either end; --from-pod, --to-pod, ...: one
+  --protocol, --verdict FORWARDED|DROPPED, --type drop|trace|policy-verdict, --drop-reason-desc REASON (as in weir bpf metrics)
+  --not FILTER                 all but what the filter means
 
   weir observe --verdict DROPPED --to-pod default/deathstar-1
 `,
@@ -140,9 +143,25 @@ Nobody is limited while there is room: a share binds only while a table fills. w
   },
   verify: {
     summary: "verify an eBPF object without loading it; needs no privileges",
-    usage:
-      "weir verify OBJECT... [DIR] [--program NAME] [--type T] [--attach FUNCTION] [--kernel V] [--strict] [--btf FILE] [-v] [-o table|json|yaml|sarif]\n" +
-      "weir verify --explain CODE\n",
+    usage: `weir verify OBJECT... [DIR]... [options]
+
+  OBJECT               compiled eBPF object files; of a directory, every *.o in it
+  --program NAME       only the program (or section) of this name
+  --type TYPE          type of programs whose section does not say it: tc, xdp, socket, cgroup/connect4, ...
+  --attach FUNCTION    what tracing programs attach to whose section names nothing that the kernel has (the loader
+                       chooses it when it runs); with --program, for one of them
+  --kernel RELEASE     also say what this kernel release lacks: 5.15, 6.1, 6.6, 6.12, ...
+  --strict             also refuse what is safe but should not be:
+                         stack that is read before it was written (WV0064)
+                         a kernel address that is stored, returned, compared, cut or handed out (WV0041, 48, 49, 83)
+                         an access to packet, map value or memory that is not aligned (WV0078)
+                         more than half of the kernel's limit of visits (WV0218)
+                         with --kernel: something that this release lacks (WV0219)
+  --btf FILE           kernel types for CO-RE (default: the running kernel's, else the object's own)
+  -v, --verbose        visits, states and the dearest source lines of every program
+  -o FORMAT            table, json, yaml or sarif
+  --explain CODE       the page about a code (WV0070), or the list of them all
+`,
     load: async () => (await import("./verify.ts")).verifyCommand,
   },
   lab: {
@@ -160,7 +179,7 @@ weir lab status                          pods, nodes, what is not ready
 weir lab list [-o json]                  labs and every process of them: role, node, pid
 weir lab down [--lab NAME]               removes every trace
 
-Of a Pod a lab takes metadata, nodeName (else it is spread), serviceAccountName, container ports with their names and
+Of a Pod a lab takes metadata, nodeName (else it is spread), hostNetwork, serviceAccountName, container ports with their names and
 host ports, command/args, which run in the pod's network namespace with the host's files, in the manifest's directory,
 readinessProbe (that a port is listened on), terminationGracePeriodSeconds and lifecycle.preStop.sleep. The image is not
 used. Services are in the pods' /etc/hosts as DNS would have them.

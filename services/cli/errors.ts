@@ -12,6 +12,12 @@ interface ProblemLike {
   readonly causes?: readonly { path: string; detail: string }[];
 }
 
+/** Whether a service refused what the command line had to say to it, as wrong usage. */
+export function isWrongUsage(error: unknown): boolean {
+  const code = error instanceof Error ? (error as Error & ProblemLike).code : undefined;
+  return code === "QUERY_INVALID" || code === "FILTER_INVALID" || code === "FILTER_NOT_SUPPORTED";
+}
+
 /** Text of an error for stderr, with its causes and what to do. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);

@@ -6,7 +6,7 @@
 import { takeGlobalFlags } from "./args.ts";
 import { COMMANDS, help } from "./commands.ts";
 import { CommandContext, processIo, UsageError } from "./context.ts";
-import { describeError } from "./errors.ts";
+import { describeError, isWrongUsage } from "./errors.ts";
 
 const io = processIo();
 
@@ -42,5 +42,5 @@ try {
     Deno.exit(2);
   }
   io.err(`weir: ${describeError(error)}\n`);
-  Deno.exit(1);
+  Deno.exit(isWrongUsage(error) ? 2 : 1);
 }

@@ -8,6 +8,7 @@ import { MapRow } from "@weir/proto/datapath";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { answersOf, clientOf, onEveryNode } from "./clients.ts";
 import { type CommandContext, type NodeTarget, UsageError } from "./context.ts";
+import { isWrongUsage } from "./errors.ts";
 import { type FlowForm, flowTable, flowText } from "./flow_text.ts";
 
 const HINT = "weir help observe";
@@ -126,6 +127,7 @@ async function followNodes(
       await read(client, signal, target);
     } catch (error) {
       if (signal.aborted) return;
+      if (isWrongUsage(error)) throw error;
       failed++;
       context.io.err(`weir: ${target.node}: ${(error as Error).message}\n`);
     } finally {

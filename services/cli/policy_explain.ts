@@ -5,10 +5,11 @@
  */
 import { IpAddress, PROTOCOL_NUMBERS, reservedIdentityNumber } from "@weir/common";
 import type { Init } from "@weir/proto";
+import { MapDump } from "@weir/proto/datapath";
 import { IpcacheEntry } from "@weir/proto/identity";
 import { ExplainRequest, ExplainResponse, type ExplainStep } from "@weir/proto/policy";
 import { parse, text } from "./args.ts";
-import { clientOf } from "./clients.ts";
+import { clientOf, onEveryNode } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
 import { outputForm, render } from "./output.ts";
 
@@ -119,7 +120,11 @@ function readDirection(text: string | undefined): "DIRECTION_UNSPECIFIED" | "ING
  * an endpoint, for a pod `NAMESPACE/POD` or `POD`.
  */
 async function endOf(name: string, namespace: string, context: CommandContext): Promise<End> {
-  if (IpAddress.tryParse(name)) return { ip: name };
+  if (IpAddress.tryParse(name)) {
+    return await isBroadcast(name, context)
+      ? { identity: reservedIdentityNumber("broadcast") }
+      : { ip: name };
+  }
   const numbered = /^identity:([0-9]+)$/.exec(name);
   if (numbered) return { identity: Number(numbered[1]) };
   if (name.includes("=")) return { labels: name.split(",").map((label) => label.trim()) };
@@ -130,6 +135,19 @@ async function endOf(name: string, namespace: string, context: CommandContext): 
   throw new UsageError(
     `Cannot find "${name}": it is no endpoint, address, reserved name (world, host), identity:N or list of labels`,
     "weir endpoint list",
+  );
+}
+
+/** Whether an address means everybody in a network of a node: only the nodes know their networks. */
+async function isBroadcast(address: string, context: CommandContext): Promise<boolean> {
+  const answers = await onEveryNode(
+    context,
+    "datapath",
+    (client) => client.call("/v1/maps/address", { method: "GET", response: MapDump }),
+  );
+  return answers.some((answer) =>
+    "value" in answer &&
+    answer.value.rows.some(({ fields }) => fields.address === address && fields.host === "broadcast")
   );
 }
 

@@ -10,7 +10,7 @@ import { Endpoint } from "@weir/proto/endpoint";
 import { Identity } from "@weir/proto/identity";
 import { Service } from "@weir/proto/loadbalancer";
 import { Policy } from "@weir/proto/policy";
-import { flag, parse, text } from "./args.ts";
+import { flag, noWords, parse, text } from "./args.ts";
 import { clientOf } from "./clients.ts";
 import { type CommandContext, type NodeTarget, type ServiceName, UsageError } from "./context.ts";
 import { age, outputForm, table } from "./output.ts";
@@ -60,6 +60,7 @@ export async function statusCommand(args: string[], context: CommandContext): Pr
     verbose: { type: "boolean", short: "v" },
     output: { type: "string", short: "o" },
   }, HINT);
+  noWords(parsed, HINT);
   const form = outputForm(text(parsed, "output"));
   const timeoutS = Number(text(parsed, "timeout") ?? 60);
   if (!(timeoutS > 0)) throw new UsageError("--timeout takes seconds", HINT);

@@ -4,7 +4,7 @@
  * @module
  */
 import { type TableHolder, type TableUsage, Usage } from "@weir/proto/datapath";
-import { parse, text } from "./args.ts";
+import { noWords, parse, text } from "./args.ts";
 import { answersOf, onEveryNode } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
 import { type Column, outputForm, render } from "./output.ts";
@@ -35,13 +35,13 @@ interface Row extends TableHolder {
 /** Runs the command. */
 export async function topCommand(args: string[], context: CommandContext): Promise<number> {
   const [name, ...rest] = args;
-  if (name === undefined || !Object.hasOwn(TOP_TABLES, name)) {
-    throw new UsageError(
-      `Unknown table "${name ?? ""}": expected ${Object.keys(TOP_TABLES).join(", ")}`,
-      HINT,
-    );
+  const tables = Object.keys(TOP_TABLES).join(", ");
+  if (name === undefined) throw new UsageError(`Say which table: ${tables}`, HINT);
+  if (!Object.hasOwn(TOP_TABLES, name)) {
+    throw new UsageError(`Unknown table "${name}": expected ${tables}`, HINT);
   }
   const parsed = parse(rest, { output: { type: "string", short: "o" }, limit: { type: "string" } }, HINT);
+  noWords(parsed, HINT);
   const form = outputForm(text(parsed, "output"));
   const limitText = text(parsed, "limit"), limit = limitText === undefined ? 20 : Number(limitText);
   if (!(limit > 0)) throw new UsageError(`--limit is "${limitText}": expected a number of rows`, HINT);

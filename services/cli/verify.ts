@@ -23,35 +23,14 @@ import {
   verifyObject,
 } from "@weir/report";
 import { readInputFileSync } from "@weir/common/input-file";
+import { UsageError } from "./context.ts";
 import { codeLabel, verifierVersion, verifierWasmUrl } from "@weir/verifier";
-
-const USAGE = `usage: weir verify OBJECT... [DIR]... [options]
-
-  OBJECT               compiled eBPF object files; of a directory, every *.o in it
-  --program NAME       only the program (or section) of this name
-  --type TYPE          type of programs whose section does not say it: tc, xdp, socket, cgroup/connect4, ...
-  --attach FUNCTION    what tracing programs attach to whose section names nothing that the kernel has (the loader
-                       chooses it when it runs); with --program, for one of them
-  --kernel RELEASE     also say what this kernel release lacks: 5.15, 6.1, 6.6, 6.12, ...
-  --strict             also refuse what is safe but should not be:
-                         stack that is read before it was written (WV0064)
-                         a kernel address that is stored, returned, compared, cut or handed out (WV0041, 48, 49, 83)
-                         an access to packet, map value or memory that is not aligned (WV0078)
-                         more than half of the kernel's limit of visits (WV0218)
-                         with --kernel: something that this release lacks (WV0219)
-  --btf FILE           kernel types for CO-RE (default: the running kernel's, else the object's own)
-  -v, --verbose        visits, states and the dearest source lines of every program
-  -o FORMAT            table, json, yaml or sarif
-  --explain CODE       the page about a code (WV0070), or the list of them all
-
-exit: 0 all accepted, 1 something not accepted or unreadable, 2 wrong usage
-`;
 
 /** Largest files that are read: an object, kernel types (a vmlinux with its debug information), a kernel configuration. */
 const OBJECT_BYTES_MAX = 64 << 20, BTF_BYTES_MAX = 1 << 30, CONFIG_BYTES_MAX = 4 << 20;
 
 /** Wrong usage: what was found and what is expected. */
-class VerifyUsageError extends Error {}
+const wrongUsage = (message: string) => new UsageError(message, "weir help verify");
 
 interface Options {
   readonly paths: string[];
@@ -77,10 +56,7 @@ export async function verifyCommand(args: string[]): Promise<number> {
     write(renderEntries(entries, parsed.format, { verbose: parsed.verbose, version: verifierVersion }));
     return entries.length > 0 && entries.every((entry) => entry.verdict === "accepted") ? 0 : 1;
   } catch (error) {
-    if (error instanceof VerifyUsageError) {
-      console.error(`${error.message}\n\n${USAGE}`);
-      return 2;
-    }
+    if (error instanceof UsageError) throw error;
     console.error((error as Error).message);
     return 1;
   }
@@ -102,26 +78,24 @@ function parse(args: string[]): Options | string {
         output: { type: "string", short: "o", default: "table" },
         strict: { type: "boolean", default: false },
         verbose: { type: "boolean", short: "v", default: false },
-        help: { type: "boolean", short: "h", default: false },
       },
     });
   } catch (error) {
     // Asked for without a code: the list of all.
     if (args.at(-1) === "--explain") return listCodes();
-    throw new VerifyUsageError((error as Error).message);
+    throw wrongUsage((error as Error).message);
   }
   const { values, positionals } = parsed;
-  if (values.help) return USAGE;
   if (values.explain !== undefined) return explainCode(values.explain);
-  if (positionals.length === 0) throw new VerifyUsageError("No object given");
+  if (positionals.length === 0) throw wrongUsage("No object given");
   if (!(FORMATS as readonly string[]).includes(values.output)) {
-    throw new VerifyUsageError(`Unknown format "${values.output}": expected ${FORMATS.join(", ")}`);
+    throw wrongUsage(`Unknown format "${values.output}": expected ${FORMATS.join(", ")}`);
   }
   if (values.kernel !== undefined && !isRelease(values.kernel)) {
-    throw new VerifyUsageError(`Unknown kernel release "${values.kernel}": expected a form like 6.1`);
+    throw wrongUsage(`Unknown kernel release "${values.kernel}": expected a form like 6.1`);
   }
   if (values.type !== undefined && kindOf(values.type) === undefined) {
-    throw new VerifyUsageError(
+    throw wrongUsage(
       `Unknown program type "${values.type}": expected tc, xdp, socket, cgroup/connect4, ...`,
     );
   }
@@ -131,7 +105,7 @@ function parse(args: string[]): Options | string {
 function explainCode(text: string): string {
   const code = parseCode(text);
   if (code === undefined) {
-    throw new VerifyUsageError(
+    throw wrongUsage(
       `Unknown code "${text}": expected one of the list that --explain alone prints`,
     );
   }
@@ -214,7 +188,7 @@ function readKernelBtf(path: string | undefined): Btf | undefined {
     // A vmlinux image, or a raw file as in /sys/kernel/btf.
     const section = ElfFile.isElf(data) ? ElfFile.sectionOf(data, ".BTF") : data;
     if (section === undefined) {
-      throw new VerifyUsageError(`Cannot read kernel types from ${path}: no section .BTF`);
+      throw wrongUsage(`Cannot read kernel types from ${path}: no section .BTF`);
     }
     return Btf.parse(section);
   } catch (error) {
@@ -277,5 +251,3 @@ function write(text: string): void {
   const bytes = new TextEncoder().encode(text);
   for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
 }
-
-if (import.meta.main) Deno.exit(await verifyCommand(Deno.args));

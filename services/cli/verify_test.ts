@@ -5,14 +5,14 @@ import { clang, compile } from "@weir/object/compile_fixture";
 import { verifierWasmUrl } from "@weir/verifier";
 import { buildVerifier } from "@weir/verifier/build";
 
-const command = fileURLToPath(new URL("./verify.ts", import.meta.url));
+const command = fileURLToPath(new URL("./main.ts", import.meta.url));
 const mistakes = new URL("../../datapath/report/testdata/", import.meta.url);
 
 /** Runs the command as a process of its own with no more rights than reading. */
 function run(args: string[]): { code: number; out: string; err: string } {
   try {
     const allow = ["--allow-read", "--allow-env", "--allow-sys=osRelease"];
-    const out = execFileSync(Deno.execPath(), ["run", "--no-prompt", ...allow, command, ...args], {
+    const out = execFileSync(Deno.execPath(), ["run", "--no-prompt", ...allow, command, "verify", ...args], {
       stdio: "pipe",
     });
     return { code: 0, out: out.toString(), err: "" };
@@ -84,7 +84,8 @@ Deno.test(
   { ignore: clang.missing },
   () =>
     withObjects((directory) => {
-      equal(run([]).code, 2);
+      const nothing = run([]);
+      deepEqual([nothing.code, nothing.err], [2, "weir: No object given\nSee: weir help verify\n"]);
       equal(run(["x.o", "-o", "xml"]).code, 2);
       equal(run(["x.o", "--kernel", "new"]).code, 2);
       equal(run(["x.o", "--type", "constructor"]).code, 2);

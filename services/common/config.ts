@@ -64,11 +64,13 @@ const readFile = (path: string) => readInputTextSync(path, { bytesMax: CONFIG_BY
 
 /** Usage text of a specification, one line per option. */
 export function configUsage(spec: ConfigSpec): string {
-  return Object.entries(spec).map(([name, option]) => {
+  const rows = Object.entries(spec).map(([name, option]): [string, string] => {
     const value = option.kind === "flag" ? "" : ` ${option.kind.toUpperCase()}`;
     const given = option.default === undefined || option.default === "" ? "" : ` (default ${option.default})`;
-    return `  --${kebab(name)}${value}  ${option.description ?? ""}${given}`;
-  }).join("\n");
+    return [`--${kebab(name)}${value}`, `${option.description ?? ""}${given}`];
+  });
+  const width = Math.max(...rows.map(([option]) => option.length));
+  return rows.map(([option, description]) => `  ${option.padEnd(width)}  ${description}`).join("\n");
 }
 
 function parseFlags(spec: ConfigSpec, args: readonly string[]): Record<string, unknown> {

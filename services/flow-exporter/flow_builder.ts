@@ -5,11 +5,11 @@
  */
 import { reservedIdentityName } from "@weir/common";
 import { Flow, type Policy, type TrafficDirection, type Verdict } from "@weir/proto/flow";
-import { EVENT, REASON } from "@weir/proto/numbers";
+import { DROP, EVENT, REASON } from "@weir/proto/numbers";
 import { dropReasonName, tracePointName, traceReasonName } from "@weir/proto/words";
 import type { Rule } from "@weir/proto/policy";
 import type { Init } from "@weir/proto";
-import type { DatapathEvent } from "./event.ts";
+import type { DatapathEvent, DropEvent } from "./event.ts";
 import { type Packet, readPacket, type Transport } from "./packet.ts";
 
 /** What is known of an address. */
@@ -106,6 +106,7 @@ export function buildFlow(
   switch (event.kind) {
     case "drop":
       fillDrop(flow, event.reason, event.direction, event.cookie, names);
+      nameSender(flow, event, names);
       flow.event_type = { type: EVENT_TYPE.drop, sub_type: event.reason };
       {
         const reply = event.reply ?? replyByFlags(packet);
@@ -162,6 +163,26 @@ function nameServices(flow: Init<Flow>, event: DatapathEvent, packet: Packet, na
   if (!ip || !t || !("sourcePort" in t)) return;
   flow.source_service = names.serviceAt(ip.source, t.sourcePort, t.kind);
   flow.destination_service = names.serviceAt(ip.destination, t.destinationPort, t.kind);
+}
+
+/** Refused for what the packet says of itself: its addresses do not tell who sent it. */
+const NOT_BELIEVED: ReadonlySet<number> = new Set([
+  DROP.INVALID_SIP,
+  DROP.UNKNOWN_L3,
+  DROP.UNSUPPORTED_L2,
+  DROP.FORBIDDEN_ICMP6,
+]);
+
+/** Names the endpoint that a refused packet came from, whosever address it wears; the summary has the address. */
+function nameSender(flow: Init<Flow>, event: DropEvent, names: Names): void {
+  if (!NOT_BELIEVED.has(event.reason) || event.direction !== "EGRESS" || event.endpointId === 0) return;
+  const own = names.endpointAddresses(event.endpointId);
+  const claimed = flow.IP?.source;
+  if (own.length === 0 || (claimed !== undefined && own.includes(claimed))) return;
+  flow.source = endpointOf(own[0], event.sourceIdentity, names);
+  if (claimed !== undefined && flow.source?.pod_name) {
+    flow.Summary = [flow.Summary, `source ${claimed}`].filter((text) => text !== "").join("; ");
+  }
 }
 
 /** Who opens a TCP connection, and who answers that, is told by the packet itself. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Rule } from "@weir/proto/policy";
 import type { DropEvent, PolicyVerdictEvent, TraceEvent } from "./event.ts";
 import { buildFlow, type Names } from "./flow_builder.ts";
+import { SeenNames } from "./seen_flow.ts";
 
 const hex = (text: string) => Uint8Array.from(text.replace(/\s/g, "").match(/../g)!, (b) => parseInt(b, 16));
 const SYN = hex(
@@ -56,6 +57,37 @@ const base = {
   layer: 2 as const,
 };
 const context = { bootUnixS: 1000, uuid: "u" };
+
+Deno.test("buildFlow() names the endpoint that sent a packet with somebody else's address", () => {
+  const drop = (reason: number, endpointId = 7): DropEvent => ({
+    ...base,
+    kind: "drop",
+    endpointId,
+    packet: SYN.with(29, 99),
+    reason,
+    direction: "EGRESS",
+    file: "",
+    line: 0,
+    cookie: 0,
+  });
+  for (const reason of [132, 139, 166, 176]) {
+    const { source, IP, Summary } = buildFlow(drop(reason), names, context);
+    assert.deepEqual(
+      [source?.namespace, source?.pod_name, source?.identity],
+      ["shop", "cart", 300],
+      `${reason}`,
+    );
+    assert.deepEqual([IP?.source, Summary], ["10.0.1.99", "TCP Flags: SYN; source 10.0.1.99"]);
+  }
+  for (const other of [drop(158), drop(132, 0), { ...drop(132), direction: "INGRESS" as const }]) {
+    const { source, Summary } = buildFlow(other, names, context);
+    assert.deepEqual([source?.pod_name, Summary], ["", "TCP Flags: SYN"]);
+  }
+  const own = buildFlow({ ...drop(132), packet: SYN }, names, context);
+  assert.deepEqual([own.source?.pod_name, own.Summary], ["cart", "TCP Flags: SYN"]);
+  const seen = buildFlow(drop(132), new SeenNames([drop(132)], names), context);
+  assert.deepEqual(seen, buildFlow(drop(132), names, context));
+});
 
 Deno.test("buildFlow() names who sent a packet through the tunnel", () => {
   const flow = buildFlow(

@@ -3,7 +3,7 @@ import { ProblemError } from "@weir/common";
 import { Flow } from "@weir/proto/flow";
 import { answerFlows } from "./flow_query.ts";
 import { FlowRing } from "./flow_ring.ts";
-import { readFlowsQuery, readTime } from "./query_parameters.ts";
+import { readEventTypes, readFlowsQuery, readTime } from "./query_parameters.ts";
 
 function ringOf(count: number): FlowRing<{ flow: Flow }> {
   const ring = new FlowRing<{ flow: Flow }>(63);
@@ -39,6 +39,22 @@ Deno.test("answerFlows() counts matches, from the newest, the oldest or a time o
   for (const [query, expected] of cases) assert.deepEqual(await ask(ring, query), expected, query);
   assert.equal((await ask(ring, "")).length, 20);
   assert.equal((await ask(ring, "all=true")).length, 30);
+});
+
+Deno.test("Names that nobody knows are refused: they would match nothing, silently", () => {
+  for (
+    const query of [
+      "verdict=FOO",
+      "drop-reason-desc=FOO",
+      "drop-reason=POLICY_DENIED&drop-reason=x",
+      "not-verdict=x",
+    ]
+  ) {
+    assert.throws(() => readFlowsQuery(new URLSearchParams(query), 0), { code: "QUERY_INVALID" }, query);
+  }
+  assert.throws(() => readFlowsQuery(new URLSearchParams("traffic-direction=up"), 0), /INGRESS/);
+  assert.deepEqual(readEventTypes(["drop", "lost"]), ["drop", "lost"]);
+  assert.throws(() => readEventTypes(["foo"]), /foo.*policy-verdict/);
 });
 
 Deno.test("readFlowsQuery() makes two filters of an either-side parameter and copies the rest into both", () => {

@@ -5,8 +5,9 @@
  * @module
  */
 import { ProblemError } from "@weir/common";
-import type { FlowFilter } from "@weir/proto/flow";
+import { type FlowFilter, TrafficDirectionNumber, VerdictNumber } from "@weir/proto/flow";
 import type { GetFlowsRequest } from "@weir/proto/observer";
+import { DROP_REASONS, EVENT_TYPES } from "@weir/proto/numbers";
 import type { Init } from "@weir/proto";
 import { readIdentity } from "./flow_filter.ts";
 
@@ -23,9 +24,23 @@ function bad(name: string, value: string, expected: string): ProblemError {
 }
 
 const list = (field: keyof FlowFilter) => (v: Values): Filter => ({ [field]: [...v] });
-const upper = (field: keyof FlowFilter) => (v: Values): Filter => ({
-  [field]: v.map((x) => x.toUpperCase()),
-});
+/** Names of a known set, in any case: a name that nobody knows would match nothing, silently. */
+const oneOf = (name: string, field: keyof FlowFilter, known: readonly string[], expected: string) => {
+  const names = new Set(known);
+  return (v: Values): Filter => ({
+    [field]: v.map((x) => {
+      if (!names.has(x.toUpperCase())) throw bad(name, x, expected);
+      return x.toUpperCase();
+    }),
+  });
+};
+const VERDICTS = Object.keys(VerdictNumber), DIRECTIONS = Object.keys(TrafficDirectionNumber);
+const dropReasons = oneOf(
+  "drop-reason-desc",
+  "drop_reason_desc",
+  DROP_REASONS.map(({ name }) => name),
+  "a name as in weir bpf metrics list, such as POLICY_DENIED",
+);
 const namespaces = (field: "source_pod" | "destination_pod") => (v: Values): Filter => ({
   [field]: v.map((n) => `${n}/`),
 });
@@ -74,10 +89,10 @@ const PLAIN: Record<string, (v: Values) => Filter> = {
   "from-fqdn": list("source_fqdn"),
   "to-fqdn": list("destination_fqdn"),
   "protocol": list("protocol"),
-  "verdict": upper("verdict"),
-  "drop-reason-desc": upper("drop_reason_desc"),
-  "drop-reason": upper("drop_reason_desc"),
-  "traffic-direction": upper("traffic_direction"),
+  "verdict": oneOf("verdict", "verdict", VERDICTS, VERDICTS.join(", ")),
+  "drop-reason-desc": dropReasons,
+  "drop-reason": dropReasons,
+  "traffic-direction": oneOf("traffic-direction", "traffic_direction", DIRECTIONS, DIRECTIONS.join(", ")),
   "node-name": list("node_name"),
   "uuid": list("uuid"),
   "tcp-flags": (v) => ({
@@ -173,6 +188,14 @@ function filtersOf(query: URLSearchParams, prefix: string): Filter[] {
     return filter;
   };
   return either.length === 0 ? [build(0)] : [build(0), build(1)];
+}
+
+const RAW_TYPES = [...EVENT_TYPES.map(({ text }) => text), "lost"];
+
+/** Reads the kinds of `GET /v1/events`; none means all. @throws {ProblemError} QUERY_INVALID */
+export function readEventTypes(types: readonly string[]): readonly string[] {
+  for (const type of types) if (!RAW_TYPES.includes(type)) throw bad("type", type, RAW_TYPES.join(", "));
+  return types;
 }
 
 /** Reads the parameters; `not-<name>` puts a filter on the blacklist. @throws {ProblemError} QUERY_INVALID */

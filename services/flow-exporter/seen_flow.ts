@@ -36,6 +36,8 @@ export class SeenNames implements Names {
   readonly packet: Packet;
   private readonly source: KnownAddress | undefined;
   private readonly destination: KnownAddress | undefined;
+  /** Who the reporting endpoint is, by an address of its own. */
+  private readonly reporters: readonly (KnownAddress | undefined)[];
   private readonly sourceIdentity: number;
   private readonly sourceLabels: readonly string[] | undefined;
   private readonly destinationLabels: readonly string[] | undefined;
@@ -60,6 +62,7 @@ export class SeenNames implements Names {
     this.destinationLabels = names.identityLabels(destinationIdentity || (this.destination?.identity ?? 0));
     this.rules = events.map((event) => "cookie" in event ? names.rule(event.cookie) : undefined);
     this.addresses = events.map((event) => names.endpointAddresses(event.endpointId));
+    this.reporters = this.addresses.map(([own]) => own === undefined ? undefined : names.address(own));
     this.device = names.interfaceName(ifindex);
     this.known = service === 0 ? undefined : names.service(service);
     if (this.known === undefined && ip && transport && "sourcePort" in transport) {
@@ -70,7 +73,9 @@ export class SeenNames implements Names {
   }
 
   address(ip: string): KnownAddress | undefined {
-    return ip === this.packet.ip?.source ? this.source : this.destination;
+    if (ip === this.packet.ip?.source) return this.source;
+    if (ip === this.packet.ip?.destination) return this.destination;
+    return this.reporters[this.addresses.findIndex((own) => own.includes(ip))];
   }
   identityLabels(identity: number): readonly string[] | undefined {
     return identity === this.sourceIdentity ? this.sourceLabels : this.destinationLabels;

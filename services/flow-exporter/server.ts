@@ -8,7 +8,7 @@ import { GetFlowsRequest, GetFlowsResponse, ServerStatusResponse } from "@weir/p
 import { recordFields } from "./event_record.ts";
 import type { FlowExporter } from "./flow_exporter.ts";
 import { answerFlows } from "./flow_query.ts";
-import { readFlowsQuery } from "./query_parameters.ts";
+import { readEventTypes, readFlowsQuery } from "./query_parameters.ts";
 
 const REQUEST_BYTES_MAX = 1024 * 1024;
 
@@ -41,7 +41,7 @@ export function mountFlowExporter(api: ApiServer, exporter: FlowExporter, nodeNa
   api.stream({
     path: "/v1/events",
     message: MapRow,
-    source: ({ query, signal }) => rawEvents(exporter, query.getAll("type"), signal),
+    source: ({ query, signal }) => rawEvents(exporter, readEventTypes(query.getAll("type")), signal),
     description: "Raw events of the datapath from now on, as columns",
   });
   api.action({

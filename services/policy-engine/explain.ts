@@ -207,6 +207,7 @@ function flipDefaultDeny({ pair, query, direction, words }: Context): string {
     const failing = failingConditions(use, pair.remote);
     const cost = failing.length + (portFits ? 0 : 1);
     if (cost === 0) continue; // a port name that means another number here
+    if (failing.some(meansEntity)) continue;
     if (!best || cost < best.cost) best = { use, failing, portFits, cost };
   }
   if (best && best.failing.length === 0) {
@@ -235,6 +236,11 @@ function portMatches(port: PortMatch, query: ExplainQuery): boolean {
   return query.toNamedPorts.some((named) =>
     named.name.toLowerCase() === port.name && named.port === query.port
   );
+}
+
+/** Nobody can give somebody the label of an entity: who is the world or a group is so by its address. */
+function meansEntity(condition: string): boolean {
+  return condition.startsWith("label reserved:");
 }
 
 function failingConditions(use: PeerUse, remote: PeerIdentity): string[] {

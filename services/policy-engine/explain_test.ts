@@ -119,6 +119,9 @@ Deno.test("explainDirection() promises a flip that comes true", () => {
   assert.equal(explain(one).allowed, false);
   one.removePolicy("cnp:default/p1");
   assert.equal(explain(one).allowed, true);
+  // An entity is what it is by its address: nobody can be told to become one.
+  const many = repositoryWith(`{${SELECT_WEB}, ingress: [{fromEntities: [multicast]}]}`);
+  assert.match(explain(many).flip, /^Add a rule to cnp:default\/p0 that allows /);
 });
 
 Deno.test("explainDirection() lists the label facts of both ends and the rule behind the cookie", () => {

@@ -1,5 +1,5 @@
 /** Endpoints, and who has which address of this node. @module */
-import { ADDRESS_HOST, ENDPOINT_CGROUP } from "@weir/maps";
+import { ADDRESS_BROADCAST, ADDRESS_HOST, ENDPOINT_CGROUP } from "@weir/maps";
 import { formatMac } from "@weir/net";
 import { unmapped } from "../kernel/addresses.ts";
 import type { Kernel } from "../kernel/kernel.ts";
@@ -42,7 +42,7 @@ export function dumpAddresses(kernel: Kernel, names: DumpNames): Dump {
   const rows = kernel.addresses.entries().map(([address, owner]) => ({
     address: unmapped(address),
     endpoint: owner.endpoint === 0 ? "" : names.endpoint(owner.endpoint) || String(owner.endpoint),
-    host: owner.flags & ADDRESS_HOST ? "yes" : "",
+    host: owner.flags & ADDRESS_HOST ? "yes" : owner.flags & ADDRESS_BROADCAST ? "broadcast" : "",
   }));
   return { rows, entriesMax: kernel.addresses.entriesMax };
 }
