@@ -97,16 +97,38 @@ INLINE void socket_count(__u32 service, int refused)
 		__sync_fetch_and_add(&metric->packets, 1);
 }
 
+/* A record that is new in weir_sockets. Each cgroup (of a process: the kernel's word) has SOCKET_PLACES, shared with those whose id
+ * has the same hash, and overwrites its own oldest: it makes nobody else's record go. */
+INLINE void socket_insert(const struct socket_key *key, const struct socket_peer *peer)
+{
+	__u64 id = bpf_get_current_cgroup_id();
+	__u32 group = id * 0x9e3779b97f4a7c15ull >> 59, place, *turn;
+	struct socket_key *oldest;
+
+	_Static_assert(SOCKET_GROUPS == 32, "group");
+	turn = bpf_map_lookup_elem(&weir_socket_turns, &group);
+	if (!turn)
+		return;
+	place = group * SOCKET_PLACES + __sync_fetch_and_add(turn, 1) % SOCKET_PLACES;
+	oldest = bpf_map_lookup_elem(&weir_socket_places, &place);
+	if (!oldest)
+		return;
+	if (oldest->cookie)
+		bpf_map_delete_elem(&weir_sockets, oldest);
+	*oldest = *key;
+	bpf_map_update_elem(&weir_sockets, key, peer, BPF_ANY);
+}
+
 /* Written only when it is not there yet: to update an entry of an LRU costs ten lookups. */
 INLINE void socket_remember(const struct socket_key *key, const struct socket_peer *peer)
 {
 	struct socket_peer *known = bpf_map_lookup_elem(&weir_sockets, key);
 
-	if (known && known->address.halves[0] == peer->address.halves[0] &&
-	    known->address.halves[1] == peer->address.halves[1] && known->port == peer->port &&
-	    known->service == peer->service && known->backend == peer->backend)
-		return;
-	bpf_map_update_elem(&weir_sockets, key, peer, BPF_ANY);
+	if (!known)
+		socket_insert(key, peer);
+	else if (known->address.halves[0] != peer->address.halves[0] || known->address.halves[1] != peer->address.halves[1] ||
+		 known->port != peer->port || known->service != peer->service || known->backend != peer->backend)
+		*known = *peer;
 }
 
 /* The backend that this socket's datagrams to the frontend went to, as long as it may have them; else 0. */
@@ -220,11 +242,11 @@ NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *t
 	key.address = target->address;
 	key.port = target->port;
 	key.direction = SOCKET_REVERSE;
-	/* A socket that connects is new nearly always, so its entry is not looked for. */
-	if (call == SOCKET_SENDMSG)
+	/* A socket that connects by TCP is new nearly always, so its entry is not looked for. */
+	if (target->protocol != PROTOCOL_TCP)
 		socket_remember(&key, &peer);
 	else
-		bpf_map_update_elem(&weir_sockets, &key, &peer, BPF_ANY);
+		bpf_map_update_elem(&weir_sockets_tcp, &key, &peer, BPF_ANY);
 	return SOCKET_TRANSLATED;
 }
 
@@ -240,7 +262,10 @@ NOINLINE int socket_translate_back(struct bpf_sock_addr *ctx, struct socket_targ
 	key.cookie = bpf_get_socket_cookie(ctx);
 	key.address = target->address;
 	key.port = target->port;
-	peer = bpf_map_lookup_elem(&weir_sockets, &key);
+	peer = target->protocol == PROTOCOL_TCP ? bpf_map_lookup_elem(&weir_sockets_tcp, &key) : 0;
+	/* Versions before weir_sockets_tcp had all of them in one. */
+	if (!peer)
+		peer = bpf_map_lookup_elem(&weir_sockets, &key);
 	if (!peer)
 		return SOCKET_UNCHANGED;
 	target->address = peer->address;

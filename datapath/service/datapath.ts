@@ -114,6 +114,7 @@ export async function createDatapath(parts: DatapathParts): Promise<Datapath> {
     adopted: kernel.programsAdopted,
     changed: [...kernel.programsChanged],
     mapsRebuilt: kernel.mapsRebuilt,
+    pinsRemoved: kernel.pinsRemoved,
   });
   const hz = kernel.config.get(0)?.hz || await measureHz(kernel, clock);
   return new Running(parts, kernel, gate, hz);
@@ -239,6 +240,8 @@ class Running implements Datapath {
         }
       }
     };
+    // What the tables hold from a version before is counted by the first walk, not in half a minute only.
+    this.#collector.collect();
     every(config.gcMs ?? 30_000, () => this.#collector.collect());
     every(250, () => this.#collector.relieve());
     let retired = 0, ended = 0;
@@ -494,6 +497,8 @@ class Running implements Datapath {
     for (const path of this.#attachments.leftovers()) if (unpin(path)) swept++;
     for (const route of this.#leftoverRoutes()) if (deleteRoute(this.#socket, route)) swept++;
     this.#synced = true;
+    // Programs of another version, which count otherwise, are off the hooks now.
+    this.#collector.collect();
     return { swept };
   }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { closeFd, openPin, pin } from "@weir/loader";
+import { closeFd, openPin, pin, unpin } from "@weir/loader";
 import { pings, run, sleep, TestNode } from "./testing.ts";
 
 /** A test on a node of its own. */
@@ -212,6 +212,45 @@ nodeTest("A program with other instructions is swapped under its link while traf
   assert.equal((await node.request("GET", "/v1/endpoints/a")).status.adopted, true);
   assert.match(await stream, / 0% packet loss/);
 });
+
+nodeTest(
+  "a version before shares: its flows are counted at once, its own pins go, what changed is named",
+  async (node) => {
+    const { a } = await twoPods(node);
+    assert.ok(await pings(a, "10.44.0.11"));
+    await node.stop();
+    const pins = `/sys/fs/bpf/weir/${node.instance}`;
+    for (const name of ["weir_holdings", "weir_refused", "weir_limits", "weir_sockets_tcp"]) {
+      unpin(
+        `${pins}/maps/${name}`,
+      );
+    }
+    const reshape = (from: string, to: string) => {
+      const fd = openPin(`${pins}/${from}`)!;
+      pin(fd, `${pins}/${to}`);
+      closeFd(fd);
+    };
+    reshape("maps/weir_lost", "maps/weir_of_old");
+    reshape("maps/weir_lost", "maps/weir_nat_scratch");
+    reshape("progs/weir_clock", "progs/old_program");
+    const flows = async () => (await node.request("GET", "/v1/maps/ct")).rows.length;
+    const log = node.log.length;
+    await node.start();
+    const held = async () =>
+      (await node.request("GET", "/v1/usage")).tables.find((t: { table: string }) => t.table === "conntrack")
+        .entries;
+    assert.ok(await flows() > 0);
+    assert.equal(Number(await held()), await flows(), "counted before anybody may take more than a share");
+    const loaded = node.log.slice(log).split("\n").find((line) => line.includes("Programs loaded"))!;
+    assert.deepEqual(JSON.parse(loaded).mapsRebuilt, ["weir_nat_scratch"]);
+    assert.deepEqual(JSON.parse(loaded).pinsRemoved.sort(), ["old_program", "weir_of_old"]);
+    assert.equal(openPin(`${pins}/maps/weir_of_old`), undefined);
+    await node.configure();
+    await node.request("PUT", "/v1/endpoints/a", node.endpoint(10, a));
+    assert.equal((await node.request("GET", "/v1/status")).rebuilt, 1);
+    assert.ok(await pings(a, "10.44.0.1"));
+  },
+);
 
 nodeTest("POST sync removes what the process before made and nobody wants", async (node) => {
   await twoPods(node);

@@ -270,6 +270,31 @@ for (const f of FAMILIES) {
     },
   );
 
+  kernelTest(`${f.name}: a port is found although nine of ten are taken in a row`, async () => {
+    const { node, from } = await twoEndpoints();
+    using _ = node;
+    node.writeConfig({
+      flags: abi.CONFIG_TUNNEL | abi.CONFIG_MASQUERADE_V4 | abi.CONFIG_MASQUERADE_V6,
+      natPortMin: 50000,
+      natPortMax: 54095,
+    });
+    const out = (sport: number) => {
+      const first = from(A, { from: f.a, to: f.world, protocol: UDP, sport, dport: 53, payload: [1] });
+      return node.run("to_netdev", first.data);
+    };
+    assert.equal(out(1).verdict, PASS);
+    const pair = natEntries(node).find(({ entry }) => entry.flags & abi.NAT_REVERSE)!;
+    const nat = node.map("weir_nat");
+    const first = 50000 + 4096 / 8, taken = (4096 - 4096 / 8) * 9 / 10;
+    for (let i = 0; i < taken; i++) {
+      nat.update(
+        abi.NatKey.encode({ ...pair.key, portDestinationBe: first + i }),
+        abi.NatEntry.encode(pair.entry),
+      );
+    }
+    for (let i = 0; i < 60; i++) assert.equal(out(1000 + i).verdict, PASS, `flow ${i}`);
+  });
+
   kernelTest(`${f.name}: a question that was answered gives its port back soon`, async () => {
     const { node, from } = await twoEndpoints();
     using _ = node;

@@ -104,6 +104,17 @@ struct affinity {
 };
 _Static_assert(sizeof(struct affinity) == 8, "affinity");
 
+/* Element of weir_affinity_rates, of a network or an endpoint: records that it has got since a time.
+ * 0 since (jiffies)  4 made */
+struct affinity_rate {
+	__u32 since;
+	__u32 made;
+};
+_Static_assert(sizeof(struct affinity_rate) == 8, "affinity_rate");
+#define AFFINITY_RATES 4096
+#define AFFINITY_RECORDS 1024 /* that one gets in */
+#define AFFINITY_SECONDS 3600
+
 /* Key of weir_source_ranges, an LPM trie; the value is a u32, 1. prefixlen = 32 + bits of the (v4-mapped) address. */
 struct source_range {
 	__u32 prefixlen;
@@ -190,6 +201,10 @@ _Static_assert(sizeof(struct masquerade_exception) == 20, "masquerade_exception"
 
 #define SOCKET_REVERSE 0 /* from the backend to the frontend that the socket asked for */
 #define SOCKET_FORWARD 1 /* from a frontend to the backend that gets the socket's datagrams */
+
+/* Of weir_socket_places: together less than weir_sockets has, so that this never forgets by itself. */
+#define SOCKET_GROUPS 32
+#define SOCKET_PLACES 1536
 
 /* Key of weir_sockets, an LRU: what a translated socket believes its peer to be.
  *   0 cookie  8 address ...  24 port (be)  26 pad  28 direction (SOCKET_*) */

@@ -314,6 +314,14 @@ struct {
 	__uint(max_entries, 65536);
 } weir_affinity SEC(".maps");
 
+/* Who has got how many records of weir_affinity lately: affinity_admits(). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct affinity_rate);
+	__uint(max_entries, AFFINITY_RATES);
+} weir_affinity_rates SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -359,3 +367,27 @@ struct {
 	__type(value, struct socket_peer);
 	__uint(max_entries, 65536);
 } weir_sockets SEC(".maps");
+
+/* The same of TCP connections, apart: who makes many forgets nothing but what getpeername() would have shown. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct socket_key);
+	__type(value, struct socket_peer);
+	__uint(max_entries, 65536);
+} weir_sockets_tcp SEC(".maps");
+
+/* Keys of weir_sockets in the order in which they came, per group of cgroups: socket_insert(). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct socket_key);
+	__uint(max_entries, SOCKET_GROUPS * SOCKET_PLACES);
+} weir_socket_places SEC(".maps");
+
+/* How many have come, per group. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, SOCKET_GROUPS);
+} weir_socket_turns SEC(".maps");

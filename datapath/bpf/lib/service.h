@@ -9,6 +9,8 @@ struct service_client {
 	__u16 port; /* be */
 	__u8 protocol;
 	__u8 scope; /* SCOPE_* */
+	__u16 endpoint; /* of this node, whatever address it says that it has; 0: somebody else */
+	__u16 pad;
 };
 
 INLINE struct frontend *frontend_get(const struct address *address, __u16 port, __u8 protocol)
@@ -67,7 +69,7 @@ INLINE __u32 hash_mix(__u32 h, __u32 word)
 }
 
 /* The same number for the same client on every node, so that a flow that comes in by another node finds its backend. */
-INLINE __u32 service_hash(const struct service_client *client, __u32 seed)
+INLINE __u32 service_hash(const struct service_client *client, __u32 port, __u32 seed)
 {
 	__u32 h = seed;
 
@@ -75,7 +77,7 @@ INLINE __u32 service_hash(const struct service_client *client, __u32 seed)
 	h = hash_mix(h, client->address.words[1]);
 	h = hash_mix(h, client->address.words[2]);
 	h = hash_mix(h, client->address.words[3]);
-	h = hash_mix(h, (__u32)client->port << 16 | client->protocol);
+	h = hash_mix(h, port << 16 | client->protocol);
 	h ^= h >> 16;
 	h *= 0x85ebca6b;
 	h ^= h >> 13;
@@ -105,6 +107,31 @@ INLINE void service_count_packet(__u32 service, __u32 bytes)
 	counters->bytes += bytes;
 }
 
+/* May a client get a record in weir_affinity? An LRU forgets the oldest of all, so nobody may fill it: who has many addresses (a
+ * network outside, an endpoint whose source is not checked) gets AFFINITY_RECORDS in an hour. Who gets none is hashed by its address
+ * each time, and so stays where it is as long as the service's backends are the same. */
+INLINE int affinity_admits(const struct service_client *client, __u32 now, __u32 hz)
+{
+	struct affinity_rate *rate;
+	__u32 bucket, v4 = !client->address.halves[0] && client->address.words[2] == 0xffff0000u;
+
+	/* The same networks as in share_source() */
+	if (client->endpoint)
+		bucket = hash_mix(1, client->endpoint);
+	else
+		bucket = hash_mix(client->address.words[0], v4 ? client->address.words[3] & bpf_htonl(0xffffff00) :
+								  client->address.words[1]);
+	bucket = (bucket ^ bucket >> 16) & (AFFINITY_RATES - 1);
+	rate = bpf_map_lookup_elem(&weir_affinity_rates, &bucket);
+	if (!rate)
+		return 1;
+	if (!READ_ONCE(rate->made) || now - rate->since > AFFINITY_SECONDS * hz) {
+		rate->since = now;
+		rate->made = 0;
+	}
+	return __sync_fetch_and_add(&rate->made, 1) < AFFINITY_RECORDS;
+}
+
 /* A backend's id for a new flow, 0 if there is none. With affinity a client keeps the one it had, while that is active
  * and was used within the timeout. `client->address` is the affinity key too.
  *
@@ -114,38 +141,40 @@ INLINE void service_count_packet(__u32 service, __u32 bytes)
 NOINLINE __u32 backend_select(const struct frontend *frontend, const struct service_client *client)
 {
 	struct affinity_key key = {};
-	struct service_client who;
 	struct affinity *known, fresh;
 	struct backend *backend;
-	__u32 slot, zero = 0, now, entries, index, id, over = 0;
+	__u32 slot, zero = 0, now, entries, index, id, over = 0, recorded = 0, hz = 1, port;
 	__u32 *header, *entry;
 	void *selection;
 
 	NEVER_NULL(frontend);
 	NEVER_NULL(client);
-	who = *client;
+	port = client->port;
 	now = jiffies();
 	if (frontend->flags & FRONTEND_AFFINITY) {
 		const struct config *config = config_get();
 
-		key.client = who.address;
+		key.client = client->address;
 		key.service = frontend->service;
 		known = bpf_map_lookup_elem(&weir_affinity, &key);
-		over = known && config && (now - known->used) / (config->hz ?: 1) >= frontend->affinity_timeout;
+		if (config && config->hz)
+			hz = config->hz;
+		recorded = known != 0;
+		over = known && (now - known->used) / hz >= frontend->affinity_timeout;
 		if (known && !over) {
 			id = known->backend;
 			backend = backend_get(id);
 			/* The id may have rested and be somebody else's by now. */
-			if (backend && backend->state == BACKEND_ACTIVE && backend->protocol == who.protocol &&
+			if (backend && backend->state == BACKEND_ACTIVE && backend->protocol == client->protocol &&
 			    backend->service == frontend->service) {
 				known->used = now;
 				return id;
 			}
 		}
 		if (!over)
-			who.port = 0;
+			port = 0;
 	}
-	slot = who.scope == SCOPE_EXTERNAL ? frontend->selections[SCOPE_EXTERNAL] : frontend->selections[SCOPE_INTERNAL];
+	slot = client->scope == SCOPE_EXTERNAL ? frontend->selections[SCOPE_EXTERNAL] : frontend->selections[SCOPE_INTERNAL];
 	if (!slot)
 		return 0;
 	selection = bpf_map_lookup_elem(&weir_selections, &slot);
@@ -156,8 +185,10 @@ NOINLINE __u32 backend_select(const struct frontend *frontend, const struct serv
 		return 0;
 	entries = READ_ONCE(*header);
 	/* From outside always by the tuple: XDP and tc may both be asked about a packet, and must not differ. */
-	index = entries & SELECTION_MAGLEV || who.scope == SCOPE_EXTERNAL ? service_hash(&who, frontend->seed) :
-									    bpf_get_prandom_u32();
+	if (entries & SELECTION_MAGLEV || client->scope == SCOPE_EXTERNAL || ((frontend->flags & FRONTEND_AFFINITY) && !over))
+		index = service_hash(client, port, frontend->seed);
+	else
+		index = bpf_get_prandom_u32();
 	entries &= SELECTION_COUNT;
 	if (!entries)
 		return 0;
@@ -166,7 +197,7 @@ NOINLINE __u32 backend_select(const struct frontend *frontend, const struct serv
 	if (!entry)
 		return 0;
 	id = READ_ONCE(*entry);
-	if (frontend->flags & FRONTEND_AFFINITY) {
+	if ((frontend->flags & FRONTEND_AFFINITY) && (recorded || affinity_admits(client, now, hz))) {
 		fresh.backend = id;
 		fresh.used = now;
 		bpf_map_update_elem(&weir_affinity, &key, &fresh, BPF_ANY);

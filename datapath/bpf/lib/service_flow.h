@@ -138,6 +138,7 @@ NOINLINE int service_choose(struct flow *f, struct arrival *a)
 	client->port = f->port_source;
 	client->protocol = f->key.protocol;
 	client->scope = SCOPE_INTERNAL;
+	client->endpoint = f->source_endpoint;
 	for (i = 0; i < SERVICE_TRIES; i++) {
 		if (frontend->flags & FRONTEND_CLOSED)
 			a->backend = 0;

@@ -28,7 +28,6 @@ NOINLINE int backend_lives_on(__u32 id, const struct address *node)
  * with affinity, else from any. */
 NOINLINE __u32 backend_select_on(const struct frontend *frontend, const struct service_client *client, const struct address *node)
 {
-	struct service_client who;
 	__u32 slot, zero = 0, entries, start, i, id, index;
 	__u32 *header, *entry;
 	void *selection;
@@ -36,8 +35,6 @@ NOINLINE __u32 backend_select_on(const struct frontend *frontend, const struct s
 	NEVER_NULL(frontend);
 	NEVER_NULL(client);
 	NEVER_NULL(node);
-	who = *client;
-	who.port = 0;
 	slot = frontend->selections[SCOPE_INTERNAL];
 	selection = slot ? bpf_map_lookup_elem(&weir_selections, &slot) : 0;
 	if (!selection)
@@ -46,7 +43,7 @@ NOINLINE __u32 backend_select_on(const struct frontend *frontend, const struct s
 	if (!header)
 		return BACKEND_ASK_NODE;
 	entries = READ_ONCE(*header) & SELECTION_COUNT;
-	start = frontend->flags & FRONTEND_AFFINITY ? service_hash(&who, frontend->seed) : bpf_get_prandom_u32();
+	start = frontend->flags & FRONTEND_AFFINITY ? service_hash(client, 0, frontend->seed) : bpf_get_prandom_u32();
 	for (i = 0; i < NODE_BACKENDS_MAX; i++) {
 		if (i >= entries)
 			return 0;

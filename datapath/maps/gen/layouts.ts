@@ -1255,6 +1255,31 @@ export const Affinity: StructCodec<Affinity> = {
   },
 };
 
+/** `struct affinity_rate`, 8 bytes. */
+export interface AffinityRate {
+  since: number;
+  made: number;
+}
+/** Codec of {@link AffinityRate}. */
+export const AffinityRate: StructCodec<AffinityRate> = {
+  bytes: 8,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      since: view.getUint32(at, true),
+      made: view.getUint32(at + 4, true),
+    };
+  },
+  encode(value, out = new Uint8Array(8), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setUint32(at, value.since, true);
+    view.setUint32(at + 4, value.made, true);
+    return out;
+  },
+};
+
 /** `struct source_range`, 24 bytes. */
 export interface SourceRange {
   prefixlen: number;

@@ -298,6 +298,11 @@ export const BACKEND_QUARANTINED = 3;
 export const BACKEND_MAINTENANCE = 4;
 export const SELECTION_MAGLEV = 0x80000000;
 export const SELECTION_COUNT = 0x7fffffff;
+export const AFFINITY_RATES = 4096;
+/** that one gets in */
+export const AFFINITY_RECORDS = 1024;
+/** Key of weir_source_ranges, an LPM trie; the value is a u32, 1. prefixlen = 32 + bits of the (v4-mapped) address. */
+export const AFFINITY_SECONDS = 3600;
 /** for answers; the other entry's key is this value, turned round */
 export const NAT_REVERSE = 1;
 /** of an endpoint's own connection; else of a service from outside */
@@ -318,3 +323,5 @@ export const NAT_INSIDE = 128;
 export const SOCKET_REVERSE = 0;
 /** from a frontend to the backend that gets the socket's datagrams */
 export const SOCKET_FORWARD = 1;
+export const SOCKET_GROUPS = 32;
+export const SOCKET_PLACES = 1536;

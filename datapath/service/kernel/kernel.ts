@@ -15,6 +15,7 @@ import {
   ensureBpffs,
   type Gate,
   type GateDecision,
+  listPins,
   MapType,
   openPin,
   pin,
@@ -49,6 +50,8 @@ export class Kernel {
   programsAdopted = 0;
   /** Pinned maps whose layout differs: made anew. */
   mapsRebuilt: string[] = [];
+  /** Pinned maps and programs that this version does not have: removed. */
+  pinsRemoved: string[] = [];
   /** Programs whose instructions changed since the process before. */
   readonly programsChanged: Set<string> = new Set();
   readonly #object: BpfObject;
@@ -120,6 +123,7 @@ export class Kernel {
       kernel.map("weir_limits").update(u32(0), Limits.encode(limits));
       for (const name of [...fresh, ...rebuilt]) pin(kernel.map(name).fd, pins.map(name));
       for (const name of object.programNames) kernel.#takeOver(name);
+      kernel.#removeStrangers();
       return kernel;
     } catch (error) {
       object.close();
@@ -233,6 +237,15 @@ export class Kernel {
   }
 
   /** Pins the program; notes whether the one that was pinned had other instructions or other maps. */
+  #removeStrangers(): void {
+    for (const [room, names] of [["maps", this.mapNames], ["progs", this.programNames]] as const) {
+      for (const path of listPins(`${this.pins.root}/${room}`)) {
+        const name = path.slice(path.lastIndexOf("/") + 1);
+        if (!names.includes(name) && unpin(path)) this.pinsRemoved.push(name);
+      }
+    }
+  }
+
   #takeOver(name: string): void {
     const program = this.program(name), path = this.pins.program(name);
     const fd = openPin(path);
