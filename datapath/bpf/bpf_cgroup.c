@@ -52,16 +52,16 @@ INLINE int cgroup_handle(struct __sk_buff *skb, __u32 flags)
 	if (code == PARSED_LINK)
 		code = nd_of_socket(skb, &f);
 	else if (!code)
-		code = admit_socket(skb, &f, config, own, &other);
+		code = admit(skb, &f, config, own, &other, FLOW_L3 | flags);
 	if (code) {
 		drop(skb, &f, code);
 		return CGROUP_DENY;
 	}
-	count(&f, 0, flags & FLOW_INGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS, skb->len);
+	count(FLOW_L3, 0, flags & FLOW_INGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS, skb->len);
 	if (flags & FLOW_INGRESS)
-		count_received(&f, id, skb->len);
+		count_received(FLOW_L3, id, skb->len);
 	else
-		count_sent(&f, id, skb->len);
+		count_sent(FLOW_L3, id, skb->len);
 	return CGROUP_ALLOW;
 }
 

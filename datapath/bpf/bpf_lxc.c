@@ -18,8 +18,8 @@ int from_endpoint(struct __sk_buff *skb)
 	struct endpoint *own, *other;
 	struct ct_entry *e;
 	struct flow f = {};
+	int code, plain;
 	__u8 *p;
-	int code;
 
 	f.hook_endpoint = endpoint_by_ifindex(skb->ifindex, &own);
 	f.source_endpoint = f.hook_endpoint;
@@ -56,24 +56,29 @@ int from_endpoint(struct __sk_buff *skb)
 	}
 	f.now = jiffies();
 	e = bpf_map_lookup_elem(&weir_ct, &f.key);
-	if (!e) {
-		code = denial_known(&f, own, config->hz);
-		if (code)
-			return drop(skb, &f, code);
-	}
 	/* An ordinary flow is known by its tuple; what is not, or begins anew, may be for a service. */
-	if (!e || (e->flags & CT_SERVICE) || !ct_alive(e, &f) || is_bare_syn(&f)) {
-		code = service_ask(&f, e);
-		if (code)
-			return DROP_REASON(code) == DROP_NO_SERVICE ? reject(skb, &f, config, code) : drop(skb, &f, code);
-		if (f.flags & FLOW_SERVICE) {
-			code = service_translate(skb, &f);
+	plain = ct_plain(e, &f) && !(e->flags & CT_SERVICE);
+	if (unlikely(!plain)) {
+		if (!e) {
+			code = denial_known(&f, own, config->hz);
 			if (code)
 				return drop(skb, &f, code);
-			e = f.flags & FLOW_SERVICE_FRESH ? 0 : bpf_map_lookup_elem(&weir_ct, &f.key);
+		}
+		if (!e || (e->flags & CT_SERVICE) || !ct_alive(e, &f) || is_bare_syn(&f)) {
+			code = service_ask(&f, e);
+			if (code)
+				return DROP_REASON(code) == DROP_NO_SERVICE ? reject(skb, &f, config, code) :
+									      drop(skb, &f, code);
+			if (f.flags & FLOW_SERVICE) {
+				code = service_translate(skb, &f);
+				if (code)
+					return drop(skb, &f, code);
+				e = f.flags & FLOW_SERVICE_FRESH ? 0 : bpf_map_lookup_elem(&weir_ct, &f.key);
+				plain = ct_plain(e, &f);
+			}
 		}
 	}
-	code = admit_entry(skb, &f, config, own, e, &other);
+	code = admit_at(skb, &f, config, own, e, plain, &other, 0);
 	if (!code && (f.flags & FLOW_SERVICE))
 		code = service_sent(skb, &f);
 	/* Clients elsewhere get the frontend back as the packet leaves the node. */
@@ -82,8 +87,8 @@ int from_endpoint(struct __sk_buff *skb)
 	if (code)
 		return drop(skb, &f, code);
 
-	count(&f, 0, DIRECTION_EGRESS, skb->len);
-	count_sent(&f, f.hook_endpoint, skb->len);
+	count(0, 0, DIRECTION_EGRESS, skb->len);
+	count_sent(0, f.hook_endpoint, skb->len);
 	if (f.flags & FLOW_STACK)
 		return PASS;
 	if (other && other->ifindex)
@@ -146,13 +151,13 @@ int to_endpoint(struct __sk_buff *skb)
 	if (!code && (f.flags & (FLOW_NETWORK | FLOW_RELATED)) == (FLOW_NETWORK | FLOW_RELATED))
 		code = sender_check_packet(skb, &f);
 	if (!code)
-		code = admit(skb, &f, config, own, &other);
+		code = admit(skb, &f, config, own, &other, FLOW_INGRESS | FLOW_NETWORK);
 	if (!code && (f.flags & FLOW_REPLY_NAT))
 		code = service_answer(skb, &f);
 	if (code)
 		return drop(skb, &f, code);
-	count(&f, 0, DIRECTION_INGRESS, skb->len);
-	count_received(&f, f.hook_endpoint, skb->len);
+	count(0, 0, DIRECTION_INGRESS, skb->len);
+	count_received(0, f.hook_endpoint, skb->len);
 	return PASS;
 }
 #undef FILE_ID

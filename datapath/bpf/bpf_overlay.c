@@ -102,7 +102,7 @@ int from_overlay(struct __sk_buff *skb)
 	/* The sender's frame was addressed to its own gateway. */
 	if (skb->pkt_type != PACKET_TYPE_HOST)
 		bpf_skb_change_type(skb, PACKET_TYPE_HOST);
-	count(&s->flow, 0, DIRECTION_INGRESS, skb->len);
+	count(0, 0, DIRECTION_INGRESS, skb->len);
 	return PASS;
 }
 
@@ -169,7 +169,7 @@ NOINLINE int overlay_host(struct __sk_buff *skb)
 		code = ipv6_parse(skb, f, config, ETHERNET_LENGTH, 0);
 		/* The device has no neighbours: what the kernel says to its link (its own reports) ends here. */
 		if (code == PARSED_LINK) {
-			count(f, 0, DIRECTION_EGRESS, skb->len);
+			count(0, 0, DIRECTION_EGRESS, skb->len);
 			return SHOT;
 		}
 		break;
@@ -198,7 +198,7 @@ NOINLINE int overlay_host(struct __sk_buff *skb)
 	if (code)
 		return drop(skb, f, code);
 	origin_set(skb, ORIGIN_OVERLAY);
-	count(f, 0, DIRECTION_EGRESS, skb->len);
+	count(0, 0, DIRECTION_EGRESS, skb->len);
 	return PASS;
 }
 

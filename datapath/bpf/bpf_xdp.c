@@ -268,12 +268,12 @@ NOINLINE int xdp_send(struct xdp_md *ctx)
 	__builtin_memcpy(p, fib.dmac, 6);
 	__builtin_memcpy(p + 6, fib.smac, 6);
 	*(__u16 *)(p + 12) = f->flags & FLOW_IPV6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
-	count(f, 0, DIRECTION_SERVICE, length);
+	count(0, 0, DIRECTION_SERVICE, length);
 	if (s->entry.service)
 		service_count_packet(s->entry.service, length);
 	return fib.ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(fib.ifindex, 0);
 failed:
-	count(f, DROP_WRITE_ERROR, DIRECTION_SERVICE, length);
+	count(0, DROP_WRITE_ERROR, DIRECTION_SERVICE, length);
 	return XDP_DROP;
 }
 

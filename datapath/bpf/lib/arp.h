@@ -39,7 +39,7 @@ NOINLINE int arp_to_endpoint(struct __sk_buff *skb, struct flow *f)
 	owner = bpf_map_lookup_elem(&weir_addresses, &sender);
 	if (owner && owner->endpoint && owner->endpoint != f->hook_endpoint)
 		return drop(skb, f, DROPPED(DROP_INVALID_SIP));
-	count(f, 0, DIRECTION_INGRESS, skb->len);
+	count(0, 0, DIRECTION_INGRESS, skb->len);
 	return PASS;
 }
 
@@ -77,7 +77,7 @@ INLINE int arp_from_endpoint(struct __sk_buff *skb, struct flow *f, const struct
 		return drop(skb, f, DROPPED(DROP_INVALID_SIP));
 	if (LOAD32(p + 22) != LOAD32(p + 6) || LOAD16(p + 26) != LOAD16(p + 10))
 		return drop(skb, f, DROPPED(DROP_INVALID_SIP));
-	count(f, 0, DIRECTION_EGRESS, skb->len);
+	count(0, 0, DIRECTION_EGRESS, skb->len);
 	if (operation != ARP_REQUEST || target != config->gateway_ipv4 || !sender)
 		return PASS;
 	*(__u16 *)(p + 20) = ARP_REPLY;

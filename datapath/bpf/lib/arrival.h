@@ -219,7 +219,7 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 	}
 	f->service = service;
 	if (!code)
-		code = admit_entry(skb, f, config, own, e, &other);
+		code = admit_entry(skb, f, config, own, e, &other, FLOW_INGRESS | FLOW_NETWORK);
 	if (!code && service) {
 		f->service = service;
 		service_count_packet(service, skb->len);

@@ -49,6 +49,13 @@ INLINE int is_bare_syn(const struct flow *f)
 	return (f->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !(f->flags & FLOW_RELATED);
 }
 
+/* Of a live flow, and neither opens nor ends one, nor is an error about one. */
+INLINE int ct_plain(const struct ct_entry *e, const struct flow *f)
+{
+	return e && ct_alive(e, f) && !(f->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST)) &&
+	       !(f->flags & (FLOW_ERROR | FLOW_RELATED));
+}
+
 /* Both ends have spoken; TCP: and the handshake is over. */
 INLINE int ct_answered(const struct ct_entry *e, __u8 protocol)
 {
@@ -90,11 +97,12 @@ INLINE __u32 ct_revive(struct ct_entry *e, __u32 flags)
 }
 
 /* Notes flags and lifetime (not of an ICMP error: that is no sign of life of its flow).
- * `reply`: the packet goes against the flow. True when an event is due.
+ * `reply`: 1 if the packet goes against the flow, else 0; `ingress`: on the way to an endpoint. True when an event is due.
  *
  * The entry is written only when something changed, lifetimes at most once a second: a line that both directions'
  * CPUs only read is not passed between them. */
-INLINE int ct_touch(struct ct_entry *e, const struct flow *f, const struct config *config, __u32 reply)
+INLINE int ct_touch(struct ct_entry *e, const struct flow *f, const struct config *config, __u32 reply,
+		    const __u32 ingress)
 {
 	__u8 seen = f->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST);
 	__u32 report = 0, flags = e->flags, expires;
@@ -105,7 +113,7 @@ INLINE int ct_touch(struct ct_entry *e, const struct flow *f, const struct confi
 		__u16 *sent = reply ? &e->sent[1] : &e->sent[0];
 
 		/* Every 64 KB, by who really sends: what comes from elsewhere is only claimed. */
-		if (!(f->flags & FLOW_INGRESS) && unlikely(*sent != f->sequence))
+		if (!ingress && unlikely(*sent != f->sequence))
 			*sent = f->sequence;
 		if (unlikely(seen & ~*known)) {
 			*known |= seen;

@@ -342,7 +342,7 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 		revision_note(e, &seen);
 		f->verdicts = 0;
 		set_point(f, destination.endpoint && !(destination.endpoint_flags & ENDPOINT_CGROUP));
-		if (ct_touch(e, f, config, reply))
+		if (ct_touch(e, f, config, reply, f->flags & FLOW_INGRESS))
 			trace(skb, f, f->point);
 		return 0;
 	}
@@ -383,66 +383,81 @@ INLINE int sender_known(struct flow *f, const struct config *config, const struc
 }
 
 /* Fast path. `own` is the record of the endpoint whose hook this is, its id is in the flow on the side it stands; `e` is
- * what the table has under the flow's key, or null. `*other` becomes the record of the other end if that is on this
- * node. Returns 0 or a drop. */
+ * what the table has under the flow's key, or null, and `plain` is ct_plain() of it. `*other` becomes the record of the other end
+ * if that is on this node. `hook`, a constant, is what the flow's flags are there: FLOW_INGRESS and FLOW_L3 if set, FLOW_NETWORK if
+ * it may be. Returns 0 or a drop. */
 INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
-		       struct ct_entry *e, struct endpoint **other, const int socket)
+		    struct ct_entry *e, int plain, struct endpoint **other, const __u32 hook)
 {
-	struct ct_end *source, *destination, *mine, *theirs;
+	const __u32 ingress = hook & FLOW_INGRESS ? 1 : 0;
 	struct endpoint *record = 0;
-	__u32 reply;
+	struct ct_end *mine, *theirs;
+	__u32 reply, flags;
+	int code;
 
 	*other = 0;
-	if (unlikely(f->tcp_flags & (TCP_RST | TCP_FIN)) && e && ct_alive(e, f) && !reset_counts(skb, f, e))
-		f->tcp_flags = TCP_ACK;
-	if (!e || !ct_alive(e, f) || is_bare_syn(f) || (f->flags & FLOW_ERROR) || !revision_holds(e))
+	if (unlikely(!plain)) {
+		if ((f->tcp_flags & (TCP_RST | TCP_FIN)) && e && ct_alive(e, f) && !reset_counts(skb, f, e))
+			f->tcp_flags = TCP_ACK;
+		if (!e || !ct_alive(e, f) || is_bare_syn(f) || (f->flags & FLOW_ERROR))
+			goto slow;
+	}
+	if (!revision_holds(e))
 		goto slow;
-	reply = f->source_hi != (e->flags & CT_ORIGIN_HI);
-	source = reply ? &e->ends[1] : &e->ends[0];
-	destination = reply ? &e->ends[0] : &e->ends[1];
-	mine = f->flags & FLOW_INGRESS ? destination : source;
-	theirs = f->flags & FLOW_INGRESS ? source : destination;
+	flags = e->flags;
+	/* Ends are indexed, not chosen: answers and their opposites take turns, and no branch is to guess which is next. */
+	_Static_assert(CT_ORIGIN_HI == 1, "CT_ORIGIN_HI");
+	reply = (f->source_hi ^ flags) & 1;
+	mine = &e->ends[reply ^ ingress];
+	theirs = &e->ends[reply ^ ingress ^ 1];
 	if (mine->endpoint != f->hook_endpoint || mine->revision != own->revision)
 		goto slow;
 	if (theirs->endpoint) {
 		/* From the network, with an address of this node, or what an endpoint says to itself: decide() drops it. */
-		if ((f->flags & FLOW_NETWORK) || ((f->flags & FLOW_INGRESS) && (e->flags & CT_LOOPBACK)))
+		if (((hook & FLOW_NETWORK) && (f->flags & FLOW_NETWORK)) || (ingress && (flags & CT_LOOPBACK)))
 			goto slow;
 		record = endpoint_get(theirs->endpoint);
 		if (!record || record->revision != theirs->revision)
 			goto slow;
 	}
-	if ((f->flags & FLOW_NETWORK) && !sender_known(f, config, e, source->identity))
+	if ((hook & FLOW_NETWORK) && (f->flags & FLOW_NETWORK) && !sender_known(f, config, e, theirs->identity))
 		goto slow;
-	f->source_identity = source->identity;
-	f->destination_identity = destination->identity;
-	f->source_endpoint = source->endpoint;
-	f->destination_endpoint = destination->endpoint;
+	if (ingress) {
+		f->source_identity = theirs->identity;
+		f->destination_identity = mine->identity;
+		f->source_endpoint = theirs->endpoint;
+		f->destination_endpoint = mine->endpoint;
+	} else {
+		f->source_identity = mine->identity;
+		f->destination_identity = theirs->identity;
+		f->source_endpoint = mine->endpoint;
+		f->destination_endpoint = theirs->endpoint;
+	}
 	f->reason = reply ? REASON_REPLY : REASON_ESTABLISHED;
-	if (e->flags & (CT_TUNNEL | CT_STACK | CT_REPLY_NAT)) {
-		if (e->flags & CT_STACK)
+	if (flags & (CT_TUNNEL | CT_STACK | CT_REPLY_NAT)) {
+		if (flags & CT_STACK)
 			f->flags |= FLOW_STACK;
-		if (e->flags & CT_TUNNEL)
+		if (flags & CT_TUNNEL)
 			f->flags |= FLOW_TUNNEL;
 		f->service = e->service;
-		if (reply && (e->flags & CT_REPLY_NAT))
+		if (reply && (flags & CT_REPLY_NAT))
 			f->flags |= FLOW_REPLY_NAT;
 	}
-	if (!theirs->endpoint && !(f->flags & FLOW_INGRESS))
+	if (!ingress && !theirs->endpoint)
 		f->node = e->node;
 	*other = record;
-	if (unlikely(ct_touch(e, f, config, reply))) {
+	if (unlikely(ct_touch(e, f, config, reply, ingress))) {
 		f->policy_port = e->policy_port;
 		set_point(f, record && record->ifindex);
 		trace(skb, f, f->point);
 	}
 	return 0;
 slow:
-	reply = socket ? decide_socket(skb, f, e) : decide(skb, f, e);
-	if (reply)
-		return reply;
+	code = hook & FLOW_L3 ? decide_socket(skb, f, e) : decide(skb, f, e);
+	if (code)
+		return code;
 	record = 0;
-	if (f->flags & FLOW_INGRESS) {
+	if (ingress) {
 		if (f->source_endpoint)
 			record = endpoint_get(f->source_endpoint);
 	} else if (f->destination_endpoint) {
@@ -453,22 +468,15 @@ slow:
 }
 
 INLINE int admit_entry(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
-		       struct ct_entry *e, struct endpoint **other)
+		       struct ct_entry *e, struct endpoint **other, const __u32 hook)
 {
-	return admit_at(skb, f, config, own, e, other, 0);
-}
-
-INLINE int admit_socket(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
-			struct endpoint **other)
-{
-	f->now = jiffies();
-	return admit_at(skb, f, config, own, bpf_map_lookup_elem(&weir_ct, &f->key), other, 1);
+	return admit_at(skb, f, config, own, e, ct_plain(e, f), other, hook);
 }
 
 INLINE int admit(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
-		 struct endpoint **other)
+		 struct endpoint **other, const __u32 hook)
 {
 	f->now = jiffies();
-	return admit_entry(skb, f, config, own, bpf_map_lookup_elem(&weir_ct, &f->key), other);
+	return admit_entry(skb, f, config, own, bpf_map_lookup_elem(&weir_ct, &f->key), other, hook);
 }
 #undef FILE_ID

@@ -80,8 +80,8 @@ INLINE int deliver_local(struct __sk_buff *skb, struct flow *f, const struct end
 	*(__u32 *)(p + 8) = l2[2];
 	if ((f->flags & FLOW_NETWORK) && skb->pkt_type != PACKET_TYPE_HOST)
 		bpf_skb_change_type(skb, PACKET_TYPE_HOST);
-	count(f, 0, DIRECTION_INGRESS, skb->len);
-	count_received(f, f->destination_endpoint, skb->len);
+	count(0, 0, DIRECTION_INGRESS, skb->len);
+	count_received(0, f->destination_endpoint, skb->len);
 	if (to->flags & ENDPOINT_PEER)
 		return bpf_redirect_peer(to->ifindex, 0);
 	/* Through the device's own egress hook, which is not to ask again. */

@@ -167,12 +167,12 @@ NOINLINE int drop(struct __sk_buff *skb, struct flow *f, __u32 code)
 	if (!f)
 		return SHOT;
 	endpoint = f->hook_endpoint;
-	count(f, DROP_REASON(code), f->flags & FLOW_INGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS, skb->len);
+	count(f->flags, DROP_REASON(code), f->flags & FLOW_INGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS, skb->len);
 	if (endpoint) {
 		counters = counters_get(endpoint);
 		if (counters) {
-			add(f, &counters->dropped_packets, 1);
-			add(f, &counters->dropped_bytes, skb->len);
+			add(f->flags, &counters->dropped_packets, 1);
+			add(f->flags, &counters->dropped_bytes, skb->len);
 		}
 	}
 	event_emit(skb, f, EVENT_DROP | DROP_REASON(code) << 8, code >> 8);

@@ -50,8 +50,9 @@ struct flow {
 	__u16 service; /* the flow goes through this service */
 	__u16 sequence; /* TCP: upper half of the sequence number; in an error, of the packet that it quotes */
 	__u16 quoted_offset; /* of the upper layer of the packet that an error quotes */
-	__u16 pad[2];
 };
+/* Zeroed for every packet, by eight bytes. */
+_Static_assert(sizeof(struct flow) == 112, "flow");
 
 /* A drop is a number that carries its place: file << 24 | line << 8 | reason. 0 is no drop. */
 #define DROPPED(reason) ((FILE_ID << 24) | (__LINE__ << 8) | (reason))
@@ -112,4 +113,17 @@ INLINE int reach(struct __sk_buff *skb, int pull, __u32 bytes)
 	if (packet_start(skb) + bytes <= packet_end(skb))
 		return 1;
 	return pull && skb->len >= bytes && bpf_skb_pull_data(skb, bytes) == 0;
+}
+
+/* `bytes` of the packet at `offset`, or null: as reach(), with one comparison when they lie there. */
+INLINE __u8 *reach_at(struct __sk_buff *skb, int pull, __u32 offset, __u32 bytes)
+{
+	__u8 *h = packet_start(skb) + offset;
+
+	if (likely(h + bytes <= (__u8 *)packet_end(skb)))
+		return h;
+	if (!pull || skb->len < offset + bytes || bpf_skb_pull_data(skb, offset + bytes))
+		return 0;
+	h = packet_start(skb) + offset;
+	return h + bytes <= (__u8 *)packet_end(skb) ? h : 0;
 }

@@ -149,7 +149,7 @@ INLINE int fragment_remember(struct flow *f, const struct frag_key *key, __u32 h
 	ports.header = header;
 	/* Without it the later fragments are dropped (175); the first one is complete in itself. */
 	if (fragment_keep(key, &ports))
-		count(f, METRIC_FRAGMENT_UPDATE, DIRECTION_EGRESS, 0);
+		count(f->flags, METRIC_FRAGMENT_UPDATE, DIRECTION_EGRESS, 0);
 	return 0;
 }
 #undef FILE_ID

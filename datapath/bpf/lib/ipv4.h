@@ -52,10 +52,8 @@ INLINE int ipv4_parse(struct __sk_buff *skb, struct flow *f, const struct config
 	__u64 sum;
 	int code;
 
-	if (!reach(skb, l3 != 0, l3 + 20))
-		return DROPPED(DROP_INVALID);
-	h = packet_start(skb) + l3;
-	if (h + 20 > (__u8 *)packet_end(skb))
+	h = reach_at(skb, l3 != 0, l3, 20);
+	if (!h)
 		return DROPPED(DROP_INVALID);
 	total = bpf_ntohs(LOAD16(h + 2));
 	header = (h[0] & 15) * 4;
@@ -77,10 +75,10 @@ INLINE int ipv4_parse(struct __sk_buff *skb, struct flow *f, const struct config
 	left = total - header;
 
 	if (likely(header == 20 && !(fragment & 0x3fff))) {
-		/* Ones' complement over the whole header is all ones; five words, carries folded in at the end. */
+		/* Ones' complement over the whole header is all ones; five words, carries folded in at the end: the first
+		 * fold leaves at most 2^32 + 3, the second 2^17 - 2. */
 		sum = (__u64)LOAD32(h) + LOAD32(h + 4) + LOAD32(h + 8) + source + destination;
-		sum = (sum & 0xffffffff) + (sum >> 32);
-		sum = (sum & 0xffffffff) + (sum >> 32);
+		sum = (__u64)(__u32)sum + (sum >> 32);
 		sum = (sum & 0xffff) + (sum >> 16);
 		sum = (sum & 0xffff) + (sum >> 16);
 		if (sum != 0xffff)

@@ -139,10 +139,8 @@ INLINE int ipv6_parse(struct __sk_buff *skb, struct flow *f, const struct config
 	int code, own;
 
 	f->flags |= FLOW_IPV6;
-	if (!reach(skb, l3 != 0, l3 + 40))
-		return DROPPED(DROP_INVALID);
-	h = packet_start(skb) + l3;
-	if (h + 40 > (__u8 *)packet_end(skb))
+	h = reach_at(skb, l3 != 0, l3, 40);
+	if (!h)
 		return DROPPED(DROP_INVALID);
 	left = skb->len - l3 - 40;
 	length = bpf_ntohs(LOAD16(h + 4));

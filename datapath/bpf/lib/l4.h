@@ -136,10 +136,10 @@ INLINE int l4_icmpv6(struct flow *f, const __u8 *h)
 }
 
 #define L4_DIRECT(bytes)                                                                                               \
-	if (left < (bytes) || !reach(skb, pull, offset + (bytes)))                                                       \
+	if (left < (bytes))                                                                                            \
 		return DROPPED(DROP_CT_INVALID_HDR);                                                                   \
-	h = packet_start(skb) + offset;                                                                         \
-	if (h + (bytes) > (__u8 *)packet_end(skb))                                                                \
+	h = reach_at(skb, pull, offset, bytes);                                                                        \
+	if (!h)                                                                                                        \
 	return DROPPED(DROP_CT_INVALID_HDR)
 
 /* Behind a header without options: `offset` is a constant, `pull` as in reach(). */
@@ -147,10 +147,11 @@ INLINE int l4_parse(struct __sk_buff *skb, struct flow *f, int pull, __u32 offse
 {
 	const __u8 *h;
 
-	switch (protocol) {
-	case PROTOCOL_TCP:
+	if (likely(protocol == PROTOCOL_TCP)) {
 		L4_DIRECT(20);
 		return l4_tcp(f, h, left);
+	}
+	switch (protocol) {
 	case PROTOCOL_UDP:
 		L4_DIRECT(8);
 		return l4_udp(f, h, left);

@@ -327,7 +327,7 @@ NOINLINE int nd_from_endpoint(struct __sk_buff *skb, struct flow *f, const struc
 		code = link_from_endpoint(&m, config, own, f->hook_endpoint);
 	if (code)
 		return drop(skb, f, code);
-	count(f, 0, DIRECTION_EGRESS, skb->len);
+	count(f->flags, 0, DIRECTION_EGRESS, skb->len);
 	if (m.head[0] != ICMPV6_NEIGHBOUR_SOLICITATION || is_nobody(&m.source) || is_nobody(&m.target) ||
 	    !is_same(&m.target, &config->gateway_ipv6))
 		return PASS;
@@ -351,7 +351,7 @@ NOINLINE int nd_to_endpoint(struct __sk_buff *skb, struct flow *f)
 	}
 	if (code)
 		return drop(skb, f, code);
-	count(f, 0, DIRECTION_INGRESS, skb->len);
+	count(f->flags, 0, DIRECTION_INGRESS, skb->len);
 	return PASS;
 }
 

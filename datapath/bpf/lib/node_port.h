@@ -81,7 +81,7 @@ NOINLINE int node_port_send(struct __sk_buff *skb)
 		service_count_packet(s->entry.service, skb->len);
 	if (flags & (NAT_HOST | NAT_LOCAL))
 		return PASS;
-	count(f, 0, DIRECTION_SERVICE, skb->len);
+	count(0, 0, DIRECTION_SERVICE, skb->len);
 	/* What answers is a frontend of this node; who asks for a node or a pod has this node's address. */
 	if (flags & (NAT_REVERSE | NAT_INSIDE))
 		f->source_identity = IDENTITY_HOST;
