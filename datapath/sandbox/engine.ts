@@ -66,6 +66,10 @@ export class Scratch {
     EXTERN_VALUE_OFFSET,
     EXTERN_VALUE_OFFSET + FUNC_BYTES,
   );
+  readonly memory: Uint8Array<ArrayBuffer> = this.extern.subarray(
+    EXTERN_VALUE_OFFSET,
+    EXTERN_VALUE_OFFSET + MEMORY_BYTES,
+  );
   readonly number: BigUint64Array<ArrayBuffer> = new BigUint64Array(1);
   readonly numberBytes: Uint8Array<ArrayBuffer> = new Uint8Array(this.number.buffer);
   readonly #spare: Handles[] = [];
@@ -75,7 +79,10 @@ export class Scratch {
   readonly inputView: DataView = new DataView(this.input.buffer);
   readonly output: Uint8Array<ArrayBuffer> = new Uint8Array(8 * VAL_BYTES);
   readonly outputView: DataView = new DataView(this.output.buffer);
-  readonly #names = new Map<string, Uint8Array<ArrayBuffer>>();
+  readonly #names = new Map<string, { bytes: Uint8Array<ArrayBuffer>; length: bigint }>();
+  /** The memory that was looked at last: instances mostly take the same slot again. */
+  #memoryBase: Deno.PointerValue = null;
+  #memoryView: Uint8Array<ArrayBuffer> = new Uint8Array();
 
   /** Takes the pointer that the library left behind; null for none. */
   take(): Deno.PointerValue {
@@ -95,11 +102,29 @@ export class Scratch {
     this.#spare.push(handles);
   }
 
-  /** The bytes of an export's name. */
-  name(text: string): Uint8Array<ArrayBuffer> {
-    let bytes = this.#names.get(text);
-    if (bytes === undefined) this.#names.set(text, bytes = new TextEncoder().encode(text));
-    return bytes;
+  /** The bytes of an export's name, and how many. */
+  name(text: string): { readonly bytes: Uint8Array<ArrayBuffer>; readonly length: bigint } {
+    let name = this.#names.get(text);
+    if (name === undefined) {
+      const bytes = new TextEncoder().encode(text);
+      this.#names.set(text, name = { bytes, length: BigInt(bytes.length) });
+    }
+    return name;
+  }
+
+  /**
+   * The linear memory of a living instance, which begins at `base`, for reading and writing its first `bytes` bytes
+   * (the view may be longer: what lies behind them must not be touched) until the instance runs or ends.
+   */
+  memoryAt(base: Deno.PointerObject, bytes: number): Uint8Array<ArrayBuffer> {
+    if (
+      this.#memoryBase === null || this.#memoryView.length < bytes ||
+      !Deno.UnsafePointer.equals(this.#memoryBase, base)
+    ) {
+      this.#memoryBase = base;
+      this.#memoryView = new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(base, bytes));
+    }
+    return this.#memoryView;
   }
 }
 

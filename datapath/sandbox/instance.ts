@@ -5,7 +5,7 @@
  */
 
 import { ModuleRejected, OutOfFuel, OutOfMemory, type Trapped } from "./errors.ts";
-import { EXTERN_VALUE_OFFSET, ExternKind, TrapCode, VAL_BYTES, VAL_VALUE_OFFSET, ValKind } from "./layout.ts";
+import { ExternKind, TrapCode, VAL_BYTES, VAL_VALUE_OFFSET, ValKind } from "./layout.ts";
 import type { CompiledModule, Engine, Handles, Scratch } from "./engine.ts";
 import { type Library, takeTrap, throwOnError } from "./library.ts";
 
@@ -61,8 +61,7 @@ export class Instance {
       throwOnError(this.#library, error, "make an instance of the verifier");
       this.#throwOnTrap(false);
       this.#findExport("memory", ExternKind.memory);
-      const { extern } = this.#scratch, { memory } = this.#handles;
-      for (let byte = 0; byte < memory.length; byte++) memory[byte] = extern[EXTERN_VALUE_OFFSET + byte];
+      this.#handles.memory.set(this.#scratch.memory);
     } catch (error) {
       this.close();
       throw error;
@@ -101,9 +100,37 @@ export class Instance {
    * @throws {OutOfFuel} {@link OutOfMemory} {@link Trapped} {@link ModuleRejected}
    */
   call(name: string, args: readonly WasmValue[], results: readonly ("i32" | "i64")[] = []): WasmValue[] {
+    this.#run(name, args, results.length);
+    const { outputView } = this.#scratch;
+    return results.map((kind, index) => {
+      const at = index * VAL_BYTES;
+      const found = outputView.getUint8(at);
+      if (found !== ValKind[kind]) {
+        throw new ModuleRejected(`${name} gave a value of kind ${found}, not ${kind}`);
+      }
+      return kind === "i64"
+        ? outputView.getBigInt64(at + VAL_VALUE_OFFSET, true)
+        : outputView.getInt32(at + VAL_VALUE_OFFSET, true);
+    });
+  }
+
+  /** Calls an export with 32-bit arguments; its 64-bit result is a place: a pointer, and a length in the high half. */
+  callForPlace(name: string, ...args: number[]): { pointer: number; length: number } {
+    this.#run(name, args, 1);
+    const { outputView } = this.#scratch;
+    const found = outputView.getUint8(0);
+    if (found !== ValKind.i64) throw new ModuleRejected(`${name} gave a value of kind ${found}, not i64`);
+    return {
+      pointer: outputView.getUint32(VAL_VALUE_OFFSET, true),
+      length: outputView.getUint32(VAL_VALUE_OFFSET + 4, true),
+    };
+  }
+
+  /** Calls an export and leaves its results in the scratch memory. */
+  #run(name: string, args: readonly WasmValue[], results: number): void {
     this.#findExport(name, ExternKind.func);
-    const { func, input, inputView, output, outputView, pointer } = this.#scratch;
-    if (Math.max(args.length, results.length) * VAL_BYTES > input.length) {
+    const { func, input, inputView, output, pointer } = this.#scratch;
+    if (Math.max(args.length, results) * VAL_BYTES > input.length) {
       throw new RangeError(`Cannot call ${name} in the verifier: too many values`);
     }
     for (let index = 0; index < args.length; index++) {
@@ -124,28 +151,18 @@ export class Instance {
       input,
       BigInt(args.length),
       output,
-      BigInt(results.length),
+      BigInt(results),
       pointer,
     );
     this.#throwOnTrap(true);
-    throwOnError(this.#library, error, `call ${name} in the verifier`);
-    return results.map((kind, index) => {
-      const at = index * VAL_BYTES;
-      const found = outputView.getUint8(at);
-      if (found !== ValKind[kind]) {
-        throw new ModuleRejected(`${name} gave a value of kind ${found}, not ${kind}`);
-      }
-      return kind === "i64"
-        ? outputView.getBigInt64(at + VAL_VALUE_OFFSET, true)
-        : outputView.getInt32(at + VAL_VALUE_OFFSET, true);
-    });
+    if (error !== null) throwOnError(this.#library, error, `call ${name} in the verifier`);
   }
 
   /** Copies `bytes` into the linear memory; false when they do not fit there. */
   write(address: number, bytes: Uint8Array<ArrayBuffer>): boolean {
     if (!this.#inMemory(address, bytes.length)) return false;
     if (bytes.length > 0) {
-      this.#library.symbols.copyIn(this.#at(address), bytes, BigInt(bytes.length));
+      this.#view().set(bytes, address);
     }
     return true;
   }
@@ -153,9 +170,7 @@ export class Instance {
   /** Copies `length` bytes out of the linear memory; null when they do not lie in it. */
   read(address: number, length: number): Uint8Array<ArrayBuffer> | null {
     if (!this.#inMemory(address, length)) return null;
-    const bytes = new Uint8Array(length);
-    if (length > 0) this.#library.symbols.copyOut(bytes, this.#at(address), BigInt(length));
-    return bytes;
+    return this.#view().slice(address, address + length);
   }
 
   /** Frees the store with everything in it. */
@@ -169,10 +184,10 @@ export class Instance {
       address + length <= this.memoryBytes;
   }
 
-  /** Where a byte of the linear memory lies now; the caller has checked that it does. */
-  #at(address: number): Deno.PointerValue {
+  /** The linear memory where it lies now; the caller has checked that what it touches lies in it. */
+  #view(): Uint8Array<ArrayBuffer> {
     this.#memoryBase ??= this.#library.symbols.wasmtime_memory_data(this.#context, this.#handles.memory);
-    return Deno.UnsafePointer.offset(this.#memoryBase as Deno.PointerObject, address);
+    return this.#scratch.memoryAt(this.#memoryBase as Deno.PointerObject, this.memoryBytes);
   }
 
   /** Whether the module exports a function of this name. */
@@ -187,12 +202,12 @@ export class Instance {
 
   /** Leaves the export in the scratch memory. */
   #findExport(name: string, kind: number): void {
-    const encoded = this.#scratch.name(name), { extern } = this.#scratch;
+    const { bytes, length } = this.#scratch.name(name), { extern } = this.#scratch;
     const found = this.#library.symbols.wasmtime_instance_export_get(
       this.#context,
       this.#handles.instance,
-      encoded,
-      BigInt(encoded.length),
+      bytes,
+      length,
       extern,
     );
     if (!found || extern[0] !== kind) throw new ModuleRejected(`it has no export ${name} of the right kind`);

@@ -76,9 +76,6 @@ const SYMBOLS = {
   wasm_trap_delete: { parameters: ["pointer"], result: "void" },
   wasm_byte_vec_delete: { parameters: ["buffer"], result: "void" },
   wasm_importtype_vec_delete: { parameters: ["buffer"], result: "void" },
-  // libc's, which the library links: copies into and out of a module's memory without an object per copy.
-  copyIn: { name: "memcpy", parameters: ["pointer", "buffer", "usize"], result: "pointer" },
-  copyOut: { name: "memcpy", parameters: ["buffer", "pointer", "usize"], result: "pointer" },
 } as const;
 
 /** The opened library. */

@@ -6,8 +6,7 @@
 
 import {
   decodeReport,
-  encodeRequest,
-  reportPlace,
+  encodeRequestOnce,
   requestHash,
   verifierWasmUrl,
   type VerifyReport,
@@ -101,7 +100,7 @@ export class Sandbox {
    */
   verify(request: VerifyRequest): SandboxReport {
     const start = performance.now();
-    const bytes = encodeRequest(request);
+    const bytes = encodeRequestOnce(request);
     const answer = this.verifyBytes(bytes);
     let report: VerifyReport;
     try {
@@ -113,11 +112,11 @@ export class Sandbox {
     if (report.requestHash !== hash) {
       throw new MalformedReport(`it answers the request ${report.requestHash}, sent was ${hash}`);
     }
-    return Object.assign(report, {
-      fuelUsed: answer.fuelUsed,
-      timeUs: (performance.now() - start) * 1000,
-      memoryBytes: answer.memoryBytes,
-    });
+    const full = report as { -readonly [Key in keyof SandboxReport]: SandboxReport[Key] };
+    full.fuelUsed = answer.fuelUsed;
+    full.memoryBytes = answer.memoryBytes;
+    full.timeUs = (performance.now() - start) * 1000;
+    return full;
   }
 
   /** Instances are alike: where one of them puts a request, all do. A module that did not would read another request. */
@@ -149,20 +148,20 @@ export class Sandbox {
       memoryBytesMax: this.#memoryBytesMax,
     });
     try {
-      let result: bigint;
+      let place: { pointer: number; length: number };
       if (request.length <= this.#room.bytes) {
         if (!instance.write(this.#room.address, request)) {
           throw new MalformedReport(`it has no room for a request of ${request.length} bytes`);
         }
-        result = instance.call("verifyPlaced", [request.length], ["i64"])[0] as bigint;
+        place = instance.callForPlace("verifyPlaced", request.length);
       } else {
         const input = instance.call("alloc", [request.length], ["i32"])[0] as number >>> 0;
         if (input === 0 || !instance.write(input, request)) {
           throw new MalformedReport(`it has no room for a request of ${request.length} bytes`);
         }
-        result = instance.call("verify", [input, request.length], ["i64"])[0] as bigint;
+        place = instance.callForPlace("verify", input, request.length);
       }
-      const { pointer, length } = reportPlace(result);
+      const { pointer, length } = place;
       const report = length > REPORT_BYTES_MAX ? null : instance.read(pointer, length);
       if (report === null) {
         throw new MalformedReport(`${length} bytes at ${pointer} of ${instance.memoryBytes} bytes of memory`);

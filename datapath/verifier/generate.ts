@@ -95,22 +95,31 @@ function list(name: string, type: string, values: (number | bigint | string)[]):
 }
 
 function contextTables(): string {
-  const packed: number[] = [], starts: number[] = [];
+  const packed: number[] = [], starts: number[] = [], ends: number[] = [];
+  // columns that are alike share their entries: the module's memory is made anew for each program
+  const known = new Map<string, number>();
   const all = rows("ctx_access.tsv").slice(1);
   for (const column of PROGRAM_COLUMNS) {
-    starts.push(packed.length);
+    const entries: number[] = [];
     for (const [prog, off, size, access, result, reg] of all) {
       if (prog !== column || result !== "ok") continue;
       const kind = access === "W" ? 1 : KINDS[reg];
       if (kind === undefined) throw new Error(`ctx_access.tsv: unknown register kind ${reg}`);
-      packed.push(
+      entries.push(
         (Number(off) | (Number(size) << 16) | ((access === "W" ? 1 : 0) << 20) | (kind << 24)) >>> 0,
       );
     }
+    const key = entries.join();
+    let start = known.get(key);
+    if (start === undefined) {
+      known.set(key, start = packed.length);
+      packed.push(...entries);
+    }
+    starts.push(start);
+    ends.push(start + entries.length);
   }
-  starts.push(packed.length);
   return "/* offset 16 | size 4 | write 1 | unused 3 | kind 5, nullable 1 */\n" +
-    list("CTX", "u32", packed) + list("CTX_START", "u32", starts);
+    list("CTX", "u32", packed) + list("CTX_START", "u32", starts) + list("CTX_END", "u32", ends);
 }
 
 function helperTables(): string {
@@ -147,10 +156,16 @@ function helperTables(): string {
   }
   return list("ALLOWED", "u64", allowed.map((v) => `0x${v.toString(16)}`)) +
     "/* per helper: flags (1 known, 2 GPL, 4 packet changed, 8 packet pointers, 16 sleepable, 32 bounded result) | result | 5 arguments | unused */\n" +
-    list("CONTRACT", "u8", contract) + list("HELPER_NAMES", "string", names.map((n) => JSON.stringify(n))) +
+    list("CONTRACT", "u8", contract) + nameText(names) +
     helperNumbers(names) +
     ARGUMENTS.map((a, i) => `export const A_${constant(a)}: u8 = ${i};\n`).join("") +
     RETURNS.map((a, i) => `export const R_${constant(a)}: u8 = ${i};\n`).join("");
+}
+
+/** One text for all names, for each text of its own has a header. */
+function nameText(names: string[]): string {
+  const all = JSON.stringify(names.join(" ").trimEnd());
+  return `/* by number, a space after each */\nexport const HELPER_NAMES: string =\n${all};\n`;
 }
 
 function constant(name: string): string {

@@ -147,7 +147,12 @@ export interface KernelTypeFacts {
 
 /** Writes the section of a request. */
 export function encodeKernelTypes(w: WireWriter, facts: KernelTypeFacts | undefined): void {
-  const attach = facts?.attach;
+  if (facts === undefined) {
+    // no target, no answers, no structs
+    for (let n = 0; n < 3; n++) w.u32(0);
+    return;
+  }
+  const { attach } = facts;
   w.u32(attach === undefined ? 0 : 1);
   if (attach !== undefined) {
     w.text(attach.target);
@@ -160,7 +165,7 @@ export function encodeKernelTypes(w: WireWriter, facts: KernelTypeFacts | undefi
       w.u32(slot.flags ?? 0);
     }
   }
-  const answers = [...facts?.answers ?? []].sort((a, b) =>
+  const answers = [...facts.answers ?? []].sort((a, b) =>
     a.type - b.type || a.offset - b.offset || a.what - b.what
   );
   w.u32(answers.length);
@@ -172,7 +177,7 @@ export function encodeKernelTypes(w: WireWriter, facts: KernelTypeFacts | undefi
     w.u32(answer.target ?? 0);
     w.u32(answer.flags ?? 0);
   }
-  const structs = facts?.structs ?? [];
+  const structs = facts.structs ?? [];
   w.u32(structs.length);
   for (const struct of structs) {
     w.u32(struct.type);

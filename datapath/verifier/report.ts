@@ -108,6 +108,7 @@ export const REPORT_MAGIC = 0x50525657;
 const REPORT_VERSION = 1;
 const INSTRUCTIONS_MAX = 1_000_000;
 const VALUE_BYTES = 96;
+const NO_VISITS = new Uint32Array(0);
 
 /** Decodes untrusted report bytes. Throws `WireError`. */
 export function decodeReport(bytes: Uint8Array): VerifyReport {
@@ -141,7 +142,8 @@ export function decodeReport(bytes: Uint8Array): VerifyReport {
     path.push({ instruction: step >>> 1, taken: (step & 1) === 1 });
   }
   const registers = decodeValues(r, r.count(VALUE_BYTES, 11));
-  const instructionVisits = new Uint32Array(r.count(4, INSTRUCTIONS_MAX));
+  const counts = r.count(4, INSTRUCTIONS_MAX);
+  const instructionVisits = counts === 0 ? NO_VISITS : new Uint32Array(counts);
   for (let i = 0; i < instructionVisits.length; i++) instructionVisits[i] = r.u32();
   const claims: Claim[] = [];
   for (let n = r.count(4 + 11 * VALUE_BYTES, INSTRUCTIONS_MAX); n > 0; n--) {

@@ -163,12 +163,25 @@ const writer = new WireWriter();
 
 /** Bytes of a request as the module reads them. */
 export function encodeRequest(request: VerifyRequest): Uint8Array<ArrayBuffer> {
+  writeRequest(request);
+  return writer.bytes();
+}
+
+/** The same bytes without a copy of one's own: they count until the next request is encoded. */
+export function encodeRequestOnce(request: VerifyRequest): Uint8Array<ArrayBuffer> {
+  writeRequest(request);
+  return writer.view();
+}
+
+const NO_BYTES = new Uint8Array();
+
+function writeRequest(request: VerifyRequest): void {
   if (request.instructions.length % 8 !== 0) {
     throw new RangeError(
       `Cannot encode request: ${request.instructions.length} bytes are no whole instructions`,
     );
   }
-  const limits = { ...DEFAULT_LIMITS, ...request.limits };
+  const { limits } = request;
   const w = writer;
   w.clear();
   w.u32(REQUEST_MAGIC);
@@ -185,9 +198,9 @@ export function encodeRequest(request: VerifyRequest): Uint8Array<ArrayBuffer> {
       (request.kernelIgnores?.includes("distances") ? OPTION_NO_DISTANCES : 0),
   );
   w.text(request.kernelProfile ?? "default");
-  w.u32(limits.visits);
-  w.u32(limits.states);
-  w.u32(limits.memoryBytes);
+  w.u32(limits?.visits ?? DEFAULT_LIMITS.visits);
+  w.u32(limits?.states ?? DEFAULT_LIMITS.states);
+  w.u32(limits?.memoryBytes ?? DEFAULT_LIMITS.memoryBytes);
   w.byteString(request.instructions);
   encodeMaps(w, request.maps ?? []);
   encodeSubprograms(w, request.subprograms ?? []);
@@ -202,7 +215,6 @@ export function encodeRequest(request: VerifyRequest): Uint8Array<ArrayBuffer> {
   for (const index of claims) w.u32(index);
   encodeKernelTypes(w, request.kernelTypes);
   w.text(request.exceptionCallback ?? "");
-  return w.bytes();
 }
 
 function encodeShape(w: WireWriter, shape: MapShape): void {
@@ -226,7 +238,7 @@ function encodeMaps(w: WireWriter, maps: MapFacts[]): void {
     w.u32(map.handle);
     encodeShape(w, map);
     w.u32(map.frozen ? 1 : 0);
-    w.byteString(map.contents ?? new Uint8Array());
+    w.byteString(map.contents ?? NO_BYTES);
     w.u32(map.inner ? 1 : 0);
     if (map.inner) encodeShape(w, map.inner);
   }

@@ -38,9 +38,11 @@ export class WireWriter {
   /** Writes length, bytes and padding. */
   byteString(value: Uint8Array): void {
     this.u32(value.length);
+    if (value.length === 0) return;
     const at = this.#reserve((value.length + 3) & ~3);
+    // the last word first: what the bytes leave of it is padding
+    if (value.length & 3) this.#view.setUint32(this.#length - 4, 0, true);
     this.#bytes.set(value, at);
-    this.#bytes.fill(0, at + value.length, this.#length);
   }
 
   /** Writes a string as UTF-8. */
@@ -49,8 +51,9 @@ export class WireWriter {
     if (length > 64) return this.byteString(ENCODER.encode(value));
     // short names: a byte each, unless one is not ASCII
     this.u32(length);
+    if (length === 0) return;
     const at = this.#reserve((length + 3) & ~3);
-    this.#bytes.fill(0, at + length, this.#length);
+    if (length & 3) this.#view.setUint32(this.#length - 4, 0, true);
     for (let n = 0; n < length; n++) {
       const code = value.charCodeAt(n);
       if (code > 127) {
@@ -64,6 +67,11 @@ export class WireWriter {
   /** A copy of what was written. */
   bytes(): Uint8Array<ArrayBuffer> {
     return this.#bytes.slice(0, this.#length);
+  }
+
+  /** What was written, until something else is. */
+  view(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.subarray(0, this.#length);
   }
 }
 

@@ -32,12 +32,12 @@ import { markNull, spreadNumber } from "./spread";
 import { frameOf, regOf, State } from "./state";
 
 const REACH: i64 = 1 << 29;
-const bufA: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
-const bufB: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
-const bufC: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
-const bufD: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
-function R(b: StaticArray<u64>): Reg {
-  return changetype<Reg>(changetype<usize>(b));
+const bufA: usize = memory.data(REG_BYTES, 8);
+const bufB: usize = memory.data(REG_BYTES, 8);
+const bufC: usize = memory.data(REG_BYTES, 8);
+const bufD: usize = memory.data(REG_BYTES, 8);
+function R(b: usize): Reg {
+  return changetype<Reg>(b);
 }
 
 export const TAKEN: i32 = 1, NOT_TAKEN: i32 = 2;

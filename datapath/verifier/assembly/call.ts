@@ -34,16 +34,16 @@ const ERRNO_MAX: i32 = 4095;
 /// Whether programs like this one may call the helper at all.
 function isAvailable(i: i32, id: i32, flags: u8, onSockets: bool): bool {
   if (id >= ABSENT_KFUNC) return failS(E.ABSENT_KERNEL_FUNCTION, i, kfuncName(id));
-  if (id <= 0 || id > 255 || (callName == "helper" && !(flags & 1))) return fail1(E.UNKNOWN_HELPER, i, id);
+  if (id <= 0 || id > 255 || !(flags & 1) && callName() == "helper") return fail1(E.UNKNOWN_HELPER, i, id);
   // uprobes may sleep, which the table's kprobes did not
   const sleeping = (id == C.H_COPY_FROM_USER || id == C.H_COPY_FROM_USER_TASK) && progType == 2 &&
     (progFlags & 0x10) != 0;
-  if (!C.helperAllowed(id) && !onSockets && !sleeping) return failIS(E.HELPER_NOT_ALLOWED, i, id, callName);
-  if (!(flags & 1)) return failIS(E.UNSUPPORTED_HELPER, i, id, callName);
-  if (flags & 2 && !(options & 1)) return failIS(E.HELPER_NEEDS_GPL, i, id, callName);
-  if (flags & 16 && !maySleepHere()) return failS(E.SLEEPABLE_ONLY, i, callName);
-  if (cur.lockId && id != C.H_SPIN_UNLOCK) return callUnderLock(i, callName);
-  if (id == C.H_D_PATH && !(attachFlags & 1)) return failIS(E.HELPER_NOT_ALLOWED, i, id, callName);
+  if (!C.helperAllowed(id) && !onSockets && !sleeping) return failIS(E.HELPER_NOT_ALLOWED, i, id, callName());
+  if (!(flags & 1)) return failIS(E.UNSUPPORTED_HELPER, i, id, callName());
+  if (flags & 2 && !(options & 1)) return failIS(E.HELPER_NEEDS_GPL, i, id, callName());
+  if (flags & 16 && !maySleepHere()) return failS(E.SLEEPABLE_ONLY, i, callName());
+  if (cur.lockId && id != C.H_SPIN_UNLOCK) return callUnderLock(i, callName());
+  if (id == C.H_D_PATH && !(attachFlags & 1)) return failIS(E.HELPER_NOT_ALLOWED, i, id, callName());
   return true;
 }
 
@@ -71,7 +71,7 @@ export function callHelper(i: i32): bool {
   }
   if (!checkTogether(i, id)) return false;
   if (release) {
-    if (!removeRef(cur, release)) return failIS(E.REFERENCE_NOT_OWNED, i, 1, callName);
+    if (!removeRef(cur, release)) return failIS(E.REFERENCE_NOT_OWNED, i, 1, callName());
     dropRefValues(cur, release, i);
   }
   if (flags & 4) invalidatePacket(i);
@@ -93,7 +93,7 @@ function retvalArgument(i: i32): bool {
   if (C.column == C.P_CGROUP_GETSOCKOPT) return true;
   sink(1 << 1);
   if (r.s32min >= -ERRNO_MAX && r.s32max <= 0) return true;
-  failIS(E.ARGUMENT_VALUE, i, 1, callName);
+  failIS(E.ARGUMENT_VALUE, i, 1, callName());
   opS("it must be 0 or an error number, -4095 to 0");
   return false;
 }
@@ -103,7 +103,7 @@ function checkTogether(i: i32, id: i32): bool {
   if (id == C.H_GET_LOCAL_STORAGE) {
     sink(4);
     if (reg(2).kind != K_NUM || !isConst(reg(2)) || reg(2).bits != 0) {
-      failIS(E.ARGUMENT_VALUE, i, 2, callName);
+      failIS(E.ARGUMENT_VALUE, i, 2, callName());
       opS("flags must be 0");
       return false;
     }

@@ -36,10 +36,10 @@ export function wrong(i: i32, a: u32, expected: string): bool {
   if (r.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, a);
   if (r.flags & F_NULL) {
     setLostAt(originOf(r.id));
-    return failIS(E.ARGUMENT_NULL, i, a, callName);
+    return failIS(E.ARGUMENT_NULL, i, a, callName());
   }
   if (r.kind == K_NUM) setLostAt(r.size - 1);
-  failIS(E.ARGUMENT_TYPE, i, a, callName);
+  failIS(E.ARGUMENT_TYPE, i, a, callName());
   opS(kindName(r));
   opS(expected);
   return false;
@@ -54,7 +54,7 @@ function isMemory(i: i32, a: u32, takesPacket: bool): bool {
   switch (r.kind) {
     case K_PKT:
     case K_META:
-      if (!takesPacket || C.packetAccess() == 0) return failIS(E.PACKET_ARGUMENT, i, a, callName);
+      if (!takesPacket || C.packetAccess() == 0) return failIS(E.PACKET_ARGUMENT, i, a, callName());
       return true;
     case K_FP:
       return true;
@@ -90,7 +90,11 @@ function readsAddress(id: i32): bool {
 }
 
 /// What the call that is being checked is about; its arguments fill it in, later ones rest on earlier ones.
-export let callName: string = "";
+let givenName: string = "";
+/// Name of what is called. Made when a finding needs it: a text per call would fill the memory.
+export function callName(): string {
+  return givenName.length ? givenName : C.helperName(callHelperId);
+}
 
 export let callHelperId: i32 = 0;
 export let takesPacket: bool = false;
@@ -111,7 +115,7 @@ let memArg: u32 = 0, memWrite: bool = false, memNullable: bool = false;
 
 export function beginCall(id: i32, flags: u8): void {
   callHelperId = id;
-  callName = C.helperName(id);
+  givenName = "";
   takesPacket = (flags & 8) != 0;
   mapIndex = -1;
   sizeMax = 0;
@@ -127,7 +131,7 @@ export function beginCall(id: i32, flags: u8): void {
 /// A kernel function is called: its arguments are told by its name.
 export function beginKfunc(name: string): void {
   beginCall(0, 0);
-  callName = name;
+  givenName = name;
 }
 
 export function setCallMap(map: i32): void {
@@ -180,7 +184,7 @@ export function checkArgument(i: i32, a: u32, kind: u8): bool {
       return sizeArgument(i, a, kind, r);
     case C.A_ASIZE:
       if (r.kind != K_NUM || !isConst(r) || r.bits >= 1 << 29) {
-        return failIS(E.ARGUMENT_NOT_CONSTANT, i, a, callName);
+        return failIS(E.ARGUMENT_NOT_CONSTANT, i, a, callName());
       }
       alloc = <i64> r.bits;
       return true;
@@ -192,9 +196,9 @@ export function checkArgument(i: i32, a: u32, kind: u8): bool {
     case C.A_FIX40:
       return memoryOf(i, a, r, 40, false);
     case C.A_STR:
-      return isString(r) ? true : failIS(E.ARGUMENT_STRING, i, a, callName);
+      return isString(r) ? true : failIS(E.ARGUMENT_STRING, i, a, callName());
     case C.A_FUNC:
-      if (r.kind != K_FUNC) return failIS(E.FUNCTION_EXPECTED, i, a, callName);
+      if (r.kind != K_FUNC) return failIS(E.FUNCTION_EXPECTED, i, a, callName());
       callee = r.map;
       return true;
     case C.A_STACK_NULL:
@@ -217,7 +221,7 @@ function contextArgument(i: i32, a: u32, r: Reg): bool {
 
 /// What must be handed over as it was got was moved.
 export function movedArgument(code: i32, i: i32, a: u32, r: Reg): bool {
-  failIS(code, i, a, callName);
+  failIS(code, i, a, callName());
   opI(r.off);
   return false;
 }
@@ -225,7 +229,7 @@ export function movedArgument(code: i32, i: i32, a: u32, r: Reg): bool {
 function mapArgument(i: i32, a: u32, r: Reg): bool {
   if (r.kind != K_MAP || r.flags & F_NULL) return wrong(i, a, "a map");
   // a timer belongs to the map that it lies in
-  if (mapIndex >= 0 && mapIndex != r.map) return failIS(E.TIMER_OF_OTHER_MAP, i, a, callName);
+  if (mapIndex >= 0 && mapIndex != r.map) return failIS(E.TIMER_OF_OTHER_MAP, i, a, callName());
   mapIndex = r.map;
   if (!isKnownMap(maps[mapIndex].type)) {
     return failIS(E.UNSUPPORTED_MAP, i, <i32> maps[mapIndex].handle, maps[mapIndex].type.toString());
@@ -237,7 +241,7 @@ function mapArgument(i: i32, a: u32, r: Reg): bool {
 }
 
 export function mapMismatch(i: i32): bool {
-  failIS(E.MAP_HELPER_MISMATCH, i, <i32> maps[mapIndex].handle, callName);
+  failIS(E.MAP_HELPER_MISMATCH, i, <i32> maps[mapIndex].handle, callName());
   opI(maps[mapIndex].type);
   return false;
 }
@@ -250,12 +254,12 @@ function memoryOf(i: i32, a: u32, r: Reg, size: u32, write: bool): bool {
 function sizeArgument(i: i32, a: u32, kind: u8, r: Reg): bool {
   if (r.kind != K_NUM) return wrong(i, a, "a size");
   if (r.smin < 0 || r.umax >= 1 << 29) {
-    failIS(E.ARGUMENT_SIZE_UNBOUNDED, i, a, callName);
+    failIS(E.ARGUMENT_SIZE_UNBOUNDED, i, a, callName());
     opI(r.smin);
     opI(r.smax);
     return false;
   }
-  if (r.umin == 0 && kind == C.A_SIZE) return failIS(E.ARGUMENT_SIZE_ZERO, i, a, callName);
+  if (r.umin == 0 && kind == C.A_SIZE) return failIS(E.ARGUMENT_SIZE_ZERO, i, a, callName());
   sizeMax = <i64> r.umax;
   const m = reg(memArg);
   if (m.kind == K_BTF && r.umin == 0) return fail1(E.UNSUPPORTED_BTF_POINTER, i, memArg);

@@ -16,7 +16,7 @@ export function notHeld(i: i32, a: u32, r: Reg): bool {
     const id = immOf(at);
     if (id == C.H_SK_RELEASE || id == C.H_RINGBUF_SUBMIT || id == C.H_RINGBUF_DISCARD) setLostAt(at);
   }
-  return failIS(E.REFERENCE_NOT_OWNED, i, a, callName);
+  return failIS(E.REFERENCE_NOT_OWNED, i, a, callName());
 }
 
 /// Memory of the ring buffer that is released by the call.
@@ -24,7 +24,7 @@ export function ringbufArgument(i: i32, a: u32, r: Reg): bool {
   if (r.kind == K_NUM) return notHeld(i, a, r);
   if (r.kind != K_MEM || !(r.flags & F_RINGBUF) || r.flags & F_NULL) return wrong(i, a, "ring buffer memory");
   if (r.off != 0 || !isConst(r)) return movedArgument(E.REFERENCE_OFFSET, i, a, r);
-  if (r.ref == 0) return failIS(E.REFERENCE_NOT_OWNED, i, a, callName);
+  if (r.ref == 0) return failIS(E.REFERENCE_NOT_OWNED, i, a, callName());
   setRelease(r.ref);
   return true;
 }

@@ -42,7 +42,7 @@ import {
 import { attachType, kfuncName, options, progType } from "./request";
 import { cur, refreshFrame, reg } from "./run";
 import { dropRefValues, removeRef } from "./spread";
-import { stackBounds } from "./stack";
+import { setTypes, stackBounds } from "./stack";
 import { copyState, ensureSlot, Frame, frameOf, regOf, slotReg, slotTypes, State, T_SPILL } from "./state";
 import { wait } from "./walk";
 
@@ -154,7 +154,7 @@ function makeIterator(i: i32, id: i32, k: i32, r: Reg): bool {
   const ref = acquire(i, K_ITER);
   if (ref == 0) return false;
   for (let w = 0; w < words; w++) {
-    memory.fill(slotTypes(f, at - w), T_SPILL, 8);
+    setTypes(slotTypes(f, at - w), T_SPILL, 8);
     const x = slotReg(f, at - w);
     setKind(x, K_ITER);
     x.map = k;

@@ -43,7 +43,7 @@ export function isStruct(i: i32, a: u32, c: u32, nullable: bool): bool {
     return failIS(E.KERNEL_POINTER_ELSEWHERE, i, a, r.flags & F_USER ? "user space" : "per-CPU variables");
   }
   if (r.flags & F_UNTRUSTED) {
-    failIS(E.ARGUMENT_UNTRUSTED, i, a, callName);
+    failIS(E.ARGUMENT_UNTRUSTED, i, a, callName());
     opS(kindName(r));
     return false;
   }
@@ -110,7 +110,7 @@ export function socketArgument(i: i32, a: u32, kind: u8, r: Reg): bool {
     case C.A_BXDP:
       return isStruct(i, a, B_XDP, false);
     default:
-      return failIS(E.UNSUPPORTED_HELPER, i, callHelperId, callName);
+      return failIS(E.UNSUPPORTED_HELPER, i, callHelperId, callName());
   }
 }
 
@@ -122,14 +122,14 @@ function plainSocket(i: i32, a: u32, kind: u8, r: Reg): bool {
     if (!isTyped(r) || (id != C.H_SK_STORAGE_GET && id != C.H_SK_STORAGE_DELETE)) {
       return fail1(E.UNSUPPORTED_BTF_POINTER, i, a);
     }
-    if (attachFlags & 2) return failIS(E.HELPER_NOT_ALLOWED, i, id, callName);
+    if (attachFlags & 2) return failIS(E.HELPER_NOT_ALLOWED, i, id, callName());
     return isStruct(i, a, B_SOCK_COMMON, true);
   }
   if (kind == C.A_SOCKREF && r.kind == K_NUM) return notHeld(i, a, r);
   if (!isSocket(r) || (r.flags & F_NULL && kind != C.A_SOCKB_NULL)) return wrong(i, a, "a socket");
   if (r.off != 0) return movedArgument(E.REFERENCE_OFFSET, i, a, r);
   if (kind == C.A_SOCKREF) {
-    if (r.ref == 0) return failIS(E.REFERENCE_NOT_OWNED, i, a, callName);
+    if (r.ref == 0) return failIS(E.REFERENCE_NOT_OWNED, i, a, callName());
     setRelease(r.ref);
   } else if (id == C.H_SK_FULLSOCK || id == C.H_TCP_SOCK) setCastOf(r.ref);
   return true;

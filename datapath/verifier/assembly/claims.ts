@@ -1,13 +1,14 @@
 // What all visits of an instruction found in the registers, joined: the containment fuzzer compares real values.
+import { newTable, noTable } from "./table";
 import { ADD, alu } from "./alu";
 import { joinNumbers } from "./number";
 import { copyReg, K_NONE, K_NUM, Reg, REG_BYTES, setConst, setKind } from "./reg";
 import { claimCount, claimList, count, options } from "./request";
 import { reg } from "./run";
 
-let table: StaticArray<usize> = new StaticArray<usize>(0);
+let table: StaticArray<usize> = noTable<usize>();
 export function claimOf(i: i32): usize {
-  return table.length ? table[i] : 0;
+  return changetype<usize>(table) ? table[i] : 0;
 }
 
 function wanted(i: i32): bool {
@@ -16,17 +17,17 @@ function wanted(i: i32): bool {
   return false;
 }
 
-const other: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
-const offset: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
+const other: usize = memory.data(REG_BYTES, 8);
+const offset: usize = memory.data(REG_BYTES, 8);
 function fold(r: Reg): void {
-  const t = changetype<Reg>(changetype<usize>(offset));
+  const t = changetype<Reg>(offset);
   setConst(t, <u64> (<i64> r.off));
   alu(r, t, ADD, false, false);
   r.off = 0;
 }
 
 export function recordClaim(i: i32): void {
-  if (!table.length) table = new StaticArray<usize>(count);
+  if (!changetype<usize>(table)) table = newTable<usize>(count);
   if (!wanted(i)) return;
   let p = table[i];
   if (!p) {
@@ -40,7 +41,7 @@ export function recordClaim(i: i32): void {
     if (a.kind == K_NONE) continue;
     if (a.kind != b.kind || (a.kind != K_NUM && (a.map != b.map || a.frame != b.frame))) setKind(a, K_NONE);
     else {
-      const t = changetype<Reg>(changetype<usize>(other));
+      const t = changetype<Reg>(other);
       copyReg(t, b);
       if (a.kind != K_NUM && a.off != b.off) {
         // different fixed offsets: the claim says all of it in the variable part

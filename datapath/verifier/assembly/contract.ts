@@ -141,13 +141,13 @@ export function contextAccess(off: i32, size: u32, write: bool): u32 {
   if (off < 0 || off > 0xffff) return 0;
   const want = <u32> off | (size << 16) | (write ? 1 << 20 : 0);
   // entries are sorted by offset as the probe wrote them
-  let lo = <i32> G.CTX_START[column], hi = <i32> G.CTX_START[column + 1];
+  let lo = <i32> G.CTX_START[column], hi = <i32> G.CTX_END[column];
   while (lo < hi) {
     const m = (lo + hi) >> 1;
     if ((G.CTX[m] & 0xffff) < <u32> off) lo = m + 1;
     else hi = m;
   }
-  const end = <i32> G.CTX_START[column + 1];
+  const end = <i32> G.CTX_END[column];
   for (let i = lo; i < end && (G.CTX[i] & 0xffff) == <u32> off; i++) {
     if ((G.CTX[i] & 0x1fffff) == want) return G.CTX[i] >> 24;
   }
@@ -196,8 +196,9 @@ export function helperReturn(helper: i32): u8 {
 }
 
 export function helperName(helper: i32): string {
-  if (helper <= 0 || helper > 255 || G.HELPER_NAMES[helper].length == 0) return "helper";
-  return "bpf_" + G.HELPER_NAMES[helper];
+  const names = G.HELPER_NAMES.split(" ");
+  if (helper <= 0 || helper >= names.length || names[helper].length == 0) return "helper";
+  return "bpf_" + names[helper];
 }
 
 export function helperAllowed(helper: i32): bool {

@@ -1,4 +1,5 @@
 // Stack depth over call chains, with the depths that the walk found.
+import { newTable } from "./table";
 import * as E from "./gen/codes";
 import * as P from "./program";
 import { fail2 } from "./outcome";
@@ -21,12 +22,12 @@ export function checkDepth(): bool {
   }
   if (n == 1) return true;
   // longest chain from each function: calls do not recurse, so `n` rounds reach the end
-  const frames = new StaticArray<i32>(n);
+  const frames = newTable<i32>(n);
   for (let k = 0; k < n; k++) frames[k] = 1;
-  const total = new StaticArray<i32>(n);
+  const total = newTable<i32>(n);
   for (let k = 0; k < n; k++) total[k] = round(P.subs[k].depth);
   // what the callers of each function hold together, over all chains
-  const above = new StaticArray<i32>(n);
+  const above = newTable<i32>(n);
   for (let pass = 0; pass < 9; pass++) {
     let changed = false;
     for (let i = 0; i < P.count; i++) {

@@ -1,4 +1,5 @@
 // Control flow: jumps stay in their function, every instruction is reached, no function calls itself.
+import { newTable } from "./table";
 import * as E from "./gen/codes";
 import { CONTRACT, H_CHECK_MTU, H_TAIL_CALL, H_TIMER_SET_CALLBACK } from "./gen/tables";
 import {
@@ -19,7 +20,7 @@ import { count, subs } from "./request";
 
 /// Jumps stay in their function, every instruction is reached from its function's start.
 export function checkFlow(): bool {
-  const stack = new StaticArray<i32>(count);
+  const stack = newTable<i32>(count);
   for (let k = 0; k < subs.length; k++) {
     const s = subs[k];
     let last = s.end - 1;
@@ -103,7 +104,7 @@ export function checkCalls(): bool {
     if (op != OP_LDIMM) s.usesLdAbs = true;
   }
   // reach[a * n + b]: a calls b, in one or more steps
-  const reach = new StaticArray<u8>(n * n), reachByCalls = new StaticArray<u8>(n * n);
+  const reach = newTable<u8>(n * n), reachByCalls = newTable<u8>(n * n);
   for (let i = 0; i < count; i++) {
     if (mark[i] & M_HIGH) continue;
     const op = opcode(i);

@@ -24,6 +24,8 @@ export function alloc(length: u32): u32 {
   return <u32> heap.alloc((length + 7) & ~7);
 }
 
+/* What a report takes at most besides counts and claims: 8 operands of 208 bytes, 64 steps, 11 registers. */
+const REPORT_BYTES: usize = 4096;
 let out: usize = 0, outEnd: usize = 0, outAt: usize = 0;
 function w32(v: u32): void {
   store<u32>(outAt, v);
@@ -135,7 +137,7 @@ export function verify(pointer: u32, length: u32): u64 {
   const counts = P.options & 4 ? P.count : 0;
   let claims = 0;
   for (let i = 0; i < P.count; i++) if (claimOf(i)) claims++;
-  out = heap.alloc(8192 + <usize> counts * 4 + <usize> claims * (4 + 11 * 96));
+  out = heap.alloc(REPORT_BYTES + <usize> counts * 4 + <usize> claims * (4 + 11 * 96));
   outAt = out;
   w32(0x50525657);
   w32(1);

@@ -1,4 +1,5 @@
 // Kept states: where paths come together, a state that is covered by one that was explored ends its path.
+import { newTable, noTable } from "./table";
 import * as E from "./gen/codes";
 import { H_LOOP } from "./gen/tables";
 import * as P from "./program";
@@ -27,7 +28,7 @@ const LOOK_BACK: u32 = 64;
 
 export let statesPeak: u32 = 0, statesTotal: u32 = 0;
 let statesNow: u32 = 0;
-let kept: StaticArray<usize> = new StaticArray<usize>(0); // per instruction, list linked by next
+let kept: StaticArray<usize> = noTable<usize>(); // per instruction, list linked by next
 let keptCount: u32 = 0;
 /// States that help no more but that others still name, linked by next.
 let retired: usize = 0;
@@ -53,7 +54,7 @@ export function dropState(s: State): void {
 }
 
 export function resetKept(): void {
-  kept = new StaticArray<usize>(P.count);
+  kept = newTable<usize>(P.count);
   jumpsSince = insnsSince = forksSince = 0;
 }
 

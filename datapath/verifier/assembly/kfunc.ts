@@ -1,4 +1,5 @@
 // Kernel functions (kfuncs) that are modelled, by name: their numbers differ from kernel to kernel.
+import { newTable, noTable } from "./table";
 import { kfuncNames, kfuncNumbers } from "./request";
 
 export const KF_OTHER: u8 = 0, KF_NEW: u8 = 1, KF_NEXT: u8 = 2, KF_DESTROY: u8 = 3, KF_SOCK_DESTROY: u8 = 4;
@@ -22,13 +23,13 @@ export function iteratorBytes(k: i32): i32 {
   return BYTES[k];
 }
 
-let kinds: StaticArray<u8> = new StaticArray<u8>(0);
-let iterators: StaticArray<u8> = new StaticArray<u8>(0);
+let kinds: StaticArray<u8> = noTable<u8>();
+let iterators: StaticArray<u8> = noTable<u8>();
 /// Finds what the functions of the request are.
 export function prepareKfuncs(): void {
   const n = kfuncNames.length;
-  kinds = new StaticArray<u8>(n);
-  iterators = new StaticArray<u8>(n);
+  kinds = newTable<u8>(n);
+  iterators = newTable<u8>(n);
   for (let i = 0; i < n; i++) {
     if (kfuncNames[i] == "bpf_sock_destroy") kinds[i] = KF_SOCK_DESTROY;
     for (let k = 0; k < ITERATORS.length; k++) {

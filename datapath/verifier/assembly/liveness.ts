@@ -28,19 +28,20 @@ import {
 } from "./instruction";
 import { findMap, findSub, M_HIGH, M_TARGET, mark, subOf } from "./program";
 import { count, maps, Sub, subs } from "./request";
+import { newTable, noTable } from "./table";
 
 const V_BOTTOM: i32 = 0, V_OTHER: i32 = 1, V_FP: i32 = 2, V_FPVAR: i32 = 3, V_CONST: i32 = 4, V_MAP: i32 = 5;
 import { iteratorWords, KF_OTHER, kfuncIterator, kfuncKind } from "./kfunc";
 const NO: u8 = 255;
-let liveR: StaticArray<u16> = new StaticArray<u16>(0);
-let liveLo: StaticArray<u64> = new StaticArray<u64>(0);
-let liveHi: StaticArray<u64> = new StaticArray<u64>(0);
+let liveR: StaticArray<u16> = noTable<u16>();
+let liveLo: StaticArray<u64> = noTable<u64>();
+let liveHi: StaticArray<u64> = noTable<u64>();
 // granules first..last that an instruction reads or overwrites; 255: none
-let useA: StaticArray<u8> = new StaticArray<u8>(0);
+let useA: StaticArray<u8> = noTable<u8>();
 
-let useB: StaticArray<u8> = new StaticArray<u8>(0);
-let defA: StaticArray<u8> = new StaticArray<u8>(0);
-let defB: StaticArray<u8> = new StaticArray<u8>(0);
+let useB: StaticArray<u8> = noTable<u8>();
+let defA: StaticArray<u8> = noTable<u8>();
+let defB: StaticArray<u8> = noTable<u8>();
 export function liveRegs(i: i32): u32 {
   return liveR[i];
 }
@@ -55,10 +56,10 @@ export function liveHigh(i: i32): u64 {
 }
 
 // abstract registers of the forward pass, 11 per leader: the kind in the low 3 bits, the value above
-let leaders: StaticArray<i32> = new StaticArray<i32>(0);
+let leaders: StaticArray<i32> = noTable<i32>();
 
-let facts: StaticArray<i32> = new StaticArray<i32>(0);
-const cur: StaticArray<i32> = new StaticArray<i32>(11);
+let facts: StaticArray<i32> = noTable<i32>();
+const cur: StaticArray<i32> = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 function mergeInto(leader: i32): bool {
   const base = leader * 11;
   let changed = false;
@@ -236,7 +237,7 @@ function forward(s: Sub, queue: StaticArray<i32>, queued: StaticArray<u8>): void
   }
 }
 
-let entryLive: StaticArray<u16> = new StaticArray<u16>(256);
+let entryLive: StaticArray<u16> = noTable<u16>();
 /// Registers read and written: low 11 bits read, next 11 written.
 export function regEffect(i: i32): u32 {
   const op = opcode(i), c = op & 7, d: u32 = 1 << dstOf(i), s: u32 = 1 << srcOf(i);
@@ -333,19 +334,20 @@ function backward(s: Sub): void {
 
 /// Computes liveness of the whole program; call order: callees first.
 export function analyse(): void {
-  liveR = new StaticArray<u16>(count);
-  liveLo = new StaticArray<u64>(count);
-  liveHi = new StaticArray<u64>(count);
-  useA = new StaticArray<u8>(count);
-  useB = new StaticArray<u8>(count);
-  defA = new StaticArray<u8>(count);
-  defB = new StaticArray<u8>(count);
-  leaders = new StaticArray<i32>(count);
+  entryLive = newTable<u16>(subs.length);
+  liveR = newTable<u16>(count);
+  liveLo = newTable<u64>(count);
+  liveHi = newTable<u64>(count);
+  useA = newTable<u8>(count);
+  useB = newTable<u8>(count);
+  defA = newTable<u8>(count);
+  defB = newTable<u8>(count);
+  leaders = newTable<i32>(count);
   let n = 0;
   for (let i = 0; i < count; i++) leaders[i] = mark[i] & M_TARGET ? n++ : -1;
   for (let k = 0; k < subs.length; k++) if (leaders[subs[k].start] < 0) leaders[subs[k].start] = n++;
-  facts = new StaticArray<i32>(n * 11);
-  const queue = new StaticArray<i32>(n + 2), queued = new StaticArray<u8>(count);
+  facts = newTable<i32>(n * 11);
+  const queue = newTable<i32>(n + 2), queued = newTable<u8>(count);
   for (let k = 0; k < subs.length; k++) forward(subs[k], queue, queued);
   // callees first: repeat until the entries are stable; calls do not recurse, so depth rounds suffice
   for (let round = 0; round < 10; round++) {

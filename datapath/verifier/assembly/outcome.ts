@@ -4,9 +4,9 @@ export let failCode: i32 = 0;
 export let failInsn: i32 = -1;
 export let lostAt: i32 = -1;
 export let operandCount: i32 = 0;
-export const operandKind: StaticArray<u8> = new StaticArray<u8>(8);
-export const operandInt: StaticArray<i64> = new StaticArray<i64>(8);
-export const operandText: StaticArray<string> = new StaticArray<string>(8);
+export const operandKind: StaticArray<u8> = [0, 0, 0, 0, 0, 0, 0, 0];
+export const operandInt: StaticArray<i64> = [0, 0, 0, 0, 0, 0, 0, 0];
+export const operandText: StaticArray<string> = ["", "", "", "", "", "", "", ""];
 export function fail(code: i32, insn: i32): bool {
   if (failCode == 0) {
     failCode = code;

@@ -1,4 +1,5 @@
 // The program's structure: functions and what is known of each instruction before the walk.
+import { newTable, noTable } from "./table";
 import * as E from "./gen/codes";
 import { checkEncoding } from "./encoding";
 import { checkCalls, checkFlow } from "./flow";
@@ -13,10 +14,10 @@ export const FIELD_TIMER: u32 = 2;
 export const INSNS_MAX: i32 = 1000000;
 const FUNCTIONS_MAX: i32 = 256;
 const MAPS_MAX: i32 = 64;
-export let subOf: StaticArray<u8> = new StaticArray<u8>(0);
-export let mark: StaticArray<u8> = new StaticArray<u8>(0);
+export let subOf: StaticArray<u8> = noTable<u8>();
+export let mark: StaticArray<u8> = noTable<u8>();
 /// Kind of pointer that each load or store was walked with so far, plus one; 0 not yet.
-export let addressKind: StaticArray<u8> = new StaticArray<u8>(0);
+export let addressKind: StaticArray<u8> = noTable<u8>();
 
 export const M_HIGH: u8 = 1, M_TARGET: u8 = 2, M_SEEN: u8 = 4, M_FORCE: u8 = 8, M_CALLBACK: u8 = 16;
 /// A jump leads here: paths may come together.
@@ -76,9 +77,9 @@ function addSub(start: i32): bool {
 export function checkStructure(): bool {
   if (count == 0) return fail(E.EMPTY_PROGRAM, -1);
   if (count > INSNS_MAX) return fail2(E.PROGRAM_TOO_LARGE, -1, count, INSNS_MAX);
-  mark = new StaticArray<u8>(count);
-  addressKind = new StaticArray<u8>(count);
-  subOf = new StaticArray<u8>(count);
+  mark = newTable<u8>(count);
+  addressKind = newTable<u8>(count);
+  subOf = newTable<u8>(count);
   let usedMaps = 0;
   if (!addSub(0)) return false;
   for (let i = 0; i < count; i++) {
@@ -108,7 +109,7 @@ export function checkStructure(): bool {
     }
   }
   if (outerMaps > MAPS_MAX) return fail2(E.TOO_MANY_MAPS, -1, outerMaps, MAPS_MAX);
-  subs.sort((a, b) => a.start - b.start);
+  if (subs.length > 1) subs.sort((a, b) => a.start - b.start);
   for (let k = 0; k < subs.length; k++) {
     const s = subs[k];
     if (

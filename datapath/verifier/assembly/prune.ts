@@ -22,7 +22,7 @@ import {
 
 const IDS: i32 = 256;
 /* Pairs of identities: old 4, new 4, shift 8. */
-const ids: usize = memory.data(4096, 8);
+let ids: usize = 0;
 function pair(k: i32): usize {
   return ids + (<usize> k << 4);
 }
@@ -123,11 +123,11 @@ function holdsNumber(type: u8, saved: Reg): bool {
   return type != T_INVALID || !(strict() || usesWritten);
 }
 
-const unwritten: StaticArray<u64> = new StaticArray<u64>(13);
+const unwritten: usize = memory.data(104, 8);
 function coversSlot(f: Frame, g: Frame, k: u32, counts: bool): bool {
   // beyond what a state has of its stack nothing was written
-  const a = k < f.slots ? slotTypes(f, k) : changetype<usize>(unwritten), typesA = load<u64>(a);
-  const b = k < g.slots ? slotTypes(g, k) : changetype<usize>(unwritten), typesB = load<u64>(b);
+  const a = k < f.slots ? slotTypes(f, k) : unwritten, typesA = load<u64>(a);
+  const b = k < g.slots ? slotTypes(g, k) : unwritten, typesB = load<u64>(b);
   // what was never written reads as any number at all; a pointer is none
   if (typesA == 0 && !exact) return typesB != ALL_SPILL || changetype<Reg>(b + 8).kind == K_NUM;
   if (exact && typesA != typesB) return false;
@@ -202,6 +202,7 @@ export function stateCovers(o: State, n: State, insn: i32, same: bool): bool {
   oldInsn = insn;
   idCount = 0;
   tempId = 0;
+  if (!ids) ids = heap.alloc(IDS * 16);
   for (let k = 0; k <= o.depth; k++) {
     const f = frameOf(o, k), g = frameOf(n, k);
     if (f.callsite != g.callsite || f.sub != g.sub || f.callback != g.callback) return false;

@@ -89,6 +89,7 @@ function many(each: u32): u32 {
 
 function text(): string {
   const p = str();
+  if (strLength == 0) return "";
   return String.UTF8.decodeUnsafe(p, min<u32>(strLength, 128));
 }
 
@@ -109,7 +110,7 @@ export function readRequest(pointer: usize, length: u32): bool {
   at = pointer;
   end = pointer + length;
   if (u() != 0x51525657 || u() != 1) return failS(E.MALFORMED_REQUEST, -1, "magic or version");
-  text();
+  str(); // its name
   progType = u();
   attachType = u();
   progFlags = u();

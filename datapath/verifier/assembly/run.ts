@@ -1,5 +1,6 @@
 // The state being continued, and what all steps need of it.
 import { Reg } from "./reg";
+import { newTable, noTable } from "./table";
 import { Frame, frameOf, regOf, slotReg, slotTypes, State, T_SPILL } from "./state";
 
 export let cur: State = changetype<State>(0);
@@ -19,22 +20,23 @@ export function freshId(): u32 {
 }
 
 /* Where the newest pointers that may be NULL came from: {id, instruction}, by the low bits of the id. */
-const ORIGINS: u32 = 1024;
+const ORIGINS: i32 = 1024;
 
-// memory that is 0 from the start costs a fresh instance nothing, arrays are made by each
-const origins: usize = memory.data(8192, 8);
+// made when it is needed: what lies among the module's constants is put back after each program
+let origins: StaticArray<u32> = noTable<u32>();
 /// A pointer that may be NULL was made here.
 export function noteOrigin(id: u32, insn: i32): void {
-  const k = (id & (ORIGINS - 1)) * 2;
-  store<u32>(origins + (<usize> k << 2), id);
-  store<u32>(origins + (<usize> k << 2), <u32> insn, 4);
+  if (!changetype<usize>(origins)) origins = newTable<u32>(2 * ORIGINS);
+  const k = <i32> (id & <u32> (ORIGINS - 1)) * 2;
+  origins[k] = id;
+  origins[k + 1] = <u32> insn;
 }
 
 /// The instruction that made it; -1 forgotten.
 export function originOf(id: u32): i32 {
-  const k = (id & (ORIGINS - 1)) * 2;
-  const at = origins + (<usize> k << 2);
-  return id != 0 && load<u32>(at) == id ? load<i32>(at, 4) : -1;
+  if (id == 0 || !changetype<usize>(origins)) return -1;
+  const k = <i32> (id & <u32> (ORIGINS - 1)) * 2;
+  return origins[k] == id ? <i32> origins[k + 1] : -1;
 }
 
 export function reg(r: u32): Reg {

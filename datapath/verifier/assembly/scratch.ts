@@ -1,12 +1,12 @@
 // Registers for intermediate values.
 import { Reg, REG_BYTES } from "./reg";
 
-const scratch: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
-const scratch2: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
+const scratch: usize = memory.data(REG_BYTES, 8);
+const scratch2: usize = memory.data(REG_BYTES, 8);
 export function tempReg(): Reg {
-  return changetype<Reg>(changetype<usize>(scratch));
+  return changetype<Reg>(scratch);
 }
 
 export function tempReg2(): Reg {
-  return changetype<Reg>(changetype<usize>(scratch2));
+  return changetype<Reg>(scratch2);
 }

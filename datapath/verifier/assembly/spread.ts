@@ -110,12 +110,12 @@ function copyNumber(to: Reg, from: Reg): void {
 
 /* What is known of one number of a value says something of the others: they lie at known distances. Where either of the two
  * is known by its low half only, so is the distance. */
-const moved: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
-const distance: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
-const before: StaticArray<u64> = new StaticArray<u64>(REG_BYTES / 8);
+const moved: usize = memory.data(REG_BYTES, 8);
+const distance: usize = memory.data(REG_BYTES, 8);
+const before: usize = memory.data(REG_BYTES, 8);
 function learnFrom(x: Reg, from: Reg): void {
-  const t = changetype<Reg>(changetype<usize>(moved)), c = changetype<Reg>(changetype<usize>(distance));
-  const old = changetype<Reg>(changetype<usize>(before));
+  const t = changetype<Reg>(moved), c = changetype<Reg>(distance);
+  const old = changetype<Reg>(before);
   copyReg(old, x);
   copyReg(t, from);
   setConst(c, <u64> (<i64> x.off - <i64> from.off));

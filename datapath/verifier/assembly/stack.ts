@@ -44,6 +44,15 @@ function scrub(types: usize, k: i32): void {
   }
 }
 
+/// Gives `size` bytes (1, 2, 4 or 8) their type: a store, for a call of memory.fill costs many times that.
+export function setTypes(types: usize, type: u8, size: i32): void {
+  const all = <u64> type * 0x0101010101010101;
+  if (size == 8) store<u64>(types, all);
+  else if (size == 4) store<u32>(types, <u32> all);
+  else if (size == 2) store<u16>(types, <u16> all);
+  else store<u8>(types, type);
+}
+
 export function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg): bool {
   const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
   const f = ensureSlot(cur, fno, k);
@@ -52,14 +61,13 @@ export function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg)
   if (value.kind != K_NUM) {
     if (size != 8) return fail1(E.STACK_SPILL_CORRUPTED, insn, off);
     if (value.kind == K_FP && fno != cur.depth) return fail1(E.STACK_POINTER_IN_CALLER, insn, off);
-    memory.fill(types, T_SPILL, 8);
+    setTypes(types, T_SPILL, 8);
     copyReg(slotReg(f, k), value);
     return true;
   }
   if (b == 0) {
-    let n: usize = <usize> size;
     if (size < 8) scrub(types, 0);
-    memory.fill(types, T_SPILL, n);
+    setTypes(types, T_SPILL, size);
     const s = slotReg(f, k), before = size < 8 ? s.from : 0;
     copyReg(s, value);
     s.from |= before; // of the bytes that stay
@@ -72,7 +80,7 @@ export function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg)
   const zero = isConst(value) && (value.bits & ((<u64> 1 << (size * 8)) - 1)) == 0;
   // a saved register that this store overlaps is gone
   if (load<u8>(types + b) == T_SPILL) scrub(types, 0);
-  memory.fill(types + b, zero ? T_ZERO : T_MISC, size);
+  setTypes(types + b, zero ? T_ZERO : T_MISC, size);
   slotReg(f, k).from |= value.from;
   return true;
 }

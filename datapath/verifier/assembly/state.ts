@@ -110,7 +110,7 @@ export function addPath(s: State, insn: i32, taken: bool): void {
 }
 
 const CLASSES: u32 = 18;
-const freeLists: StaticArray<usize> = new StaticArray<usize>(18);
+const freeLists: StaticArray<usize> = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 export let memoryUsed: u64 = 0, memoryPeak: u64 = 0, memoryLimit: u64 = 0;
 let bump: usize = 0, bumpEnd: usize = 0;
 // chunks grow from 16 KiB to 1 MiB: a small program stays within the memory that the sandbox keeps resident

@@ -1,4 +1,5 @@
 // The walk: every path, depth first, with kept states to end paths early.
+import { newTable, noTable } from "./table";
 import * as E from "./gen/codes";
 import * as P from "./program";
 import { stepAlu } from "./arith";
@@ -34,9 +35,9 @@ const WAITING_MAX: u32 = 8192;
 export let visits: u32 = 0;
 let waitingCount: u32 = 0;
 let waiting: State = changetype<State>(0); // stack of states to continue, linked by next
-let visitCounts: StaticArray<u32> = new StaticArray<u32>(0);
+let visitCounts: StaticArray<u32> = noTable<u32>();
 export function visitsOf(i: i32): u32 {
-  return i < visitCounts.length ? visitCounts[i] : 0;
+  return changetype<usize>(visitCounts) ? visitCounts[i] : 0;
 }
 
 /// Puts a state on the stack of those to continue later.
@@ -117,7 +118,7 @@ function walkFrom(k: i32): bool {
 
 /// Verifies the program; false after `fail`.
 export function walkAll(): bool {
-  visitCounts = new StaticArray<u32>(P.count);
+  visitCounts = newTable<u32>(P.count);
   for (let k = 0; k < P.subs.length; k++) {
     if (k != 0 && !P.subs[k].isGlobal) continue;
     if (!walkFrom(k)) return false;
