@@ -98,11 +98,6 @@ export function attachCgroup(programFd: number, path: string, attachType: number
   }
 }
 
-/** The link behind a descriptor that was pinned; undefined when it is no link. */
-export function openLink(fd: number, what: string): BpfLink {
-  return new BpfLink(fd, what);
-}
-
 /** Hangs a program on the clsact hook; replaces the one that Weir hung there. @throws {BpfError} */
 export function attachClsact(programFd: number, ifindex: number, direction: TcDirection): void {
   const hook = tcHook(ifindex, direction);

@@ -169,12 +169,6 @@ export const CODES: ReadonlyMap<number, CodeFacts> = new Map(
   TABLE.map(([number, name, klass, template]) => [number, { number, name, class: klass, template }]),
 );
 
-/** Number of a code by its name, for tests and tables. */
-export function codeNumber(name: string): number {
-  for (const code of CODES.values()) if (code.name === name) return code.number;
-  throw new RangeError(`Cannot find verifier code: ${name}`);
-}
-
 /** `WV0070` for 70. */
 export function codeLabel(number: number): string {
   return "WV" + String(number).padStart(4, "0");

@@ -14,6 +14,7 @@ import {
 } from "@weir/proto/lab";
 import { parse, text, texts } from "./args.ts";
 import { type CommandContext, UsageError } from "./context.ts";
+import { labClient, labStatus } from "./lab_client.ts";
 import { execInLab } from "./lab_exec.ts";
 import { startDaemon, stopLab } from "./lab_process.ts";
 import { readManifest, readManifests } from "./manifest_files.ts";
@@ -46,23 +47,6 @@ export async function labCommand(args: string[], context: CommandContext): Promi
     );
   }
   return await verb(rest, context);
-}
-
-/** A client of the lab that is meant. */
-export function labClient(context: CommandContext): WeirClient {
-  const lab = context.lab();
-  if (lab === undefined) throw new UsageError("No lab is up", "weir lab up");
-  return new WeirClient({ socket: `${context.run.path}/lab/${lab.name}/lab.sock` });
-}
-
-/** Status of the lab that is meant. */
-export async function labStatus(context: CommandContext): Promise<LabStatus> {
-  const client = labClient(context);
-  try {
-    return await client.call("/v1/status", { method: "GET", response: LabStatus });
-  } finally {
-    client.close();
-  }
 }
 
 async function up(args: string[], context: CommandContext): Promise<number> {

@@ -6,7 +6,7 @@
 import type { LabStatus } from "@weir/proto/lab";
 import { parse } from "./args.ts";
 import { type CommandContext, UsageError } from "./context.ts";
-import { labStatus } from "./lab.ts";
+import { labStatus } from "./lab_client.ts";
 
 const HINT = "weir help lab";
 

@@ -14,9 +14,6 @@ export interface PortPrefix {
   readonly bits: number;
 }
 
-/** Every port. */
-export const PORT_ANY: PortPrefix = { port: 0, bits: 0 };
-
 /**
  * The smallest set of prefixes that covers first..last and nothing else, in order (1-65534 gives 30, 0-65535 one).
  * @throws {RangeError} unless 0 <= first <= last <= 65535
@@ -43,10 +40,4 @@ export function portPrefixLast(prefix: PortPrefix): number {
 /** True when the port lies in the prefix. */
 export function portPrefixContains(prefix: PortPrefix, port: number): boolean {
   return ((port ^ prefix.port) >>> (16 - prefix.bits)) === 0;
-}
-
-/** `80`, `1024-2047`, or `*` for every port. */
-export function formatPortPrefix(prefix: PortPrefix): string {
-  if (prefix.bits === 0) return "*";
-  return prefix.bits === 16 ? `${prefix.port}` : `${prefix.port}-${portPrefixLast(prefix)}`;
 }

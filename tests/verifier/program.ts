@@ -64,39 +64,6 @@ export function encodeNodes(nodes: readonly Node[]): Uint8Array<ArrayBuffer> {
   return new Uint8Array(view.buffer);
 }
 
-/** The nodes of a program's bytes; the inverse of {@link encodeNodes} for well-formed programs. */
-export function decodeNodes(bytes: Uint8Array<ArrayBuffer>): Node[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const nodes: Node[] = [], nodeAt = new Map<number, number>(), jumps: [index: number, slot: number][] = [];
-  const count = bytes.length / 8;
-  for (let slot = 0; slot < count; slot++) {
-    const at = slot * 8;
-    const opcode = view.getUint8(at), registers = view.getUint8(at + 1);
-    const plain = node(opcode, {
-      dst: registers & 15,
-      src: registers >> 4,
-      offset: view.getInt16(at + 2, true),
-      immediate: view.getInt32(at + 4, true),
-    });
-    nodeAt.set(slot, nodes.length);
-    if (opcode === 0x18 && slot + 1 < count) {
-      nodes.push({ ...plain, high: view.getInt32(at + 12, true) }), slot++;
-    } else {
-      const byImmediate = opcode === 0x06 || (opcode === 0x85 && plain.src === 1) ||
-        (opcode === 0x18 && plain.src === 4);
-      if (isJump(plain) || byImmediate) {
-        jumps.push([nodes.length, slot + 1 + (byImmediate ? plain.immediate : plain.offset)]);
-      }
-      nodes.push(plain);
-    }
-  }
-  for (const [index, slot] of jumps) {
-    const target = nodeAt.get(slot);
-    if (target !== undefined) nodes[index] = { ...nodes[index], target };
-  }
-  return nodes;
-}
-
 /** Puts nodes before node `at`; jumps to `at` go to the first of them. */
 export function insertBefore(nodes: readonly Node[], at: number, added: readonly Node[]): Node[] {
   const moved = nodes.map((node) =>

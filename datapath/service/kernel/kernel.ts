@@ -270,8 +270,3 @@ export function openPinnedLink(path: string): BpfLink | undefined {
   const fd = openPin(path);
   return fd === undefined ? undefined : new BpfLink(fd, path);
 }
-
-/** Removes a pinned link: its program is off the hook at once. */
-export function removePinnedLink(path: string): boolean {
-  return unpin(path);
-}
