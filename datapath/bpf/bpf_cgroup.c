@@ -26,6 +26,9 @@ INLINE int cgroup_handle(struct __sk_buff *skb, __u32 flags)
 	if (flags & FLOW_INGRESS) {
 		f.point = TRACE_TO_HOST;
 		f.destination_endpoint = id;
+		/* By a network, which is no endpoint of this node, nor the tunnel, whose senders from_overlay has checked. */
+		if (config && brought_by(skb) && is_network_device(skb->ingress_ifindex, config))
+			f.flags |= FLOW_NETWORK;
 	} else {
 		f.point = TRACE_TO_STACK;
 		f.source_endpoint = id;
@@ -49,10 +52,14 @@ INLINE int cgroup_handle(struct __sk_buff *skb, __u32 flags)
 	else
 		code = ipv6_parse(skb, &f, config, 0, 0);
 	/* Raw sockets speak to neighbours and routers, and hear of them. */
-	if (code == PARSED_LINK)
+	if (code == PARSED_LINK) {
 		code = nd_of_socket(skb, &f);
-	else if (!code)
-		code = admit(skb, &f, config, own, &other, FLOW_L3 | flags);
+	} else if (!code) {
+		if ((f.flags & (FLOW_NETWORK | FLOW_RELATED)) == (FLOW_NETWORK | FLOW_RELATED))
+			code = sender_check_packet(skb, &f);
+		if (!code)
+			code = admit(skb, &f, config, own, &other, FLOW_L3 | flags | (flags & FLOW_INGRESS ? FLOW_NETWORK : 0));
+	}
 	if (code) {
 		drop(skb, &f, code);
 		return CGROUP_DENY;

@@ -89,7 +89,6 @@ int from_netdev(struct __sk_buff *skb)
 		return arrive(skb, id, ipv6);
 	if (id < 0)
 		return netdev_transit(skb, &address, ipv6);
-	origin_set(skb, 0);
 	if (is_tunnel(skb, ipv6, config)) {
 		id = netdev_tunnel(skb, ipv6);
 		/* The first fragment of one goes on, for those behind it are found by it. */

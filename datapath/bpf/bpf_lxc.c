@@ -120,8 +120,7 @@ int to_endpoint(struct __sk_buff *skb)
 	f.destination_endpoint = f.hook_endpoint;
 	/* The device that it came by to be passed on: a network is no endpoint of this node, nor the tunnel, whose senders
 	 * from_overlay has checked. */
-	if (skb->ingress_ifindex && config && skb->ingress_ifindex != config->tunnel_ifindex &&
-	    !endpoint_by_ifindex(skb->ingress_ifindex, &other))
+	if (config && brought_by(skb) && is_network_device(skb->ingress_ifindex, config))
 		f.flags |= FLOW_NETWORK;
 	if (!f.hook_endpoint || !own || own->ifindex != skb->ifindex)
 		return drop(skb, &f, DROPPED(DROP_EP_NOT_READY));
@@ -151,7 +150,7 @@ int to_endpoint(struct __sk_buff *skb)
 	if (!code && (f.flags & (FLOW_NETWORK | FLOW_RELATED)) == (FLOW_NETWORK | FLOW_RELATED))
 		code = sender_check_packet(skb, &f);
 	if (!code)
-		code = admit(skb, &f, config, own, &other, FLOW_INGRESS | FLOW_NETWORK);
+		code = admit(skb, &f, config, own, &other, FLOW_INGRESS | FLOW_STACK | FLOW_NETWORK);
 	if (!code && (f.flags & FLOW_REPLY_NAT))
 		code = service_answer(skb, &f);
 	if (code)

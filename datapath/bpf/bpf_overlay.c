@@ -73,8 +73,10 @@ int from_overlay(struct __sk_buff *skb)
 		return overlay_drop(skb, DROPPED(DROP_NO_CONFIG));
 	/* Only what from_netdev has seen to come from a node. It is no more so behind this
 	 * program, for the packet may hold another tunnel packet; but a fragment that comes again is. */
-	if (skb->tc_index != ORIGIN_NODE)
+	if (skb->tc_index != ORIGIN_NODE || (skb->mark != MARK_TUNNEL && skb->mark != MARK_FRAGMENT))
 		return overlay_drop(skb, DROPPED(DROP_TUNNEL_DEVICE));
+	if (skb->mark == MARK_TUNNEL)
+		skb->mark = 0;
 	skb->tc_classid = 0;
 	p = packet_start(skb);
 	if (p + ETHERNET_LENGTH > (__u8 *)packet_end(skb))
@@ -187,6 +189,9 @@ NOINLINE int overlay_host(struct __sk_buff *skb)
 	if (!is_zero(&unused) || is_own_loopback(&from, config) || !overlay_device(skb, source.endpoint))
 		return drop(skb, f, DROPPED(DROP_INVALID_SIP));
 	peer_resolve(&to, &destination, &f->node, world_identity(f, config));
+	/* Not the host's own, but what it passes on for who is outside. */
+	if (source.host && brought_by(skb) && is_network_device(skb->ingress_ifindex, config))
+		source.identity = world_identity(f, config);
 	f->source_identity = source.identity;
 	f->destination_identity = destination.identity;
 	if (!(f->node.halves[0] | f->node.halves[1]))
@@ -210,7 +215,6 @@ int to_overlay(struct __sk_buff *skb)
 	__u32 mark = skb->mark;
 
 	if (mark == MARK_OVERLAY || mark == MARK_OVERLAY_REPLY) {
-		skb->mark = 0;
 		origin_set(skb, ORIGIN_OVERLAY);
 		return mark == MARK_OVERLAY ? PASS : overlay_reply(skb);
 	}

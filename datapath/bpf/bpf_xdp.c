@@ -117,6 +117,12 @@ INLINE int xdp_nat_create(struct xdp_md *ctx, struct nat_scratch *s, const struc
 	return taken == 1 && nat_finish(s, now);
 }
 
+/* sender_check() of what no tunnel brought: an address of this node, or nobody's but its own? */
+INLINE int xdp_sender_here(const struct address *from, const struct config *config)
+{
+	return bpf_map_lookup_elem(&weir_addresses, from) || is_loopback(from) || is_own_loopback(from, config);
+}
+
 /* A new flow for scratch's frontend. 1: scratch's entry says what to make of it; 0: not here. */
 NOINLINE int xdp_new(struct xdp_md *ctx)
 {
@@ -132,6 +138,9 @@ NOINLINE int xdp_new(struct xdp_md *ctx)
 	if (!config || !s)
 		return 0;
 	f = &s->flow;
+	/* Nobody outside has an address of this node: from_netdev drops it, and says so. */
+	if (xdp_sender_here(&s->key.source, config))
+		return 0;
 	/* It has a backend here. */
 	flow_set_key(f, s->key.source.halves[0], s->key.source.halves[1], s->key.destination.halves[0],
 		     s->key.destination.halves[1], s->key.protocol);

@@ -14,13 +14,20 @@ export async function decapsulator(node: TestNode) {
   const object = BpfObject.openFile(`${out}/decapsulated.o`);
   object.load(new Gate(new StructuralVerifier()));
   object.openMap("decapsulated_target").update(u32(0), u32(node.program("from_overlay").fd));
-  const run = (vni: number, spec: PacketSpec | Bytes, sender = "192.0.2.2", origin = abi.ORIGIN_NODE) => {
+  const run = (
+    vni: number,
+    spec: PacketSpec | Bytes,
+    sender = "192.0.2.2",
+    origin = abi.ORIGIN_NODE,
+    mark = abi.MARK_TUNNEL,
+  ) => {
     const ctx = new Uint8Array(192);
     const view = new DataView(ctx.buffer);
     view.setUint32(40, 1, true);
     view.setUint32(48, vni, true);
     view.setUint32(52, ipv4Number(sender), true);
     view.setUint32(56, origin, true);
+    view.setUint32(60, mark, true);
     node.drainEvents();
     const result = object.program("decapsulated").testRun({
       data: spec instanceof Uint8Array ? spec : packet(spec),

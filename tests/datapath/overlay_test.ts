@@ -79,6 +79,6 @@ for (const f of FAMILIES) {
     const lost = node.run("to_overlay", packet({ from: f.host, to: f.world }));
     assert.deepEqual([lost.verdict, lost.events[0].subtype], [SHOT, abi.DROP_NO_TUNNEL_ENDPOINT]);
     const judged = node.run("to_overlay", packet({ from: f.a, to: f.world }), 1, abi.MARK_OVERLAY);
-    assert.deepEqual([judged.verdict, judged.mark], [PASS, 0]);
+    assert.deepEqual([judged.verdict, judged.mark], [PASS, abi.MARK_TUNNEL]);
   });
 }

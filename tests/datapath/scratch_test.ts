@@ -4,6 +4,7 @@ import { type BpfMap, MapType, u32 } from "@weir/loader";
 import * as abi from "@weir/maps";
 import { kernelTest } from "./kernel_test_case.ts";
 import { TestNode } from "./node.ts";
+import { ownCgroup } from "./own_cgroup.ts";
 import { packet, SYN, TCP, UDP } from "./packet.ts";
 import { A, B, FAMILIES, twoEndpoints } from "./two_endpoints.ts";
 
@@ -29,15 +30,6 @@ function fill(map: BpfMap, key: number): void {
 }
 function untouched(map: BpfMap, key: number): boolean {
   return map.lookupPerCpu(u32(key))!.every((cpu) => cpu.every((byte) => byte === PATTERN));
-}
-
-/** Cgroup id of this very process, under whose cgroup test runs of cgroup programs happen. */
-function ownCgroup(): bigint | undefined {
-  const root = Deno.readTextFileSync("/proc/mounts").split("\n").map((line) => line.split(" "))
-    .findLast((fields) => fields[2] === "cgroup2")?.[1];
-  const path = Deno.readTextFileSync("/proc/self/cgroup").split("\n")
-    .find((line) => line.startsWith("0::"))?.slice(3);
-  return root && path ? BigInt(Deno.statSync(`${root}${path}`).ino!) : undefined;
 }
 
 kernelTest(

@@ -419,8 +419,17 @@ kernelTest("from_overlay(): what from_netdev has not seen is nobody's", async ()
   using __ = object;
   const spec = { from: "10.0.2.20", to: "10.0.1.10" };
   assert.equal(run(1002, spec).verdict, REDIRECT);
-  for (const origin of [0, abi.ORIGIN_OVERLAY]) {
-    const got = run(1002, spec, NODE2, origin);
+  // a socket's mark without the origin; the origin that another namespace has given it, without the mark
+  for (
+    const [origin, mark] of [[0, abi.MARK_TUNNEL], [abi.ORIGIN_OVERLAY, abi.MARK_TUNNEL], [
+      abi.ORIGIN_NODE,
+      0,
+    ], [
+      abi.ORIGIN_NODE,
+      abi.MARK_DELIVERED,
+    ], [0, abi.MARK_FRAGMENT]]
+  ) {
+    const got = run(1002, spec, NODE2, origin, mark);
     assert.deepEqual([got.verdict, reasonOf(got)], [SHOT, abi.DROP_TUNNEL_DEVICE]);
     assert.deepEqual(outerOf(got.events[0]), address(NODE2));
     assert.equal(got.events[0].vni, 1002);
@@ -446,7 +455,7 @@ for (const f of FAMILIES) {
       ...more,
     });
     forged(udp(f.host), 0, "a process");
-    for (const mark of [abi.MARK_TRANSLATED, abi.MARK_DELIVERED, abi.MARK_OVERLAY]) {
+    for (const mark of [abi.MARK_TRANSLATED, abi.MARK_DELIVERED, abi.MARK_OVERLAY, abi.MARK_TUNNEL]) {
       forged(udp(f.host), mark, "with a mark");
     }
     forged(udp(f.a), 0, "a pod's address");

@@ -140,7 +140,14 @@ kernelTest(
         (await must("ip", "netns", "exec", made.netns(place), "cat", `/sys/class/net/${device}/address`))
           .trim();
       const outer1 = await mac("node1", "outer");
-      const marks = [0, abi.MARK_OVERLAY, abi.MARK_TRANSLATED, abi.MARK_DELIVERED, abi.MARK_FRAGMENT].map((
+      const marks = [
+        0,
+        abi.MARK_OVERLAY,
+        abi.MARK_TRANSLATED,
+        abi.MARK_DELIVERED,
+        abi.MARK_FRAGMENT,
+        abi.MARK_TUNNEL,
+      ].map((
         mark,
       ) => `mark=${mark}`);
       // node 2 to node 1, by its own address that node 1 believes: sockets, raw sockets, packet sockets, fragments
@@ -220,6 +227,28 @@ kernelTest(
       assert.equal(await send(made, "pod2", `frame/eth1/${box1}`, "172.30.0.2", "192.0.2.2", ...INNER), "");
       assert.deepEqual(drops(made, 1).map((event) => event.subtype), [abi.DROP_ENCAP_PROHIBITED]);
       assert.deepEqual(drops(made, 2), []);
+      // nor when its packets carry what from_netdev and to_overlay note: a namespace's classes reach the next one
+      await must("ip", "netns", "exec", box, "tc", "qdisc", "add", "dev", "eth1", "clsact");
+      for (
+        const [origin, from, to, reason] of [
+          [abi.ORIGIN_NODE, "192.0.2.2", "192.0.2.1", abi.DROP_TUNNEL_DEVICE],
+          [abi.ORIGIN_OVERLAY, "172.30.0.2", "192.0.2.2", abi.DROP_ENCAP_PROHIBITED],
+        ] as const
+      ) {
+        const filter = `dev eth1 egress protocol all pref 1 u32`;
+        const tc = (words: string) => must("ip", "netns", "exec", box, "tc", ...words.split(" "));
+        await tc(`filter add ${filter} match u32 0 0 classid 1:${origin.toString(16)}`);
+        for (const mark of [0, abi.MARK_TUNNEL]) {
+          assert.equal(
+            await send(made, "pod2", `frame/eth1/${box1}`, from, to, ...INNER, `mark=${mark}`),
+            "",
+          );
+          assert.equal(await heard(), "");
+          assert.deepEqual(drops(made, 1).map((event) => event.subtype), [reason], `${origin} ${mark}`);
+          assert.deepEqual(drops(made, 2), []);
+        }
+        await tc(`filter del ${filter}`);
+      }
       // a pod's address by way of the stack: to this node's pod, and into the tunnel
       const forge = (source: string, target: string) =>
         made.in(

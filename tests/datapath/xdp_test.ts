@@ -242,6 +242,11 @@ xdpTest("xdp_netdev() passes on untouched what it cannot or may not do", (made, 
     ["cut short", fromClient(base).subarray(0, 40).slice()],
     ["another link protocol", fromClient(base).fill(0x08, 12, 13).fill(0x06, 13, 14)],
   ];
+  const own = v4 ? ["127.0.0.1"] : ["::1", "::ffff:c633:6407"];
+  for (const source of [f.node, f.here, ...own]) {
+    cases.push([`from ${source}`, fromClient({ ...base, from: source, sport: 49002 })]);
+  }
+  if (!v4) cases.push(["to IPv4 in IPv6", fromClient({ ...base, to: "::ffff:c000:201", sport: 49002 })]);
   if (v4) {
     cases.push(["a fragment", fromClient({ ...base, fragment: 0x2000 })]);
     const multicast = fromClient({ ...base, from: "224.0.0.5" });

@@ -525,13 +525,15 @@ _Static_assert(sizeof(struct event_share) == 16, "event_share");
 #define MARK_OVERLAY 0x57450400 /* the tunnel key is set, to_overlay lets it through */
 #define MARK_OVERLAY_REPLY 0x57450500 /* and it is an answer to who asked a frontend: to_overlay gives it that one's address */
 #define MARK_TRANSLATED 0x57450300 /* source and destination are as they leave the node, to_netdev lets it through */
+#define MARK_TUNNEL 0x57450700 /* with an ORIGIN_*: see there */
 #define MARK_FRAGMENT 0x57450600 /* sent to its device again in the right order (lib/fragment_order.h) */
 #define MARK_DELIVERED 0x57450f00 /* policy was asked, to_endpoint lets it through */
 
 /* ---- skb->tc_index ----------------------------------------------------------------------------------------- */
 
-/* Where a tunnel packet comes from. The kernel keeps it through its UDP and VXLAN layers, fragments included, and no socket
- * can set it (unlike the mark). */
+/* Where a tunnel packet comes from, together with MARK_TUNNEL. The kernel keeps both through its UDP and VXLAN layers, fragments
+ * included. A socket can set a mark, but no tc_index; who rules another network namespace can give its packets a tc_index (a class
+ * of a clsact filter), but a mark does not leave the namespace. Who can do both rules this namespace. */
 #define ORIGIN_NODE 0x5701 /* from_netdev: a tunnel packet from a known node */
 #define ORIGIN_OVERLAY 0x5702 /* to_overlay: what this node's tunnel device makes of it is a tunnel packet */
 

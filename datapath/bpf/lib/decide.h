@@ -73,10 +73,23 @@ INLINE void set_point(struct flow *f, int local)
 		f->point = TRACE_TO_STACK;
 }
 
-/* A host address that a cgroup endpoint's socket uses: the flow knows which. */
+/* A host address that a cgroup endpoint's socket uses, or somebody for whom the host passes it on: the flow knows who. */
 INLINE void peer_from_entry(struct peer *peer, const struct ct_end *end)
 {
-	if (peer->host && end->endpoint)
+	if (!peer->host)
+		return;
+	if (end->endpoint)
+		peer_from_endpoint(peer, end->endpoint);
+	else if (end->identity == IDENTITY_REMOTE_NODE || identity_outside(end->identity))
+		peer->identity = end->identity;
+}
+
+/* A socket of this host sends: is it a cgroup endpoint's? */
+INLINE void peer_from_socket(struct peer *peer, const struct ct_end *end)
+{
+	const struct endpoint *endpoint = peer->host && end->endpoint ? endpoint_get(end->endpoint) : 0;
+
+	if (endpoint && (endpoint->flags & ENDPOINT_CGROUP))
 		peer_from_endpoint(peer, end->endpoint);
 }
 
@@ -281,8 +294,14 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 	else
 		peer_resolve(to, &destination, &f->node, world_identity(f, config));
 	local_resolve(skb, f, from, to, &destination, socket);
+	if ((f->flags & (FLOW_INGRESS | FLOW_RELATED)) == FLOW_INGRESS && source.host && !reply)
+		sender_relayed(skb, &source, world_identity(f, config));
 	if (alive) {
-		peer_from_entry(&source, reply ? &e->ends[1] : &e->ends[0]);
+		/* (Who sends forward is known by where that came from.) */
+		if (reply || (f->flags & FLOW_RELATED))
+			peer_from_entry(&source, reply ? &e->ends[1] : &e->ends[0]);
+		else if (!brought_by(skb))
+			peer_from_socket(&source, &e->ends[0]);
 		peer_from_entry(&destination, reply ? &e->ends[0] : &e->ends[1]);
 		f->policy_port = e->policy_port;
 	}
@@ -365,12 +384,15 @@ NOINLINE int decide_socket(struct __sk_buff *skb, struct flow *f, struct ct_entr
 }
 
 /* Has decide() found, when it was asked about this flow, that this sender may send it? */
-INLINE int sender_known(struct flow *f, const struct config *config, const struct ct_entry *e, __u32 identity)
+INLINE int sender_known(struct flow *f, const struct config *config, const struct ct_entry *e, __u32 identity, __u32 reply)
 {
 	int outside = is_zero(&e->node);
 
 	if (f->flags & FLOW_RELATED)
 		return 1;
+	/* The host itself comes by no network; what it passes on may be an answer with its address put back. */
+	if (unlikely(identity == IDENTITY_HOST) && !(reply && (f->flags & FLOW_STACK)))
+		return 0;
 	if (!(f->flags & FLOW_TUNNEL))
 		return outside || !(config->flags & CONFIG_TUNNEL) || identity == IDENTITY_REMOTE_NODE;
 	if (!outside)
@@ -382,10 +404,19 @@ INLINE int sender_known(struct flow *f, const struct config *config, const struc
 	return 1;
 }
 
+/* Did the device that brought the packet to the host bring this flow's? */
+INLINE int relay_known(struct __sk_buff *skb, const struct ct_end *end)
+{
+	struct endpoint *unused;
+
+	return end->endpoint ? endpoint_by_ifindex(skb->ingress_ifindex, &unused) == end->endpoint :
+			       end->identity != IDENTITY_HOST;
+}
+
 /* Fast path. `own` is the record of the endpoint whose hook this is, its id is in the flow on the side it stands; `e` is
  * what the table has under the flow's key, or null, and `plain` is ct_plain() of it. `*other` becomes the record of the other end
- * if that is on this node. `hook`, a constant, is what the flow's flags are there: FLOW_INGRESS and FLOW_L3 if set, FLOW_NETWORK if
- * it may be. Returns 0 or a drop. */
+ * if that is on this node. `hook`, a constant, is what the flow's flags are there: FLOW_INGRESS, FLOW_STACK and FLOW_L3 if set,
+ * FLOW_NETWORK if it may be. Returns 0 or a drop. */
 INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *config, const struct endpoint *own,
 		    struct ct_entry *e, int plain, struct endpoint **other, const __u32 hook)
 {
@@ -410,6 +441,9 @@ INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *
 	reply = (f->source_hi ^ flags) & 1;
 	mine = &e->ends[reply ^ ingress];
 	theirs = &e->ends[reply ^ ingress ^ 1];
+	/* What the host passes on is not the word of the host's own sockets, nor of others for whom it does. */
+	if ((hook & FLOW_STACK) && unlikely(brought_by(skb)) && !reply && !relay_known(skb, theirs))
+		goto slow;
 	if (mine->endpoint != f->hook_endpoint || mine->revision != own->revision)
 		goto slow;
 	if (theirs->endpoint) {
@@ -420,7 +454,7 @@ INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *
 		if (!record || record->revision != theirs->revision)
 			goto slow;
 	}
-	if ((hook & FLOW_NETWORK) && (f->flags & FLOW_NETWORK) && !sender_known(f, config, e, theirs->identity))
+	if ((hook & FLOW_NETWORK) && (f->flags & FLOW_NETWORK) && !sender_known(f, config, e, theirs->identity, reply))
 		goto slow;
 	if (ingress) {
 		f->source_identity = theirs->identity;

@@ -57,6 +57,8 @@ _Static_assert(sizeof(struct flow) == 112, "flow");
 /* A drop is a number that carries its place: file << 24 | line << 8 | reason. 0 is no drop. */
 #define DROPPED(reason) ((FILE_ID << 24) | (__LINE__ << 8) | (reason))
 #define DROP_REASON(code) ((code) & 0xff)
+#define LOOPBACK_IFINDEX 1
+
 /* What parsers return for packets of the link itself (neighbour discovery, listener reports). */
 #define PARSED_LINK 1
 
@@ -64,6 +66,12 @@ _Static_assert(sizeof(struct flow) == 112, "flow");
 INLINE __u64 mapped(__u32 ipv4)
 {
 	return ((__u64)ipv4 << 32) | 0xffff0000u;
+}
+
+/* ::ffff:a.b.c.d: on the wire nobody's. */
+INLINE int is_mapped(const struct address *a)
+{
+	return a->halves[0] == 0 && a->words[2] == 0xffff0000u;
 }
 
 /* fe80::/10: no router passes such packets on, so to an endpoint it is the host at the other end of its link. */

@@ -72,11 +72,6 @@ out:
 	return 0;
 }
 
-INLINE int is_mapped(const struct address *a)
-{
-	return a->halves[0] == 0 && a->words[2] == 0xffff0000u;
-}
-
 #define SENDER_OWN (1u << 31)
 
 /* With extension headers. `left`: bytes behind the IPv6 header. 0, PARSED_LINK or a drop. `flags`: of the

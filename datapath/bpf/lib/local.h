@@ -8,8 +8,6 @@
 
 #include "flow.h"
 
-#define LOOPBACK_IFINDEX 1
-
 #ifndef BPF_FIB_LOOKUP_SKIP_NEIGH
 #define BPF_FIB_LOOKUP_SKIP_NEIGH 4
 #endif

@@ -8,6 +8,8 @@
  *                        outside, VNI world: the node passes it on   ipcache
  *                        the node's own, VNI world: with its SNAT    world
  *   the host's stack     as by an outer device, if it came by one; else the host's own business
+ *   the same, but under an address of the host: what the host passes on (masquerade, kube-proxy) is not the host's word:
+ *                        of an endpoint's device that endpoint's, of the tunnel remote-node's, of any other the world's
  */
 #pragma once
 
@@ -36,6 +38,7 @@ INLINE __u32 world_identity(const struct flow *f, const struct config *config)
  * pass: include/net/tcx.h, tcx_action_code().) */
 INLINE void origin_set(struct __sk_buff *skb, __u32 origin)
 {
+	skb->mark = MARK_TUNNEL;
 	skb->tc_index = origin;
 	skb->tc_classid = origin;
 }
@@ -43,7 +46,7 @@ INLINE void origin_set(struct __sk_buff *skb, __u32 origin)
 /* And stays so behind this program: outer devices may lie on one another. */
 INLINE int origin_is(struct __sk_buff *skb, __u32 origin)
 {
-	if (skb->tc_index != origin)
+	if (skb->tc_index != origin || skb->mark != MARK_TUNNEL)
 		return 0;
 	skb->tc_classid = origin;
 	return 1;
@@ -72,8 +75,8 @@ INLINE int sender_check(struct flow *f, const struct config *config, const struc
 {
 	__u32 claim = f->source_identity;
 
-	/* Nobody else has our addresses. Behind the stack it may be the host's, by a masquerade of the host's own. */
-	if ((peer->known || peer->identity == IDENTITY_HOST) && !(peer->known && peer->host && (f->flags & FLOW_STACK)))
+	/* Nobody else has our addresses. Behind the stack it may be the host's, by a masquerade of the host's own: sender_relayed(). */
+	if ((peer->known || peer->identity == IDENTITY_HOST) && !(peer->known && peer->host && (f->flags & (FLOW_STACK | FLOW_L3))))
 		return DROPPED(DROP_INVALID_SIP);
 	if (is_own_loopback(from, config))
 		return DROPPED(DROP_INVALID_SIP);
@@ -96,6 +99,37 @@ INLINE int sender_check(struct flow *f, const struct config *config, const struc
 		peer->identity = claim;
 	else if (claim != wire_identity(peer->identity))
 		return DROPPED(DROP_INVALID_IDENTITY);
+	return 0;
+}
+
+/* Did a device bring the packet to the host? */
+INLINE __u32 brought_by(const struct __sk_buff *skb)
+{
+	return skb->ingress_ifindex == LOOPBACK_IFINDEX ? 0 : skb->ingress_ifindex;
+}
+
+/* Is the device one that no endpoint has, nor the tunnel (whose senders from_overlay has checked)? */
+INLINE int is_network_device(__u32 device, const struct config *config)
+{
+	struct endpoint *unused;
+
+	return device != config->tunnel_ifindex && !endpoint_by_ifindex(device, &unused);
+}
+
+/* `peer` has an address of this host, but a device brought the packet: the host passes it on for whom? */
+NOINLINE int sender_relayed(struct __sk_buff *skb, struct peer *peer, __u32 world)
+{
+	const struct config *config = config_get();
+	__u32 device = brought_by(skb), id;
+	struct endpoint *unused;
+
+	if (!config || !peer || !device)
+		return 0;
+	id = endpoint_by_ifindex(device, &unused);
+	if (id)
+		peer_from_endpoint(peer, id);
+	else
+		peer->identity = device == config->tunnel_ifindex ? IDENTITY_REMOTE_NODE : world;
 	return 0;
 }
 

@@ -77,9 +77,9 @@ INLINE int xdp_parse_ipv6(struct nat_scratch *s, const __u8 *h, const void *end,
 	s->key.source.halves[1] = LOAD64(h + 16);
 	s->key.destination.halves[0] = LOAD64(h + 24);
 	s->key.destination.halves[1] = LOAD64(h + 32);
-	/* Nobody's, everybody's, a link's own. */
+	/* Nobody's, everybody's, a link's own; an IPv4 one, which would be taken for IPv4's flow. */
 	if ((h[0] >> 4) != 6 || h[7] <= 1 || !left || left + 40 > length || h[8] == 0xff || h[8] == 0xfe || h[24] == 0xff ||
-	    h[24] == 0xfe || !(s->key.source.halves[0] | s->key.source.halves[1]))
+	    h[24] == 0xfe || is_mapped(&s->key.source) || is_mapped(&s->key.destination) || !(s->key.source.halves[0] | s->key.source.halves[1]))
 		return 0;
 	s->flow.protocol = h[6];
 	return xdp_parse_l4(s, h + 40, end, left);

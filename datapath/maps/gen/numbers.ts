@@ -242,6 +242,8 @@ export const MARK_OVERLAY = 0x57450400;
 export const MARK_OVERLAY_REPLY = 0x57450500;
 /** source and destination are as they leave the node, to_netdev lets it through */
 export const MARK_TRANSLATED = 0x57450300;
+/** with an ORIGIN_*: see there */
+export const MARK_TUNNEL = 0x57450700;
 /** sent to its device again in the right order (lib/fragment_order.h) */
 export const MARK_FRAGMENT = 0x57450600;
 /** policy was asked, to_endpoint lets it through */

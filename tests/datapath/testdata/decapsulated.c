@@ -1,5 +1,5 @@
 /* Gives a test run's packet what a VXLAN device would have given it: tunnel metadata. cb[0] is the VNI, cb[1] the
- * sender's address (host order; v4), cb[2] what from_netdev has noted (tc_index), then the program under test runs. */
+ * sender's address (host order; v4), cb[2] what from_netdev has noted (tc_index, and the mark in cb[3]), then the program under test runs. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 
@@ -21,6 +21,7 @@ int decapsulated(struct __sk_buff *skb)
 	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), 0))
 		return 97;
 	skb->tc_index = skb->cb[2];
+	skb->mark = skb->cb[3];
 	bpf_tail_call(skb, &decapsulated_target, 0);
 	return 98;
 }

@@ -71,6 +71,8 @@ else:
     device, mac = how.split("/")[1:]
     s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     s.bind((device, 0))
+    if mark:
+        s.setsockopt(socket.SOL_SOCKET, 36, mark)
     for packet in outer():
         try:
             s.send(bytes.fromhex(mac.replace(":", "")) + b"\2\0\0\0\2\2" + struct.pack("!H", 0x86DD if ":" in target else 0x0800) + packet)
