@@ -7,6 +7,7 @@ import { walksPacket } from "./packet_loop.ts";
 import { loopOfLimit } from "./loop.ts";
 import { pageOf } from "./pages.ts";
 import { howLost, placeOf, sentenceOf } from "./sentence.ts";
+import { nameOfRegister } from "./source_words.ts";
 
 /** How many steps of a path are shown. */
 const PATH_STEPS_MAX = 10;
@@ -110,8 +111,21 @@ function suggestionOf(
   if (lostAt !== undefined && isPacket && howLost(report, source) === "packet") {
     return "Load data and data_end from the context again after that call and repeat the check before this access";
   }
+  const checked = report.codeFacts?.name === "packet-out-of-bounds" ? packetCheck(report, source) : undefined;
+  if (checked !== undefined) return `${pageOf(report.code)?.fix}: ${checked}`;
   const isReleased = lostAt !== undefined && report.code === 60 && howLost(report, source) === "released";
   return pageOf(isReleased ? 121 : report.code)?.fix ?? "";
+}
+
+/** The check that a packet access lacks, where the line follows a typed pointer: all of what it points to is compared. */
+function packetCheck(report: VerifyReport, source: SourceMap): string | undefined {
+  const quoted = nameOfRegister(Number(report.operands[0] ?? -1), report.instruction, source);
+  const name = /^`([A-Za-z_]\w*)`$/.exec(quoted)?.[1];
+  const text = source.lineAt(report.instruction)?.text ?? "";
+  if (name === undefined || !new RegExp(`\\b${name}\\s*->|[^\\w)\\s]\\s*\\*${name}\\b`).test(text)) {
+    return undefined;
+  }
+  return `if ((void *)(${name} + 1) > data_end) return ...`;
 }
 
 function placeAt(instruction: number, source: SourceMap): Place | undefined {

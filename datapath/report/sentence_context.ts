@@ -77,7 +77,7 @@ export function packet(c: Context): string {
   const missing = proved <= 0 && c.report.lostAt >= 0
     ? "the check made before no longer counts"
     : proved <= 0
-    ? "no check against data_end was made"
+    ? "no check against data_end covers it"
     : `the last check proves only ${proved}`;
   return `${what} is ${c.verb} at ${c.span(2, 3)}; ${missing}`;
 }

@@ -53,7 +53,7 @@ export const CALLS: Readonly<Record<number, Say>> = {
   124: (c) => `The ${c.s(0)} acquired at ${place(c, c.n(1))} is still held when the callback ends`,
   130: (c) => {
     const allowed = c.s(2) === c.s(3) ? c.s(2) : `${c.s(2)}..${c.s(3)}`;
-    if (c.s(0) === c.s(1)) return `The program returns ${c.s(0)}; allowed here: ${allowed}`;
+    if (c.s(0) === c.s(1)) return `The program returns ${asInt(c.s(0))}; allowed here: ${allowed}`;
     const any = BigInt(c.report.operands[0] ?? 0) === -(1n << 63n) &&
       BigInt(c.report.operands[1] ?? 0) === (1n << 63n) - 1n;
     return `The program may return any number${
@@ -118,4 +118,10 @@ function programs(type: number): string {
 function functionAt(c: Parameters<Say>[0], instruction: number): string {
   const name = c.source.functionAt(instruction)?.name;
   return name === undefined || name === "" ? "a function" : `${name}()`;
+}
+
+/** A number beyond 31 bits, and what it was as an int: a function of C returns one. */
+function asInt(number: string): string {
+  const value = Number(number);
+  return value > 0x7fff_ffff && value <= 0xffff_ffff ? `${number} (${value - 2 ** 32} as an int)` : number;
 }

@@ -10,7 +10,7 @@ import { decodeReport, type VerifyReport } from "./report.ts";
 import { encodeRequest, requestHash, type VerifyRequest } from "./request.ts";
 
 /** Grows with every change that can change a verdict; verdicts of other versions do not count. */
-export const verifierVersion = "0.2.10";
+export const verifierVersion = "0.2.11";
 
 /** Where `scripts/build.ts` puts the module. */
 export const verifierWasmUrl: URL = new URL("../../.build/verifier.wasm", import.meta.url);

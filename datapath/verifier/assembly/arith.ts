@@ -15,7 +15,9 @@ import {
   K_END,
   K_FLOW,
   K_FP,
+  K_FUNC,
   K_KEY,
+  K_MAP,
   K_MEM,
   K_META,
   K_NONE,
@@ -241,7 +243,8 @@ function movePointer(i: i32, d: u32, p: Reg, n: Reg, minus: bool): bool {
     case K_END:
       return fail1(E.PACKET_END_ARITHMETIC, i, d);
     default:
-      if (isConst(n) && n.bits == 0 && !minus) return true;
+      // nothing may be added to a socket, not even 0
+      if (isConst(n) && n.bits == 0 && !minus && (p.kind == K_MAP || p.kind == K_FUNC)) return true;
       return pointerOp(i, d, p, minus ? SUB : ADD);
   }
   if (n.smin > n.smax) return fail(E.INTERNAL, i);

@@ -84,7 +84,8 @@ export function prepareBranch(i: i32): bool {
   if (is32) return comparable(i, a, b1);
   const zero = b1.kind == K_NUM && isConst(b1) && b1.bits == 0;
   if (a.kind > K_NUM && zero && (op == JEQ || op == JNE)) {
-    if (a.flags & F_NULL) mode = 2;
+    // as the kernel has it: a register that holds 0 tells nothing of a pointer
+    if (a.flags & F_NULL) mode = byReg ? 0 : 2;
     else if (neverNull(a)) sides = op == JEQ ? NOT_TAKEN : TAKEN;
     return true;
   }

@@ -43,7 +43,11 @@ function isAvailable(i: i32, id: i32, flags: u8, onSockets: bool): bool {
   if (flags & 2 && !(options & 1)) return failIS(E.HELPER_NEEDS_GPL, i, id, callName());
   if (flags & 16 && !maySleepHere()) return failS(E.SLEEPABLE_ONLY, i, callName());
   if (cur.lockId && id != C.H_SPIN_UNLOCK) return callUnderLock(i, callName());
-  if (id == C.H_D_PATH && !(attachFlags & 1)) return failIS(E.HELPER_NOT_ALLOWED, i, id, callName());
+  // what has no function has no function's address
+  const elsewhere = id == C.H_GET_FUNC_IP
+    ? progType != 2 && progType != 26
+    : id == C.H_D_PATH && !(attachFlags & 1);
+  if (elsewhere) return failIS(E.HELPER_NOT_ALLOWED, i, id, callName());
   return true;
 }
 
@@ -62,7 +66,7 @@ export function callHelper(i: i32): bool {
     else if (a == 1 && C.isTracing()) {
       if (id == C.H_GET_SOCKET_COOKIE) kind = C.A_BSKC_NULL;
       else if (id == C.H_XDP_GET_BUFF_LEN) kind = C.A_BXDP;
-    }
+    } else if (a == 1 && id == C.H_GET_SOCKET_COOKIE && C.column == C.P_SK_REUSEPORT) kind = C.A_SOCKB_NULL;
     if (kind == C.A_NONE) break;
     const r = reg(a);
     if (r.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, a);

@@ -264,10 +264,7 @@ function sizeArgument(i: i32, a: u32, kind: u8, r: Reg): bool {
   const m = reg(memArg);
   if (m.kind == K_BTF && r.umin == 0) return fail1(E.UNSUPPORTED_BTF_POINTER, i, memArg);
   if (memNullable && isZero(m)) {
-    if (sizeMax != 0 && C.argKind(callHelperId, memArg) != C.A_MEMN) {
-      return wrong(i, memArg, "memory of that size");
-    }
-    return true;
+    return sizeMax == 0 ? true : wrong(i, memArg, "memory of that size");
   }
   return helperMemory(i, memArg, m, sizeMax, memWrite);
 }

@@ -114,19 +114,26 @@ export function socketArgument(i: i32, a: u32, kind: u8, r: Reg): bool {
   }
 }
 
+/// Whether NULL may stand for the socket. Socket storage takes it from tracing programs alone, and only where a socket is
+/// looked up may one be assigned that is none.
+function mayBeNone(id: i32): bool {
+  if (id == C.H_GET_SOCKET_COOKIE) return true;
+  return id == C.H_SK_ASSIGN ? C.column == C.P_SK_LOOKUP : C.isTracing();
+}
+
 function plainSocket(i: i32, a: u32, kind: u8, r: Reg): bool {
-  const id = callHelperId;
-  if (kind == C.A_SOCKB_NULL && isZero(r)) return true;
+  const id = callHelperId, nullable = kind == C.A_SOCKB_NULL && mayBeNone(id);
+  if (nullable && isZero(r)) return true;
   if (r.kind == K_BTF) {
     // sockets found by their BTF are handed to socket storage only
     if (!isTyped(r) || (id != C.H_SK_STORAGE_GET && id != C.H_SK_STORAGE_DELETE)) {
       return fail1(E.UNSUPPORTED_BTF_POINTER, i, a);
     }
     if (attachFlags & 2) return failIS(E.HELPER_NOT_ALLOWED, i, id, callName());
-    return isStruct(i, a, B_SOCK_COMMON, true);
+    return isStruct(i, a, B_SOCK_COMMON, nullable);
   }
   if (kind == C.A_SOCKREF && r.kind == K_NUM) return notHeld(i, a, r);
-  if (!isSocket(r) || (r.flags & F_NULL && kind != C.A_SOCKB_NULL)) return wrong(i, a, "a socket");
+  if (!isSocket(r) || (r.flags & F_NULL && !nullable)) return wrong(i, a, "a socket");
   if (r.off != 0) return movedArgument(E.REFERENCE_OFFSET, i, a, r);
   if (kind == C.A_SOCKREF) {
     if (r.ref == 0) return failIS(E.REFERENCE_NOT_OWNED, i, a, callName());

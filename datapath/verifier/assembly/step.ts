@@ -98,6 +98,12 @@ export function atomic(i: i32, op: u8): bool {
   if (r.kind != K_FP && r.kind != K_VALUE && r.kind != K_MEM) {
     return failIS(E.ATOMIC_TARGET, i, d, kindName(r));
   }
+  if (r.kind == K_FP && !isConst(r)) {
+    failIS(E.POINTER_VARIABLE_OFFSET, i, d, kindName(r));
+    opI(r.smin);
+    opI(r.smax);
+    return false;
+  }
   if (reg(s).kind != K_NUM && strict()) return failIS(E.POINTER_LEAK, i, s, kindName(reg(s)));
   if (r.kind != K_FP && ((<u64> (r.off + P.offOf(i)) + r.bits) | r.unk) & (size - 1)) {
     fail2(E.MISALIGNED_ACCESS, i, size, r.off + P.offOf(i));
