@@ -7,6 +7,7 @@ struct gc {
 	__u32 now;
 	__u32 hz;
 	struct gc_request copy;
+	__s32 unanswered; /* jiffies that a flow may have at most which nobody has answered */
 };
 
 /* A (client, frontend) entry is of use while the flow to its backend is known. */
@@ -69,6 +70,9 @@ static long gc_entry(void *map, struct ct_key *key, struct ct_entry *e, struct g
 		ct_share_add(share, source, -1);
 	} else {
 		gc->copy.live++;
+		/* Versions before gave what was never answered hours. */
+		if (!(e->flags & CT_SERVICE) && !ct_answered(e, copy.protocol) && (__s32)(e->expires - gc->now) > gc->unanswered)
+			e->expires = gc->now + gc->unanswered;
 	}
 	recount_ct(share, source, removed);
 	return 0;
@@ -96,6 +100,7 @@ int weir_gc(struct gc_request *request)
 	if (!config || !config->hz)
 		return -1;
 	gc.hz = config->hz;
+	gc.unanswered = nat.unanswered = config->timeout_syn * config->hz;
 	gc.copy.mode = request->mode;
 	gc.copy.endpoint = request->endpoint;
 	gc.copy.address = request->address;

@@ -132,6 +132,39 @@ for (const f of FAMILIES) {
     assert.equal(life(), 60, "answered");
   });
 
+  kernelTest(
+    `${f.name}: hours that a version before gave to what was never answered are taken back`,
+    async () => {
+      const { node, from } = await twoEndpoints();
+      using _ = node;
+      node.writeConfig({ flags: abi.CONFIG_TUNNEL | abi.CONFIG_MASQUERADE_V4 | abi.CONFIG_MASQUERADE_V6 });
+      for (const sport of [40001, 40002]) {
+        node.run("to_netdev", from(A, { from: f.a, to: f.world, sport, flags: ACK }).data);
+      }
+      const back = { from: f.world, to: f.host, sport: 80, dport: 40002, flags: ACK };
+      assert.equal(node.run("from_netdev", packet(back)).verdict, REDIRECT);
+      const ct = node.map("weir_ct"), nat = node.map("weir_nat"), hours = 8000 * node.config.hz;
+      for (const [key, value] of ct.entries()) {
+        const entry = abi.CtEntry.decode(value);
+        ct.update(key, abi.CtEntry.encode({ ...entry, expires: (entry.created + hours) >>> 0 }));
+      }
+      for (const [key, value] of nat.entries()) {
+        const entry = abi.NatEntry.decode(value);
+        nat.update(key, abi.NatEntry.encode({ ...entry, expires: (entry.created + hours) >>> 0 }));
+      }
+      node.gc(abi.GC_EXPIRED);
+      const lives = (entries: { expires: number; created: number }[]) =>
+        entries.map(({ expires, created }) => Math.round(((expires - created) >>> 0) / node.config.hz / 60))
+          .sort((a, b) => a - b);
+      assert.deepEqual(lives(node.flows().map(({ entry }) => entry)), [1, 133], "minutes of flows");
+      assert.deepEqual(
+        lives(natEntries(node).map(({ entry }) => entry)),
+        [1, 1, 133, 133],
+        "of translated ones",
+      );
+    },
+  );
+
   kernelTest(`${f.name}: under pressure unanswered flows go, of who holds most first`, async () => {
     const { node, from } = await twoEndpoints();
     using _ = node;

@@ -9,6 +9,8 @@ struct nat_gc {
 	__u32 now;
 	__u32 hz;
 	struct gc_request *request;
+	__s32 unanswered; /* as in struct gc */
+	__u32 pad;
 };
 
 INLINE int nat_gc_is(const struct address *a, const struct address *b)
@@ -51,6 +53,8 @@ static long nat_gc_entry(void *map, struct nat_key *key, struct nat_entry *e, st
 		nat_held(&of, -1);
 	} else {
 		gc->request->nat_live++;
+		if (copy.protocol == PROTOCOL_TCP && !nat_answered(e) && (__s32)(e->expires - gc->now) > gc->unanswered)
+			e->expires = gc->now + gc->unanswered;
 	}
 	recount_nat(&of, removed);
 	return 0;
