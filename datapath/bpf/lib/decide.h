@@ -117,10 +117,11 @@ INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct
 		receiver = IDENTITY_HOST;
 	else if (origin->endpoint_flags & ENDPOINT_CGROUP)
 		sender = IDENTITY_HOST;
-	if (origin->endpoint)
+	/* (Without a slot there is no policy.) */
+	if (origin->endpoint && origin->policy)
 		code = policy_check(f, origin->policy, receiver, way);
 	/* The host always reaches its own endpoints (allow-localhost): it could enter their namespaces anyway. */
-	if (!code && target->endpoint && sender != IDENTITY_HOST)
+	if (!code && target->endpoint && target->policy && sender != IDENTITY_HOST)
 		code = policy_check(f, target->policy, sender, POLICY_INGRESS);
 	return code;
 }

@@ -59,18 +59,17 @@ INLINE int denial_fits(const struct denial *d, const struct flow *f)
 	       d->key.protocol == f->key.protocol && d->source_hi == f->source_hi && d->policy_port == f->policy_port;
 }
 
-/* Of a packet whose flow conntrack does not know. The drop again, or 0; the flow has what an event says then. */
-NOINLINE int denial_known(struct flow *f, const struct endpoint *own, __u32 hz)
+/* See denial_known(): `d` is what the flow's place has. */
+NOINLINE int denial_again(struct flow *f, const struct endpoint *own, const struct denial *d, __u32 hz)
 {
 	const struct endpoint *other;
-	const struct denial *d;
 	const __u32 *now;
 	__u32 element;
 
 	NEVER_NULL(f);
 	NEVER_NULL(own);
-	d = denial_place(f);
-	if (!d || !d->code || !denial_fits(d, f) || d->source_endpoint != f->hook_endpoint ||
+	NEVER_NULL(d);
+	if (!denial_fits(d, f) || d->source_endpoint != f->hook_endpoint ||
 	    d->source_revision != own->revision || f->now - d->made >= hz || (f->flags & (FLOW_RELATED | FLOW_ERROR)))
 		return 0;
 	element = d->seen.element - 1;
@@ -90,6 +89,18 @@ NOINLINE int denial_known(struct flow *f, const struct endpoint *own, __u32 hz)
 	f->ingress_match = d->ingress_match;
 	f->verdicts = d->verdicts;
 	return d->code;
+}
+
+/* Of a packet whose flow conntrack does not know. The drop again, or 0; the flow has what an event says then. A flow that is not
+ * meant sees so from few words, without a call. */
+INLINE int denial_known(struct flow *f, const struct endpoint *own, __u32 hz)
+{
+	const struct denial *d = denial_place(f);
+
+	if (!d || !d->code || d->key.port_lo != f->key.port_lo || d->key.port_hi != f->key.port_hi ||
+	    d->key.lo.halves[1] != f->key.lo.halves[1])
+		return 0;
+	return denial_again(f, own, d, hz);
 }
 
 /* Policy has denied a flow that nothing was known of. */

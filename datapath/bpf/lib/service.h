@@ -183,16 +183,17 @@ NOINLINE __u32 backend_select(const struct frontend *frontend, const struct serv
 	header = bpf_map_lookup_elem(selection, &zero);
 	if (!header)
 		return 0;
-	entries = READ_ONCE(*header);
-	/* From outside always by the tuple: XDP and tc may both be asked about a packet, and must not differ. */
-	if (entries & SELECTION_MAGLEV || client->scope == SCOPE_EXTERNAL || ((frontend->flags & FRONTEND_AFFINITY) && !over))
-		index = service_hash(client, port, frontend->seed);
-	else
-		index = bpf_get_prandom_u32();
-	entries &= SELECTION_COUNT;
+	index = READ_ONCE(*header);
+	entries = index & SELECTION_COUNT;
 	if (!entries)
 		return 0;
-	index = 1 + index % entries;
+	/* From outside always by the tuple: XDP and tc may both be asked about a packet, and must not differ. Chance is spread by a
+	 * multiplication, which costs less than a division; of one there is nothing to choose. */
+	if (index & SELECTION_MAGLEV || client->scope == SCOPE_EXTERNAL || ((frontend->flags & FRONTEND_AFFINITY) && !over))
+		index = service_hash(client, port, frontend->seed) % entries;
+	else
+		index = entries > 1 ? (__u64)bpf_get_prandom_u32() * entries >> 32 : 0;
+	index++;
 	entry = bpf_map_lookup_elem(selection, &index);
 	if (!entry)
 		return 0;
