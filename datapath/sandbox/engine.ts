@@ -75,6 +75,7 @@ export class Scratch {
   readonly #spare: Handles[] = [];
   readonly pointer: Uint8Array<ArrayBuffer> = new Uint8Array(8);
   readonly #pointer = new BigUint64Array(this.pointer.buffer);
+  readonly #pointerHalves = new Uint32Array(this.pointer.buffer);
   readonly input: Uint8Array<ArrayBuffer> = new Uint8Array(8 * VAL_BYTES);
   readonly inputView: DataView = new DataView(this.input.buffer);
   readonly output: Uint8Array<ArrayBuffer> = new Uint8Array(8 * VAL_BYTES);
@@ -86,9 +87,11 @@ export class Scratch {
 
   /** Takes the pointer that the library left behind; null for none. */
   take(): Deno.PointerValue {
+    // halves, for each look at 64 bits would make a bigint
+    if (this.#pointerHalves[0] === 0 && this.#pointerHalves[1] === 0) return null;
     const value = this.#pointer[0];
     this.#pointer[0] = 0n;
-    return value === 0n ? null : Deno.UnsafePointer.create(value);
+    return Deno.UnsafePointer.create(value);
   }
 
   /** Handles for a new instance; {@link giveBack} them after it. */

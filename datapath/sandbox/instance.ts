@@ -23,6 +23,9 @@ export type WasmValue = number | bigint;
 /** Modules ask for memory in steps of up to this. */
 const MEMORY_STEP_BYTES = 4 * 1024 * 1024;
 
+/** How many values a call hands over or takes, as the library wants it. */
+const COUNTS: readonly bigint[] = [0n, 1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n];
+
 /** A running module. Always {@link close} it. */
 export class Instance {
   readonly #library: Library;
@@ -31,12 +34,19 @@ export class Instance {
   readonly #store: Deno.PointerValue;
   readonly #context: Deno.PointerValue;
   readonly #handles: Handles;
-  readonly #startedAt = performance.now();
+  readonly #startedAt: number;
   /** Size and place of the linear memory as of the last call; a call may change both. */
   #memoryBytes = -1;
   #memoryBase: Deno.PointerValue = null;
 
-  constructor(engine: Engine, module: CompiledModule, limits: InstanceLimits) {
+  /** @param startedAt when the work began that the instance is for, which a limit's error tells */
+  constructor(
+    engine: Engine,
+    module: CompiledModule,
+    limits: InstanceLimits,
+    startedAt: number = performance.now(),
+  ) {
+    this.#startedAt = startedAt;
     this.#library = engine.library;
     this.#scratch = engine.scratch;
     this.#limits = limits;
@@ -149,9 +159,9 @@ export class Instance {
       this.#context,
       func,
       input,
-      BigInt(args.length),
+      COUNTS[args.length],
       output,
-      BigInt(results),
+      COUNTS[results],
       pointer,
     );
     this.#throwOnTrap(true);
@@ -167,9 +177,16 @@ export class Instance {
     return true;
   }
 
-  /** Copies `length` bytes out of the linear memory; null when they do not lie in it. */
-  read(address: number, length: number): Uint8Array<ArrayBuffer> | null {
+  /**
+   * Copies `length` bytes out of the linear memory, to the start of `into` if they fit there; null when they do not
+   * lie in the memory.
+   */
+  read(address: number, length: number, into?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | null {
     if (!this.#inMemory(address, length)) return null;
+    if (into !== undefined && length <= into.length) {
+      into.set(this.#view().subarray(address, address + length));
+      return into.subarray(0, length);
+    }
     return this.#view().slice(address, address + length);
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { type CodeFacts, codeLabel, CODES } from "./codes.ts";
-import { hexWord } from "./request.ts";
+import { hashWords, hexWord } from "./request.ts";
 import { WireError, WireReader } from "./wire.ts";
 
 export { WireError } from "./wire.ts";
@@ -109,6 +109,18 @@ const REPORT_VERSION = 1;
 const INSTRUCTIONS_MAX = 1_000_000;
 const VALUE_BYTES = 96;
 const NO_VISITS = new Uint32Array(0);
+
+/** Whether a report, which was decoded without an error, names the hash of these request bytes. */
+export function answersRequest(report: Uint8Array, request: Uint8Array): boolean {
+  const hash = hashWords(request);
+  // two 64-bit words, low halves first
+  return wordAt(report, 8) === hash[1] && wordAt(report, 12) === hash[0] &&
+    wordAt(report, 16) === hash[3] && wordAt(report, 20) === hash[2];
+}
+
+function wordAt(bytes: Uint8Array, at: number): number {
+  return bytes[at] | bytes[at + 1] << 8 | bytes[at + 2] << 16 | bytes[at + 3] << 24;
+}
 
 /** Decodes untrusted report bytes. Throws `WireError`. */
 export function decodeReport(bytes: Uint8Array): VerifyReport {

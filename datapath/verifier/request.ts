@@ -266,6 +266,14 @@ function encodeSubprograms(w: WireWriter, subprograms: SubprogramFacts[]): void 
  * it is not meant to resist an attacker, for verdicts are kept under a SHA-256 of their own.
  */
 export function requestHash(bytes: Uint8Array): string {
+  const [a, b, c, d] = hashWords(bytes);
+  return hexWord(a) + hexWord(b) + hexWord(c) + hexWord(d);
+}
+
+const words = new Int32Array(4);
+
+/** The hash in four words, which count until the next call. */
+export function hashWords(bytes: Uint8Array): Int32Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let a = 0x811c9dc5 | 0, b = 0x9ae16a3b | 0, c = 0x2f90404f, d = 0x165667b1;
   for (let at = 0; at + 4 <= bytes.length; at += 4) {
@@ -279,7 +287,11 @@ export function requestHash(bytes: Uint8Array): string {
     d = Math.imul(d ^ word, 0x27d4eb2f);
     d ^= d >>> 14;
   }
-  return hexWord(a) + hexWord(b) + hexWord(c) + hexWord(d);
+  words[0] = a;
+  words[1] = b;
+  words[2] = c;
+  words[3] = d;
+  return words;
 }
 
 /** Bytes as two digits each: small programs spend their time on small things. */

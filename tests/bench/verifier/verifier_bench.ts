@@ -214,11 +214,18 @@ function print(group: string, rows: readonly Row[]): void {
   const mebibytes = (share: number) => (at(share, (row) => row.memoryBytes) / 1048576).toFixed(1);
   console.log(`  memory           median ${mebibytes(0.5)} MiB, most ${mebibytes(1)} MiB (aim: below 64)`);
   if (!values.rows) return;
-  for (const row of [...rows].sort((a, b) => b.oursUs - a.oursUs).slice(0, 20)) {
-    console.log(
-      `    ${row.object} ${row.program}: kernel ${ms(row.kernelUs)} ms, ours ${
-        ms(row.oursUs)
-      } ms, visits ${row.kernelVisits} and ${row.oursVisits}`,
-    );
-  }
+  const show = (title: string, rank: (row: Row) => number) => {
+    console.log(`  ${title}`);
+    for (const row of [...rows].sort((a, b) => rank(b) - rank(a)).slice(0, 20)) showRow(row, ms);
+  };
+  show("slowest", (row) => row.oursUs);
+  show("furthest behind the kernel", (row) => row.oursUs / row.kernelUs);
+}
+
+function showRow(row: Row, ms: (us: number) => string): void {
+  console.log(
+    `    ${row.object} ${row.program}: kernel ${ms(row.kernelUs)} ms, ours ${
+      ms(row.oursUs)
+    } ms, visits ${row.kernelVisits} and ${row.oursVisits}, fuel ${row.fuel}`,
+  );
 }
