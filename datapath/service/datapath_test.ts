@@ -1,33 +1,6 @@
 import assert from "node:assert/strict";
 import { closeFd, openPin, pin, unpin } from "@weir/loader";
-import { pings, run, sleep, TestNode } from "./testing.ts";
-
-/** A test on a node of its own. */
-function nodeTest(name: string, run: (node: TestNode) => Promise<void>): void {
-  const skipped = TestNode.skipped();
-  if (skipped !== undefined) console.log(`SKIP ${name}: ${skipped}`);
-  Deno.test({
-    name,
-    ignore: skipped !== undefined,
-    // Child processes and their pipes live as long as the node.
-    sanitizeOps: false,
-    sanitizeResources: false,
-    fn: async () => {
-      const node = await TestNode.create(String(counter++));
-      try {
-        await node.start();
-        await node.configure();
-        await run(node);
-      } catch (error) {
-        console.error(node.log);
-        throw error;
-      } finally {
-        await node.close();
-      }
-    },
-  });
-}
-let counter = 0;
+import { nodeTest, pings, run, sleep, TestNode } from "./testing.ts";
 
 const allow = (identity: number, change: Record<string, unknown> = {}) => ({
   direction: "INGRESS",
@@ -420,7 +393,7 @@ nodeTest("uninstall leaves nothing of an instance", async (node) => {
 
 for (const routingMode of ["TUNNEL", "DIRECT"]) {
   nodeTest(`Pods of two nodes reach each other, ${routingMode.toLowerCase()}`, async (one) => {
-    const two = await TestNode.create(`two${counter}`);
+    const two = await TestNode.create("two");
     try {
       await one.join(two);
       await two.start();

@@ -3,34 +3,8 @@ import assert from "node:assert/strict";
 import { BpfMap, openPin } from "@weir/loader";
 import { ADDRESS_BROADCAST, ADDRESS_HOST, AddressOwner, VlanKey } from "@weir/maps";
 import { unmapped } from "../kernel/addresses.ts";
-import { sleep, TestNode } from "../testing.ts";
+import { nodeTest, sleep, type TestNode } from "../testing.ts";
 
-/** A test on a node of its own. */
-function nodeTest(name: string, run: (node: TestNode) => Promise<void>): void {
-  const skipped = TestNode.skipped();
-  if (skipped !== undefined) console.log(`SKIP ${name}: ${skipped}`);
-  Deno.test({
-    name,
-    ignore: skipped !== undefined,
-    // Child processes and their pipes live as long as the node.
-    sanitizeOps: false,
-    sanitizeResources: false,
-    fn: async () => {
-      const node = await TestNode.create(`nd${counter++}`);
-      try {
-        await node.start();
-        await node.configure();
-        await run(node);
-      } catch (error) {
-        console.error(node.log);
-        throw error;
-      } finally {
-        await node.close();
-      }
-    },
-  });
-}
-let counter = 0;
 const mapOf = (node: TestNode, name: string) =>
   new BpfMap(openPin(`/sys/fs/bpf/weir/${node.instance}/maps/${name}`)!, name);
 
