@@ -2,12 +2,10 @@
 #pragma once
 
 #include "events.h"
+#include "fib.h"
 #include "sender.h"
 
 #define FILE_ID FILE_DELIVER
-
-#define ADDRESS_FAMILY_INET 2
-#define ADDRESS_FAMILY_INET6 10
 
 /* One hop: TTL or hop limit minus one. 0 or a drop. */
 INLINE int hop(struct __sk_buff *skb, const struct flow *f)

@@ -6,14 +6,7 @@
  */
 #pragma once
 
-#include "flow.h"
-
-#ifndef BPF_FIB_LOOKUP_SKIP_NEIGH
-#define BPF_FIB_LOOKUP_SKIP_NEIGH 4
-#endif
-
-#define FAMILY_INET 2
-#define FAMILY_INET6 10
+#include "fib.h"
 
 /* 1 when the kernel would deliver it here. "Not forwarded" is what bpf_fib_lookup() says of local addresses and of those that no
  * route leads to: where a packet to nobody (240.0.0.1, 100::1) finds a route, it is a local one. Where it does not, there is no
@@ -24,16 +17,7 @@ NOINLINE int local_delivery(struct __sk_buff *skb, const struct address *from, c
 
 	NEVER_NULL(from);
 	NEVER_NULL(to);
-	fib.ifindex = skb->ifindex;
-	if (ipv6) {
-		fib.family = FAMILY_INET6;
-		__builtin_memcpy(fib.ipv6_src, from, 16);
-		__builtin_memcpy(fib.ipv6_dst, to, 16);
-	} else {
-		fib.family = FAMILY_INET;
-		fib.ipv4_src = from->words[3];
-		fib.ipv4_dst = to->words[3];
-	}
+	fib_ask(&fib, skb, from, to, ipv6);
 	if (likely(bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_SKIP_NEIGH) != BPF_FIB_LKUP_RET_NOT_FWDED))
 		return 0;
 	fib.ifindex = skb->ifindex;

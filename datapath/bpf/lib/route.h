@@ -6,10 +6,6 @@
 
 #define FILE_ID FILE_NODE_PORT
 
-#ifndef BPF_FIB_LOOKUP_SKIP_NEIGH
-#define BPF_FIB_LOOKUP_SKIP_NEIGH 4
-#endif
-
 /* Whoever passes the packet on drops it. */
 INLINE int hop_is_last(struct __sk_buff *skb, const struct flow *f)
 {
@@ -28,16 +24,7 @@ NOINLINE int route_device(struct __sk_buff *skb, const struct address *from, con
 
 	NEVER_NULL(from);
 	NEVER_NULL(to);
-	fib.ifindex = skb->ifindex;
-	if (ipv6) {
-		fib.family = ADDRESS_FAMILY_INET6;
-		__builtin_memcpy(fib.ipv6_src, from, 16);
-		__builtin_memcpy(fib.ipv6_dst, to, 16);
-	} else {
-		fib.family = ADDRESS_FAMILY_INET;
-		fib.ipv4_src = from->words[3];
-		fib.ipv4_dst = to->words[3];
-	}
+	fib_ask(&fib, skb, from, to, ipv6);
 	code = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_SKIP_NEIGH);
 	/* A packet that the device does not take whole is the sender's problem, as it is after the stack's routing. */
 	if (code != BPF_FIB_LKUP_RET_SUCCESS && code != BPF_FIB_LKUP_RET_NO_NEIGH && code != BPF_FIB_LKUP_RET_FRAG_NEEDED)
