@@ -6,7 +6,8 @@
  * 2^53, in JSON strings), bytes are `Uint8Array` (in JSON base64).
  * @module
  */
-import protobuf from "protobufjs";
+import protobuf from "protobufjs/light";
+import { typeOf } from "./root.ts";
 
 protobuf.util.Long = undefined as unknown as typeof protobuf.util.Long;
 protobuf.configure();
@@ -45,10 +46,10 @@ export interface Message<T> {
 
 type Plain = Record<string, unknown>;
 
-/** Binds a type of a loaded descriptor. Used by generated code only. */
-export function bindMessage<T>(root: protobuf.Root, name: string): Message<T> {
+/** Binds a message by its full name. Used by generated code only. */
+export function bindMessage<T>(name: string): Message<T> {
   let found: protobuf.Type | undefined;
-  const type = () => found ??= root.lookupType(name);
+  const type = () => found ??= typeOf(name);
   return {
     name,
     create: (init) => complete(type(), (init ?? {}) as Plain) as T,
@@ -87,7 +88,11 @@ function defaultOf(field: protobuf.Field): unknown {
   }
 }
 
-function mapField(field: protobuf.Field, value: unknown, one: (v: unknown) => unknown): unknown {
+function mapField(
+  field: Pick<Slot, "repeated" | "map">,
+  value: unknown,
+  one: (v: unknown) => unknown,
+): unknown {
   if (field.repeated) return (value as unknown[]).map(one);
   if (field.map) {
     return Object.fromEntries(Object.entries(value as Plain).map(([k, v]) => [k, one(v)]));
@@ -95,19 +100,56 @@ function mapField(field: protobuf.Field, value: unknown, one: (v: unknown) => un
   return one(value);
 }
 
+/** What the three walks below ask of a field, found out once: they run for every message that passes. */
+interface Slot {
+  readonly name: string;
+  readonly repeated: boolean;
+  readonly map: boolean;
+  readonly message: protobuf.Type | undefined;
+  readonly enumeration: protobuf.Enum | undefined;
+  /** It is there or not: a message, a member of a oneof. Else its default stands for it. */
+  readonly isOptional: boolean;
+  /** Its default, where that is one value for all; else it is made anew. */
+  readonly default: unknown;
+  readonly makeDefault: (() => unknown) | undefined;
+}
+const slots = new WeakMap<protobuf.Type, readonly Slot[]>();
+
+function slotsOf(type: protobuf.Type): readonly Slot[] {
+  const known = slots.get(type);
+  if (known !== undefined) return known;
+  const made = type.fieldsArray.map((field): Slot => {
+    field.resolve();
+    const { resolvedType, repeated, map } = field;
+    const value = defaultOf(field);
+    return {
+      name: field.name,
+      repeated,
+      map,
+      message: resolvedType instanceof protobuf.Type ? resolvedType : undefined,
+      enumeration: resolvedType instanceof protobuf.Enum ? resolvedType : undefined,
+      isOptional: !repeated && !map && (resolvedType instanceof protobuf.Type || isPresence(field)),
+      default: value,
+      makeDefault: typeof value === "object" ? () => defaultOf(field) : undefined,
+    };
+  });
+  slots.set(type, made);
+  return made;
+}
+
 function complete(type: protobuf.Type, init: Plain): Plain {
   const out: Plain = {};
-  for (const field of type.fieldsArray) {
-    field.resolve();
-    const value = init[field.name];
-    const resolved = field.resolvedType;
+  for (const slot of slotsOf(type)) {
+    const value = init[slot.name];
     if (value === undefined || value === null) {
-      if (field.repeated || field.map) out[field.name] = defaultOf(field);
-      else if (!(resolved instanceof protobuf.Type) && !isPresence(field)) out[field.name] = defaultOf(field);
-    } else if (resolved instanceof protobuf.Type) {
-      out[field.name] = mapField(field, value, (v) => complete(resolved, v as Plain));
+      if (!slot.isOptional) {
+        out[slot.name] = slot.makeDefault === undefined ? slot.default : slot.makeDefault();
+      }
+    } else if (slot.message === undefined) {
+      out[slot.name] = value;
     } else {
-      out[field.name] = value;
+      const { message } = slot;
+      out[slot.name] = mapField(slot, value, (v) => complete(message, v as Plain));
     }
   }
   return out;
@@ -115,20 +157,20 @@ function complete(type: protobuf.Type, init: Plain): Plain {
 
 function toWire(type: protobuf.Type, value: Plain): Plain {
   const out: Plain = {};
-  for (const field of type.fieldsArray) {
-    field.resolve();
-    const v = value[field.name];
+  for (const slot of slotsOf(type)) {
+    const v = value[slot.name];
     if (v === undefined || v === null) continue;
-    const resolved = field.resolvedType;
-    if (resolved instanceof protobuf.Type) {
-      out[field.name] = mapField(field, v, (x) => toWire(resolved, x as Plain));
-    } else if (resolved instanceof protobuf.Enum) {
-      if (!field.repeated && !field.map && !isPresence(field) && v === defaultOf(field)) continue;
-      out[field.name] = mapField(field, v, (x) => typeof x === "string" ? enumNumber(resolved, x) : x);
-    } else if (field.repeated || field.map || isPresence(field)) {
-      out[field.name] = v;
-    } else if (v !== "" && v !== 0 && v !== false && !(v instanceof Uint8Array && v.length === 0)) {
-      out[field.name] = v;
+    const { message, enumeration, isOptional } = slot;
+    const isPlain = !isOptional && !slot.repeated && !slot.map;
+    if (message !== undefined) {
+      out[slot.name] = mapField(slot, v, (x) => toWire(message, x as Plain));
+    } else if (enumeration !== undefined) {
+      if (isPlain && v === slot.default) continue;
+      out[slot.name] = mapField(slot, v, (x) => typeof x === "string" ? enumNumber(enumeration, x) : x);
+    } else if (
+      !isPlain || (v !== "" && v !== 0 && v !== false && !(v instanceof Uint8Array && v.length === 0))
+    ) {
+      out[slot.name] = v;
     }
   }
   return out;
@@ -136,23 +178,21 @@ function toWire(type: protobuf.Type, value: Plain): Plain {
 
 function fromWire(type: protobuf.Type, message: Plain): Plain {
   const out: Plain = {};
-  for (const field of type.fieldsArray) {
-    field.resolve();
-    const own = Object.hasOwn(message, field.name) && message[field.name] !== null;
-    const resolved = field.resolvedType;
-    if (!own) {
-      if (field.repeated || field.map || (!(resolved instanceof protobuf.Type) && !isPresence(field))) {
-        out[field.name] = defaultOf(field);
+  for (const slot of slotsOf(type)) {
+    const v = message[slot.name];
+    if (v === null || !Object.hasOwn(message, slot.name)) {
+      if (!slot.isOptional) {
+        out[slot.name] = slot.makeDefault === undefined ? slot.default : slot.makeDefault();
       }
       continue;
     }
-    const v = message[field.name];
-    if (resolved instanceof protobuf.Type) {
-      out[field.name] = mapField(field, v, (x) => fromWire(resolved, x as Plain));
-    } else if (resolved instanceof protobuf.Enum) {
-      out[field.name] = mapField(field, v, (x) => resolved.valuesById[x as number] ?? x);
+    const { message: inner, enumeration } = slot;
+    if (inner !== undefined) {
+      out[slot.name] = mapField(slot, v, (x) => fromWire(inner, x as Plain));
+    } else if (enumeration !== undefined) {
+      out[slot.name] = mapField(slot, v, (x) => enumeration.valuesById[x as number] ?? x);
     } else {
-      out[field.name] = v;
+      out[slot.name] = v;
     }
   }
   return out;
@@ -171,8 +211,10 @@ function enumNumber(type: protobuf.Enum, name: string): number {
   return number;
 }
 
-const LONGS = new Set(["int64", "uint64", "sint64", "fixed64", "sfixed64"]);
-const INT_RANGE: Record<string, [number, number]> = {
+/** Scalar types that JSON carries as texts. */
+export const LONGS: ReadonlySet<string> = new Set(["int64", "uint64", "sint64", "fixed64", "sfixed64"]);
+/** Least and greatest value of the integer types. */
+export const INT_RANGE: Record<string, [number, number]> = {
   int32: [-0x80000000, 0x7fffffff],
   sint32: [-0x80000000, 0x7fffffff],
   sfixed32: [-0x80000000, 0x7fffffff],
@@ -184,7 +226,9 @@ const INT_RANGE: Record<string, [number, number]> = {
   uint64: [0, Number.MAX_SAFE_INTEGER],
   fixed64: [0, Number.MAX_SAFE_INTEGER],
 };
-const WRAPPERS = /^\.google\.protobuf\.(Bool|Int32|UInt32|Int64|UInt64|String|Bytes|Double|Float)Value$/;
+/** Well-known messages that stand for one scalar. */
+export const WRAPPERS: RegExp =
+  /^\.google\.protobuf\.(Bool|Int32|UInt32|Int64|UInt64|String|Bytes|Double|Float)Value$/;
 
 /** JSON names follow the file: lowerCamelCase in weir.*, proto names in the Hubble packages. */
 function messageToJson(type: protobuf.Type, value: Plain): unknown {

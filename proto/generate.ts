@@ -60,6 +60,30 @@ const localName = (type: protobuf.ReflectionObject): string => {
 const doc = (comment: string | null | undefined, indent = "") =>
   comment ? `${indent}/** ${comment.trim().replaceAll("\n", `\n${indent} * `)} */\n` : "";
 
+/** Every package by itself: a program makes those alone that it speaks. */
+function rootSource(
+  root: protobuf.Root,
+  packages: ReadonlyMap<string, (protobuf.Type | protobuf.Enum)[]>,
+): string {
+  const entries = [...packages].sort(([a], [b]) => a < b ? -1 : 1).map(([pkg, types]) => {
+    const referred = types.flatMap((type) => type instanceof protobuf.Type ? type.fieldsArray : [])
+      .flatMap(({ resolvedType }) => resolvedType === null ? [] : [packageOf(resolvedType)]);
+    const needs = [...new Set(referred)].filter((one) => one !== pkg).sort();
+    const own = (root.lookup(pkg) as protobuf.Namespace).nestedArray
+      .filter((one) => one.constructor !== protobuf.Namespace);
+    const nested = Object.fromEntries(own.map((one) => [one.name, (one as protobuf.Type).toJSON()]));
+    return `  ${JSON.stringify(pkg)}: {\n    needs: ${JSON.stringify(needs)},\n    nested: () => (${
+      JSON.stringify(nested, null, 1)
+    }),\n  },\n`;
+  });
+  return `${HEADER}import type { PackageDescriptor } from "../package_descriptor.ts";
+
+/** Packages by name: those that their messages refer to, and the messages. */
+export const packages: Readonly<Record<string, PackageDescriptor>> = {
+${entries.join("")}};
+`;
+}
+
 function packageSource(pkg: string, types: (protobuf.Type | protobuf.Enum)[]): string {
   const imports = new Map<string, Set<string>>();
   const refer = (type: protobuf.ReflectionObject) => {
@@ -92,10 +116,10 @@ function packageSource(pkg: string, types: (protobuf.Type | protobuf.Enum)[]): s
       body += `${doc(field.comment, "  ")}  ${field.name}${optional ? "?" : ""}: ${fieldType(field)};\n`;
     }
     body += `}\n/** Encodings of {@link ${name}}. */\n`;
-    body += `export const ${name}: Message<${name}> = bindMessage(root, "${type.fullName.slice(1)}");\n`;
+    body += `export const ${name}: Message<${name}> = bindMessage("${type.fullName.slice(1)}");\n`;
   }
   let head = HEADER +
-    `import { bindMessage, type Message } from "../codec.ts";\nimport { root } from "./root.ts";\n`;
+    `import { bindMessage, type Message } from "../codec.ts";\n`;
   for (const [other, names] of [...imports].sort()) {
     head += `import type { ${[...names].sort().join(", ")} } from "./${fileOf(other)}";\n`;
   }
@@ -112,19 +136,36 @@ function collect(ns: protobuf.NamespaceBase, into: Map<string, (protobuf.Type | 
   }
 }
 
+function descriptionsOf(packages: Map<string, (protobuf.Type | protobuf.Enum)[]>): Record<string, string> {
+  const found: Record<string, string> = {};
+  const add = (name: string, comment: string | null | undefined) => {
+    if (comment) found[name] = comment.trim();
+  };
+  for (const type of [...packages.values()].flat()) {
+    const name = type.fullName.slice(1);
+    add(name, type.comment);
+    if (type instanceof protobuf.Type) {
+      for (const field of type.fieldsArray) add(`${name}.${field.name}`, field.comment);
+    } else {
+      for (const value of Object.keys(type.values)) add(`${name}.${value}`, type.comments?.[value]);
+    }
+  }
+  return found;
+}
+
 /** The generated files, by name below `gen/`. Deterministic. */
 export function generateProto(): Map<string, string> {
   const root = load();
   const packages = new Map<string, (protobuf.Type | protobuf.Enum)[]>();
   collect(root, packages);
   const files = new Map<string, string>();
+  files.set("root.ts", rootSource(root, packages));
   files.set(
-    "root.ts",
-    HEADER + `import protobuf from "protobufjs";\n\n` +
-      `const descriptor: unknown = ${
-        JSON.stringify(root.toJSON(), null, 1)
-      };\n\n/** Every message of Weir. */\n` +
-      `export const root: protobuf.Root = protobuf.Root.fromJSON(descriptor as protobuf.INamespace);\n`,
+    "descriptions.ts",
+    HEADER + "\n/** Comments of messages, fields, enums and their values, by full protobuf name. */\n" +
+      `export const descriptions: Readonly<Record<string, string>> = ${
+        JSON.stringify(descriptionsOf(packages), null, 1)
+      };\n`,
   );
   files.set("numbers.ts", numbersSource(HEADER));
   for (const [pkg, types] of packages) files.set(fileOf(pkg), packageSource(pkg, types));

@@ -23,6 +23,7 @@ export const NUMBER_TABLES = [
   { name: "TRACE_REASONS", file: "trace_reasons.tsv", prefix: "REASON_", one: "REASON" },
   { name: "MATCH_TYPES", file: "match_types.tsv", prefix: "MATCH_", one: "MATCH" },
   { name: "EVENT_TYPES", file: "event_types.tsv", prefix: "EVENT_", one: "EVENT" },
+  { name: "TROUBLES", file: "troubles.tsv", prefix: "TROUBLE_", one: "TROUBLE" },
   { name: "EVENT_FLAGS", file: "event_flags.tsv", prefix: "EVENT_", one: "EVENT_FLAG" },
   { name: "EVENT_FILES", file: "event_files.tsv", prefix: "FILE_", one: "FILE" },
 ] as const;

@@ -6,6 +6,7 @@ import {
   MATCH_TYPES,
   TRACE_POINTS,
   TRACE_REASONS,
+  TROUBLES,
 } from "./gen/numbers.ts";
 import type { DropReason, TraceObservationPoint, TraceReason } from "./gen/flow.ts";
 import type { NumberRow } from "./numbers.ts";
@@ -13,10 +14,15 @@ import type { NumberRow } from "./numbers.ts";
 const byNumber = (rows: readonly NumberRow[]) => new Map(rows.map((row) => [row.number, row]));
 const drops = byNumber(DROP_REASONS), points = byNumber(TRACE_POINTS), reasons = byNumber(TRACE_REASONS);
 const matches = byNumber(MATCH_TYPES), files = byNumber(EVENT_FILES), types = byNumber(EVENT_TYPES);
+const troubles = byNumber(TROUBLES);
 
 /** Enumerator of a drop reason. */
 export function dropReasonName(reason: number): DropReason {
   return (drops.get(reason)?.name ?? "DROP_REASON_UNKNOWN") as DropReason;
+}
+/** Word for what is wrong with a flow, its number for an unknown one. */
+export function troubleText(trouble: number): string {
+  return troubles.get(trouble)?.text ?? `${trouble}`;
 }
 /** Words for a drop reason; its enumerator where it has none, undefined when nobody knows it. */
 export function dropReasonText(reason: number): string | undefined {
@@ -26,6 +32,10 @@ export function dropReasonText(reason: number): string | undefined {
 /** Enumerator of an observation point, by the datapath's number. */
 export function tracePointName(point: number): TraceObservationPoint {
   return (points.get(point)?.name ?? "UNKNOWN_POINT") as TraceObservationPoint;
+}
+/** Word for an observation point, "" for an unknown one. */
+export function tracePointText(point: number): string {
+  return points.get(point)?.text ?? "";
 }
 /** Enumerator of what conntrack knew. */
 export function traceReasonName(reason: number): TraceReason {

@@ -239,12 +239,33 @@ export const EVENT_TYPES: readonly NumberRow[] = [
   {"number":1,"c":"DROP","name":"","text":"drop","deprecated":false},
   {"number":4,"c":"TRACE","name":"","text":"trace","deprecated":false},
   {"number":5,"c":"POLICY_VERDICT","name":"","text":"policy-verdict","deprecated":false},
+  {"number":200,"c":"TROUBLE","name":"","text":"trouble","deprecated":false},
 ];
 /** Numbers of {@link EVENT_TYPES} by their names in C. */
 export const EVENT = {
   DROP: 1,
   TRACE: 4,
   POLICY_VERDICT: 5,
+  TROUBLE: 200,
+} as const;
+
+/** What is wrong with a flow that policy allows: event.subtype of TROUBLE records, and the subtype of flows of that type. */
+export const TROUBLES: readonly NumberRow[] = [
+  {"number":1,"c":"NO_ANSWER","name":"","text":"no-answer","deprecated":false},
+  {"number":2,"c":"REFUSED","name":"","text":"refused","deprecated":false},
+  {"number":3,"c":"UNREACHABLE","name":"","text":"unreachable","deprecated":false},
+  {"number":4,"c":"TOO_BIG","name":"","text":"too-big","deprecated":false},
+  {"number":5,"c":"UNCONFIRMED","name":"","text":"unconfirmed","deprecated":false},
+  {"number":6,"c":"RETRANSMITTED","name":"","text":"retransmitted","deprecated":false},
+];
+/** Numbers of {@link TROUBLES} by their names in C. */
+export const TROUBLE = {
+  NO_ANSWER: 1,
+  REFUSED: 2,
+  UNREACHABLE: 3,
+  TOO_BIG: 4,
+  UNCONFIRMED: 5,
+  RETRANSMITTED: 6,
 } as const;
 
 /** Bits of event.flags. */
