@@ -225,7 +225,8 @@ NOINLINE int xdp_lookup(__u32 own)
 	if (!e)
 		return XDP_NEW;
 	syn = is_bare_syn(f);
-	if ((syn && nat_closing(e)) || !backend_keeps(e->backend, &e->destination, e->port_destination, s->key.protocol, syn))
+	if ((syn && nat_closing(e)) || !backend_keeps(frontend->service, e->service, e->backend, &e->destination, e->port_destination,
+						      s->key.protocol, syn))
 		return 0;
 known:
 	if (e->flags & (NAT_MASQUERADE | NAT_HOST | NAT_LOCAL | NAT_TUNNEL))

@@ -83,7 +83,7 @@ export async function compile(
 }
 
 /** Files of the programs: bpf/*.c, bpf/lib/*.h and what is generated, bpf/gen/*.h. */
-export function programSources(): string[] {
+function programSources(): string[] {
   const files: string[] = [];
   for (const folder of [sources, `${sources}lib/`, `${sources}gen/`]) {
     for (const entry of Deno.readDirSync(folder)) {

@@ -3,6 +3,7 @@
 #include "bpf_overlay.c"
 #include "bpf_host.c"
 #include "bpf_gc.c"
+#include "bpf_trouble.c"
 #include "bpf_cgroup.c"
 #include "bpf_socket.c"
 #include "bpf_xdp.c"

@@ -112,6 +112,15 @@
 #define EVENT_DROP 1
 #define EVENT_TRACE 4
 #define EVENT_POLICY_VERDICT 5
+#define EVENT_TROUBLE 200
+
+/* What is wrong with a flow that policy allows: event.subtype of TROUBLE records, and the subtype of flows of that type. */
+#define TROUBLE_NO_ANSWER 1
+#define TROUBLE_REFUSED 2
+#define TROUBLE_UNREACHABLE 3
+#define TROUBLE_TOO_BIG 4
+#define TROUBLE_UNCONFIRMED 5
+#define TROUBLE_RETRANSMITTED 6
 
 /* Bits of event.flags. */
 #define EVENT_IPV6 1 /* the packet is IPv6 */

@@ -81,13 +81,13 @@ _Static_assert(offsetof(struct config, ipv6) == 32, "config.ipv6");
 _Static_assert(offsetof(struct config, timeout_tcp) == 72, "config.timeout_tcp");
 _Static_assert(offsetof(struct config, netns_cookie) == 120, "config.netns_cookie");
 
-/* weir_state[0] of older versions, kept because it is pinned.
+/* weir_state[0]
  *
- *   0  ipcache_revision   4  pad
+ *   0  ipcache_revision   4  frontends_revision
  */
 struct state {
 	__u32 ipcache_revision; /* unused */
-	__u32 pad;
+	__u32 frontends_revision; /* grows after each change of weir_frontends */
 };
 _Static_assert(sizeof(struct state) == 8, "state");
 
@@ -278,6 +278,8 @@ _Static_assert(sizeof(struct ct_key) == 40, "ct_key");
 #define CT_SERVICE 128 /* under a frontend's tuple: says only which backend the flow has; alive while the entry of the translated flow is */
 #define CT_REPLY_NAT 256 /* answers take `translated` as their source: the frontend that the client asked */
 #define CT_LOOPBACK 512 /* the client is its own backend, and is config.loopback_* to itself */
+#define CT_TOLD 1024 /* that nobody answers, or nobody confirms, was told (lib/trouble.h) */
+#define CT_TOLD_AGAIN 2048 /* ... as much as it ever will be */
 
 /* One end of a flow, with the verdict that its policy gave.  0 identity  4 revision  8 cookie  12 endpoint  14 match  15 share */
 struct ct_end {
@@ -306,7 +308,8 @@ struct ct_entry {
 	__u32 expires; /* jiffies, low 32 bits */
 	__u16 flags;
 	__u8 tcp_flags[2]; /* seen forward, reverse */
-	__u32 revision; /* what its element of weir_revisions held when the ends were resolved */
+	__u32 revision; /* what its element of weir_revisions held when the ends were resolved; with CT_SERVICE: frontends_revision
+			 * when its frontend was the service's */
 	__u32 reported[2]; /* jiffies of the last event */
 	__u32 created; /* jiffies */
 	struct ct_end ends[2];
@@ -317,8 +320,10 @@ struct ct_entry {
 	struct address translated;
 	__be16 translated_port;
 	__u16 revision_element; /* in weir_revisions, of the far end's address, plus one; 0: judged anew at every packet */
-	__u16 sent[2]; /* upper halves of the last TCP sequence numbers that left an end here, forward, reverse */
+	__u16 sent[2]; /* upper halves of the last TCP sequence numbers that left an end here, forward, reverse; before the first
+			* answer the second one counts what was sent after the first packet, to TRIES_MAX */
 };
+#define TRIES_MAX 1000
 _Static_assert(sizeof(struct ct_entry) == 104, "ct_entry");
 _Static_assert(offsetof(struct ct_entry, ends) == 24, "ct_entry.ends");
 _Static_assert(offsetof(struct ct_entry, node) == 56, "ct_entry.node");
@@ -425,7 +430,7 @@ struct metric {
 };
 _Static_assert(sizeof(struct metric) == 16, "metric");
 
-/* weir_lost[event type], per CPU: events that the ring had no room for, or their holder no share in it. */
+/* weir_lost[event type % LOST_MAX], per CPU: events that the ring had no room for, or their holder no share in it. */
 #define LOST_MAX 8
 
 /* ---- events ------------------------------------------------------------------------------------------------ */
@@ -439,6 +444,9 @@ _Static_assert(sizeof(struct metric) == 16, "metric");
  *  - POLICY_VERDICT: a new connection was allowed; the verdict flags say which ends were asked. It stands for the
  *    trace of the connection's first packet too: `subtype` is the trace point, `reason` REASON_NEW.
  *  - TRACE: `subtype` is the trace point.
+ *  - TROUBLE: `subtype` is TROUBLE_*. Of NO_ANSWER and UNCONFIRMED there is no packet: the payload is headers made from the flow's
+ *    key, from who opened it, with the flag L3; length_original is how long it waits (ms), line how many packets were sent
+ *    (TCP: SYNs). Of the others it is the packet that says so.
  *
  *   0  type  1 subtype  2 source_endpoint  4 destination_endpoint  6 length_captured
  *   8  time (ns, CLOCK_MONOTONIC)
@@ -497,6 +505,17 @@ struct event_counts {
 	__u32 pad;
 };
 _Static_assert(sizeof(struct event_counts) == 32, "event_counts");
+
+/* weir_troubles[element]: flows in trouble. Element: an endpoint's id, flows that it opened (0: the node); EVENT_OUTSIDE + id, flows
+ * towards it, whoever opened them.  0 counts[8] by TROUBLE_*, exact   64 since (jiffies)  68 told: records in that second */
+#define TROUBLES_MAX 8
+struct troubles {
+	__u64 counts[TROUBLES_MAX];
+	__u32 since;
+	__u32 told;
+};
+_Static_assert(sizeof(struct troubles) == 72, "troubles");
+#define TROUBLES_PER_SECOND 16 /* records, of each who opens flows */
 
 /* weir_event_shares[holder]: bytes that wait in the ring, reckoned as of a reader's position.  0 position  8 held */
 struct event_share {
@@ -564,6 +583,16 @@ struct gc_request {
 	__u32 held_max;
 };
 _Static_assert(sizeof(struct gc_request) == 56, "gc_request");
+
+/* Program weir_unanswered: tells of flows that wait for an answer.
+ *   0 visited  4 waiting: without an answer for a second and more  8 found: told of for the first time  12 pad (all out) */
+struct unanswered_request {
+	__u32 visited;
+	__u32 waiting;
+	__u32 found;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct unanswered_request) == 16, "unanswered_request");
 
 /* Program weir_revise: the prefix (v4-mapped: 96 + length) of the ipcache or of weir_addresses has changed.
  *   0 address ...  16 prefixlen  20 revised (out): elements of weir_revisions that were bumped */

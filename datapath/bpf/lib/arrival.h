@@ -82,41 +82,18 @@ NOINLINE int arrival_remember(struct flow *f, const struct address *frontend, __
 	return 0;
 }
 
-INLINE void arrival_fill(struct ct_entry *e, const struct flow *f, const struct arrival *a, const struct config *config)
-{
-	e->translated = *flow_address(f, TRANSLATE_DESTINATION);
-	e->translated_port = f->port_destination;
-	e->service = a->service;
-	e->backend = a->backend;
-	e->created = f->now;
-	e->expires = f->now + config->timeout_tcp * config->hz;
-	e->flags = CT_SERVICE | (a->source_hi ? CT_ORIGIN_HI : 0);
-}
-
-/* The (client, frontend) entry, which keeps the backend. Full: the next packet chooses anew, so this one is dropped. */
+/* arrival_insert() of a flow that was known before. 0 or a drop. */
 NOINLINE int arrival_keep(struct flow *f, const struct arrival *a)
 {
 	const struct config *config = config_get();
-	struct ct_entry *e = ct_new();
 	__u32 share;
 
-	if (!f || !a || !config || !e)
+	if (!f || !a || !config)
 		return DROPPED(DROP_CT_CREATE_FAILED);
 	share = share_of(f);
-	if (!ct_share_admits(share, f))
+	if (!ct_share_take(share, f, 1))
 		return DROPPED(DROP_CT_SHARE);
-	arrival_fill(e, f, a, config);
-	ct_share_set(e, share);
-	if (likely(!bpf_map_update_elem(&weir_ct, &a->key, e, BPF_NOEXIST))) {
-		ct_share_add(share, flow_source(f), 1);
-		return 0;
-	}
-	e = bpf_map_lookup_elem(&weir_ct, &a->key);
-	if (!e)
-		return DROPPED(DROP_CT_CREATE_FAILED);
-	ct_share_move(e, &a->key, f, share);
-	arrival_fill(e, f, a, config);
-	return 0;
+	return arrival_insert(f, a, config, share) ? 0 : DROPPED(DROP_CT_CREATE_FAILED);
 }
 
 /* Who sent it and from which node, as the tunnel header says: claims, for sender_check(). 0 or a drop. */

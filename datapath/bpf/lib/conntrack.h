@@ -130,6 +130,8 @@ INLINE int ct_touch(struct ct_entry *e, const struct flow *f, const struct confi
 	}
 	if (reply)
 		flags |= CT_SEEN_REPLY;
+	else if (unlikely(!(flags & CT_SEEN_REPLY)) && (!ingress || !e->ends[0].endpoint) && e->sent[1] < TRIES_MAX)
+		e->sent[1]++;
 	if (flags != e->flags)
 		e->flags = flags;
 	expires = f->now + ct_timeout(e, f, config) * config->hz;

@@ -12,6 +12,7 @@
 #include "reset.h"
 #include "sender.h"
 #include "revision.h"
+#include "trouble.h"
 
 #define FILE_ID FILE_DECIDE
 
@@ -145,11 +146,11 @@ INLINE void ct_fill(struct ct_entry *e, const struct flow *f, const struct peer 
 	revision_note(e, seen);
 }
 
-/* A new flow's entry. Returns 0 or a drop. */
+/* A new flow's entry, and that of the frontend through which it goes. Returns 0 or a drop. */
 NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct peer *target, const struct revision *seen)
 {
 	const struct config *config = config_get();
-	const struct arrival *a;
+	const struct arrival *a = 0;
 	struct ct_claim *claim;
 	struct ct_entry *e;
 	__u32 share;
@@ -158,12 +159,15 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 	if (!f || !origin || !target || !config || !seen)
 		return DROPPED(DROP_CT_CREATE_FAILED);
 	share = share_of(f);
-	if (!ct_share_admits(share, f))
-		return DROPPED(DROP_CT_SHARE);
 	if (unlikely(f->flags & FLOW_L3)) {
 		claim = ct_claim();
 		if (!claim)
 			return DROPPED(DROP_CT_CREATE_FAILED);
+		failed = !ct_share_take(share, f, 1);
+		if (failed) {
+			ct_release(claim);
+			return DROPPED(DROP_CT_SHARE);
+		}
 		ct_fill(&claim->entry, f, origin, target, config, seen);
 		ct_share_set(&claim->entry, share);
 		failed = bpf_map_update_elem(&weir_ct, &f->key, &claim->entry, BPF_NOEXIST);
@@ -172,30 +176,34 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 		e = ct_new();
 		if (!e)
 			return DROPPED(DROP_CT_CREATE_FAILED);
-		ct_fill(e, f, origin, target, config, seen);
-		ct_share_set(e, share);
 		if (f->flags & FLOW_SERVICE) {
 			a = arrival_get();
 			if (!a)
 				return DROPPED(DROP_CT_CREATE_FAILED);
-			arrival_note(e, a);
 		}
+		if (!ct_share_take(share, f, f->flags & FLOW_SERVICE_NEW ? 2 : 1))
+			return DROPPED(DROP_CT_SHARE);
+		ct_fill(e, f, origin, target, config, seen);
+		ct_share_set(e, share);
+		if (a)
+			arrival_note(e, a);
 		failed = bpf_map_update_elem(&weir_ct, &f->key, e, BPF_NOEXIST);
 	}
-	if (likely(!failed)) {
-		ct_share_add(share, flow_source(f), 1);
-		return 0;
+	if (unlikely(failed)) {
+		/* One that exists has expired or was closing (then it becomes ours), or another CPU was faster, with the same
+		 * verdict. None: the table is full. */
+		e = bpf_map_lookup_elem(&weir_ct, &f->key);
+		if (!e) {
+			ct_share_add(share, flow_source(f), f->flags & FLOW_SERVICE_NEW ? -2 : -1);
+			return DROPPED(DROP_CT_CREATE_FAILED);
+		}
+		ct_share_move(e, &f->key, share);
+		ct_fill(e, f, origin, target, config, seen);
+		if (a)
+			arrival_note(e, a);
 	}
-	/* One that exists has expired or was closing (then it becomes ours), or another CPU was faster, with the same
-	 * verdict. None: the table is full. */
-	e = bpf_map_lookup_elem(&weir_ct, &f->key);
-	if (!e)
+	if ((f->flags & FLOW_SERVICE_NEW) && (!a || !arrival_insert(f, a, config, share)))
 		return DROPPED(DROP_CT_CREATE_FAILED);
-	ct_share_move(e, &f->key, f, share);
-	ct_fill(e, f, origin, target, config, seen);
-	a = f->flags & FLOW_SERVICE ? arrival_get() : 0;
-	if (a)
-		arrival_note(e, a);
 	return 0;
 }
 
@@ -222,11 +230,12 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 	struct address node = {};
 	const struct address *from, *to;
 	struct ct_end *mine = 0;
-	__u32 reply = 0, policy_port;
+	__u32 reply = 0, policy_port, icmp_type;
 	int alive, code;
 
 	if (!config || !f)
 		return DROPPED(DROP_NO_CONFIG);
+	icmp_type = f->policy_port;
 	/* Nobody sends from a virtual address: what is sent to one has been taken by service_ask(). */
 	if (e && (e->flags & CT_SERVICE))
 		return DROPPED(DROP_INVALID_SIP);
@@ -347,6 +356,7 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 		f->verdicts = 0;
 		set_point(f, destination.endpoint && !(destination.endpoint_flags & ENDPOINT_CGROUP));
 		trace(skb, f, f->point);
+		trouble_error(skb, f, e, icmp_type);
 		return 0;
 	}
 	if (alive) {
@@ -362,8 +372,10 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 		revision_note(e, &seen);
 		f->verdicts = 0;
 		set_point(f, destination.endpoint && !(destination.endpoint_flags & ENDPOINT_CGROUP));
-		if (ct_touch(e, f, config, reply, f->flags & FLOW_INGRESS))
+		if (ct_touch(e, f, config, reply, f->flags & FLOW_INGRESS)) {
 			trace(skb, f, f->point);
+			trouble_reset(skb, f, e, reply);
+		}
 		return 0;
 	}
 	code = ct_create(f, &source, &destination, &seen);
@@ -485,6 +497,7 @@ INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *
 		f->policy_port = e->policy_port;
 		set_point(f, record && record->ifindex);
 		trace(skb, f, f->point);
+		trouble_reset(skb, f, e, reply);
 	}
 	return 0;
 slow:

@@ -176,7 +176,7 @@ struct {
  *                                                preemption on
  *
  * (PREEMPT_RT: "softirqs off" is a lock of the CPU there, which excludes alike.) Hence:
- *   - weir_ct_new, weir_nat_scratch, weir_arrival, weir_denials and weir_exceeded_rate belong to tc and XDP. Nothing else may
+ *   - weir_ct_new, weir_nat_scratch, weir_arrival, weir_denials, weir_event_clock and weir_exceeded_rate belong to tc and XDP. Nothing else may
  *     touch them.
  *   - The others have their stack, or claim a record of weir_ct_claims for as long as they need it.
  *   - Counters of the CPU are added to atomically by the others (lib/metrics.h).
@@ -261,6 +261,13 @@ struct {
 	__type(value, struct event_counts);
 	__uint(max_entries, EVENT_HOLDERS_MAX);
 } weir_event_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct troubles);
+	__uint(max_entries, EVENT_HOLDERS_MAX);
+} weir_troubles SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -34,15 +34,20 @@ INLINE int node_port_protocol(__u8 protocol)
 	return protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP || protocol == PROTOCOL_SCTP;
 }
 
-/* May a flow go on with the backend that it has? `syn`: the packet opens a connection. Whose record names somebody else
- * by now is gone. */
-INLINE int backend_keeps(__u32 id, const struct address *address, __u16 port, __u8 protocol, int syn)
+/* May a flow of the service `known` go on with the backend that it has, where its frontend is `service`'s now? `syn`: the packet opens
+ * a connection; one that is open stays where it is. Whose record names somebody else by now is gone. */
+INLINE int backend_keeps(__u32 service, __u32 known, __u32 id, const struct address *address, __u16 port, __u8 protocol, int syn)
 {
-	const struct backend *b = backend_get(id);
+	const struct backend *b;
 
+	if (protocol == PROTOCOL_TCP && !syn)
+		return 1;
+	if (service != known)
+		return 0;
+	b = backend_get(id);
 	if (!b || b->state == BACKEND_GONE || b->port != port || b->protocol != protocol ||
 	    b->address.halves[0] != address->halves[0] || b->address.halves[1] != address->halves[1])
-		return protocol == PROTOCOL_TCP && !syn;
+		return 0;
 	return b->state == BACKEND_ACTIVE || !syn;
 }
 
@@ -177,6 +182,7 @@ INLINE int node_port_local(struct nat_scratch *s, struct arrival *a, __u32 endpo
 	a->port = s->key.port_destination;
 	a->service = s->frontend.service;
 	a->backend = backend;
+	a->frontends_revision = 0;
 	a->known = known;
 	s->entry.source = s->key.source;
 	s->entry.port_source = s->key.port_source;
@@ -277,7 +283,8 @@ NOINLINE int node_port_request(struct __sk_buff *skb, struct nat_entry *e)
 		/* What an error says about a flow changes nothing in it. */
 		if ((f->flags & FLOW_RELATED) ||
 		    (!(syn && nat_closing(e)) &&
-		     backend_keeps(e->backend, &e->destination, e->port_destination, f->key.protocol, syn))) {
+		     backend_keeps(s->frontend.service, e->service, e->backend, &e->destination, e->port_destination, f->key.protocol,
+				   syn))) {
 			if (!(f->flags & FLOW_RELATED))
 				nat_touch(e, f->tcp_flags, f->key.protocol, config, f->now);
 			s->entry = *e;
@@ -287,7 +294,7 @@ NOINLINE int node_port_request(struct __sk_buff *skb, struct nat_entry *e)
 	}
 	c = bpf_map_lookup_elem(&weir_ct, &f->key);
 	if (c && (c->flags & CT_SERVICE) &&
-	    backend_keeps(c->backend, &c->translated, c->translated_port, f->key.protocol, syn)) {
+	    backend_keeps(s->frontend.service, c->service, c->backend, &c->translated, c->translated_port, f->key.protocol, syn)) {
 		where = destination_of(&c->translated);
 		if (where > 0) {
 			s->entry.destination = c->translated;

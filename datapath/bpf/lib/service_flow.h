@@ -25,19 +25,14 @@ INLINE void loopback_address(const struct flow *f, const struct config *config, 
 
 /* The frontend that an endpoint's packet is addressed to, into scratch; 0 when it is none. Notes an endpoint of this node, so
  * that decide() need not look for it again. */
-NOINLINE int service_frontend(struct flow *f)
+INLINE int service_frontend(struct flow *f)
 {
 	const struct frontend *frontend = 0;
-	struct nat_scratch *s = nat_scratch();
 	struct address_owner *owner;
-	const struct address *to;
+	const struct address *to = flow_address(f, TRANSLATE_DESTINATION);
+	struct nat_scratch *s;
 
-	if (!f || !s)
-		return 0;
-	s->node.halves[0] = 0;
-	s->node.halves[1] = 0;
-	to = flow_address(f, TRANSLATE_DESTINATION);
-	if (node_port_protocol(f->key.protocol)) {
+	if (likely(node_port_protocol(f->key.protocol))) {
 		frontend = frontend_get(to, f->port_destination, f->key.protocol);
 		owner = frontend ? 0 : bpf_map_lookup_elem(&weir_addresses, to);
 		if (owner && !(owner->flags & ADDRESS_HOST)) {
@@ -49,10 +44,16 @@ NOINLINE int service_frontend(struct flow *f)
 			frontend = frontend_of_node(to, f->port_destination, f->key.protocol);
 			if (!frontend)
 				return 0;
-		} else if (!frontend && frontend_of_other(to, f->port_destination, f->key.protocol, &s->frontend, &s->node)) {
-			return 1;
 		}
 	}
+	s = nat_scratch();
+	if (!s)
+		return 0;
+	s->node.halves[0] = 0;
+	s->node.halves[1] = 0;
+	if (!frontend && node_port_protocol(f->key.protocol) &&
+	    frontend_of_other(to, f->port_destination, f->key.protocol, &s->frontend, &s->node))
+		return 1;
 	if (!frontend)
 		frontend = frontend_closed(to);
 	if (!frontend)
@@ -164,35 +165,63 @@ NOINLINE int service_choose(struct flow *f, struct arrival *a)
 	return DROPPED(DROP_NAT_NO_MAPPING);
 }
 
+/* What weir_state says of all frontends. */
+INLINE __u32 frontends_revision(void)
+{
+	__u32 zero = 0;
+	const struct state *state = bpf_map_lookup_elem(&weir_state, &zero);
+
+	return state ? READ_ONCE(state->frontends_revision) : 0;
+}
+
+/* Is the frontend of a flow to a service (`e`, with CT_SERVICE) that service's still? Remembered until frontends change. */
+NOINLINE int service_same(struct flow *f, struct ct_entry *e)
+{
+	struct nat_scratch *s = nat_scratch();
+	__u32 revision = frontends_revision();
+
+	if (!f || !e || !s || !service_frontend(f) || s->frontend.service != e->service)
+		return 0;
+	e->revision = revision;
+	return 1;
+}
+
 /* An endpoint's packet whose tuple conntrack does not know, knows with CT_SERVICE, or whose flow (`e`) is over or begins
  * anew: is it for a service? Then FLOW_SERVICE is set, and service_translate() knows where it goes. 0 or a drop. */
 NOINLINE int service_ask(struct flow *f, struct ct_entry *e)
 {
 	struct arrival *a = arrival_get();
 	const struct backend *b;
-	int code;
+	int code, known, syn;
 
 	if (!f || !a)
 		return DROPPED(DROP_NO_CONFIG);
 	a->frontend = *flow_address(f, TRANSLATE_DESTINATION);
 	a->port = f->port_destination;
-	a->backend = 0;
-	if (e && !(e->flags & CT_SERVICE))
-		e = 0;
-	if (e && backend_keeps(e->backend, &e->translated, e->translated_port, f->key.protocol, is_bare_syn(f))) {
+	known = e && (e->flags & CT_SERVICE);
+	syn = is_bare_syn(f);
+	/* A connection that is open stays where it is. */
+	if (known && ((!syn && (f->key.protocol == PROTOCOL_TCP || e->revision == frontends_revision())) || service_same(f, e)) &&
+	    backend_keeps(e->service, e->service, e->backend, &e->translated, e->translated_port, f->key.protocol, syn)) {
 		a->service = e->service;
 		a->backend = e->backend;
 		a->to = e->translated;
 		a->to_port = e->translated_port;
+		a->frontends_revision = e->revision;
 		f->service = e->service;
 		f->flags |= FLOW_SERVICE;
 		return 0;
 	}
+	a->backend = 0;
+	a->frontends_revision = frontends_revision();
+	code = service_frontend(f);
+	if (!code && !known)
+		return 0;
 	a->key = f->key;
 	a->source_hi = f->source_hi;
-	code = service_frontend(f) ? service_choose(f, a) : 0;
+	code = code ? service_choose(f, a) : 0;
 	/* The service is no more, or has nobody for an error: no ordinary flow. */
-	if (!code && !a->backend && e)
+	if (!code && !a->backend && known)
 		return DROPPED(DROP_NO_SERVICE);
 	if (code || !a->backend)
 		return code;
@@ -205,26 +234,22 @@ NOINLINE int service_ask(struct flow *f, struct ct_entry *e)
 	return 0;
 }
 
-/* The flow to the backend was allowed: both its entries learn of each other (one that was made for it has). 0 or a drop. */
+/* A flow to the backend that was known before has been allowed: both its entries learn of each other. (Those of a new one were made
+ * so.) 0 or a drop. */
 NOINLINE int service_remember(struct flow *f)
 {
 	struct arrival *a = arrival_get();
-	int code = 0;
 
 	if (!f || !a)
 		return DROPPED(DROP_CT_CREATE_FAILED);
-	if (f->reason != REASON_NEW)
-		code = arrival_remember(f, &a->frontend, a->port, a->service, a->backend);
-	if (!code && (f->flags & FLOW_SERVICE_NEW))
-		code = arrival_keep(f, a);
-	return code;
+	return arrival_remember(f, &a->frontend, a->port, a->service, a->backend) ?: arrival_keep(f, a);
 }
 
 /* After admit(), of a packet with FLOW_SERVICE. 0 or a drop. */
 INLINE int service_sent(struct __sk_buff *skb, struct flow *f)
 {
 	service_count_packet(f->service, skb->len);
-	if (likely(f->reason != REASON_NEW && !(f->flags & FLOW_SERVICE_NEW)) || (f->flags & (FLOW_RELATED | FLOW_ERROR)))
+	if (likely(f->reason == REASON_NEW || !(f->flags & FLOW_SERVICE_NEW)) || (f->flags & (FLOW_RELATED | FLOW_ERROR)))
 		return 0;
 	return service_remember(f);
 }

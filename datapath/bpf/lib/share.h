@@ -13,9 +13,11 @@
  * What came from outside for one endpoint shares again, by source (networks of the world, single machines of the cluster):
  * within what is left of the endpoint's, by the same rule.
  *
- * Counts are exact: plus one when an insert succeeded, minus one when a delete did. Races are left: an expired entry that is taken
- * over by two CPUs at once, or while it is collected, and a program that is replaced between the two. They move a count by one. So
- * weir_gc counts anew as it walks, and corrects what cannot be: see lib/recount.h. */
+ * Counts are exact: plus one with each insert, minus one with each delete. Of weir_ct the plus comes first, and is taken back when
+ * the insert fails: a locked addition waits until all that was written before it is in the cache, and a new element's memory is cold
+ * (50 ns). Races are left: an expired entry that is taken over by two CPUs at once, or while it is collected, one that is counted and not
+ * yet inserted as a walk begins, and a program that is replaced between the two. They move a count by one. So weir_gc counts
+ * anew as it walks, and corrects what cannot be: see lib/recount.h. */
 #pragma once
 
 #include "config.h"
@@ -103,11 +105,11 @@ INLINE __u32 share_source(__u32 share, const struct address *source, __u32 first
 	return first + (share_hash(network, own, share) & (SHARE_SOURCES - 1));
 }
 
-/* May `share` have one more entry of a table? `first`, `sources`: HOLDING_* of the table. */
+/* May `share` have so many `entries` more of a table? `first`, `sources`: HOLDING_* of the table. */
 INLINE int share_admits(__u32 share, const struct address *source, __u32 all, __u32 first, __u32 sources,
-			__u32 entries_max)
+			__u32 entries_max, __u32 entries)
 {
-	__u32 room = entries_max - (entries_max >> SHARE_RESERVE_SHIFT), used = holding_now(all), left, own;
+	__u32 room = entries_max - (entries_max >> SHARE_RESERVE_SHIFT), used = holding_now(all) + entries - 1, left, own;
 
 	if (share == SHARE_NODE || !entries_max)
 		return 1;
@@ -117,7 +119,7 @@ INLINE int share_admits(__u32 share, const struct address *source, __u32 all, __
 	if (used >= room)
 		return 0;
 	left = SHARE_FACTOR * (room - used);
-	own = holding_now(first + share_index(share));
+	own = holding_now(first + share_index(share)) + entries - 1;
 	if (own >= left)
 		return 0;
 	return !(share & SHARE_OUTSIDE) || holding_now(share_source(share, source, sources)) < SHARE_FACTOR * (left - own);
@@ -147,17 +149,6 @@ INLINE const struct address *flow_source(const struct flow *f)
 	return f->source_hi ? &f->key.hi : &f->key.lo;
 }
 
-INLINE int ct_share_admits(__u32 share, const struct flow *f)
-{
-	const struct limits *limits = limits_get();
-
-	if (likely(share_admits(share, flow_source(f), HOLDING_CT_ALL, HOLDING_CT, HOLDING_CT_SOURCE,
-				limits ? limits->ct_entries_max : 0)))
-		return 1;
-	share_refuse(share, 0);
-	return 0;
-}
-
 /* `change`: 1 or -1; `source`: who opened the flow */
 INLINE void ct_share_add(__u32 share, const struct address *source, __u32 change)
 {
@@ -165,6 +156,20 @@ INLINE void ct_share_add(__u32 share, const struct address *source, __u32 change
 	holding_add(HOLDING_CT + share_index(share), change);
 	if (share & SHARE_OUTSIDE)
 		holding_add(share_source(share, source, HOLDING_CT_SOURCE), change);
+}
+
+/* Takes so many `entries`, which are to be inserted or given back (ct_share_add()); 0 when the share has no room for them. */
+INLINE int ct_share_take(__u32 share, const struct flow *f, __u32 entries)
+{
+	const struct limits *limits = limits_get();
+
+	if (unlikely(!share_admits(share, flow_source(f), HOLDING_CT_ALL, HOLDING_CT, HOLDING_CT_SOURCE,
+				   limits ? limits->ct_entries_max : 0, entries))) {
+		share_refuse(share, 0);
+		return 0;
+	}
+	ct_share_add(share, flow_source(f), entries);
+	return 1;
 }
 
 INLINE __u32 ct_share(const struct ct_entry *e)
@@ -178,17 +183,14 @@ INLINE void ct_share_set(struct ct_entry *e, __u32 share)
 	e->ends[1].share = share >> 8;
 }
 
-/* The entry that is there under `key`, of a flow that is over, becomes that of `f`; before anything else in it does. */
-INLINE void ct_share_move(struct ct_entry *e, const struct ct_key *key, const struct flow *f, __u32 share)
+/* The entry that is there under `key`, of a flow that is over, becomes that of one whose `share` has taken an entry; before anything
+ * else in it does. */
+INLINE void ct_share_move(struct ct_entry *e, const struct ct_key *key, __u32 share)
 {
 	__u32 before = ct_share(e);
 
-	/* The same ends, in either direction */
-	if (before == share && !(share & SHARE_OUTSIDE))
-		return;
 	ct_share_set(e, share);
 	ct_share_add(before, e->flags & CT_ORIGIN_HI ? &key->hi : &key->lo, -1);
-	ct_share_add(share, flow_source(f), 1);
 }
 
 /* ---- pairs of weir_nat ------------------------------------------------------------------------------------- */
@@ -249,7 +251,7 @@ NOINLINE int nat_share_admits(const struct nat_key *key, const struct nat_entry 
 		return 1;
 	if (share == SHARE_OUTSIDE)
 		share = NAT_OUTSIDE;
-	if (!share_admits(share, &key->source, HOLDING_NAT_ALL, HOLDING_NAT, HOLDING_NAT_SOURCE, limits->nat_entries_max)) {
+	if (!share_admits(share, &key->source, HOLDING_NAT_ALL, HOLDING_NAT, HOLDING_NAT_SOURCE, limits->nat_entries_max, 1)) {
 		share_refuse(share, 1);
 		return 0;
 	}

@@ -120,8 +120,8 @@ INLINE int frontend_serves(const struct frontend *frontend)
 	return header && (READ_ONCE(*header) & SELECTION_COUNT);
 }
 
-/* Does the flow between these two go on with a backend that it has? */
-INLINE int pod_flow_served(const struct socket_refusal *r)
+/* Does the flow between these two go on with a backend of `service` that it has? */
+INLINE int pod_flow_served(const struct socket_refusal *r, __u32 service)
 {
 	const struct address *from = &r->from, *to = &r->to;
 	struct ct_key key = { .protocol = r->protocol };
@@ -133,7 +133,8 @@ INLINE int pod_flow_served(const struct socket_refusal *r)
 	key.port_lo = hi ? r->port_to : r->port_from;
 	key.port_hi = hi ? r->port_from : r->port_to;
 	e = bpf_map_lookup_elem(&weir_ct, &key);
-	return e && (e->flags & CT_SERVICE) && backend_keeps(e->backend, &e->translated, e->translated_port, r->protocol, 0);
+	return e && (e->flags & CT_SERVICE) &&
+	       backend_keeps(service, e->service, e->backend, &e->translated, e->translated_port, r->protocol, 0);
 }
 
 /* sendmsg() of a socket that is none of the node's own. 1: it is a pod's, and nobody is there for it. */
@@ -159,7 +160,7 @@ NOINLINE int pod_refused(struct bpf_sock_addr *ctx, struct socket_refusal *r)
 		r->from = own->ipv6;
 	else
 		r->from.halves[1] = mapped(own->ipv4);
-	if (pod_flow_served(r))
+	if (pod_flow_served(r, frontend->service))
 		return 0;
 	r->endpoint = *id;
 	r->identity = own->identity;
