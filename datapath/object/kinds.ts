@@ -144,9 +144,6 @@ export const MAP_TYPES = [
   "insn_array",
 ] as const;
 
-/** Name of a map type. */
-export type MapTypeName = (typeof MAP_TYPES)[number];
-
 /** Number of a program type. */
 export function programTypeNumber(name: ProgramTypeName): number {
   return PROGRAM_TYPES.indexOf(name);

@@ -73,7 +73,7 @@ export function readMaps(elf: ElfFile, btf: Btf | undefined): MapDefinition[] {
 }
 
 /** Whether a section becomes a map of its own, as in libbpf: .data, .rodata, .bss and their `.suffix` forms. */
-export function isDataSection(section: ElfSection): boolean {
+function isDataSection(section: ElfSection): boolean {
   if ((section.flags & SHF.alloc) === 0 || (section.flags & SHF.execinstr) !== 0 || section.size === 0) {
     return false;
   }

@@ -24,8 +24,11 @@ const POINTER_TAGS = new Set(["kptr", "kptr_untrusted", "kptr_ref", "percpu_kptr
 /** The kernel allows 11 (BTF_FIELDS_MAX); more are kept so that none is overlooked. */
 const FIELDS_MAX = 256;
 
-/** Special fields of a value type, by rising offset; none for type 0. */
-export function specialFieldsOf(btf: Btf | undefined, valueType: number): SpecialField[] {
+/**
+ * Special fields of a value type, by rising offset; none for type 0.
+ * @param kernel The kernel's types: with them kernel pointers say what they point to.
+ */
+export function specialFieldsOf(btf: Btf | undefined, valueType: number, kernel?: Btf): SpecialField[] {
   const fields: SpecialField[] = [];
   if (btf === undefined || valueType === 0 || btf.kind(valueType) === "datasec") return fields;
   const pending = [{ type: valueType, offset: 0, depth: 0 }];
@@ -54,7 +57,7 @@ export function specialFieldsOf(btf: Btf | undefined, valueType: number): Specia
         pending.push({ type: type.type, offset: offset + index * size, depth: depth + 1 });
       }
     } else if (type.kind === "ptr" && isTagged(btf, type.type)) {
-      fields.push({ kind: "kptr", offset, size: 8 });
+      fields.push({ kind: "kptr", offset, size: 8, ...pointedTo(btf, type.type, kernel) });
     }
   }
   return fields.sort((a, b) => a.offset - b.offset);
@@ -62,7 +65,9 @@ export function specialFieldsOf(btf: Btf | undefined, valueType: number): Specia
 
 /** Special fields of a map's values, by rising offset; of a data section, those of its variables. */
 export function fieldsOfMap(object: BpfObject, map: MapDefinition): SpecialField[] {
-  return map.origin === "data" ? variableFields(object, map) : specialFieldsOf(object.btf, map.valueType);
+  return map.origin === "data"
+    ? variableFields(object, map)
+    : specialFieldsOf(object.btf, map.valueType, object.kernelBtf);
 }
 
 /** Locks and list heads may be variables too. */
@@ -80,11 +85,19 @@ function variableFields(object: BpfObject, map: MapDefinition): SpecialField[] {
     const variable = object.btf.type(entry.type);
     if (variable.kind !== "var") continue;
     const start = offsets.get(variable.name) ?? entry.offset;
-    for (const field of specialFieldsOf(object.btf, variable.type)) {
+    for (const field of specialFieldsOf(object.btf, variable.type, object.kernelBtf)) {
       fields.push({ ...field, offset: start + field.offset });
     }
   }
   return fields.sort((a, b) => a.offset - b.offset);
+}
+
+/** The kernel's struct of the same name; the kernel itself looks for it by nothing else (btf_find_kptr). */
+function pointedTo(btf: Btf, id: number, kernel: Btf | undefined): { type?: number } {
+  const target = btf.resolve(id);
+  if (kernel === undefined || target.kind !== "struct" || target.name === "") return {};
+  const type = kernel.find(target.name, "struct")?.id;
+  return type === undefined ? {} : { type };
 }
 
 function isTagged(btf: Btf, id: number): boolean {

@@ -118,10 +118,6 @@ export function jumpReg(op: keyof typeof JUMP, dst: number, src: number, to: str
 export function jump32(op: keyof typeof JUMP, dst: number, imm: number, to: string): Instruction {
   return { op: 0x06 | JUMP[op], dst, imm, to };
 }
-/** if (u32)dst OP (u32)src goto label */
-export function jump32Reg(op: keyof typeof JUMP, dst: number, src: number, to: string): Instruction {
-  return { op: 0x0e | JUMP[op], dst, src, to };
-}
 /** goto label */
 export function goto(to: string): Instruction {
   return { op: 0x05, to };

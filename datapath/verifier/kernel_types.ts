@@ -86,6 +86,8 @@ export const STRUCT_CLASSES = [
   "sk_buff",
   "xdp_buff",
   "cgroup",
+  "cgroup_subsys_state",
+  "vm_area_struct",
 ] as const;
 
 /** Questions: a number of bytes from 1 to 8 asks for a field of that width, others are these plus a struct class. */

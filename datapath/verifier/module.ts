@@ -10,7 +10,7 @@ import { decodeReport, type VerifyReport } from "./report.ts";
 import { encodeRequest, requestHash, type VerifyRequest } from "./request.ts";
 
 /** Grows with every change that can change a verdict; verdicts of other versions do not count. */
-export const verifierVersion = "0.2.11";
+export const verifierVersion = "0.2.13";
 
 /** Where `scripts/build.ts` puts the module. */
 export const verifierWasmUrl: URL = new URL("../../.build/verifier.wasm", import.meta.url);
@@ -39,7 +39,7 @@ export function instantiate(module: WebAssembly.Module): VerifierExports {
 }
 
 /** Where the module says that its report lies; nobody has checked it against the memory's size yet. */
-export function reportPlace(result: bigint): { pointer: number; length: number } {
+function reportPlace(result: bigint): { pointer: number; length: number } {
   return { pointer: Number(result & 0xffffffffn), length: Number(BigInt.asUintN(32, result >> 32n)) };
 }
 

@@ -12,6 +12,8 @@ export interface SpecialField {
   offset: number;
   /** Bytes. */
   size: number;
+  /** Of a kernel pointer: BTF id of the kernel struct that it points to; 0 or absent: not known. */
+  type?: number;
 }
 
 /** Kinds of special fields; numbers are append-only. */
@@ -90,9 +92,11 @@ export interface KfuncFacts {
 
 /**
  * What a kernel's verifier may know nothing of. `quotients`: bounds of quotients, remainders, swapped bytes and of shifts
- * by an unknown number. `distances`: that `b = a + 1` bounds `a` when `b` is compared.
+ * by an unknown number. `distances`: that `b = a + 1` bounds `a` when `b` is compared. `constant-keys`: that an array has an
+ * element for a constant key in range. `private-stacks`: that a function of a tracing program has a stack of its own.
+ * `signs`: that a number of either sign which fits a byte or two is itself after sign extension.
  */
-export type KernelIgnorance = "quotients" | "distances";
+export type KernelIgnorance = "quotients" | "distances" | "constant-keys" | "private-stacks" | "signs";
 
 /** Limits of one verification; each is a maximum. */
 export interface VerifyLimits {
@@ -152,11 +156,17 @@ export const DEFAULT_LIMITS: Required<VerifyLimits> = {
 /** First word of a request: "WVRQ". */
 export const REQUEST_MAGIC = 0x51525657;
 /** Version of the request's layout. */
-export const REQUEST_VERSION = 1;
+export const REQUEST_VERSION = 2;
 
 /** Request option bits; append-only. */
 const OPTION_GPL = 1, OPTION_STRICT = 2, OPTION_VISITS = 4, OPTION_CLAIMS_ALL = 8, OPTION_EXHAUSTIVE = 16;
-const OPTION_NO_QUOTIENTS = 32, OPTION_NO_DISTANCES = 64;
+const IGNORANCE_OPTIONS: Readonly<Record<KernelIgnorance, number>> = {
+  quotients: 32,
+  distances: 64,
+  "constant-keys": 128,
+  "private-stacks": 256,
+  signs: 512,
+};
 
 /** One buffer for all requests: nothing between clearing it and copying out of it runs anything else. */
 const writer = new WireWriter();
@@ -194,8 +204,7 @@ function writeRequest(request: VerifyRequest): void {
     (request.gplCompatible ? OPTION_GPL : 0) | (request.strict ? OPTION_STRICT : 0) |
       (request.recordVisits ? OPTION_VISITS : 0) | (request.claims === "all" ? OPTION_CLAIMS_ALL : 0) |
       (request.exhaustive ? OPTION_EXHAUSTIVE : 0) |
-      (request.kernelIgnores?.includes("quotients") ? OPTION_NO_QUOTIENTS : 0) |
-      (request.kernelIgnores?.includes("distances") ? OPTION_NO_DISTANCES : 0),
+      (request.kernelIgnores?.reduce((bits, what) => bits | IGNORANCE_OPTIONS[what], 0) ?? 0),
   );
   w.text(request.kernelProfile ?? "default");
   w.u32(limits?.visits ?? DEFAULT_LIMITS.visits);
@@ -229,6 +238,7 @@ function encodeShape(w: WireWriter, shape: MapShape): void {
     w.u32(SPECIAL_FIELD_KINDS[field.kind]);
     w.u32(field.offset);
     w.u32(field.size);
+    w.u32(field.type ?? 0);
   }
 }
 

@@ -77,7 +77,7 @@ function run(lines: Line[], more: Partial<VerifyRequest> = {}): VerifyReport {
 
 /** r0 = pointer to a value of ARRAY or NULL; uses the stack at -4. */
 const lookup: Line[] = [
-  storeImm(4, 10, -4, 0),
+  storeImm(4, 10, -4, 1),
   movReg(2, 10),
   alu("add", 2, -4),
   loadMap(1, 1),
@@ -693,7 +693,7 @@ Deno.test("verify() gives path, registers, visits and claims", () => {
 Deno.test("verify() holds a spin lock between two calls on one value, with nothing called meanwhile", () => {
   const locked: MapFacts = { ...ARRAY, handle: 8, specialFields: [{ kind: "spinLock", offset: 8, size: 4 }] };
   const take: Line[] = [
-    storeImm(4, 10, -4, 0),
+    storeImm(4, 10, -4, 1),
     movReg(2, 10),
     alu("add", 2, -4),
     loadMap(1, 8),

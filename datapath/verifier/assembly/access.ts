@@ -22,7 +22,7 @@ import {
   Reg,
   setKind,
 } from "./reg";
-import { maps, options, progFlags } from "./request";
+import { FIELD_BYTES, maps, options, progFlags } from "./request";
 import { cur, originOf } from "./run";
 import { tempReg2 } from "./scratch";
 
@@ -61,13 +61,9 @@ export function checkRange(insn: i32, regno: u32, r: Reg, off: i64, size: i64, w
       }
       if (!write && m.flags & 0x100) return fail1(E.MAP_WRITE_ONLY, insn, <i32> m.handle);
       for (let k: u32 = 0; k < m.fieldCount; k++) {
-        const p = m.fields + k * 12;
+        const p = m.fields + k * FIELD_BYTES;
         const fo = <i64> load<u32>(p, 4), fs = <i64> load<u32>(p, 8);
         if (lo < fo + fs && hi > fo) {
-          // the kernel lets some of these be loaded; that is not modelled
-          if (!write && load<u32>(p) == 3) {
-            return failS(E.UNSUPPORTED_INSTRUCTION, insn, "Reading a kernel pointer in a map value (kptr)");
-          }
           fail2(E.MAP_VALUE_SPECIAL_FIELD, insn, <i32> m.handle, size);
           opI(lo);
           opI(hi - 1);

@@ -44,7 +44,9 @@ export const B_SEQ: u32 = 12,
   B_FILE: u32 = 14,
   B_SKB: u32 = 15,
   B_XDP: u32 = 16,
-  B_CGROUP: u32 = 17;
+  B_CGROUP: u32 = 17,
+  B_CSS: u32 = 18,
+  B_VMA: u32 = 19;
 
 const CLASS_NAMES: StaticArray<string> = [
   "",
@@ -65,6 +67,8 @@ const CLASS_NAMES: StaticArray<string> = [
   "sk_buff",
   "xdp_buff",
   "cgroup",
+  "cgroup_subsys_state",
+  "vm_area_struct",
 ];
 
 export function className(c: u32): string {

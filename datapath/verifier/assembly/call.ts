@@ -15,6 +15,7 @@ import {
 import { callCallback, callUnderLock } from "./call_function";
 import { callLater } from "./call_later";
 import { setResult } from "./call_result";
+import { alwaysFound } from "./call_key";
 import { forkReturn } from "./leave";
 import { maySleepHere } from "./call_later";
 import { isSockmap, mayChangeSockmap } from "./call_socket";
@@ -74,6 +75,7 @@ export function callHelper(i: i32): bool {
     if (!checkArgument(i, a, kind)) return false;
   }
   if (!checkTogether(i, id)) return false;
+  const found = id == C.H_MAP_LOOKUP_ELEM && alwaysFound(i);
   if (release) {
     if (!removeRef(cur, release)) return failIS(E.REFERENCE_NOT_OWNED, i, 1, callName());
     dropRefValues(cur, release, i);
@@ -83,7 +85,7 @@ export function callHelper(i: i32): bool {
     if (!callLater(i, mapIndex, callee)) return false;
   } else if (callee >= 0 && !callCallback(i, id, callee)) return false;
   for (let r: u32 = 0; r < 6; r++) setKind(reg(r), K_NONE);
-  if (!setResult(i, id, flags)) return false;
+  if (!setResult(i, id, flags, found)) return false;
   if (reg(0).flags & F_NULL) noteOrigin(reg(0).id, i);
   // what the program that was jumped to returns is anything
   return id == C.H_TAIL_CALL && cur.depth > 0 ? forkReturn(i, false) : true;

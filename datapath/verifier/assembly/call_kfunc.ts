@@ -1,17 +1,20 @@
-// Calls of kernel functions (kfuncs): open-coded iterators, bpf_sock_destroy().
+// Calls of kernel functions (kfuncs): open-coded iterators (of numbers, bits, tasks, control groups, mappings), bpf_sock_destroy().
 //
 // An iterator is a reference that lives in words of the stack. next() has two outcomes: another element, or none, after
 // which it is drained and stays so. A loop over it comes back to next() as often as the kernel lets it, so there, and only
 // while it is not drained, an unfinished state may end a path (kept.ts); what changes from round to round is widened.
 import * as E from "./gen/codes";
-import { B_SOCK_COMMON, isTrusted } from "./btf";
+import { B_CSS, B_SOCK_COMMON, B_TASK, isTrusted, setClass } from "./btf";
+import { FLAG_SLEEPABLE } from "./contract";
 import { beginKfunc } from "./call_argument";
 import { isStruct } from "./call_socket";
 import { callUnderLock } from "./call_function";
 import { immOf } from "./instruction";
 import {
+  iteratesUnderRcu,
   iteratorArguments,
   iteratorBytes,
+  iteratorClass,
   iteratorName,
   iteratorWords,
   KF_DESTROY,
@@ -27,7 +30,9 @@ import { fail, fail1, fail2, failIS, failS, opS } from "./outcome";
 import { acquire } from "./reference";
 import {
   F_DRAINED,
+  F_RCU,
   F_RDONLY,
+  F_TRUSTED,
   isConst,
   K_FP,
   K_ITER,
@@ -39,7 +44,8 @@ import {
   setKind,
   setUnknown,
 } from "./reg";
-import { attachType, kfuncName, options, progType } from "./request";
+import { sink } from "./relevance";
+import { attachType, kfuncName, options, progFlags, progType } from "./request";
 import { cur, refreshFrame, reg } from "./run";
 import { dropRefValues, removeRef } from "./spread";
 import { setTypes, stackBounds } from "./stack";
@@ -130,6 +136,30 @@ export function wentOn(s: State, i: i32): bool {
   return now.ref == then.ref && now.size > then.size;
 }
 
+/// Argument `a` of new(), of the kind that kfunc.ts says.
+function iteratorArgument(i: i32, id: i32, a: u32, kind: i32): bool {
+  const x = reg(a);
+  if (kind == 0x61) return true;
+  if (kind == 0x6e) {
+    if (x.kind == K_NUM) return true;
+    failIS(E.ARGUMENT_TYPE, i, a, kfuncName(id));
+    opS(kindName(x));
+    opS("a number");
+    return false;
+  }
+  beginKfunc(kfuncName(id));
+  if (kind == 0x54 && x.kind == K_NUM && isConst(x) && x.bits == 0) {
+    sink(1 << a);
+    return true;
+  }
+  if (!isStruct(i, a, kind == 0x73 ? B_CSS : B_TASK, false)) return false;
+  // under RCU a task that is looked at may have ended, which bpf_iter_task_vma_new() can deal with
+  if (isTrusted(x) || kind == 0x74 && x.flags & F_RCU) return true;
+  failIS(E.ARGUMENT_UNTRUSTED, i, a, kfuncName(id));
+  opS(kindName(x));
+  return false;
+}
+
 function makeIterator(i: i32, id: i32, k: i32, r: Reg): bool {
   const words = <i32> iteratorWords(k), at = slotAt(r), wanted = "words of the stack that hold no iterator";
   if (at < words - 1) return wrongIterator(i, id, r, wanted);
@@ -141,15 +171,15 @@ function makeIterator(i: i32, id: i32, k: i32, r: Reg): bool {
       return wrongIterator(i, id, r, wanted);
     }
   }
+  // a program that may sleep holds RCU where it says so only, which is not modelled
+  if (iteratorClass(k) != 0 && progFlags & FLAG_SLEEPABLE) {
+    return failIS(E.UNSUPPORTED_KFUNC, i, id, kfuncName(id));
+  }
   const args = iteratorArguments(k);
   for (let a: u32 = 0; a < <u32> args.length; a++) {
     const x = reg(a + 2);
     if (x.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, a + 2);
-    if (args.charCodeAt(a) != 0x6e || x.kind == K_NUM) continue;
-    failIS(E.ARGUMENT_TYPE, i, a + 2, kfuncName(id));
-    opS(kindName(x));
-    opS("a number");
-    return false;
+    if (!iteratorArgument(i, id, a + 2, args.charCodeAt(a))) return false;
   }
   const ref = acquire(i, K_ITER);
   if (ref == 0) return false;
@@ -166,6 +196,23 @@ function makeIterator(i: i32, id: i32, k: i32, r: Reg): bool {
   return true;
 }
 
+/// What next() points to when there is another element. Tasks and control groups stay until RCU's readers are through, which
+/// a program that does not sleep is until its end; the mapping of a task stays until the iterator, which holds the lock of the
+/// task's memory, is given back.
+function setElement(i: i32, r0: Reg, k: i32, ref: u32): bool {
+  const c = iteratorClass(k);
+  if (c != 0) {
+    if (!setClass(i, r0, c, iteratesUnderRcu(k) ? F_RCU : F_TRUSTED, 0)) return false;
+    if (!iteratesUnderRcu(k)) r0.ref = ref;
+    return true;
+  }
+  setKind(r0, K_MEM);
+  r0.size = iteratorBytes(k);
+  r0.flags = F_RDONLY;
+  r0.ref = ref;
+  return true;
+}
+
 function nextOf(i: i32, k: i32, it: Reg, r: Reg): bool {
   const fno = r.frame, at = slotAt(r), ref = it.ref;
   if (!(it.flags & F_DRAINED)) {
@@ -175,11 +222,7 @@ function nextOf(i: i32, k: i32, it: Reg, r: Reg): bool {
       if (at - w < <i32> frameOf(st, fno).slots) slotReg(frameOf(st, fno), at - w).size++;
     }
     for (let a: u32 = 0; a < 6; a++) setKind(regOf(f, a), K_NONE);
-    const r0 = regOf(f, 0);
-    setKind(r0, K_MEM);
-    r0.size = iteratorBytes(k);
-    r0.flags = F_RDONLY;
-    r0.ref = ref;
+    if (!setElement(i, regOf(f, 0), k, ref)) return false;
     if (!wait(st, i)) return false;
   }
   const g = frameOf(cur, fno);

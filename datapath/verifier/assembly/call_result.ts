@@ -39,7 +39,8 @@ import {
 import { maps } from "./request";
 import { freshId, reg } from "./run";
 
-export function setResult(i: i32, id: i32, flags: u8): bool {
+/// `found`: a lookup of an element that is always there.
+export function setResult(i: i32, id: i32, flags: u8, found: bool): bool {
   const r0 = reg(0);
   switch (C.helperReturn(id)) {
     case C.R_VOID:
@@ -74,7 +75,7 @@ export function setResult(i: i32, id: i32, flags: u8): bool {
         setKind(r0, K_VALUE);
         r0.map = mapIndex;
       }
-      if (C.helperReturn(id) == C.R_VALUE) {
+      if (found || C.helperReturn(id) == C.R_VALUE) {
         if (r0.kind == K_VALUE && hasLock(r0.map, -1)) r0.id = freshId();
         return true;
       }

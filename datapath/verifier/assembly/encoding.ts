@@ -10,12 +10,14 @@ import {
   BPF_ST,
   dstOf,
   immOf,
+  LOAD_ACQUIRE,
   offOf,
   OP_CALL,
   OP_EXIT,
   OP_LDIMM,
   OP_MAY_GOTO,
   srcOf,
+  STORE_RELEASE,
 } from "./instruction";
 import { fail, fail1, fail2, failS } from "./outcome";
 import { FIELD_TIMER, findMap, hasField, hasLock } from "./program";
@@ -146,9 +148,9 @@ export function checkEncoding(i: i32, op: u8): bool {
   }
   if (mode == 0x60) return imm == 0 ? true : fail1(E.RESERVED_FIELD, i, op);
   if (mode != 0xc0) return fail1(E.UNKNOWN_OPCODE, i, op);
-  if (imm == 0x100 || imm == 0x110) {
-    return failS(E.UNSUPPORTED_INSTRUCTION, i, "Load acquire and store release");
-  }
+  // of any size, unlike what reads and writes at once
+  if (imm == LOAD_ACQUIRE) return dst == 10 ? fail(E.FRAME_POINTER_WRITE, i) : true;
+  if (imm == STORE_RELEASE) return true;
   if (size != 0 && size != 0x18) return fail1(E.UNKNOWN_OPCODE, i, op);
   const plain = imm & ~1;
   if (plain != 0 && plain != 0x40 && plain != 0x50 && plain != 0xa0 && imm != 0xe1 && imm != 0xf1) {

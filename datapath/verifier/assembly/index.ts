@@ -81,7 +81,6 @@ function run(pointer: usize, length: u32): bool {
   for (let i = 0; i < P.count; i++) {
     if (P.mark[i] & P.M_HIGH || P.opcode(i) != P.OP_MAY_GOTO) continue;
     P.mark[i] |= P.M_CALLBACK;
-    P.subs[P.subOf[i]].mayGoto = true;
     P.setUsesIterators();
   }
   prepareKfuncs();

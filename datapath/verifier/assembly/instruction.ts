@@ -29,6 +29,10 @@ export const BPF_LD: u8 = 0,
   BPF_JMP: u8 = 5;
 
 export const BPF_JMP32: u8 = 6, BPF_ALU64: u8 = 7;
+/// `imm` of atomic instructions that only load (from src, to dst) or only store.
+export const LOAD_ACQUIRE: i32 = 0x100, STORE_RELEASE: i32 = 0x110;
+/// *(u64 *)(src + off), neither signed nor atomic.
+export const OP_LOAD_64: u8 = 0x79;
 export const OP_CALL: u8 = 0x85,
   OP_EXIT: u8 = 0x95,
   OP_JA: u8 = 0x05,
@@ -46,6 +50,11 @@ export function isJump(op: u8): bool {
   const c = op & 7;
   if (c == BPF_JMP) return op != OP_CALL && op != OP_EXIT;
   return c == BPF_JMP32;
+}
+
+/// Whether instruction i, an STX, loads.
+export function isLoadAcquire(i: i32): bool {
+  return (opcode(i) & 0xe0) == 0xc0 && immOf(i) == LOAD_ACQUIRE;
 }
 
 /// Bytes that a load or store touches.

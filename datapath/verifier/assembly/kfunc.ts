@@ -1,15 +1,25 @@
 // Kernel functions (kfuncs) that are modelled, by name: their numbers differ from kernel to kernel.
+import { B_CSS, B_TASK, B_VMA } from "./btf";
 import { newTable, noTable } from "./table";
 import { kfuncNames, kfuncNumbers } from "./request";
 
 export const KF_OTHER: u8 = 0, KF_NEW: u8 = 1, KF_NEXT: u8 = 2, KF_DESTROY: u8 = 3, KF_SOCK_DESTROY: u8 = 4;
 
 /* Open-coded iterators: bpf_iter_NAME_new(), _next() and _destroy(), their words on the stack, arguments of new() after
- * the iterator (n: a number, a: anything), bytes that next() points to. */
-const ITERATORS: StaticArray<string> = ["num", "bits"];
-const WORDS: StaticArray<u8> = [1, 2];
-const ARGUMENTS: StaticArray<string> = ["nn", "an"];
-const BYTES: StaticArray<u8> = [4, 4];
+ * the iterator (n: a number, a: anything, t: a task, T: a trusted task or NULL, s: a trusted cgroup_subsys_state), what
+ * next() points to: so many bytes, or a struct of a class. */
+const ITERATORS: StaticArray<string> = ["num", "bits", "task", "css", "task_vma"];
+const WORDS: StaticArray<u8> = [1, 2, 3, 3, 1];
+const ARGUMENTS: StaticArray<string> = ["nn", "an", "Tn", "sn", "tn"];
+const BYTES: StaticArray<u8> = [4, 4, 0, 0, 0];
+const CLASSES: StaticArray<u8> = [0, 0, <u8> B_TASK, <u8> B_CSS, <u8> B_VMA];
+/// Whether the elements are kept by RCU alone (KF_RCU_PROTECTED); otherwise by the iterator while it lasts.
+export function iteratesUnderRcu(k: i32): bool {
+  return CLASSES[k] == B_TASK || CLASSES[k] == B_CSS;
+}
+export function iteratorClass(k: i32): u32 {
+  return CLASSES[k];
+}
 export function iteratorName(k: i32): string {
   return "bpf_iter_" + ITERATORS[k];
 }

@@ -14,6 +14,7 @@ import {
   dstOf,
   immOf,
   isJump,
+  isLoadAcquire,
   offOf,
   OP_CALL,
   OP_EXIT,
@@ -24,6 +25,7 @@ import {
   opcode,
   sizeOf,
   srcOf,
+  STORE_RELEASE,
   targetOf,
 } from "./instruction";
 import { findMap, findSub, M_HIGH, M_TARGET, mark, subOf } from "./program";
@@ -159,8 +161,12 @@ function step(i: i32, s: Sub): void {
   }
   if (c == BPF_ST) return range(i, dst, offOf(i), sizeOf(op), true);
   if (c == BPF_STX) {
+    if (isLoadAcquire(i)) {
+      range(i, src, offOf(i), sizeOf(op), false);
+      return set(dst, V_OTHER, 0);
+    }
     if (isFp(src)) s.fpEscapes = true;
-    if ((op & 0xe0) == 0xc0) {
+    if ((op & 0xe0) == 0xc0 && imm != STORE_RELEASE) {
       range(i, dst, offOf(i), sizeOf(op), false);
       if (imm == 0xf1) set(0, V_OTHER, 0);
       else if (imm & 1) set(src, V_OTHER, 0);
@@ -260,9 +266,12 @@ export function regEffect(i: i32): u32 {
   } else if (c == BPF_ST) use = d;
   else if (c == BPF_STX) {
     use = d | s;
-    if ((op & 0xe0) == 0xc0) {
+    if (isLoadAcquire(i)) {
+      use = s;
+      def = d;
+    } else if ((op & 0xe0) == 0xc0) {
       if (immOf(i) == 0xf1) use |= 1;
-      else if (immOf(i) & 1) def = s;
+      else if (immOf(i) & 1) def = s; // STORE_RELEASE has the bit clear
     }
   } else if (op == OP_EXIT) use = 1;
   else if (op == OP_CALL) {

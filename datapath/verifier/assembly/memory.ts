@@ -1,9 +1,10 @@
 // Loads and stores through each kind of pointer, and memory that helpers touch.
-import { usesIterators } from "./program";
+import { FIELD_KPTR, usesIterators } from "./program";
 import * as E from "./gen/codes";
 import { MAP_ARRAY } from "./map_type";
 import { checkRange, keepsKind, mayBeNull, misaligned, notAPointer, strict } from "./access";
-import { contextSlot, readStruct, structMemory, structName } from "./btf";
+import { contextSlot, readStruct, setPointer, structMemory, structName } from "./btf";
+import { OP_LOAD_64, opcode } from "./instruction";
 import { contextAccess, isTracing } from "./contract";
 import { kindName } from "./kind_name";
 import { truncate } from "./number";
@@ -11,6 +12,7 @@ import { fail, fail1, fail2, failIS, opI, opS } from "./outcome";
 import {
   copyReg,
   F_NULL,
+  F_UNTRUSTED,
   isConst,
   K_BTF,
   K_CTX,
@@ -34,7 +36,7 @@ import {
   setKind,
   setUnknown,
 } from "./reg";
-import { maps, options, progFlags } from "./request";
+import { FIELD_BYTES, maps, options, progFlags } from "./request";
 import { cur, freshId, noteOrigin, reg } from "./run";
 import { tempReg } from "./scratch";
 import { socketField } from "./socket_field";
@@ -46,9 +48,28 @@ export function loadInto(insn: i32, regno: u32, off: i32, size: i32, dst: u32, s
   const r = reg(regno);
   const t = tempReg();
   if (!readThrough(insn, regno, r, off, size, t, signed)) return false;
-  if (t.flags & F_NULL && (r.kind == K_CTX || r.kind == K_BTF)) noteOrigin(t.id, insn);
+  if (t.flags & F_NULL && (r.kind == K_CTX || r.kind == K_BTF || r.kind == K_VALUE)) noteOrigin(t.id, insn);
   copyReg(reg(dst), t);
   return true;
+}
+
+/// Reads a kernel pointer out of a map value, if that is what the instruction does: a plain load of the whole field.
+///
+/// Another program may take the pointer out and free what it points to at any time, so nothing is promised but that it is
+/// an address or NULL: it is untrusted, is read through with faults caught, and no helper takes it. The kernel makes it
+/// MAYBE_NULL | UNTRUSTED, too, and RCU where it knows better (check_map_kptr_access(), btf_ld_kptr_type()). Stores and any
+/// other overlap stay refused by checkRange().
+function loadKptr(insn: i32, r: Reg, off: i32, size: i32, t: Reg): bool {
+  if (opcode(insn) != OP_LOAD_64 || !isConst(r)) return false;
+  const m = maps[r.map], at = <i64> r.off + <i64> r.bits + <i64> off;
+  if (size != 8 || m.flags & 0x180 || at < 0 || at + 8 > <i64> m.valueSize) return false;
+  for (let k: u32 = 0; k < m.fieldCount; k++) {
+    const p = m.fields + k * FIELD_BYTES;
+    if (load<u32>(p) != FIELD_KPTR || <i64> load<u32>(p, 4) != at || load<u32>(p, 8) != 8) continue;
+    setPointer(t, load<u32>(p, 12) & 0x7fffffff, F_UNTRUSTED | F_NULL, freshId());
+    return true;
+  }
+  return false;
 }
 
 function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg, signed: bool): bool {
@@ -62,7 +83,7 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
       if (usesIterators && !noIterator(insn, r.frame, at, r.off + <i32> r.smax + off + size)) return false;
       if (isConst(r)) {
         if (at & (size - 1)) return fail2(E.STACK_MISALIGNED, insn, size, at);
-        return readFixed(insn, r.frame, at, size, t);
+        return readFixed(insn, r.frame, at, size, t, signed);
       }
       if (((<u64> (r.off + off) + r.bits) | r.unk) & (size - 1)) {
         return fail2(E.STACK_MISALIGNED, insn, size, at);
@@ -99,6 +120,7 @@ function readThrough(insn: i32, regno: u32, r: Reg, off: i32, size: i32, t: Reg,
       return true;
     }
     case K_VALUE: {
+      if (loadKptr(insn, r, off, size, t)) return true;
       if (misaligned(insn, regno, r, off, size) || !checkRange(insn, regno, r, off, size, false)) {
         return false;
       }

@@ -1,6 +1,7 @@
 // The number domain: known bits, signed and unsigned ranges in 64 and 32 bits. Every operation over-approximates;
 // `sync` refines the parts by each other and answers whether any value is left.
-import { Reg, setUnknown, setValue } from "./reg";
+import { noBounds, Reg, setUnknown, setValue } from "./reg";
+import { OPTION_NO_SIGNS, options } from "./request";
 import { tB, tM, tRange } from "./tnum";
 
 /// A number in lo..hi, unsigned.
@@ -158,13 +159,20 @@ export function truncate(r: Reg, bytes: u32): void {
   sync(r);
 }
 
+/// Whether the number is what sign extension makes of its low `bytes` bytes.
+export function fitsSigned(r: Reg, bytes: u32): bool {
+  const top: i64 = (<i64> 1 << (bytes * 8 - 1)) - 1;
+  return r.smin >= -top - 1 && r.smax <= top;
+}
+
 /// Sign-extends the low `bytes` bytes to 64 bits.
 export function signExtend(r: Reg, bytes: u32): void {
   const shift: u64 = 64 - <u64> bytes * 8;
   const top: i64 = (<i64> 1 << (bytes * 8 - 1)) - 1, bottom: i64 = -top - 1;
-  const fits = r.smin >= bottom && r.smax <= top;
+  const fits = fitsSigned(r, bytes);
   const lo32 = r.s32min, hi32 = r.s32max;
   const lo = r.smin, hi = r.smax;
+  if (options & OPTION_NO_SIGNS && r.unk != 0) return extendAsKernel(r, shift);
   r.bits = <u64> ((<i64> (r.bits << shift)) >> shift);
   r.unk = <u64> ((<i64> (r.unk << shift)) >> shift);
   r.bits &= ~r.unk;
@@ -182,6 +190,17 @@ export function signExtend(r: Reg, bytes: u32): void {
     r.smin = <i64> lo32;
     r.smax = <i64> hi32;
   }
+  sync(r);
+}
+
+/// The same with what coerce_reg_to_size_sx() of 6.18 keeps: a range of one sign whose ends agree above the width.
+function extendAsKernel(r: Reg, shift: u64): void {
+  const lo = (r.smin << shift) >> shift, hi = (r.smax << shift) >> shift;
+  const agrees = r.smin >> (64 - shift) == r.smax >> (64 - shift) && (lo < 0) == (hi < 0);
+  const top: i64 = i64.MAX_VALUE >> shift;
+  noBounds(r);
+  r.smin = agrees ? lo : -top - 1;
+  r.smax = agrees ? hi : top;
   sync(r);
 }
 

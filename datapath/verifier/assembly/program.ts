@@ -5,12 +5,12 @@ import { checkEncoding } from "./encoding";
 import { checkCalls, checkFlow } from "./flow";
 import { immOf, OP_CALL, OP_LDIMM, opcode, srcOf } from "./instruction";
 import { fail, fail1, fail2 } from "./outcome";
-import { count, insns, maps, outerMaps, Sub, subs } from "./request";
+import { count, FIELD_BYTES, insns, maps, outerMaps, Sub, subs } from "./request";
 export * from "./request";
 export * from "./instruction";
 
 /// Kind of special field, see SPECIAL_FIELD_KINDS.
-export const FIELD_TIMER: u32 = 2;
+export const FIELD_TIMER: u32 = 2, FIELD_KPTR: u32 = 3;
 export const INSNS_MAX: i32 = 1000000;
 const FUNCTIONS_MAX: i32 = 256;
 const MAPS_MAX: i32 = 64;
@@ -43,7 +43,7 @@ export function findMap(handle: u32): i32 {
 export function hasField(map: i32, kind: u32, at: i64): bool {
   const m = maps[map];
   for (let k: u32 = 0; k < m.fieldCount; k++) {
-    const p = m.fields + k * 12;
+    const p = m.fields + k * FIELD_BYTES;
     if (load<u32>(p) == kind && (at < 0 || <i64> load<u32>(p, 4) == at)) return true;
   }
   return false;
@@ -53,7 +53,7 @@ export function hasField(map: i32, kind: u32, at: i64): bool {
 export function hasLock(map: i32, at: i64): bool {
   const m = maps[map];
   for (let k: u32 = 0; k < m.fieldCount; k++) {
-    const p = m.fields + k * 12;
+    const p = m.fields + k * FIELD_BYTES;
     if (load<u32>(p) == 1 && load<u32>(p, 8) == 4 && (at < 0 || <i64> load<u32>(p, 4) == at)) return true;
   }
   return false;

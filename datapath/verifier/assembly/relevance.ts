@@ -99,7 +99,8 @@ function climb(parent: usize, bits: u64): void {
   }
 }
 
-function mark(parent: usize, bits: u64): void {
+/// Places of the kept state `parent` become relevant.
+export function mark(parent: usize, bits: u64): void {
   climb(parent, bits);
   while (pendingStates) {
     const s = changetype<State>(pendingStates);

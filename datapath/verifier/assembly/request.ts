@@ -16,8 +16,11 @@ export class MapInfo {
   contentsLength: u32 = 0;
   inner: i32 = -1; // index of the inner map's facts
   fieldCount: u32 = 0;
-  fields: usize = 0; // {kind, offset, size} x fieldCount
+  fields: usize = 0; // {kind, offset, size, type} x fieldCount
 }
+
+/// Bytes of a special field in the request.
+export const FIELD_BYTES: u32 = 16;
 
 export class Sub {
   start: i32 = 0;
@@ -29,7 +32,6 @@ export class Sub {
   args: usize = 0; // {kind, size} x argCount
   isCallback: bool = false;
   maySleep: bool = false;
-  mayGoto: bool = false;
   isAsync: bool = false; // called by a timer: on a stack of its own
   changesPacket: bool = false;
   tailCalls: bool = false;
@@ -42,6 +44,8 @@ export let insns: usize = 0;
 export let count: i32 = 0;
 /// Options of the request; see request.ts of the host.
 export const OPTION_NO_QUOTIENTS: u32 = 32, OPTION_NO_DISTANCES: u32 = 64;
+export const OPTION_NO_CONSTANT_KEYS: u32 = 128, OPTION_NO_PRIVATE_STACKS: u32 = 256;
+export const OPTION_NO_SIGNS: u32 = 512;
 export let progType: i32 = 0, attachType: i32 = 0, progFlags: u32 = 0, options: u32 = 0;
 export let visitsMax: u32 = 0, statesMax: u32 = 0, memoryMax: u32 = 0;
 /// Kernel functions that the program calls: numbers in the kernel's BTF, and names.
@@ -99,9 +103,9 @@ function shape(m: MapInfo): void {
   m.valueSize = u();
   m.maxEntries = u();
   m.flags = u() | flagsOfType(m.type);
-  m.fieldCount = many(12);
+  m.fieldCount = many(FIELD_BYTES);
   m.fields = at;
-  at += m.fieldCount * 12;
+  at += m.fieldCount * FIELD_BYTES;
 }
 
 /// Keys of hash maps end where the kernel's allocator does (KMALLOC_MAX_SIZE).
@@ -109,7 +113,7 @@ const KEY_BYTES_MAX: u32 = 4 << 20;
 export function readRequest(pointer: usize, length: u32): bool {
   at = pointer;
   end = pointer + length;
-  if (u() != 0x51525657 || u() != 1) return failS(E.MALFORMED_REQUEST, -1, "magic or version");
+  if (u() != 0x51525657 || u() != 2) return failS(E.MALFORMED_REQUEST, -1, "magic or version");
   str(); // its name
   progType = u();
   attachType = u();

@@ -1,7 +1,7 @@
 // The stack: what its bytes are, reads and writes of saved registers and of plain bytes.
 import * as E from "./gen/codes";
 import { strict } from "./access";
-import { truncate } from "./number";
+import { fitsSigned, signExtend, truncate } from "./number";
 import { fail1, fail2, opI } from "./outcome";
 import { copyReg, isConst, K_FP, K_ITER, K_NUM, Reg, setConst, setLost, setUnknown, unlink } from "./reg";
 import { subs } from "./request";
@@ -71,7 +71,9 @@ export function writeFixed(insn: i32, fno: i32, off: i32, size: i32, value: Reg)
     const s = slotReg(f, k), before = size < 8 ? s.from : 0;
     copyReg(s, value);
     s.from |= before; // of the bytes that stay
-    if (size < 8 && value.umax >> (size * 8) != 0) {
+    // Of a negative number the low bytes stand for the whole: a load with sign extension brings it back. Any other load
+    // takes the low bytes of what is said here, so it may be kept as it is.
+    if (size < 8 && value.umax >> (size * 8) != 0 && !fitsSigned(value, size)) {
       truncate(s, size);
       unlink(s);
     }
@@ -110,7 +112,9 @@ export function clobberMaybe(fno: i32, lo: i32, hi: i32): void {
   refreshFrame();
 }
 
-export function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg): bool {
+/// Reads `size` bytes at `off` of the frame, with zeros above them or, if `signed`, with what sign extension makes of a saved
+/// number (the caller extends the sign of all others).
+export function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg, signed: bool): bool {
   const f = frameOf(cur, fno);
   const k = <u32> ((-off - 1) >> 3), b = off + 8 * (<i32> k + 1);
   if (k >= f.slots) {
@@ -128,7 +132,9 @@ export function readFixed(insn: i32, fno: i32, off: i32, size: i32, into: Reg): 
       if (fits && saved.id == 0 && !isConst(saved)) saved.id = freshId();
       copyReg(into, saved);
       if (!fits) {
-        truncate(into, size);
+        // the bytes read are the low ones of the saved number, whatever its width
+        if (signed) signExtend(into, size);
+        else truncate(into, size);
         unlink(into);
       }
       return true;

@@ -4,7 +4,7 @@ import * as P from "./program";
 import { MAP_ARRAY } from "./map_type";
 import { strict } from "./access";
 import { kindName } from "./kind_name";
-import { storeFrom } from "./memory";
+import { loadInto, storeFrom } from "./memory";
 import { signExtend, truncate } from "./number";
 import { fail1, fail2, failIS, failS, opI } from "./outcome";
 import {
@@ -88,12 +88,11 @@ export function loadPacket(i: i32, op: u8): bool {
   return cur.depth > 0 ? forkReturn(i, true) : true;
 }
 
-export function atomic(i: i32, op: u8): bool {
-  const d = P.dstOf(i), s = P.srcOf(i), imm = P.immOf(i), size = P.sizeOf(op), r = reg(d);
+/// Whether register `d` may be the address of an atomic instruction: stack at a known place, map values or other memory,
+/// aligned whatever the program's flags say. Bounds and rights are looked at by the load or store itself.
+export function atomicAddress(i: i32, d: u32, size: i32): bool {
+  const r = reg(d);
   if (r.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, d);
-  if (imm == 0xf1) {
-    if (reg(0).kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, 0);
-  }
   if (r.kind == K_NUM || r.kind == K_END) return failIS(E.NOT_A_POINTER, i, d, kindName(r));
   if (r.kind != K_FP && r.kind != K_VALUE && r.kind != K_MEM) {
     return failIS(E.ATOMIC_TARGET, i, d, kindName(r));
@@ -104,12 +103,29 @@ export function atomic(i: i32, op: u8): bool {
     opI(r.smax);
     return false;
   }
-  if (reg(s).kind != K_NUM && strict()) return failIS(E.POINTER_LEAK, i, s, kindName(reg(s)));
   if (r.kind != K_FP && ((<u64> (r.off + P.offOf(i)) + r.bits) | r.unk) & (size - 1)) {
     fail2(E.MISALIGNED_ACCESS, i, size, r.off + P.offOf(i));
     opI(d);
     return false;
   }
+  return true;
+}
+
+/// dst = *src, before everything that follows. That other CPUs see an order between accesses says nothing about what may be
+/// accessed, nor about the value: it is a load, of less kinds of memory, from an aligned address (check_atomic_load()).
+export function loadAcquire(i: i32, op: u8): bool {
+  const s = P.srcOf(i), size = P.sizeOf(op);
+  return atomicAddress(i, s, size) && loadInto(i, s, P.offOf(i), size, P.dstOf(i), false);
+}
+
+export function atomic(i: i32, op: u8): bool {
+  const d = P.dstOf(i), s = P.srcOf(i), imm = P.immOf(i), size = P.sizeOf(op), r = reg(d);
+  if (r.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, d);
+  if (imm == 0xf1) {
+    if (reg(0).kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, 0);
+  }
+  if (!atomicAddress(i, d, size)) return false;
+  if (reg(s).kind != K_NUM && strict()) return failIS(E.POINTER_LEAK, i, s, kindName(reg(s)));
   // read, then write something unknown
   const t = tempReg2();
   setUnknown(t);

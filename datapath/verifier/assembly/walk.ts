@@ -29,7 +29,7 @@ import {
 import { cur, freshId, reg, setCur } from "./run";
 import { tempReg2 } from "./scratch";
 import { addPath, copyState, enterFrame, frameOf, memoryOk, newState, regOf, State } from "./state";
-import { atomic, extend, loadConstant, loadPacket } from "./step";
+import { atomic, atomicAddress, extend, loadAcquire, loadConstant, loadPacket } from "./step";
 
 const WAITING_MAX: u32 = 8192;
 export let visits: u32 = 0;
@@ -170,11 +170,14 @@ function walkPath(): bool {
       setConst(t, <u64> (<i64> P.immOf(i)));
       if (!storeFrom(i, P.dstOf(i), P.offOf(i), P.sizeOf(op), t, 0)) return false;
     } else if (c == P.BPF_STX) {
-      const s = P.srcOf(i);
+      const s = P.srcOf(i), isAtomic = (op & 0xe0) == 0xc0;
       if (reg(s).kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, s);
-      if ((op & 0xe0) == 0xc0) {
+      if (isAtomic && P.immOf(i) == P.LOAD_ACQUIRE) {
+        if (!loadAcquire(i, op)) return false;
+      } else if (isAtomic && P.immOf(i) != P.STORE_RELEASE) {
         if (!atomic(i, op)) return false;
       } else {
+        if (isAtomic && !atomicAddress(i, P.dstOf(i), P.sizeOf(op))) return false;
         const t = tempReg2();
         const v = reg(s);
         // a saved number and its register are one value
