@@ -25,6 +25,7 @@ const LIBBPF = {
   bpf_program__fd: { parameters: ["pointer"], result: "i32" },
   bpf_program__insns: { parameters: ["pointer"], result: "pointer" },
   bpf_program__insn_cnt: { parameters: ["pointer"], result: "usize" },
+  bpf_program__set_insns: { parameters: ["pointer", "buffer", "usize"], result: "i32" },
   bpf_program__set_autoload: { parameters: ["pointer", "bool"], result: "i32" },
   bpf_program__type: { parameters: ["pointer"], result: "u32" },
   bpf_program__flags: { parameters: ["pointer"], result: "u32" },

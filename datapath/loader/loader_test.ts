@@ -23,10 +23,14 @@ class Spoiled implements Verifier {
   readonly version = "spoiled";
   readonly kernelProfile = "any";
   asked = 0;
-  constructor(private readonly spoil: (report: GateReport, request: GateRequest) => GateReport) {}
+  readonly #spoil: (report: GateReport, request: GateRequest) => GateReport;
+
+  constructor(spoil: (report: GateReport, request: GateRequest) => GateReport) {
+    this.#spoil = spoil;
+  }
   verify(request: GateRequest): GateReport {
     this.asked++;
-    return this.spoil(new StructuralVerifier().verify(request), request);
+    return this.#spoil(new StructuralVerifier().verify(request), request);
   }
 }
 
@@ -57,6 +61,44 @@ kernelTest("Gate: the tag of the bytes that were judged is the tag of the runnin
   }
   assert.equal(object.decisions.length, 4);
 });
+
+kernelTest(
+  "BpfObject.load() takes what the kernel has already, when instructions and maps are the same",
+  () => {
+    using first = BpfObject.open(small(), { name: "small" });
+    first.load(new Gate(new StructuralVerifier()));
+    const root = `/sys/fs/bpf/wt-${Deno.pid}`;
+    ensureBpffs();
+    Deno.mkdirSync(root);
+    try {
+      for (const name of first.programNames) pin(first.program(name).fd, `${root}/${name}`);
+      const again = (shared: readonly string[], pinned = (name: string) => name) => {
+        const object = BpfObject.open(small(), { name: "small" });
+        for (const slot of object.maps) {
+          if (shared.includes(slot.name)) assert.ok(slot.reuse(first.openMap(slot.name).fd));
+        }
+        const gate = new Gate(new StructuralVerifier());
+        object.load(gate, (name) => openPin(`${root}/${pinned(name)}`));
+        assert.equal(gate.counts.accepted, 4, "each is judged, whether it is taken or not");
+        const same = (name: string) => object.program(name).info.id === first.program(name).info.id;
+        const taken = object.programNames.filter((name) => object.isAdopted(name));
+        assert.deepEqual(object.programNames.filter(same), taken);
+        assert.equal(object.program("pass").testRun({ data: packet() }).retval, 2);
+        object.close();
+        return taken;
+      };
+      const names = first.maps.map(({ name }) => name);
+      assert.deepEqual(again(names), ["count", "drop", "pass", "twice"]);
+      assert.deepEqual(again([]), [], "their constants are in a map as well");
+      assert.deepEqual(again(names.filter((name) => name !== "counts")), ["drop", "pass", "twice"]);
+      const swapped: Record<string, string> = { count: "drop", drop: "count", pass: "twice" };
+      assert.deepEqual(again(names, (name) => swapped[name] ?? name), ["twice"]);
+    } finally {
+      Deno.removeSync(root, { recursive: true });
+    }
+    assert.equal(first.program("pass").testRun({ data: packet() }).retval, 2);
+  },
+);
 
 kernelTest(
   "Gate: a rejection, a failure, a malformed report and an accept of other bytes each abort the load",

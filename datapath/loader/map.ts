@@ -38,7 +38,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 let cpusPossible: number | undefined;
 
 /** CPUs that the kernel keeps per-CPU values for. */
-export function possibleCpus(): number {
+function possibleCpus(): number {
   return cpusPossible ??= countCpus(Deno.readTextFileSync("/sys/devices/system/cpu/possible"));
 }
 

@@ -12,12 +12,12 @@ import { BpfObject as ObjectFile, ElfFile, fieldsOfMap } from "@weir/object";
 import type { SpecialField } from "@weir/verifier";
 import { BpfError, lastVerifierLines, LoadError } from "./errors.ts";
 import { type Gate, type GateDecision, guardSections, withGate } from "./gate.ts";
-import { mapInfo } from "./info.ts";
-import { cString, libbpf, textAt } from "./library.ts";
+import { mapInfo, programInfo } from "./info.ts";
+import { closeFd, cString, libbpf, textAt } from "./library.ts";
 import { BpfMap } from "./map.ts";
 import { capturePrint } from "./print.ts";
 import { BpfProgram } from "./program.ts";
-import type { GateMap } from "./verifier.ts";
+import type { GateMap, GateRequest } from "./verifier.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 const BPF_F_RDONLY_PROG = 0x80;
@@ -90,14 +90,18 @@ export class MapSlot {
   }
 }
 
-/** See the module comment. Closing it closes every map and program that is not pinned or attached. */
+/** An eBPF object. Closing it closes every map and program that is not pinned or attached. */
 export class BpfObject implements Disposable {
   readonly maps: readonly MapSlot[];
   readonly decisions: GateDecision[] = [];
   #pointer: Deno.PointerValue;
   readonly #programs = new Map<string, Deno.PointerValue>();
+  readonly #bytes: Bytes;
+  /** Descriptors of programs that were in the kernel before. */
+  readonly #adopted = new Map<string, number>();
 
-  private constructor(readonly name: string, private readonly bytes: Bytes, pointer: Deno.PointerValue) {
+  private constructor(readonly name: string, bytes: Bytes, pointer: Deno.PointerValue) {
+    this.#bytes = bytes;
     this.#pointer = pointer;
     const maps: MapSlot[] = [];
     for (
@@ -166,16 +170,31 @@ export class BpfObject implements Disposable {
     libbpf().bpf_program__set_autoload(this.#program(program), load);
   }
 
-  /** Creates the maps and loads the programs, each through the gate. @throws {GateError} @throws {LoadError} */
-  load(gate: Gate): void {
-    const elf = ElfFile.parse(this.bytes);
+  /**
+   * Creates the maps and loads the programs, each through the gate.
+   * @param known Opens the program of this name that was loaded before, if there is one. When it has the same instructions and the
+   *   same maps, it is used, and the kernel need not verify it again.
+   * @throws {GateError} @throws {LoadError}
+   */
+  load(gate: Gate, known?: (program: string) => number | undefined): void {
+    const elf = ElfFile.parse(this.#bytes);
     const license = sectionBytes(elf, "license");
+    const isData = (id: number) =>
+      this.maps.some((map) => map.internal && mapInfo(libbpf().bpf_map__fd(map.pointer)).id === id);
     const object = {
       object: this.name,
       license: license === undefined ? "" : new TextDecoder().decode(license).split("\0")[0],
       btf: sectionBytes(elf, ".BTF"),
-      maps: onceLazily(() => gateMaps(this.maps, this.bytes)),
+      maps: onceLazily(() => gateMaps(this.maps, this.#bytes)),
       decisions: this.decisions,
+      adopt: (decision: GateDecision, request: GateRequest) => {
+        const fd = known?.(decision.program);
+        if (fd === undefined) return false;
+        const same = isSame(fd, decision, request, isData);
+        if (same) this.#adopted.set(decision.program, fd);
+        else closeFd(fd);
+        return same;
+      },
     };
     withGate(gate, object, () => {
       const { result, log } = capturePrint(() => libbpf().bpf_object__load(this.#pointer));
@@ -186,9 +205,14 @@ export class BpfObject implements Disposable {
   /** A loaded program. The descriptor belongs to the object: do not close it. */
   program(name: string): BpfProgram {
     const pointer = this.#program(name);
-    const fd = libbpf().bpf_program__fd(pointer);
+    const fd = this.#adopted.get(name) ?? libbpf().bpf_program__fd(pointer);
     if (fd < 0) throw new BpfError("not-found", `Cannot use program ${name}: it is not loaded`);
     return new BpfProgram(fd, name, textAt(libbpf().bpf_program__section_name(pointer)));
+  }
+
+  /** Whether the kernel had it before this load. */
+  isAdopted(program: string): boolean {
+    return this.#adopted.has(program);
   }
 
   /** A map of the loaded object. The descriptor belongs to the object: do not close it. */
@@ -201,6 +225,8 @@ export class BpfObject implements Disposable {
   close(): void {
     if (this.#pointer !== null) libbpf().bpf_object__close(this.#pointer);
     this.#pointer = null;
+    this.#adopted.forEach(closeFd);
+    this.#adopted.clear();
   }
   [Symbol.dispose](): void {
     this.close();
@@ -213,6 +239,21 @@ export class BpfObject implements Disposable {
     }
     return found;
   }
+}
+
+/**
+ * Whether a loaded program is the one that would be loaded: its type, its instructions by the kernel's tag, and its maps, which the
+ * kernel lists in the order in which the instructions name them. After them come data sections that libbpf ties to every program.
+ */
+function isSame(
+  fd: number,
+  { tags }: GateDecision,
+  { type, maps }: GateRequest,
+  isData: (mapId: number) => boolean,
+): boolean {
+  const info = programInfo(fd), named = info.mapIds.slice(0, maps.length);
+  return info.type === type && tags.includes(info.tag) && named.length === maps.length &&
+    maps.every((map, i) => map.info.id === named[i]) && info.mapIds.slice(maps.length).every(isData);
 }
 
 /** All maps, with what the object's types say of their values. Throws when these cannot be read: the load is aborted. */

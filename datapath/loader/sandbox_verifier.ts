@@ -15,7 +15,7 @@ import { BpfError } from "./errors.ts";
 import { contentHash } from "./verdict_cache.ts";
 import type { GateMap, GateReport, GateRequest, Verifier } from "./verifier.ts";
 
-/** See the module comment. */
+/** The sandboxed verifier behind the gate. */
 export class SandboxVerifier implements Verifier {
   readonly mode = "verifier";
   readonly version: string;

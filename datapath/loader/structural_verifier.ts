@@ -17,7 +17,7 @@ const CLASS = { LD: 0, LDX: 1, ST: 2, STX: 3, ALU: 4, JMP: 5, JMP32: 6, ALU64: 7
 const PSEUDO_MAP_FD = 1, PSEUDO_MAP_VALUE = 2, PSEUDO_FUNC = 4, PSEUDO_BTF_ID = 3;
 const PSEUDO_CALL = 1, PSEUDO_KFUNC_CALL = 2;
 
-/** See the module comment. */
+/** The checks that need no proof. */
 export class StructuralVerifier implements Verifier {
   readonly mode = "structural";
   readonly version = "structural-1";

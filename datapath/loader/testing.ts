@@ -1,7 +1,7 @@
 /** What tests of the datapath share: compiling small programs, knowing whether the kernel may be used. @module */
 
 /** Why kernel tests cannot run here, undefined when they can. Printed once by tests that are skipped. */
-export function kernelTestsSkipped(): string | undefined {
+function kernelTestsSkipped(): string | undefined {
   if (Deno.build.os !== "linux") return "not Linux";
   if (Deno.uid() !== 0) return "not root";
   try {

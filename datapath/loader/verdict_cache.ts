@@ -10,14 +10,18 @@ import type { GateReport, GateRequest, Verifier } from "./verifier.ts";
 /** Most verdicts kept per verifier version; beyond it the cache begins anew. */
 export const VERDICTS_MAX = 1024;
 
-/** See the module comment. A directory that others may write is not used at all. */
+/** Verdicts on disk by content. A directory that others may write is not used at all. */
 export class VerdictCache {
+  readonly #directory: string | undefined;
+
   /** @param directory kept private (mode 0700); undefined keeps nothing */
-  constructor(private readonly directory: string | undefined) {}
+  constructor(directory: string | undefined) {
+    this.#directory = directory;
+  }
 
   /** The accept of an equal request, if there was one. */
   get(verifier: Verifier, request: GateRequest): GateReport | undefined {
-    if (this.directory === undefined || !this.#isPrivate()) return undefined;
+    if (this.#directory === undefined || !this.#isPrivate()) return undefined;
     try {
       const path = this.#path(verifier, verdictKey(verifier, request));
       const found = JSON.parse(Deno.readTextFileSync(path)) as GateReport;
@@ -32,8 +36,8 @@ export class VerdictCache {
 
   /** Keeps an accept. */
   put(verifier: Verifier, request: GateRequest, report: GateReport): void {
-    if (this.directory === undefined || report.verdict !== "accepted") return;
-    const directory = `${this.directory}/${versionName(verifier)}`;
+    if (this.#directory === undefined || report.verdict !== "accepted") return;
+    const directory = `${this.#directory}/${versionName(verifier)}`;
     try {
       Deno.mkdirSync(directory, { recursive: true, mode: 0o700 });
       if (!this.#isPrivate()) return;
@@ -52,9 +56,9 @@ export class VerdictCache {
 
   /** Forgets every verdict of a version. */
   revoke(version: string): boolean {
-    if (this.directory === undefined) return false;
+    if (this.#directory === undefined) return false;
     try {
-      Deno.removeSync(`${this.directory}/${fileName(version)}`, { recursive: true });
+      Deno.removeSync(`${this.#directory}/${fileName(version)}`, { recursive: true });
       return true;
     } catch {
       return false;
@@ -62,12 +66,12 @@ export class VerdictCache {
   }
 
   #path(verifier: Verifier, key: string): string {
-    return `${this.directory}/${versionName(verifier)}/${key}.json`;
+    return `${this.#directory}/${versionName(verifier)}/${key}.json`;
   }
 
   #isPrivate(): boolean {
     try {
-      const info = Deno.statSync(this.directory!);
+      const info = Deno.statSync(this.#directory!);
       return info.isDirectory && ((info.mode ?? 0o777) & 0o022) === 0 && info.uid === Deno.uid();
     } catch {
       return false;

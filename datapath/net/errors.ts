@@ -29,6 +29,7 @@ export class NetError extends Error {
       13: ["not-permitted", "access is denied"],
       17: ["exists", "it exists already"],
       19: ["not-found", "the device does not exist"],
+      98: ["exists", "it is in use"],
       22: ["invalid", "the kernel finds an argument invalid"],
     };
     const [code, text] = known[errno] ?? ["failed", `errno ${errno}`];

@@ -61,9 +61,11 @@ export class LocalWatcher implements Disposable {
   readonly #fd: number;
   readonly #buffer = new Uint8Array(RECEIVE_BYTES);
   #closed = false;
+  readonly #onChange: () => void;
 
   /** @param onChange after the kernel has changed, once for what came together; what it throws is its own */
-  constructor(private readonly onChange: () => void) {
+  constructor(onChange: () => void) {
+    this.#onChange = onChange;
     this.#fd = libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (this.#fd < 0) throw NetError.fromErrno("open a netlink socket", lastErrno());
     const own = new Uint8Array(12); // struct sockaddr_nl: family, pad, port (0: the kernel chooses), groups
@@ -91,7 +93,7 @@ export class LocalWatcher implements Disposable {
     while (!this.#closed) {
       // On a thread of its own; it ends by itself, so that closing needs no wake-up.
       await libc().poll(wanted, 1n, POLL_MS);
-      if (!this.#closed && this.#take()) this.onChange();
+      if (!this.#closed && this.#take()) this.#onChange();
     }
     libc().close(this.#fd);
   }

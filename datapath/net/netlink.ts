@@ -150,9 +150,9 @@ export class NetlinkSocket implements Disposable {
     return this.#exchange(action, type, Nlm.REQUEST | Nlm.ACK, payload);
   }
 
-  /** Asks for all objects. */
-  dump(action: string, type: number, payload: Uint8Array): Bytes[] {
-    return this.#exchange(action, type, Nlm.REQUEST | Nlm.DUMP, payload);
+  /** Asks for all objects. Where there are more than `max` it stops soon after them, and the socket is of no use any more. */
+  dump(action: string, type: number, payload: Uint8Array, max: number = Infinity): Bytes[] {
+    return this.#exchange(action, type, Nlm.REQUEST | Nlm.DUMP, payload, max);
   }
 
   [Symbol.dispose](): void {
@@ -160,7 +160,13 @@ export class NetlinkSocket implements Disposable {
     this.#fd = -1;
   }
 
-  #exchange(action: string, type: number, flags: number, payload: Uint8Array): Bytes[] {
+  #exchange(
+    action: string,
+    type: number,
+    flags: number,
+    payload: Uint8Array,
+    max: number = Infinity,
+  ): Bytes[] {
     const sequence = this.#sequence++;
     const request = encodeMessage(type, flags, sequence, payload);
     if (libc().send(this.#fd, request, BigInt(request.length), 0) < 0n) {
@@ -187,6 +193,7 @@ export class NetlinkSocket implements Disposable {
         }
         at += align(length);
       }
+      if (answers.length > max) return answers;
     }
   }
 }

@@ -15,7 +15,17 @@ export interface Requirement {
 }
 
 /** Numbers of the rows of kind `feature` in kernel_versions.tsv. */
-const FEATURE = { calls: 1, jump32: 2, globals: 3, atomics: 4, kfuncs: 5, callbacks: 6, v4: 7 } as const;
+const FEATURE = {
+  calls: 1,
+  jump32: 2,
+  globals: 3,
+  atomics: 4,
+  kfuncs: 5,
+  callbacks: 6,
+  v4: 7,
+  mayGoto: 8,
+  ordered: 9,
+} as const;
 
 /** Everything the program needs that `release` does not have, oldest need first. */
 export function missingIn(release: string, request: VerifyRequest, source: SourceMap): Requirement[] {
@@ -53,9 +63,13 @@ export function missingIn(release: string, request: VerifyRequest, source: Sourc
 function encodingFeature(opcode: number, offset: number, immediate: number): number {
   const kind = opcode & 7, operation = opcode & 0xf0;
   if (opcode === 0x06) return FEATURE.v4;
+  if (opcode === 0xe5) return FEATURE.mayGoto;
   if (kind === 6) return FEATURE.jump32;
   // STX with mode ATOMIC (0xc0): plain add is old, everything else came later.
-  if (kind === 3 && (opcode & 0xe0) === 0xc0) return immediate === 0 ? 0 : FEATURE.atomics;
+  if (kind === 3 && (opcode & 0xe0) === 0xc0) {
+    if (immediate === 0x100 || immediate === 0x110) return FEATURE.ordered;
+    return immediate === 0 ? 0 : FEATURE.atomics;
+  }
   if (kind === 1 && (opcode & 0xe0) === 0x80) return FEATURE.v4;
   if (kind === 4 || kind === 7) {
     if (operation === 0xb0 && offset !== 0) return FEATURE.v4;

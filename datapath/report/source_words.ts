@@ -60,7 +60,7 @@ export function withoutCasts(text: string): string {
 }
 
 /** A variable that the expression at the line's column is about; undefined when the line does not say. */
-export function variableIn(given: LineInfo | undefined): string | undefined {
+function variableIn(given: LineInfo | undefined): string | undefined {
   if (given === undefined || given.text === "" || /\basm\b/.test(given.text)) return undefined;
   const line = codeOf(given);
   const column = Math.max(0, line.column - 1);

@@ -13,6 +13,7 @@ import {
   ApiServer,
   type Clock,
   type Handler,
+  invalidArgument,
   type Logger,
   type MetricsRegistry,
   ProblemError,
@@ -21,18 +22,21 @@ import {
 import { Gate, unpin, VerdictCache, type Verifier } from "@weir/loader";
 import { SHARE_OUTSIDE } from "@weir/maps";
 
-import { deleteRoute, LocalWatcher, NetlinkSocket } from "@weir/net";
+import { DatagramSocket, deleteRoute, LocalWatcher, NetlinkSocket } from "@weir/net";
 import {
   DatapathEndpoint,
   DatapathEndpointStatus,
   DatapathPolicy,
   DatapathPolicyStatus,
   DatapathStatus,
+  EndpointSockets,
   EventBatch,
+  Found,
   IpcacheUpdate,
   IpcacheUpdateResponse,
   MapDump,
   NodeConfig,
+  Probes,
   Program,
   RemoteNode,
   SyncRequest,
@@ -53,9 +57,15 @@ import { KernelReport } from "./reports/kernel.ts";
 import { hzOf, NodeStore } from "./node/store.ts";
 import { Pins } from "./kernel/pins.ts";
 import { PolicyStore } from "./endpoints/policies.ts";
+import { PROBE_PORT } from "./probes/packet.ts";
+import { Prober, TICK_MS } from "./probes/prober.ts";
+import { mountProbeMetrics, probesReport } from "./probes/report.ts";
 import { sweepAffinity } from "./services/affinity_table.ts";
 import { Retries } from "./retries.ts";
 import { ServiceReport } from "./reports/services.ts";
+import { Retransmissions } from "./reports/retransmissions.ts";
+import { readEndpointSockets } from "./reports/sockets.ts";
+import { Troubles } from "./reports/troubles.ts";
 import { UsageReport } from "./reports/usage.ts";
 import { ServiceStore } from "./services/store.ts";
 import { SocketHooks } from "./hooks/sockets.ts";
@@ -137,9 +147,12 @@ class Running implements Datapath {
   readonly #ipcache: IpcacheStore;
   readonly #events: EventHub;
   readonly #losses: EventLosses;
+  readonly #troubles: Troubles;
+  readonly #retransmissions: Retransmissions;
   readonly #usage: UsageReport;
   readonly #sockets: SocketHooks;
   readonly #xdp: XdpHooks;
+  readonly #prober: Prober;
   readonly #services: ServiceStore;
   readonly #serviceReport: ServiceReport;
   readonly #retries: Retries;
@@ -155,13 +168,17 @@ class Running implements Datapath {
   };
   readonly #policyRevisions = new Map<string, number>();
   #synced = false;
+  readonly #parts: DatapathParts;
+  readonly #hz: number;
 
   constructor(
-    private readonly parts: DatapathParts,
+    parts: DatapathParts,
     readonly kernel: Kernel,
     gate: Gate,
-    private readonly hz: number,
+    hz: number,
   ) {
+    this.#parts = parts;
+    this.#hz = hz;
     this.#attachments = new Attachments(kernel);
     this.#policies = new PolicyStore(kernel, parts.config.policyEntriesMax ?? 16_384);
     this.#node = new NodeStore({ kernel, attachments: this.#attachments, socket: this.#socket });
@@ -173,11 +190,24 @@ class Running implements Datapath {
       network: () => this.#node.network(),
       onForgotten: (id) => {
         this.#losses.forget(id);
+        this.#troubles.forget(id);
         for (const share of [id, SHARE_OUTSIDE + id]) kernel.typed("weir_refused").clear(share);
       },
     });
     this.#ipcache = new IpcacheStore(kernel, parts.clock);
     this.#losses = new EventLosses(kernel, parts.clock, () => this.#endpoints.ids);
+    this.#retransmissions = new Retransmissions({
+      clock: parts.clock,
+      endpoints: () => this.#tables.endpoints.list(),
+      timeNs: () => kernel.sampleClock().time,
+      tell: (records) => this.#events.tell(records),
+    });
+    this.#troubles = new Troubles({
+      kernel,
+      endpoints: () => this.#endpoints.ids,
+      nameOf: (id) => this.#endpoints.nameOf(id),
+      retransmitted: (name) => this.#retransmissions.segmentsOf(name),
+    });
     this.#events = new EventHub(
       kernel,
       parts.clock,
@@ -203,6 +233,7 @@ class Running implements Datapath {
       flows: holders,
       events: this.#events,
       losses: this.#losses,
+      troubles: this.#troubles,
       ipcache: this.#ipcache,
       sizes: { ct: kernel.ct.entriesMax, nat: kernel.typed("weir_nat").entriesMax },
       nameOf: (id) => this.#endpoints.nameOf(id),
@@ -223,11 +254,18 @@ class Running implements Datapath {
       services: this.#services,
       serviceReport: this.#serviceReport,
     });
+    const onLatency = mountProbeMetrics(this.api.metrics, () => this.#prober);
+    this.#prober = new Prober({
+      clock: parts.clock,
+      random: () => crypto.getRandomValues(new BigUint64Array(1))[0],
+      open: (family) => new DatagramSocket(family, PROBE_PORT),
+      onLatency,
+    });
     this.#mount();
   }
 
   start(): void {
-    const { clock, config } = this.parts;
+    const { clock, config } = this.#parts;
     const { signal } = this.#stopping;
     const every = async (ms: number, work: () => void) => {
       while (!signal.aborted) {
@@ -244,6 +282,8 @@ class Running implements Datapath {
     this.#collector.collect();
     every(config.gcMs ?? 30_000, () => this.#collector.collect());
     every(250, () => this.#collector.relieve());
+    every(1000, () => this.#collector.tellUnanswered());
+    every(1000, () => this.#retransmissions.look());
     let retired = 0, ended = 0;
     every(1000, () => {
       this.#services.tick();
@@ -262,8 +302,15 @@ class Running implements Datapath {
       }
     });
 
+    let told = 0;
+    every(TICK_MS, () => {
+      const { config, remotes, pathSizes, changes } = this.#node;
+      if (changes !== told) this.#prober.tell(config, remotes, pathSizes);
+      told = changes;
+      this.#prober.tick();
+    });
     this.#local = new LocalWatcher(() => this.#refreshAddresses());
-    every(30_000, () => this.#node.refreshAddresses());
+    every(30_000, () => this.#refreshAddresses());
     every(config.resyncMs ?? 10_000, () => this.#repair());
     every(config.resyncMs ?? 10_000, () => this.#sockets.reap());
   }
@@ -274,6 +321,7 @@ class Running implements Datapath {
     this.#events.stop();
     this.#services[Symbol.dispose]();
     this.#sockets.close();
+    this.#prober[Symbol.dispose]();
     this.#local?.[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
     this.kernel.close();
@@ -282,7 +330,13 @@ class Running implements Datapath {
   /** The kernel has said that addresses changed. What fails is tried again with the next change, and every 30 s. */
   #refreshAddresses(): void {
     try {
+      const config = this.#tables.nodeConfig.get("node");
+      if (config !== undefined && this.#node.hasOtherOuter()) {
+        this.api.log.warn("The node's addresses are on other devices: it is configured anew");
+        this.#putNodeConfig("node", config);
+      }
       this.#node.refreshAddresses();
+      this.#node.repair();
     } catch (error) {
       this.api.log.error("Cannot follow the addresses of the node", { error });
     }
@@ -320,18 +374,47 @@ class Running implements Datapath {
       delete: (name) => this.#deleteRemote(name),
     });
     api.collection({ name: "programs", message: Program, list: () => this.#report.programs() });
+    api.collection({
+      name: "sockets",
+      message: EndpointSockets,
+      list: () => {
+        throw invalidArgument("Cannot list the sockets of every endpoint", {
+          found: "no endpoint",
+          expected: "GET /v1/sockets/<endpoint>",
+        });
+      },
+      get: (name) => {
+        const endpoint = this.#tables.endpoints.get(name);
+        return endpoint && readEndpointSockets(endpoint, this.#parts.clock);
+      },
+      description: "Sockets of an endpoint: what listens where, connections in trouble",
+    });
     api.action({
       path: "/v1/ipcache",
       request: IpcacheUpdate,
       response: IpcacheUpdateResponse,
       bodyBytesMax: 64 << 20,
-      handle: (update) => this.#ipcache.apply(update),
+      handle: (update) => {
+        this.#refuseOther(update.process, "change the ipcache");
+        return this.#ipcache.apply(update);
+      },
+    });
+    api.action({
+      method: "GET",
+      path: "/v1/found",
+      response: Found,
+      handle: () => ({
+        policies: this.#tables.policies.list(),
+        prefixes: this.#ipcache.policyPrefixes(),
+        left: this.#policies.left(),
+        process: this.#tables.endpoints.epoch,
+      }),
     });
     api.action({
       path: "/v1/sync",
       request: SyncRequest,
       response: SyncResponse,
-      handle: () => this.#sync(),
+      handle: ({ epoch }) => this.#sync(epoch),
     });
     api.action({
       method: "GET",
@@ -344,6 +427,12 @@ class Running implements Datapath {
       }),
     });
     api.action({ method: "GET", path: "/v1/usage", response: Usage, handle: () => this.#usage.usage() });
+    api.action({
+      method: "GET",
+      path: "/v1/probes",
+      response: Probes,
+      handle: () => probesReport(this.#prober, this.#parts.clock, this.#node.tunnelPort),
+    });
     this.#serviceReport.mount(api);
     for (const name of DUMP_NAMES) {
       api.action({
@@ -370,6 +459,7 @@ class Running implements Datapath {
     });
     this.#report.mountMetrics(api.metrics);
     this.#usage.mountMetrics(api.metrics);
+    this.#troubles.mountMetrics(api.metrics);
   }
 
   #putNodeConfig(name: string, config: NodeConfig): NodeConfig {
@@ -382,7 +472,7 @@ class Running implements Datapath {
       });
     }
     const error = this.#retries.run("nodeconfig", name, () => {
-      this.#node.apply(config, this.hz);
+      this.#node.apply(config, this.#hz);
       this.api.health.ok("node-config");
     });
     if (error !== undefined) {
@@ -438,7 +528,8 @@ class Running implements Datapath {
   }
 
   #putPolicy(name: string, given: DatapathPolicy): DatapathPolicy {
-    const policy = { ...given, name };
+    this.#refuseOther(given.process, `write policy ${name}`);
+    const policy = { ...given, name, process: "" };
     const slot = this.#policies.put(policy, (to) => this.#endpoints.switchPolicy(name, to));
     this.#policyRevisions.set(name, policy.policyRevision);
     const value = DatapathPolicy.create({
@@ -488,7 +579,21 @@ class Running implements Datapath {
     return this.#tables.remoteNodes.delete(name) !== undefined;
   }
 
-  #sync(): SyncResponse {
+  /** Whoever means another process takes for given what this one was not told. @throws {ProblemError} DATAPATH_RESTARTED */
+  #refuseOther(epoch: string, what: string): void {
+    const own = this.#tables.endpoints.epoch;
+    if (epoch === "" || epoch === own) return;
+    throw new ProblemError("DATAPATH_RESTARTED", {
+      status: 409,
+      detail: `Cannot ${what}: another process was told what is desired`,
+      found: `epoch ${epoch}`,
+      expected: `epoch ${own}`,
+      action: "Tell everything again, with the epoch of /v1/endpoints",
+    });
+  }
+
+  #sync(epoch: string): SyncResponse {
+    this.#refuseOther(epoch, "sweep");
     let swept = this.#endpoints.sweep();
     // Endpoints no longer name them, so what no policy took over can go.
     swept += this.#policies.sweep();

@@ -102,11 +102,26 @@ nodeTest("PUT policy refuses what does not fit, by name, before anything is writ
 
 nodeTest("kill -9: traffic goes on, and the next process takes over what it finds", async (node) => {
   const { a, b } = await twoPods(node);
-  const policy = { policyRevision: 1, enforceIngress: true, entries: [allow(1010)] };
+  const entries = [
+    allow(1010),
+    allow(1011, { protocol: 6, port: 80, portPrefixLength: 16, addresses: ["10.44.0.9/32"] }),
+    allow(1 << 24, { deny: true, protocol: 17, port: 8192, portPrefixLength: 3 }),
+  ];
+  const policy = { policyRevision: 1, enforceIngress: true, ingressDefaultCookie: 4, entries };
   const withPolicy = node.endpoint(11, b, { policy: "p" });
+  const prefixes = [{ prefix: "198.51.100.0/24", identity: 1 << 24 }, {
+    prefix: "2001:db8::1/128",
+    identity: (1 << 24) + 1,
+  }];
+  await node.request("POST", "/v1/ipcache", {
+    upserts: [...prefixes, { prefix: "10.44.0.10/32", identity: 1010 }],
+  });
   await node.request("PUT", "/v1/policies/p", policy);
   await node.request("PUT", "/v1/endpoints/b", withPolicy);
   await node.request("POST", "/v1/sync", {});
+  const known = await node.request("GET", "/v1/found");
+  assert.deepEqual(known.policies.map(({ name }: { name: string }) => name), ["p"]);
+  assert.equal(known.left, undefined);
   const programsBefore = await node.request("GET", "/v1/programs");
   const stream = run(
     "ip",
@@ -127,15 +142,40 @@ nodeTest("kill -9: traffic goes on, and the next process takes over what it find
   await node.stop("SIGKILL");
   assert.ok(await pings(a, "fd44::b"), "new flows without a process");
   await node.start();
+  const late = node.request("POST", "/v1/sync", { epoch: "of the process before" });
+  await assert.rejects(late, /DATAPATH_RESTARTED/);
   const before = await node.request("GET", "/v1/status");
   assert.equal(before.leftovers, 3, "two endpoints and a policy that nobody asked for yet");
   await node.configure();
+  // Whoever gives policies can read back what is in force, and give it again under the name that it has here.
+  const { policies, left: [left], ...rest } = await node.request("GET", "/v1/found");
+  assert.deepEqual([policies, left.endpoints], [undefined, [11]]);
+  const byPrefix = (a: { prefix: string }, b: { prefix: string }) => a.prefix < b.prefix ? -1 : 1;
+  assert.deepEqual(
+    rest.prefixes.map(({ prefix, identity }: typeof prefixes[0]) => ({ prefix, identity })).sort(byPrefix),
+    prefixes.sort(byPrefix),
+  );
+  await node.request("PUT", `/v1/policies/${left.policy.name}`, left.policy);
+  assert.equal(
+    (await node.request("GET", "/v1/status")).leftovers,
+    2,
+    "its contents are those of the kernel",
+  );
+  await assert.rejects(
+    node.request("PUT", `/v1/policies/${left.policy.name}`, { ...left.policy, process: "the one before" }),
+    /DATAPATH_RESTARTED/,
+  );
+  const wider = { ...left.policy, entries: [...left.policy.entries, allow(1012)] };
+  await node.request("PUT", `/v1/policies/${left.policy.name}`, wider);
+  assert.ok(await pings(a, "fd44::b"), "the endpoint, which nobody has given yet, goes on with what it has");
+  await node.request("PUT", "/v1/endpoints/b", node.endpoint(11, b, { policy: left.policy.name }));
   await node.request("PUT", "/v1/policies/p", policy);
   await node.request("PUT", "/v1/endpoints/a", node.endpoint(10, a));
   const found = await node.request("PUT", "/v1/endpoints/b", withPolicy);
   assert.equal(found.status.adopted, true);
+  await node.request("DELETE", `/v1/policies/${left.policy.name}`);
   const { swept } = await node.request("POST", "/v1/sync", {});
-  assert.equal(swept ?? 0, 0);
+  assert.equal(swept ?? 0, 1, "what the endpoint had before it was given");
   const status = await node.request("GET", "/v1/status");
   assert.equal(status.rebuilt ?? 0, 0);
   assert.equal(status.leftovers ?? 0, 0);

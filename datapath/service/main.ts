@@ -23,7 +23,7 @@ if (Deno.args[0] === "uninstall") {
   Deno.exit(0);
 }
 
-await runService({
+runService({
   name: "datapath",
   config: {
     instance: { kind: "text", default: "host", description: "owner mark of everything in the kernel" },

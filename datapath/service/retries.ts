@@ -11,8 +11,11 @@ interface Failure {
 /** Work by key that is tried again until it succeeds or is cancelled. */
 export class Retries {
   readonly #failures = new Map<string, Failure>();
+  readonly #clock: Clock;
 
-  constructor(private readonly clock: Clock) {}
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   /** Runs `work`; a failure is kept as state and tried again later. @returns the failure, undefined after a success */
   run(kind: string, name: string, work: () => void): ObjectError | undefined {
@@ -26,7 +29,7 @@ export class Retries {
     } catch (error) {
       const backoff = before?.backoff ?? new Backoff({ delayMsMin: 500, delayMsMax: 30_000 });
       const delayMs = backoff.nextMs();
-      const nowS = this.clock.nowMs() / 1000;
+      const nowS = this.#clock.nowMs() / 1000;
       const failure: Failure = {
         backoff,
         stop: new AbortController(),
@@ -40,7 +43,7 @@ export class Retries {
       };
       this.#failures.set(key, failure);
       const { signal } = failure.stop;
-      this.clock.sleep(delayMs, signal).then(() => {
+      this.#clock.sleep(delayMs, signal).then(() => {
         if (!signal.aborted) this.run(kind, name, work);
       });
       return failure.error;

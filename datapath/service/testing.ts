@@ -1,5 +1,8 @@
 /** What the service's tests and the attach benchmark share: a datapath process in a node's namespace, pods, requests. @module */
 
+import { Netns } from "@weir/net";
+import { uninstall } from "./uninstall.ts";
+
 const MAIN = new URL("main.ts", import.meta.url).pathname;
 const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
 /** Shared by all runs: the programs are verified once, not once per test. */
@@ -79,13 +82,15 @@ export class TestNode {
     }).spawn();
     this.#collect(this.#process.stderr);
     this.#client = Deno.createHttpClient({ proxy: { transport: "unix", path: this.socket } });
-    for (let i = 0; i < 600; i++) {
+    let ended = false;
+    this.#process.status.then(() => ended = true);
+    // As long as it lives: on a busy machine a start takes long.
+    while (!ended && !/Cannot start/.test(this.#log)) {
       try {
         const response = await this.#fetch("/livez");
         await response.body?.cancel();
         return;
       } catch {
-        if (/Cannot start/.test(this.#log)) break;
         await sleep(50);
       }
     }
@@ -193,8 +198,15 @@ export class TestNode {
   /** Removes everything. */
   async close(): Promise<void> {
     await this.stop("SIGTERM");
-    await this.uninstall().catch((error) => console.error(error));
-    for (const netns of [...this.#pods, this.netns]) await run("ip", "netns", "del", netns).catch(() => {});
+    try {
+      using netns = Netns.open(`/run/netns/${this.netns}`);
+      netns.enter(() => uninstall(this.instance));
+    } catch (error) {
+      console.error(error);
+    }
+    await Promise.all(
+      [...this.#pods, this.netns].map((netns) => run("ip", "netns", "del", netns).catch(() => {})),
+    );
     await Deno.remove(this.#directory, { recursive: true });
   }
 

@@ -52,8 +52,12 @@ export function uninstall(instance?: string): Removed {
       changeDevice(socket, device.ifindex, { alias: "" });
     }
   }
-  // A namespace holds one instance: its routes are those with our number.
-  for (const route of listRoutes(socket, ROUTE_PROTOCOL)) if (deleteRoute(socket, route)) removed.routes++;
+  // Routes carry our number and no name: they go with the last instance that was here.
+  const wasHere = removed.pins + removed.devices > 0;
+  const last = instance === undefined || (wasHere && knownInstances(socket).length === 0);
+  for (const route of last ? listRoutes(socket, ROUTE_PROTOCOL) : []) {
+    if (deleteRoute(socket, route)) removed.routes++;
+  }
   try {
     Deno.removeSync(PIN_ROOT); // only when it is empty
   } catch {

@@ -95,6 +95,7 @@ export const Config: StructCodec<Config> = {
 /** `struct state`, 8 bytes. */
 export interface State {
   ipcacheRevision: number;
+  frontendsRevision: number;
 }
 /** Codec of {@link State}. */
 export const State: StructCodec<State> = {
@@ -104,12 +105,14 @@ export const State: StructCodec<State> = {
     void view;
     return {
       ipcacheRevision: view.getUint32(at, true),
+      frontendsRevision: view.getUint32(at + 4, true),
     };
   },
   encode(value, out = new Uint8Array(8), at = 0) {
     const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
     void view;
     view.setUint32(at, value.ipcacheRevision, true);
+    view.setUint32(at + 4, value.frontendsRevision, true);
     return out;
   },
 };
@@ -976,6 +979,34 @@ export const EventCounts: StructCodec<EventCounts> = {
   },
 };
 
+/** `struct troubles`, 72 bytes. */
+export interface Troubles {
+  counts: bigint[];
+  since: number;
+  told: number;
+}
+/** Codec of {@link Troubles}. */
+export const Troubles: StructCodec<Troubles> = {
+  bytes: 72,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      counts: Array.from({ length: 8 }, (_, i) => view.getBigUint64(at + i * 8, true)),
+      since: view.getUint32(at + 64, true),
+      told: view.getUint32(at + 68, true),
+    };
+  },
+  encode(value, out = new Uint8Array(72), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    for (let i = 0; i < 8; i++) view.setBigUint64(at + i * 8, value.counts[i], true);
+    view.setUint32(at + 64, value.since, true);
+    view.setUint32(at + 68, value.told, true);
+    return out;
+  },
+};
+
 /** `struct event_share`, 16 bytes. */
 export interface EventShare {
   position: bigint;
@@ -1052,6 +1083,34 @@ export const GcRequest: StructCodec<GcRequest> = {
     view.setUint32(at + 44, value.natDeleted, true);
     view.setUint32(at + 48, value.natLive, true);
     view.setUint32(at + 52, value.heldMax, true);
+    return out;
+  },
+};
+
+/** `struct unanswered_request`, 16 bytes. */
+export interface UnansweredRequest {
+  visited: number;
+  waiting: number;
+  found: number;
+}
+/** Codec of {@link UnansweredRequest}. */
+export const UnansweredRequest: StructCodec<UnansweredRequest> = {
+  bytes: 16,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      visited: view.getUint32(at, true),
+      waiting: view.getUint32(at + 4, true),
+      found: view.getUint32(at + 8, true),
+    };
+  },
+  encode(value, out = new Uint8Array(16), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setUint32(at, value.visited, true);
+    view.setUint32(at + 4, value.waiting, true);
+    view.setUint32(at + 8, value.found, true);
     return out;
   },
 };

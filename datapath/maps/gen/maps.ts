@@ -36,6 +36,7 @@ import {
   SocketPeer,
   SourceRange,
   State,
+  Troubles,
   VlanKey,
 } from "./layouts.ts";
 
@@ -81,6 +82,7 @@ export const MAPS = {
   weir_sockets_tcp: { key: SocketKey, value: SocketPeer },
   weir_source_ranges: { key: SourceRange, value: U32 },
   weir_state: { key: U32, value: State },
+  weir_troubles: { key: U32, value: Troubles },
   weir_vlans: { key: VlanKey, value: U32 },
   weir_xdp_devices: { key: U32, value: U32 },
 } as const;

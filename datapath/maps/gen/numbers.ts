@@ -104,8 +104,16 @@ export const MATCH_L3_PROTO = 5;
 export const MATCH_PROTO_ONLY = 6;
 export const EVENT_DROP = 1;
 export const EVENT_TRACE = 4;
-/** Bits of event.flags. */
 export const EVENT_POLICY_VERDICT = 5;
+/** What is wrong with a flow that policy allows: event.subtype of TROUBLE records, and the subtype of flows of that type. */
+export const EVENT_TROUBLE = 200;
+export const TROUBLE_NO_ANSWER = 1;
+export const TROUBLE_REFUSED = 2;
+export const TROUBLE_UNREACHABLE = 3;
+export const TROUBLE_TOO_BIG = 4;
+export const TROUBLE_UNCONFIRMED = 5;
+/** Bits of event.flags. */
+export const TROUBLE_RETRANSMITTED = 6;
 /** the packet is IPv6 */
 export const EVENT_IPV6 = 1;
 /** the payload starts at the IP header (cgroup endpoints), not at Ethernet */
@@ -202,6 +210,11 @@ export const CT_SERVICE = 128;
 export const CT_REPLY_NAT = 256;
 /** the client is its own backend, and is config.loopback_* to itself */
 export const CT_LOOPBACK = 512;
+/** that nobody answers, or nobody confirms, was told (lib/trouble.h) */
+export const CT_TOLD = 1024;
+/** ... as much as it ever will be */
+export const CT_TOLD_AGAIN = 2048;
+export const TRIES_MAX = 1000;
 /** the endpoints, by id, and 1024 for all others, by the hash of both addresses */
 export const FRAG_SENDERS = 5120;
 export const FRAG_SLOTS = 16;
@@ -226,6 +239,9 @@ export const EVENT_OUTER_OFFSET = 112;
 export const EVENT_OUTSIDE = 4096;
 /** weir_event_counts[holder], per CPU and exact.  0 made  8 refused  16 lost  24 credit  28 pad */
 export const EVENT_HOLDERS_MAX = 8192;
+export const TROUBLES_MAX = 8;
+/** records, of each who opens flows */
+export const TROUBLES_PER_SECOND = 16;
 export const IDENTITY_HOST = 1;
 export const IDENTITY_WORLD = 2;
 export const IDENTITY_HEALTH = 4;

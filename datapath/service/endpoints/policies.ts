@@ -12,6 +12,8 @@ import { type BpfMap, u32 } from "@weir/loader";
 import {
   DESTINATION_FIRST,
   POLICY_EGRESS,
+  POLICY_ENTRY_DENY,
+  POLICY_ENTRY_NOBODY,
   POLICY_INGRESS,
   POLICY_SLOTS_MAX,
   type PolicyDirection,
@@ -20,11 +22,12 @@ import {
   PolicySlot,
   SHAPE_ANY_PROTOCOL,
   SHAPE_EGRESS,
+  SHAPE_LENGTH,
   SHAPES_MAX,
 } from "@weir/maps";
-import { ProblemError } from "@weir/common";
-import type { DatapathPolicy } from "@weir/proto/datapath";
-import type { MapStateEntry } from "@weir/proto/policy";
+import { IpAddress, Prefix, ProblemError } from "@weir/common";
+import { DatapathPolicy, LeftPolicy } from "@weir/proto/datapath";
+import { MapStateEntry } from "@weir/proto/policy";
 import type { Kernel } from "../kernel/kernel.ts";
 import { DestinationTable, flattenPolicy } from "./policy_destinations.ts";
 
@@ -46,18 +49,22 @@ interface HeldPolicy {
   before: number[];
 }
 
-/** See the module comment. */
+/** Policies in the kernel. */
 export class PolicyStore {
   readonly #slots = new Map<string, HeldPolicy>();
   readonly #used = new Set<number>();
   /** Slots that the process before filled, by contents; taken over when a policy with these comes. */
   readonly #found = new Map<string, number[]>();
+  /** Those of them that were taken over: endpoints that nobody has given to this process may name them. */
+  readonly #adopted = new Set<number>();
   readonly #destinations: DestinationTable;
   /** Numbers of destinations that a slot uses. */
   readonly #numbers = new Map<number, number[]>();
   adopted = 0;
+  readonly #kernel: Kernel;
 
-  constructor(private readonly kernel: Kernel, readonly entriesMax: number) {
+  constructor(kernel: Kernel, readonly entriesMax: number) {
+    this.#kernel = kernel;
     // Slots that no endpoint names are garbage of a switch that was cut short.
     const named = new Set(kernel.endpoints.entries().map(([, endpoint]) => endpoint.policy));
     const outer = kernel.map("weir_policies");
@@ -94,6 +101,21 @@ export class PolicyStore {
     return [...this.#found.values()].flat();
   }
 
+  /** The same as they could be given again, with the numbers of the endpoints that have them. */
+  left(): LeftPolicy[] {
+    const endpoints = Map.groupBy(this.#kernel.endpoints.entries(), ([, endpoint]) => endpoint.policy);
+    const left: LeftPolicy[] = [];
+    for (const slot of this.leftovers()) {
+      const header = this.#kernel.policySlots.get(slot),
+        inner = this.#kernel.map("weir_policies").lookupInner(u32(slot));
+      if (inner === undefined || header === undefined) continue;
+      using map = inner;
+      const policy = policyOf(`left:${slot}`, header, this.#read(slot, map.entries()));
+      left.push(LeftPolicy.create({ policy, endpoints: endpoints.get(slot)?.map(([id]) => id) }));
+    }
+    return left;
+  }
+
   /**
    * Writes a policy. `switchTo` is called with the new slot when it is another than before, and must make every endpoint
    * of the policy name it; the old slot is freed afterwards. Repeatable: equal contents change nothing.
@@ -110,7 +132,10 @@ export class PolicyStore {
     }
     if (held.before.length > 0) {
       switchTo(held.slot);
-      for (; held.before.length > 0; held.before.shift()) this.#free(held.before[0]);
+      for (; held.before.length > 0; held.before.shift()) {
+        // An endpoint that nobody has given again yet goes on with it; the sweep frees it.
+        if (!this.#isStillNamed(held.before[0])) this.#free(held.before[0]);
+      }
     }
     return held.slot;
   }
@@ -153,25 +178,33 @@ export class PolicyStore {
     });
   }
 
+  #isStillNamed(slot: number): boolean {
+    if (!this.#adopted.has(slot)) return false;
+    return this.#kernel.endpoints.entries().some(([, endpoint]) => endpoint.policy === slot);
+  }
+
   #adopt(hash: string): number | undefined {
     const slots = this.#found.get(hash);
     const slot = slots?.shift();
     if (slots?.length === 0) this.#found.delete(hash);
-    if (slot !== undefined) this.adopted++;
+    if (slot !== undefined) {
+      this.#adopted.add(slot);
+      this.adopted++;
+    }
     return slot;
   }
 
   #write(name: string, image: PolicyImage): number {
     const slot = this.#freeSlot(name);
-    using inner: BpfMap = this.kernel.createPolicyMap(Math.max(1, image.entries.length));
+    using inner: BpfMap = this.#kernel.createPolicyMap(Math.max(1, image.entries.length));
     this.#used.add(slot);
     try {
       inner.updateBatch(image.entries.map(([key, value, destination]) => {
         const identity = destination === undefined ? key.identity : this.#claim(slot, destination);
         return [PolicyKey.encode({ ...key, identity }), value];
       }));
-      this.kernel.map("weir_policies").update(u32(slot), u32(inner.fd));
-      this.kernel.policySlots.put(slot, image.slot);
+      this.#kernel.map("weir_policies").update(u32(slot), u32(inner.fd));
+      this.#kernel.policySlots.put(slot, image.slot);
     } catch (error) {
       // Nobody names the slot yet. What the kernel does not take back stays taken until the next sweep.
       try {
@@ -214,21 +247,22 @@ export class PolicyStore {
   #free(slot: number): void {
     // A packet that is on its way may still read the slot: it must find a policy that denies, never one that allows.
     const closed = directionOf([], true, 0);
-    this.kernel.policySlots.put(slot, { directions: [closed, closed] });
+    this.#kernel.policySlots.put(slot, { directions: [closed, closed] });
     this.#empty(slot);
   }
 
   /** Takes the map out of a slot that no packet can read. */
   #empty(slot: number): void {
-    this.kernel.map("weir_policies").delete(u32(slot));
+    this.#kernel.map("weir_policies").delete(u32(slot));
     for (const number of this.#numbers.get(slot) ?? []) this.#destinations.release(number);
     this.#numbers.delete(slot);
     this.#used.delete(slot);
+    this.#adopted.delete(slot);
   }
 }
 
 /** A policy as the kernel holds it. Pure. */
-export function imageOf(policy: DatapathPolicy): PolicyImage {
+function imageOf(policy: DatapathPolicy): PolicyImage {
   const flat = flattenPolicy(policy.entries);
   const entries = flat.map(({ entry, flags, standsFor, destination }): ImageEntry => [
     {
@@ -260,6 +294,42 @@ export function imageOf(policy: DatapathPolicy): PolicyImage {
   );
   const slot = { directions };
   return { slot, entries, hash: hashOf(slot, entries) };
+}
+
+/** The policy of which {@link imageOf} makes this. Pure. */
+export function policyOf(
+  name: string,
+  { directions }: PolicySlot,
+  entries: readonly ImageEntry[],
+): DatapathPolicy {
+  const ingress = directions[POLICY_INGRESS], egress = directions[POLICY_EGRESS];
+  return DatapathPolicy.create({
+    name,
+    enforceIngress: ingress.enforce !== 0,
+    enforceEgress: egress.enforce !== 0,
+    ingressDefaultCookie: ingress.defaultCookie,
+    egressDefaultCookie: egress.defaultCookie,
+    entries: entries.flatMap(([key, value, destination]) => {
+      const { flags, standsFor, precedence, cookie, proxyPort } = PolicyEntry.decode(value);
+      // Made by the flattening, and made again by it.
+      if (standsFor !== 0 || flags & POLICY_ENTRY_NOBODY) return [];
+      const anyProtocol = (key.shape & SHAPE_ANY_PROTOCOL) !== 0;
+      return [MapStateEntry.create({
+        direction: key.shape & SHAPE_EGRESS ? "EGRESS" : "INGRESS",
+        identity: key.identity,
+        protocol: anyProtocol ? 0 : key.protocol,
+        port: key.port,
+        portPrefixLength: anyProtocol ? 0 : key.shape & SHAPE_LENGTH,
+        deny: (flags & POLICY_ENTRY_DENY) !== 0,
+        precedence,
+        proxyPort,
+        cookie,
+        addresses: destination === undefined
+          ? []
+          : [Prefix.host(IpAddress.parse(destination.split(" ")[0])).text],
+      })];
+    }),
+  });
 }
 
 /** Any protocol, or the length of the port prefix. */

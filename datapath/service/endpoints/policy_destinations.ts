@@ -85,8 +85,10 @@ export class DestinationTable {
   readonly #byKey = new Map<string, { number: number; refs: number }>();
   readonly #byNumber = new Map<number, string>();
   #next = DESTINATION_FIRST;
+  readonly #map: BpfMap;
 
-  constructor(private readonly map: BpfMap) {
+  constructor(map: BpfMap) {
+    this.#map = map;
     for (const [address, value] of map.entries()) {
       const { number, identity } = PolicyDestination.decode(value);
       this.#note(destinationKey(unmapped(address), identity), number);
@@ -100,7 +102,7 @@ export class DestinationTable {
 
   /** @throws {ProblemError} POLICY_DESTINATIONS_FULL when these have no room; nothing is written */
   refuseOverflow(policy: string, keys: ReadonlySet<string>): void {
-    const { entriesMax } = this.map.info;
+    const { entriesMax } = this.#map.info;
     const wanted = [...keys].filter((key) => !this.#byKey.has(key)).length;
     if (this.#byKey.size + wanted <= entriesMax) return;
     throw new ProblemError("POLICY_DESTINATIONS_FULL", {
@@ -124,7 +126,7 @@ export class DestinationTable {
     const number = this.#next;
     this.#advance();
     const [address, identity] = key.split(" ");
-    this.map.update(mapped(address), PolicyDestination.encode({ number, identity: Number(identity) }));
+    this.#map.update(mapped(address), PolicyDestination.encode({ number, identity: Number(identity) }));
     this.#note(key, number).refs++;
     return number;
   }
@@ -154,9 +156,9 @@ export class DestinationTable {
   #forget(key: string, number: number): void {
     this.#byKey.delete(key);
     this.#byNumber.delete(number);
-    const address = mapped(key.split(" ")[0]), value = this.map.lookup(address);
+    const address = mapped(key.split(" ")[0]), value = this.#map.lookup(address);
     // The address may have got another identity, and with it another number.
-    if (value !== undefined && PolicyDestination.decode(value).number === number) this.map.delete(address);
+    if (value !== undefined && PolicyDestination.decode(value).number === number) this.#map.delete(address);
   }
 
   #advance(): void {

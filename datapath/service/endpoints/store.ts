@@ -45,13 +45,16 @@ export interface EndpointStoreParts {
   onForgotten?: (id: number) => void;
 }
 
-/** See the module comment. */
+/** Endpoints in the kernel. */
 export class EndpointStore {
   readonly #held = new Map<string, Held>();
   adopted = 0;
   rebuilt = 0;
+  readonly #parts: EndpointStoreParts;
 
-  constructor(private readonly parts: EndpointStoreParts) {}
+  constructor(parts: EndpointStoreParts) {
+    this.#parts = parts;
+  }
 
   has(name: string): boolean {
     return this.#held.has(name);
@@ -80,7 +83,7 @@ export class EndpointStore {
   switchPolicy(policy: string, slot: number): void {
     for (const { desired } of this.#held.values()) {
       if (desired.policy !== policy) continue;
-      const record = this.parts.kernel.endpoints.get(desired.id);
+      const record = this.#parts.kernel.endpoints.get(desired.id);
       if (record !== undefined) this.#writeRecord(desired.id, { ...record, policy: slot });
     }
   }
@@ -89,7 +92,7 @@ export class EndpointStore {
   remove(name: string): boolean {
     const held = this.#held.get(name);
     if (held === undefined) return false;
-    const { kernel, attachments, socket } = this.parts;
+    const { kernel, attachments, socket } = this.#parts;
     const { desired, device, cgroupId } = held;
     if (device !== undefined) silenceDevice(socket, desired.kind, device.ifindex, kernel.pins.alias(name));
     // From here on its processes are the host's.
@@ -110,7 +113,7 @@ export class EndpointStore {
     ifindex: number,
     name: string,
   ): void {
-    const { kernel, attachments, socket } = this.parts;
+    const { kernel, attachments, socket } = this.#parts;
     attachments.removeDevice(ifindex);
     kernel.ifindexes.delete(ifindex);
     removeDevice(socket, endpoint, ifindex, kernel.pins.alias(name));
@@ -118,7 +121,7 @@ export class EndpointStore {
 
   /** Endpoints whose device somebody took away or changed. */
   lost(): string[] {
-    const { kernel, socket } = this.parts;
+    const { kernel, socket } = this.#parts;
     const aliases = new Map(listDevices(socket).map((device) => [device.ifindex, device.alias]));
     return [...this.#held].filter(([name, { device }]) =>
       device !== undefined && aliases.get(device.ifindex) !== kernel.pins.alias(name)
@@ -127,7 +130,7 @@ export class EndpointStore {
 
   /** Own objects in the kernel that no endpoint stands for: devices, and records by id (those of the devices too). */
   leftovers(): { devices: { ifindex: number; name: string; endpoint: string }[]; ids: number[] } {
-    const { kernel, socket } = this.parts;
+    const { kernel, socket } = this.#parts;
     const prefix = kernel.pins.alias("");
     const devices = listDevices(socket)
       .filter((device) => device.alias.startsWith(prefix))
@@ -149,12 +152,12 @@ export class EndpointStore {
     const { devices, ids } = this.leftovers();
     const indexes = new Set(devices.map((device) => device.ifindex));
     return devices.length +
-      ids.filter((id) => !indexes.has(this.parts.kernel.endpoints.get(id)?.ifindex ?? 0)).length;
+      ids.filter((id) => !indexes.has(this.#parts.kernel.endpoints.get(id)?.ifindex ?? 0)).length;
   }
 
   /** Removes the leftovers. @returns how many endpoints */
   sweep(): number {
-    const { kernel, attachments, socket } = this.parts;
+    const { kernel, attachments, socket } = this.#parts;
     const swept = this.leftoverCount;
     const { devices, ids } = this.leftovers();
     for (const device of devices) {
@@ -206,7 +209,7 @@ export class EndpointStore {
 
   #slotOf(desired: DatapathEndpoint): number {
     if (desired.policy === "") return 0;
-    const slot = this.parts.policies.slotOf(desired.policy);
+    const slot = this.#parts.policies.slotOf(desired.policy);
     if (slot !== undefined) return slot;
     throw new ProblemError("POLICY_NOT_FOUND", {
       status: 409,
@@ -218,8 +221,8 @@ export class EndpointStore {
   }
 
   #applyDevice(desired: DatapathEndpoint, slot: number, started: number): DatapathEndpointStatus {
-    const { kernel, attachments, socket } = this.parts;
-    const network = this.parts.network();
+    const { kernel, attachments, socket } = this.#parts;
+    const network = this.#parts.network();
     if (network === undefined) {
       throw new ProblemError("NODE_NOT_CONFIGURED", {
         status: 409,
@@ -275,7 +278,7 @@ export class EndpointStore {
 
   /** Tells the programs whose the sockets of its namespace are. @returns its cookie */
   #noteSockets({ kind, netns: path, id, name }: DatapathEndpoint): bigint | undefined {
-    const { netnsCookies } = this.parts.kernel;
+    const { netnsCookies } = this.#parts.kernel;
     if (kind !== "NETNS") return undefined;
     using netns = Netns.open(path);
     const cookie = netnsCookie(netns), before = this.#held.get(name)?.cookie;
@@ -286,7 +289,7 @@ export class EndpointStore {
   }
 
   #applyCgroup(desired: DatapathEndpoint, slot: number, started: number): DatapathEndpointStatus {
-    const { kernel, attachments } = this.parts;
+    const { kernel, attachments } = this.#parts;
     let id: bigint;
     try {
       id = BigInt(Deno.statSync(desired.cgroup).ino ?? 0);
@@ -337,7 +340,7 @@ export class EndpointStore {
 
   /** Addresses and record. @returns whether the record was as wanted already */
   #writeMaps(desired: DatapathEndpoint, record: Endpoint): boolean {
-    const { kernel } = this.parts;
+    const { kernel } = this.#parts;
     const wanted = addressesOf(desired);
     const before = this.#held.get(desired.name)?.addresses ?? [];
     const moved: string[] = [];
@@ -361,20 +364,20 @@ export class EndpointStore {
 
   /** First the record, then its revision: a verdict that is cached with the new revision was given by the new policy. */
   #writeRecord(id: number, record: Endpoint): void {
-    this.parts.kernel.endpoints.put(id, record);
-    this.parts.kernel.endpoints.put(id, { ...record, revision: (record.revision + 1) >>> 0 });
+    this.#parts.kernel.endpoints.put(id, record);
+    this.#parts.kernel.endpoints.put(id, { ...record, revision: (record.revision + 1) >>> 0 });
   }
 
   /** Clears an endpoint's record and addresses and ends its flows. The revision goes on. */
   #forget(id: number, addresses: readonly string[]): void {
-    const { kernel } = this.parts;
+    const { kernel } = this.#parts;
     for (const address of addresses) {
       kernel.addresses.delete(Uint8Array.fromHex(address) as Uint8Array<ArrayBuffer>);
     }
     const present = kernel.endpoints.get(id);
     const empty = Endpoint.decode(new Uint8Array(Endpoint.bytes));
     kernel.endpoints.put(id, { ...empty, revision: ((present?.revision ?? 0) + 1) >>> 0 });
-    this.parts.onForgotten?.(id);
+    this.#parts.onForgotten?.(id);
     kernel.revise(addresses.map(placeOf));
     kernel.collect({ mode: GC_ENDPOINT, endpoint: id });
     for (const address of addresses) {

@@ -33,18 +33,20 @@ export interface Attachment {
 /** What an attach found. */
 export type AttachOutcome = "created" | "kept" | "swapped";
 
-/** See the module comment. */
+/** Programs on hooks. */
 export class Attachments {
   readonly #held = new Map<string, Attachment>();
   readonly tcx: boolean;
+  readonly #kernel: Kernel;
 
-  constructor(private readonly kernel: Kernel) {
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
     this.tcx = probeFeature("tcx links") !== "no";
   }
 
   /** Hangs a program on a device. Repeatable. @throws {BpfError} attach-failed */
   device(program: string, ifindex: number, deviceName: string, direction: TcDirection): AttachOutcome {
-    const { kernel } = this;
+    const kernel = this.#kernel;
     if (!this.tcx) {
       attachClsact(kernel.attachable(program).fd, ifindex, direction);
       this.#note(`clsact-${ifindex}-${direction}`, program, deviceName, `clsact ${direction}`);
@@ -60,18 +62,18 @@ export class Attachments {
   /** Hangs a program on a cgroup. Repeatable. */
   cgroup(program: string, id: bigint, path: string, direction: TcDirection): AttachOutcome {
     const type = direction === "ingress" ? AttachType.CGROUP_INET_INGRESS : AttachType.CGROUP_INET_EGRESS;
-    const pinPath = this.kernel.pins.cgroupLink(id, direction);
+    const pinPath = this.#kernel.pins.cgroupLink(id, direction);
     return this.#cgroup(pinPath, program, { id, path }, type, `cgroup ${direction}`);
   }
 
   /** Hangs a program on the sockets of the root of the cgroups, so of all processes. Repeatable. */
   root(program: string, root: { id: bigint; path: string }, type: number, typeName: string): AttachOutcome {
-    return this.#cgroup(this.kernel.pins.rootLink(program), program, root, type, `cgroup ${typeName}`);
+    return this.#cgroup(this.#kernel.pins.rootLink(program), program, root, type, `cgroup ${typeName}`);
   }
 
   /** Takes a program off the root of the cgroups. */
   removeRoot(program: string): void {
-    const path = this.kernel.pins.rootLink(program);
+    const path = this.#kernel.pins.rootLink(program);
     unpin(path);
     this.#held.delete(path);
   }
@@ -82,8 +84,8 @@ export class Attachments {
    * @throws {BpfError} attach-failed
    */
   xdp(program: string, ifindex: number, deviceName: string, native: boolean): AttachOutcome {
-    const path = this.kernel.pins.xdpLink(ifindex);
-    const { fd } = this.kernel.attachable(program);
+    const path = this.#kernel.pins.xdpLink(ifindex);
+    const { fd } = this.#kernel.attachable(program);
     const outcome = this.#keep(path, program, (link) => link.info.ifindex === ifindex) ??
       this.#create(path, () => {
         try {
@@ -99,7 +101,7 @@ export class Attachments {
 
   /** Takes ours off XDP of a device; false when there was none. */
   removeXdp(ifindex: number): boolean {
-    const path = this.kernel.pins.xdpLink(ifindex);
+    const path = this.#kernel.pins.xdpLink(ifindex);
     this.#held.delete(path);
     return unpin(path);
   }
@@ -108,7 +110,7 @@ export class Attachments {
   removeDevice(ifindex: number): void {
     this.removeXdp(ifindex);
     for (const direction of ["ingress", "egress"] as const) {
-      const path = this.kernel.pins.deviceLink(ifindex, direction);
+      const path = this.#kernel.pins.deviceLink(ifindex, direction);
       unpin(path);
       this.#held.delete(path);
       if (!this.tcx) {
@@ -121,7 +123,7 @@ export class Attachments {
   /** Takes everything of ours off a cgroup. */
   removeCgroup(id: bigint): void {
     for (const direction of ["ingress", "egress"] as const) {
-      const path = this.kernel.pins.cgroupLink(id, direction);
+      const path = this.#kernel.pins.cgroupLink(id, direction);
       unpin(path);
       this.#held.delete(path);
     }
@@ -134,7 +136,7 @@ export class Attachments {
 
   /** Pins of links that nobody asked for since the start. */
   leftovers(): string[] {
-    return listPins(this.kernel.pins.links).filter((path) => !this.#held.has(path));
+    return listPins(this.#kernel.pins.links).filter((path) => !this.#held.has(path));
   }
 
   #cgroup(
@@ -145,7 +147,7 @@ export class Attachments {
     attachType: string,
   ): AttachOutcome {
     const outcome = this.#keep(pinPath, program, (link) => link.info.cgroupId === target.id) ??
-      this.#create(pinPath, () => attachCgroup(this.kernel.attachable(program).fd, target.path, type));
+      this.#create(pinPath, () => attachCgroup(this.#kernel.attachable(program).fd, target.path, type));
     this.#note(pinPath, program, target.path, attachType);
     return outcome;
   }
@@ -160,7 +162,7 @@ export class Attachments {
       unpin(path);
       return undefined;
     }
-    const wanted = this.kernel.attachable(program);
+    const wanted = this.#kernel.attachable(program);
     if (link.info.programId === wanted.info.id) return "kept";
     link.update(wanted.fd);
     return "swapped";
@@ -173,7 +175,7 @@ export class Attachments {
   }
 
   #note(key: string, program: string, target: string, attachType: string): void {
-    const { info } = this.kernel.attachable(program);
+    const { info } = this.#kernel.attachable(program);
     this.#held.set(key, { program, target, attachType, programId: info.id, tag: info.tag });
   }
 }

@@ -31,25 +31,28 @@ export interface Reaped {
   ended: number;
 }
 
-/** See the module comment. */
+/** Connected UDP sockets of the node whose backend is gone. */
 export class SocketReaper {
   /** Whether the kernel can end sockets; "cannot tell" until one was to be ended. */
   able: "yes" | "no" | "cannot tell" = "cannot tell";
+  readonly #parts: { sockets: BpfMap; backends: BpfMap; diag: NetlinkSocket };
 
   /** @param parts the maps weir_sockets and weir_backends, and a sock_diag socket in the node's namespace */
-  constructor(private readonly parts: { sockets: BpfMap; backends: BpfMap; diag: NetlinkSocket }) {}
+  constructor(parts: { sockets: BpfMap; backends: BpfMap; diag: NetlinkSocket }) {
+    this.#parts = parts;
+  }
 
   /** Ends what must be ended. Repeatable. @throws {NetError} */
   reap(): Reaped {
     const reaped: Reaped = { sockets: 0, ended: 0 };
     if (this.able === "no") return reaped;
     for (const family of [AF_INET, AF_INET6]) {
-      for (const socket of listSockets(this.parts.diag, { family, protocol: UDP })) {
+      for (const socket of listSockets(this.#parts.diag, { family, protocol: UDP })) {
         if (socket.destinationPort === 0) continue;
         reaped.sockets++;
         if (!this.#isStranded(socket)) continue;
         try {
-          if (destroySocket(this.parts.diag, socket)) reaped.ended++;
+          if (destroySocket(this.#parts.diag, socket)) reaped.ended++;
           this.able = "yes";
         } catch (error) {
           if (!cannotDestroySockets(error)) throw error;
@@ -69,9 +72,9 @@ export class SocketReaper {
       portBe: socket.destinationPort,
       direction: SOCKET_REVERSE,
     });
-    const found = this.parts.sockets.lookup(key);
+    const found = this.#parts.sockets.lookup(key);
     if (found === undefined) return false;
-    const record = this.parts.backends.lookup(u32(SocketPeer.decode(found).backend));
+    const record = this.#parts.backends.lookup(u32(SocketPeer.decode(found).backend));
     if (record === undefined) return true;
     const backend = Backend.decode(record);
     return backend.state === BACKEND_GONE || hex(backend.address) !== hex(address) ||

@@ -24,19 +24,22 @@ const PROGRAMS: readonly (readonly [program: string, type: number])[] = [
   ["socket_connect6", AttachType.CGROUP_INET6_CONNECT],
 ];
 
-/** See the module comment. */
+/** Services at the sockets of the node. */
 export class SocketHooks {
   #reaper: SocketReaper | undefined;
   #diag: NetlinkSocket | undefined;
   #wanted = false;
+  readonly #parts: { kernel: Kernel; attachments: Attachments; log?: Logger };
 
   constructor(
-    private readonly parts: { kernel: Kernel; attachments: Attachments; log?: Logger },
-  ) {}
+    parts: { kernel: Kernel; attachments: Attachments; log?: Logger },
+  ) {
+    this.#parts = parts;
+  }
 
   /** Hangs the programs, or takes them off. Repeatable. @throws {ProblemError} UNSUPPORTED @throws {BpfError} */
   apply(wanted: boolean): void {
-    const { attachments } = this.parts;
+    const { attachments } = this.#parts;
     this.#wanted = wanted;
     if (!wanted) {
       for (const [program] of PROGRAMS.toReversed()) attachments.removeRoot(program);
@@ -68,7 +71,7 @@ export class SocketHooks {
   /** Ends connected UDP sockets whose backend is gone. Repeatable. @throws {NetError} without sock_diag in the kernel */
   reap(): Reaped {
     if (!this.#wanted) return { sockets: 0, ended: 0 };
-    const { kernel } = this.parts;
+    const { kernel } = this.#parts;
     const reaper = this.#reaper ??= new SocketReaper({
       sockets: kernel.map("weir_sockets"),
       backends: kernel.map("weir_backends"),
@@ -76,9 +79,9 @@ export class SocketHooks {
     });
     const before = reaper.able;
     const reaped = reaper.reap();
-    if (reaped.ended > 0) this.parts.log?.info("Sockets of dead backends ended", { ...reaped });
+    if (reaped.ended > 0) this.#parts.log?.info("Sockets of dead backends ended", { ...reaped });
     if (reaper.able === "no" && before !== "no") {
-      this.parts.log?.warn("The kernel cannot end sockets: connected UDP sockets stay with a dead backend", {
+      this.#parts.log?.warn("The kernel cannot end sockets: connected UDP sockets stay with a dead backend", {
         expected: "CONFIG_INET_DIAG_DESTROY",
       });
     }

@@ -18,20 +18,22 @@ const PROGRAM = "xdp_netdev";
 /** How it hangs, for `GET /v1/status`. */
 export type XdpMode = "" | "native" | "generic" | "mixed" | "not in tunnel mode";
 
-/** See the module comment. */
+/** Services from outside at XDP of the outer devices, where the node is configured so. */
 export class XdpHooks {
   mode: XdpMode = "";
   readonly #devices: MapOf<"weir_xdp_devices">;
+  readonly #parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket };
 
   constructor(
-    private readonly parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket },
+    parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket },
   ) {
+    this.#parts = parts;
     this.#devices = parts.kernel.typed("weir_xdp_devices");
   }
 
   /** Makes XDP of the outer devices follow the configuration. Repeatable. @throws {BpfError} attach-failed */
   apply(outer: readonly Device[], config: Pick<NodeConfig, "xdp" | "routingMode">): void {
-    const { kernel, attachments, socket } = this.parts;
+    const { kernel, attachments, socket } = this.#parts;
     const direct = config.routingMode === "DIRECT";
     const wanted = config.xdp && direct ? outer : [];
     const indexes = new Set(wanted.map(({ ifindex }) => ifindex));

@@ -18,6 +18,7 @@ import {
   DROP_NAT_SHARE,
   GC_EXPIRED,
   GC_PRESSURE,
+  UnansweredRequest,
 } from "@weir/maps";
 import type { Holder, Holders } from "./holders.ts";
 import type { Kernel } from "./kernel.ts";
@@ -39,6 +40,8 @@ const LEVELS: readonly Level[] = [
 const MUCH = 1 / 16;
 /** How long after the last drop it counts as three quarters full. */
 const PRESSURE_MS = 10_000;
+/** Of the time that passes, looking for unanswered flows takes no more than one part in so many. */
+const LOOKING_PART = 50;
 /** At most one line in the log per table in this time. */
 const LOG_MS = 10_000;
 
@@ -59,18 +62,25 @@ export interface Collected {
   nat: number;
 }
 
-/** See the module comment. */
+/** The collector of conntrack and of translated flows. */
 export class Collector {
   readonly #ct: Table;
   readonly #nat: Table;
   #collectedMs = -Infinity;
+  #lookAgainMs = -Infinity;
+  readonly #kernel: Kernel;
+  readonly #clock: Clock;
+  readonly #log: Logger;
 
   constructor(
-    private readonly kernel: Kernel,
+    kernel: Kernel,
     readonly holders: Holders,
-    private readonly clock: Clock,
-    private readonly log: Logger,
+    clock: Clock,
+    log: Logger,
   ) {
+    this.#kernel = kernel;
+    this.#clock = clock;
+    this.#log = log;
     const table = (name: string, map: string, reasons: readonly number[]): Table => ({
       name,
       reasons,
@@ -85,19 +95,19 @@ export class Collector {
 
   /** Removes what has expired. @returns flows that are left */
   collect(): Collected {
-    const { live, natLive } = this.kernel.collect({ mode: GC_EXPIRED });
+    const { live, natLive } = this.#kernel.collect({ mode: GC_EXPIRED });
     return { ct: live, nat: natLive };
   }
 
   /** To be called several times a second: two lookups while nobody presses. */
   relieve(): void {
-    const nowMs = this.clock.monotonicMs(), { holders } = this;
+    const nowMs = this.#clock.monotonicMs(), { holders } = this;
     const pressed = [[this.#ct, holders.ct], [this.#nat, holders.nat]] as const;
     const levels = pressed.map(([table, entries]) => this.#level(table, entries, nowMs));
     const level = LEVELS.find((level) => levels.includes(level));
     if (level === undefined || nowMs - this.#collectedMs < level.everyMs) return;
     this.#collectedMs = nowMs;
-    const { deleted, live, natDeleted, natLive } = this.kernel.collect({
+    const { deleted, live, natDeleted, natLive } = this.#kernel.collect({
       mode: GC_PRESSURE,
       age: level.age,
       ageOver: level.ageOver,
@@ -106,13 +116,29 @@ export class Collector {
     for (const [at, [table]] of pressed.entries()) {
       if (levels[at] === undefined || nowMs - table.loggedMs < LOG_MS) continue;
       table.loggedMs = nowMs;
-      this.log.warn(`${table.name} is short of room`, {
+      this.#log.warn(`${table.name} is short of room`, {
         ...(table === this.#ct ? { deleted, left: live } : { deleted: natDeleted, left: natLive }),
         entriesMax: table.entriesMax,
         // Who is refused, else who holds most
         holder: describe(holders.list().toSorted((a, b) => Number(b.pressing) - Number(a.pressing))[0]),
       });
     }
+  }
+
+  /**
+   * Has the kernel tell of flows that wait for an answer. To be called every second; the fuller the table, the less often it looks.
+   * @returns flows that wait, undefined when it did not look
+   */
+  tellUnanswered(): number | undefined {
+    const begunMs = this.#clock.monotonicMs();
+    if (begunMs < this.#lookAgainMs || this.holders.ct === 0) return undefined;
+    const ctx = new Uint8Array(UnansweredRequest.bytes);
+    const { waiting } = UnansweredRequest.decode(
+      this.#kernel.program("weir_unanswered").testRun({ ctx }).ctx,
+    );
+    const endedMs = this.#clock.monotonicMs();
+    this.#lookAgainMs = endedMs + LOOKING_PART * (endedMs - begunMs);
+    return waiting;
   }
 
   #level(table: Table, entries: number, nowMs: number): Level | undefined {
@@ -129,7 +155,7 @@ export class Collector {
     let count = 0n;
     for (const reason of reasons) {
       for (const direction of [DIRECTION_INGRESS, DIRECTION_EGRESS, DIRECTION_SERVICE]) {
-        for (const cpu of this.kernel.metrics.getPerCpu(reason << 2 | direction)) count += cpu.packets;
+        for (const cpu of this.#kernel.metrics.getPerCpu(reason << 2 | direction)) count += cpu.packets;
       }
     }
     return count;

@@ -26,17 +26,23 @@ export interface Holder {
   pressing: boolean;
 }
 
-/** See the module comment. */
+/** Who holds what of the tables that traffic fills, as the programs count it, and whom their share refuses. */
 export class Holders {
   /** What shares had been refused when it was last looked at, and since when. */
   readonly #refused = new Map<number, { total: bigint; sinceMs: number }>();
+  readonly #kernel: Kernel;
+  readonly #clock: Clock;
+  readonly #ids: () => Iterable<number>;
 
   /** @param ids endpoints that there are */
   constructor(
-    private readonly kernel: Kernel,
-    private readonly clock: Clock,
-    private readonly ids: () => Iterable<number>,
+    kernel: Kernel,
+    clock: Clock,
+    ids: () => Iterable<number>,
   ) {
+    this.#kernel = kernel;
+    this.#clock = clock;
+    this.#ids = ids;
     // What was refused before this process began says nothing of now.
     for (const [share, refused] of kernel.typed("weir_refused").entries()) {
       const total = sum(refused);
@@ -54,9 +60,9 @@ export class Holders {
 
   /** Everybody who holds something or was refused something, who holds most first. */
   list(): Holder[] {
-    const nowMs = this.clock.monotonicMs(), refusals = this.kernel.typed("weir_refused");
+    const nowMs = this.#clock.monotonicMs(), refusals = this.#kernel.typed("weir_refused");
     const shares = [SHARE_NODE, SHARE_OUTSIDE];
-    for (const id of this.ids()) shares.push(id, SHARE_OUTSIDE + id);
+    for (const id of this.#ids()) shares.push(id, SHARE_OUTSIDE + id);
     const found: Holder[] = [];
     for (const share of shares) {
       const ct = this.#held(share), nat = this.#held(SHARES_MAX + share), refused = refusals.get(share)!;
@@ -85,7 +91,7 @@ export class Holders {
   }
 
   #held(element: number): number {
-    return count(this.kernel.typed("weir_holdings").get(element)?.now ?? 0);
+    return count(this.#kernel.typed("weir_holdings").get(element)?.now ?? 0);
   }
 }
 

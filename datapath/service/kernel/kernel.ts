@@ -20,7 +20,6 @@ import {
   openPin,
   pin,
   type ProgramInfo,
-  programInfo,
   u32,
   unpin,
 } from "@weir/loader";
@@ -44,7 +43,7 @@ const REVISIONS_AT_ONCE_MAX = 1024;
 /** Sizes of maps that differ from the object's own. */
 export type MapSizes = Record<string, number>;
 
-/** See the module comment. */
+/** The programs and maps of one instance in the kernel. */
 export class Kernel {
   /** Programs found under a pin with the same instructions. */
   programsAdopted = 0;
@@ -56,8 +55,6 @@ export class Kernel {
   readonly programsChanged: Set<string> = new Set();
   readonly #object: BpfObject;
   readonly #maps = new Map<string, BpfMap>();
-  /** Program that goes on hooks: the pinned one if its instructions are ours, else the one just loaded. */
-  readonly #attached = new Map<string, number>();
 
   readonly config: MapOf<"weir_config">;
   readonly endpoints: MapOf<"weir_endpoints">;
@@ -111,7 +108,7 @@ export class Kernel {
         if (fd !== undefined) closeFd(fd); // libbpf keeps a copy of its own
         if (!reused) (fd === undefined ? fresh : rebuilt).push(slot.name);
       }
-      object.load(options.gate);
+      object.load(options.gate, (name) => openPin(pins.program(name)));
       const kernel = new Kernel(object, pins);
       kernel.mapsRebuilt = rebuilt;
       // Revisions that begin anew must not come to what flows remember.
@@ -135,6 +132,7 @@ export class Kernel {
   get serviceMaps(): ServiceMaps {
     return {
       frontends: this.map("weir_frontends"),
+      state: this.map("weir_state"),
       backends: this.map("weir_backends"),
       selections: this.map("weir_selections"),
       sourceRanges: this.map("weir_source_ranges"),
@@ -169,8 +167,8 @@ export class Kernel {
 
   /** Descriptor and facts of the program that goes on hooks. */
   attachable(name: string): { fd: number; info: ProgramInfo } {
-    const fd = this.#attached.get(name) ?? this.program(name).fd;
-    return { fd, info: programInfo(fd) };
+    const { fd, info } = this.program(name);
+    return { fd, info };
   }
 
   /** Jiffies and monotonic time, as programs see them. */
@@ -236,7 +234,6 @@ export class Kernel {
     this.#object.close();
   }
 
-  /** Pins the program; notes whether the one that was pinned had other instructions or other maps. */
   #removeStrangers(): void {
     for (const [room, names] of [["maps", this.mapNames], ["progs", this.programNames]] as const) {
       for (const path of listPins(`${this.pins.root}/${room}`)) {
@@ -246,22 +243,18 @@ export class Kernel {
     }
   }
 
+  /** Pins the program, unless it is the one that was pinned. */
   #takeOver(name: string): void {
-    const program = this.program(name), path = this.pins.program(name);
-    const fd = openPin(path);
-    if (fd !== undefined) {
-      const before = programInfo(fd), now = program.info;
-      const sameMaps = before.mapIds.every((id) => now.mapIds.includes(id));
-      if (before.tag === now.tag && sameMaps) {
-        this.programsAdopted++;
-        this.#attached.set(name, fd);
-        return;
-      }
-      closeFd(fd);
+    if (this.#object.isAdopted(name)) {
+      this.programsAdopted++;
+      return;
+    }
+    const path = this.pins.program(name), before = openPin(path);
+    if (before !== undefined) {
+      closeFd(before);
       this.programsChanged.add(name);
     }
-    this.#attached.set(name, program.fd);
-    pin(program.fd, path);
+    pin(this.program(name).fd, path);
   }
 }
 

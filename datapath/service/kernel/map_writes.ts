@@ -1,6 +1,6 @@
 /** Counts the system calls that write maps, and can fail one of them: a fault point for tests. @module */
 
-/** See the module comment. */
+/** Counts the system calls that write maps, and can fail one of them. */
 export class MapWrites {
   count = 0;
   /** Fails the write after this many; undefined: none. */

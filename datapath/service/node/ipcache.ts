@@ -3,11 +3,11 @@
  * sources that want most (`ipcache_shares.ts`), named, and written when there is room.
  * @module
  */
-import type { Clock, Prefix } from "@weir/common";
+import { type Clock, isLocalIdentity, type Prefix } from "@weir/common";
 import { type Bytes, IpcacheEntry } from "@weir/maps";
 import { ObjectError } from "@weir/proto/common";
-import type { IpcacheUpdate, IpcacheUpdateResponse } from "@weir/proto/datapath";
-import { hex, mapped, parsePrefix } from "../kernel/addresses.ts";
+import { type IpcacheUpdate, type IpcacheUpdateResponse, IpcacheUpsert } from "@weir/proto/datapath";
+import { hex, mapped, parsePrefix, unmapped } from "../kernel/addresses.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { fairShares, sourceOf } from "./ipcache_shares.ts";
 
@@ -29,15 +29,19 @@ export interface IpcacheSource {
   left: number;
 }
 
-/** See the module comment. */
+/** The ipcache in the kernel. */
 export class IpcacheStore {
   /** What is in the kernel, read once at the start: its place and value, in the order in which it came. */
   readonly #present = new Map<string, Wanted>();
   /** What is wanted and has no room. */
   readonly #left = new Map<string, Wanted>();
   #leftSinceUnixS = 0;
+  readonly #kernel: Kernel;
+  readonly #clock: Clock;
 
-  constructor(private readonly kernel: Kernel, private readonly clock: Clock) {
+  constructor(kernel: Kernel, clock: Clock) {
+    this.#kernel = kernel;
+    this.#clock = clock;
     for (const [address, entry] of kernel.ipcacheExact.entries()) this.#found(true, 128, address, entry);
     for (const [{ prefixlen, address }, entry] of kernel.ipcache.entries()) {
       this.#found(false, prefixlen, address, entry);
@@ -48,7 +52,7 @@ export class IpcacheStore {
     return this.#present.size;
   }
   get entriesMax(): number {
-    return this.kernel.ipcacheExact.entriesMax;
+    return this.#kernel.ipcacheExact.entriesMax;
   }
   /** Prefixes that are left out for want of room. */
   get left(): number {
@@ -79,6 +83,18 @@ export class IpcacheStore {
         sinceUnixS: this.#leftSinceUnixS,
       })
     );
+  }
+
+  /** Prefixes of policies in the kernel. */
+  policyPrefixes(): IpcacheUpsert[] {
+    const found: IpcacheUpsert[] = [];
+    for (const { place, entry } of this.#present.values()) {
+      if (!isLocalIdentity(entry.identity)) continue;
+      const text = unmapped(place.address), v6 = text.includes(":");
+      const prefix = `${text}/${v6 ? place.prefixlen : place.prefixlen - 96}`;
+      found.push(IpcacheUpsert.create({ prefix, identity: entry.identity }));
+    }
+    return found;
   }
 
   /** Applies an update; what is there already is not written, what has no room is left out and named in the answer. */
@@ -114,15 +130,15 @@ export class IpcacheStore {
       throw error;
     } finally {
       // What was written before a write failed concerns flows as well.
-      if (changed.length > 0) this.kernel.revise(changed);
+      if (changed.length > 0) this.#kernel.revise(changed);
     }
-    if (before === 0 && this.#left.size > 0) this.#leftSinceUnixS = this.clock.nowMs() / 1000;
+    if (before === 0 && this.#left.size > 0) this.#leftSinceUnixS = this.#clock.nowMs() / 1000;
     return { entries: this.size, entriesMax: this.entriesMax, errors: this.errors() };
   }
 
   /** Where the maps are too small, takes out of `upserts` (and of the kernel) what is beyond its source's share. */
   #divide(exact: boolean, upserts: Map<string, Wanted>, deletes: Map<string, Place>, changed: Place[]): void {
-    const { entriesMax } = exact ? this.kernel.ipcacheExact : this.kernel.ipcache;
+    const { entriesMax } = exact ? this.#kernel.ipcacheExact : this.#kernel.ipcache;
     const kind = exact ? "e" : "p";
     const present = [...this.#present].filter(([key]) => key.startsWith(kind));
     const added = [...upserts].filter(([key]) => key.startsWith(kind) && !this.#present.has(key));
@@ -155,16 +171,16 @@ export class IpcacheStore {
   #put(key: string, { place, entry }: Wanted, changed: Place[]): void {
     const before = this.#present.get(key)?.entry;
     if (before !== undefined && hex(IpcacheEntry.encode(before)) === hex(IpcacheEntry.encode(entry))) return;
-    if (place.exact) this.kernel.ipcacheExact.put(place.address, entry);
-    else this.kernel.ipcache.put({ prefixlen: place.prefixlen, address: place.address }, entry);
+    if (place.exact) this.#kernel.ipcacheExact.put(place.address, entry);
+    else this.#kernel.ipcache.put({ prefixlen: place.prefixlen, address: place.address }, entry);
     this.#present.set(key, { place, entry });
     changed.push(place);
   }
 
   #delete(key: string, place: Place, changed: Place[]): void {
     if (!this.#present.has(key)) return;
-    if (place.exact) this.kernel.ipcacheExact.delete(place.address);
-    else this.kernel.ipcache.delete({ prefixlen: place.prefixlen, address: place.address });
+    if (place.exact) this.#kernel.ipcacheExact.delete(place.address);
+    else this.#kernel.ipcache.delete({ prefixlen: place.prefixlen, address: place.address });
     this.#present.delete(key);
     changed.push(place);
   }

@@ -9,13 +9,17 @@ import { listAddresses, listLocalAddresses, type NetlinkSocket } from "@weir/net
 import { hex, mapped } from "../kernel/addresses.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 
-/** See the module comment. */
+/** Which addresses are this node's, as the programs are told. */
 export class LocalAddressStore {
-  constructor(private readonly parts: { kernel: Kernel; socket: NetlinkSocket }) {}
+  readonly #parts: { kernel: Kernel; socket: NetlinkSocket };
+
+  constructor(parts: { kernel: Kernel; socket: NetlinkSocket }) {
+    this.#parts = parts;
+  }
 
   /** Makes weir_addresses follow the kernel. Endpoints' addresses stay theirs. @param always of the configuration */
   refresh(always: readonly string[]): void {
-    const { kernel } = this.parts;
+    const { kernel } = this.#parts;
     const wanted = this.#wanted(always);
     const changed: { address: Bytes; prefixlen: number }[] = [];
     const present = new Map(kernel.addresses.entries().map(([address, owner]) => [hex(address), owner]));
@@ -41,7 +45,7 @@ export class LocalAddressStore {
       const address = bytes.length === 16 ? bytes : mapped([...bytes].join("."));
       if (!knownByBits(address)) wanted.set(hex(address), flags);
     };
-    const { socket } = this.parts;
+    const { socket } = this.#parts;
     for (const { bytes, broadcast } of listLocalAddresses(socket)) {
       add(bytes, broadcast ? ADDRESS_BROADCAST : ADDRESS_HOST);
     }

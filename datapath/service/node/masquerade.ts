@@ -23,13 +23,17 @@ export function serviceFlags(config: NodeConfig): number {
     (config.noBackendDrop ? CONFIG_NO_BACKEND_DROP : 0);
 }
 
-/** See the module comment. The kernel's maps are its only memory. */
+/** Masquerade in the kernel. The kernel's maps are its only memory. */
 export class MasqueradeStore {
-  constructor(private readonly kernel: Kernel) {}
+  readonly #kernel: Kernel;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+  }
 
   /** Makes these prefixes the excepted destinations. @throws {ProblemError} for what is no prefix, before anything is written */
   apply(prefixes: readonly string[]): void {
-    const map = this.kernel.map("weir_masquerade_exceptions");
+    const map = this.#kernel.map("weir_masquerade_exceptions");
     const wanted = new Map(prefixes.map((text): [string, Bytes] => {
       const prefix = parsePrefix(text);
       const prefixlen = prefix.family === 4 ? 96 + prefix.length : prefix.length;
@@ -43,7 +47,7 @@ export class MasqueradeStore {
 
   /** Tells which outer devices have other addresses than the node's own. Called now and then: addresses come and go. */
   refresh(config: NodeConfig, outer: readonly Device[], addresses: readonly DeviceAddress[]): void {
-    const map = this.kernel.map("weir_outer_addresses");
+    const map = this.#kernel.map("weir_outer_addresses");
     const wanted = new Map<number, Bytes>();
     for (const { ifindex } of outer) {
       const mine = addresses.filter((each) => each.ifindex === ifindex && each.scope === GLOBAL_SCOPE);

@@ -1,7 +1,7 @@
 /** What the node's store tells the programs: addresses as the kernel gets them, VLANs as the configuration says. */
 import assert from "node:assert/strict";
 import { BpfMap, openPin } from "@weir/loader";
-import { ADDRESS_BROADCAST, ADDRESS_HOST, AddressOwner, VlanKey } from "@weir/maps";
+import { ADDRESS_BROADCAST, ADDRESS_HOST, AddressOwner, Config, VlanKey } from "@weir/maps";
 import { unmapped } from "../kernel/addresses.ts";
 import { nodeTest, sleep, type TestNode } from "../testing.ts";
 
@@ -42,6 +42,61 @@ nodeTest(
     await node.exec("ip", "route", "delete", "local", "203.0.113.7/32", "dev", "lo");
     await becomes("203.0.113.7", undefined);
     assert.equal(flags()["192.0.2.1"], ADDRESS_HOST);
+  },
+);
+
+nodeTest("A node at rest changes nothing: the kernel tells of no address, route or device", async (node) => {
+  // What is told meanwhile is told by ourselves. An IPv6 address that is added again is told again.
+  await node.exec("ip", "address", "add", "192.0.2.7/32", "dev", "lo");
+  await sleep(1000);
+  const told = await node.exec("sh", "-c", "timeout 2 ip monitor address route link || true");
+  assert.equal(told, "");
+});
+
+nodeTest(
+  "An outer device that comes back as another is taken, and the routes that went with its address",
+  async (node) => {
+    await node.request("PUT", "/v1/remotenodes/other", {
+      name: "other",
+      ipv4: "192.0.2.2",
+      podCidrV4: "10.45.0.0/24",
+    });
+    const route = () => node.exec("ip", "route", "show", "10.45.0.0/24");
+    const index = async () => parseInt(await node.exec("ip", "-o", "link", "show", "under0"));
+    /** Far sooner than the look that is taken every 30 s. */
+    const becomes = async (what: string, holds: () => Promise<boolean>) => {
+      for (let i = 0; i < 200 && !await holds(); i++) await sleep(50);
+      assert.ok(await holds(), what);
+    };
+    const isRouted = async () => /10\.45\.0\.0\/24/.test(await route());
+    assert.ok(await isRouted());
+    const before = await index();
+    await node.exec("ip", "address", "delete", "192.0.2.1/24", "dev", "under0");
+    await node.exec("ip", "address", "add", "192.0.2.1/24", "dev", "under0");
+    await becomes("the address is there again, and the route too", isRouted);
+    await node.exec("ip", "link", "delete", "under0");
+    await node.exec("ip", "link", "add", "under0", "type", "veth", "peer", "name", "under1");
+    await node.exec("ip", "link", "set", "under1", "up");
+    await node.exec("ip", "address", "add", "192.0.2.1/24", "dev", "under0");
+    await node.exec("ip", "link", "set", "under0", "up");
+    await becomes("the device is there again, and the route too", isRouted);
+    using config = mapOf(node, "weir_config");
+    const ifindex = await index();
+    assert.notEqual(ifindex, before);
+    await becomes(
+      "the programs know the device",
+      () => Promise.resolve(Config.decode(config.entries()[0][1]).outerIfindex === ifindex),
+    );
+    const { items } = await node.request("GET", "/v1/programs") as {
+      items: { name: string; attachedTo: string }[];
+    };
+    const on = items.filter(({ attachedTo }) => attachedTo.includes("under0")).map(({ name }) => name).sort();
+    assert.deepEqual(on, ["from_netdev", "to_netdev"]);
+    await node.exec("ip", "address", "delete", "10.44.0.1/32", "dev", "lo");
+    await becomes(
+      "the gateway's address is there again",
+      async () => /10\.44\.0\.1/.test(await node.exec("ip", "address", "show", "lo")),
+    );
   },
 );
 

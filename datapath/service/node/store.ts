@@ -59,7 +59,7 @@ const TIMEOUTS = {
 };
 const HZ_KNOWN = [100, 250, 300, 1000];
 
-/** See the module comment. */
+/** The node of this datapath: its configuration, devices and prefixes in the kernel. */
 export class NodeStore {
   #config: NodeConfig | undefined;
   #outer: Device[] = [];
@@ -68,10 +68,13 @@ export class NodeStore {
   readonly #masquerade: MasqueradeStore;
   readonly #local: LocalAddressStore;
   readonly #vlans: VlanStore;
+  #changes = 0;
+  readonly #parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket };
 
   constructor(
-    private readonly parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket },
+    parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket },
   ) {
+    this.#parts = parts;
     this.#masquerade = new MasqueradeStore(parts.kernel);
     this.#local = new LocalAddressStore(parts);
     this.#vlans = new VlanStore(parts.kernel);
@@ -80,12 +83,29 @@ export class NodeStore {
   get config(): NodeConfig | undefined {
     return this.#config;
   }
+  /** Grows whenever the configuration or another node changes. */
+  get changes(): number {
+    return this.#changes;
+  }
   /** Devices that lead out of the node. */
   get outer(): readonly Device[] {
     return this.#outer;
   }
   get remotes(): RemoteNode[] {
     return [...this.#remotes.values()];
+  }
+
+  /** Bytes of the largest packet of pods, and what the tunnel adds to it. */
+  get pathSizes(): { podMtu: number; overhead: number } {
+    const config = this.#config;
+    return config === undefined
+      ? { podMtu: MTU_MIN, overhead: 0 }
+      : { podMtu: this.#podMtu(config), overhead: overheadOf(config) };
+  }
+
+  /** UDP port of the tunnel, 0 where packets are routed. */
+  get tunnelPort(): number {
+    return this.#overlay === undefined ? 0 : this.#config?.tunnelPort || TUNNEL_PORT_DEFAULT;
   }
 
   /** What pods get, undefined until the node is configured. */
@@ -97,7 +117,7 @@ export class NodeStore {
 
   /** Makes the kernel follow the configuration. Repeatable. @param hz jiffies per second */
   apply(config: NodeConfig, hz: number): void {
-    const { kernel, attachments, socket } = this.parts;
+    const { kernel, attachments, socket } = this.#parts;
     if (config.routingMode === "ROUTING_MODE_UNSPECIFIED") {
       throw new ProblemError("NODE_CONFIG_INVALID", {
         status: 422,
@@ -110,6 +130,9 @@ export class NodeStore {
       writeSysctl(path, value);
     }
     for (const device of outer) writeSysctl(`ipv6/conf/${device.name}/accept_ra`, "2"); // a forwarding host keeps its router
+    for (const { ifindex } of this.#outer) {
+      if (!outer.some((device) => device.ifindex === ifindex)) attachments.removeDevice(ifindex);
+    }
     const tunnel = config.routingMode === "TUNNEL";
     this.#overlay = tunnel ? this.#ensureOverlay(config) : this.#removeOverlay();
     this.#outer = outer;
@@ -140,6 +163,7 @@ export class NodeStore {
     this.#masquerade.apply(config.masquerade ? config.masqueradeExceptions : []);
     kernel.config.put(0, record);
     this.#config = config;
+    this.#changes++;
     this.#giveGateways(config);
     this.refreshAddresses();
     for (const device of outer) {
@@ -161,7 +185,31 @@ export class NodeStore {
     const config = this.#config;
     if (config === undefined) return;
     this.#local.refresh([config.ipv4, config.ipv6, config.gatewayV4, config.gatewayV6]);
-    this.#masquerade.refresh(config, this.#outer, listAddresses(this.parts.socket));
+    this.#masquerade.refresh(config, this.#outer, listAddresses(this.#parts.socket));
+  }
+
+  /** True when other devices carry the node's addresses than those that it is configured for: one came back as another. */
+  hasOtherOuter(): boolean {
+    const config = this.#config;
+    if (config === undefined) return false;
+    const now = this.#foundOuter(config);
+    // While there are none, those of before stay: they may come back.
+    return now.length > 0 && deviceKeys(now) !== deviceKeys(this.#outer);
+  }
+
+  /** Puts back what others took away: addresses of gateways, and routes, which go with the address that is their source. */
+  repair(): void {
+    const config = this.#config;
+    if (config === undefined) return;
+    this.#giveGateways(config);
+    // A route whose source address is away is refused; its return is told.
+    if (this.#foundOuter(config).length === 0) return;
+    const there = new Set(listRoutes(this.#parts.socket, ROUTE_PROTOCOL).map(routeKey));
+    for (const remote of this.#remotes.values()) {
+      for (const route of this.#routesOf(remote)) {
+        if (!there.has(routeKey(route))) putRoute(this.#parts.socket, route);
+      }
+    }
   }
 
   /** Routes to another node's pods. Repeatable. */
@@ -171,11 +219,12 @@ export class NodeStore {
     if (before !== undefined && this.#config !== undefined) {
       const keep = new Set(wanted.map(routeKey));
       for (const route of this.#routesOf(before)) {
-        if (!keep.has(routeKey(route))) deleteRoute(this.parts.socket, route);
+        if (!keep.has(routeKey(route))) deleteRoute(this.#parts.socket, route);
       }
     }
     this.#remotes.set(remote.name, remote);
-    for (const route of wanted) putRoute(this.parts.socket, route);
+    this.#changes++;
+    for (const route of wanted) putRoute(this.#parts.socket, route);
   }
 
   /** Removes the routes to a node; false when it is not known. */
@@ -183,8 +232,9 @@ export class NodeStore {
     const remote = this.#remotes.get(name);
     if (remote === undefined) return false;
     this.#remotes.delete(name);
+    this.#changes++;
     if (this.#config !== undefined) {
-      for (const route of this.#routesOf(remote)) deleteRoute(this.parts.socket, route);
+      for (const route of this.#routesOf(remote)) deleteRoute(this.#parts.socket, route);
     }
     return true;
   }
@@ -194,7 +244,7 @@ export class NodeStore {
     const wanted = new Set(
       this.remotes.flatMap((remote) => this.#config ? this.#routesOf(remote) : []).map(routeKey),
     );
-    return listRoutes(this.parts.socket, ROUTE_PROTOCOL).filter((route) => {
+    return listRoutes(this.#parts.socket, ROUTE_PROTOCOL).filter((route) => {
       const bits = route.destination.length * 8;
       const text = route.destination.length === 4
         ? mapped([...route.destination].join("."))
@@ -238,13 +288,22 @@ export class NodeStore {
 
   #podMtu(config: NodeConfig): number {
     const outer = config.mtu || MTU_DEFAULT;
-    const overhead = config.routingMode !== "TUNNEL" ? 0 : config.ipv4 === "" ? VXLAN_V6_BYTES : VXLAN_BYTES;
-    return Math.max(MTU_MIN, outer - overhead);
+    return Math.max(MTU_MIN, outer - overheadOf(config));
+  }
+
+  /** {@link #findOuter} where one that is named may be away. */
+  #foundOuter(config: NodeConfig): Device[] {
+    try {
+      return this.#findOuter(config);
+    } catch (error) {
+      if (!(error instanceof ProblemError)) throw error;
+      return [];
+    }
   }
 
   /** The devices named, else those that carry the node's addresses. */
   #findOuter(config: NodeConfig): Device[] {
-    const { socket } = this.parts;
+    const { socket } = this.#parts;
     if (config.devices.length > 0) {
       return config.devices.map((name) => {
         const device = findDevice(socket, name);
@@ -269,7 +328,7 @@ export class NodeStore {
   }
 
   #ensureOverlay(config: NodeConfig): Device {
-    const { socket, kernel } = this.parts;
+    const { socket, kernel } = this.#parts;
     const alias = kernel.pins.alias("overlay");
     const found = findDevice(socket, OVERLAY_DEVICE);
     if (found !== undefined && found.alias === alias) {
@@ -291,7 +350,7 @@ export class NodeStore {
   }
 
   #removeOverlay(): undefined {
-    const { socket, kernel, attachments } = this.parts;
+    const { socket, kernel, attachments } = this.#parts;
     const found = findDevice(socket, OVERLAY_DEVICE);
     if (found?.alias !== kernel.pins.alias("overlay")) return;
     attachments.removeDevice(found.ifindex);
@@ -300,12 +359,14 @@ export class NodeStore {
 
   /** The gateways' addresses are the host's too, so that pods can reach the host by them. */
   #giveGateways(config: NodeConfig): void {
-    const { socket } = this.parts;
+    const { socket } = this.#parts;
     const loopback = findDevice(socket, "lo");
     if (loopback === undefined) return;
+    // The kernel tells of an address that is added again too, and who follows its words would never come to rest.
+    const there = new Set(listAddresses(socket, loopback.ifindex).map(({ bytes }) => bytes.join()));
     for (const text of [config.gatewayV4, config.gatewayV6]) {
-      if (text === "") continue;
-      const address = parseAddress(text).bytes;
+      const address = text === "" ? undefined : parseAddress(text).bytes;
+      if (address === undefined || there.has(address.join())) continue;
       addAddress(socket, loopback.ifindex, address, address.length * 8);
     }
   }
@@ -318,6 +379,14 @@ export function hzOf(
 ): number {
   const measured = Number(after.jiffies - before.jiffies) / (Number(after.time - before.time) / 1e9);
   return HZ_KNOWN.reduce((best, hz) => Math.abs(hz - measured) < Math.abs(best - measured) ? hz : best);
+}
+
+function overheadOf({ routingMode, ipv4 }: NodeConfig): number {
+  return routingMode !== "TUNNEL" ? 0 : ipv4 === "" ? VXLAN_V6_BYTES : VXLAN_BYTES;
+}
+
+function deviceKeys(devices: readonly Device[]): string {
+  return devices.map(({ ifindex }) => ifindex).sort().join();
 }
 
 function routeKey(route: Route): string {

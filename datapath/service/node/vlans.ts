@@ -11,9 +11,13 @@ import type { Kernel } from "../kernel/kernel.ts";
 
 const VLAN_MAX = 4094;
 
-/** See the module comment. */
+/** Which tagged frames pass the outer devices. */
 export class VlanStore {
-  constructor(private readonly kernel: Kernel) {}
+  readonly #kernel: Kernel;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+  }
 
   /** Makes weir_vlans follow. Repeatable. @throws {ProblemError} VLAN_INVALID, before anything is written */
   apply(allowed: readonly number[], outer: readonly Device[]): void {
@@ -26,7 +30,7 @@ export class VlanStore {
         expected: `1 to ${VLAN_MAX}`,
       });
     }
-    const vlans = this.kernel.typed("weir_vlans");
+    const vlans = this.#kernel.typed("weir_vlans");
     const wanted = new Map<string, { ifindex: number; vlan: number }>();
     const want = (ifindex: number, vlan: number) => wanted.set(`${ifindex} ${vlan}`, { ifindex, vlan });
     for (const { ifindex } of outer) for (const vlan of allowed) want(ifindex, vlan);

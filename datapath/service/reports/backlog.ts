@@ -15,23 +15,28 @@ export interface Kept {
   count: number;
 }
 
-/** See the module comment. */
+/** Records that wait for one reader of the stream. */
 export class Backlog {
   /** Records that did not fit, in all. */
   lost = 0;
   #bytes = 0;
   readonly #held = new Map<number, number>();
+  readonly #bytesMax: number;
+  readonly #onLost: (lost: ReadonlyMap<number, number>) => void;
 
   /** @param onLost told of each batch's losses by holder */
   constructor(
-    private readonly bytesMax: number,
-    private readonly onLost: (lost: ReadonlyMap<number, number>) => void = () => {},
-  ) {}
+    bytesMax: number,
+    onLost: (lost: ReadonlyMap<number, number>) => void = () => {},
+  ) {
+    this.#bytesMax = bytesMax;
+    this.#onLost = onLost;
+  }
 
   /** Takes a batch of records (u32 length, bytes, padding to 8); gives what may be kept of it. */
   admit(records: Uint8Array, count: number): Kept {
     // Nobody is asked while the reader keeps up: a batch is passed on as it came.
-    if (this.#bytes + records.length <= this.bytesMax >>> 3) {
+    if (this.#bytes + records.length <= this.#bytesMax >>> 3) {
       this.#bytes += records.length;
       return { records, count };
     }
@@ -41,7 +46,7 @@ export class Backlog {
     for (let at = 0; at < records.length;) {
       const length = view.getUint32(at, true), bytes = (4 + length + 7) & ~7;
       const holder = length >= HOLDER_AT - 2 ? view.getUint16(at + HOLDER_AT, true) : 0;
-      const held = this.#held.get(holder) ?? 0, free = this.bytesMax - this.#bytes;
+      const held = this.#held.get(holder) ?? 0, free = this.#bytesMax - this.#bytes;
       if (held < FACTOR * free && bytes <= free) {
         kept.set(records.subarray(at, at + bytes), out);
         out += bytes;
@@ -53,7 +58,7 @@ export class Backlog {
     }
     if (lost.size > 0) {
       this.lost += count - keptCount;
-      this.onLost(lost);
+      this.#onLost(lost);
     }
     return { records: kept.slice(0, out), count: keptCount };
   }

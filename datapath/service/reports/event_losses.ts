@@ -29,19 +29,25 @@ interface Watched {
   unixS: number;
 }
 
-/** See the module comment. */
+/** Whose events were lost. */
 export class EventLosses {
   /** Lost on the way to readers, by holder. */
   readonly #stream = new Map<number, number>();
   readonly #watched = new Map<number, Watched>();
   #seen = -1;
+  readonly #kernel: Kernel;
+  readonly #clock: Clock;
+  readonly #endpoints: () => Iterable<number>;
 
   /** @param endpoints ids that there are */
   constructor(
-    private readonly kernel: Kernel,
-    private readonly clock: Clock,
-    private readonly endpoints: () => Iterable<number>,
+    kernel: Kernel,
+    clock: Clock,
+    endpoints: () => Iterable<number>,
   ) {
+    this.#kernel = kernel;
+    this.#clock = clock;
+    this.#endpoints = endpoints;
     // What was lost before this process came is known, but not when.
     for (const [holder, cpus] of kernel.eventCounts.entriesPerCpu()) {
       const refused = Number(cpus.reduce((sum, cpu) => sum + cpu.refused, 0n));
@@ -60,7 +66,7 @@ export class EventLosses {
     for (const count of this.#stream.values()) stream += count;
     if (lostInAll + stream === this.#seen) return false;
     this.#seen = lostInAll + stream;
-    const nowMs = this.clock.monotonicMs(), unixS = this.clock.nowMs() / 1000;
+    const nowMs = this.#clock.monotonicMs(), unixS = this.#clock.nowMs() / 1000;
     for (const { holder, refused } of this.#counts()) {
       const before = this.#watched.get(holder)?.refused ?? 0;
       if (refused === before) continue;
@@ -72,7 +78,7 @@ export class EventLosses {
   /** The endpoint is gone: who has its number next begins with nothing to its name. */
   forget(id: number): void {
     for (const holder of [id, EVENT_OUTSIDE + id]) {
-      this.kernel.eventCounts.clear(holder);
+      this.#kernel.eventCounts.clear(holder);
       this.#stream.delete(holder);
       this.#watched.delete(holder);
     }
@@ -80,7 +86,7 @@ export class EventLosses {
 
   /** Everybody who has made or lost any. */
   list(): EventHolder[] {
-    const nowMs = this.clock.monotonicMs();
+    const nowMs = this.#clock.monotonicMs();
     return this.#counts().filter(({ made, lost }) => made > 0 || lost > 0).map(({ holder, made, lost }) => {
       const watched = this.#watched.get(holder);
       const pressing = watched !== undefined && nowMs - watched.atMs < PRESSING_MS;
@@ -90,11 +96,11 @@ export class EventLosses {
 
   #counts(): { holder: number; made: number; refused: number; lost: number }[] {
     const holders = [0, EVENT_OUTSIDE];
-    for (const id of this.endpoints()) holders.push(id, EVENT_OUTSIDE + id);
+    for (const id of this.#endpoints()) holders.push(id, EVENT_OUTSIDE + id);
     return holders.map((holder) => {
       const stream = this.#stream.get(holder) ?? 0;
       const sum = { holder, made: 0, refused: stream, lost: stream };
-      for (const cpu of this.kernel.eventCounts.getPerCpu(holder)) {
+      for (const cpu of this.#kernel.eventCounts.getPerCpu(holder)) {
         sum.made += Number(cpu.made);
         sum.refused += Number(cpu.refused);
         sum.lost += Number(cpu.refused + cpu.lost);

@@ -24,7 +24,7 @@ interface Reader {
   wake: () => void;
 }
 
-/** See the module comment. */
+/** The event ring, handed to readers in raw batches. */
 export class EventHub {
   readonly #ring: RingReader;
   readonly #readers = new Set<Reader>();
@@ -32,17 +32,25 @@ export class EventHub {
   #bootUnixS = 0;
   #polling = false;
   #stopped = false;
+  readonly #kernel: Kernel;
+  readonly #clock: Clock;
+  readonly #onStreamLost: (lost: ReadonlyMap<number, number>) => void;
+  readonly #lostBy: () => EventLoss[];
 
   /**
    * @param onStreamLost told whose records readers were too slow for
    * @param lostBy who has lost how many, for who begins to read
    */
   constructor(
-    private readonly kernel: Kernel,
-    private readonly clock: Clock,
-    private readonly onStreamLost: (lost: ReadonlyMap<number, number>) => void = () => {},
-    private readonly lostBy: () => EventLoss[] = () => [],
+    kernel: Kernel,
+    clock: Clock,
+    onStreamLost: (lost: ReadonlyMap<number, number>) => void = () => {},
+    lostBy: () => EventLoss[] = () => [],
   ) {
+    this.#kernel = kernel;
+    this.#clock = clock;
+    this.#onStreamLost = onStreamLost;
+    this.#lostBy = lostBy;
     this.#ring = new RingReader(kernel.map("weir_events").fd, "weir_events");
     this.#bootUnixS = this.#boot();
   }
@@ -58,14 +66,14 @@ export class EventHub {
   lostRing(): number {
     let lost = 0n;
     for (let type = 0; type < LOST_MAX; type++) {
-      for (const count of this.kernel.lost.getPerCpu(type)) lost += count;
+      for (const count of this.#kernel.lost.getPerCpu(type)) lost += count;
     }
     return Number(lost);
   }
 
   /** The batches from now on, until `signal` aborts. */
   async *read(signal: AbortSignal): AsyncGenerator<EventBatch[]> {
-    const backlog = new Backlog(READER_BYTES_MAX, this.onStreamLost);
+    const backlog = new Backlog(READER_BYTES_MAX, this.#onStreamLost);
     const reader: Reader = { batches: [], backlog, wake: () => {} };
     const onAbort = () => reader.wake();
     signal.addEventListener("abort", onAbort);
@@ -73,7 +81,7 @@ export class EventHub {
     this.#poll();
     try {
       // The first one says at once that the stream is there, and what was lost before.
-      yield [{ ...this.#batch(new Uint8Array(0), 0, 0), lostBy: this.lostBy() }];
+      yield [{ ...this.#batch(new Uint8Array(0), 0, 0), lostBy: this.#lostBy() }];
       while (!signal.aborted && !this.#stopped) {
         if (reader.batches.length === 0) {
           await new Promise<void>((resolve) => reader.wake = resolve);
@@ -99,6 +107,18 @@ export class EventHub {
     }
   }
 
+  /** Gives records to every reader that no program made. */
+  tell(records: readonly Uint8Array[]): void {
+    const framed = frame(records);
+    this.#sequence++;
+    for (const reader of this.#readers) {
+      const { records: admitted, count } = reader.backlog.admit(framed, records.length);
+      if (count === 0) continue;
+      reader.batches.push(this.#batch(admitted, count, reader.backlog.lost));
+      reader.wake();
+    }
+  }
+
   stop(): void {
     this.#stopped = true;
     for (const reader of this.#readers) reader.wake();
@@ -109,16 +129,16 @@ export class EventHub {
     if (this.#polling) return;
     this.#polling = true;
     let delayMs = POLL_MS_MIN;
-    let clockedMs = this.clock.monotonicMs();
+    let clockedMs = this.#clock.monotonicMs();
     while (this.#readers.size > 0 && !this.#stopped) {
       const taken = this.#drain();
       delayMs = taken ? POLL_MS_MIN : Math.min(POLL_MS_MAX, delayMs * 2);
       // The wall clock is set now and then; what events are dated by follows it.
-      if (this.clock.monotonicMs() - clockedMs > 60_000) {
-        clockedMs = this.clock.monotonicMs();
+      if (this.#clock.monotonicMs() - clockedMs > 60_000) {
+        clockedMs = this.#clock.monotonicMs();
         this.#bootUnixS = this.#boot();
       }
-      await this.clock.sleep(delayMs);
+      await this.#clock.sleep(delayMs);
     }
     this.#polling = false;
   }
@@ -149,6 +169,19 @@ export class EventHub {
   }
 
   #boot(): number {
-    return this.clock.nowMs() / 1000 - Number(this.kernel.sampleClock().time) / 1e9;
+    return this.#clock.nowMs() / 1000 - Number(this.#kernel.sampleClock().time) / 1e9;
   }
+}
+
+/** As the ring has them: a length of four bytes, the record, room up to eight. */
+function frame(records: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const padded = (record: Uint8Array) => (4 + record.length + 7) & ~7;
+  const out = new Uint8Array(records.reduce((sum, record) => sum + padded(record), 0));
+  let at = 0;
+  for (const record of records) {
+    new DataView(out.buffer).setUint32(at, record.length, true);
+    out.set(record, at + 4);
+    at += padded(record);
+  }
+  return out;
 }

@@ -32,14 +32,18 @@ export interface KernelReportParts {
   serviceReport: ServiceReport;
 }
 
-/** See the module comment. */
+/** What the kernel holds, as messages. */
 export class KernelReport {
-  constructor(private readonly parts: KernelReportParts) {}
+  readonly #parts: KernelReportParts;
+
+  constructor(parts: KernelReportParts) {
+    this.#parts = parts;
+  }
 
   /** @param synced whether leftovers were swept */
   status(synced: boolean): DatapathStatus {
-    const { kernel, endpoints, policies, services, retries, events, verifier, instance } = this.parts;
-    const links = synced ? this.parts.attachments.leftovers().length : 0;
+    const { kernel, endpoints, policies, services, retries, events, verifier, instance } = this.#parts;
+    const links = synced ? this.#parts.attachments.leftovers().length : 0;
     return DatapathStatus.create({
       gate: verifier.mode,
       features: probeKernel().map(({ name, answer, sinceKernel }) => ({ name, answer, sinceKernel })),
@@ -47,7 +51,7 @@ export class KernelReport {
       rebuilt: endpoints.rebuilt + kernel.mapsRebuilt.length,
       leftovers: endpoints.leftoverCount + policies.leftovers().length + services.leftovers().length + links,
       synced,
-      errors: [...retries.list(), ...services.errors(), ...this.parts.ipcache.errors()],
+      errors: [...retries.list(), ...services.errors(), ...this.#parts.ipcache.errors()],
       pressure: this.pressure(),
       instance,
       lostEvents: events.lostRing(),
@@ -57,7 +61,7 @@ export class KernelReport {
 
   /** Who holds what of the tables that traffic fills, by name. */
   holders(): Holder[] {
-    const { collector, endpoints } = this.parts;
+    const { collector, endpoints } = this.#parts;
     return collector.holders.list().map(({ kind, endpoint, ...counts }) =>
       Holder.create({
         ...counts,
@@ -71,7 +75,7 @@ export class KernelReport {
   }
 
   pressure(): MapPressure[] {
-    const { kernel, collector, ipcache, policies, endpoints, events } = this.parts;
+    const { kernel, collector, ipcache, policies, endpoints, events } = this.#parts;
     const { ct, nat } = collector.holders;
     return [
       { map: "weir_ct", entries: ct, entriesMax: kernel.ct.entriesMax },
@@ -80,13 +84,13 @@ export class KernelReport {
       { map: "weir_policies", entries: policies.size, entriesMax: kernel.policySlots.entriesMax },
       { map: "weir_endpoints", entries: endpoints.ids.size, entriesMax: kernel.endpoints.entriesMax },
       { map: "weir_events", entries: events.pressure.bytes, entriesMax: events.pressure.bytesMax },
-    ].map((row) => MapPressure.create(row)).concat(this.parts.serviceReport.pressure());
+    ].map((row) => MapPressure.create(row)).concat(this.#parts.serviceReport.pressure());
   }
 
   /** Every attached program, with what the gate said of it. */
   programs(): Program[] {
-    const byName = new Map(this.parts.kernel.decisions.map((decision) => [decision.program, decision]));
-    return this.parts.attachments.list().map((attachment) => {
+    const byName = new Map(this.#parts.kernel.decisions.map((decision) => [decision.program, decision]));
+    return this.#parts.attachments.list().map((attachment) => {
       const decision = byName.get(attachment.program);
       return Program.create({
         name: attachment.program,
@@ -109,7 +113,7 @@ export class KernelReport {
 
   /** @throws {ProblemError} MAP_UNKNOWN */
   dump(name: string): MapDump {
-    const { kernel, endpoints, policies, services, hz } = this.parts;
+    const { kernel, endpoints, policies, services, hz } = this.#parts;
     return dumpMap(kernel, name, {
       endpoint: (id) => endpoints.nameOf(id),
       policy: (slot) => policies.nameOf(slot),
@@ -120,7 +124,7 @@ export class KernelReport {
 
   /** The same as metrics, read at each scrape. */
   mountMetrics(metrics: MetricsRegistry): void {
-    const { gate, events, retries, services, ipcache } = this.parts;
+    const { gate, events, retries, services, ipcache } = this.#parts;
     metrics.gauge("weir_datapath_packets", "Packets by reason and direction, as the programs counted them")
       .collect(() =>
         this.dump("metrics").rows.map(({ fields }) => [
@@ -133,6 +137,9 @@ export class KernelReport {
     );
     metrics.gauge("weir_datapath_map_entries", "Entries of maps").collect(() =>
       this.pressure().map((map) => [{ map: map.map }, map.entries])
+    );
+    metrics.gauge("weir_datapath_map_entries_max", "Entries that maps have room for").collect(() =>
+      this.pressure().map((map) => [{ map: map.map }, map.entriesMax])
     );
     metrics.gauge("weir_datapath_gate", "Programs by the gate's answer").collect(() =>
       Object.entries(gate.counts).map(([answer, count]) => [{ answer }, count])

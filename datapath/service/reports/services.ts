@@ -18,18 +18,24 @@ import type { ServiceStore } from "../services/store.ts";
 /** Largest update: 50,000 backends are some 8 MB of JSON. */
 const UPDATE_BYTES_MAX = 64 << 20;
 
-/** See the module comment. */
+/** Services as messages. */
 export class ServiceReport {
-  constructor(private readonly store: ServiceStore, private readonly maps: ServiceMaps) {}
+  readonly #store: ServiceStore;
+  readonly #maps: ServiceMaps;
+
+  constructor(store: ServiceStore, maps: ServiceMaps) {
+    this.#store = store;
+    this.#maps = maps;
+  }
 
   mount(api: ApiServer): void {
     api.collection({
       name: "services",
       message: DatapathService,
-      list: () => [...this.store.services()].map((held) => this.service(held)),
+      list: () => [...this.#store.services()].map((held) => this.service(held)),
       get: (name) => {
-        const held = this.store.get(Number(name)) ??
-          [...this.store.services()].find(({ wanted }) => wanted.name === name);
+        const held = this.#store.get(Number(name)) ??
+          [...this.#store.services()].find(({ wanted }) => wanted.name === name);
         return held && this.service(held);
       },
     });
@@ -38,7 +44,7 @@ export class ServiceReport {
       request: ServicesUpdate,
       response: ServicesUpdateResponse,
       bodyBytesMax: UPDATE_BYTES_MAX,
-      handle: (update) => this.store.apply(update),
+      handle: (update) => this.#store.apply(update),
     });
     this.#mountMetrics(api.metrics);
   }
@@ -60,7 +66,7 @@ export class ServiceReport {
   /** What the programs counted, all CPUs together. */
   counted(service: number): { [K in keyof ServiceCounters]: number } {
     const sum = { connections: 0, refused: 0, packets: 0, bytes: 0 };
-    for (const part of this.maps.counters.lookupPerCpu(u32(service)) ?? []) {
+    for (const part of this.#maps.counters.lookupPerCpu(u32(service)) ?? []) {
       const cpu = ServiceCounters.decode(part);
       sum.connections += Number(cpu.connections);
       sum.refused += Number(cpu.refused);
@@ -72,7 +78,7 @@ export class ServiceReport {
 
   /** How full, and how much of the kernel's memory. */
   pressure(): MapPressure[] {
-    const { frontends, backends, selections, ranges } = this.store, { maps } = this;
+    const { frontends, backends, selections, ranges } = this.#store, maps = this.#maps;
     const row = (map: BpfMap, entries: number, entriesMax: number, more = 0): MapPressure => ({
       map: map.name,
       entries,
@@ -88,7 +94,7 @@ export class ServiceReport {
   }
 
   #mountMetrics(metrics: MetricsRegistry): void {
-    const { store } = this;
+    const store = this.#store;
     const counts = { services: () => store.size, frontends: () => store.frontends.size } as const;
     metrics.gauge("weir_datapath_services", "Services that are realized").collect(counts.services);
     metrics.gauge("weir_datapath_frontends", "Frontends in the kernel").collect(counts.frontends);

@@ -6,6 +6,7 @@ import type { Holder, Holders } from "../kernel/holders.ts";
 import type { IpcacheStore } from "../node/ipcache.ts";
 import type { EventLosses } from "./event_losses.ts";
 import type { EventHub } from "./events.ts";
+import type { Troubles } from "./troubles.ts";
 
 /** What is looked at. */
 export interface UsageParts {
@@ -13,6 +14,7 @@ export interface UsageParts {
   flows: Holders;
   events: EventHub;
   losses: EventLosses;
+  troubles: Troubles;
   ipcache: IpcacheStore;
   /** Of conntrack and translation. */
   sizes: { ct: number; nat: number };
@@ -25,26 +27,32 @@ const PRESSING_MS = 10_000;
 /** Tables as metrics name them. */
 const LABELS: Record<string, string> = { conntrack: "ct", nat: "nat", events: "events", ipcache: "ipcache" };
 
-/** See the module comment. */
+/** Who holds how much of what traffic fills, and who presses on it. */
 export class UsageReport {
   readonly #told = new Map<number, number>();
   /** By table and holder: how much was refused when it was looked at last, and when that had grown. */
   readonly #refused = new Map<string, { count: number; atMs: number }>();
   #begun = false;
+  readonly #parts: UsageParts;
 
-  constructor(private readonly parts: UsageParts) {
+  constructor(parts: UsageParts) {
+    this.#parts = parts;
     // What was refused before this process began says nothing of now.
     this.#flowTables();
     this.#begun = true;
   }
 
   usage(): Usage {
-    return { tables: [...this.#flowTables(), this.#events(), this.#ipcache()] };
+    return { tables: this.#tables(), troubles: this.#parts.troubles.list() };
+  }
+
+  #tables(): TableUsage[] {
+    return [...this.#flowTables(), this.#events(), this.#ipcache()];
   }
 
   /** Who was refused something in the last seconds, and by which table. */
   degraded(): Degradation[] {
-    return this.usage().tables.flatMap(({ table, holders }) =>
+    return this.#tables().flatMap(({ table, holders }) =>
       holders.filter(({ pressing }) => pressing).map(({ holder, towards, held, refused }) =>
         Degradation.create({ table, holder, towards, held, refused })
       )
@@ -53,7 +61,7 @@ export class UsageReport {
 
   /** Losses of events that have grown since this was asked last; with `all` everybody's. */
   eventLosses(all: boolean): EventLoss[] {
-    return this.parts.losses.list().flatMap(({ holder, lost }) => {
+    return this.#parts.losses.list().flatMap(({ holder, lost }) => {
       const told = this.#told.get(holder) ?? 0;
       if (lost === 0 || (!all && told === lost)) return [];
       this.#told.set(holder, lost);
@@ -63,7 +71,7 @@ export class UsageReport {
 
   mountMetrics(metrics: MetricsRegistry): void {
     const rows = (of: (holder: TableHolder) => number) => () =>
-      this.usage().tables.flatMap(({ table, holders }) =>
+      this.#tables().flatMap(({ table, holders }) =>
         holders.map((
           h,
         ): [Record<string, string>, number] => [{ ...labelsOf(table, h), table: LABELS[table] }, of(h)])
@@ -85,7 +93,7 @@ export class UsageReport {
   }
 
   #flowTables(): TableUsage[] {
-    const { flows: holders, sizes } = this.parts, flows = holders.list();
+    const { flows: holders, sizes } = this.#parts, flows = holders.list();
     const table = (
       name: string,
       entries: number,
@@ -119,14 +127,14 @@ export class UsageReport {
   }
 
   #events(): TableUsage {
-    const { bytes, bytesMax } = this.parts.events.pressure;
+    const { bytes, bytesMax } = this.#parts.events.pressure;
     // A ring that nobody reads is full of old records, whoever made them.
-    const read = this.parts.events.readers > 0;
+    const read = this.#parts.events.readers > 0;
     return TableUsage.create({
       table: "events",
       entries: bytes,
       entriesMax: bytesMax,
-      holders: this.parts.losses.list().sort((a, b) => b.made - a.made).map((holder) => ({
+      holders: this.#parts.losses.list().sort((a, b) => b.made - a.made).map((holder) => ({
         ...this.#name(holder.holder),
         held: holder.made,
         refused: holder.lost,
@@ -136,7 +144,7 @@ export class UsageReport {
   }
 
   #ipcache(): TableUsage {
-    const { ipcache } = this.parts;
+    const { ipcache } = this.#parts;
     return TableUsage.create({
       table: "ipcache",
       entries: ipcache.size,
@@ -148,14 +156,15 @@ export class UsageReport {
   }
 
   #presses(key: string, count: number): boolean {
-    const nowMs = this.parts.clock.monotonicMs(), before = this.#refused.get(key);
+    const nowMs = this.#parts.clock.monotonicMs(), before = this.#refused.get(key);
     if (count === (before?.count ?? 0)) return before !== undefined && nowMs - before.atMs < PRESSING_MS;
     this.#refused.set(key, { count, atMs: this.#begun ? nowMs : -Infinity });
     return this.#begun;
   }
 
   #name(holder: number): { holder: string; towards: string } {
-    const id = holder & (EVENT_OUTSIDE - 1), name = id === 0 ? "" : this.parts.nameOf(id) || `endpoint ${id}`;
+    const id = holder & (EVENT_OUTSIDE - 1),
+      name = id === 0 ? "" : this.#parts.nameOf(id) || `endpoint ${id}`;
     if (holder >= EVENT_OUTSIDE) return { holder: "outside", towards: name };
     return { holder: name || "node", towards: "" };
   }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { TROUBLES_PER_SECOND } from "@weir/maps";
 import { nodeTest, run, sleep, type TestNode } from "../testing.ts";
 
 /** Datagrams to a port each, from a pod. */
@@ -95,13 +96,18 @@ nodeTest(
     } finally {
       node.signal("SIGCONT");
     }
-    await sleep(1500);
+    // Nobody answers these flows: some of them are told of once more, after a second.
+    const told = 2 * TROUBLES_PER_SECOND;
+    await sleep(3000);
     const holders = await holdersOf(node, "events");
     const loud = holders["default/noisy"], still = holders["default/quiet"];
     assert.ok(loud.held! > 600 && loud.refused! > 3000, `${JSON.stringify(loud)}`);
-    assert.equal(loud.held! + loud.refused!, 5000, "all are counted");
+    const all = loud.held! + loud.refused!;
+    assert.ok(all >= 5000 && all <= 5000 + told, `${all}: all are counted`);
     assert.equal(loud.pressing, true);
-    assert.deepEqual([still.held! - before, still.refused, still.pressing ?? false], [100, 0, false]);
+    const quietly = still.held! - before;
+    assert.ok(quietly >= 100 && quietly <= 100 + told, `${quietly}`);
+    assert.deepEqual([still.refused, still.pressing ?? false], [0, false]);
     assert.equal(events.made[10], loud.held, "what was made was read");
     assert.equal(events.made[11], still.held);
     assert.deepEqual(

@@ -18,7 +18,7 @@ export const REST_MS = 60_000;
 /** Where a record has its state. */
 const STATE_AT = 19;
 
-/** See the module comment. */
+/** The backends in the kernel. */
 export class BackendTable {
   readonly idsMax: number;
   /** What the kernel holds, record after record. */
@@ -32,8 +32,12 @@ export class BackendTable {
   readonly #found = new Map<number, Map<string, number>>();
   #live = 0;
   #next = 1;
+  readonly #map: BpfMap;
+  readonly #writes: MapWrites;
 
-  constructor(private readonly map: BpfMap, private readonly writes: MapWrites, nowMs: number) {
+  constructor(map: BpfMap, writes: MapWrites, nowMs: number) {
+    this.#map = map;
+    this.#writes = writes;
     const { values, count } = map.packed(); // an array is read whole, from 0
     this.#image = values;
     this.idsMax = count;
@@ -155,8 +159,8 @@ export class BackendTable {
       keys.set(u32(id), i * 4);
       values.set(image, i * Backend.bytes);
     });
-    this.writes.before();
-    this.writes.add(this.map.updatePacked(keys, values, records.length));
+    this.#writes.before();
+    this.#writes.add(this.#map.updatePacked(keys, values, records.length));
     for (const [id, image] of records) {
       this.#image.set(image, id * Backend.bytes);
       this.#acquired.delete(id);

@@ -4,12 +4,13 @@
  *
  * @module
  */
-import type { BpfMap } from "@weir/loader";
-import { type Bytes, Frontend, FrontendKey } from "@weir/maps";
+import { type BpfMap, u32 } from "@weir/loader";
+import { type Bytes, Frontend, FrontendKey, State } from "@weir/maps";
 import { hex } from "../kernel/addresses.ts";
 import type { MapWrites } from "../kernel/map_writes.ts";
+import type { ServiceMaps } from "../kernel/service_maps.ts";
 
-/** See the module comment. Keys and values are hex of their bytes. */
+/** The frontends in the kernel, and who has a claim to each. Keys and values are hex of their bytes. */
 export class FrontendTable {
   readonly entriesMax: number;
   readonly #present = new Map<string, string>();
@@ -17,8 +18,14 @@ export class FrontendTable {
   readonly #found = new Map<number, string[]>();
   /** Services by key, oldest first. */
   readonly #claims = new Map<string, number[]>();
+  readonly #map: BpfMap;
+  readonly #state: BpfMap;
+  readonly #writes: MapWrites;
 
-  constructor(private readonly map: BpfMap, private readonly writes: MapWrites) {
+  constructor({ frontends: map, state }: Pick<ServiceMaps, "frontends" | "state">, writes: MapWrites) {
+    this.#map = map;
+    this.#state = state;
+    this.#writes = writes;
     this.entriesMax = map.info.entriesMax;
     const { keys, values, count } = map.packed();
     for (let i = 0; i < count; i++) {
@@ -31,6 +38,8 @@ export class FrontendTable {
       // Who has it in the kernel had it first.
       this.#claims.set(key, [service]);
     }
+    // The process before may have ended between a change and its revision.
+    this.#revise();
   }
 
   get size(): number {
@@ -96,10 +105,14 @@ export class FrontendTable {
       if (this.#present.get(key) !== value) changed.push([key, value]);
     }
     if (changed.length === 0) return;
-    this.writes.before();
-    this.writes.add(
-      this.map.updateBatch(changed.map(([key, value]) => [bytesOfHex(key), bytesOfHex(value)])),
-    );
+    this.#writes.before();
+    try {
+      this.#writes.add(
+        this.#map.updateBatch(changed.map(([key, value]) => [bytesOfHex(key), bytesOfHex(value)])),
+      );
+    } finally {
+      this.#revise();
+    }
     for (const [key, value] of changed) this.#present.set(key, value);
   }
 
@@ -112,9 +125,22 @@ export class FrontendTable {
   delete(keys: Iterable<string>): void {
     const present = [...keys].filter((key) => this.#present.has(key));
     if (present.length === 0) return;
-    this.writes.before();
-    this.writes.add(this.map.deleteBatch(present.map(bytesOfHex)));
+    this.#writes.before();
+    try {
+      this.#writes.add(this.#map.deleteBatch(present.map(bytesOfHex)));
+    } finally {
+      this.#revise();
+    }
     for (const key of present) this.#present.delete(key);
+  }
+
+  /** Known flows look at their frontend again: it may be another service's. */
+  #revise(): void {
+    const state = State.decode(this.#state.lookup(u32(0))!);
+    this.#state.update(
+      u32(0),
+      State.encode({ ...state, frontendsRevision: state.frontendsRevision + 1 >>> 0 }),
+    );
   }
 }
 

@@ -163,7 +163,7 @@ export function wantedBackend(backend: DatapathBackend): WantedBackend {
 }
 
 /** "10.0.0.7:80", "[fd00::7]:80". */
-export function backendText(address: IpAddress, port: number): string {
+function backendText(address: IpAddress, port: number): string {
   return address.family === 4 ? `${address.text}:${port}` : `[${address.text}]:${port}`;
 }
 

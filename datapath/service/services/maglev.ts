@@ -51,49 +51,49 @@ export function maglevTable(
 
 class Walk {
   readonly table: Uint32Array<ArrayBuffer>;
-  private readonly size: number;
+  readonly #size: number;
   /** By backend: first place, step, next place, places held; least, even and most places. */
-  private readonly start: Uint32Array;
-  private readonly step: Uint32Array;
-  private readonly next: Uint32Array;
-  private readonly held: Uint32Array;
-  private readonly least: Uint32Array;
-  private readonly even: Float64Array;
-  private readonly most: Uint32Array;
-  private readonly weights: Uint32Array;
+  readonly #start: Uint32Array;
+  readonly #step: Uint32Array;
+  readonly #next: Uint32Array;
+  readonly #held: Uint32Array;
+  readonly #least: Uint32Array;
+  readonly #even: Float64Array;
+  readonly #most: Uint32Array;
+  readonly #weights: Uint32Array;
   /** How many still walk. */
   #walking = 0;
 
   constructor(backends: readonly MaglevBackend[], { size, seed }: { size: number; seed: number }) {
     const count = backends.length;
-    this.size = size;
+    this.#size = size;
     this.table = new Uint32Array(size).fill(FREE);
-    this.start = new Uint32Array(count);
-    this.step = new Uint32Array(count);
-    this.held = new Uint32Array(count);
-    this.least = new Uint32Array(count);
-    this.even = new Float64Array(count);
-    this.most = new Uint32Array(count);
-    this.weights = new Uint32Array(count);
+    this.#start = new Uint32Array(count);
+    this.#step = new Uint32Array(count);
+    this.#held = new Uint32Array(count);
+    this.#least = new Uint32Array(count);
+    this.#even = new Float64Array(count);
+    this.#most = new Uint32Array(count);
+    this.#weights = new Uint32Array(count);
     let sum = 0;
     for (const { weight } of backends) sum += weight;
     for (let i = 0; i < count; i++) {
       const { text, weight } = backends[i];
       // Products stay below 2^53 and quotients are rounded alike everywhere, so every node has the same numbers.
       const share = size * weight, even = share / sum;
-      this.start[i] = hashText(text, seed) % size;
-      this.step[i] = 1 + hashText(text, seed ^ 0x5bd1e995) % (size - 1);
-      this.even[i] = even;
-      this.most[i] = Math.max(Math.ceil(even), Math.floor(share * (1000 + TOLERANCE) / (sum * 1000)));
-      this.least[i] = Math.min(Math.floor(even), Math.ceil(share * (1000 - TOLERANCE) / (sum * 1000)));
-      this.weights[i] = weight;
+      this.#start[i] = hashText(text, seed) % size;
+      this.#step[i] = 1 + hashText(text, seed ^ 0x5bd1e995) % (size - 1);
+      this.#even[i] = even;
+      this.#most[i] = Math.max(Math.ceil(even), Math.floor(share * (1000 + TOLERANCE) / (sum * 1000)));
+      this.#least[i] = Math.min(Math.floor(even), Math.ceil(share * (1000 - TOLERANCE) / (sum * 1000)));
+      this.#weights[i] = weight;
     }
-    this.next = this.start.slice();
+    this.#next = this.#start.slice();
   }
 
   /** Everybody walks and takes what is free, until everything is taken. */
   fill(): void {
-    const { weights } = this;
+    const weights = this.#weights;
     let heaviest = 1, lightest = 0xffffffff;
     for (const weight of weights) {
       heaviest = Math.max(heaviest, weight);
@@ -102,7 +102,7 @@ class Walk {
     const steps = new Uint32Array(weights.length).fill(1);
     this.#walking = weights.length;
     const walking = Uint32Array.from(weights, (_, i) => i);
-    for (let left = this.size, round = 1;; round++) {
+    for (let left = this.#size, round = 1;; round++) {
       if (heaviest !== lightest) {
         for (const i of walking.subarray(0, this.#walking)) {
           steps[i] = Math.floor(round * weights[i] / heaviest) -
@@ -116,7 +116,12 @@ class Walk {
 
   /** One step each; who has all he may is taken out of `walking`. @returns places still free */
   #round(walking: Uint32Array, steps: Uint32Array, left: number): number {
-    const { table, size, step, next, held, most } = this;
+    const { table } = this,
+      size = this.#size,
+      step = this.#step,
+      next = this.#next,
+      held = this.#held,
+      most = this.#most;
     const count = this.#walking;
     let kept = 0;
     for (let w = 0; w < count; w++) {
@@ -136,7 +141,14 @@ class Walk {
 
   /** Who has too little takes from who has more than even, one place each in turn. */
   level(): void {
-    const { table, size, start, step, next, held, least, even } = this;
+    const { table } = this,
+      size = this.#size,
+      start = this.#start,
+      step = this.#step,
+      next = this.#next,
+      held = this.#held,
+      least = this.#least,
+      even = this.#even;
     let poor: number[] = [];
     for (let i = 0; i < held.length; i++) {
       if (held[i] >= least[i]) continue;

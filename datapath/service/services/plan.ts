@@ -43,7 +43,7 @@ export interface PlannedFrontend {
   closed: boolean;
 }
 
-/** See the module comment. */
+/** What one service should have in the kernel. */
 export interface ServicePlan {
   /** By key, as hex. */
   frontends: Map<string, PlannedFrontend>;

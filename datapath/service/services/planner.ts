@@ -39,11 +39,15 @@ export interface HeldService {
   error?: ObjectError;
 }
 
-/** See the module comment. One per update. */
+/** What must change in the kernel for one service. One per update. */
 export class ServicePlanner {
   /** Services that were planned before somebody else gave up what they wait for. */
   readonly again = new Set<number>();
   readonly #planned = new Set<number>();
+  readonly #tables: ServiceTables;
+  readonly #changes: ServiceChanges;
+  readonly #dirty: Set<number>;
+  readonly #held: ReadonlyMap<number, HeldService>;
 
   /**
    * @param changes filled by each service
@@ -51,20 +55,25 @@ export class ServicePlanner {
    * @param held every service that is asked for
    */
   constructor(
-    private readonly tables: ServiceTables,
-    private readonly changes: ServiceChanges,
-    private readonly dirty: Set<number>,
-    private readonly held: ReadonlyMap<number, HeldService>,
-  ) {}
+    tables: ServiceTables,
+    changes: ServiceChanges,
+    dirty: Set<number>,
+    held: ReadonlyMap<number, HeldService>,
+  ) {
+    this.#tables = tables;
+    this.#changes = changes;
+    this.#dirty = dirty;
+    this.#held = held;
+  }
 
   /** Takes a service out of the kernel. */
   remove(held: HeldService): void {
-    const { id } = held.wanted, { changes } = this;
+    const { id } = held.wanted, changes = this.#changes;
     for (const key of held.claims) this.#unclaim(key, id);
     for (const key of held.frontends) changes.frontendsGone.add(key);
     for (const backend of held.ids.values()) changes.retired.push(backend);
     for (const slot of slotsOf(held.slots)) changes.slots.push(slot);
-    changes.rangesGone.push(...this.tables.ranges.of(id));
+    changes.rangesGone.push(...this.#tables.ranges.of(id));
     changes.counters.push(id);
   }
 
@@ -93,21 +102,21 @@ export class ServicePlanner {
     }
     for (const [key, { closed }] of [...frontends]) {
       held.claims.add(key);
-      const owner = this.tables.frontends.claim(key, id);
+      const owner = this.#tables.frontends.claim(key, id);
       if (owner === id) continue;
       frontends.delete(key);
       // Two services that close the rest of one address mean the same.
       if (closed) continue;
-      const name = this.held.get(owner)?.wanted.name ?? "of the process before";
+      const name = this.#held.get(owner)?.wanted.name ?? "of the process before";
       refusals.push(`${describeFrontend(key)} is that of service ${name} (id ${owner}), which had it first`);
     }
   }
 
   #unclaim(key: string, service: number): void {
-    const heir = this.tables.frontends.unclaim(key, service);
-    if (heir === undefined || !this.held.has(heir)) return;
+    const heir = this.#tables.frontends.unclaim(key, service);
+    if (heir === undefined || !this.#held.has(heir)) return;
     if (this.#planned.has(heir)) this.again.add(heir);
-    else this.dirty.add(heir);
+    else this.#dirty.add(heir);
   }
 
   /** Ids of the backends. When the service as a whole does not fit, nothing new of it is taken. */
@@ -118,23 +127,23 @@ export class ServicePlanner {
     refusals: string[],
   ): Map<string, number> {
     const keys = backends.map((backend) => keyOf(held.wanted, backend));
-    const newFrontends = [...frontends.keys()].filter((key) => !this.tables.frontends.has(key));
-    const newBackends = keys.filter((key) => !this.tables.backends.knows(key));
+    const newFrontends = [...frontends.keys()].filter((key) => !this.#tables.frontends.has(key));
+    const newBackends = keys.filter((key) => !this.#tables.backends.knows(key));
     const shortages = this.#shortages(held, newFrontends, newBackends);
     const ids = new Map<string, number>();
     refusals.push(...shortages);
     for (const key of shortages.length > 0 ? newFrontends : []) frontends.delete(key);
     for (const key of keys) {
       if (shortages.length > 0 && !held.ids.has(key)) continue;
-      const id = this.tables.backends.acquire(key);
+      const id = this.#tables.backends.acquire(key);
       if (id !== undefined) ids.set(key, id);
     }
     return ids;
   }
 
   #shortages(held: HeldService, newFrontends: readonly string[], newBackends: readonly string[]): string[] {
-    const { frontends, backends, selections } = this.tables, shortages: string[] = [];
-    const pending = this.changes.frontendsNew;
+    const { frontends, backends, selections } = this.#tables, shortages: string[] = [];
+    const pending = this.#changes.frontendsNew;
     if (newFrontends.length > frontends.room - pending) {
       shortages.push(
         `${newFrontends.length} more frontends are wanted (${describeFrontend(newFrontends[0])}), ` +
@@ -161,10 +170,10 @@ export class ServicePlanner {
 
   /** Records before selections name them, and states that end something after they did. */
   #planBackends(held: HeldService, backends: readonly WantedBackend[], ids: Map<string, number>): void {
-    const { wanted } = held, { changes } = this;
+    const { wanted } = held, changes = this.#changes;
     for (const backend of backends) {
       const key = keyOf(wanted, backend), id = ids.get(key)!, state = STATES[backend.state];
-      if (this.tables.backends.stateOf(id) === state) continue;
+      if (this.#tables.backends.stateOf(id) === state) continue;
       const { address, port, service } = backend;
       const record: Backend = { address, portBe: port, protocol: wanted.protocol, state, service };
       const early = state === BACKEND_ACTIVE || !held.ids.has(key);
@@ -182,7 +191,7 @@ export class ServicePlanner {
   ): void {
     const freed = (slot: number) => {
       if (slot === 0) return;
-      this.changes.slots.push(slot);
+      this.#changes.slots.push(slot);
       held.tables.delete(slot);
     };
     for (const family of [0, 1] as const) {
@@ -214,7 +223,7 @@ export class ServicePlanner {
 
   /** @returns the slot that has these backends, 0 if nobody ever was in it */
   #fill(held: HeldService, before: number, members: readonly WantedBackend[], refusals: string[]): number {
-    const { selections } = this.tables, { contents } = this.changes, { wanted, tables } = held;
+    const { selections } = this.#tables, { contents } = this.#changes, { wanted, tables } = held;
     if (before === 0 && members.length === 0) return 0;
     const slot = before || selections.allocate();
     if (slot === undefined) {
@@ -265,7 +274,7 @@ export class ServicePlanner {
 
   /** @returns false when the ranges do not fit: then nobody from outside is let in */
   #planRanges(held: HeldService, refusals: string[]): boolean {
-    const { wanted } = held, { ranges } = this.tables, { changes } = this;
+    const { wanted } = held, { ranges } = this.#tables, changes = this.#changes;
     const before = ranges.of(wanted.id);
     const coming = [...wanted.ranges].filter((key) => !before.has(key));
     for (const key of before) if (!wanted.ranges.has(key)) changes.rangesGone.push(key);
@@ -286,7 +295,7 @@ export class ServicePlanner {
     frontends: ReadonlyMap<string, PlannedFrontend>,
     outside: boolean,
   ): void {
-    const { wanted } = held, { changes } = this;
+    const { wanted } = held, changes = this.#changes;
     for (const [key, planned] of frontends) {
       const flags = flagsOf(wanted, planned, outside);
       const [internal, external] = planned.closed ? [0, 0] : held.slots[planned.family];
@@ -297,7 +306,7 @@ export class ServicePlanner {
         affinityTimeout: planned.closed ? 0 : wanted.affinityTimeout,
         seed: planned.closed ? 0 : wanted.seed,
       };
-      const before = this.tables.frontends.get(key);
+      const before = this.#tables.frontends.get(key);
       if (before === undefined && !changes.frontends.has(key)) changes.frontendsNew++;
       changes.frontends.set(key, frontend);
       // From "only these" to "not these" or back: while the ranges change, nobody from outside is let in.

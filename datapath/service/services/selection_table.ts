@@ -32,7 +32,7 @@ const ELEMENT_BYTES = 8;
 /** New maps that are open at once. */
 const OPEN_MAX = 256;
 
-/** See the module comment. */
+/** The selections in the kernel. */
 export class SelectionTable implements Disposable {
   readonly slotsMax: number;
   readonly #empty: BpfMap;
@@ -43,13 +43,17 @@ export class SelectionTable implements Disposable {
   readonly #used = new Set<number>();
   #next = 1;
   #entries = 0;
+  readonly #outer: BpfMap;
+  readonly #writes: MapWrites;
 
   /** @param named slots that a frontend names; the others are emptied */
   constructor(
-    private readonly outer: BpfMap,
-    private readonly writes: MapWrites,
+    outer: BpfMap,
+    writes: MapWrites,
     named: ReadonlySet<number>,
   ) {
+    this.#outer = outer;
+    this.#writes = writes;
     this.slotsMax = outer.info.entriesMax;
     const { keys, values, count } = outer.packed();
     const slots = new Uint32Array(keys.buffer, keys.byteOffset, count);
@@ -174,8 +178,8 @@ export class SelectionTable implements Disposable {
     const inner = openMapById(held.mapId, NAME);
     if (inner === undefined) throw new Error(`Cannot write selection ${slot}: its map is gone`);
     using map = inner;
-    this.writes.before();
-    this.writes.add(map.updatePacked(new Uint8Array(keys.buffer), new Uint8Array(values.buffer), count));
+    this.#writes.before();
+    this.#writes.add(map.updatePacked(new Uint8Array(keys.buffer), new Uint8Array(values.buffer), count));
     held.entries = next;
   }
 
@@ -186,8 +190,8 @@ export class SelectionTable implements Disposable {
         const capacity = maglev ? Math.max(entries.length, 1) : capacityFor(entries.length);
         const map = newMap(NAME, capacity + 1);
         made.push([slot, map, { mapId: map.info.id, capacity, maglev, entries }]);
-        this.writes.before();
-        this.writes.add(fill(map, entries, maglev));
+        this.#writes.before();
+        this.#writes.add(fill(map, entries, maglev));
       }
       this.#pointOuter(made.map(([slot, map]) => [slot, map]));
       for (const [slot, , held] of made) {
@@ -203,11 +207,11 @@ export class SelectionTable implements Disposable {
   /** The kernel waits for running programs after each of these calls: many slots in one, and a short wait. */
   #pointOuter(slots: readonly [number, BpfMap][]): void {
     if (slots.length === 0) return;
-    this.writes.before();
+    this.#writes.before();
     const calls = expedited(() =>
-      this.outer.updateBatch(slots.map(([slot, map]) => [u32(slot), u32(map.fd)]))
+      this.#outer.updateBatch(slots.map(([slot, map]) => [u32(slot), u32(map.fd)]))
     );
-    this.writes.add(calls);
+    this.#writes.add(calls);
   }
 }
 

@@ -4,13 +4,17 @@ import { type Bytes, SourceRange } from "@weir/maps";
 import { hex } from "../kernel/addresses.ts";
 import type { MapWrites } from "../kernel/map_writes.ts";
 
-/** See the module comment. Keys are hex of their bytes. */
+/** Who may use services from outside, in the kernel. Keys are hex of their bytes. */
 export class SourceRangeTable {
   readonly entriesMax: number;
   readonly #present = new Map<number, Set<string>>();
   #size = 0;
+  readonly #map: BpfMap;
+  readonly #writes: MapWrites;
 
-  constructor(private readonly map: BpfMap, private readonly writes: MapWrites) {
+  constructor(map: BpfMap, writes: MapWrites) {
+    this.#map = map;
+    this.#writes = writes;
     this.entriesMax = map.info.entriesMax;
     for (const [key] of map.entries()) this.#note(hex(key), true);
   }
@@ -31,14 +35,14 @@ export class SourceRangeTable {
 
   add(keys: readonly string[]): void {
     if (keys.length === 0) return;
-    this.writes.before();
-    this.writes.add(this.map.updateBatch(keys.map((key) => [Uint8Array.fromHex(key) as Bytes, u32(1)])));
+    this.#writes.before();
+    this.#writes.add(this.#map.updateBatch(keys.map((key) => [Uint8Array.fromHex(key) as Bytes, u32(1)])));
     for (const key of keys) this.#note(key, true);
   }
   delete(keys: readonly string[]): void {
     if (keys.length === 0) return;
-    this.writes.before();
-    this.writes.add(this.map.deleteBatch(keys.map((key) => Uint8Array.fromHex(key) as Bytes)));
+    this.#writes.before();
+    this.#writes.add(this.#map.deleteBatch(keys.map((key) => Uint8Array.fromHex(key) as Bytes)));
     for (const key of keys) this.#note(key, false);
   }
 

@@ -29,7 +29,7 @@ import { SourceRangeTable } from "./source_range_table.ts";
 /** Services that could not be realized are tried again this much later, or when something changes. */
 const RETRY_MS = 5000;
 
-/** See the module comment. */
+/** Services in the kernel. */
 export class ServiceStore implements Disposable {
   readonly writes = new MapWrites();
   readonly #held = new Map<number, HeldService>();
@@ -48,11 +48,15 @@ export class ServiceStore implements Disposable {
   backends!: BackendTable;
   selections!: SelectionTable;
   ranges!: SourceRangeTable;
+  readonly #maps: ServiceMaps;
+  readonly #clock: { nowMs(): number; monotonicMs(): number };
 
   constructor(
-    private readonly maps: ServiceMaps,
-    private readonly clock: { nowMs(): number; monotonicMs(): number },
+    maps: ServiceMaps,
+    clock: { nowMs(): number; monotonicMs(): number },
   ) {
+    this.#maps = maps;
+    this.#clock = clock;
     this.#readKernel();
   }
 
@@ -143,7 +147,7 @@ export class ServiceStore implements Disposable {
 
   /** To be called now and then: frees ids that rested, and tries again what could not be had. */
   tick(): void {
-    const nowMs = this.clock.monotonicMs();
+    const nowMs = this.#clock.monotonicMs();
     if (this.#stale) this.#recover();
     this.backends.clearRested(nowMs);
     if (this.#waiting.size === 0 || nowMs < this.#retryAtMs) return;
@@ -181,12 +185,12 @@ export class ServiceStore implements Disposable {
 
   #readKernel(): void {
     this.selections?.[Symbol.dispose]();
-    this.frontends = new FrontendTable(this.maps.frontends, this.writes);
-    this.backends = new BackendTable(this.maps.backends, this.writes, this.clock.monotonicMs());
+    this.frontends = new FrontendTable(this.#maps, this.writes);
+    this.backends = new BackendTable(this.#maps.backends, this.writes, this.#clock.monotonicMs());
     // The map of backends was made anew (another layout): ids in old selections would soon be somebody else's.
     if (this.backends.size + this.backends.resting === 0) this.frontends.clearSlots();
-    this.selections = new SelectionTable(this.maps.selections, this.writes, this.frontends.slots);
-    this.ranges = new SourceRangeTable(this.maps.sourceRanges, this.writes);
+    this.selections = new SelectionTable(this.#maps.selections, this.writes, this.frontends.slots);
+    this.ranges = new SourceRangeTable(this.#maps.sourceRanges, this.writes);
   }
 
   /** A service with what the kernel has of it already. */
@@ -226,8 +230,8 @@ export class ServiceStore implements Disposable {
           if (held !== undefined) refused.set(held, planner.plan(held));
         }
       }
-      changes.write(this, this.clock.monotonicMs());
-      changes.clearCounters(this.maps.counters, this.writes);
+      changes.write(this, this.#clock.monotonicMs());
+      changes.clearCounters(this.#maps.counters, this.writes);
       this.retired += changes.retired.length;
       for (const [held, refusals] of refused) this.#note(held, refusals);
     } catch (error) {
@@ -249,7 +253,7 @@ export class ServiceStore implements Disposable {
       this.#waiting.delete(id);
       return;
     }
-    const nowS = this.clock.nowMs() / 1000;
+    const nowS = this.#clock.nowMs() / 1000;
     held.error = {
       kind: `service ${name}`,
       error: `Cannot serve all of service ${name} (id ${id}): ${refusals.join("; ")}`,
@@ -258,7 +262,7 @@ export class ServiceStore implements Disposable {
       attempts: (held.error?.attempts ?? 0) + 1,
     };
     this.#waiting.add(id);
-    this.#retryAtMs = this.clock.monotonicMs() + RETRY_MS;
+    this.#retryAtMs = this.#clock.monotonicMs() + RETRY_MS;
   }
 
   /** What was written is as after a crash: taken over from the kernel, and done again. */

@@ -9,7 +9,9 @@ import {
   FRONTEND_NODE_PORT,
   FRONTEND_SOURCE_DENY,
   FRONTEND_SOURCE_RANGES,
+  State,
 } from "@weir/maps";
+import { u32 } from "@weir/loader";
 import { REST_MS } from "./backend_table.ts";
 import { backend, backendsOf, clusterAddress, service, serviceTest, update } from "./testing.ts";
 
@@ -43,6 +45,36 @@ serviceTest("ServiceStore.apply() makes frontends lead to backends, and follows 
     0,
   ]);
 });
+
+serviceTest(
+  "ServiceStore: known flows look at their frontend again after each change of frontends, and after a start",
+  (kernel) => {
+    const revision = () => State.decode(kernel.maps.state.lookup(u32(0))!).frontendsRevision;
+    const store = kernel.store();
+    let before = revision();
+    const moves = (what: string, moved: boolean) => {
+      assert.equal(revision() > before, moved, what);
+      before = revision();
+    };
+    store.apply(update({ services: [service(1)], backends: backendsOf(1, 3) }));
+    moves("a service", true);
+    store.apply(update({ backends: [backend(1, "10.1.0.9")] }));
+    moves("a backend", false);
+    // Service 2 wants the port of service 1, waits, and has it when that goes.
+    store.apply(
+      update({ services: [{ ...service(2), frontends: service(1).frontends }], backends: backendsOf(2, 1) }),
+    );
+    assert.equal(kernel.find(at, 80)!.frontend.service, 1);
+    before = revision();
+    store.apply(update({ deletedServices: [1] }));
+    assert.equal(kernel.find(at, 80)!.frontend.service, 2);
+    moves("a port that passes to another service", true);
+    store.apply(update({ deletedServices: [2] }));
+    moves("a service that goes", true);
+    kernel.store();
+    moves("a start", true);
+  },
+);
 
 serviceTest("ServiceStore.apply() grows a selection by a map of twice the size, seldom", (kernel) => {
   const store = kernel.store();

@@ -18,6 +18,7 @@ import { ServiceStore } from "./store.ts";
 const OBJECT = new URL("../../../.build/bpf/weir.o", import.meta.url);
 const NAMES = {
   frontends: "weir_frontends",
+  state: "weir_state",
   backends: "weir_backends",
   selections: "weir_selections",
   sourceRanges: "weir_source_ranges",
@@ -99,6 +100,7 @@ export class ServiceKernel implements Disposable {
     };
     return new ServiceKernel({
       frontends: make("frontends"),
+      state: make("state"),
       backends: make("backends"),
       selections: make("selections"),
       sourceRanges: make("sourceRanges"),
@@ -173,7 +175,7 @@ export class ServiceKernel implements Disposable {
 }
 
 /** "10.0.0.1:80". */
-export function backendName({ address, portBe }: Backend): string {
+function backendName({ address, portBe }: Backend): string {
   return `${unmapped(address)}:${portBe}`;
 }
 
