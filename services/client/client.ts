@@ -1,42 +1,62 @@
 /** The typed client over the resource model. @module */
 import type { Init, Message } from "@weir/proto";
-import { WatchEvent } from "@weir/proto/common";
-import { ProblemError, PROTOBUF_TYPE, readFrames } from "@weir/common";
+import { type Clock, systemClock } from "@weir/common/clock";
+import { withDeadline } from "@weir/common/deadline";
+import { PROTOBUF_TYPE, readFrames } from "@weir/common/framing";
+import { ProblemError } from "@weir/common/problem";
+import { CollectionClient } from "./collection_client.ts";
+import { JointWatch } from "./joint_watch.ts";
+import { type Query, queryText } from "./query.ts";
 import { connectTo, type Target, type Transport } from "./transport.ts";
 
-/** What narrows a list or watch, e.g. `{identity: ["4242", "4243"]}`: any value of a key, every key. */
-export type Query = Record<string, string | number | boolean | readonly (string | number)[]>;
+/** Longest time for a call, from its beginning to the end of the answer's body. */
+export const CALL_DEADLINE_MS = 10_000;
+/** A stream that was silent for so long is cut; a service that lives says something every ten seconds. */
+export const STREAM_SILENT_MS = 25_000;
 
-/** One event of a watch. */
-export type ClientEvent<T> =
-  | { type: "PUT"; revision: number; name: string; value: T }
-  | { type: "DELETED"; revision: number; name: string }
-  | { type: "SYNCED"; revision: number };
-
-/** What a list answers. */
-export interface ListResult<T> {
-  revision: number;
-  items: T[];
+/** Options of {@link WeirClient}. */
+export interface ClientOptions {
+  /** Deadline of calls that name none, default {@link CALL_DEADLINE_MS}. */
+  deadlineMs?: number;
+  /** Default {@link STREAM_SILENT_MS}. */
+  silentMsMax?: number;
+  clock?: Clock;
+  /** Watches of whole collections and of names go together over one stream, see joint_watch.ts. Default: each has its own. */
+  joint?: boolean;
+  /** Headers of every request beside its own, asked for each time. */
+  headers?: () => Record<string, string>;
 }
 
-/** Options of a watch. */
-export interface WatchOptions {
-  /** Only changes after this revision; without it everything there is comes first. */
-  revision?: number;
+/** Options of one request. */
+export interface CallOptions {
   query?: Query;
   signal?: AbortSignal;
+  /** Longest time until the whole answer is there. Default: the client's. */
+  deadlineMs?: number;
 }
 
 /**
  * Client of one service. Requests use protobuf bytes.
  *
- * Every method rejects with {@link ProblemError}: the service's own problem, or UNREACHABLE when there is no answer.
+ * Every method rejects with {@link ProblemError}: the service's own problem, UNREACHABLE when there is no answer,
+ * DEADLINE_EXCEEDED when it did not come in time, STREAM_SILENT when a stream's heartbeats stop.
  */
 export class WeirClient {
+  readonly clock: Clock;
+  /** The one stream of its watches, where it was asked for. */
+  readonly joint: JointWatch | undefined;
   readonly #transport: Transport;
+  readonly #deadlineMs: number;
+  readonly #silentMsMax: number;
+  readonly #headers: () => Record<string, string>;
 
-  constructor(target: Target | string) {
+  constructor(target: Target | string, options: ClientOptions = {}) {
     this.#transport = connectTo(target);
+    this.clock = options.clock ?? systemClock;
+    this.#deadlineMs = options.deadlineMs ?? CALL_DEADLINE_MS;
+    this.#silentMsMax = options.silentMsMax ?? STREAM_SILENT_MS;
+    this.#headers = options.headers ?? (() => ({}));
+    this.joint = options.joint ? new JointWatch(this) : undefined;
   }
 
   /** Where the service is, for messages. */
@@ -52,22 +72,19 @@ export class WeirClient {
   /** Calls an action: one message there, one back. `request` may be left out for actions without a body. */
   async call<Q, A>(
     path: string,
-    options: {
+    options: CallOptions & {
       request?: { message: Message<Q>; value: Init<Q> };
       response: Message<A>;
       method?: "POST" | "GET";
-      query?: Query;
-      signal?: AbortSignal;
     },
   ): Promise<A> {
-    const { request, response, query, signal } = options;
-    const answer = await this.send(path + queryText(query), {
+    const { request, response, query } = options;
+    const { bytes } = await this.exchange(path + queryText(query), {
       method: options.method ?? "POST",
       headers: { "accept": PROTOBUF_TYPE, ...(request ? { "content-type": PROTOBUF_TYPE } : {}) },
       body: request ? request.message.encode(request.value) as Uint8Array<ArrayBuffer> : undefined,
-      signal,
-    });
-    return response.decode(await answer.bytes());
+    }, options);
+    return response.decode(bytes);
   }
 
   /** A stream of messages that is not a collection, e.g. `/v1/events`. Ends with an error when the stream is cut. */
@@ -84,35 +101,65 @@ export class WeirClient {
   }
 
   /** The frames of a streaming answer as bytes. */
-  async *frames(path: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-    const answer = await this.send(path, { headers: { accept: PROTOBUF_TYPE }, signal });
-    if (answer.body === null) return;
+  async *frames(path: string, signal?: AbortSignal, init: RequestInit = {}): AsyncGenerator<Uint8Array> {
+    const stop = new AbortController();
+    const abort = () => stop.abort(signal!.reason);
+    if (signal?.aborted) return;
+    signal?.addEventListener("abort", abort, { once: true });
     try {
-      yield* readFrames(answer.body, "protobuf");
+      const headers = { accept: PROTOBUF_TYPE, ...init.headers as Record<string, string> };
+      const answer = await withDeadline(
+        { ...this.#deadline(path, this.#deadlineMs), signal: stop.signal },
+        (late) => {
+          // The body goes on after the deadline for its beginning, so only the stream's own signal ends it later.
+          late.addEventListener("abort", () => stop.abort(late.reason), { once: true });
+          return this.send(path, { ...init, headers, signal: stop.signal });
+        },
+      );
+      if (answer.body !== null) yield* readFrames(this.#watched(answer.body, path, stop), "protobuf");
     } catch (cause) {
       if (signal?.aborted) return;
       if (cause instanceof ProblemError) throw cause;
+      if (stop.signal.reason instanceof ProblemError) throw stop.signal.reason;
       throw new ProblemError("STREAM_LOST", {
         status: 502,
         detail: `Cannot go on with ${path} of ${this.address}: the stream was cut`,
         action: "Begin anew from a list",
         cause,
       });
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      stop.abort();
     }
   }
 
-  /** Any request; an answer that is not 2xx is thrown as its problem. */
+  /** A request and its whole answer within one deadline. */
+  async exchange(
+    path: string,
+    init: RequestInit,
+    options: Pick<CallOptions, "deadlineMs" | "signal"> = {},
+  ): Promise<{ headers: Headers; bytes: Uint8Array<ArrayBuffer> }> {
+    const deadline = this.#deadline(path, options.deadlineMs ?? this.#deadlineMs);
+    try {
+      return await withDeadline({ ...deadline, signal: options.signal }, async (signal) => {
+        const answer = await this.send(path, { ...init, signal });
+        return { headers: answer.headers, bytes: await answer.bytes() };
+      });
+    } catch (cause) {
+      if (cause instanceof ProblemError) throw cause;
+      throw this.#unreachable(cause);
+    }
+  }
+
+  /** Any request, without a deadline of its own; an answer that is not 2xx is thrown as its problem. */
   async send(path: string, init: RequestInit = {}): Promise<Response> {
     let answer: Response;
     try {
-      answer = await this.#transport.fetch(path, init);
+      const headers = { ...this.#headers(), ...init.headers as Record<string, string> };
+      answer = await this.#transport.fetch(path, { ...init, headers });
     } catch (cause) {
-      throw new ProblemError("UNREACHABLE", {
-        status: 503,
-        detail: `Cannot reach ${this.address}`,
-        action: "See whether the service runs: weir status",
-        cause,
-      });
+      if (cause instanceof ProblemError) throw cause;
+      throw this.#unreachable(cause);
     }
     if (answer.ok) return answer;
     const text = await answer.text().catch(() => "");
@@ -127,129 +174,90 @@ export class WeirClient {
 
   /** Whether the service is ready, and its own words on what it waits for. */
   async readiness(signal?: AbortSignal): Promise<{ ready: boolean; text: string }> {
+    const path = "/readyz?verbose";
     try {
-      const answer = await this.#transport.fetch("/readyz?verbose", { signal });
-      return { ready: answer.ok, text: await answer.text() };
+      return await withDeadline({ ...this.#deadline(path, this.#deadlineMs), signal }, async (signal) => {
+        const answer = await this.#transport.fetch(path, { signal });
+        return { ready: answer.ok, text: await answer.text() };
+      });
     } catch (error) {
       return { ready: false, text: `Cannot reach ${this.address}: ${(error as Error).message}\n` };
     }
   }
 
   /** A document as JSON, e.g. `/version`. */
-  async json(path: string): Promise<unknown> {
-    return await (await this.send(path, { headers: { accept: "application/json" } })).json();
+  async json(path: string, options: Pick<CallOptions, "deadlineMs" | "signal"> = {}): Promise<unknown> {
+    const { bytes } = await this.exchange(path, { headers: { accept: "application/json" } }, options);
+    return JSON.parse(new TextDecoder().decode(bytes));
   }
 
   /** Frees the connections. Streams that are open end. */
   close(): void {
     this.#transport.close();
   }
-}
 
-/** One collection of a service. */
-export class CollectionClient<T> {
-  constructor(readonly client: WeirClient, readonly name: string, readonly message: Message<T>) {}
-
-  /** All objects that match, and the revision to watch from. */
-  async list(query?: Query): Promise<ListResult<T>> {
-    const answer = await this.client.send(`/v1/${this.name}${queryText(query)}`, {
-      headers: { accept: PROTOBUF_TYPE },
-    });
-    const revision = Number(answer.headers.get("weir-revision") ?? 0);
-    return { revision, items: decodeList(await answer.bytes()).map((bytes) => this.message.decode(bytes)) };
-  }
-
-  /** The object, or undefined when there is none. */
-  async get(name: string): Promise<T | undefined> {
-    try {
-      const answer = await this.client.send(this.#path(name), { headers: { accept: PROTOBUF_TYPE } });
-      return this.message.decode(await answer.bytes());
-    } catch (error) {
-      if (error instanceof ProblemError && error.code === "NOT_FOUND") return undefined;
-      throw error;
-    }
-  }
-
-  /** Upsert of the whole object; answers what was stored. Repeatable. */
-  async put(name: string, value: Init<T>): Promise<T> {
-    const answer = await this.client.send(this.#path(name), {
-      method: "PUT",
-      headers: { "accept": PROTOBUF_TYPE, "content-type": PROTOBUF_TYPE },
-      body: this.message.encode(value) as Uint8Array<ArrayBuffer>,
-    });
-    return this.message.decode(await answer.bytes());
-  }
-
-  /** Deletes; false when there was no such object. Repeatable. */
-  async delete(name: string): Promise<boolean> {
-    try {
-      const answer = await this.client.send(this.#path(name), { method: "DELETE" });
-      await answer.body?.cancel();
-      return true;
-    } catch (error) {
-      if (error instanceof ProblemError && error.code === "NOT_FOUND") return false;
-      throw error;
-    }
-  }
-
-  /**
-   * One stream of changes, in order, until it is cut or `signal` aborts. Throws REVISION_GONE when `revision` is no
-   * longer held; {@link Reflector} does the listing anew.
-   */
-  async *watch(options: WatchOptions = {}): AsyncGenerator<ClientEvent<T>> {
-    const query: Query = { watch: true, ...options.query };
-    if (options.revision !== undefined) query.revision = options.revision;
-    for await (const bytes of this.client.frames(`/v1/${this.name}${queryText(query)}`, options.signal)) {
-      const { type, revision, name, object } = WatchEvent.decode(bytes);
-      if (type === "PUT") yield { type, revision, name, value: this.message.decode(object) };
-      else if (type === "DELETED") yield { type, revision, name };
-      else if (type === "SYNCED") yield { type, revision };
-    }
-  }
-
-  #path(name: string): string {
-    return `/v1/${this.name}/${encodeURIComponent(name)}`;
-  }
-}
-
-/** "?a=1&b=2&b=3", or "" for an empty query. */
-export function queryText(query: Query | undefined): string {
-  const parameters = new URLSearchParams();
-  for (const [key, value] of Object.entries(query ?? {})) {
-    for (const one of Array.isArray(value) ? value : [value]) parameters.append(key, String(one));
-  }
-  const text = parameters.toString();
-  return text === "" ? "" : `?${text}`;
-}
-
-/** The items (field 2) of any list message, as bytes. */
-function decodeList(bytes: Uint8Array): Uint8Array[] {
-  const items: Uint8Array[] = [];
-  let offset = 0;
-  const varint = () => {
-    let value = 0, scale = 1;
-    while (offset < bytes.length) {
-      const byte = bytes[offset++];
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-      scale *= 0x80;
-    }
-    throw new ProblemError("BODY_INVALID", { status: 502, detail: "Cannot read the list: it is truncated" });
-  };
-  while (offset < bytes.length) {
-    const tag = varint();
-    if ((tag & 7) === 0) varint();
-    else if ((tag & 7) === 2) {
-      const length = varint();
-      if (offset + length > bytes.length) offset = bytes.length + 1, varint();
-      if (tag >>> 3 === 2) items.push(bytes.subarray(offset, offset + length));
-      offset += length;
-    } else {
-      throw new ProblemError("BODY_INVALID", {
-        status: 502,
-        detail: "Cannot read the list: it is not a list message",
+  #deadline(path: string, ms: number) {
+    const error = () =>
+      new ProblemError("DEADLINE_EXCEEDED", {
+        status: 504,
+        detail: `Cannot reach ${this.address}: ${path.split("?")[0]} had no whole answer within ${ms} ms`,
+        found: "no answer",
+        expected: `an answer within ${ms} ms`,
+        action: "See whether the service hangs, or the network to it: weir status",
       });
+    return { clock: this.clock, ms, error };
+  }
+
+  #unreachable(cause: unknown): ProblemError {
+    return new ProblemError("UNREACHABLE", {
+      status: 503,
+      detail: `Cannot reach ${this.address}`,
+      action: "See whether the service runs: weir status",
+      cause,
+    });
+  }
+
+  /** The same bytes; aborts `stop` when none come for too long while the reader waits for some. */
+  async *#watched(body: ReadableStream<Uint8Array>, path: string, stop: AbortController) {
+    const { clock } = this;
+    const reader = body.getReader();
+    let waitingSinceMs: number | undefined;
+    const silent = new Promise<never>((_, reject) =>
+      stop.signal.addEventListener("abort", () => reject(stop.signal.reason), { once: true })
+    );
+    silent.catch(() => {});
+    const watch = async () => {
+      while (!stop.signal.aborted) {
+        const sinceMs = waitingSinceMs ?? clock.monotonicMs();
+        await clock.sleep(Math.max(1, sinceMs + this.#silentMsMax - clock.monotonicMs()), stop.signal);
+        if (stop.signal.aborted || waitingSinceMs === undefined) continue;
+        if (clock.monotonicMs() - waitingSinceMs >= this.#silentMsMax) stop.abort(this.#silent(path));
+      }
+    };
+    void watch();
+    try {
+      while (true) {
+        waitingSinceMs = clock.monotonicMs();
+        const { done, value } = await Promise.race([reader.read(), silent]);
+        waitingSinceMs = undefined;
+        if (done) return;
+        yield value;
+      }
+    } finally {
+      waitingSinceMs = undefined;
+      reader.cancel().catch(() => {});
     }
   }
-  return items;
+
+  #silent(path: string): ProblemError {
+    return new ProblemError("STREAM_SILENT", {
+      status: 504,
+      detail: `Cannot go on with ${
+        path.split("?")[0]
+      } of ${this.address}: nothing was heard for ${this.#silentMsMax} ms`,
+      found: "silence",
+      expected: "a heartbeat every 10 s",
+      action: "See whether the service hangs, or the network to it: weir status",
+    });
+  }
 }

@@ -134,7 +134,7 @@ Deno.test("Reflector survives its service: the copy stays, then follows the new 
 });
 
 Deno.test("Reflector lists anew when its revision is no longer held", async () => {
-  const table = new WatchedTable<Node>({ name: "nodes", historyMax: 8 });
+  const table = new WatchedTable<Node>({ name: "nodes", historyMax: 8, historyBurstMax: 8 });
   const { api } = nodeServer(table);
   let streams = 0, block = false;
   const client = new WeirClient({

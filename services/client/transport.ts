@@ -1,14 +1,34 @@
 /** How requests reach a service: a unix socket, TCP, or a handler in this process. @module */
-import type { Handler } from "@weir/common";
+import { type Clock, systemClock } from "@weir/common/clock";
+import type { Handler } from "@weir/common/listener";
+import { credentialPaths, TlsFiles } from "@weir/common/tls-files";
+import { ReplicaTransport } from "./replica_transport.ts";
 
 /** Where a service is. Exactly one of the three. */
 export type Target =
   /** Path of its unix socket. */
   | { socket: string }
-  /** Base URL, e.g. "https://10.0.0.1:9901"; `ca` are PEM certificates to trust. */
-  | { url: string; token?: string; ca?: string[] }
+  /** One or several services of the same state, by URL. */
+  | UrlTarget
   /** Handler of a service in this process, for tests. */
   | { handler: Handler };
+
+/** A service on TCP. */
+export interface UrlTarget {
+  /** Base URLs of replicas, comma-separated: "https://10.0.0.1:7441,https://10.0.0.2:7441". */
+  url: string;
+  /** Bearer token, where this machine has no certificate. */
+  token?: string;
+  /** PEM certificates to trust, where there is no directory. */
+  ca?: string[];
+  /** Directory with node.crt, node.key and ca.crt: mutual TLS, with the files as they are now. */
+  tlsDirectory?: string;
+  clock?: Clock;
+  /** Index of the URL to begin with; default: any. */
+  first?: number;
+  /** How one URL is asked; default: the runtime's `fetch`. */
+  fetch?: (url: string, init: RequestInit) => Promise<Response>;
+}
 
 /** Sends requests to one service. */
 export interface Transport {
@@ -21,7 +41,10 @@ export interface Transport {
 /** Options that Deno takes and the DOM's type does not know. */
 type DenoInit = RequestInit & { client?: Deno.HttpClient };
 
-/** The transport for a target. A text is a URL or, with a slash at its beginning or "unix:", a socket. */
+/**
+ * The transport for a target. As a text: a path or "unix:PATH" is a socket, everything else URLs of replicas; what stands
+ * after `#` is the directory of certificates: `https://10.0.0.1:7441,https://10.0.0.2:7441#/var/lib/weir/host`.
+ */
 export function connectTo(target: Target | string): Transport {
   if (typeof target === "string") return connectTo(targetOf(target));
   if ("handler" in target) {
@@ -39,26 +62,33 @@ export function connectTo(target: Target | string): Transport {
   }
   if ("socket" in target) {
     const client = Deno.createHttpClient({ proxy: { transport: "unix", path: target.socket } });
+    // Deno asks for the right to this host, and looks its name up. Port 2 is nobody's, and none that fetch() refuses.
     return {
       address: `unix:${target.socket}`,
-      fetch: (path, init) => fetch(`http://localhost${path}`, { ...init, client } as DenoInit),
+      fetch: (path, init) => fetch(`http://localhost:2${path}`, { ...init, client } as DenoInit),
       close: () => client.close(),
     };
   }
-  const client = target.ca === undefined ? undefined : Deno.createHttpClient({ caCerts: target.ca });
-  const base = target.url.replace(/\/+$/, "");
-  return {
-    address: base,
-    fetch: (path, init) => {
-      const headers = new Headers(init?.headers);
-      if (target.token !== undefined) headers.set("authorization", `Bearer ${target.token}`);
-      return fetch(base + path, { ...init, headers, client } as DenoInit);
+  return new ReplicaTransport(
+    target.url.split(",").map((url) => url.trim().replace(/\/+$/, "")).filter((url) => url !== ""),
+    {
+      clock: target.clock ?? systemClock,
+      token: target.token,
+      ca: target.ca,
+      first: target.first,
+      fetch: target.fetch,
+      files: target.tlsDirectory === undefined
+        ? undefined
+        : new TlsFiles(credentialPaths(target.tlsDirectory)),
     },
-    close: () => client?.close(),
-  };
+  );
 }
 
-function targetOf(text: string): Target {
+/** Reads a target's text form, see {@link connectTo}. */
+export function targetOf(text: string): { socket: string } | UrlTarget {
   if (text.startsWith("unix:")) return { socket: text.slice("unix:".length).replace(/^\/\/(?=\/)/, "") };
-  return text.startsWith("/") ? { socket: text } : { url: text.includes("://") ? text : `http://${text}` };
+  if (text.startsWith("/")) return { socket: text };
+  const [urls, tlsDirectory] = text.split("#", 2);
+  const url = urls.split(",").map((one) => one.includes("://") ? one : `http://${one}`).join(",");
+  return { url, ...(tlsDirectory ? { tlsDirectory } : {}) };
 }

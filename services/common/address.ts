@@ -9,7 +9,7 @@ export type IpFamily = 4 | 6;
 /** A text that is no IP address or prefix. */
 export class AddressError extends Error {
   override readonly name = "AddressError";
-  readonly code = "address_invalid";
+  readonly code = "ADDRESS_INVALID";
   constructor(readonly subject: string, readonly expected: string) {
     super(`Cannot read address ${JSON.stringify(subject.slice(0, 80))}: want ${expected}`);
   }
@@ -19,8 +19,10 @@ export class AddressError extends Error {
 export class IpAddress {
   /** Canonical text: dotted decimal, or RFC 5952. */
   readonly text: string;
+  readonly #octets: Uint8Array;
 
-  private constructor(readonly family: IpFamily, private readonly octets: Uint8Array) {
+  private constructor(readonly family: IpFamily, octets: Uint8Array) {
+    this.#octets = octets;
     this.text = family === 4 ? octets.join(".") : formatIpv6(octets);
   }
 
@@ -60,18 +62,18 @@ export class IpAddress {
 
   /** A copy of the bytes in network order. */
   get bytes(): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(this.octets);
+    return new Uint8Array(this.#octets);
   }
 
   /** The byte at an index, without a copy. */
   byteAt(index: number): number {
-    return this.octets[index];
+    return this.#octets[index];
   }
 
   /** The address as a number. */
   toBigInt(): bigint {
     let value = 0n;
-    for (const octet of this.octets) value = (value << 8n) | BigInt(octet);
+    for (const octet of this.#octets) value = (value << 8n) | BigInt(octet);
     return value;
   }
 
@@ -89,8 +91,8 @@ export class IpAddress {
   /** Order: IPv4 before IPv6, then by number. */
   compare(other: IpAddress): number {
     if (this.family !== other.family) return this.family - other.family;
-    for (let i = 0; i < this.octets.length; i++) {
-      if (this.octets[i] !== other.octets[i]) return this.octets[i] - other.octets[i];
+    for (let i = 0; i < this.#octets.length; i++) {
+      if (this.#octets[i] !== other.#octets[i]) return this.#octets[i] - other.#octets[i];
     }
     return 0;
   }

@@ -5,22 +5,28 @@
  */
 import { type Context, Hono } from "hono";
 import type { Message } from "@weir/proto";
+import { JointWatchRequest, WatchEvent, WatchRequest } from "@weir/proto/common";
+import { checkOwnership, JOINT_WATCH_PATH } from "./access_control.ts";
 import { BODY_BYTES_MAX, readBody } from "./body.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import {
   answer,
   type CollectionOptions,
   contextOf,
   mountCollection,
   type RequestContext,
+  type WatchObserver,
+  type WatchSource,
 } from "./collection.ts";
 import { decodeBody, encodingOfAccept, encodingOfContent } from "./framing.ts";
 import { Health } from "./health.ts";
+import { jointWatch } from "./joint_watch.ts";
 import { Logger } from "./log.ts";
 import { MetricsRegistry } from "./metrics.ts";
 import { openApi, type OpenApiRoute } from "./openapi.ts";
 import { ProblemError, problemResponse, toProblem } from "./problem.ts";
 import { WEIR_VERSION } from "./version.ts";
-import { encodeStreamed, streamResponse } from "./watch_stream.ts";
+import { encodeStreamed, streamResponse } from "./message_stream.ts";
 
 /** Options of {@link ApiServer}; all but the name have defaults. */
 export interface ApiServerOptions {
@@ -29,6 +35,7 @@ export interface ApiServerOptions {
   health?: Health;
   metrics?: MetricsRegistry;
   log?: Logger;
+  clock?: Clock;
 }
 
 /** What the source of a stream is told. */
@@ -43,7 +50,7 @@ export interface StreamOptions<T> {
   path: string;
   message: Message<T>;
   /** The batches of messages; ended with `return()`, and `signal` aborts, when the client goes. */
-  source: (context: StreamContext) => AsyncGenerator<T[]>;
+  source: (context: StreamContext) => AsyncGenerator<T[]> | Promise<AsyncGenerator<T[]>>;
   description?: string;
 }
 
@@ -60,20 +67,23 @@ export interface ActionOptions<Q, A> {
   description?: string;
 }
 
-/** See the module comment. */
+/** The HTTP surface that every service has. */
 export class ApiServer {
   readonly name: string;
   readonly app: Hono = new Hono();
   readonly health: Health;
   readonly metrics: MetricsRegistry;
   readonly log: Logger;
+  readonly clock: Clock;
   #routes: OpenApiRoute[] = [];
+  #watched = new Map<string, WatchSource>();
 
   constructor(options: ApiServerOptions) {
     this.name = options.name;
     this.health = options.health ?? new Health();
     this.metrics = options.metrics ?? new MetricsRegistry();
     this.log = options.log ?? Logger.silent();
+    this.clock = options.clock ?? systemClock;
     this.#mountStandard();
   }
 
@@ -85,25 +95,47 @@ export class ApiServer {
     const streams = this.metrics.gauge("weir_watch_streams", "Watch streams open now");
     const lost = this.metrics.counter(
       "weir_watch_lost_total",
-      "Watch streams ended because their reader was too slow",
+      "Watch streams that were cut: their reader was too slow, or their place is gone",
     );
-    mountCollection(this.app, options, {
+    const observer: WatchObserver = {
       begun: (collection) => streams.set(streams.value({ collection }) + 1, { collection }),
       ended: (collection, error) => {
         streams.set(streams.value({ collection }) - 1, { collection });
         if (error === undefined) return;
-        lost.increment({ collection });
+        lost.increment({ collection, code: (error as { code?: string }).code ?? "" });
         this.log.warn("Watch stream ended", { collection, error });
       },
-    });
+    };
+    const source = mountCollection(this.app, options, { clock: this.clock, observer });
     const methods = ["get", ...(options.put ? ["put"] : []), ...(options.delete ? ["delete"] : [])];
     this.#routes.push({
       path: `/v1/${options.name}`,
       methods: ["get"],
-      response: `${options.message.name}List`,
+      response: options.message.name,
+      kind: options.table === undefined ? "list" : "watched-list",
       description: options.description,
-      parameters: ["watch", "revision", ...Object.keys(options.filters ?? {})],
-    }, {
+      parameters: [
+        "watch",
+        "revision",
+        "epoch",
+        "limit",
+        "continue",
+        ...Object.keys(options.indexes ?? {}),
+        ...Object.keys(options.filters ?? {}),
+      ],
+    });
+    if (options.table !== undefined) {
+      this.#watched.set(options.name, source);
+      this.#routes.push({
+        path: `/v1/${options.name}:watch`,
+        methods: ["post"],
+        request: WatchRequest.name,
+        response: options.message.name,
+        kind: "watch",
+        description: "Stream of the objects of some names",
+      });
+    }
+    this.#routes.push({
       path: `/v1/${options.name}/{name}`,
       methods,
       response: options.message.name,
@@ -123,6 +155,7 @@ export class ApiServer {
           ? options.request.create()
           : decodeBody(options.request, bytes, encoding);
       }
+      await checkOwnership(c.req.raw, { given: request ?? {} });
       return answer(c, options.response, await options.handle(request, contextOf(c)));
     });
     this.#routes.push({
@@ -143,18 +176,19 @@ export class ApiServer {
       response: options.message.name,
       description: options.description ?? "Stream",
       parameters: ["watch"],
+      kind: "stream",
     });
   }
 
   /** The streaming answer of a handler that was mounted on `app` by hand. */
-  streamAnswer<T>(
+  async streamAnswer<T>(
     c: Context,
     message: Message<T>,
-    source: (context: StreamContext) => AsyncGenerator<T[]>,
-  ): Response {
+    source: (context: StreamContext) => AsyncGenerator<T[]> | Promise<AsyncGenerator<T[]>>,
+  ): Promise<Response> {
     const encoding = encodingOfAccept(c.req.header("accept"));
     const stop = new AbortController();
-    const values = source({ ...contextOf(c), signal: stop.signal });
+    const values = await source({ ...contextOf(c), signal: stop.signal });
     async function* batches() {
       for await (const batch of values) yield batch.map((value) => encodeStreamed(value, message, encoding));
     }
@@ -167,7 +201,7 @@ export class ApiServer {
     return streamResponse(generator, encoding, (error) => {
       stop.abort();
       if (error !== undefined) this.log.warn("Stream ended", { path: c.req.path, error });
-    });
+    }, this.clock);
   }
 
   #mountStandard(): void {
@@ -197,7 +231,19 @@ export class ApiServer {
         }),
       )
     );
-    this.app.get("/livez", () => new Response("ok\n"));
+    this.app.post(JOINT_WATCH_PATH, (c) => jointWatch(c, this.#watched));
+    this.#routes.push({
+      path: JOINT_WATCH_PATH,
+      methods: ["post"],
+      request: JointWatchRequest.name,
+      response: WatchEvent.name,
+      kind: "stream",
+      description: "One stream of several collections",
+    });
+    this.app.get("/livez", () => {
+      const { stuck } = this.health;
+      return stuck === undefined ? new Response("ok\n") : new Response(`${stuck}\n`, { status: 503 });
+    });
     this.app.get("/readyz", (c) => this.#readyz(c));
     this.app.get(
       "/metrics",

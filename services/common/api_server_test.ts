@@ -6,7 +6,7 @@ import { PROTOBUF_TYPE } from "./framing.ts";
 import { WatchedTable } from "./watched_table.ts";
 
 function serve(historyMax = 4) {
-  const table = new WatchedTable<Node>({ name: "nodes", historyMax, revision: 100 });
+  const table = new WatchedTable<Node>({ name: "nodes", historyMax, historyBurstMax: 64, revision: 100 });
   const api = new ApiServer({ name: "test" });
   api.collection({
     name: "nodes",
@@ -116,7 +116,7 @@ Deno.test("a watch gives everything, SYNCED, and then each change once and in or
   ]);
 });
 
-Deno.test("a watch from a revision that is no longer held gets 410, one that falls behind loses its stream", async () => {
+Deno.test("a watch from a position that is no longer held gets 410, one that falls behind loses its stream", async () => {
   const { table, ask } = serve(4);
   for (let n = 0; n < 10; n++) table.put("a", Node.create({ name: "a" }));
   const gone = await ask("/v1/nodes?watch=true&revision=101");
@@ -146,4 +146,33 @@ Deno.test("every service answers the standard routes", async () => {
   assert.match(await (await ask("/metrics")).text(), /weir_http_requests_total\{/);
   assert.equal((await (await ask("/version")).json()).name, "test");
   assert.ok((await (await ask("/openapi.json")).json()).paths["/v1/nodes/{name}"].put);
+});
+
+Deno.test("a list goes page by page, and misses no object that lived all along", async () => {
+  const { table, ask } = serve(100);
+  for (let n = 0; n < 10; n++) table.put(`n${n}`, Node.create({ name: `n${n}` }));
+  const names: string[] = [];
+  let path = "/v1/nodes?limit=3";
+  for (let page = 0;; page++) {
+    const answer = await ask(path);
+    assert.equal(answer.headers.get("weir-revision"), "110");
+    assert.equal(answer.headers.get("weir-epoch"), table.epoch);
+    names.push(...NodeList.fromJson(await answer.json()).items.map((node) => node.name));
+    if (page === 0) {
+      table.delete("n0");
+      table.delete("n5");
+      table.put("n1", Node.create({ name: "n1", cluster: "moved" }));
+      table.put("new", Node.create({ name: "new" }));
+    }
+    const token = answer.headers.get("weir-continue");
+    if (token === null) break;
+    path = `/v1/nodes?limit=3&continue=${token}`;
+  }
+  assert.deepEqual(names, ["n0", "n1", "n2", "n3", "n4", "n6", "n7", "n8", "n9", "new"]);
+  table.reset([], 200);
+  const expired = await ask(path);
+  assert.deepEqual([expired.status, (await expired.json()).code], [410, "LIST_EXPIRED"]);
+  for (const query of ["limit=0", "limit=x", "limit=3&continue=%F0", "limit=3&continue=e30"]) {
+    assert.equal((await ask(`/v1/nodes?${query}`)).status, 400, query);
+  }
 });

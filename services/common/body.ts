@@ -1,4 +1,5 @@
 /** Request bodies with a limit that is enforced before the body is in memory. @module */
+import { concatBytes } from "./framing.ts";
 import { ProblemError } from "./problem.ts";
 
 /** Largest body that a route takes unless it says otherwise. */
@@ -29,13 +30,7 @@ export async function readBody(request: Request, bytesMax = BODY_BYTES_MAX): Pro
     }
     chunks.push(value);
   }
-  const body = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    body.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return body;
+  return concatBytes(chunks);
 }
 
 function tooLarge(found: number | string, bytesMax: number): ProblemError {

@@ -1,21 +1,27 @@
 /** The routes of one collection: list, get, put, delete and watch of objects of one message. @module */
 import type { Context, Hono } from "hono";
 import type { Message } from "@weir/proto";
+import { type CollectionWatch, WatchRequest } from "@weir/proto/common";
 import { BODY_BYTES_MAX, readBody } from "./body.ts";
+import type { Clock } from "./clock.ts";
 import {
-  concatBytes,
   decodeBody,
   encodeBody,
-  encodeVarint,
   type Encoding,
   encodingOfAccept,
   encodingOfContent,
   JSON_TYPE,
+  NDJSON_TYPE,
   PROTOBUF_TYPE,
 } from "./framing.ts";
+import { checkOwnership } from "./access_control.ts";
+import { listStream, pageOf } from "./list_page.ts";
+import { connectionOf, type Peer, peerOf } from "./peer.ts";
 import { invalidArgument, notFound, ProblemError } from "./problem.ts";
-import { encodeEvent, revisionGone, streamResponse, type WatchFilter, watchTable } from "./watch_stream.ts";
-import type { WatchedTable } from "./watched_table.ts";
+import type { PartsOf } from "./shared_parts.ts";
+import { type IndexKeys, WatchHub } from "./watch_hub.ts";
+import type { WatchFilter, WatchInterest, WatchStream } from "./watch_stream.ts";
+import type { Watchable } from "./watchable.ts";
 
 /** Longest name of an object in bytes. */
 export const NAME_BYTES_MAX = 512;
@@ -24,6 +30,12 @@ export const NAME_BYTES_MAX = 512;
 export interface RequestContext {
   /** Query parameters of the request. */
   query: URLSearchParams;
+  /** Who asks; undefined for a local caller, who is trusted. */
+  readonly peer?: Peer;
+  /** Its address on TCP, "10.0.0.7". */
+  readonly remoteAddress?: string;
+  /** When the certificate that it showed was issued, Unix milliseconds. */
+  readonly issuedUnixMs?: number;
 }
 
 /** Options of `ApiServer.collection()`. */
@@ -32,19 +44,43 @@ export interface CollectionOptions<T> {
   name: string;
   message: Message<T>;
   /** Listed, got and watched. A collection without a table computes `list` and `get` and cannot be watched. */
-  table?: WatchedTable<T>;
+  table?: Watchable<T>;
   list?: (context: RequestContext) => Promise<T[]> | T[];
   get?: (name: string, context: RequestContext) => Promise<T | undefined> | T | undefined;
   /** Upsert of the whole object; answers what was stored. Absent: 405. The handler writes the table. */
   put?: (name: string, value: T, context: RequestContext) => Promise<T> | T;
   /** Deletes; answers false when there was no such object (404). Absent: 405. */
   delete?: (name: string, context: RequestContext) => Promise<boolean | void> | boolean | void;
-  /** Filters by query parameter: `?identity=4242` on list and watch. Repeated parameters: any may match. */
+  /**
+   * Exact filters by query parameter: `?node=a` is every object that has the key "a" here. Watchers are woken by their
+   * keys only. Repeated parameters: any may match.
+   */
+  indexes?: Record<string, IndexKeys<T>>;
+  /** What objects have in common: readers by name that take parts get it once. */
+  partsOf?: PartsOf<T>;
+  /** Other filters by query parameter: `?identity=4242` on list and watch. Repeated parameters: any may match. */
   filters?: Record<string, (argument: string) => WatchFilter<T>>;
   /** Default 8 MiB. */
   bodyBytesMax?: number;
   /** For /openapi.json. */
   description?: string;
+}
+
+/** Longest list of names that one stream watches. */
+export const WATCH_NAMES_MAX = 20_000;
+
+/** What {@link mountCollection} takes from its server. */
+export interface MountOptions {
+  clock?: Clock;
+  observer?: WatchObserver;
+}
+
+/** A collection as joint streams see it. */
+export interface WatchSource {
+  readonly name: string;
+  /** @throws {ProblemError} REVISION_GONE, NOT_READY, WATCH_NOT_SUPPORTED, INVALID_ARGUMENT */
+  // deno-lint-ignore no-explicit-any
+  open(watch: CollectionWatch, encoding: Encoding): WatchStream<any>;
 }
 
 /** Called for each watch stream that begins and ends. */
@@ -54,17 +90,29 @@ export interface WatchObserver {
 }
 
 /** Adds the routes of a collection to an app. Used by `ApiServer`. */
-export function mountCollection<T>(app: Hono, options: CollectionOptions<T>, observer?: WatchObserver): void {
+export function mountCollection<T>(
+  app: Hono,
+  options: CollectionOptions<T>,
+  { clock, observer }: MountOptions = {},
+): WatchSource {
   const base = `/v1/${options.name}`;
+  const stored = (name: string, c: Context) =>
+    options.get ? options.get(name, contextOf(c)) : options.table?.get(name);
+  const { table, message, indexes, partsOf } = options;
+  const hub = table && new WatchHub({ table, message, indexes, partsOf, clock });
   app.on(
     ["GET", "HEAD"],
     base,
-    (c) => c.req.query("watch") === "true" ? watch(c, options, observer) : list(c, options),
+    (c) =>
+      c.req.query("watch") === "true"
+        ? watch(c, options, assertHub(hub, options), observer)
+        : list(c, options),
   );
+  app.post(`${base}:watch`, (c) => watchNames(c, options, assertHub(hub, options), observer));
   app.on(["GET", "HEAD"], `${base}/*`, async (c) => {
     assertRead(options.table);
     const name = nameOf(c.req.raw, base);
-    const value = options.get ? await options.get(name, contextOf(c)) : options.table?.get(name);
+    const value = await stored(name, c);
     if (value === undefined) throw notFound(options.name, name);
     return answer(c, options.message, value);
   });
@@ -73,15 +121,29 @@ export function mountCollection<T>(app: Hono, options: CollectionOptions<T>, obs
     const name = nameOf(c.req.raw, base);
     const bytes = await readBody(c.req.raw, options.bodyBytesMax ?? BODY_BYTES_MAX);
     const value = decodeBody(options.message, bytes, encodingOfContent(c.req.header("content-type")));
+    await checkOwnership(c.req.raw, { given: value, stored: () => stored(name, c) });
     return answer(c, options.message, await options.put(name, value, contextOf(c)));
   });
   app.delete(`${base}/*`, async (c) => {
     if (options.delete === undefined) throw notAllowed("DELETE", options.name);
     const name = nameOf(c.req.raw, base);
+    await checkOwnership(c.req.raw, { stored: () => stored(name, c) });
     const existed = await options.delete(name, contextOf(c));
     if (existed === false) throw notFound(options.name, name);
     return new Response(null, { status: 204 });
   });
+  return {
+    name: options.name,
+    open({ byNames, request }, encoding) {
+      const watched = assertHub(hub, options);
+      const stream = (more: EndingOptions) =>
+        byNames ? watched.watchNames({ ...namesOf(options.name, request), ...more }) : watched.watch({
+          position: request?.revision ? { revision: request.revision, epoch: request.epoch } : undefined,
+          ...more,
+        });
+      return observed(options.name, observer, encoding, stream);
+    },
+  };
 }
 
 /** One message as the answer, in the encoding that the client accepts. */
@@ -89,63 +151,60 @@ export function answer<T>(c: Context, message: Message<T>, value: T, status = 20
   const encoding = encodingOfAccept(c.req.header("accept"));
   return new Response(encodeBody(message, value, encoding), {
     status,
-    headers: { "content-type": encoding === "protobuf" ? PROTOBUF_TYPE : JSON_TYPE, "vary": "accept" },
+    headers: { "content-type": contentType(encoding), "vary": "accept" },
   });
 }
 
 /** The handler's view of a request. */
 export function contextOf(c: Context): RequestContext {
-  return { query: new URL(c.req.url).searchParams };
+  const { raw } = c.req;
+  return {
+    query: new URL(c.req.url).searchParams,
+    peer: peerOf(raw),
+    ...connectionOf(raw),
+  };
 }
 
 async function list<T>(c: Context, options: CollectionOptions<T>): Promise<Response> {
-  assertRead(options.table);
-  const revision = options.table?.revision ?? 0;
-  const all = options.list ? await options.list(contextOf(c)) : options.table?.list() ?? [];
-  const filter = filterOf(c, options);
-  const items = filter === undefined ? all : all.filter(filter);
-  const encoding = encodingOfAccept(c.req.header("accept"));
-  return new Response(encodeList(options.message, items, revision, encoding), {
-    headers: {
-      "content-type": encoding === "protobuf" ? PROTOBUF_TYPE : JSON_TYPE,
-      "weir-revision": String(revision),
-      "vary": "accept",
-    },
-  });
-}
-
-/** Every list message has `revision` as field 1 and `items` as field 2, so one encoder serves them all. */
-function encodeList<T>(
-  message: Message<T>,
-  items: T[],
-  revision: number,
-  encoding: Encoding,
-): Uint8Array<ArrayBuffer> {
-  if (encoding === "json") {
-    const document = {
-      revision: String(revision),
-      items: items.map((item) => message.toJson(item as never)),
-    };
-    return new TextEncoder().encode(JSON.stringify(document) + "\n");
-  }
-  const parts: Uint8Array[] = [Uint8Array.of(0x08), encodeVarint(revision)];
-  for (const item of items) {
-    const bytes = message.encode(item as never);
-    parts.push(Uint8Array.of(0x12), encodeVarint(bytes.length), bytes);
-  }
-  return concatBytes(parts);
-}
-
-function watch<T>(c: Context, options: CollectionOptions<T>, observer?: WatchObserver): Response {
   const { table, message } = options;
-  if (table === undefined) {
+  assertRead(table);
+  const encoding = encodingOfAccept(c.req.header("accept"));
+  const { filter } = interestOf(c, options);
+  const headers = new Headers({ "content-type": contentType(encoding), "vary": "accept" });
+  let revision = table?.revision ?? 0, items: readonly T[];
+  if (table !== undefined && options.list === undefined) {
+    const page = pageOf(table, contextOf(c).query, filter);
+    ({ revision, items } = page);
+    headers.set("weir-epoch", page.epoch);
+    if (page.continue !== undefined) headers.set("weir-continue", page.continue);
+  } else {
+    // What is computed is in memory as a whole, and has no order to go on from: it is one page whatever was asked.
+    if (table !== undefined) headers.set("weir-epoch", table.epoch);
+    const all = await options.list?.(contextOf(c)) ?? [];
+    items = filter === undefined ? all : all.filter(filter);
+  }
+  headers.set("weir-revision", String(revision));
+  return new Response(listStream(message, items, revision, encoding), { headers });
+}
+
+function assertHub<T>(hub: WatchHub<T> | undefined, options: CollectionOptions<T>): WatchHub<T> {
+  if (hub === undefined) {
     throw new ProblemError("WATCH_NOT_SUPPORTED", {
       status: 405,
       detail: `Cannot watch ${options.name}: it is computed for each request`,
       action: "List it instead",
     });
   }
-  assertRead(table);
+  assertRead(options.table);
+  return hub;
+}
+
+function watch<T>(
+  c: Context,
+  options: CollectionOptions<T>,
+  hub: WatchHub<T>,
+  observer?: WatchObserver,
+): Response {
   const text = c.req.query("revision");
   const revision = text === undefined || text === "" ? undefined : Number(text);
   if (revision !== undefined && (!Number.isSafeInteger(revision) || revision < 0)) {
@@ -154,45 +213,105 @@ function watch<T>(c: Context, options: CollectionOptions<T>, observer?: WatchObs
       expected: "0 to 2^53-1",
     });
   }
-  if (revision !== undefined && table.changesSince(revision, 1) === undefined) {
-    throw revisionGone(table as WatchedTable<unknown>, revision);
+  const position = revision === undefined ? undefined : { revision, epoch: c.req.query("epoch") };
+  const interest = interestOf(c, options);
+  return watchAnswer(c, options.name, observer, (more) => hub.open({ interest, position, ...more }));
+}
+
+async function watchNames<T>(
+  c: Context,
+  options: CollectionOptions<T>,
+  hub: WatchHub<T>,
+  observer?: WatchObserver,
+): Promise<Response> {
+  const bytes = await readBody(c.req.raw, options.bodyBytesMax ?? BODY_BYTES_MAX);
+  const request = decodeBody(WatchRequest, bytes, encodingOfContent(c.req.header("content-type")));
+  const wanted = namesOf(options.name, request);
+  return watchAnswer(c, options.name, observer, (more) => hub.openNames({ ...wanted, ...more }));
+}
+
+/** @throws {ProblemError} INVALID_ARGUMENT: too many names */
+function namesOf(collection: string, request: WatchRequest = WatchRequest.create()) {
+  const { revision, epoch, names, newNames, parts } = request;
+  if (names.length + newNames.length > WATCH_NAMES_MAX) {
+    throw invalidArgument(`Cannot watch ${collection}: the request has too many names`, {
+      found: names.length + newNames.length,
+      expected: `at most ${WATCH_NAMES_MAX}`,
+    });
   }
+  return { names, newNames, position: revision === 0 ? undefined : { revision, epoch }, parts };
+}
+
+interface EndingOptions {
+  encoding: Encoding;
+  onEnd: (error: unknown) => void;
+}
+
+/** Opens a stream whose beginning and end the observer hears of. */
+function observed<S>(
+  name: string,
+  observer: WatchObserver | undefined,
+  encoding: Encoding,
+  open: (options: EndingOptions) => S,
+): S {
+  const stream = open({ encoding, onEnd: (error) => observer?.ended(name, error) });
+  observer?.begun(name);
+  return stream;
+}
+
+function watchAnswer(
+  c: Context,
+  name: string,
+  observer: WatchObserver | undefined,
+  open: (options: EndingOptions) => ReadableStream<Uint8Array>,
+): Response {
   const encoding = encodingOfAccept(c.req.header("accept"));
-  const filter = filterOf(c, options);
-  const stop = new AbortController();
-  const events = watchTable(table, { revision, filter, signal: stop.signal });
-  observer?.begun(options.name);
-  async function* batches() {
-    for await (const batch of events) yield batch.map((event) => encodeEvent(event, message, encoding));
-  }
-  const source = batches();
-  const ending = source.return.bind(source);
-  source.return = (value) => {
-    stop.abort(); // wakes a generator that waits for the next change: return() alone would wait with it
-    return ending(value);
-  };
-  return streamResponse(source, encoding, (error) => {
-    stop.abort();
-    observer?.ended(options.name, error);
+  return streamedAnswer(observed(name, observer, encoding, open), encoding);
+}
+
+/** The answer that a watch is. */
+export function streamedAnswer(body: ReadableStream<Uint8Array>, encoding: Encoding): Response {
+  return new Response(body, {
+    headers: {
+      "content-type": encoding === "protobuf" ? PROTOBUF_TYPE : NDJSON_TYPE,
+      "cache-control": "no-store",
+    },
   });
 }
 
-function filterOf<T>(c: Context, options: CollectionOptions<T>): WatchFilter<T> | undefined {
-  const query = contextOf(c).query;
+function contentType(encoding: Encoding): string {
+  return encoding === "protobuf" ? PROTOBUF_TYPE : JSON_TYPE;
+}
+
+/** Query parameters that are not filters. */
+const CONTROL_PARAMETERS = new Set(["watch", "revision", "epoch", "limit", "continue"]);
+
+/** What the query asks for: any of the values of each parameter, and all parameters. */
+function interestOf<T>(c: Context, options: CollectionOptions<T>): WatchInterest<T> {
+  const { query } = contextOf(c);
   const all: WatchFilter<T>[] = [];
-  for (const key of new Set(query.keys())) {
-    if (key === "watch" || key === "revision") continue;
-    const make = options.filters?.[key];
-    if (make === undefined) {
-      throw invalidArgument(`Cannot filter ${options.name} by ${JSON.stringify(key)}`, {
-        found: key,
-        expected: Object.keys(options.filters ?? {}).join(", ") || "no filter",
+  let keys: WatchInterest<T>["keys"];
+  for (const name of new Set(query.keys())) {
+    if (CONTROL_PARAMETERS.has(name)) continue;
+    const values = query.getAll(name);
+    const keysOf = options.indexes?.[name], make = options.filters?.[name];
+    if (keysOf !== undefined) {
+      const wanted = new Set(values);
+      all.push((value) => [keysOf(value)].flat().some((key) => wanted.has(key)));
+      keys ??= { index: name, keys: [...wanted] };
+    } else if (make !== undefined) {
+      const any = values.map((value) => make(value));
+      all.push((value) => any.some((filter) => filter(value)));
+    } else {
+      throw invalidArgument(`Cannot filter ${options.name} by ${JSON.stringify(name)}`, {
+        found: name,
+        expected: [...Object.keys(options.indexes ?? {}), ...Object.keys(options.filters ?? {})].join(", ") ||
+          "no filter",
       });
     }
-    const any = query.getAll(key).map((argument) => make(argument));
-    all.push((value) => any.some((filter) => filter(value)));
   }
-  return all.length === 0 ? undefined : (value) => all.every((filter) => filter(value));
+  if (all.length === 0) return {};
+  return { keys, filter: (value) => all.every((filter) => filter(value)) };
 }
 
 /** The object's name from the raw path: decoded exactly once, so that `%2F` in a name survives. */

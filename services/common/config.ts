@@ -32,6 +32,8 @@ export interface ConfigSources {
   args?: readonly string[];
   env?: (name: string) => string | undefined;
   readFile?: (path: string) => string;
+  /** Permission bits of a file, undefined when they are not known. */
+  modeOf?: (path: string) => number | undefined;
 }
 
 /**
@@ -45,7 +47,7 @@ export function loadConfig<const S extends ConfigSpec>(spec: S, sources: ConfigS
   const fromFile = file === undefined ? {} : readConfigFile(spec, String(file), sources.readFile ?? readFile);
   const out: Record<string, unknown> = {};
   for (const [name, option] of Object.entries(spec) as [string, ConfigOption][]) {
-    const variable = option.env ?? `WEIR_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
+    const variable = option.env ?? variableOf(name);
     const inEnv = env(variable);
     const [value, origin] = flags[name] !== undefined
       ? [flags[name], `--${kebab(name)}`]
@@ -54,6 +56,9 @@ export function loadConfig<const S extends ConfigSpec>(spec: S, sources: ConfigS
       : fromFile[name] !== undefined
       ? [fromFile[name], `${file}: ${name}`]
       : [undefined, ""];
+    if (origin.startsWith(`${file}: `) && hasPassword(String(value))) {
+      assertPrivate(String(file), origin, sources.modeOf ?? modeOf);
+    }
     out[name] = value === undefined ? option.default ?? emptyOf(option) : convert(option, value, origin);
   }
   return out as Config<S>;
@@ -96,6 +101,18 @@ function parseFlags(spec: ConfigSpec, args: readonly string[]): Record<string, u
       if (option.kind === "flag") value = true;
       else if (i + 1 < args.length) value = args[++i];
       else throw invalid(name, args[i], "nothing", "a value");
+    }
+    if (hasPassword(String(value))) {
+      const instead = `${variableOf(name)} in the environment, or ${name} in a --config file of mode 0600`;
+      throw new ProblemError("CONFIG_INVALID", {
+        detail:
+          `Cannot take --${
+            kebab(name)
+          } from the command line, where everybody may read it: it has a password; ` +
+          `expected ${instead}`,
+        found: "a URL with a password",
+        expected: instead,
+      });
     }
     if (option.kind === "list") value = [...(found[name] as string[] ?? []), ...String(value).split(",")];
     found[name] = value;
@@ -146,6 +163,30 @@ function convert(option: ConfigOption, value: unknown, origin: string): unknown 
       return number;
     }
   }
+}
+
+/** A file with a password is its owner's alone. */
+function assertPrivate(path: string, origin: string, modeOf: (path: string) => number | undefined): void {
+  const mode = modeOf(path);
+  if (mode === undefined || (mode & 0o077) === 0) return;
+  throw invalid(origin, path, `a password in a file of mode 0${(mode & 0o777).toString(8)}`, "mode 0600");
+}
+
+function modeOf(path: string): number | undefined {
+  try {
+    return Deno.statSync(path).mode ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a text is a URL that carries a password: "postgres://user:secret@host/db", "...?password=secret". */
+function hasPassword(text: string): boolean {
+  return /^[a-z]+:\/\/[^/@]*:[^/@]+@/i.test(text) || /^[a-z]+:\/\/.*[?&]password=[^&]/i.test(text);
+}
+
+function variableOf(name: string): string {
+  return `WEIR_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
 }
 
 function emptyOf(option: ConfigOption): unknown {

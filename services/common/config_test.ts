@@ -41,3 +41,24 @@ Deno.test("loadConfig() refuses what is out of range or unknown, and says where 
     );
   }
 });
+
+Deno.test("loadConfig() takes a password from a file of its owner's, not from one that others may read, nor an argument", () => {
+  const spec = { databaseUrl: { kind: "text", default: "" } } as const;
+  const url = "postgres://weir:s3cret@db/weir";
+  const load = (mode: number | undefined) =>
+    loadConfig(spec, {
+      args: ["--config", "/weir.yaml"],
+      env: () => undefined,
+      readFile: () => `databaseUrl: ${url}\n`,
+      modeOf: () => mode,
+    }).databaseUrl;
+  assert.equal(load(0o100600), url);
+  assert.throws(() => load(0o100644), /mode 0644, expected mode 0600/);
+  assert.throws(() => load(0o100640), /mode 0640/);
+  for (const args of [[`--database-url=${url}`], ["--database-url", "postgres://db/weir?password=s3cret"]]) {
+    assert.throws(
+      () => loadConfig(spec, { args, env: () => undefined }),
+      (error: Error) => /WEIR_DATABASE_URL/.test(error.message) && !error.message.includes("s3cret"),
+    );
+  }
+});

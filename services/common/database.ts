@@ -8,13 +8,18 @@
  */
 import { Kysely, PostgresDialect, sql, type Transaction } from "kysely";
 import pg from "pg";
+import { type Clock, systemClock } from "./clock.ts";
+import { isDatabaseError } from "./database_error.ts";
 import { NodeSqliteDialect } from "./node_sqlite.ts";
+import { deadlineClient } from "./pg_client.ts";
 import { ProblemError } from "./problem.ts";
 
 /** Longest time to wait for a connection, and for a lock, in milliseconds. */
 export const DATABASE_WAIT_MS_MAX = 5000;
-/** Longest time of one statement in PostgreSQL, in milliseconds. */
-export const DATABASE_STATEMENT_MS_MAX = 15_000;
+/** Longest time of one statement, and of the silence after it, in milliseconds. */
+export const DATABASE_STATEMENT_MS_MAX = 5000;
+/** How often a connection that only listens is asked whether it lives. */
+const PROBE_MS = 5000;
 /** Connections that one process opens. */
 export const DATABASE_CONNECTIONS_MAX = 4;
 
@@ -24,6 +29,9 @@ export interface Migration {
   name: string;
   up(tx: Transaction<unknown>, kind: DatabaseKind): Promise<void>;
 }
+
+/** Service and number of a step's name. */
+const STEP = /^([a-z-]+?)-(\d+)(?:-|$)/;
 
 /** Which database it is, where SQL differs. */
 export type DatabaseKind = "sqlite" | "postgres";
@@ -36,9 +44,13 @@ export class Database {
   readonly kysely: Kysely<any>;
   readonly #sqlite?: NodeSqliteDialect;
   readonly #pool?: pg.Pool;
+  readonly #clock: Clock;
+  readonly #Client: typeof pg.Client;
 
-  /** @param url see the module comment; a bare path is a SQLite file */
-  constructor(url: string) {
+  /** @param url one of the forms above; a bare path is a SQLite file */
+  constructor(url: string, options: { clock?: Clock } = {}) {
+    this.#clock = options.clock ?? systemClock;
+    this.#Client = deadlineClient(this.#clock, DATABASE_STATEMENT_MS_MAX);
     this.url = url.replace(/:\/\/([^:@/]+):[^@/]*@/, "://$1:***@");
     if (/^postgres(ql)?:/.test(url)) {
       this.kind = "postgres";
@@ -48,17 +60,20 @@ export class Database {
         connectionTimeoutMillis: DATABASE_WAIT_MS_MAX,
         statement_timeout: DATABASE_STATEMENT_MS_MAX,
         keepAlive: true,
+        keepAliveInitialDelayMillis: PROBE_MS,
+        Client: this.#Client,
       });
       // An idle connection that breaks tells the pool; without a listener that would end the process.
       this.#pool.on("error", () => {});
-      // The same for one that is in use: the query that runs on it, or the next one, fails and says so.
-      this.#pool.on("connect", (client) => client.on("error", () => {}));
       // One that breaks between two statements of a transaction tells only itself; the next statement fails with it.
       this.#pool.on("connect", (client) => client.on("error", () => {}));
       this.kysely = new Kysely({ dialect: new PostgresDialect({ pool: this.#pool }) });
     } else {
       this.kind = "sqlite";
-      this.#sqlite = new NodeSqliteDialect(url.replace(/^sqlite:(\/\/)?/, ""), DATABASE_WAIT_MS_MAX);
+      this.#sqlite = new NodeSqliteDialect(url.replace(/^sqlite:(\/\/)?/, ""), {
+        busyMs: DATABASE_WAIT_MS_MAX,
+        clock: this.#clock,
+      });
       this.kysely = new Kysely({ dialect: this.#sqlite });
     }
   }
@@ -79,7 +94,7 @@ export class Database {
         }
       });
     } catch (error) {
-      if (own instanceof ProblemError) throw own;
+      if (own !== undefined && !isDatabaseError(own)) throw own;
       throw this.explain(error);
     }
   }
@@ -93,7 +108,10 @@ export class Database {
     }
   }
 
-  /** Brings the schema up to date; repeatable, and safe when several replicas start at once. */
+  /**
+   * Brings the schema up to date; repeatable, and safe when several replicas start at once.
+   * @throws {ProblemError} DATABASE_NEWER: a newer version has changed the schema
+   */
   async migrate(migrations: readonly Migration[]): Promise<string[]> {
     const done: string[] = [];
     // Two replicas that create the first table at once collide even with IF NOT EXISTS: the lock comes first.
@@ -102,6 +120,7 @@ export class Database {
       await sql`create table if not exists weir_migrations (name text primary key)`.execute(tx);
       const rows = await sql<{ name: string }>`select name from weir_migrations`.execute(tx);
       const names = new Set(rows.rows.map((row) => row.name));
+      this.#assertKnown(names, migrations);
       for (const migration of migrations) {
         if (names.has(migration.name)) continue;
         await migration.up(tx, this.kind);
@@ -112,13 +131,33 @@ export class Database {
     return done;
   }
 
+  /** Steps are numbered per service, "identity-2"; other services may have theirs in the same database. */
+  #assertKnown(names: ReadonlySet<string>, migrations: readonly Migration[]): void {
+    const known = new Map<string, number>();
+    for (const { name } of migrations) {
+      const [, service, number] = STEP.exec(name) ?? [];
+      if (service !== undefined) known.set(service, Math.max(known.get(service) ?? 0, Number(number)));
+    }
+    for (const name of names) {
+      const [, service, number] = STEP.exec(name) ?? [];
+      if (!known.has(service) || Number(number) <= known.get(service)!) continue;
+      throw new ProblemError("DATABASE_NEWER", {
+        status: 503,
+        detail: `Cannot use the database ${this.url}: a newer version of Weir has changed its tables`,
+        found: name,
+        expected: `at most ${service}-${known.get(service)}`,
+        action: "Run that version here too, or restore the database as it was before the upgrade",
+      });
+    }
+  }
+
   /**
-   * Calls `onNotify` for each NOTIFY on `channel` until `signal` aborts. Rejects when the connection is lost; does nothing
-   * on SQLite, which one process owns.
+   * Calls `onNotify` for each NOTIFY on `channel` until `signal` aborts. Rejects when the connection is lost, or does not
+   * answer when it is asked; does nothing on SQLite, which one process owns.
    */
   async listen(channel: string, onNotify: () => void, signal: AbortSignal): Promise<void> {
     if (this.#pool === undefined || signal.aborted) return;
-    const client = new pg.Client({ ...this.#pool.options, statement_timeout: 0 } as pg.ClientConfig);
+    const client = new this.#Client(this.#pool.options as pg.ClientConfig);
     let fail: (error: Error) => void = () => {};
     const lost = new Promise<never>((_, reject) => fail = reject);
     client.on("error", fail);
@@ -132,13 +171,18 @@ export class Database {
       client.on("notification", onNotify);
       await client.query(`listen ${channel}`);
       onNotify(); // what came before the LISTEN would be missed
-      await Promise.race([aborted, lost]);
+      while (!signal.aborted) {
+        await Promise.race([this.#clock.sleep(PROBE_MS, signal), lost]);
+        if (!signal.aborted) await Promise.race([client.query("select 1"), aborted, lost]);
+      }
     } catch (error) {
       throw this.explain(error);
     } finally {
       client.off("error", fail);
       client.on("error", () => {});
-      await client.end().catch(() => {});
+      // A peer that is silent never confirms the end.
+      await Promise.race([client.end().catch(() => {}), this.#clock.sleep(500)]);
+      (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
     }
   }
 
@@ -163,13 +207,16 @@ export class Database {
     return new ProblemError("DATABASE_UNAVAILABLE", {
       status: 503,
       detail: `Cannot use the database ${this.url}: ${detail ?? ((error as Error).message || code)}`,
-      action: "It is retried; see whether the database runs and WEIR_DATABASE_URL is right",
+      action: /no such table|relation "\w+" does not exist/.test((error as Error).message)
+        ? "It lacks Weir's tables: restore it, or start the service anew to begin with an empty one"
+        : "It is retried; see whether the database runs and WEIR_DATABASE_URL is right",
       cause: error,
     });
   }
 
   /** Ends all connections. */
   async close(): Promise<void> {
-    await this.kysely.destroy().catch(() => {});
+    // The end of a connection whose peer is silent is never confirmed.
+    await Promise.race([this.kysely.destroy().catch(() => {}), this.#clock.sleep(DATABASE_WAIT_MS_MAX)]);
   }
 }

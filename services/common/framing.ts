@@ -65,13 +65,15 @@ export function decodeBody<T>(message: Message<T>, bytes: Uint8Array, encoding: 
 
 /** A varint, as it stands before a frame. `value` may go up to 2^53. */
 export function encodeVarint(value: number): Uint8Array {
-  const bytes: number[] = [];
-  while (value >= 0x80) {
-    bytes.push(value % 0x80 | 0x80);
+  let length = 1;
+  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) length++;
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length - 1; i++) {
+    bytes[i] = value % 0x80 | 0x80;
     value = Math.floor(value / 0x80);
   }
-  bytes.push(value);
-  return Uint8Array.from(bytes);
+  bytes[length - 1] = value;
+  return bytes;
 }
 
 /** A frame: the varint length, then the bytes. */
@@ -96,7 +98,7 @@ export function concatBytes(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffe
  * @throws {ProblemError} FRAME_TOO_LARGE beyond {@link FRAME_BYTES_MAX}
  */
 export async function* readFrames(
-  stream: ReadableStream<Uint8Array>,
+  stream: AsyncIterable<Uint8Array>,
   encoding: Encoding,
 ): AsyncGenerator<Uint8Array> {
   let pending: Uint8Array = new Uint8Array(0);

@@ -10,13 +10,44 @@ export interface HealthCheck {
   sinceUnixS: number;
 }
 
-/** Named conditions; the service is ready when all are ok. */
+/** Named conditions; the service is ready when all are ok. And turns of its work, by which it is known to live. */
 export class Health {
   #checks = new Map<string, HealthCheck>();
+  /** When the next turn of each piece of work is due at the latest, on the monotonic clock. */
+  #turns = new Map<string, { lastMs: number; dueMs: number }>();
   readonly #nowMs: () => number;
+  readonly #monotonicMs: () => number;
 
-  constructor(nowMs: () => number = () => Date.now()) {
+  constructor(
+    nowMs: () => number = () => Date.now(),
+    monotonicMs: () => number = () => performance.now(),
+  ) {
     this.#nowMs = nowMs;
+    this.#monotonicMs = monotonicMs;
+  }
+
+  /**
+   * A turn of this work has ended, well or not, and the next ends within `withinMs`. When it does not, `/livez` says so and
+   * the supervisor starts the service anew: only for work that turns by itself, whatever its peers do.
+   */
+  alive(name: string, withinMs: number): void {
+    const lastMs = this.#monotonicMs();
+    this.#turns.set(name, { lastMs, dueMs: lastMs + withinMs });
+  }
+
+  /** This work has ended for good. */
+  rest(name: string): void {
+    this.#turns.delete(name);
+  }
+
+  /** Work that stands still: "resync has not turned for 75 s"; undefined when none does. */
+  get stuck(): string | undefined {
+    const nowMs = this.#monotonicMs();
+    const late = [...this.#turns].filter(([, { dueMs }]) => dueMs < nowMs);
+    if (late.length === 0) return undefined;
+    return late.map(([name, { lastMs }]) =>
+      `${name} has not turned for ${Math.floor((nowMs - lastMs) / 1000)} s`
+    ).join("; ");
   }
 
   /** Not ready for now: `message` says what is waited for. */

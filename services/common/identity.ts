@@ -35,9 +35,6 @@ export const RESERVED_IDENTITIES = {
 /** Name of a reserved identity. */
 export type ReservedIdentityName = keyof typeof RESERVED_IDENTITIES;
 
-/** In a policy entry: whatever identity. The same number as `unknown`. */
-export const IDENTITY_ANY = 0;
-export const IDENTITY_UNKNOWN = 0;
 export const IDENTITY_HOST = 1;
 export const IDENTITY_WORLD = 2;
 export const IDENTITY_INIT = 5;

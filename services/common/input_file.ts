@@ -100,14 +100,19 @@ export async function readStream(
 class Parts {
   #bytes: Uint8Array<ArrayBuffer>;
   #length = 0;
-  constructor(private readonly path: string, private readonly bytesMax: number, expected: number) {
+  readonly #path: string;
+  readonly #bytesMax: number;
+
+  constructor(path: string, bytesMax: number, expected: number) {
+    this.#path = path;
+    this.#bytesMax = bytesMax;
     // One more than expected, so that the end is seen without growing.
     this.#bytes = new Uint8Array(Math.min(bytesMax, Math.max(expected, PART_BYTES)) + 1);
   }
   /** Where the next bytes go; never empty. */
   room(): Uint8Array<ArrayBuffer> {
     if (this.#length === this.#bytes.length) {
-      const grown = new Uint8Array(Math.min(this.bytesMax + 1, this.#bytes.length * 2));
+      const grown = new Uint8Array(Math.min(this.#bytesMax + 1, this.#bytes.length * 2));
       grown.set(this.#bytes);
       this.#bytes = grown;
     }
@@ -115,7 +120,9 @@ class Parts {
   }
   took(count: number): void {
     this.#length += count;
-    if (this.#length > this.bytesMax) throw tooLarge(this.path, `more than ${this.bytesMax}`, this.bytesMax);
+    if (this.#length > this.#bytesMax) {
+      throw tooLarge(this.#path, `more than ${this.#bytesMax}`, this.#bytesMax);
+    }
   }
   bytes(): Uint8Array<ArrayBuffer> {
     return this.#bytes.subarray(0, this.#length);

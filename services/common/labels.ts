@@ -3,20 +3,6 @@
  * @module
  */
 
-/** Where labels come from. The wildcard source `any` exists in selectors only. */
-export const LABEL_SOURCES = [
-  "k8s",
-  "container",
-  "cni",
-  "reserved",
-  "cidr",
-  "cidrgroup",
-  "node",
-  "fqdn",
-  "directory",
-  "unspec",
-] as const;
-
 /** The source that matches every source; allowed in selectors, never on a label. */
 export const SOURCE_ANY = "any";
 /** The source of a label that was written without one. */
@@ -47,7 +33,7 @@ export interface Label {
 /** A label text that cannot be read. */
 export class LabelError extends Error {
   override readonly name = "LabelError";
-  readonly code = "label_invalid";
+  readonly code = "LABEL_INVALID";
   constructor(readonly subject: string, readonly expected: string) {
     super(`Cannot read label ${JSON.stringify(subject.slice(0, 120))}: want ${expected}`);
   }

@@ -7,19 +7,38 @@ import { ApiServer } from "./api_server.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { type Config, type ConfigSpec, configUsage, loadConfig } from "./config.ts";
 import { Health } from "./health.ts";
+import { guardAccess, parseAccess } from "./access_control.ts";
 import { readInputTextSync } from "./input_file.ts";
-import { type Handler, type Listener, listenTcp, listenUnix } from "./listener.ts";
+import { type Handler, type Listener, listenTcp, listenUnix, readOnly } from "./listener.ts";
 import { errorText, Logger, parseLogLevel } from "./log.ts";
 import { MetricsRegistry } from "./metrics.ts";
+import { credentialPaths, TlsFiles } from "./tls_files.ts";
+import { listenTls, TLS_LIMITS, type TlsListenOptions } from "./tls_listener.ts";
+import type { TrustSource } from "./trust.ts";
 import { WEIR_VERSION } from "./version.ts";
 
 /** Options that every service has. */
 export const SERVICE_CONFIG = {
   socket: { kind: "text", description: "unix socket to serve, e.g. /run/weir/<service>.sock" },
-  listen: { kind: "text", description: "TCP address to serve too, e.g. 127.0.0.1:9901" },
-  tlsCert: { kind: "text", description: "certificate (PEM file) for --listen" },
-  tlsKey: { kind: "text", description: "key (PEM file) for --listen" },
-  tokenFile: { kind: "text", description: "file with the bearer token for --listen" },
+  readSocket: { kind: "text", description: "unix socket that answers reading requests (GET) only" },
+  listen: {
+    kind: "text",
+    description: "TCP address to serve too, e.g. 127.0.0.1:9901, or 10.0.0.1:7441 with TLS",
+  },
+  tlsDirectory: {
+    kind: "text",
+    description: "directory with node.crt, node.key and ca.crt: mutual TLS for --listen",
+  },
+  trust: { kind: "text", description: "address of the certificate authority, for --listen with TLS" },
+  access: { kind: "text", default: "", description: "rows of the access table, for --listen with TLS" },
+  connectionsMax: {
+    kind: "number",
+    default: TLS_LIMITS.connectionsMax,
+    min: 16,
+    max: 10_000_000,
+    description: "connections at once on --listen with TLS",
+  },
+  tokenFile: { kind: "text", description: "file with the bearer token for --listen on loopback" },
   logLevel: { kind: "text", default: "info", description: "debug, info, warn or error" },
   supervised: { kind: "flag", description: "end when standard input closes" },
 } as const satisfies ConfigSpec;
@@ -42,6 +61,8 @@ export interface ServiceContext<S extends ConfigSpec> {
 export interface Service {
   /** Default: `context.api.fetch`. */
   fetch?: Handler;
+  /** Whom callers on other machines may be; default: what `RunOptions.trust` gives. */
+  trust?: TrustSource;
   /** Called once, after nothing is listened to any more. */
   stop?(): Promise<void> | void;
 }
@@ -52,7 +73,11 @@ export interface RunOptions<S extends ConfigSpec> {
   name: string;
   /** Options beside {@link SERVICE_CONFIG}. */
   config?: S;
+  /** Mode of its socket, default 0660; the socket for reading always has the default. */
+  socketMode?: number;
   create: (context: ServiceContext<S>) => Promise<Service | void> | Service | void;
+  /** Makes the source of trust from the authority's address, for services that answer other machines. */
+  trust?: (address: string, parts: { log: Logger; clock: Clock; signal: AbortSignal }) => TrustSource;
   /** Longest time for an orderly stop, default 5000. */
   stopMsMax?: number;
 }
@@ -75,7 +100,7 @@ export async function runService<const S extends ConfigSpec>(options: RunOptions
     const metrics = new MetricsRegistry();
     catchStrays(log, health, metrics);
     const stopped = waitForStop(config.supervised as boolean, log);
-    const api = new ApiServer({ name: options.name, health, metrics, log });
+    const api = new ApiServer({ name: options.name, health, metrics, log, clock: systemClock });
     service = await options.create({
       name: options.name,
       config,
@@ -87,8 +112,28 @@ export async function runService<const S extends ConfigSpec>(options: RunOptions
       signal: stopping.signal,
     });
     const handler = service?.fetch ?? api.fetch;
-    if (config.socket) listeners.push(await listenUnix(handler, config.socket as string));
-    if (config.listen) listeners.push(listenTcp(handler, readTcp(config as unknown as TcpConfig)));
+    if (config.socket) {
+      listeners.push(await listenUnix(handler, config.socket as string, options.socketMode));
+    }
+    if (config.readSocket) {
+      listeners.push(await listenUnix(readOnly(handler), config.readSocket as string));
+    }
+    const tcp = config as unknown as TcpConfig;
+    if (tcp.listen && tcp.tlsDirectory) {
+      const { signal } = stopping;
+      const trust = service?.trust ?? options.trust?.(tcp.trust ?? "", { log, clock: systemClock, signal });
+      if (trust === undefined) throw new Error(`${options.name} does not answer other machines`);
+      openTls(guardAccess(handler, parseAccess(tcp.access)), {
+        ...addressOf(tcp.listen),
+        files: new TlsFiles(credentialPaths(tcp.tlsDirectory)),
+        limits: { connectionsMax: tcp.connectionsMax },
+        trust,
+        log,
+        metrics,
+      }, { health, signal }).then((listener) => listener && listeners.push(listener));
+    } else if (tcp.listen) {
+      listeners.push(listenTcp(handler, { ...addressOf(tcp.listen), token: readToken(tcp.tokenFile) }));
+    }
     log.info("Listening", {
       version: WEIR_VERSION,
       addresses: listeners.map((l) => l.address),
@@ -118,22 +163,47 @@ const SECRET_BYTES_MAX = 1 << 20;
 
 interface TcpConfig {
   listen: string;
-  tlsCert?: string;
-  tlsKey?: string;
+  tlsDirectory?: string;
+  trust?: string;
+  access: string;
+  connectionsMax: number;
   tokenFile?: string;
 }
 
-function readTcp(config: TcpConfig) {
-  const at = config.listen.lastIndexOf(":");
-  const read = (path: string | undefined) =>
-    path === undefined ? undefined : readInputTextSync(path, { bytesMax: SECRET_BYTES_MAX });
+function readToken(path: string | undefined): string | undefined {
+  return path === undefined ? undefined : readInputTextSync(path, { bytesMax: SECRET_BYTES_MAX }).trim();
+}
+
+/** "10.0.0.1:7440" or "[fd00::1]:7440" in parts. */
+function addressOf(text: string): { hostname: string; port: number } {
+  const at = text.lastIndexOf(":");
   return {
-    hostname: config.listen.slice(0, Math.max(0, at)).replace(/^\[(.*)\]$/, "$1") || "127.0.0.1",
-    port: Number(config.listen.slice(at + 1)),
-    cert: read(config.tlsCert),
-    key: read(config.tlsKey),
-    token: read(config.tokenFile)?.trim(),
+    hostname: text.slice(0, Math.max(0, at)).replace(/^\[(.*)\]$/, "$1") || "127.0.0.1",
+    port: Number(text.slice(at + 1)),
   };
+}
+
+const TLS_RETRY_MS = 500;
+
+/** Listens as soon as there are certificates and the address is free; until then readiness says what is missing. */
+async function openTls(
+  handler: Handler,
+  options: TlsListenOptions,
+  { health, signal }: { health: Health; signal: AbortSignal },
+): Promise<Listener | undefined> {
+  health.waitFor("tls", "waiting for a certificate");
+  while (!signal.aborted) {
+    try {
+      const listener = await listenTls(handler, options);
+      health.ok("tls", listener.address);
+      options.log?.info("Listening", { address: listener.address });
+      return listener;
+    } catch (error) {
+      health.waitFor("tls", errorText(error));
+      await systemClock.sleep(TLS_RETRY_MS, signal);
+    }
+  }
+  return undefined;
 }
 
 /** Errors that nobody awaited become state and a log line, never the process's end. */

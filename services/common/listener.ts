@@ -1,6 +1,6 @@
 /**
- * Puts a handler on a unix socket (mode 0660) or on TCP. TCP beyond loopback needs TLS and a token; nothing listens
- * there unless it was told to.
+ * Puts a handler on a unix socket (mode 0660, or 0600 where only root may ask) or on TCP of loopback. TCP beyond loopback is `listenTls()`; nothing
+ * listens there unless it was told to.
  * @module
  */
 import { createHash, timingSafeEqual } from "node:crypto";
@@ -9,19 +9,16 @@ import { ProblemError, problemResponse } from "./problem.ts";
 /** A handler of HTTP requests. */
 export type Handler = (request: Request) => Promise<Response> | Response;
 
-/** Mode of every socket: the owner and its group, nobody else. */
+/** Mode of a socket unless it is told otherwise: the owner and its group, nobody else. */
 export const SOCKET_MODE = 0o660;
 /** Longest path that the kernel takes for a unix socket, in bytes (sockaddr_un less the final NUL). */
 export const SOCKET_PATH_BYTES_MAX = 107;
 
-/** A TCP address to listen on. */
+/** A TCP address of loopback to listen on. */
 export interface TcpOptions {
   /** Default 127.0.0.1. */
   hostname?: string;
   port: number;
-  /** PEM texts. */
-  cert?: string;
-  key?: string;
   /** Bearer token that every request but /livez and /readyz carries. */
   token?: string;
 }
@@ -36,9 +33,10 @@ export interface Listener {
 
 /**
  * Listens on a unix socket. A socket file that nobody serves any more is replaced.
+ * @param mode of the socket file, default {@link SOCKET_MODE}
  * @throws {ProblemError} SOCKET_IN_USE, SOCKET_PATH_TOO_LONG, SOCKET_FAILED
  */
-export async function listenUnix(handler: Handler, path: string): Promise<Listener> {
+export async function listenUnix(handler: Handler, path: string, mode = SOCKET_MODE): Promise<Listener> {
   const bytes = new TextEncoder().encode(path).length;
   if (bytes > SOCKET_PATH_BYTES_MAX) {
     throw new ProblemError("SOCKET_PATH_TOO_LONG", {
@@ -48,11 +46,12 @@ export async function listenUnix(handler: Handler, path: string): Promise<Listen
       action: "Choose a shorter directory for the sockets",
     });
   }
-  await removeStale(path);
+  await removeStaleSocket(path);
   let server: Deno.HttpServer;
   try {
     server = Deno.serve({ path, onListen() {}, onError: problemResponse }, (request) => handler(request));
-    await Deno.chmod(path, SOCKET_MODE);
+    // At once, before any request is answered: the agent makes the file root's when it has an answer.
+    Deno.chmodSync(path, mode);
   } catch (cause) {
     throw new ProblemError("SOCKET_FAILED", { status: 500, detail: `Cannot listen on ${path}`, cause });
   }
@@ -62,32 +61,31 @@ export async function listenUnix(handler: Handler, path: string): Promise<Listen
 }
 
 /**
- * Listens on TCP.
- * @throws {ProblemError} TCP_INSECURE: beyond loopback without TLS or without a token
+ * Listens on TCP of loopback, in plain text.
+ * @throws {ProblemError} TCP_INSECURE: beyond loopback
  */
 export function listenTcp(handler: Handler, options: TcpOptions): Listener {
   const hostname = options.hostname ?? "127.0.0.1";
-  const secure = options.cert !== undefined && options.key !== undefined;
-  if (!isLoopback(hostname) && (!secure || options.token === undefined)) {
+  if (!isLoopback(hostname)) {
     throw new ProblemError("TCP_INSECURE", {
-      detail: `Cannot listen on ${hostname}:${options.port}: beyond loopback TLS and a token are needed`,
-      found: `${secure ? "TLS" : "no TLS"}, ${options.token === undefined ? "no token" : "a token"}`,
-      expected: "TLS and a token",
-      action: "Give --tls-cert, --tls-key and --token-file, or listen on 127.0.0.1",
+      detail: `Cannot listen on ${hostname}:${options.port}: beyond loopback mutual TLS is needed`,
+      found: "no TLS",
+      expected: "a directory with node.crt, node.key and ca.crt",
+      action: "Give --tls-directory, --trust and --access, as the agent does, or listen on 127.0.0.1",
     });
   }
   const guarded = options.token === undefined ? handler : requireToken(handler, options.token);
-  const common = { hostname, port: options.port, onListen() {}, onError: problemResponse };
-  const server = secure
-    ? Deno.serve({ ...common, cert: options.cert!, key: options.key! }, (request) => guarded(request))
-    : Deno.serve(common, (request) => guarded(request));
+  const server = Deno.serve(
+    { hostname, port: options.port, onListen() {}, onError: problemResponse },
+    (request) => guarded(request),
+  );
   const port = (server.addr as Deno.NetAddr).port;
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-  return { ...listenerOf(server, `${secure ? "https" : "http"}://${host}:${port}`), port };
+  return { ...listenerOf(server, `http://${host}:${port}`), port };
 }
 
 /** A handler that answers 401 to every request without the token; probes need none. */
-export function requireToken(handler: Handler, token: string): Handler {
+function requireToken(handler: Handler, token: string): Handler {
   const expected = digest(token);
   return (request) => {
     const path = new URL(request.url).pathname;
@@ -102,6 +100,21 @@ export function requireToken(handler: Handler, token: string): Handler {
         detail: "Cannot answer: the bearer token is missing or wrong",
         expected: "Authorization: Bearer TOKEN",
         action: "Send the token of this service",
+      }),
+    );
+  };
+}
+
+/** A handler that passes GET and HEAD on and answers 403 to everything that may change something. */
+export function readOnly(handler: Handler): Handler {
+  return (request) => {
+    if (request.method === "GET" || request.method === "HEAD") return handler(request);
+    return problemResponse(
+      new ProblemError("READ_ONLY", {
+        status: 403,
+        detail: `Cannot ${request.method} here: this socket answers reading requests only`,
+        found: request.method,
+        expected: "GET",
       }),
     );
   };
@@ -130,7 +143,8 @@ function listenerOf(server: Deno.HttpServer, address: string, after?: () => Prom
   };
 }
 
-async function removeStale(path: string): Promise<void> {
+/** Removes the socket of a process that is gone. @throws {ProblemError} SOCKET_IN_USE */
+export async function removeStaleSocket(path: string): Promise<void> {
   const found = await Deno.lstat(path).catch(() => undefined);
   if (found === undefined) return;
   if (!found.isSocket) {

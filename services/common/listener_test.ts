@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { listenTcp, listenUnix } from "./listener.ts";
+import { listenTcp, listenUnix, readOnly } from "./listener.ts";
 import { ProblemError } from "./problem.ts";
 
 const hello = () => new Response("hello");
@@ -20,6 +20,9 @@ Deno.test("listenUnix() makes a socket of mode 0660, replaces a stale one and le
     assert.equal(await answer.text(), "hello");
     client.close();
     await again.shutdown();
+    const closed = await listenUnix(hello, path, 0o600);
+    assert.equal((await Deno.stat(path)).mode! & 0o777, 0o600);
+    await closed.shutdown();
     await Deno.writeTextFile(path, "a file");
     await assert.rejects(listenUnix(hello, path), ProblemError);
     await assert.rejects(
@@ -31,7 +34,7 @@ Deno.test("listenUnix() makes a socket of mode 0660, replaces a stale one and le
   }
 });
 
-Deno.test("listenTcp() asks for the token, and refuses to listen beyond loopback without TLS and token", async () => {
+Deno.test("listenTcp() asks for the token, and refuses to listen beyond loopback in plain text", async () => {
   for (const options of [{ hostname: "0.0.0.0", port: 0 }, { hostname: "::", port: 0, token: "t" }]) {
     assert.throws(() => listenTcp(hello, options), (e: ProblemError) => e.code === "TCP_INSECURE");
   }
@@ -49,5 +52,15 @@ Deno.test("listenTcp() asks for the token, and refuses to listen beyond loopback
     );
   } finally {
     await listener.shutdown();
+  }
+});
+
+Deno.test("readOnly() passes reading requests on and refuses every other", async () => {
+  const handler = readOnly(() => new Response("ok"));
+  for (const method of ["GET", "HEAD"]) {
+    assert.equal((await handler(new Request("http://x/v1/endpoints/a", { method }))).status, 200, method);
+  }
+  for (const method of ["PUT", "DELETE", "POST", "PATCH", "OPTIONS"]) {
+    assert.equal((await handler(new Request("http://x/v1/endpoints/a", { method }))).status, 403, method);
   }
 });

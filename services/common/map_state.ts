@@ -37,9 +37,6 @@ export const PRECEDENCE_DENY = precedence(0, true);
 export const PRECEDENCE_ALLOW = precedence(0, false);
 export const PRECEDENCE_ALLOW_ALL = precedence(1, false);
 
-/** Highest priority number; priority 0 is the strongest. */
-export const PRIORITY_MAX = 0xff_ffff;
-
 /** Precedence of an entry: the inverted priority in the upper 24 bits, below it 255 for deny and 1 for plain allow. */
 export function precedence(priority: number, deny: boolean): number {
   return (0xff_ffff - priority) * 256 + (deny ? 255 : 1);
@@ -59,7 +56,7 @@ export function entryCovers(entry: MapStateEntry, protocol: number, port: number
 }
 
 /** Canonical order of entries, so that equal sets have equal lists. */
-export function compareEntries(a: MapStateEntry, b: MapStateEntry): number {
+function compareEntries(a: MapStateEntry, b: MapStateEntry): number {
   return (a.direction < b.direction ? -1 : a.direction > b.direction ? 1 : 0) || a.identity - b.identity ||
     a.protocol - b.protocol || a.port - b.port || a.portPrefixLength - b.portPrefixLength ||
     compareText(a.portName, b.portName) || compareText(a.addresses.join(), b.addresses.join()) ||

@@ -139,6 +139,12 @@ export class Histogram extends Metric {
 export class MetricsRegistry {
   #metrics = new Map<string, Metric>();
   #dropped = 0;
+  readonly #included: (() => readonly string[])[] = [];
+
+  /** Lines of the text format that somebody else keeps; asked for at every scrape. */
+  include(source: () => readonly string[]): void {
+    this.#included.push(source);
+  }
 
   counter(name: string, help: string): Counter {
     return this.#get(name, () => new Counter(name, help, "counter", this));
@@ -165,6 +171,7 @@ export class MetricsRegistry {
       );
       lines.push(...metric.render());
     }
+    for (const source of this.#included) lines.push(...source());
     lines.push("# HELP weir_metric_series_dropped_total Series refused because their metric is full");
     lines.push(
       "# TYPE weir_metric_series_dropped_total counter",

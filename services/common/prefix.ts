@@ -36,27 +36,24 @@ export class Prefix {
    * @throws {AddressError}
    */
   static parse(text: string, options: { bare?: boolean } = {}): Prefix {
+    const prefix = Prefix.tryParse(text, options);
+    if (prefix) return prefix;
+    if (text.includes("/")) throw new AddressError(text, "address/length");
+    if (options.bare === false) throw new AddressError(text, "a prefix length after a slash");
+    return Prefix.host(IpAddress.parse(text));
+  }
+
+  /** Like {@link Prefix.parse}, undefined for a text that is none: without an error, which costs as much as the rest. */
+  static tryParse(text: string, options: { bare?: boolean } = {}): Prefix | undefined {
     const slash = text.indexOf("/");
     if (slash < 0) {
-      if (options.bare === false) throw new AddressError(text, "a prefix length after a slash");
-      return Prefix.host(IpAddress.parse(text));
+      const address = options.bare === false ? undefined : IpAddress.tryParse(text);
+      return address && Prefix.host(address);
     }
     const length = text.slice(slash + 1);
     const address = IpAddress.tryParse(text.slice(0, slash));
-    if (!address || !/^(0|[1-9][0-9]{0,2})$/.test(length) || Number(length) > address.bits) {
-      throw new AddressError(text, "address/length");
-    }
+    if (!address || !/^(0|[1-9][0-9]{0,2})$/.test(length) || Number(length) > address.bits) return undefined;
     return Prefix.of(address, Number(length));
-  }
-
-  /** Like {@link Prefix.parse}, undefined for a text that is none. */
-  static tryParse(text: string, options: { bare?: boolean } = {}): Prefix | undefined {
-    try {
-      return Prefix.parse(text, options);
-    } catch (error) {
-      if (error instanceof AddressError) return undefined;
-      throw error;
-    }
   }
 
   get family(): IpFamily {

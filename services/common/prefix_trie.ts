@@ -11,7 +11,7 @@ interface Node<V> {
   values?: Set<V>;
 }
 
-/** See the module comment. Several values may share a prefix. */
+/** Values by prefix, found by what lies inside another prefix or around it. Several values may share a prefix. */
 export class PrefixTrie<V> {
   readonly #roots: Record<4 | 6, Node<V>> = { 4: {}, 6: {} };
 

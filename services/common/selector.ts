@@ -32,7 +32,7 @@ export interface SelectorSpec {
 /** A selector that cannot be understood. */
 export class SelectorError extends Error {
   override readonly name = "SelectorError";
-  readonly code = "selector_invalid";
+  readonly code = "SELECTOR_INVALID";
   /** @param path where in the selector, e.g. `matchExpressions[0].operator` */
   constructor(readonly path: string, readonly found: string, readonly expected: string) {
     super(`Cannot read selector: ${path} is ${found}, want ${expected}`);

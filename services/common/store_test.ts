@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { sql } from "kysely";
 import { Node } from "@weir/proto/identity";
 import { ApiServer } from "./api_server.ts";
 import { Health } from "./health.ts";
 import { Database, Store } from "./state.ts";
+import type { ProblemError } from "./problem.ts";
 import { postgresMissing, TestPostgres } from "./testing/postgres.ts";
 
 async function until(what: () => boolean | Promise<boolean>, ms = 15_000): Promise<void> {
@@ -57,6 +59,56 @@ async function checkStore(url: string): Promise<void> {
 Deno.test("Store.transact() is all or nothing and survives a restart on SQLite", async () => {
   const directory = await Deno.makeTempDir();
   await checkStore(`sqlite:${directory}/x.db`);
+  await Deno.remove(directory, { recursive: true });
+});
+
+Deno.test("on SQLite those who wait are committed together, and each fails alone", async () => {
+  const directory = await Deno.makeTempDir();
+  const { store, nodes, database, close } = await openStore(`sqlite:${directory}/x.db`);
+  let commits = 0;
+  const transaction = database.transaction.bind(database);
+  database.transaction = (action) => {
+    commits++;
+    return transaction(action);
+  };
+  const put = (name: string, thenFail = false) =>
+    store.transact(async (tx) => {
+      await tx.put("nodes", name, Node.create({ name }));
+      if (thenFail) throw new Error(`no ${name}`);
+      return tx.revision;
+    });
+  const names = Array.from({ length: 40 }, (_, i) => `n${i}`);
+  const outcomes = await Promise.allSettled(names.map((name, i) => put(name, i % 10 === 5)));
+  assert.ok(commits < 5, `${commits} commits`);
+  const good = names.filter((_, i) => i % 10 !== 5);
+  assert.deepEqual(nodes.list().map(({ name }) => name), good, "in the order in which they came");
+  const revisions = outcomes.flatMap((outcome) => outcome.status === "fulfilled" ? [outcome.value] : []);
+  assert.deepEqual(revisions, good.map((_, i) => revisions[0] + i), "each its own, and none is left out");
+  assert.equal(nodes.revision, revisions.at(-1));
+  assert.match(String((outcomes[5] as PromiseRejectedResult).reason), /no n5/);
+  // A conflict in the database is the fault of one alone, too.
+  const conflict = (number: number) =>
+    store.transact(async ({ tx }) => {
+      await sql`insert into weir_epoch select * from weir_epoch`.execute(tx);
+      return number;
+    });
+  const mixed = await Promise.allSettled([put("a"), conflict(1), put("b")]);
+  assert.deepEqual(mixed.map(({ status }) => status), ["fulfilled", "rejected", "fulfilled"]);
+  assert.equal((mixed[1] as PromiseRejectedResult).reason.code, "DATABASE_CONFLICT");
+  assert.ok(nodes.has("a") && nodes.has("b"));
+  // A failure of the database is that of all, and leaves nothing of any.
+  database.transaction = (action) =>
+    transaction(async (tx) => {
+      await action(tx);
+      await sql`select 1 from not_there`.execute(tx);
+      return undefined as never;
+    });
+  const lost = await Promise.allSettled([put("c"), put("d"), put("e")]);
+  assert.deepEqual(lost.map(({ status }) => status), ["rejected", "rejected", "rejected"]);
+  database.transaction = transaction;
+  await put("f");
+  assert.deepEqual(nodes.list().map(({ name }) => name).slice(-3), ["a", "b", "f"]);
+  await close();
   await Deno.remove(directory, { recursive: true });
 });
 
@@ -150,6 +202,29 @@ Deno.test("Store shows NOT_READY instead of empty collections until the database
     }
   } finally {
     await store.stop();
+    await database.close();
+  }
+});
+
+Deno.test("Database.migrate() refuses the tables of a newer version, and takes those of other services", async () => {
+  const database = new Database("sqlite::memory:");
+  const step = (name: string) => ({ name, up: () => Promise.resolve() });
+  try {
+    await database.migrate([step("store-1"), step("identity-1"), step("identity-2-nodes")]);
+    await database.migrate([step("store-1"), step("policy-1-prefixes")]);
+    assert.deepEqual(
+      await database.migrate([step("store-1"), step("identity-1"), step("identity-2-nodes")]),
+      [],
+    );
+    await assert.rejects(
+      database.migrate([step("store-1"), step("identity-1"), step("identity-3")]).then(() =>
+        database.migrate([step("store-1"), step("identity-1"), step("identity-2-nodes")])
+      ),
+      (error: ProblemError) =>
+        error.code === "DATABASE_NEWER" && error.problem.found === "identity-3" &&
+        error.problem.expected === "at most identity-2",
+    );
+  } finally {
     await database.close();
   }
 });

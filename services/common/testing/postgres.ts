@@ -1,6 +1,7 @@
 /** A PostgreSQL of its own for tests: a fresh cluster in a temporary directory, on a unix socket, gone afterwards. @module */
 
-const BINARIES = ["/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin"];
+/** Debian keeps each version in a directory of its own. */
+const VERSIONS = "/usr/lib/postgresql";
 
 /** Why PostgreSQL cannot be used here; undefined when it can. Print it as `SKIP <why>`. */
 export function postgresMissing(): string | undefined {
@@ -48,7 +49,7 @@ export class TestPostgres {
       "-c",
       "fsync=off",
       "-c",
-      "max_connections=60",
+      "max_connections=100",
       "-c",
       "shared_buffers=16MB",
     ];
@@ -76,10 +77,52 @@ export class TestPostgres {
     this.#process = undefined;
   }
 
+  /** Stops all its processes where they are: connections stand, and nothing answers. */
+  async freeze(): Promise<void> {
+    for (const pid of await this.#pids()) signal(pid, "SIGSTOP");
+  }
+
+  async thaw(): Promise<void> {
+    // runuser stops itself when its child is stopped.
+    this.#process?.kill("SIGCONT");
+    for (const pid of await this.#pids()) signal(pid, "SIGCONT");
+  }
+
+  async #pids(): Promise<number[]> {
+    const pid = Number((await Deno.readTextFile(`${this.directory}/data/postmaster.pid`)).split("\n")[0]);
+    const children = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`);
+    return [pid, ...children.split(" ").filter((text) => text !== "").map(Number)];
+  }
+
   async createDatabase(name: string): Promise<string> {
     const made = await this.#psql(`create database ${name}`);
     if (!made.success) throw new Error(new TextDecoder().decode(made.stderr));
     return this.url(name);
+  }
+
+  /** Everything in a database, as SQL that puts it in the place of what is there. */
+  async dump(name: string): Promise<string> {
+    const dumped = await new Deno.Command(`${binaries()}/pg_dump`, {
+      args: ["-h", this.directory, "-U", "weir", "--clean", "--if-exists", name],
+      stdout: "piped",
+      stderr: "piped",
+    }).output();
+    if (!dumped.success) throw new Error(new TextDecoder().decode(dumped.stderr));
+    return new TextDecoder().decode(dumped.stdout);
+  }
+
+  /** Runs a dump, in one transaction, while others use the database. */
+  async restore(name: string, dump: string): Promise<void> {
+    const file = `${this.directory}/dump.sql`;
+    await Deno.writeTextFile(file, dump);
+    const restored = await new Deno.Command(`${binaries()}/psql`, {
+      args: [
+        ...["-h", this.directory, "-U", "weir", "-d", name, "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", file],
+      ],
+      stdout: "null",
+      stderr: "piped",
+    }).output();
+    if (!restored.success) throw new Error(new TextDecoder().decode(restored.stderr));
   }
 
   async close(): Promise<void> {
@@ -107,18 +150,32 @@ export class TestPostgres {
   }
 }
 
+/** Of the newest version; undefined when there is none. */
 function binaries(): string | undefined {
-  return BINARIES.find((directory) => {
-    try {
-      return Deno.statSync(`${directory}/postgres`).isFile;
-    } catch {
-      return false;
-    }
-  });
+  try {
+    const versions = [...Deno.readDirSync(VERSIONS)].map(({ name }) => name).sort((a, b) =>
+      Number(b) - Number(a)
+    );
+    return versions.map((version) => `${VERSIONS}/${version}/bin`).find((directory) =>
+      [...Deno.readDirSync(directory)].some(({ name }) => name === "postgres")
+    );
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
 }
 
 /** PostgreSQL refuses to run as root. */
 function user(): string | undefined {
   const names = new Set(Deno.readTextFileSync("/etc/passwd").split("\n").map((line) => line.split(":")[0]));
   return ["postgres", "nobody"].find((name) => names.has(name));
+}
+
+/** Its backends end when they like. */
+function signal(pid: number, name: Deno.Signal): void {
+  try {
+    Deno.kill(pid, name);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
 }

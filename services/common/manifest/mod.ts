@@ -1,0 +1,6 @@
+/** @weir/common/manifest: manifests of every kind, see README.md. @module */
+export * from "./document.ts";
+export * from "./fault.ts";
+export * from "./kind.ts";
+export * from "./object.ts";
+export * from "./reader.ts";

@@ -1,0 +1,381 @@
+/**
+ * gRPC over HTTP/2. A stream is written as fast as its reader takes it: while the reader stands still nothing more is asked of
+ * the handler, so that it costs one batch.
+ *
+ *     connection ─▶ streams, each: headers ─▶ one message ─▶ method ─▶ batches, one write each ─▶ trailers
+ *
+ * `Deno.serve` sends no trailers; `node:http2` does.
+ * @module
+ */
+import type * as http2 from "node:http2";
+import type { TLSSocket } from "node:tls";
+import { X509Certificate } from "node:crypto";
+import { type Clock, Logger, MetricsRegistry, ProblemError, systemClock } from "@weir/common";
+import { FrameReader, framesOf } from "./frame.ts";
+import type { GrpcCall, GrpcMethods } from "./methods.ts";
+import { GRPC_STATUS, GrpcError, grpcErrorOf, grpcMessageText, timeoutMs } from "./status.ts";
+
+/** Limits of a server; each has a default. */
+export interface GrpcLimits {
+  /** Connections at once. */
+  connectionsMax: number;
+  /** Calls at once on one connection. */
+  callsPerConnectionMax: number;
+  /** A request's message, its headers. */
+  requestBytesMax: number;
+  headerBytesMax: number;
+  /** Longest wait for a request's message, and for a reader that takes nothing, in milliseconds. */
+  requestMsMax: number;
+  stallMsMax: number;
+  /** A connection without a call or ping is closed after this time; one with calls is asked for a sign of life as often. */
+  idleMsMax: number;
+}
+
+/** Defaults: a reader that takes nothing for ten minutes is nobody any more. */
+export const GRPC_LIMITS: GrpcLimits = {
+  connectionsMax: 512,
+  callsPerConnectionMax: 100,
+  requestBytesMax: 1 << 20,
+  headerBytesMax: 16_384,
+  requestMsMax: 10_000,
+  stallMsMax: 600_000,
+  idleMsMax: 120_000,
+};
+
+/** Certificates of a server that speaks TLS 1.3 and wants the caller's too. PEM texts. */
+export interface GrpcTls {
+  readonly cert: string;
+  readonly key: string;
+  /** Who signs callers' certificates; undefined: callers need none. */
+  readonly clientAuthority?: string;
+  /** Looks at a caller's certificate, which the authority has signed. @throws what is wrong with it: the connection is closed */
+  readonly check?: (certificate: X509Certificate) => void;
+}
+
+/** Options of {@link GrpcServer}. */
+export interface GrpcServerOptions {
+  readonly methods: GrpcMethods;
+  /** Sent with every answer. */
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly limits?: Partial<GrpcLimits>;
+  readonly log?: Logger;
+  readonly metrics?: MetricsRegistry;
+  readonly clock?: Clock;
+}
+
+/** RST_STREAM with this says that the answer was whole. */
+const NO_ERROR = 0;
+/** Trailers go out before the stream is closed. */
+const CLOSE_MS = 20;
+
+/** Where to listen. */
+export type GrpcAddress = { readonly path: string } | { readonly hostname: string; readonly port: number };
+
+/** Serves methods on one or more addresses. */
+export class GrpcServer {
+  readonly #options: Required<Omit<GrpcServerOptions, "limits">>;
+  readonly #limits: GrpcLimits;
+  readonly #sessions = new Set<http2.ServerHttp2Session>();
+  readonly #servers = new Set<http2.Http2Server>();
+  readonly #stopping = new AbortController();
+
+  constructor(options: GrpcServerOptions) {
+    this.#limits = { ...GRPC_LIMITS, ...options.limits };
+    this.#options = {
+      headers: {},
+      log: Logger.silent(),
+      metrics: new MetricsRegistry(),
+      clock: systemClock,
+      ...options,
+    };
+    this.#options.metrics.gauge("weir_grpc_connections", "gRPC connections open now")
+      .collect(() => this.#sessions.size);
+  }
+
+  /**
+   * Listens; the port that was given.
+   * @returns what takes new certificates
+   * @throws {ProblemError} GRPC_FAILED
+   */
+  async listen(address: GrpcAddress, tls?: GrpcTls): Promise<GrpcListening> {
+    // Some megabytes, for those who serve gRPC only.
+    const { createServer, createSecureServer } = await import("node:http2");
+    const settings = {
+      settings: {
+        maxConcurrentStreams: this.#limits.callsPerConnectionMax,
+        maxHeaderListSize: this.#limits.headerBytesMax,
+        enablePush: false,
+      },
+      maxSessionMemory: 8,
+    };
+    const server = tls === undefined
+      ? createServer(settings)
+      : createSecureServer({ ...settings, ...contextOf(tls) } as http2.SecureServerOptions);
+    let current = tls;
+    const callers = new Map<http2.ServerHttp2Session, X509Certificate>();
+    server.on("session", (session: http2.ServerHttp2Session) => {
+      if (current?.check !== undefined && !this.#admit(session, current.check, callers)) return;
+      this.#greet(session);
+    });
+    server.on("stream", this.#answer);
+    server.on("sessionError", () => {});
+    const text = "path" in address ? address.path : `${address.hostname}:${address.port}`;
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", (cause: Error) =>
+        reject(
+          new ProblemError("GRPC_FAILED", {
+            status: 500,
+            detail: `Cannot listen on ${text}: ${cause.message}`,
+            action: "Is the address this machine's, and free?",
+            cause,
+          }),
+        ));
+      if ("path" in address) server.listen(address.path, resolve);
+      else server.listen(address.port, address.hostname, resolve);
+    });
+    server.on("error", (error: Error) => this.#options.log.error("gRPC listener failed", { error }));
+    this.#servers.add(server);
+    const bound = server.address();
+    return {
+      port: typeof bound === "object" && bound !== null ? bound.port : 0,
+      renew: (newer) => {
+        current = newer;
+        (server as http2.Http2SecureServer).setSecureContext(contextOf(newer) as never);
+      },
+      recheck: () => {
+        for (const [session, certificate] of callers) {
+          this.#verify(session, () => current?.check?.(certificate));
+        }
+      },
+    };
+  }
+
+  /** Whether a caller may come in, by its certificate. */
+  #admit(
+    session: http2.ServerHttp2Session,
+    check: (certificate: X509Certificate) => void,
+    callers: Map<http2.ServerHttp2Session, X509Certificate>,
+  ): boolean {
+    session.on("error", () => {});
+    return this.#verify(session, () => {
+      const { raw } = (session.socket as TLSSocket).getPeerCertificate(true);
+      if (raw === undefined) throw new Error("it shows no certificate");
+      const certificate = new X509Certificate(raw);
+      check(certificate);
+      callers.set(session, certificate);
+      session.on("close", () => callers.delete(session));
+    });
+  }
+
+  #verify(session: http2.ServerHttp2Session, check: () => void): boolean {
+    try {
+      check();
+      return true;
+    } catch (error) {
+      this.#refused.increment({ reason: "certificate" });
+      this.#options.log.debug("gRPC caller refused", { error });
+      session.destroy();
+      return false;
+    }
+  }
+
+  /** Ends every call with UNAVAILABLE and closes. */
+  async stop(graceMs = 300): Promise<void> {
+    this.#stopping.abort();
+    const closed = [...this.#servers].map((server) =>
+      new Promise<void>((resolve) => server.close(() => resolve()))
+    );
+    const grace = this.#options.clock.sleep(graceMs);
+    for (const session of this.#sessions) session.close();
+    await Promise.race([Promise.all(closed), grace]);
+    for (const session of this.#sessions) session.destroy();
+  }
+
+  #greet = (session: http2.ServerHttp2Session): void => {
+    if (this.#sessions.size >= this.#limits.connectionsMax) {
+      this.#refused.increment({ reason: "connections" });
+      session.destroy();
+      return;
+    }
+    this.#sessions.add(session);
+    const end = new AbortController();
+    session.on("error", () => {});
+    // Who keeps a connection for its next call says so by pings.
+    session.on("ping", () => this.#pinged.add(session));
+    session.on("close", () => {
+      this.#sessions.delete(session);
+      end.abort();
+    });
+    this.#keepAlive(session, end.signal);
+  };
+
+  readonly #calls = new WeakMap<http2.Http2Session, number>();
+  /** Those that have pinged since they were looked at. */
+  readonly #pinged = new WeakSet<http2.Http2Session>();
+
+  /** Closes connections that nobody uses, and those with calls that give no sign of life. */
+  async #keepAlive(session: http2.ServerHttp2Session, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await this.#options.clock.sleep(this.#limits.idleMsMax, signal);
+      if (signal.aborted) return;
+      if (this.#pinged.delete(session)) continue;
+      if ((this.#calls.get(session) ?? 0) === 0) return session.close();
+      let heard = false;
+      try {
+        session.ping(() => heard = true);
+      } catch {
+        return session.destroy();
+      }
+      await this.#options.clock.sleep(this.#limits.requestMsMax, signal);
+      if (!heard && !signal.aborted) return session.destroy();
+    }
+  }
+
+  get #refused() {
+    return this.#options.metrics.counter("weir_grpc_refused_total", "gRPC connections and calls refused");
+  }
+
+  #answer = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void => {
+    const session = stream.session!;
+    const count = (by: number) => this.#calls.set(session, (this.#calls.get(session) ?? 0) + by);
+    count(1);
+    const gone = new AbortController();
+    stream.on("close", () => {
+      count(-1);
+      gone.abort();
+    });
+    stream.on("error", () => gone.abort());
+    stream.on("aborted", () => gone.abort());
+    this.#run(stream, headers, gone).catch((error) => {
+      this.#options.log.debug("gRPC call failed", { error });
+      stream.destroy();
+    });
+  };
+
+  async #run(
+    stream: http2.ServerHttp2Stream,
+    headers: http2.IncomingHttpHeaders,
+    gone: AbortController,
+  ): Promise<void> {
+    const path = `${headers[":path"]}`, method = this.#options.methods[path];
+    const limit = timeoutMs(headers["grpc-timeout"] as string | undefined);
+    let late = false;
+    const timer = limit === undefined ? undefined : setTimeout(() => {
+      late = true;
+      gone.abort();
+    }, Math.min(limit, 2 ** 31 - 1));
+    const signal = AbortSignal.any([gone.signal, this.#stopping.signal]);
+    let failure: GrpcError | undefined;
+    try {
+      if (!`${headers["content-type"]}`.startsWith("application/grpc")) {
+        stream.respond({ ":status": 415 }, { endStream: true });
+        return;
+      }
+      stream.respond(
+        { ":status": 200, "content-type": "application/grpc", ...this.#options.headers },
+        { waitForTrailers: true },
+      );
+      stream.on("wantTrailers", () => {
+        stream.sendTrailers({
+          "grpc-status": `${failure === undefined ? 0 : GRPC_STATUS[failure.status]}`,
+          ...(failure === undefined ? {} : { "grpc-message": grpcMessageText(failure.message) }),
+        });
+        // Whoever has not ended its request would keep the call open for ever.
+        if (!stream.readableEnded) setTimeout(() => stream.close(NO_ERROR), CLOSE_MS);
+      });
+      if (method === undefined || !Object.hasOwn(this.#options.methods, path)) {
+        throw new GrpcError("UNIMPLEMENTED", `there is no method ${path}`);
+      }
+      const request = await this.#readRequest(stream, signal);
+      const call: GrpcCall = { signal, header: (name) => headers[name]?.toString() };
+      for await (const batch of method.open(request, call)) {
+        if (signal.aborted) break;
+        if (batch.length > 0 && !stream.write(framesOf(batch))) await this.#drained(stream, signal);
+      }
+      if (late) throw new GrpcError("DEADLINE_EXCEEDED", "the caller's deadline has passed");
+      if (this.#stopping.signal.aborted) throw new GrpcError("UNAVAILABLE", "the server stops");
+    } catch (error) {
+      failure = grpcErrorOf(error);
+      if (failure.status === "INTERNAL") this.#options.log.warn("gRPC call failed", { path, error });
+    } finally {
+      clearTimeout(timer);
+      this.#options.metrics.counter("weir_grpc_calls_total", "gRPC calls that ended, by method and status")
+        .increment({ method: method === undefined ? "unknown" : path, status: failure?.status ?? "OK" });
+    }
+    if (!stream.destroyed) stream.end();
+  }
+
+  /** The one message of a request. */
+  #readRequest(stream: http2.ServerHttp2Stream, signal: AbortSignal): Promise<Uint8Array> {
+    const reader = new FrameReader(this.#limits.requestBytesMax);
+    const messages: Uint8Array[] = [];
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => finish(new GrpcError("DEADLINE_EXCEEDED", "no request came")),
+        this.#limits.requestMsMax,
+      );
+      const finish = (error?: unknown) => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", onAbort);
+        if (error !== undefined) reject(error);
+        else if (messages.length === 1) resolve(messages[0]);
+        else reject(new GrpcError("UNIMPLEMENTED", "a request has one message here"));
+      };
+      const onAbort = () => finish(new GrpcError("CANCELLED", "the caller is gone"));
+      signal.addEventListener("abort", onAbort);
+      stream.on("data", (chunk: Uint8Array) => {
+        try {
+          messages.push(...reader.push(chunk));
+          if (messages.length > 1) finish();
+        } catch (error) {
+          finish(error);
+        }
+      });
+      stream.on("end", () => {
+        try {
+          reader.end();
+          finish();
+        } catch (error) {
+          finish(error);
+        }
+      });
+    });
+  }
+
+  /** Until the reader has taken what was written. */
+  async #drained(stream: http2.ServerHttp2Stream, signal: AbortSignal): Promise<void> {
+    const waiting = new AbortController();
+    const drained = new Promise<void>((resolve) => {
+      stream.once("drain", resolve);
+      signal.addEventListener("abort", () => resolve(), { signal: waiting.signal });
+    });
+    const stalled = this.#options.clock.sleep(this.#limits.stallMsMax, waiting.signal)
+      .then(() => waiting.signal.aborted ? "" : "stalled");
+    const ended = await Promise.race([drained, stalled]);
+    waiting.abort();
+    if (ended !== "stalled") return;
+    this.#refused.increment({ reason: "stalled" });
+    stream.destroy();
+  }
+}
+
+/** What {@link GrpcServer.listen} gives. */
+export interface GrpcListening {
+  readonly port: number;
+  /** New certificates for the next connections. */
+  renew(tls: GrpcTls): void;
+  /** Looks again at the certificates of those who are connected. */
+  recheck(): void;
+}
+
+function contextOf({ cert, key, clientAuthority }: GrpcTls): Record<string, unknown> {
+  return {
+    cert,
+    key,
+    minVersion: "TLSv1.3",
+    allowHTTP1: false,
+    ...(clientAuthority === undefined
+      ? {}
+      : { ca: [clientAuthority], requestCert: true, rejectUnauthorized: true }),
+  };
+}
