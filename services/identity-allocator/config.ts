@@ -1,5 +1,5 @@
 /** Settings of the identity allocator and their limits. @module */
-import { type Clock, type ConfigSpec, LabelFilter } from "@weir/common";
+import { type Clock, type ConfigSpec, LabelFilter, type Prefix } from "@weir/common";
 
 /** What the allocator may be told; every field has a default. */
 export interface IdentityAllocatorConfig {
@@ -7,6 +7,8 @@ export interface IdentityAllocatorConfig {
   clusterId: number;
   /** An identity that nothing holds is released after this time. */
   graceS: number;
+  /** For this time only claims make numbers, once a node knew of a past that the database does not know. 0: never. */
+  claimGraceS: number;
   /** A node that was not heard of for this time is dead: its ipcache entries and references go. */
   nodeTtlS: number;
   /** Pools that nodes get their pod CIDRs from, and the length of one. */
@@ -15,6 +17,8 @@ export interface IdentityAllocatorConfig {
   podPoolV6: string;
   podLengthV6: number;
   labelFilter: LabelFilter;
+  /** What no node may announce or register with: the API server, resolvers, the machines of the control plane. */
+  protectedPrefixes: readonly Prefix[];
 }
 
 /** Defaults: 256 nodes per /16 of 10.0.0.0/8, and as many in a unique local prefix. */
@@ -22,11 +26,13 @@ export const CONFIG_DEFAULT: IdentityAllocatorConfig = {
   clusterId: 0,
   graceS: 300,
   nodeTtlS: 600,
+  claimGraceS: 20,
   podPoolV4: "10.0.0.0/8",
   podLengthV4: 24,
   podPoolV6: "fd57:6569:7200::/48",
   podLengthV6: 112,
   labelFilter: new LabelFilter(),
+  protectedPrefixes: [],
 };
 
 /** Flags and environment of the process. */
@@ -39,6 +45,14 @@ export const PROCESS_CONFIG = {
   clusterId: { kind: "number", default: CONFIG_DEFAULT.clusterId, min: 0, max: 255 },
   identityGraceS: { kind: "number", default: CONFIG_DEFAULT.graceS, min: 0, max: 86_400 },
   nodeTtlS: { kind: "number", default: CONFIG_DEFAULT.nodeTtlS, min: 1, max: 86_400 * 30 },
+  claimGraceS: {
+    kind: "number",
+    default: CONFIG_DEFAULT.claimGraceS,
+    min: 0,
+    max: 3600,
+    description: "seconds for which running endpoints claim their numbers before new ones are handed out, " +
+      "after the database was lost or replaced by an older copy",
+  },
   podPoolV4: {
     kind: "text",
     default: CONFIG_DEFAULT.podPoolV4,
@@ -51,6 +65,10 @@ export const PROCESS_CONFIG = {
     description: "empty: nodes get no IPv6 pod CIDR",
   },
   podLengthV6: { kind: "number", default: CONFIG_DEFAULT.podLengthV6, min: 32, max: 124 },
+  protectedPrefixes: {
+    kind: "list",
+    description: "prefixes that no node may announce: API servers, resolvers, the control plane's machines",
+  },
   labels: { kind: "list", description: "more label filter expressions, ! before an ignoring one" },
 } as const satisfies ConfigSpec;
 

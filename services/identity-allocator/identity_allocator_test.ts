@@ -1,51 +1,10 @@
 import assert from "node:assert/strict";
-import { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
-import { AllocateRequest, AllocateResponse } from "@weir/proto/identity";
-import { Reflector, WeirClient } from "@weir/client";
+import { Reflector } from "@weir/client";
 import type { ProblemError } from "@weir/common";
-import { Database } from "@weir/common/state";
 import { FakeClock } from "@weir/common/testing/fake_clock";
-import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
-import { createIdentityAllocator, type IdentityAllocatorConfig } from "./mod.ts";
+import type { TestPostgres } from "@weir/common/testing/postgres";
+import { type Case, open, testOnBoth, until } from "./testing.ts";
 
-const missing = postgresMissing();
-if (missing) console.log(`SKIP identity allocator on PostgreSQL: ${missing}`);
-
-/** An allocator on the database with its client; the test owns the clock. */
-async function open(url: string, config: Partial<IdentityAllocatorConfig> = {}, clock = new FakeClock()) {
-  const database = new Database(url);
-  const allocator = createIdentityAllocator({ database, clock, config });
-  await allocator.start();
-  const client = new WeirClient({ handler: allocator.api.fetch });
-  return {
-    allocator,
-    clock,
-    client,
-    identities: client.collection("identities", Identity),
-    nodes: client.collection("nodes", Node),
-    ipcache: client.collection("ipcache", IpcacheEntry),
-    allocate: (labels: string[], holder = labels.join(), node = "node-1") =>
-      client.call("/v1/identities:allocate", {
-        request: { message: AllocateRequest, value: { labels, node, holder } },
-        response: AllocateResponse,
-      }).then((answer) => ({ ...answer.identity!, created: answer.created })),
-    release: (holder: string, node = "node-1") => allocator.release({ node, holder }),
-    async close() {
-      await allocator.stop();
-      await database.close();
-    },
-  };
-}
-
-async function until(what: () => boolean | Promise<boolean>, ms = 15_000): Promise<void> {
-  const end = performance.now() + ms;
-  while (!await what()) {
-    if (performance.now() > end) throw new Error(`Not within ${ms} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-type Case = (url: string) => Promise<void>;
 const CASES: Record<string, Case> = {
   async "allocate() gives one number per set of labels, whatever their order, and is idempotent"(url) {
     const a = await open(url);
@@ -222,83 +181,63 @@ const CASES: Record<string, Case> = {
   },
 };
 
-for (const [claim, check] of Object.entries(CASES)) {
-  Deno.test(`IdentityAllocator on SQLite: ${claim}`, async () => {
-    const directory = await Deno.makeTempDir();
-    await check(`sqlite:${directory}/x.db`);
-    await Deno.remove(directory, { recursive: true });
-  });
-}
-
-Deno.test({
-  name: "IdentityAllocator on PostgreSQL",
-  ignore: missing !== undefined,
-  async fn(t) {
-    const postgres = await TestPostgres.start();
-    let number = 0;
-    try {
-      for (const [claim, check] of Object.entries(CASES)) {
-        await t.step(claim, async () => await check(await postgres.createDatabase(`case_${number++}`)));
-      }
-
-      await t.step("two allocator processes that are hammered at once never disagree", async () => {
-        const url = await postgres.createDatabase("hammer");
-        const run = async (node: string) => {
-          const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
-            args: [
-              "run",
-              "-A",
-              "--quiet",
-              new URL("./hammer_client.ts", import.meta.url).pathname,
-              url,
-              node,
-              "300",
-              "60",
-            ],
-          }).output();
-          assert.ok(success, new TextDecoder().decode(stderr));
-          return JSON.parse(new TextDecoder().decode(stdout)) as {
-            answers: Record<string, number>;
-            failures: string[];
-          };
-        };
-        const [one, two] = await Promise.all([run("n1"), run("n2")]);
-        assert.deepEqual([...one.failures, ...two.failures], []);
-        assert.deepEqual(one.answers, two.answers);
-        assert.equal(Object.keys(one.answers).length, 60);
-        assert.equal(new Set(Object.values(one.answers)).size, 60, "no number stands for two sets");
-      });
-
-      await t.step("two allocators never give one pod CIDR to two nodes", async () => {
-        const url = await postgres.createDatabase("cidrs");
-        const [a, b] = [await open(url), await open(url)];
-        const nodes = await Promise.all(
-          Array.from({ length: 40 }, (_, i) => (i % 2 ? a : b).nodes.put(`node-${i}`, {})),
-        );
-        assert.equal(new Set(nodes.map((node) => node.podCidrV4)).size, 40);
-        await until(() => a.allocator.nodes.size === 40 && b.allocator.nodes.size === 40);
-        await Promise.all([a.close(), b.close()]);
-      });
-
-      await t.step("the database goes away and comes back", async () => {
-        const a = await open(await postgres.createDatabase("away"));
-        const before = await a.allocate(["k8s:app=web"], "w1");
-        await postgres.down();
-        await assert.rejects(
-          a.allocate(["k8s:app=new"], "w2"),
-          (error: ProblemError) => error.code === "DATABASE_UNAVAILABLE" && error.status === 503,
-        );
-        const { ready, text } = await a.client.readiness();
-        assert.equal(ready, false);
-        assert.match(text, /database/);
-        assert.ok((await a.identities.list()).items.some((identity) => identity.number === before.number));
-        await postgres.up();
-        await until(() => a.allocate(["k8s:app=new"], "w2").then(() => true, () => false));
-        assert.equal((await a.allocate(["k8s:app=web"], "w3")).number, before.number);
-        await a.close();
-      });
-    } finally {
-      await postgres.close();
-    }
+const REPLICATED: Record<string, (postgres: TestPostgres) => Promise<void>> = {
+  async "two allocator processes that are hammered at once never disagree"(postgres) {
+    const url = await postgres.createDatabase("hammer");
+    const run = async (node: string) => {
+      const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
+        args: [
+          "run",
+          "-A",
+          "--quiet",
+          new URL("./hammer_client.ts", import.meta.url).pathname,
+          url,
+          node,
+          "300",
+          "60",
+        ],
+      }).output();
+      assert.ok(success, new TextDecoder().decode(stderr));
+      return JSON.parse(new TextDecoder().decode(stdout)) as {
+        answers: Record<string, number>;
+        failures: string[];
+      };
+    };
+    const [one, two] = await Promise.all([run("n1"), run("n2")]);
+    assert.deepEqual([...one.failures, ...two.failures], []);
+    assert.deepEqual(one.answers, two.answers);
+    assert.equal(Object.keys(one.answers).length, 60);
+    assert.equal(new Set(Object.values(one.answers)).size, 60, "no number stands for two sets");
   },
-});
+
+  async "two allocators never give one pod CIDR to two nodes"(postgres) {
+    const url = await postgres.createDatabase("cidrs");
+    const [a, b] = [await open(url), await open(url)];
+    const nodes = await Promise.all(
+      Array.from({ length: 40 }, (_, i) => (i % 2 ? a : b).nodes.put(`node-${i}`, {})),
+    );
+    assert.equal(new Set(nodes.map((node) => node.podCidrV4)).size, 40);
+    await until(() => a.allocator.nodes.size === 40 && b.allocator.nodes.size === 40);
+    await Promise.all([a.close(), b.close()]);
+  },
+
+  async "the database goes away and comes back"(postgres) {
+    const a = await open(await postgres.createDatabase("away"));
+    const before = await a.allocate(["k8s:app=web"], "w1");
+    await postgres.down();
+    await assert.rejects(
+      a.allocate(["k8s:app=new"], "w2"),
+      (error: ProblemError) => error.code === "DATABASE_UNAVAILABLE" && error.status === 503,
+    );
+    const { ready, text } = await a.client.readiness();
+    assert.equal(ready, false);
+    assert.match(text, /database/);
+    assert.ok((await a.identities.list()).items.some((identity) => identity.number === before.number));
+    await postgres.up();
+    await until(() => a.allocate(["k8s:app=new"], "w2").then(() => true, () => false));
+    assert.equal((await a.allocate(["k8s:app=web"], "w3")).number, before.number);
+    await a.close();
+  },
+};
+
+testOnBoth("IdentityAllocator", CASES, REPLICATED);
