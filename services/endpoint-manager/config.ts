@@ -4,7 +4,7 @@
  */
 import type { NodeConfigRoutingMode } from "@weir/proto/datapath";
 
-/** See the module comment. */
+/** Settings of the endpoint manager, as its process reads them. */
 export interface EndpointManagerConfig {
   nodeName: string;
   instance: string;
@@ -28,6 +28,8 @@ export interface EndpointManagerConfig {
   vlanAllow: number[];
   /** `""`: that of the node's label topology.kubernetes.io/zone, if it has one. */
   zone: string;
-  /** How often the node says that it is alive, default 30,000. */
+  /** How often the node says that it is alive, default 10,000. */
   heartbeatMs?: number;
+  /** How long what others wrote stays after a database that had it was lost, default 60,000. */
+  holdMs?: number;
 }

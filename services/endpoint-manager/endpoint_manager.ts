@@ -1,506 +1,490 @@
 /**
  * The conductor of a node: joins endpoints, identities, policies and the cluster's ipcache, and hands the datapath its
- * desired state. One queue does all the work, one task at a time, so there is one writer for everything.
+ * desired state. Each kind of work has a queue of its own, so that a peer that hangs holds up only what needs it.
  *
  *     PUT endpoint ─▶ addresses ─▶ identity ─▶ map state ─▶ datapath policy ─▶ datapath endpoint ─▶ ipcache ─▶ READY
+ *                     files        identities               datapath                               announcements
  *
  * Nothing is taken from the kernel before all sources are in sync: with the control plane away, what works stays.
  * @module
  */
-import { IpAddress, notFound, ProblemError, WatchedTable } from "@weir/common";
+import { type Clock, systemClock } from "@weir/common";
 import type { DatapathEndpoint } from "@weir/proto/datapath";
-import { Endpoint, EndpointStatus, type EndpointStatusState } from "@weir/proto/endpoint";
-import type { IpcacheEntry, Node } from "@weir/proto/identity";
-import type { CidrIdentity } from "@weir/proto/policy";
-import type { Init } from "@weir/proto";
+import type { Endpoint, PeerStatus } from "@weir/proto/endpoint";
+import { Announcer } from "./announcer.ts";
+import { ClusterMirrors } from "./cluster_mirrors.ts";
+import { ClusterWork } from "./cluster_work.ts";
 import type { EndpointManagerConfig } from "./config.ts";
-import { identityLabels } from "./endpoint_labels.ts";
-import { readEndpointSpec, sameSpec } from "./endpoint_spec.ts";
+import { Deletions } from "./deletions.ts";
+import { EndpointIntake } from "./endpoint_intake.ts";
+import { EndpointReconciler } from "./endpoint_reconciler.ts";
 import type { EndpointStore } from "./endpoint_store.ts";
-import { announcementOf, type Entry, prefixesOf } from "./entry.ts";
+import { EndpointTable } from "./endpoint_table.ts";
+import { IdentityReconciler } from "./identity_reconciler.ts";
 import { IpcacheReconciler } from "./ipcache_reconciler.ts";
-import { EndpointIds, IpamError } from "./ipam.ts";
-import { NodeReconciler } from "./node_reconciler.ts";
+import { NodeConfigurator, RemoteNodes } from "./node_datapath.ts";
+import type { NodeStore } from "./node_file.ts";
+import { NodeRegistration } from "./node_registration.ts";
+import { NodePeers } from "./node_peers.ts";
+import type { PeerName } from "./peer_effects.ts";
+import { PolicyAcknowledger } from "./policy_acknowledger.ts";
 import { PolicyReconciler } from "./policy_reconciler.ts";
-import { policyName } from "./policy_variant.ts";
-import type { AllocatorPort, DatapathPort, LoadBalancerPort, Mirror, PolicyPort } from "./ports.ts";
+import { PrefixOrder } from "./prefix_order.ts";
 import { NO_SERVICES, ServiceReconciler } from "./service_reconciler.ts";
-import { type Failure, WorkQueue } from "./work_queue.ts";
+import type { Datapath, Directory, Mirror, PolicySource, ServiceSource } from "./sources.ts";
+import type { Workload } from "./workload.ts";
+import type { Failure } from "./work_queue.ts";
 
 /** What the manager is made of. */
 export interface EndpointManagerParts {
   config: EndpointManagerConfig;
-  allocator: AllocatorPort;
-  policy: PolicyPort;
-  datapath: DatapathPort;
+  directory: Directory;
+  policy: PolicySource;
+  datapath: Datapath;
   /** Absent: this node serves no services, and takes those that it has out of its datapath. */
-  loadBalancer?: LoadBalancerPort;
+  services?: ServiceSource;
   store: EndpointStore;
-  now?: () => number;
+  nodeStore: NodeStore;
+  /** Where the peers are, for people. */
+  addresses?: Partial<Record<PeerName, string>>;
+  clock?: Clock;
   log?: (message: string, fields?: Record<string, unknown>) => void;
 }
 
-const NODE = "node", IPCACHE = "ipcache", SYNC = "sync", HEARTBEAT = "heartbeat";
-const SERVICES = "services", SERVICES_FAILED = "services that failed";
-const endpointKey = (name: string) => `endpoint ${name}`;
+/** How often what only time tells is looked at, milliseconds. */
+const LOOK_MS = 2_000;
+/** Every so many looks the datapath's endpoints are compared. */
+const COMPARE_LOOKS = 5;
 
-/** See the module comment. */
+/** Joins the parts; owns the life of each endpoint. */
 export class EndpointManager {
-  /** The API's view of every endpoint. */
-  readonly endpoints: WatchedTable<Endpoint> = new WatchedTable<Endpoint>({
-    name: "endpoints",
-    entriesMax: EndpointIds.max,
-  });
-  private readonly entries = new Map<string, Entry>();
-  private readonly ids = new EndpointIds();
-  private readonly queue: WorkQueue;
-  private readonly now: () => number;
-  private readonly log: NonNullable<EndpointManagerParts["log"]>;
-  private readonly node: NodeReconciler;
-  private readonly prefixes: IpcacheReconciler;
-  private readonly policies: PolicyReconciler;
-  /** This node's services; undefined before the start. */
-  services: ServiceReconciler | undefined;
-  private nodes!: Mirror<Node> & Disposable;
-  private ipcache!: Mirror<IpcacheEntry> & Disposable;
-  private cidrs!: Mirror<CidrIdentity> & Disposable;
-  private synced = false;
-  private following: Disposable | undefined;
-  private heartbeat: ReturnType<typeof setInterval> | undefined;
+  readonly table: EndpointTable;
+  /** This node's services. */
+  readonly services: ServiceReconciler;
+  readonly #parts: EndpointManagerParts;
+  readonly #clock: Clock;
+  readonly #log: NonNullable<EndpointManagerParts["log"]>;
+  readonly #peers: NodePeers;
+  readonly #registration: NodeRegistration;
+  readonly #configurator: NodeConfigurator;
+  readonly #remoteNodes: RemoteNodes;
+  readonly #ipcache: IpcacheReconciler;
+  readonly #prefixes: PrefixOrder;
+  readonly #policies: PolicyReconciler;
+  readonly #acknowledger: PolicyAcknowledger;
+  readonly #identities: IdentityReconciler;
+  readonly #announcer: Announcer;
+  readonly #endpoints: EndpointReconciler;
+  readonly #cluster: ClusterWork;
+  readonly #deletions: Deletions;
+  readonly #intake: EndpointIntake;
+  readonly #stop = new AbortController();
+  #followDue = false;
+  #mirrors: ClusterMirrors | undefined;
+  #datapathEndpoints: Mirror<DatapathEndpoint> | undefined;
 
-  constructor(private readonly parts: EndpointManagerParts) {
-    this.now = parts.now ?? Date.now;
-    this.log = parts.log ?? (() => {});
-    const { config, allocator, policy, datapath } = parts;
-    this.node = new NodeReconciler(config, allocator, datapath);
-    this.prefixes = new IpcacheReconciler(config, allocator, datapath);
-    this.policies = new PolicyReconciler(policy, datapath, (identity) => {
-      for (const entry of this.entries.values()) {
-        if (entry.status.identity === identity) this.queue.add(endpointKey(entry.spec.name));
-      }
+  constructor(parts: EndpointManagerParts) {
+    this.#parts = parts;
+    const clock = this.#clock = parts.clock ?? systemClock;
+    this.#log = parts.log ?? (() => {});
+    const { config, directory, policy, datapath } = parts;
+    this.#peers = new NodePeers({
+      nodeName: config.nodeName,
+      addresses: parts.addresses,
+      hasServices: parts.services !== undefined,
+      policyRevision: () => this.#policyRevision(),
+      clock,
     });
-    this.queue = new WorkQueue({
-      now: this.now,
-      work: (key) => this.work(key),
-      onResult: (key, failure) => this.onResult(key, failure),
+    const { directory: directoryPeer, policy: policyPeer, datapath: datapathPeer } = this.#peers;
+    const onResult = (key: string, failure: Failure | undefined) => this.#onResult(key, failure);
+    const table = this.table = new EndpointTable({ clock, cluster: config.cluster });
+    this.#registration = new NodeRegistration({
+      config,
+      directory,
+      peer: directoryPeer,
+      store: parts.nodeStore,
+      clock,
+      onNode: () => this.#onNode(),
+      onRegistered: (forgotten) => {
+        if (forgotten) this.#identities.claimAll();
+        for (const name of this.table.names()) this.#identities.reconcile(name);
+        this.#announcer.reconcile();
+      },
+      onHeartbeat: ({ holdersDigest }) => {
+        this.#identities.compare(holdersDigest);
+        this.#announcer.reconcile();
+      },
+      onResult,
+    });
+    this.#identities = new IdentityReconciler({
+      table,
+      directory,
+      peer: directoryPeer,
+      config,
+      clock,
+      isRegistered: () => this.#registration.registered,
+      onGiven: (workload) => {
+        this.#followPolicies();
+        this.#endpoints.reconcile(workload.spec.name);
+      },
+      onResult,
+    });
+    this.#announcer = new Announcer({
+      config,
+      table,
+      directory,
+      peer: directoryPeer,
+      clock,
+      onAnnounced: (workload) => this.#endpoints.noteReady(workload),
+      onResult,
+    });
+    this.#configurator = new NodeConfigurator({
+      config,
+      registration: this.#registration,
+      datapath,
+      peer: datapathPeer,
+    });
+    this.#remoteNodes = new RemoteNodes({ nodeName: config.nodeName, datapath, peer: datapathPeer });
+    const process = () => this.#datapathEndpoints?.position?.epoch ?? this.#endpoints?.foundProcess;
+    this.#ipcache = new IpcacheReconciler({ place: config, datapath, peer: datapathPeer, process });
+    this.#prefixes = new PrefixOrder({
+      isKnown: (identity) => this.#policies.isKnown(identity),
+      isSynced: () => this.#mirrors?.prefixesSynced === true,
+      onIpcache: (prefix, identity) => {
+        const cidr = identity === undefined ? undefined : { prefix, identity, labels: [] };
+        this.#ipcache.join.setCidr(prefix, cidr);
+        this.#cluster.tellIpcache();
+      },
+      onCover: () => this.#endpoints.cover(),
+      onThere: () => this.#endpoints.onPrefixes(),
+    });
+    this.#policies = new PolicyReconciler({
+      prefixes: this.#prefixes,
+      source: policy,
+      enginePeer: policyPeer,
+      datapath,
+      datapathPeer,
+      process,
+      clock,
+      holdMs: config.holdMs,
+      onChange: (identity) => this.#onPolicy(identity),
+      onPosition: () => this.#acknowledger?.look(),
+    });
+    this.#endpoints = new EndpointReconciler({
+      config,
+      table,
+      registration: this.#registration,
+      configurator: this.#configurator,
+      policies: this.#policies,
+      prefixes: this.#prefixes,
+      datapath,
+      peer: datapathPeer,
+      clock,
+      onFound: () => this.#onFound(),
+      maySweep: () => this.#cluster.complete,
+      process,
+      onConfigured: () => this.#onConfigured(),
+      onApplied: (workload) => this.#onApplied(workload),
+      onKept: ({ spec: { name } }) => {
+        this.#intake.keep(name);
+        this.#followPolicies();
+      },
+      onKernelGone: (workload) => this.#onKernelGone(workload),
+      onResult: (key, failure) => {
+        onResult(key, failure);
+        this.#acknowledger.look();
+      },
+    });
+    this.#acknowledger = new PolicyAcknowledger({
+      table,
+      policies: this.#policies,
+      source: policy,
+      peer: policyPeer,
+      clock,
+      isTold: () => this.#configurator.configured && this.#endpoints.waitsFor() === undefined,
+      prefixPosition: () => this.#ipcache.isTold ? this.#mirrors?.prefixPosition : undefined,
+      onResult,
+    });
+    this.services = new ServiceReconciler({
+      // Without one there are no services: those of an earlier configuration must go.
+      source: parts.services ?? NO_SERVICES,
+      sourcePeer: this.#peers.services,
+      datapath,
+      datapathPeer,
+      place: { nodeName: config.nodeName, zone: config.zone },
+      onDirty: () => this.#cluster?.tellServices(),
+      clock,
+      holdMs: config.holdMs,
+    });
+    this.#cluster = new ClusterWork({
+      ipcache: this.#ipcache,
+      remoteNodes: this.#remoteNodes,
+      services: this.services,
+      clock,
+      // Without the node's pools the gateways are not known.
+      isJoinWhole: () =>
+        this.#endpoints.isFound && this.#mirrors?.synced === true && this.#registration.node !== undefined,
+      areNodesKnown: () => this.#mirrors?.nodesSynced === true,
+      isConfigured: () => this.#configurator.configured,
+      onTold: () => {
+        if (this.#ipcache.isTold) this.#prefixes.told(!this.#ipcache.leavesOut);
+        this.#endpoints.sweep();
+        this.#acknowledger.look();
+      },
+      onResult,
+    });
+    this.#deletions = new Deletions({
+      table,
+      store: parts.store,
+      announcer: this.#announcer,
+      identities: this.#identities,
+      clock,
+      onBegun: ({ spec }) => this.#endpoints.reconcile(spec.name),
+      onGone: (workload) => {
+        this.#drop(workload);
+        this.#followPolicies();
+      },
+      onResult,
+    });
+    this.#intake = new EndpointIntake({
+      table,
+      store: parts.store,
+      deletions: this.#deletions,
+      cluster: config.cluster,
+      clock,
+      giveAddresses: (workload) => this.#endpoints.giveAddresses(workload),
+      onPut: ({ spec: { name } }) => {
+        this.#identities.reconcile(name);
+        this.#endpoints.reconcile(name);
+      },
+      onRefused: (workload) => this.#drop(workload),
+      onResult,
     });
   }
 
   /** Reads back what the last process knew and starts to follow the sources. */
   async start(): Promise<void> {
-    const { endpoints, broken } = await this.parts.store.load();
-    for (const file of broken) this.log("Cannot read endpoint file, set aside", { ...file });
-    for (const saved of endpoints) this.restore(saved);
-    const listener = (key: string) => ({ onChange: () => this.queue.add(key) });
-    this.nodes = this.parts.allocator.nodes({
-      onChange: () => {
-        this.queue.add(NODE);
-        this.queue.add(IPCACHE);
-      },
+    const { endpoints, broken } = await this.#parts.store.load();
+    for (const file of broken) this.#log("Cannot read endpoint file, set aside", { ...file });
+    for (const kept of endpoints) {
+      if (!this.table.restore(kept)) {
+        this.#log("Cannot restore endpoint: its number is taken", { endpoint: kept.endpoint.name });
+        continue;
+      }
+      const workload = this.table.get(kept.endpoint.name)!;
+      if (kept.deleting) this.#deletions.begin(workload);
+      // What the kernel has of it stays known to it whatever the cluster says meanwhile.
+      else if (workload.given) {
+        this.#ipcache.join.setOwn(workload.spec.name, this.#announcer.entriesOf(workload));
+      }
+    }
+    this.#followPolicies();
+    const { directory, policy, datapath, config } = this.#parts;
+    this.#mirrors = new ClusterMirrors({
+      nodeName: config.nodeName,
+      directory,
+      directoryPeer: this.#peers.directory,
+      policy,
+      policyPeer: this.#peers.policy,
+      registration: this.#registration,
+      announcer: this.#announcer,
+      join: this.#ipcache.join,
+      remoteNodes: this.#remoteNodes,
+      clock: this.#clock,
+      holdMs: config.holdMs,
+      prefixes: this.#prefixes,
+      onJoin: () => this.#cluster.tellIpcache(),
+      onRemoteNodes: () => this.#cluster.tellRemoteNodes(),
     });
-    this.ipcache = this.parts.allocator.ipcache(listener(IPCACHE));
-    this.cidrs = this.parts.policy.cidrs(listener(IPCACHE));
-    const { loadBalancer, datapath, config } = this.parts;
-    this.services = new ServiceReconciler({
-      // Without one there are no services: those of an earlier configuration must go.
-      loadBalancer: loadBalancer ?? NO_SERVICES,
-      datapath,
-      place: { nodeName: config.nodeName, zone: config.zone },
-      onDirty: () => this.queue.add(SERVICES),
-      now: this.now,
-    });
-    this.following = this.parts.datapath.follow(() => this.forgetApplied());
-    this.heartbeat = setInterval(() => this.queue.add(HEARTBEAT), this.parts.config.heartbeatMs ?? 30_000);
-    this.queue.add(NODE);
+    this.#endpoints.find();
+    this.#datapathEndpoints = this.#peers.datapath.follow(datapath.endpoints(() => this.#forgetApplied()));
+    await this.#registration.start();
+    for (const name of this.table.names()) this.#endpoints.reconcile(name);
+    void this.#looks();
   }
 
   /** Ends; the kernel keeps everything. */
   async stop(): Promise<void> {
-    clearInterval(this.heartbeat);
-    this.following?.[Symbol.dispose]();
-    for (const source of [this.nodes, this.ipcache, this.cidrs, this.policies, this.services]) {
+    this.#stop.abort();
+    for (const source of [this.#datapathEndpoints, this.#mirrors, this.#policies, this.services]) {
       source?.[Symbol.dispose]();
     }
-    await this.queue.stop();
+    await Promise.all(this.#queues().map((queue) => queue.stop()));
   }
 
-  /** What readiness waits for; empty when ready. */
+  /** What readiness waits for, with why where something fails; empty when ready. */
   waitingFor(): string[] {
-    const waits: string[] = [];
-    if (!this.node.node) waits.push("this node's registration with the identity allocator");
-    if (!this.nodes?.synced) waits.push("nodes from the identity allocator");
-    if (!this.ipcache?.synced) waits.push("the ipcache from the identity allocator");
-    if (!this.cidrs?.synced) waits.push("CIDR identities from the policy engine");
-    if (this.services?.synced === false) waits.push("services from the load balancer");
-    if (!this.node.configured) waits.push("the datapath");
-    if (!this.synced) waits.push("the first full sync with the datapath");
+    const because = (failure: Failure | undefined) => failure ? `: ${failure.error.message}` : "";
+    const waits = this.#mirrors?.waitingFor() ?? ["the start"];
+    if (!this.#registration.node) {
+      waits.unshift(
+        `this node's registration with the identity allocator${because(this.#registration.failure())}`,
+      );
+    }
+    if (!this.services.synced) waits.push("services from the load balancer");
+    if (!this.#configurator.configured) waits.push(`the datapath${because(this.#endpoints.failure())}`);
+    if (!this.#endpoints.swept) {
+      const name = this.#endpoints.waitsFor(), failure = this.#cluster.failure() ?? this.#endpoints.failure();
+      const endpoint = name === undefined ? "" : ` (endpoint ${name} is not told yet)`;
+      waits.push(`the first full sync with the datapath${endpoint}${because(failure)}`);
+    }
     return waits;
+  }
+
+  /** The newest policy set that was ever in force here: no older one is to be had of the policy engine. */
+  get newestPolicyRevision(): number {
+    return this.#acknowledger.newestPolicyRevision;
   }
 
   /** Whether services come from somewhere. */
   get followsServices(): boolean {
-    return this.parts.loadBalancer !== undefined;
+    return this.#parts.services !== undefined;
   }
 
-  /** Failures of work that is not an endpoint's own, by key. */
-  failure(key: "node" | "ipcache" | "services" | "sync"): Failure | undefined {
-    return this.queue.failureOf(key);
+  /** What this node knows of the processes that it needs. */
+  peers(): PeerStatus[] {
+    return this.#peers.status();
   }
 
   /** Addresses in use, for status. */
   addresses(): { pool: string; used: number; usableMax: string }[] {
-    return [this.node.poolV4, this.node.poolV6].filter((p) => p !== undefined)
+    return [this.#registration.poolV4, this.#registration.poolV6].filter((p) => p !== undefined)
       .map((p) => ({ pool: p.prefix.text, used: p.used, usableMax: String(p.usableMax) }));
   }
 
   /** Upsert of the whole spec. Repeatable; a changed label set relabels the running endpoint. @throws {ProblemError} */
-  async put(name: string, given: Endpoint): Promise<Endpoint> {
-    if (given.name !== "" && given.name !== name) {
-      throw new ProblemError("NAME_MISMATCH", {
-        status: 422,
-        detail: `Cannot put endpoint ${name}: the body names another`,
-        found: given.name,
-        expected: name,
-      });
-    }
-    const spec = readEndpointSpec({ ...given, name });
-    const entry = this.entries.get(name);
-    if (entry?.deleting) {
-      throw new ProblemError("ENDPOINT_DELETING", {
-        status: 409,
-        detail: `Cannot put endpoint ${name}: it is being deleted`,
-        action: "Try again when it is gone",
-      });
-    }
-    if (entry && sameSpec(entry.spec, spec)) return this.publish(entry);
-    if (entry) {
-      this.refuseMove(entry.spec, spec);
-      entry.spec = spec;
-      this.setState(entry, entry.status.state === "READY" ? "REGENERATING" : entry.status.state);
-    } else {
-      this.refuseDouble(spec);
-      this.entries.set(name, {
-        spec,
-        status: EndpointStatus.create({ state: "WAITING_FOR_IDENTITY", id: this.ids.allocate() }),
-        announced: new Map(),
-      });
-    }
-    const now = this.entries.get(name)!;
-    try {
-      this.giveAddresses(now);
-    } catch (error) {
-      if (!entry) this.drop(now);
-      if (error instanceof IpamError) {
-        throw new ProblemError(error.code, {
-          status: error.code === "IPAM_TAKEN" ? 409 : 422,
-          detail: error.message,
-          action: error.code === "IPAM_EXHAUSTED"
-            ? "Delete endpoints or give the node a larger CIDR"
-            : "Ask for another address",
-        });
-      }
-      throw error;
-    }
-    await this.parts.store.save({ ...now.spec, status: now.status });
-    this.queue.add(endpointKey(name));
-    return this.publish(now);
+  put(name: string, given: Endpoint): Promise<Endpoint> {
+    return this.#intake.put(name, given);
   }
 
-  /** Deletes and waits until the kernel has let go of it. @throws {ProblemError} NOT_FOUND */
-  async delete(name: string): Promise<void> {
-    const entry = this.entries.get(name);
-    if (!entry) throw notFound("endpoints", name);
-    entry.deleting ??= Promise.withResolvers<void>();
-    this.setState(entry, "DISCONNECTING");
-    this.queue.add(endpointKey(name));
-    await entry.deleting.promise;
+  /** Deletes, as `Deletions.delete` has it. @throws {ProblemError} */
+  delete(name: string): Promise<void> {
+    return this.#intake.delete(name);
   }
 
   /** Resolves when nothing is waiting, for tests. */
   async idle(): Promise<void> {
-    await this.queue.idle();
-  }
-
-  private restore(saved: Endpoint): void {
-    const { status, ...rest } = saved;
-    const id = status?.id ?? 0;
-    if (!this.ids.claim(id)) {
-      this.log("Cannot restore endpoint: its number is taken", { endpoint: saved.name, id });
-      return;
-    }
-    const entry: Entry = {
-      spec: Endpoint.create(rest),
-      status: EndpointStatus.create({ ...status, state: "RESTORING" }),
-      announced: new Map(),
-    };
-    this.entries.set(saved.name, entry);
-    this.publish(entry);
-  }
-
-  private refuseMove(before: Endpoint, after: Endpoint): void {
-    for (const key of ["netns", "device", "cgroup", "containerDevice", "ipv4", "ipv6", "mac"] as const) {
-      if (before[key] === after[key]) continue;
-      throw new ProblemError("ENDPOINT_IMMUTABLE", {
-        status: 409,
-        detail: `Cannot change ${key} of endpoint ${before.name}: it is fixed when the endpoint is added`,
-        found: after[key],
-        expected: before[key],
-        action: "Delete the endpoint and add it again",
-      });
+    while (this.#queues().some((queue) => !queue.isIdle)) {
+      for (const queue of this.#queues()) await queue.idle();
     }
   }
 
-  private refuseDouble(spec: Endpoint): void {
-    for (const other of this.entries.values()) {
-      for (const key of ["netns", "device", "cgroup"] as const) {
-        if (spec[key] === "" || other.spec[key] !== spec[key]) continue;
-        if (key === "netns" && other.spec.containerDevice !== spec.containerDevice) continue;
-        throw new ProblemError("ENDPOINT_TAKEN", {
-          status: 409,
-          detail: `Cannot add endpoint ${spec.name}: ${key} ${
-            spec[key]
-          } belongs to endpoint ${other.spec.name}`,
-          action: "Delete that endpoint first",
-        });
+  #queues(): { stop(): Promise<void>; idle(): Promise<void>; readonly isIdle: boolean }[] {
+    return [
+      ...[this.#registration, this.#identities, this.#announcer, this.#endpoints, this.#acknowledger],
+      ...[this.#deletions, this.#intake, ...this.#cluster.queues],
+    ];
+  }
+
+  /** The newest policy revision that an endpoint has in force. */
+  #policyRevision(): number {
+    let newest = 0;
+    for (const { status } of this.table.workloads()) newest = Math.max(newest, status.policyRevision);
+    return newest;
+  }
+
+  #onKernelGone(workload: Workload): void {
+    this.#ipcache.join.setOwn(workload.spec.name, []);
+    this.#cluster.tellIpcache();
+    this.#deletions.goOn(workload);
+  }
+
+  #drop(workload: Workload): void {
+    const { spec: { name }, status } = workload;
+    this.#registration.poolV4?.release(status.ipv4, name);
+    this.#registration.poolV6?.release(status.ipv6, name);
+    this.table.drop(workload);
+    this.#endpoints.forget(name);
+    this.#intake.forget(name);
+  }
+
+  /** Follows the policies of whoever an endpoint is, and is to be; once for many changes of a moment. */
+  #followPolicies(): void {
+    if (this.#followDue) return;
+    this.#followDue = true;
+    queueMicrotask(() => {
+      this.#followDue = false;
+      this.#followNow();
+    });
+  }
+
+  #followNow(): void {
+    const identities = new Set<number>();
+    for (const { status, given } of this.table.workloads()) {
+      identities.add(status.identity);
+      if (given) identities.add(given.number);
+    }
+    this.#policies.follow(identities);
+  }
+
+  #onPolicy(identity: number): void {
+    for (const { spec, status, given } of this.table.workloads()) {
+      if (status.identity === identity || given?.number === identity) this.#endpoints.reconcile(spec.name);
+    }
+  }
+
+  #onApplied(workload: Workload): void {
+    const entries = this.#announcer.entriesOf(workload);
+    if (this.#ipcache.join.setOwn(workload.spec.name, entries)) this.#cluster.tellIpcache();
+    this.#announcer.reconcile(workload.spec.name);
+  }
+
+  /** What the node is was heard, or has changed. */
+  #onNode(): void {
+    // Those that have addresses first, else a new one could take them.
+    const workloads = [...this.table.workloads()].sort((a, b) => b.status.ipv4.length - a.status.ipv4.length);
+    for (const workload of workloads) {
+      try {
+        this.#endpoints.giveAddresses(workload);
+      } catch (error) {
+        this.#log("Cannot give addresses", { endpoint: workload.spec.name, error: (error as Error).message });
       }
     }
+    this.#ipcache.join.setGateways(this.#registration.gateways);
+    this.services.setZone(this.#registration.zone);
+    this.#endpoints.configure();
+    this.#cluster.tellIpcache();
   }
 
-  /** Addresses of an entry, if the node's pools are known; repeatable. @throws {IpamError} */
-  private giveAddresses(entry: Entry): void {
-    const { spec, status } = entry;
-    if (spec.cgroup !== "") return;
-    for (const [key, pool] of [["ipv4", this.node.poolV4], ["ipv6", this.node.poolV6]] as const) {
-      const wanted = status[key] || spec[key];
-      if (wanted !== "") {
-        const address = IpAddress.parse(wanted);
-        // A device may carry an address of its own that no pool knows.
-        if (pool && (pool.prefix.contains(address) || spec.device === "")) pool.claim(address, spec.name);
-        status[key] = wanted;
-      } else if (pool) {
-        status[key] = pool.allocate(spec.name).text;
-      }
-    }
+  /** What an earlier process left in the datapath is known. */
+  #onFound(): void {
+    this.#endpoints.configure();
+    this.#cluster.tellIpcache();
+    for (const name of this.table.names()) this.#endpoints.reconcile(name);
   }
 
-  private drop(entry: Entry): void {
-    this.ids.release(entry.status.id);
-    this.node.poolV4?.release(entry.status.ipv4, entry.spec.name);
-    this.node.poolV6?.release(entry.status.ipv6, entry.spec.name);
-    this.entries.delete(entry.spec.name);
-    this.queue.forget(endpointKey(entry.spec.name));
-  }
-
-  private setState(entry: Entry, state: EndpointStatusState): void {
-    entry.status.state = state;
-    this.publish(entry);
-  }
-
-  private publish(entry: Entry): Endpoint {
-    const value = Endpoint.create({ ...entry.spec, status: { ...entry.status } });
-    const before = this.endpoints.get(entry.spec.name);
-    if (!before || JSON.stringify(before) !== JSON.stringify(value)) {
-      this.endpoints.put(entry.spec.name, value);
-    }
-    return value;
+  #onConfigured(): void {
+    this.#endpoints.cover();
+    for (const name of this.table.names()) this.#endpoints.reconcile(name);
+    this.#cluster.tellServices();
+    this.#cluster.tellRemoteNodes();
+    this.#endpoints.sweep();
   }
 
   /** The datapath is there anew: whatever it was given must be given again. */
-  private forgetApplied(): void {
-    this.node.forget();
-    this.prefixes.forget();
-    this.policies.forget();
-    this.services?.forget();
-    this.synced = false;
-    this.queue.add(NODE);
-    this.queue.add(IPCACHE);
-    this.queue.add(SERVICES);
-    for (const [name, entry] of this.entries) {
-      entry.applied = undefined;
-      this.queue.add(endpointKey(name));
-    }
-    this.queue.add(SYNC);
+  #forgetApplied(): void {
+    this.#endpoints.forgetApplied();
+    this.#cluster.forgetApplied();
   }
 
-  private async work(key: string): Promise<void> {
-    if (key === NODE) return await this.reconcileNode();
-    if (key === IPCACHE) return await this.reconcileIpcache();
-    if (key === SERVICES) return await this.reconcileServices();
-    if (key === SERVICES_FAILED) return await this.services?.retryFailed();
-    if (key === SYNC) return await this.reconcileSync();
-    if (key === HEARTBEAT) return await this.node.register();
-    const entry = this.entries.get(key.slice(endpointKey("").length));
-    if (entry?.deleting) await this.tearDown(entry);
-    else if (entry) await this.reconcileEndpoint(entry);
-  }
-
-  private onResult(key: string, failure: Failure | undefined): void {
-    if (failure) {
-      this.log("Work failed, will be tried again", {
-        key,
-        error: failure.error.message,
-        attempts: failure.attempts,
-      });
-    }
-    const entry = this.entries.get(key.slice(endpointKey("").length));
-    if (!key.startsWith(endpointKey("")) || !entry) return;
-    entry.status.error = failure && {
-      kind: "endpoint",
-      error: failure.error.message,
-      sinceUnixS: failure.sinceMs / 1000,
-      nextRetryUnixS: failure.nextRetryMs / 1000,
-      attempts: failure.attempts,
-    };
-    this.publish(entry);
-    if (!this.synced) this.queue.add(SYNC);
-  }
-
-  private async reconcileNode(): Promise<void> {
-    if (!this.node.node) {
-      await this.node.register();
-      // Those that have addresses first, else a new one could take them.
-      for (
-        const entry of [...this.entries.values()].sort((a, b) => b.status.ipv4.length - a.status.ipv4.length)
-      ) {
-        this.giveAddresses(entry);
+  /** What only time tells. */
+  async #looks(): Promise<void> {
+    const { signal } = this.#stop;
+    for (let turn = 1; !signal.aborted; turn++) {
+      await this.#clock.sleep(LOOK_MS, signal);
+      if (signal.aborted) return;
+      this.#peers.status();
+      this.#endpoints.judgePolicies();
+      this.#acknowledger.look();
+      if (turn % COMPARE_LOOKS === 0 && this.#datapathEndpoints) {
+        this.#endpoints.compare(this.#datapathEndpoints);
       }
-      this.queue.add(IPCACHE);
-    }
-    if (await this.node.applyConfig()) {
-      for (const name of this.entries.keys()) this.queue.add(endpointKey(name));
-      this.queue.add(SERVICES);
-      this.queue.add(SYNC);
-    }
-    this.services?.setZone(this.node.zone);
-    if (this.nodes.synced) await this.node.applyRemoteNodes(this.nodes.values());
-  }
-
-  private async reconcileIpcache(): Promise<void> {
-    if (!this.node.node) return;
-    await this.prefixes.reconcile(
-      { nodes: this.nodes, ipcache: this.ipcache, cidrs: this.cidrs },
-      this.node.gateways,
-      this.entries.values(),
-    );
-    if (!this.synced) this.queue.add(SYNC);
-  }
-
-  private async reconcileServices(): Promise<void> {
-    // NodePorts need the node's addresses, which come with its configuration.
-    if (!this.services || !this.node.configured) return;
-    const frontends = await this.services.reconcile();
-    if (this.services.failures > 0 && (frontends || !this.queue.failureOf(SERVICES_FAILED))) {
-      this.queue.add(SERVICES_FAILED);
-    }
-    if (!this.synced) this.queue.add(SYNC);
-  }
-
-  private async reconcileEndpoint(entry: Entry): Promise<void> {
-    const { spec, status } = entry;
-    if (!this.node.configured) return;
-    this.giveAddresses(entry);
-    const labels = identityLabels(spec, this.parts.config.cluster);
-    if (entry.labelsAllocated !== labels.join(";")) {
-      if (status.identity === 0) this.setState(entry, "WAITING_FOR_IDENTITY");
-      const identity = await this.parts.allocator.allocate(labels, spec.name);
-      status.identity = identity.number;
-      status.identityLabels = identity.labels;
-      entry.labelsAllocated = labels.join(";");
-      await this.parts.store.save({ ...spec, status });
-    }
-    const mapState = this.policies.mapState(status.identity);
-    if (!mapState) {
-      if (status.state !== "RESTORING") this.setState(entry, "WAITING_TO_REGENERATE");
-      return;
-    }
-    if (mapState.error !== "" && status.policy !== "") {
-      throw new Error(`Cannot apply the policy of identity ${status.identity}: ${mapState.error}`);
-    }
-    if (status.state !== "READY") this.setState(entry, "REGENERATING");
-    const policyBefore = status.policy;
-    status.policy = policyName(mapState, spec.namedPorts);
-    await this.policies.apply(mapState, spec);
-    await this.applyEndpoint(entry);
-    await this.announce(entry);
-    status.policyRevision = mapState.policyRevision;
-    status.ingressEnforced = mapState.enforceIngress;
-    status.egressEnforced = mapState.enforceEgress;
-    if (status.state !== "READY") status.readyUnixS = this.now() / 1000;
-    if (entry.spec === spec) this.setState(entry, "READY");
-    if (policyBefore !== status.policy) await this.dropUnusedPolicies();
-  }
-
-  private async applyEndpoint(entry: Entry): Promise<void> {
-    const { spec, status } = entry;
-    const wanted: Init<DatapathEndpoint> = {
-      name: spec.name,
-      id: status.id,
-      kind: spec.netns !== "" ? "NETNS" : spec.device !== "" ? "DEVICE" : "CGROUP",
-      netns: spec.netns,
-      device: spec.device,
-      cgroup: spec.cgroup,
-      containerDevice: spec.containerDevice || (spec.netns !== "" ? "eth0" : ""),
-      ipv4: status.ipv4,
-      ipv6: status.ipv6,
-      mac: spec.mac,
-      identity: status.identity,
-      policy: status.policy,
-    };
-    const text = JSON.stringify(wanted);
-    if (entry.applied === text) return;
-    entry.applied = undefined;
-    const realized = await this.parts.datapath.putEndpoint(wanted);
-    if (realized.status?.error) {
-      throw new Error(`Cannot attach endpoint ${spec.name}: ${realized.status.error.error}`);
-    }
-    status.mac = realized.status?.mac ?? "";
-    status.hostDevice = realized.status?.hostDevice ?? "";
-    status.ifindex = realized.status?.ifindex ?? 0;
-    entry.applied = text;
-  }
-
-  /** Tells the cluster where the endpoint's addresses are, and this node's own datapath at once. */
-  private async announce(entry: Entry): Promise<void> {
-    for (const prefix of prefixesOf(entry)) {
-      const announcement = announcementOf(entry, prefix, this.parts.config);
-      const text = JSON.stringify(announcement);
-      if (entry.announced.get(prefix) === text) continue;
-      await this.parts.allocator.putIpcache(announcement);
-      entry.announced.set(prefix, text);
-      this.queue.add(IPCACHE);
     }
   }
 
-  private async tearDown(entry: Entry): Promise<void> {
-    const { name } = entry.spec;
-    await this.parts.datapath.deleteEndpoint(name);
-    for (const prefix of prefixesOf(entry)) await this.parts.allocator.deleteIpcache(prefix);
-    await this.parts.allocator.release(name);
-    await this.parts.store.remove(name);
-    this.drop(entry);
-    this.endpoints.delete(name);
-    entry.deleting?.resolve();
-    this.queue.add(IPCACHE);
-    await this.dropUnusedPolicies();
-  }
-
-  private async dropUnusedPolicies(): Promise<void> {
-    const used = new Set<string>(), identities = new Set<number>();
-    for (const { status } of this.entries.values()) {
-      used.add(status.policy);
-      identities.add(status.identity);
-    }
-    await this.policies.keepOnly(used, identities);
-  }
-
-  /** Once every source is in sync and every endpoint was tried, the datapath may sweep what nothing desires. */
-  private async reconcileSync(): Promise<void> {
-    if (this.synced || !this.prefixes.complete || !this.node.configured) return;
-    if (this.services && !this.services.complete) return;
-    for (const { spec, status } of this.entries.values()) {
-      if (status.state !== "READY" && !this.queue.failureOf(endpointKey(spec.name))) return;
-    }
-    await this.parts.datapath.sync();
-    this.synced = true;
+  #onResult(key: string, failure: Failure | undefined): void {
+    if (!failure) return;
+    const { error, attempts } = failure;
+    this.#log("Work failed, will be tried again", { key, error: error.message, attempts });
   }
 }

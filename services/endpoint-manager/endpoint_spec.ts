@@ -5,7 +5,7 @@
 import { formatLabel, IpAddress, LabelError, parseLabel, ProblemError } from "@weir/common";
 import type { ProblemCause } from "@weir/common";
 import type { Endpoint } from "@weir/proto/endpoint";
-import { EndpointStore } from "./endpoint_store.ts";
+import { fitsFileName } from "./endpoint_store.ts";
 
 export const NAMED_PORTS_MAX = 64;
 /** A device name is at most 15 bytes (IFNAMSIZ less the terminator) and has no slash or white space. */
@@ -21,7 +21,7 @@ const PROTOCOLS = ["TCP", "UDP", "SCTP"];
 export function readEndpointSpec(given: Endpoint): Endpoint {
   const causes: ProblemCause[] = [];
   const fault = (path: string, detail: string) => causes.push({ path, detail });
-  if (!NAME.test(given.name) || !EndpointStore.fits(given.name)) {
+  if (!NAME.test(given.name) || !fitsFileName(given.name)) {
     fault(
       "name",
       `found ${JSON.stringify(given.name)}, expected letters, digits, . _ - and / (at most 230 bytes)`,

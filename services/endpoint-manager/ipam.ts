@@ -16,20 +16,20 @@ export class IpamError extends Error {
  * One address pool. Never hands out the network address, the gateway (the first host address) or, for IPv4, the
  * broadcast address.
  */
-export class AddressPool {
+export class PodAddresses {
   readonly prefix: Prefix;
   /** Router address that the endpoints use. */
   readonly gateway: IpAddress;
-  private readonly owners = new Map<string, string>();
-  private readonly last: bigint;
-  private next = 2n;
+  readonly #owners = new Map<string, string>();
+  readonly #last: bigint;
+  #next = 2n;
 
   constructor(cidr: string) {
     this.prefix = Prefix.parse(cidr);
     const reserved = this.prefix.family === 4 ? 1n : 0n;
-    this.last = this.prefix.addressCount - 1n - reserved;
+    this.#last = this.prefix.addressCount - 1n - reserved;
     this.gateway = this.prefix.addressAt(1);
-    if (this.last < 2n) {
+    if (this.#last < 2n) {
       throw new IpamError(
         "IPAM_EXHAUSTED",
         `Cannot use pool ${cidr}: it holds no address beside the gateway`,
@@ -39,31 +39,31 @@ export class AddressPool {
 
   /** Addresses in use. */
   get used(): number {
-    return this.owners.size;
+    return this.#owners.size;
   }
 
   /** Addresses that can be in use at once. */
   get usableMax(): bigint {
-    return this.last - 1n;
+    return this.#last - 1n;
   }
 
   ownerOf(address: string): string | undefined {
-    return this.owners.get(address);
+    return this.#owners.get(address);
   }
 
   /** The next free address, now `owner`'s. @throws {IpamError} IPAM_EXHAUSTED */
   allocate(owner: string): IpAddress {
-    if (BigInt(this.owners.size) >= this.usableMax) {
+    if (BigInt(this.#owners.size) >= this.usableMax) {
       throw new IpamError(
         "IPAM_EXHAUSTED",
-        `Cannot give ${owner} an address of ${this.prefix}: ${this.owners.size} of ${this.usableMax} are in use`,
+        `Cannot give ${owner} an address of ${this.prefix}: ${this.#owners.size} of ${this.usableMax} are in use`,
       );
     }
     for (;;) {
-      const address = this.prefix.addressAt(this.next);
-      this.next = this.next >= this.last ? 2n : this.next + 1n;
-      if (this.owners.has(address.text)) continue;
-      this.owners.set(address.text, owner);
+      const address = this.prefix.addressAt(this.#next);
+      this.#next = this.#next >= this.#last ? 2n : this.#next + 1n;
+      if (this.#owners.has(address.text)) continue;
+      this.#owners.set(address.text, owner);
       return address;
     }
   }
@@ -78,48 +78,48 @@ export class AddressPool {
         `Cannot give ${owner} ${address}: it is no endpoint address of ${this.prefix}`,
       );
     }
-    const holder = this.owners.get(address.text);
+    const holder = this.#owners.get(address.text);
     if (holder !== undefined && holder !== owner) {
       throw new IpamError("IPAM_TAKEN", `Cannot give ${owner} ${address}: ${holder} has it`);
     }
-    this.owners.set(address.text, owner);
+    this.#owners.set(address.text, owner);
   }
 
   /** Frees an address if `owner` has it. Repeatable. */
   release(address: string, owner: string): void {
-    if (this.owners.get(address) === owner) this.owners.delete(address);
+    if (this.#owners.get(address) === owner) this.#owners.delete(address);
   }
 }
 
 /** Endpoint numbers of a node, 1 to 4095, round robin. */
 export class EndpointIds {
-  private readonly used = new Set<number>();
-  private next = 1;
+  readonly #used = new Set<number>();
+  #next = 1;
   static readonly max = 4095;
 
   /** @throws {IpamError} IPAM_EXHAUSTED */
   allocate(): number {
-    if (this.used.size >= EndpointIds.max) {
+    if (this.#used.size >= EndpointIds.max) {
       throw new IpamError(
         "IPAM_EXHAUSTED",
         `Cannot add an endpoint: the node holds ${EndpointIds.max} of ${EndpointIds.max}`,
       );
     }
-    while (this.used.has(this.next)) this.next = this.next % EndpointIds.max + 1;
-    const id = this.next;
-    this.next = id % EndpointIds.max + 1;
-    this.used.add(id);
+    while (this.#used.has(this.#next)) this.#next = this.#next % EndpointIds.max + 1;
+    const id = this.#next;
+    this.#next = id % EndpointIds.max + 1;
+    this.#used.add(id);
     return id;
   }
 
   /** Takes a number back after a restart. False when somebody has it. */
   claim(id: number): boolean {
-    if (id < 1 || id > EndpointIds.max || this.used.has(id)) return false;
-    this.used.add(id);
+    if (id < 1 || id > EndpointIds.max || this.#used.has(id)) return false;
+    this.#used.add(id);
     return true;
   }
 
   release(id: number): void {
-    this.used.delete(id);
+    this.#used.delete(id);
   }
 }

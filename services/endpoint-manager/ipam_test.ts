@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { IpAddress } from "@weir/common";
-import { AddressPool, EndpointIds, IpamError } from "./ipam.ts";
+import { EndpointIds, IpamError, PodAddresses } from "./ipam.ts";
 
-Deno.test("AddressPool.allocate() leaves network, gateway and broadcast alone and lets a freed address rest", () => {
-  const pool = new AddressPool("10.0.0.0/29");
+Deno.test("PodAddresses.allocate() leaves network, gateway and broadcast alone and lets a freed address rest", () => {
+  const pool = new PodAddresses("10.0.0.0/29");
   assert.equal(pool.gateway.text, "10.0.0.1");
   const given = [1, 2, 3, 4, 5].map((n) => pool.allocate(`ep${n}`).text);
   assert.deepEqual(given, ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"]);
@@ -19,8 +19,8 @@ Deno.test("AddressPool.allocate() leaves network, gateway and broadcast alone an
   assert.equal(pool.allocate("b").text, "10.0.0.5");
 });
 
-Deno.test("AddressPool.claim() is repeatable for its owner and refuses others, the gateway and the outside", () => {
-  const pool = new AddressPool("fd00:10::/112");
+Deno.test("PodAddresses.claim() is repeatable for its owner and refuses others, the gateway and the outside", () => {
+  const pool = new PodAddresses("fd00:10::/112");
   const address = IpAddress.parse("fd00:10::20");
   pool.claim(address, "web");
   pool.claim(address, "web");

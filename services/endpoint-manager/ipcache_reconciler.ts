@@ -1,72 +1,100 @@
 /**
- * Keeps the datapath's ipcache equal to the join of what the cluster says, what this node has announced itself, the
- * nodes and the CIDRs of policies; and takes back what the cluster still says of endpoints that are gone.
+ * Gives the datapath what changed in the join of the ipcache, in batches.
  * @module
  */
-import type { IpcacheUpsert } from "@weir/proto/datapath";
-import type { IpcacheEntry, Node } from "@weir/proto/identity";
-import type { CidrIdentity } from "@weir/proto/policy";
-import type { EndpointManagerConfig } from "./config.ts";
-import { announcementOf, type Entry, prefixesOf } from "./entry.ts";
-import { diffIpcache, joinIpcache } from "./ipcache_join.ts";
-import type { AllocatorPort, DatapathPort, Mirror } from "./ports.ts";
+import { ProblemError } from "@weir/common";
+import { IpcacheJoin, type JoinPlace } from "./ipcache_join.ts";
+import { BULK_DEADLINE_MS, type Peer } from "./peer.ts";
+import type { Datapath } from "./sources.ts";
 
-/** The mirrors that the join reads. */
-export interface ClusterMirrors {
-  nodes: Mirror<Node>;
-  ipcache: Mirror<IpcacheEntry>;
-  cidrs: Mirror<CidrIdentity>;
+/** Prefixes in one update. */
+export const BATCH_PREFIXES_MAX = 10_000;
+
+/** What {@link IpcacheReconciler} is made of. */
+export interface IpcacheReconcilerParts {
+  place: JoinPlace;
+  datapath: Datapath;
+  peer: Peer;
+  /** Which process of the datapath is told; undefined before it was heard. */
+  process: () => string | undefined;
 }
 
-/** See the module comment. */
+/** Keeps the datapath's ipcache equal to the join. */
 export class IpcacheReconciler {
-  private applied: Map<string, IpcacheUpsert> | undefined;
+  readonly join: IpcacheJoin;
+  readonly #parts: IpcacheReconcilerParts;
+  #replaced = false;
+  #telling = false;
+  #leavesOut = false;
+  /** Grows when the datapath is there anew: what was sent before means nothing then. */
+  #generation = 0;
 
-  constructor(
-    private readonly config: EndpointManagerConfig,
-    private readonly allocator: AllocatorPort,
-    private readonly datapath: DatapathPort,
-  ) {}
+  constructor(parts: IpcacheReconcilerParts) {
+    this.#parts = parts;
+    this.join = new IpcacheJoin(parts.place);
+  }
 
   /** True once the datapath has a whole ipcache of this process. */
   get complete(): boolean {
-    return this.applied !== undefined;
+    return this.#replaced;
+  }
+
+  /** True while the datapath has everything that the join has. */
+  get isTold(): boolean {
+    return this.#replaced && !this.join.dirty && !this.#telling;
+  }
+
+  /** Prefixes of policies found no room: who has which one is not known here. */
+  get leavesOut(): boolean {
+    return this.#leavesOut;
   }
 
   /** The datapath is there anew. */
   forget(): void {
-    this.applied = undefined;
+    this.#replaced = false;
+    this.#generation++;
   }
 
-  /** Makes the datapath's ipcache equal to the join. Does nothing before every mirror is in sync: half a join would remove. */
-  async reconcile(mirrors: ClusterMirrors, gateways: string[], entries: Iterable<Entry>): Promise<void> {
-    if (!mirrors.nodes.synced || !mirrors.ipcache.synced || !mirrors.cidrs.synced) return;
-    const known = new Map<string, IpcacheEntry>();
-    for (const entry of mirrors.ipcache.values()) known.set(entry.prefix, entry);
-    const held = new Set<string>();
-    for (const entry of entries) {
-      for (const prefix of prefixesOf(entry)) held.add(prefix);
-      // What this node has announced holds before the allocator's echo of it arrives.
-      for (const prefix of entry.announced.keys()) {
-        known.set(prefix, announcementOf(entry, prefix, this.config));
-      }
+  /**
+   * Tells the datapath what it lacks. The first time everything, which removes what is not named: to be called when every
+   * source is in sync.
+   */
+  async reconcile(): Promise<void> {
+    this.#telling = true;
+    try {
+      await this.#tell();
+    } finally {
+      this.#telling = false;
     }
-    const joined = joinIpcache({
-      nodeName: this.config.nodeName,
-      gateways,
-      ipcache: known.values(),
-      nodes: mirrors.nodes.values(),
-      cidrs: mirrors.cidrs.values(),
-    });
-    const { upserts, deletes } = diffIpcache(this.applied ?? new Map(), joined);
-    if (!this.applied || upserts.length > 0 || deletes.length > 0) {
-      await this.datapath.updateIpcache({ upserts, deletes, replace: !this.applied });
-      this.applied = joined;
+  }
+
+  async #tell(): Promise<void> {
+    const { datapath, peer, process } = this.#parts;
+    while (!this.#replaced) {
+      const generation = this.#generation;
+      const upserts = this.join.takeAll();
+      const left = await peer.call(
+        "replace the ipcache",
+        () => datapath.updateIpcache({ upserts, deletes: [], replace: true, process: process() }),
+        BULK_DEADLINE_MS,
+      );
+      this.#leavesOut = left !== "";
+      if (generation === this.#generation) this.#replaced = true;
     }
-    for (const entry of mirrors.ipcache.values()) {
-      // Left by an endpoint that went while nobody heard.
-      if (entry.node === this.config.nodeName && !held.has(entry.prefix)) {
-        await this.allocator.deleteIpcache(entry.prefix);
+    while (this.join.dirty) {
+      const batch = this.join.take(BATCH_PREFIXES_MAX);
+      if (batch.upserts.length + batch.deletes.length === 0) continue;
+      try {
+        const left = await peer.call(
+          "update the ipcache",
+          () => datapath.updateIpcache({ ...batch, replace: false, process: process() }),
+        );
+        this.#leavesOut = left !== "";
+      } catch (error) {
+        // What of it was done is not known: everything is told, which is the same whatever is there.
+        if (!(error instanceof ProblemError) || error.status >= 500) this.#replaced = false;
+        else this.join.again(batch);
+        throw error;
       }
     }
   }

@@ -1,65 +1,340 @@
 /**
- * The map states of the identities that this node hosts, and the policies that the datapath has of them.
+ * The map states of the identities that this node hosts, and the policies that the datapath has of them, each with copies for the
+ * prefixes that it does not know (`prefix_order.ts` has why).
+ *
+ * Not knowing a policy is never "no policy": a map state that is not there (yet, or any more) changes nothing, and one
+ * with which a policy engine that came back older would stop enforcing a direction waits for a grace, in which the policies
+ * can be applied again.
  * @module
  */
+import { isDeepStrictEqual } from "node:util";
+import { type Clock, type Position, ProblemError } from "@weir/common";
 import type { Endpoint } from "@weir/proto/endpoint";
 import type { MapState } from "@weir/proto/policy";
-import { resolvePolicy } from "./policy_variant.ts";
-import type { DatapathPort, Mirror, PolicyPort } from "./ports.ts";
+import type { Init } from "@weir/proto";
+import type { DatapathPolicy } from "@weir/proto/datapath";
+import { HOLD_MS } from "./held_rows.ts";
+import type { Peer } from "./peer.ts";
+import { KnowingPolicy, PolicyCopies } from "./policy_cover.ts";
+import { policyName, resolvePolicy } from "./policy_variant.ts";
+import type { PrefixOrder } from "./prefix_order.ts";
+import type { Datapath, NamedMirror, PolicySource } from "./sources.ts";
 
-/** See the module comment. */
+/** Name of the policy of an endpoint that is not known yet: it passes nothing. */
+export const CLOSED_POLICY = "closed";
+
+/** What {@link PolicyReconciler} is made of. */
+export interface PolicyReconcilerParts {
+  source: PolicySource;
+  enginePeer: Peer;
+  datapath: Datapath;
+  datapathPeer: Peer;
+  /** Which process of the datapath is told; undefined before it was heard. */
+  process: () => string | undefined;
+  clock: Clock;
+  holdMs?: number;
+  /** The prefixes that the kernel has and is to have. */
+  prefixes: PrefixOrder;
+  /** The map state of an identity has changed. */
+  onChange: (identity: number) => void;
+  /** Everything up to here was told. */
+  onPosition: (position: Position) => void;
+}
+
+/** A policy in the datapath. */
+interface Given {
+  /** What was given last. */
+  made: KnowingPolicy;
+  copies: PolicyCopies;
+  /** What the kernel may have instead, because giving it did not end well, or has not ended yet. */
+  before: KnowingPolicy[];
+  /** The process of the datapath that runs now has it. */
+  isThere: boolean;
+}
+
+/** Follows map states and gives policies. */
 export class PolicyReconciler implements Disposable {
-  private readonly mapStates = new Map<number, Mirror<MapState> & Disposable>();
-  /** Policies the datapath has, with what it was given. */
-  private readonly applied = new Map<string, string>();
+  readonly #parts: PolicyReconcilerParts;
+  readonly #mirror: NamedMirror<MapState>;
+  /** Policies that the kernel has, by name. */
+  readonly #given = new Map<string, Given>();
+  /** Policies that endpoints in the kernel may have until they are given again, because the datapath is there anew. */
+  readonly #unbound: KnowingPolicy[] = [];
+  /** How many policies in the kernel know an identity of a prefix. */
+  readonly #known = new Map<number, number>();
+  /** The same of policies that were found, which know the same identities. */
+  readonly #foundCounts = new Map<ReadonlySet<number>, number>();
+  /** Map states that a less strict and older one does not replace yet, by identity. */
+  readonly #held = new Map<number, { state: MapState; untilMs: number }>();
+  /** Policies of map states, by name; a map state is one object as long as it does not change. */
+  readonly #made = new WeakMap<MapState, Map<string, KnowingPolicy>>();
+  readonly #stop = new AbortController();
 
-  /** @param onChange called with the identity whose map state changed */
-  constructor(
-    private readonly policy: PolicyPort,
-    private readonly datapath: DatapathPort,
-    private readonly onChange: (identity: number) => void,
-  ) {}
-
-  /** The datapath is there anew. */
-  forget(): void {
-    this.applied.clear();
+  constructor(parts: PolicyReconcilerParts) {
+    this.#parts = parts;
+    this.#mirror = parts.enginePeer.follow(parts.source.mapStates({
+      onChange: (name, value, previous) => this.#change(Number(name), value, previous),
+      onSynced: () => {},
+      onPosition: parts.onPosition,
+    }));
   }
 
-  /** The map state of an identity, watched from now on; undefined until it has come. */
+  get synced(): boolean {
+    return this.#mirror.synced;
+  }
+  /** What keeps map states from being fresh. */
+  get error(): Error | undefined {
+    return this.#mirror.error;
+  }
+  get position(): Position | undefined {
+    return this.#mirror.position;
+  }
+  get lastHeardMs(): number {
+    return this.#mirror.lastHeardMs;
+  }
+
+  /** Follows these identities from now on. */
+  follow(identities: ReadonlySet<number>): void {
+    this.#mirror.setNames(new Set([...identities].filter((number) => number !== 0).map(String)));
+    for (const identity of this.#held.keys()) if (!identities.has(identity)) this.#held.delete(identity);
+  }
+
+  /** The map state to apply; undefined while it is not known. */
   mapState(identity: number): MapState | undefined {
-    let mirror = this.mapStates.get(identity);
-    if (!mirror) {
-      mirror = this.policy.mapState(identity, { onChange: () => this.onChange(identity) });
-      this.mapStates.set(identity, mirror);
-    }
-    return mirror.get(`${identity}`);
+    return this.#held.get(identity)?.state ?? this.#mirror.get(`${identity}`);
   }
 
-  /** Gives the datapath the policy of an endpoint, unless it has it. */
+  /** Until when the newest map state waits, because it comes from an engine that is older than what is in force. */
+  heldUntilMs(identity: number): number | undefined {
+    return this.#held.get(identity)?.untilMs;
+  }
+
+  /** The datapath is there anew; the kernel has what it had. */
+  forget(): void {
+    for (const given of this.#given.values()) {
+      given.isThere = false;
+      for (const made of [given.made, ...given.before]) {
+        this.#unbound.push(made);
+        this.#count(made, 1);
+      }
+    }
+  }
+
+  /** True while endpoints in the kernel may have policies of before the datapath was there anew. */
+  get isUnbound(): boolean {
+    return this.#unbound.length > 0;
+  }
+
+  /** Every endpoint was given again. */
+  bound(): void {
+    for (const made of this.#unbound.splice(0)) this.#count(made, -1);
+    this.#parts.prefixes.look();
+  }
+
+  /**
+   * Policies that an earlier process left, where they cover these identities of prefixes.
+   * @param isThere the process of the datapath that runs now has them
+   */
+  adopt(policies: readonly DatapathPolicy[], identities: ReadonlySet<number>, isThere: boolean): void {
+    for (const { status: _, ...policy } of policies) {
+      const made = KnowingPolicy.found(policy, identities);
+      const copies = new PolicyCopies(made, this.#parts.prefixes.cover);
+      const isOther = copies.update();
+      this.#given.set(policy.name, { made, copies, before: [], isThere: isThere && !isOther });
+      this.#count(made, 1);
+    }
+  }
+
+  /** Names of policies that an earlier process left and this one has not given yet. */
+  foundNames(): string[] {
+    return [...this.#given].filter(([name, { made }]) => made.isFound && name !== CLOSED_POLICY)
+      .map(([name]) => name);
+  }
+
+  /** Whether a policy that the kernel may have knows the identity of a prefix. */
+  isKnown(identity: number): boolean {
+    if (this.#known.has(identity)) return true;
+    for (const identities of this.#foundCounts.keys()) if (identities.has(identity)) return true;
+    return false;
+  }
+
+  /** Identity of a prefix that the kernel does not have and the map state was made with: it waits. Undefined: it may be applied. */
+  missing(mapState: MapState, spec: Endpoint): number | undefined {
+    if (this.#given.get(policyName(mapState, spec.namedPorts))?.made.state === mapState) return undefined;
+    for (const identity of this.#make(mapState, spec).needed) {
+      if (!this.#parts.prefixes.has(identity)) return identity;
+    }
+  }
+
+  /**
+   * Gives the datapath the policy of an endpoint, unless it has it. To be asked only if nothing is {@link missing}.
+   * @throws {Error} with the identity and what is wrong
+   */
   async apply(mapState: MapState, spec: Endpoint): Promise<void> {
-    const policy = resolvePolicy(mapState, spec.namedPorts);
-    const text = JSON.stringify(policy);
-    if (this.applied.get(policy.name!) === text) return;
-    const { status } = await this.datapath.putPolicy(policy);
-    if (status?.error) throw new Error(`Cannot apply policy ${policy.name}: ${status.error.error}`);
-    this.applied.set(policy.name!, text);
+    const name = policyName(mapState, spec.namedPorts), given = this.#given.get(name);
+    if (given?.made.state === mapState) return await this.#give(name, given.made);
+    const made = this.#make(mapState, spec);
+    const isSame = given && isDeepStrictEqual(given.made.policy, made.policy) &&
+      isDeepStrictEqual(given.made.needed, made.needed);
+    await this.#give(name, isSame && given.made.state ? given.made : made);
   }
 
-  /** Takes back the policies and stops watching the identities that nobody uses. */
-  async keepOnly(policies: ReadonlySet<string>, identities: ReadonlySet<number>): Promise<void> {
-    for (const name of [...this.applied.keys()]) {
+  /** Whether the kernel has a policy of this name. */
+  has(name: string): boolean {
+    return this.#given.has(name);
+  }
+
+  /** Gives the datapath what it had; false when that is not known. */
+  async again(name: string): Promise<boolean> {
+    const given = this.#given.get(name);
+    if (given) await this.#give(name, given.made);
+    return given !== undefined;
+  }
+
+  /** Gives the datapath the policy that passes nothing, unless it has it. */
+  async applyClosed(): Promise<void> {
+    await this.#give(CLOSED_POLICY, this.#given.get(CLOSED_POLICY)?.made ?? CLOSED);
+  }
+
+  /**
+   * Makes every policy cover the prefixes that are to come and those that go; one that was found and that the datapath does not
+   * have by name only where some are to come. One that cannot be given does not keep the others.
+   * @returns the version of the prefixes that all of them cover @throws {Error} the first that failed
+   */
+  async cover(): Promise<number> {
+    const { version } = this.#parts.prefixes.cover;
+    let first: unknown;
+    for (const [name, { made, isThere }] of [...this.#given]) {
+      if (made.isFound && !isThere && !this.#parts.prefixes.isComing) continue;
+      try {
+        await this.#give(name, made);
+      } catch (error) {
+        first ??= error;
+        if (this.#parts.datapathPeer.state !== "OK") break;
+      }
+    }
+    if (first) throw first;
+    return version;
+  }
+
+  /** Takes back the policies that nobody uses. */
+  async keepOnly(policies: ReadonlySet<string>): Promise<void> {
+    const { datapath, datapathPeer, prefixes } = this.#parts;
+    for (const name of [...this.#given.keys()]) {
       if (policies.has(name)) continue;
-      await this.datapath.deletePolicy(name);
-      this.applied.delete(name);
+      await datapathPeer.call(`delete policy ${name}`, () => datapath.deletePolicy(name));
+      this.#forgetGiven(name);
+      prefixes.look();
     }
-    for (const [identity, mirror] of this.mapStates) {
-      if (identities.has(identity)) continue;
-      mirror[Symbol.dispose]();
-      this.mapStates.delete(identity);
+  }
+
+  #forgetGiven(name: string): void {
+    const given = this.#given.get(name);
+    if (!given) return;
+    this.#given.delete(name);
+    for (const made of [given.made, ...given.before]) this.#count(made, -1);
+  }
+
+  /** One more or one less of a policy is in the kernel. */
+  #count(made: KnowingPolicy, by: 1 | -1): void {
+    if (made.isFound) {
+      const { needed } = made, count = (this.#foundCounts.get(needed) ?? 0) + by;
+      if (count > 0) this.#foundCounts.set(needed, count);
+      else this.#foundCounts.delete(needed);
+      return;
     }
+    for (const identity of made.needed) {
+      const count = (this.#known.get(identity) ?? 0) + by;
+      if (count > 0) this.#known.set(identity, count);
+      else this.#known.delete(identity);
+    }
+  }
+
+  #make(mapState: MapState, spec: Endpoint): KnowingPolicy {
+    let made = this.#made.get(mapState);
+    if (!made) this.#made.set(mapState, made = new Map());
+    const name = policyName(mapState, spec.namedPorts);
+    let policy = made.get(name);
+    if (!policy) {
+      made.set(name, policy = KnowingPolicy.of(resolvePolicy(mapState, spec.namedPorts), mapState));
+    }
+    return policy;
+  }
+
+  async #give(name: string, made: KnowingPolicy): Promise<void> {
+    const { datapath, datapathPeer, prefixes, process } = this.#parts;
+    const had = this.#given.get(name), isNew = had?.made !== made;
+    const copies = had && !isNew ? had.copies : new PolicyCopies(made, prefixes.cover);
+    const isOther = copies.update();
+    if (had && !isNew && had.isThere && !isOther) return;
+    // From here on the kernel may have either.
+    const before = had ? [...had.before, ...isNew ? [had.made] : []] : [];
+    const given: Given = { made, copies, before, isThere: false };
+    this.#given.set(name, given);
+    if (isNew) this.#count(made, 1);
+    try {
+      const { status } = await datapathPeer.call(
+        `apply policy ${name}`,
+        () => datapath.putPolicy({ ...copies.covered(), process: process() }),
+      );
+      if (status?.error) throw new Error(`Cannot apply policy ${name}: ${status.error.error}`);
+    } catch (error) {
+      // Nothing was written: what was there goes on, and covers what is to come if that has room.
+      if (isNew && error instanceof ProblemError && UNWRITTEN.has(error.code)) {
+        this.#count(made, -1);
+        if (had) this.#given.set(name, had);
+        else this.#given.delete(name);
+      }
+      throw error;
+    }
+    for (const old of before) this.#count(old, -1);
+    given.before = [];
+    given.isThere = true;
+    prefixes.look();
   }
 
   [Symbol.dispose](): void {
-    for (const mirror of this.mapStates.values()) mirror[Symbol.dispose]();
+    this.#stop.abort();
+    this.#mirror[Symbol.dispose]();
   }
+
+  #change(identity: number, value: MapState | undefined, previous: MapState | undefined): void {
+    const held = this.#held.get(identity);
+    const inForce = held?.state ?? previous;
+    if (value && inForce && isOlderAndOpener(value, inForce)) {
+      if (!held) this.#hold(identity, inForce);
+      return this.#parts.onChange(identity);
+    }
+    // A map state that is gone says nothing: what is held stays held.
+    if (value) this.#held.delete(identity);
+    this.#parts.onChange(identity);
+  }
+
+  #hold(identity: number, state: MapState): void {
+    const { clock, holdMs = HOLD_MS } = this.#parts;
+    const row = { state, untilMs: clock.nowMs() + holdMs };
+    this.#held.set(identity, row);
+    void clock.sleep(holdMs, this.#stop.signal).then(() => {
+      if (this.#stop.signal.aborted || this.#held.get(identity) !== row) return;
+      this.#held.delete(identity);
+      this.#parts.onChange(identity);
+    });
+  }
+}
+
+/** Codes of a datapath that has no room for a policy and has left the one before as it was. */
+const UNWRITTEN = new Set(["POLICY_MAP_FULL", "POLICY_SLOTS_FULL"]);
+
+const CLOSED_PARTS: Init<DatapathPolicy> = {
+  name: CLOSED_POLICY,
+  enforceIngress: true,
+  enforceEgress: true,
+  entries: [],
+};
+const CLOSED = KnowingPolicy.found(CLOSED_PARTS, new Set());
+
+/** True for what a policy engine says that has lost policies: an older revision that stops enforcing a direction. */
+function isOlderAndOpener(value: MapState, before: MapState): boolean {
+  return value.policyRevision < before.policyRevision &&
+    ((before.enforceIngress && !value.enforceIngress) || (before.enforceEgress && !value.enforceEgress));
 }

@@ -2,12 +2,13 @@
  * One service as the load balancer and this node's datapath have it, and the difference between the two.
  * @module
  */
+import { isDeepStrictEqual } from "node:util";
 import type { Init } from "@weir/proto";
 import type { DatapathBackend, DatapathService } from "@weir/proto/datapath";
 import type { Backend, ServicePort } from "@weir/proto/loadbalancer";
 import { hintsInForce, type NodePlace, viewBackend, viewService } from "./service_view.ts";
 
-/** See the module comment. */
+/** What is known of one service. */
 export interface ServiceState {
   port?: ServicePort;
   readonly backends: Map<string, Backend>;
@@ -15,8 +16,8 @@ export interface ServiceState {
   touched: Set<string> | undefined;
   /** Whether hints were in force when it was compared last. */
   hints: boolean;
-  /** The service as it was given, as text; undefined: it was not, or must be given again. */
-  given?: string;
+  /** The service as it was given; undefined: it was not, or must be given again. */
+  given?: Init<DatapathService>;
   /** Backends as they were given. */
   readonly givenBackends: Map<string, Init<DatapathBackend>>;
   /** Why the datapath could not realize it. */
@@ -29,7 +30,7 @@ export interface ServiceDelta {
   deleted: boolean;
   backends: Map<string, Init<DatapathBackend>>;
   deletedBackends: Map<string, Init<DatapathBackend>>;
-  given: string | undefined;
+  given: Init<DatapathService> | undefined;
   hints: boolean;
 }
 
@@ -59,8 +60,8 @@ export function deltaOf(state: ServiceState, place: NodePlace, again = false): S
     delta.deleted = state.given !== undefined;
     return delta;
   }
-  delta.given = JSON.stringify(service);
-  if (again || delta.given !== state.given) delta.service = service;
+  delta.given = service;
+  if (again || !isDeepStrictEqual(service, state.given)) delta.service = service;
   delta.hints = hintsInForce(port, state.backends.values(), place);
   const whole = again || state.given === undefined || state.touched === undefined ||
     delta.hints !== state.hints;

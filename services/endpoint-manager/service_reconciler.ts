@@ -9,6 +9,7 @@
  * update that replaces; what it could not realize is kept as state and given again, later and later.
  * @module
  */
+import { type Clock, ProblemError } from "@weir/common";
 import type { Init } from "@weir/proto";
 import {
   type DatapathBackend,
@@ -17,7 +18,9 @@ import {
   type ServicesUpdateResponse,
 } from "@weir/proto/datapath";
 import type { Backend, ServicePort } from "@weir/proto/loadbalancer";
-import type { DatapathPort, LoadBalancerPort, Mirror } from "./ports.ts";
+import { HeldRows, type HeldRowsOptions } from "./held_rows.ts";
+import { BULK_DEADLINE_MS, type Peer } from "./peer.ts";
+import type { Datapath, Mirror, ServiceSource } from "./sources.ts";
 import {
   commitDelta,
   deltaOf,
@@ -32,79 +35,109 @@ import { type NodePlace, viewService } from "./service_view.ts";
 export const UPDATE_OBJECTS_MAX = 10_000;
 
 /** A load balancer that has nothing. */
-export const NO_SERVICES: LoadBalancerPort = { servicePorts: () => nothing(), backends: () => nothing() };
+export const NO_SERVICES: ServiceSource = { servicePorts: () => nothing(), backends: () => nothing() };
 
-function nothing<T>(): Mirror<T> & Disposable {
-  return { synced: true, values: () => [], get: () => undefined, [Symbol.dispose]: () => {} };
+function nothing<T>(): Mirror<T> {
+  return {
+    synced: true,
+    error: undefined,
+    lastHeardMs: 0,
+    position: undefined,
+    values: () => [],
+    get: () => undefined,
+    [Symbol.dispose]: () => {},
+  };
 }
 
 /** What the reconciler is made of. */
 export interface ServiceReconcilerParts {
-  loadBalancer: LoadBalancerPort;
-  datapath: Pick<DatapathPort, "updateServices">;
+  source: ServiceSource;
+  /** The load balancer. Absent: there is none. */
+  sourcePeer?: Peer;
+  datapath: Pick<Datapath, "updateServices">;
+  datapathPeer: Peer;
   place: NodePlace;
   /** Called when there is something to reconcile. */
   onDirty: () => void;
-  now: () => number;
+  clock: Clock;
+  /** How long services stay that a load balancer which lost its database does not have, milliseconds. */
+  holdMs?: number;
 }
 
-/** See the module comment. */
+/** Follows and tells. */
 export class ServiceReconciler implements Disposable {
-  private readonly states = new Map<number, ServiceState>();
-  private readonly dirty = new Set<number>();
-  private readonly failed = new Set<number>();
-  private readonly ports: Mirror<ServicePort> & Disposable;
-  private readonly backends: Mirror<Backend> & Disposable;
-  private readonly place: NodePlace;
+  readonly #states = new Map<number, ServiceState>();
+  readonly #dirty = new Set<number>();
+  readonly #failed = new Set<number>();
+  readonly #ports: Mirror<ServicePort>;
+  readonly #backends: Mirror<Backend>;
+  readonly #place: NodePlace;
+  readonly #parts: ServiceReconcilerParts;
+  readonly #heldPorts: HeldRows<ServicePort>;
+  readonly #heldBackends: HeldRows<Backend>;
   /** What the datapath was told since the start, and what it took. */
   readonly totals = { updates: 0, objects: 0, mapWrites: 0, datapathSeconds: 0 };
-  private replacing = true;
+  #replacing = true;
   /** Grows when the datapath is there anew: answers to what was sent before mean nothing then. */
-  private generation = 0;
+  #generation = 0;
 
-  constructor(private readonly parts: ServiceReconcilerParts) {
-    this.place = { ...parts.place };
+  constructor(parts: ServiceReconcilerParts) {
+    this.#parts = parts;
+    this.#place = { ...parts.place };
     const changed = () => {
       if (this.synced) parts.onDirty();
     };
-    this.ports = parts.loadBalancer.servicePorts({
+    this.#heldPorts = new HeldRows({
+      ...this.#holding("services"),
       onChange: (_, port, previous) => {
-        if (previous && previous.id !== port?.id) this.touch(previous.id).port = undefined;
-        if (port) this.touch(port.id).port = port;
+        if (previous && previous.id !== port?.id) this.#touch(previous.id).port = undefined;
+        if (port) this.#touch(port.id).port = port;
         changed();
       },
-      onSynced: () => changed(),
+      // A new database numbers anew: a service is not there under two numbers.
+      keyOf: ({ namespace, service, portName, protocol }) =>
+        `${namespace}/${service}/${portName}/${protocol}`,
     });
-    this.backends = parts.loadBalancer.backends({
+    this.#heldBackends = new HeldRows({
+      ...this.#holding("backends"),
       onChange: (name, backend, previous) => {
         if (previous && previous.service !== backend?.service) {
-          this.touch(previous.service, name).backends.delete(name);
+          this.#touch(previous.service, name).backends.delete(name);
         }
-        if (backend) this.touch(backend.service, name).backends.set(name, backend);
+        if (backend) this.#touch(backend.service, name).backends.set(name, backend);
         changed();
       },
-      onSynced: () => changed(),
     });
+    this.#ports = parts.source.servicePorts({
+      onChange: (name, port, previous, lost) => this.#heldPorts.change(name, port, previous, lost),
+      onSynced: changed,
+    });
+    this.#backends = parts.source.backends({
+      onChange: (name, backend, previous, lost) => this.#heldBackends.change(name, backend, previous, lost),
+      onSynced: changed,
+    });
+    parts.sourcePeer?.follow(this.#ports);
+    parts.sourcePeer?.follow(this.#backends);
   }
 
   /** True once both collections were received. */
   get synced(): boolean {
-    return this.ports?.synced === true && this.backends?.synced === true;
+    return this.#ports?.synced === true && this.#backends?.synced === true;
   }
 
   /** True when the datapath was told of everything. */
   get complete(): boolean {
-    return this.synced && !this.replacing && this.dirty.size === 0;
+    return this.synced && !this.#replacing && this.#dirty.size === 0;
   }
 
   /** Number of services that the datapath could not realize. */
   get failures(): number {
-    return this.failed.size;
+    return this.#failed.size;
   }
 
   /** The services as the datapath was given them, with what it could not do. */
   *list(): Generator<DatapathService> {
-    for (const id of this.states.keys()) {
+    for (const id of this.#states.keys()) {
       const service = this.get(id);
       if (service) yield service;
     }
@@ -112,8 +145,8 @@ export class ServiceReconciler implements Disposable {
 
   /** One of {@link list}. */
   get(id: number): DatapathService | undefined {
-    const state = this.states.get(id);
-    const service = state?.port && viewService(state.port, this.place);
+    const state = this.#states.get(id);
+    const service = state?.port && viewService(state.port, this.#place);
     if (!state || !service) return undefined;
     const { failure, givenBackends } = state;
     let active = 0;
@@ -135,21 +168,21 @@ export class ServiceReconciler implements Disposable {
 
   /** Where this node is, from now on. */
   setZone(zone: string): void {
-    if (zone === this.place.zone) return;
-    this.place.zone = zone;
-    for (const [id, state] of this.states) if (state.port?.topologyHints) this.touch(id);
-    if (this.synced) this.parts.onDirty();
+    if (zone === this.#place.zone) return;
+    this.#place.zone = zone;
+    for (const [id, state] of this.#states) if (state.port?.topologyHints) this.#touch(id);
+    if (this.synced) this.#parts.onDirty();
   }
 
   /** The datapath is there anew. */
   forget(): void {
-    this.generation++;
-    this.replacing = true;
-    this.failed.clear();
-    for (const [id, state] of this.states) {
+    this.#generation++;
+    this.#replacing = true;
+    this.#failed.clear();
+    for (const [id, state] of this.#states) {
       state.given = undefined;
       state.givenBackends.clear();
-      this.touch(id);
+      this.#touch(id);
     }
   }
 
@@ -160,12 +193,12 @@ export class ServiceReconciler implements Disposable {
   async reconcile(): Promise<boolean> {
     let frontends = false;
     if (!this.synced) return frontends;
-    while (this.dirty.size > 0 || this.replacing) {
-      const replace = this.replacing;
+    while (this.#dirty.size > 0 || this.#replacing) {
+      const replace = this.#replacing;
       // Only a whole list can replace.
-      const batch = this.collect(this.dirty, { objectsMax: replace ? Infinity : UPDATE_OBJECTS_MAX });
+      const batch = this.#collect(this.#dirty, { objectsMax: replace ? Infinity : UPDATE_OBJECTS_MAX });
       if (batch.size === 0 && !replace) continue;
-      if (await this.send(batch, replace) && replace) this.replacing = false;
+      if (await this.#send(batch, replace) && replace) this.#replacing = false;
       for (const delta of batch.values()) frontends ||= delta.deleted || delta.service !== undefined;
     }
     return frontends;
@@ -173,30 +206,47 @@ export class ServiceReconciler implements Disposable {
 
   /** Tells the datapath again of the services that it could not realize. @throws {Error} when some still fail */
   async retryFailed(): Promise<void> {
-    if (!this.complete || this.failed.size === 0) return;
-    await this.send(this.collect(new Set(this.failed), { objectsMax: Infinity, again: true }), false);
-    if (this.failed.size === 0) return;
-    const first = this.states.get(this.failed.values().next().value!)?.failure?.error;
-    throw new Error(`Cannot realize ${this.failed.size} services: ${first}`);
+    if (!this.complete || this.#failed.size === 0) return;
+    await this.#send(this.#collect(new Set(this.#failed), { objectsMax: Infinity, again: true }), false);
+    if (this.#failed.size === 0) return;
+    const first = this.#states.get(this.#failed.values().next().value!)?.failure?.error;
+    throw new Error(`Cannot realize ${this.#failed.size} services: ${first}`);
   }
 
   [Symbol.dispose](): void {
-    this.ports[Symbol.dispose]();
-    this.backends[Symbol.dispose]();
+    this.#ports[Symbol.dispose]();
+    this.#backends[Symbol.dispose]();
+    this.#heldPorts[Symbol.dispose]();
+    this.#heldBackends[Symbol.dispose]();
+  }
+
+  #holding<T>(what: string): Pick<HeldRowsOptions<T>, "clock" | "graceMs" | "onHeld"> {
+    const { clock, holdMs, sourcePeer } = this.#parts;
+    return {
+      clock,
+      graceMs: holdMs,
+      onHeld: (count, untilMs) =>
+        sourcePeer?.setStale(
+          what,
+          count === 0
+            ? undefined
+            : `It lost ${count} ${what}; they stay until ${new Date(untilMs).toISOString()}`,
+        ),
+    };
   }
 
   /** Marks a service: one backend of it, else the whole. */
-  private touch(id: number, backend?: string): ServiceState {
-    let state = this.states.get(id);
-    if (!state) this.states.set(id, state = emptyState());
+  #touch(id: number, backend?: string): ServiceState {
+    let state = this.#states.get(id);
+    if (!state) this.#states.set(id, state = emptyState());
     if (backend === undefined) state.touched = undefined;
     else state.touched?.add(backend);
-    this.dirty.add(id);
+    this.#dirty.add(id);
     return state;
   }
 
   /** Takes services from `ids` until the update is full; those that are gone first, for their frontends may move. */
-  private collect(
+  #collect(
     ids: Set<number>,
     options: { objectsMax: number; again?: boolean },
   ): Map<number, ServiceDelta> {
@@ -204,16 +254,16 @@ export class ServiceReconciler implements Disposable {
     let objects = 0;
     const take = (id: number) => {
       ids.delete(id);
-      const state = this.states.get(id);
+      const state = this.#states.get(id);
       if (!state) return;
-      const delta = deltaOf(state, this.place, options.again);
+      const delta = deltaOf(state, this.#place, options.again);
       state.touched = new Set();
       const size = sizeOf(delta);
       if (size > 0) batch.set(id, delta);
-      else if (!state.port && state.backends.size === 0) this.states.delete(id);
+      else if (!state.port && state.backends.size === 0) this.#states.delete(id);
       objects += size;
     };
-    for (const id of ids) if (!this.states.get(id)?.port) take(id);
+    for (const id of ids) if (!this.#states.get(id)?.port) take(id);
     for (const id of ids) {
       if (objects >= options.objectsMax) break;
       take(id);
@@ -222,40 +272,46 @@ export class ServiceReconciler implements Disposable {
   }
 
   /** Sends a batch; false when the datapath began anew meanwhile, so that the batch means nothing. */
-  private async send(batch: Map<number, ServiceDelta>, replace: boolean): Promise<boolean> {
-    const { generation } = this;
+  async #send(batch: Map<number, ServiceDelta>, replace: boolean): Promise<boolean> {
+    const generation = this.#generation;
     let response: ServicesUpdateResponse;
     try {
-      response = await this.parts.datapath.updateServices(updateOf(batch, replace));
+      response = await this.#parts.datapathPeer.call(
+        "update services",
+        () => this.#parts.datapath.updateServices(updateOf(batch, replace)),
+        BULK_DEADLINE_MS,
+      );
     } catch (error) {
-      for (const id of batch.keys()) this.touch(id);
+      for (const id of batch.keys()) this.#touch(id);
+      // Whether it was done is not known: everything is told, which is the same whatever is there.
+      if (!(error instanceof ProblemError) || error.status >= 500) this.forget();
       throw error;
     }
     this.totals.updates++;
     this.totals.mapWrites += response.mapWrites;
     this.totals.datapathSeconds += response.timeUs / 1e6;
-    if (generation !== this.generation) return false;
+    if (generation !== this.#generation) return false;
     for (const [id, delta] of batch) {
-      const state = this.states.get(id)!;
+      const state = this.#states.get(id)!;
       commitDelta(state, delta);
       this.totals.objects += sizeOf(delta);
-      if (!state.port && state.backends.size === 0 && !this.dirty.has(id)) this.states.delete(id);
+      if (!state.port && state.backends.size === 0 && !this.#dirty.has(id)) this.#states.delete(id);
     }
-    this.noteFailures(batch, response);
+    this.#noteFailures(batch, response);
     return true;
   }
 
-  private noteFailures(batch: Map<number, ServiceDelta>, response: ServicesUpdateResponse): void {
+  #noteFailures(batch: Map<number, ServiceDelta>, response: ServicesUpdateResponse): void {
     const errors = new Map(response.failedServices.map((id, i) => [id, response.errors[i]?.error ?? ""]));
     for (const id of batch.keys()) {
-      const state = this.states.get(id), error = errors.get(id);
+      const state = this.#states.get(id), error = errors.get(id);
       if (state && error !== undefined) {
-        const { sinceMs = this.parts.now(), attempts = 0 } = state.failure ?? {};
+        const { sinceMs = this.#parts.clock.nowMs(), attempts = 0 } = state.failure ?? {};
         state.failure = { error, sinceMs, attempts: attempts + 1 };
-        this.failed.add(id);
+        this.#failed.add(id);
       } else {
         if (state) state.failure = undefined;
-        this.failed.delete(id);
+        this.#failed.delete(id);
       }
     }
   }

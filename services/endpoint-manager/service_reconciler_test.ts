@@ -2,11 +2,14 @@ import assert from "node:assert/strict";
 import type { Init } from "@weir/proto";
 import { type ServicesUpdate, ServicesUpdateResponse } from "@weir/proto/datapath";
 import { Backend, ServicePort } from "@weir/proto/loadbalancer";
+import { FakeClock } from "@weir/common/testing/fake_clock";
+import { Peer } from "./peer.ts";
 import { ServiceReconciler, UPDATE_OBJECTS_MAX } from "./service_reconciler.ts";
 import { ChangeTable } from "./testing.ts";
 
 /** A reconciler whose datapath is a model: it holds what it was given, as the real one would. */
 class Bench {
+  readonly clock = new FakeClock(1000);
   readonly ports = new ChangeTable<ServicePort>();
   readonly backends = new ChangeTable<Backend>();
   readonly updates: Init<ServicesUpdate>[] = [];
@@ -17,14 +20,15 @@ class Bench {
 
   constructor(zone = "") {
     this.reconciler = new ServiceReconciler({
-      loadBalancer: {
+      source: {
         servicePorts: (l) => this.ports.mirror(l),
         backends: (l) => this.backends.mirror(l),
       },
-      datapath: { updateServices: (update) => this.update(update) },
+      datapath: { updateServices: (update) => this.#update(update) },
       place: { nodeName: "node-1", zone },
       onDirty: () => this.dirty++,
-      now: () => 1000,
+      datapathPeer: new Peer({ name: "datapath", clock: this.clock, effect: () => "" }),
+      clock: this.clock,
     });
   }
 
@@ -45,7 +49,7 @@ class Bench {
   }
 
   // deno-lint-ignore require-await
-  private async update(update: Init<ServicesUpdate>) {
+  async #update(update: Init<ServicesUpdate>) {
     const response = ServicesUpdateResponse.create(this.refuse(update));
     this.updates.push(update);
     if (update.replace) {
@@ -163,7 +167,8 @@ Deno.test("ServiceReconciler sends again what an update that failed held, and wh
   await assert.rejects(bench.run(), /away/);
   assert.equal(bench.reconciler.complete, false);
   bench.refuse = () => ({});
-  assert.deepEqual((await bench.run()).map(sizes), [[0, 0, 2, 0, false]]);
+  // Whether the datapath has done it is not known.
+  assert.deepEqual((await bench.run()).map(sizes), [[1, 0, 2, 0, true]]);
 });
 
 Deno.test("ServiceReconciler tells everything again when the datapath began anew in the middle of an update", async () => {
@@ -249,4 +254,25 @@ Deno.test("ServiceReconciler: after any changes the datapath holds the view, wha
       new Map([...whole].map(([k, v]) => [k, v.length])),
     );
   }
+});
+
+Deno.test("ServiceReconciler keeps services that a load balancer has lost for a grace, but none under two numbers", async () => {
+  const bench = new Bench();
+  const cart = { namespace: "shop", service: "cart", portName: "http" };
+  bench.service(1, cart);
+  bench.service(2, { ...cart, service: "desk" });
+  bench.backend(1, "10.0.0.1");
+  await bench.run();
+  bench.ports.lose();
+  bench.backends.lose();
+  assert.deepEqual(await bench.run(), []);
+  assert.deepEqual([...bench.realized.keys()], [1, 2]);
+  // A new database numbers anew: the service is the same.
+  bench.service(7, cart);
+  await bench.run();
+  assert.deepEqual([...bench.realized.keys()], [2, 7]);
+  await bench.clock.advance(60_000);
+  await bench.run();
+  assert.deepEqual([...bench.realized.keys()], [7]);
+  assert.equal(bench.reconciler.complete, true);
 });

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { FakeClock } from "@weir/common/testing/fake_clock";
 import { WorkQueue } from "./work_queue.ts";
 
 Deno.test("WorkQueue runs a key once however often it was added, one at a time", async () => {
@@ -35,4 +36,35 @@ Deno.test("WorkQueue tries a failing key again and says since when", async () =>
   await queue.stop();
   assert.deepEqual(results, [1, 2, 3, undefined]);
   assert.equal(queue.failureOf("x"), undefined);
+});
+
+Deno.test("WorkQueue pauses by the clock that it is given, longer each time, and an add ends the pause", async () => {
+  const clock = new FakeClock(0);
+  const ranAt: number[] = [];
+  let fail = true;
+  const queue = new WorkQueue({
+    clock,
+    random: () => 0,
+    retryDelayMs: 100,
+    retryDelayMsMax: 400,
+    work: () => {
+      ranAt.push(clock.nowMs());
+      return fail ? Promise.reject(new Error("no")) : Promise.resolve();
+    },
+  });
+  queue.add("x");
+  await queue.idle();
+  await clock.advance(1_500);
+  assert.deepEqual(ranAt, [0, 100, 300, 700, 1100, 1500]);
+  assert.equal(queue.failureOf("x")?.sinceMs, 0);
+  queue.suggest("x");
+  await queue.idle();
+  assert.equal(ranAt.length, 6, "a suggestion does not end a pause");
+  fail = false;
+  queue.add("x");
+  await queue.idle();
+  assert.equal(ranAt.length, 7);
+  assert.equal(queue.failureOf("x"), undefined);
+  await clock.advance(10_000);
+  assert.equal(ranAt.length, 7);
 });

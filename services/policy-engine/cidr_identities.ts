@@ -1,16 +1,14 @@
 /**
- * Identities of the prefixes that policies mention. A number stays with its prefix while any policy mentions it, and
- * after a restart, because the store keeps the pairs; freed numbers are used again only when the others have been.
+ * Identities of the prefixes that policies mention, counted by their users. The numbers come from {@link CidrNumbers},
+ * for the engine the database; nothing is numbered here. A number stays with its prefix while any policy mentions it.
  * @module
  */
-import { cidrIdentityLabels, IDENTITY_LOCAL_MAX, IDENTITY_LOCAL_MIN, type Prefix } from "@weir/common";
+import { cidrIdentityLabels, Prefix } from "@weir/common";
+import { type CidrNumbers, OwnCidrNumbers } from "./cidr_numbers.ts";
 import { type PeerIdentity, peerIdentity } from "./policy.ts";
 
 /** Most prefixes that all policies together may mention. */
 export const CIDR_IDENTITIES_MAX = 65_536;
-
-/** First number; the lower ones of the scope stay free, as in Cilium. */
-const FIRST = IDENTITY_LOCAL_MIN + 1;
 
 /** A prefix and its number. */
 export interface CidrPair {
@@ -18,45 +16,28 @@ export interface CidrPair {
   readonly identity: number;
 }
 
-/** More prefixes than there may be. */
-export class CidrIdentitiesFullError extends Error {
-  override readonly name = "CidrIdentitiesFullError";
-  readonly code = "CIDR_IDENTITIES_FULL";
-  constructor(readonly wanted: number) {
-    super(`Cannot take policy: its prefixes would make ${wanted}, want at most ${CIDR_IDENTITIES_MAX}`);
+/** A prefix whose number is not known, or is in use for another one. Nothing was changed. */
+export class CidrNumberError extends Error {
+  override readonly name = "CidrNumberError";
+  constructor(readonly prefix: string, readonly holder?: string) {
+    super(
+      `Cannot take policy: its prefix ${prefix} has ${
+        holder === undefined ? "no number yet" : `the number of ${holder}`
+      }`,
+    );
   }
 }
 
-/** See the module comment. */
+/** Prefixes in use with their identities. */
 export class CidrIdentities {
+  readonly #source: CidrNumbers;
+  /** Numbers of the prefixes in use, and back. */
   readonly #numbers = new Map<string, number>();
+  readonly #prefixes = new Map<number, string>();
   readonly #users = new Map<string, number>();
-  readonly #taken = new Set<number>();
-  #next = FIRST;
 
-  /** @param kept pairs of an earlier life; those that no policy mentions again are let go by {@link releaseUnused} */
-  constructor(kept: Iterable<CidrPair> = []) {
-    for (const pair of kept) this.learn(pair);
-  }
-
-  /** Takes a pair that another replica or an earlier life made. A prefix that has a number keeps it. */
-  learn({ prefix, identity }: CidrPair): void {
-    if (this.#numbers.has(prefix)) return;
-    this.#numbers.set(prefix, identity);
-    this.#taken.add(identity);
-    this.#next = Math.max(this.#next, identity + 1);
-  }
-
-  isUnused(prefix: string): boolean {
-    return !this.#users.has(prefix);
-  }
-
-  isTaken(number: number): boolean {
-    return this.#taken.has(number);
-  }
-
-  get size(): number {
-    return this.#numbers.size;
+  constructor(source: CidrNumbers = new OwnCidrNumbers()) {
+    this.#source = source;
   }
 
   numberOf(prefix: Prefix): number | undefined {
@@ -67,20 +48,24 @@ export class CidrIdentities {
     return [...this.#numbers].map(([prefix, identity]) => ({ prefix, identity }));
   }
 
-  /** Counts one more user of each prefix; answers the identities of those that had none. @throws {CidrIdentitiesFullError} */
+  /** Counts one more user of each prefix; answers the identities of those that had none. @throws {CidrNumberError} */
   acquire(prefixes: readonly Prefix[]): PeerIdentity[] {
-    const fresh = prefixes.filter((prefix) => !this.#numbers.has(prefix.text)).length;
-    if (this.#numbers.size + fresh > CIDR_IDENTITIES_MAX) {
-      throw new CidrIdentitiesFullError(this.#numbers.size + fresh);
+    const fresh = new Map<string, number>(), numbers = new Set<number>();
+    for (const { text } of prefixes) {
+      if (this.#users.has(text)) continue;
+      const number = this.#source.numberOf(text);
+      if (number === undefined) throw new CidrNumberError(text);
+      const holder = this.#prefixes.get(number);
+      if (holder !== undefined || numbers.has(number)) throw new CidrNumberError(text, holder ?? "another");
+      fresh.set(text, number);
+      numbers.add(number);
     }
     const added: PeerIdentity[] = [];
     for (const prefix of prefixes) {
-      const users = this.#users.get(prefix.text) ?? 0;
-      this.#users.set(prefix.text, users + 1);
-      if (users > 0) continue;
-      let number = this.#numbers.get(prefix.text);
-      if (number === undefined) this.#numbers.set(prefix.text, number = this.#allocate());
-      added.push(peerIdentity(number, cidrIdentityLabels(prefix)));
+      this.#users.set(prefix.text, (this.#users.get(prefix.text) ?? 0) + 1);
+      const number = fresh.get(prefix.text);
+      if (number === undefined || this.#numbers.has(prefix.text)) continue;
+      added.push(this.#set(prefix, number));
     }
     return added;
   }
@@ -88,36 +73,43 @@ export class CidrIdentities {
   /** Counts one user less of each prefix; answers the pairs that have none left and are gone. */
   release(prefixes: readonly Prefix[]): CidrPair[] {
     const gone: CidrPair[] = [];
-    for (const prefix of prefixes) {
-      const users = (this.#users.get(prefix.text) ?? 0) - 1;
-      if (users > 0) this.#users.set(prefix.text, users);
-      else if (users === 0) gone.push(this.#forget(prefix.text));
+    for (const { text } of prefixes) {
+      const users = (this.#users.get(text) ?? 0) - 1;
+      if (users > 0) this.#users.set(text, users);
+      else if (users === 0) {
+        this.#users.delete(text);
+        gone.push(this.#drop(text));
+      }
     }
     return gone;
   }
 
-  /** Lets go of kept pairs that no policy mentions; answers them. */
-  releaseUnused(): CidrPair[] {
-    return [...this.#numbers.keys()].filter((prefix) => !this.#users.has(prefix)).map((prefix) =>
-      this.#forget(prefix)
-    );
+  /**
+   * Takes over the numbers that the source now gives to prefixes in use. One that it no longer numbers keeps its own
+   * until its last user goes, and so does one that is to have the number of another that is still in use.
+   * @returns pairs that are gone, to be dropped first, and identities that are new
+   */
+  renumber(): { gone: CidrPair[]; added: PeerIdentity[] } {
+    const wanted = new Map<string, number>();
+    for (const [prefix, identity] of this.#numbers) {
+      const number = this.#source.numberOf(prefix) ?? identity;
+      if (number !== identity && !this.#prefixes.has(number)) wanted.set(prefix, number);
+    }
+    const gone = [...wanted.keys()].map((prefix) => this.#drop(prefix));
+    const added = [...wanted].map(([prefix, number]) => this.#set(Prefix.parse(prefix), number));
+    return { gone, added };
   }
 
-  #forget(prefix: string): CidrPair {
+  #set(prefix: Prefix, number: number): PeerIdentity {
+    this.#numbers.set(prefix.text, number);
+    this.#prefixes.set(number, prefix.text);
+    return peerIdentity(number, cidrIdentityLabels(prefix));
+  }
+
+  #drop(prefix: string): CidrPair {
     const identity = this.#numbers.get(prefix)!;
     this.#numbers.delete(prefix);
-    this.#users.delete(prefix);
-    this.#taken.delete(identity);
+    this.#prefixes.delete(identity);
     return { prefix, identity };
-  }
-
-  /** Numbers go up and wrap, so that a freed one rests as long as possible: a kernel may still hold it. */
-  #allocate(): number {
-    if (this.#next > IDENTITY_LOCAL_MAX) this.#next = FIRST;
-    while (this.#taken.has(this.#next)) {
-      this.#next = this.#next >= IDENTITY_LOCAL_MAX ? FIRST : this.#next + 1;
-    }
-    this.#taken.add(this.#next);
-    return this.#next++;
   }
 }

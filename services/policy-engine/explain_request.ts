@@ -33,6 +33,8 @@ export interface ExplainContext {
   readonly repository: PolicyRepository;
   readonly cluster: string;
   readonly lookup: (address: IpAddress) => AddressFacts | undefined;
+  /** Addresses of the cluster's own endpoints and nodes with this identity. */
+  readonly prefixesOf: (identity: number) => readonly Prefix[];
 }
 
 /** @throws {ProblemError} INVALID_ARGUMENT, with the field */
@@ -55,7 +57,9 @@ export function explainRequest(request: ExplainRequest, context: ExplainContext)
   const directions: Direction[] = request.direction === "DIRECTION_UNSPECIFIED"
     ? ["EGRESS", "INGRESS"]
     : [request.direction];
-  const steps = directions.map((direction) => explainDirection(context.repository, query, direction));
+  const steps = directions.map((direction) =>
+    explainDirection(context.repository, query, direction, context.prefixesOf)
+  );
   return {
     allowed: steps.every((step) => step.allowed),
     steps,

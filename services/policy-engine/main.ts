@@ -1,11 +1,12 @@
 /** The policy-engine as a process. @module */
 import { runService } from "@weir/common";
 import { Database } from "@weir/common/state";
-import { WeirClient } from "@weir/client";
+import { watchTrust, WeirClient } from "@weir/client";
 import { createPolicyEngine } from "./policy_engine.ts";
 
-await runService({
+runService({
   name: "policy-engine",
+  trust: watchTrust,
   config: {
     identityAllocator: {
       kind: "text",

@@ -1,5 +1,6 @@
 /** @weir/policy-engine, see README.md. @module */
 export * from "./cidr_identities.ts";
+export * from "./cidr_numbers.ts";
 export * from "./cookie_registry.ts";
 export * from "./manifest.ts";
 export { type Fault, type FaultCode, formatFault } from "@weir/common/manifest";

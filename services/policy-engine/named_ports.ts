@@ -33,7 +33,7 @@ interface Known {
   readonly ports: readonly NamedPort[];
 }
 
-/** See the module comment. */
+/** Which numbers a port name has at which identities. */
 export class NamedPortTable {
   /** `protocol/name` -> identity -> port -> endpoints that say so. */
   readonly #byName = new Map<string, Map<number, Map<number, Set<string>>>>();

@@ -16,10 +16,12 @@ import type { PolicyRepository } from "./policy_repository.ts";
 export const IDENTITY_ASKED_SUBJECT = 0xffff_fffe;
 export const IDENTITY_ASKED_REMOTE = 0xffff_ffff;
 
-/** See the module comment. */
+/** What one subject lets one remote identity do. */
 export class PairState {
   readonly state: MapState;
   readonly #cookies: CookieRegistry;
+  readonly #repository: PolicyRepository;
+  readonly #namedPorts: readonly NamedPort[];
 
   private constructor(
     readonly subject: PeerIdentity,
@@ -28,11 +30,13 @@ export class PairState {
     readonly rules: readonly CompiledRule[],
     /** Uses of peers that mean the remote identity, those for everyone included. */
     readonly uses: readonly PeerUse[],
-    private readonly repository: PolicyRepository,
-    private readonly namedPorts: readonly NamedPort[],
+    repository: PolicyRepository,
+    namedPorts: readonly NamedPort[],
     message: MapStateMessage,
     cookies: CookieRegistry,
   ) {
+    this.#repository = repository;
+    this.#namedPorts = namedPorts;
     this.state = MapState.of(message, namedPorts);
     this.#cookies = cookies;
   }
@@ -55,8 +59,8 @@ export class PairState {
     const group = repository.group(subject.number);
     const known = group && options.without === undefined && repository.identity(remote.number) === remote;
     if (known) {
-      const message = { ...group.mapState(subject.number, repository.policyRevision) };
-      message.entries = group.entriesFor(remote.number);
+      const entries = group.entriesFor(remote.number);
+      const message = { ...group.state().head(subject.number, repository.policyRevision), entries };
       return new PairState(subject, remote, rules, uses, repository, namedPorts, message, repository.cookies);
     }
     const tables: ResolverTables = { cookies: new CookieRegistry(), namedPorts: repository.namedPorts };
@@ -75,6 +79,8 @@ export class PairState {
         ...resolveEntries(remote.number, uses.filter((use) => use.peer.selector.type !== "any"), tables),
         ...[ingress.allowAll, egress.allowAll].filter((entry) => entry !== undefined),
       ],
+      selfDescribed: false,
+      silent: [],
       error: "",
     };
     return new PairState(subject, remote, rules, uses, repository, namedPorts, message, tables.cookies);
@@ -83,7 +89,10 @@ export class PairState {
   /** The same pair with some uses thought away. */
   without(uses: Iterable<PeerUse>): PairState {
     const without = new Set(uses);
-    return PairState.of(this.repository, this.subject, this.remote, { namedPorts: this.namedPorts, without });
+    return PairState.of(this.#repository, this.subject, this.remote, {
+      namedPorts: this.#namedPorts,
+      without,
+    });
   }
 
   /** The rule behind a cookie of this state. */

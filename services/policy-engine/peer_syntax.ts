@@ -38,7 +38,7 @@ const ENTITY_RESERVED: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What an entity stands for; undefined for a name that is none. @param cluster name of the local cluster */
-export function entitySelectors(entity: string, cluster: string): PeerSelector[] | undefined {
+function entitySelectors(entity: string, cluster: string): PeerSelector[] | undefined {
   if (!Object.hasOwn(ENTITY_RESERVED, entity)) return undefined;
   if (entity === "all") return [PEER_ANY];
   const selectors = ENTITY_RESERVED[entity].map((name) =>

@@ -4,22 +4,10 @@
  * @module
  */
 import { type IpFamily, type LabelSet, Prefix, type Selector, SOURCE_CIDR } from "@weir/common";
+import type { KindTakenBy } from "@weir/common/manifest";
 
 /** The kinds that are taken. */
-export type PolicyKind = "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy" | "NetworkPolicy";
-
-/** Prefix of object names by kind. */
-export const POLICY_KIND_PREFIXES: Readonly<Record<PolicyKind, string>> = {
-  CiliumNetworkPolicy: "cnp",
-  CiliumClusterwideNetworkPolicy: "ccnp",
-  NetworkPolicy: "knp",
-};
-
-/** Name of a policy object: `cnp:NAMESPACE/NAME`, `ccnp:NAME`, `knp:NAMESPACE/NAME`. */
-export function policyObjectName(kind: PolicyKind, namespace: string, name: string): string {
-  const prefix = POLICY_KIND_PREFIXES[kind];
-  return kind === "CiliumClusterwideNetworkPolicy" ? `${prefix}:${name}` : `${prefix}:${namespace}/${name}`;
-}
+export type PolicyKind = KindTakenBy<"policy-engine">;
 
 /** Traffic direction, seen from the subject. The names are those of `weir.common.v1.Direction`. */
 export type Direction = "INGRESS" | "EGRESS";
@@ -27,7 +15,7 @@ export const DIRECTIONS: readonly Direction[] = ["INGRESS", "EGRESS"];
 
 /** One policy document. */
 export interface Policy {
-  /** {@link policyObjectName} */
+  /** `cnp:NAMESPACE/NAME`, `ccnp:NAME`, `knp:NAMESPACE/NAME`. */
   readonly name: string;
   readonly kind: PolicyKind;
   readonly namespace: string;

@@ -5,6 +5,7 @@
  */
 import {
   ApiServer,
+  Backoff,
   type Clock,
   Health,
   Logger,
@@ -15,10 +16,11 @@ import {
 } from "@weir/common";
 import type { Database } from "@weir/common/state";
 import type { WeirClient } from "@weir/client";
-import type { Policy as PolicyMessage } from "@weir/proto/policy";
 import { Directory } from "./directory.ts";
-import { readManifests } from "./manifest.ts";
-import { formatFault } from "@weir/common/manifest";
+import { DirectoryLoss } from "./directory_loss.ts";
+import { type Evidence, evidenceOf } from "./evidence.ts";
+import { NodePolicies } from "./node_policies.ts";
+import { PolicyFollower } from "./policy_follower.ts";
 import { PolicyRepository } from "./policy_repository.ts";
 import { PolicyStore } from "./policy_store.ts";
 import { Publisher } from "./publisher.ts";
@@ -43,42 +45,79 @@ export interface PolicyEngineOptions {
 /** Longest wait before a burst of changes is given to watchers, in milliseconds. */
 const PUBLISH_DELAY_MS = 1;
 
+/** Name of the check that waits for lost identities. */
+const LOST = "lost-identities";
+
 /** Builds the engine; nothing runs before `start()`. */
 export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
   return new PolicyEngine(options);
 }
 
-/** See the module comment. */
+/** The service as a whole; nothing runs before `start()`. */
 export class PolicyEngine {
-  readonly repository: PolicyRepository = new PolicyRepository();
+  readonly repository: PolicyRepository;
   readonly api: ApiServer;
   readonly publisher: Publisher;
   readonly store: PolicyStore;
+  readonly follower: PolicyFollower;
   readonly directory: Directory;
+  /** What is in force at which node. */
+  readonly inForce: NodePolicies;
   readonly cluster: string;
+  readonly #loss: DirectoryLoss;
+  readonly #clock: Clock;
   readonly #log: Logger;
   readonly #health: Health;
   readonly #stop = new AbortController();
   #loops: Promise<void>[] = [];
-  #policyRevision = -1;
   #policiesLoaded = false;
-  #publishing: ReturnType<typeof setTimeout> | undefined;
+  /** Nodes may carry identities that neither the allocator nor this process knows. */
+  #mayLackIdentities = true;
+  #isLossAsked = false;
+  #judging: Promise<void> | undefined;
+  #publishing: AbortController | undefined;
 
   constructor(options: PolicyEngineOptions) {
     this.cluster = options.cluster ?? "default";
     this.#log = options.log ?? options.api?.log ?? Logger.silent();
     this.#health = options.health ?? options.api?.health ?? new Health();
     const metrics = options.metrics ?? options.api?.metrics ?? new MetricsRegistry();
-    const clock = options.clock ?? systemClock;
+    const clock = this.#clock = options.clock ?? systemClock;
     this.api = options.api ??
-      new ApiServer({ name: "policy-engine", health: this.#health, metrics, log: this.#log });
-    this.publisher = new Publisher(this.repository, metrics);
+      new ApiServer({ name: "policy-engine", health: this.#health, metrics, log: this.#log, clock });
     const common = { clock, log: this.#log, health: this.#health };
     this.store = new PolicyStore({ database: options.database, ...common });
+    this.repository = new PolicyRepository({
+      cidrNumbers: { numberOf: (prefix) => this.store.cidrs.get(prefix)?.identity },
+    });
+    this.publisher = new Publisher(this.repository, metrics, clock);
+    this.inForce = new NodePolicies({
+      database: options.database,
+      clock,
+      log: this.#log,
+      nodes: () => this.directory.nodes(),
+      policyRevision: () => this.store.policyRevision,
+      onClaim: (evidence) =>
+        void this.#judge(evidence).catch((error) => {
+          // Nodes say it again.
+          this.#log.warn("Cannot note that the policy database is older than what is in force", { error });
+        }),
+    });
+    this.#loss = new DirectoryLoss({ database: options.database, clock, log: this.#log });
+    this.follower = new PolicyFollower({
+      store: this.store,
+      repository: this.repository,
+      cluster: this.cluster,
+      ...common,
+    });
     this.directory = new Directory(this.repository, {
       allocator: options.allocator,
       cluster: this.cluster,
       onChange: () => this.#changed(),
+      onNodes: () => this.inForce.wake(),
+      onLost: () => void this.#loss.note(this.#stop.signal),
+      onPosition: () => this.#keepPosition(),
+      onRemoved: (node) => void this.#dismiss(node),
       ...common,
     });
     mountRoutes(this);
@@ -90,23 +129,34 @@ export class PolicyEngine {
    */
   readonly handler = async (request: Request): Promise<Response> => {
     const { pathname } = new URL(request.url);
-    const isState = /^\/v1\/(mapstates|cidridentities|rules|explain|revision)\b/.test(pathname);
+    const isState = /^\/v1\/(mapstates|cidridentities|rules|explain|revision|nodepolicies|policyfaults)\b/
+      .test(pathname);
     if ((isState && !this.ready) || (pathname.startsWith("/v1/policies") && !this.#policiesLoaded)) {
       const waits = this.#health.list().filter((check) => !check.ok).map((check) => check.message);
-      return problemResponse(
-        new ProblemError("NOT_READY", {
-          status: 503,
-          detail: `Cannot answer yet: ${waits.join("; ") || "starting"}`,
-          action: "Try again; /readyz?verbose says what is waited for",
-        }),
-      );
+      return notReady(waits.join("; ") || "starting");
+    }
+    if (/^\/v1\/(mapstates|cidridentities)\b/.test(pathname)) {
+      try {
+        const evidence = evidenceOf(request);
+        if (evidence !== undefined) await this.#judge(evidence);
+        // The tables may have it already, and what is shown not yet: nobody gets older policies than it has.
+        if (this.publisher.policyRevision < (evidence?.policyRevision ?? 0)) {
+          await this.syncPolicies();
+          this.publishNow();
+        }
+      } catch (error) {
+        return problemResponse(error);
+      }
+      if (pathname.startsWith("/v1/cidr") && this.follower.isBehind) {
+        return notReady("the policy database is older than what is in force; see /v1/policyfaults");
+      }
     }
     return await this.api.fetch(request);
   };
 
   /** True once policies, identities and port names were all complete. */
   get ready(): boolean {
-    return this.#policiesLoaded && this.directory.synced;
+    return this.#policiesLoaded && this.directory.synced && !this.#mayLackIdentities;
   }
 
   /** Begins; resolves at once, `waitReady` says when it serves. */
@@ -118,8 +168,8 @@ export class PolicyEngine {
   /** Resolves when the engine is ready, or was stopped. */
   async waitReady(): Promise<void> {
     await this.directory.waitSynced(this.#stop.signal);
-    while (!this.#policiesLoaded && !this.#stop.signal.aborted) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
+    while (!this.ready && !this.#stop.signal.aborted) {
+      await this.#clock.sleep(5, this.#stop.signal);
     }
     this.publishNow();
   }
@@ -127,84 +177,127 @@ export class PolicyEngine {
   /** Ends all background work; the database stays open. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    clearTimeout(this.#publishing);
+    this.#publishing?.abort();
     await this.store.store.stop();
     await this.directory.stop();
     await Promise.all(this.#loops);
   }
 
-  /** Brings the repository up to date with the table of policies. Called by the loop, and after each own write. */
-  syncPolicies(): void {
-    const { policies, cidrs } = this.store;
-    for (const pair of cidrs.list()) this.repository.learnCidr(pair);
-    const changes = this.#policyRevision < 0
-      ? undefined
-      : policies.changesSince(this.#policyRevision, 100_000);
-    if (changes) {
-      for (const change of changes) {
-        if (change.value) this.#upsert(change.value);
-        else this.repository.removePolicy(change.name);
-      }
-    } else {
-      for (const message of policies.list()) this.#upsert(message);
-      for (const { name } of this.repository.policies()) {
-        if (!policies.has(name)) this.repository.removePolicy(name);
-      }
-    }
-    this.#policyRevision = policies.revision;
-    // The database counts the changes of all its collections; only those of policies are a new policy set.
-    const newest = changes ? changes.at(-1)?.revision : policies.revision;
-    if (newest === undefined) return;
-    this.repository.advancePolicyRevision(newest);
-    this.#changed();
+  /** Brings the repository up to date with the tables. Called by the loop, and after each own write. */
+  async syncPolicies(): Promise<void> {
+    if (await this.follower.sync()) this.#changed();
   }
 
   /** Gives all changes to the watchers now. */
   publishNow(): void {
-    clearTimeout(this.#publishing);
+    this.#publishing?.abort();
     this.#publishing = undefined;
     // Before everything is known a map state would be wrong, and nobody can see it anyway.
-    if (this.ready) this.publisher.publish();
+    if (!this.ready) return;
+    const revision = this.publisher.publish(this.follower.isBehind);
+    const { policyRevision } = this.repository;
+    // Nodes say what they have by how far they are, and those whom a policy does not touch hear of nothing else.
+    if (this.inForce.published(this.publisher.epoch, revision, policyRevision)) this.publisher.announce();
   }
 
-  #upsert(message: PolicyMessage): void {
-    const { policies, faults } = readManifests(message.manifest, {
-      file: message.file,
-      line: Math.max(1, message.line),
-      namespace: message.namespace || undefined,
-      cluster: this.cluster,
-    });
-    const policy = policies.find(({ name }) => name === message.name);
-    let why = faults[0] ? formatFault(faults[0], message.file) : "it holds another policy";
-    try {
-      if (policy) return void this.repository.upsertPolicy(policy);
-    } catch (error) {
-      why = (error as Error).message;
+  /**
+   * A node says what was in force there: is the database older than that?
+   * @throws {ProblemError} DATABASE_UNAVAILABLE: it is, and that could not be noted
+   */
+  async #judge(evidence: Evidence): Promise<void> {
+    const isNews = () => this.#policiesLoaded && this.store.isNews(evidence);
+    while (isNews() && this.#judging !== undefined) await this.#judging;
+    if (!isNews()) return;
+    this.#judging = this.#note(evidence).finally(() => this.#judging = undefined);
+    await this.#judging;
+  }
+
+  async #note(evidence: Evidence): Promise<void> {
+    const { store } = this;
+    await store.store.pull(); // another replica may have written it
+    if (!store.isNews(evidence)) return;
+    this.#log.error("The policy database is older than what is in force", { ...evidence });
+    await store.note(evidence);
+    await this.syncPolicies();
+    this.publishNow();
+  }
+
+  /** A node was removed from the cluster: what it said may have been a lie. */
+  async #dismiss(node: string): Promise<void> {
+    const { signal } = this.#stop;
+    const backoff = new Backoff({ delayMsMin: 50, delayMsMax: 5000 });
+    while (!signal.aborted) {
+      try {
+        if (await this.store.dismiss(node)) await this.syncPolicies();
+        return;
+      } catch (error) {
+        this.#log.warn("Cannot dismiss what a removed node said", { node, error });
+        await this.#clock.sleep(backoff.nextMs(), signal);
+      }
     }
-    // Stored by another version, or by a replica with other limits. What was in force stays, and the reason can be seen.
-    this.#health.ok("stored-policies", `cannot read ${message.name}: ${why}`);
-    this.#log.error("Stored policy cannot be read", { policy: message.name, why });
   }
 
   async #followPolicies(): Promise<void> {
     const { signal } = this.#stop;
     await this.store.store.start();
-    if (signal.aborted) return;
-    this.syncPolicies();
-    this.#policiesLoaded = true;
-    this.#changed();
-    const unused = this.store.cidrs.list().map(({ prefix }) => prefix)
-      .filter((prefix) => this.repository.isPrefixUnused(prefix));
-    this.repository.releaseUnusedPrefixes();
-    await this.store.forget(unused).catch((error) => this.#log.warn("Cannot forget prefixes", { error }));
+    this.#loops.push(this.inForce.run(signal));
+    const backoff = new Backoff({ delayMsMin: 50, delayMsMax: 5000 });
     while (!signal.aborted) {
-      await this.store.policies.waitBeyond(this.#policyRevision, signal);
-      if (!signal.aborted) this.syncPolicies();
+      try {
+        await this.syncPolicies();
+        this.#policiesLoaded = true;
+        if (!this.#isLossAsked) await this.#awaitLost();
+        this.#changed();
+        backoff.reset();
+        await this.follower.wait(signal);
+      } catch (error) {
+        this.#log.warn("Cannot take in the policies", { error });
+        await this.#clock.sleep(backoff.nextMs(), signal);
+      }
     }
+  }
+
+  /** Lets readers wait until nodes carry nothing that a lost database of the allocator took along before this start. */
+  async #awaitLost(): Promise<void> {
+    const { signal } = this.#stop;
+    await this.#loss.look((position) => this.directory.holds(position, signal), signal);
+    const leftS = await this.#loss.leftS();
+    this.#isLossAsked = true;
+    this.#keepPosition();
+    const end = () => {
+      this.#health.remove(LOST);
+      this.#mayLackIdentities = false;
+      this.#changed();
+    };
+    if (leftS === 0) return end();
+    const why =
+      "the identity allocator's database was lost just now: nodes carry identities that nobody here knows";
+    this.#health.waitFor(LOST, `${why}; they keep their policies for ${Math.ceil(leftS)} s more`);
+    void this.#clock.sleep(leftS * 1000, signal).then(() => {
+      if (!signal.aborted) end();
+    });
+  }
+
+  #keepPosition(): void {
+    // What the engine before had read is compared first.
+    if (this.#isLossAsked) void this.#loss.keep(this.directory.position);
   }
 
   #changed(): void {
     if (this.#publishing !== undefined || this.#stop.signal.aborted) return;
-    this.#publishing = setTimeout(() => this.publishNow(), PUBLISH_DELAY_MS);
+    const { signal } = this.#publishing = new AbortController();
+    void this.#clock.sleep(PUBLISH_DELAY_MS, signal).then(() => {
+      if (!signal.aborted) this.publishNow();
+    });
   }
+}
+
+function notReady(why: string): Response {
+  return problemResponse(
+    new ProblemError("NOT_READY", {
+      status: 503,
+      detail: `Cannot answer yet: ${why}`,
+      action: "Try again; /readyz?verbose says what is waited for",
+    }),
+  );
 }

@@ -3,7 +3,7 @@ import { ApiServer, IDENTITY_MULTICAST, type ProblemError, WatchedTable } from "
 import { Database } from "@weir/common/state";
 import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
 import { type ClientEvent, WeirClient } from "@weir/client";
-import { Identity, IpcacheEntry } from "@weir/proto/identity";
+import { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
 import {
   ApplyRequest,
   ApplyResponse,
@@ -11,8 +11,11 @@ import {
   ExplainRequest,
   ExplainResponse,
   MapState,
+  NodePolicy,
   Policy,
   Rule,
+  WaitRequest,
+  WaitResponse,
 } from "@weir/proto/policy";
 import { createPolicyEngine, type PolicyEngine } from "./policy_engine.ts";
 
@@ -38,9 +41,11 @@ spec:
 class Allocator {
   readonly identities = new WatchedTable<Identity>({ name: "identities" });
   readonly ipcache = new WatchedTable<IpcacheEntry>({ name: "ipcache" });
+  readonly nodes = new WatchedTable<Node>({ name: "nodes" });
   readonly api = new ApiServer({ name: "identity-allocator" });
 
   constructor() {
+    this.api.collection({ name: "nodes", message: Node, table: this.nodes });
     this.api.collection({ name: "identities", message: Identity, table: this.identities });
     this.api.collection({ name: "ipcache", message: IpcacheEntry, table: this.ipcache });
     this.identity(300, "k8s:org=empire", "k8s:class=deathstar");
@@ -179,24 +184,30 @@ Deno.test("PolicyEngine gives watchers of an identity each change once and nothi
 });
 
 async function keepsPolicies(url: string): Promise<void> {
+  // One that is made anew has lost what was read.
+  const allocator = new Allocator();
   const numbers: number[] = [];
   const cookies: number[] = [];
   const revisions: number[] = [];
   for (let life = 0; life < 2; life++) {
-    await join(async ({ client }) => {
-      if (life === 0) {
-        await apply(client, POLICY.replaceAll("192.0.2.", "198.51.100.").replace("rule1", "rule0"));
-      }
-      if (life === 0) await apply(client, POLICY);
-      assert.equal((await client.collection("policies", Policy).list()).items.length, 2);
-      const cidrs = (await client.collection("cidridentities", CidrIdentity).list()).items;
-      assert.equal(cidrs.length, 4);
-      numbers.push(cidrs.find(({ prefix }) => prefix === "192.0.2.0/24")!.identity);
-      const state = (await client.collection("mapstates", MapState).get("300"))!;
-      cookies.push(state.ingressDefaultCookie);
-      revisions.push(state.policyRevision);
-      assert.ok(state.policyRevision > 2);
-    }, url);
+    await join(
+      async ({ client }) => {
+        if (life === 0) {
+          await apply(client, POLICY.replaceAll("192.0.2.", "198.51.100.").replace("rule1", "rule0"));
+        }
+        if (life === 0) await apply(client, POLICY);
+        assert.equal((await client.collection("policies", Policy).list()).items.length, 2);
+        const cidrs = (await client.collection("cidridentities", CidrIdentity).list()).items;
+        assert.equal(cidrs.length, 4);
+        numbers.push(cidrs.find(({ prefix }) => prefix === "192.0.2.0/24")!.identity);
+        const state = (await client.collection("mapstates", MapState).get("300"))!;
+        cookies.push(state.ingressDefaultCookie);
+        revisions.push(state.policyRevision);
+        assert.ok(state.policyRevision > 2);
+      },
+      url,
+      allocator,
+    );
   }
   assert.equal(numbers[0], numbers[1]);
   assert.equal(cookies[0], cookies[1]);
@@ -224,28 +235,39 @@ Deno.test({
     try {
       await t.step("restart", async () => await keepsPolicies(await postgres.createDatabase("restart")));
       await t.step("two engines", async () => {
-        const url = await postgres.createDatabase("two");
-        await join(async (a) => {
-          await join(async (b) => {
-            const policy = (index: number) =>
-              POLICY.replace("rule1", `rule${index}`).replaceAll("192.0.2.", `198.51.${index}.`);
-            await Promise.all(
-              Array.from({ length: 12 }, (_, index) => apply(index % 2 ? a.client : b.client, policy(index))),
+        const url = await postgres.createDatabase("two"), allocator = new Allocator();
+        await join(
+          async (a) => {
+            await join(
+              async (b) => {
+                const policy = (index: number) =>
+                  POLICY.replace("rule1", `rule${index}`).replaceAll("192.0.2.", `198.51.${index}.`);
+                await Promise.all(
+                  Array.from(
+                    { length: 12 },
+                    (_, index) => apply(index % 2 ? a.client : b.client, policy(index)),
+                  ),
+                );
+                const seen = async ({ client }: Joined) => {
+                  const { items } = await client.collection("cidridentities", CidrIdentity).list();
+                  return items.map(({ prefix, identity }) => `${prefix} ${identity}`).sort();
+                };
+                while ((await seen(a)).length < 24 || (await seen(b)).length < 24) {
+                  await new Promise((resolve) => setTimeout(resolve, 20));
+                }
+                assert.deepEqual(await seen(a), await seen(b));
+                assert.equal(new Set((await seen(a)).map((text) => text.split(" ")[1])).size, 24);
+                const entries = async ({ client }: Joined) =>
+                  (await client.collection("mapstates", MapState).get("300"))!.entries;
+                assert.deepEqual(await entries(a), await entries(b));
+              },
+              url,
+              allocator,
             );
-            const seen = async ({ client }: Joined) => {
-              const { items } = await client.collection("cidridentities", CidrIdentity).list();
-              return items.map(({ prefix, identity }) => `${prefix} ${identity}`).sort();
-            };
-            while ((await seen(a)).length < 24 || (await seen(b)).length < 24) {
-              await new Promise((resolve) => setTimeout(resolve, 20));
-            }
-            assert.deepEqual(await seen(a), await seen(b));
-            assert.equal(new Set((await seen(a)).map((text) => text.split(" ")[1])).size, 24);
-            const entries = async ({ client }: Joined) =>
-              (await client.collection("mapstates", MapState).get("300"))!.entries;
-            assert.deepEqual(await entries(a), await entries(b));
-          }, url);
-        }, url);
+          },
+          url,
+          allocator,
+        );
       });
     } finally {
       await postgres.close();
@@ -278,6 +300,56 @@ Deno.test("PolicyEngine puts, gets and deletes single policies under their own n
   });
 });
 
+Deno.test("PolicyEngine says when a policy is in force at every node, from what the nodes put", async () => {
+  const allocator = new Allocator();
+  for (const name of ["node-1", "node-2"]) allocator.nodes.put(name, Node.create({ name }));
+  await join(
+    async ({ client, engine }) => {
+      const wait = (policyRevision: number, timeoutS = 0) =>
+        client.call("/v1/policies:wait", {
+          request: { message: WaitRequest, value: { policyRevision, timeoutS } },
+          response: WaitResponse,
+        });
+      const nodePolicies = client.collection("nodepolicies", NodePolicy);
+      while ((await nodePolicies.list()).items.length < 2) await new Promise((done) => setTimeout(done, 5));
+      const { policyRevision } = await apply(client, POLICY);
+      const { epoch } = engine.publisher;
+      const tell = (node: string, revision: number) => nodePolicies.put(node, { node, epoch, revision });
+      const { revision } = engine.publisher.mapStates;
+      assert.equal(
+        engine.publisher.cidrIdentities.revision,
+        revision,
+        "one revision for all that nodes follow",
+      );
+      await tell("node-1", revision);
+      await tell("node-2", revision - 1);
+      const before = await wait(policyRevision);
+      assert.deepEqual([before.inForce, before.nodesInForce, before.behind.map(({ node }) => node)], [
+        false,
+        1,
+        ["node-2"],
+      ]);
+      const waiting = wait(policyRevision, 8);
+      await tell("node-2", revision);
+      assert.equal((await waiting).inForce, true);
+      const removed = await client.collection("policies", Policy).delete("cnp:default/rule1");
+      assert.equal(removed, true);
+      assert.equal(
+        (await wait(0)).inForce,
+        false,
+        "a policy that is gone is still in force where nobody said so",
+      );
+      assert.equal((await nodePolicies.get("node-1"))!.behind, true);
+      const wrong = await nodePolicies.put("node-1", { node: "node-2" }).catch((error: ProblemError) =>
+        error
+      );
+      assert.equal((wrong as ProblemError).code, "INVALID_ARGUMENT");
+    },
+    undefined,
+    allocator,
+  );
+});
+
 Deno.test("PolicyEngine explains by labels, identity, address and port name", async () => {
   await join(async ({ client }) => {
     await apply(client, POLICY);
@@ -302,7 +374,7 @@ Deno.test("PolicyEngine explains by labels, identity, address and port name", as
       xwing.steps[1].reason,
       /^Denied by default: cnp:default\/rule1 selects the destination for ingress/,
     );
-    assert.match(xwing.steps[1].flip, /Give the source label org=empire \(it has alliance\)/);
+    assert.match(xwing.steps[1].change, /Give the source label org=empire \(it has alliance\)/);
     assert.equal(xwing.steps[1].rule?.defaultDeny, true);
     const stranger = await explain({
       fromLabels: ["k8s:app=x", "k8s:io.kubernetes.pod.namespace=far"],
@@ -310,7 +382,7 @@ Deno.test("PolicyEngine explains by labels, identity, address and port name", as
       protocol: 6,
       port: 80,
     });
-    assert.match(stranger.steps[1].flip, /from k8s:app=x, k8s:io.kubernetes.pod.namespace=far$/);
+    assert.match(stranger.steps[1].change, /from k8s:app=x, k8s:io.kubernetes.pod.namespace=far$/);
     const outside = await explain({ fromIp: "192.0.2.7", toIdentity: 300, protocol: 17, port: 9 });
     assert.equal(outside.allowed, true);
     const except = await explain({ fromIp: "192.0.2.200", toIdentity: 300, protocol: 17, port: 9 });

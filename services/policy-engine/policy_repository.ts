@@ -9,6 +9,7 @@ import {
   IDENTITY_INIT,
   isLocalIdentity,
   isReservedIdentity,
+  LABEL_NAMESPACE,
   type LabelSet,
   Prefix,
   RESERVED_IDENTITIES,
@@ -16,9 +17,10 @@ import {
 } from "@weir/common";
 import type { CidrIdentity, MapState } from "@weir/proto/policy";
 import { CidrIdentities, type CidrPair } from "./cidr_identities.ts";
+import type { CidrNumbers } from "./cidr_numbers.ts";
 import { type CompiledRule, compileRule, releaseRule } from "./compiled_rule.ts";
 import { CookieRegistry } from "./cookie_registry.ts";
-import type { ResolverTables } from "./entry_resolver.ts";
+import { EntryLayer, LAYER_RANKS, type LayerTools, rankOf } from "./entry_layer.ts";
 import { type NamedPort, NamedPortTable } from "./named_ports.ts";
 import { type PeerIdentity, peerIdentity, type Policy, policyPrefixes } from "./policy.ts";
 import { PolicyGroup, type ResolutionWork } from "./policy_group.ts";
@@ -35,9 +37,13 @@ const RESERVED_SUBJECTS: ReadonlySet<number> = new Set([
 export interface RepositoryChanges {
   /** Subjects whose map state is new or different. */
   readonly mapStates: ReadonlySet<number>;
+  /** Of these, those who are new, are in another group, or may not be told what their group has. */
+  readonly subjects: ReadonlySet<number>;
+  /** Groups that have changed: each gives all of its subjects something new. */
+  readonly groups: ReadonlySet<PolicyGroup>;
   /** Subjects that are gone. */
   readonly removedSubjects: ReadonlySet<number>;
-  /** Prefixes whose CIDR identity is new, and those that are gone. */
+  /** Prefixes whose CIDR identity is new, and those whose is gone; one that moved to another number is in both. */
   readonly addedPrefixes: ReadonlySet<string>;
   readonly removedPrefixes: ReadonlySet<string>;
   /** Cookies that are new or say something else. */
@@ -46,11 +52,11 @@ export interface RepositoryChanges {
 
 /** Options of {@link PolicyRepository}. */
 export interface PolicyRepositoryOptions {
-  /** CIDR identities of an earlier life. */
-  cidrIdentities?: Iterable<CidrPair>;
+  /** Where the numbers of prefixes come from; default: numbers of this repository's own. */
+  cidrNumbers?: CidrNumbers;
 }
 
-/** See the module comment. */
+/** Takes policies, identities and port names; gives map states, CIDR identities and rules. */
 export class PolicyRepository {
   readonly selectors: SelectorCache = new SelectorCache();
   readonly cookies: CookieRegistry = new CookieRegistry();
@@ -61,18 +67,30 @@ export class PolicyRepository {
   readonly #rulesBySubject = new Map<string, Set<CompiledRule>>();
   readonly #groups = new Map<string, PolicyGroup>();
   readonly #groupOf = new Map<number, PolicyGroup>();
-  /** Groups that use a peer selector. */
-  readonly #groupsBySelector = new Map<string, Set<PolicyGroup>>();
+  readonly #layers = new Map<string, EntryLayer>();
+  /** Layers with a rule of their own that uses a peer selector. */
+  readonly #layersBySelector = new Map<string, Set<EntryLayer>>();
+  /** Layers whose entries depend on the peers' port names, whatever selectors mean them. */
+  readonly #namedLayers = new Set<EntryLayer>();
   readonly #changedGroups = new Set<PolicyGroup>();
+  /** With every group that lies on them. */
+  readonly #changedLayers = new Set<EntryLayer>();
+  readonly #tools: LayerTools = {
+    cache: this.selectors,
+    tables: { cookies: this.cookies, namedPorts: this.namedPorts },
+    work: this.work,
+  };
   readonly #changedSubjects = new Set<number>();
   readonly #removedSubjects = new Set<number>();
   readonly #addedPrefixes = new Set<string>();
   readonly #removedPrefixes = new Set<string>();
+  /** Policies that exist and are not known, with the namespace whose subjects they may select; undefined: all. */
+  readonly #holds = new Map<string, { readonly namespace: string | undefined; readonly why: string }>();
   #serial = 0;
   #policyRevision = 1;
 
   constructor(options: PolicyRepositoryOptions = {}) {
-    this.#cidrs = new CidrIdentities(options.cidrIdentities);
+    this.#cidrs = new CidrIdentities(options.cidrNumbers);
     for (const number of Object.values(RESERVED_IDENTITIES)) {
       if (number !== 0) this.upsertIdentity(number, reservedIdentityLabels(number)!);
     }
@@ -88,27 +106,11 @@ export class PolicyRepository {
     this.#policyRevision = Math.max(this.#policyRevision, revision);
   }
 
-  /** Tells the number of a prefix that another replica or an earlier life gave it. For before a policy mentions it. */
-  learnCidr(pair: CidrPair): void {
-    this.#cidrs.learn(pair);
-  }
-
-  /** Prefixes of policies that have no number yet. */
-  unnumberedPrefixes(policies: readonly Policy[]): string[] {
-    const prefixes = policies.flatMap(policyPrefixes).filter((prefix) =>
-      this.#cidrs.numberOf(prefix) === undefined
-    );
-    return [...new Set(prefixes.map((prefix) => prefix.text))];
-  }
-
-  /** True when a prefix has a number and no policy mentions it. */
-  isPrefixUnused(prefix: string): boolean {
-    return this.#cidrs.isUnused(prefix);
-  }
-
-  /** True when a CIDR number belongs to some prefix. */
-  isCidrNumberTaken(number: number): boolean {
-    return this.#cidrs.isTaken(number);
+  /** Takes over numbers of prefixes that changed at their source. */
+  renumberPrefixes(): void {
+    const { gone, added } = this.#cidrs.renumber();
+    for (const { prefix, identity } of gone) this.#dropCidr(prefix, identity);
+    for (const identity of added) this.#addCidr(identity);
   }
 
   /** Number of groups of subjects that share one resolved policy. */
@@ -146,10 +148,12 @@ export class PolicyRepository {
 
   /** Removes an identity. Repeatable. */
   removeIdentity(number: number): void {
+    const before = this.selectors.identity(number);
+    if (before) this.#touchExcepting(before);
     const selectors = this.selectors.remove(number);
-    for (const group of this.#groupsUsing(selectors)) {
-      group.removeIdentity(number);
-      this.#changedGroups.add(group);
+    for (const layer of this.#layersUsing(selectors)) {
+      layer.removeIdentity(number);
+      this.#changedLayers.add(layer);
     }
     if (!this.#groupOf.has(number)) return;
     this.#leaveGroup(number);
@@ -164,11 +168,14 @@ export class PolicyRepository {
   setNamedPorts(endpoint: string, identity: number, ports: readonly NamedPort[] | undefined): boolean {
     const { identities, names } = this.namedPorts.set(endpoint, identity, ports);
     if (identities.size === 0 && names.size === 0) return false;
+    for (const layer of this.#layers.values()) {
+      if (layer.egressNames.size === 0) continue;
+      if (names.intersection(layer.egressNames).size > 0) layer.resolveAll();
+      else for (const number of identities) layer.resolveIdentity(number);
+      this.#changedLayers.add(layer);
+    }
     for (const group of this.#groups.values()) {
-      if (group.egressNames.size === 0) continue;
-      if ([...names].some((name) => group.egressNames.has(name))) group.resolveAll();
-      else for (const number of identities) group.resolveIdentity(number);
-      this.#changedGroups.add(group);
+      if (names.intersection(group.layer.egressNames).size > 0) group.resolveWild();
     }
     return true;
   }
@@ -176,7 +183,7 @@ export class PolicyRepository {
   /**
    * Puts a policy in, in place of the one of the same name; the same manifest again changes nothing. Answers the policy
    * revision that has it.
-   * @throws {CidrIdentitiesFullError} before anything is changed
+   * @throws {CidrNumberError} before anything is changed
    */
   upsertPolicy(policy: Policy): number {
     const before = this.#policies.get(policy.name);
@@ -188,7 +195,7 @@ export class PolicyRepository {
     this.#policies.set(policy.name, { policy, rules });
     this.#policyRevision++;
     this.#retire(before, touched);
-    this.#regroup(touched);
+    this.#regroup(touched, rules);
     if (before) this.#releaseAll(before);
     return this.#policyRevision;
   }
@@ -206,14 +213,51 @@ export class PolicyRepository {
     return true;
   }
 
-  /** Lets go of CIDR identities of an earlier life that no policy mentions. For after all policies are in. */
-  releaseUnusedPrefixes(): void {
-    for (const { prefix, identity } of this.#cidrs.releaseUnused()) this.#dropCidr(prefix, identity);
+  /**
+   * The map state of a subject, or undefined for an identity that is none. One that a policy which is not known may select
+   * has an error and nothing that opens: the policy may deny what others allow.
+   */
+  mapState(subject: number): MapState | undefined {
+    const state = this.#groupOf.get(subject)?.state(), hold = this.holdOf(subject);
+    return hold === undefined
+      ? state?.mapState(subject, this.#policyRevision)
+      : state?.closed(subject, this.#policyRevision, hold);
   }
 
-  /** The map state of a subject, or undefined for an identity that is none. */
-  mapState(subject: number): MapState | undefined {
-    return this.#groupOf.get(subject)?.mapState(subject, this.#policyRevision);
+  /**
+   * A policy exists and is not known: until {@link release}, nothing new is said of the subjects that it may select.
+   * @param namespace whose subjects those are; undefined: of all
+   */
+  hold(name: string, namespace: string | undefined, why: string): void {
+    if (this.#holds.get(name)?.why === why) return;
+    this.#holds.set(name, { namespace, why });
+    for (const subject of this.#groupOf.keys()) this.#changedSubjects.add(subject);
+  }
+
+  /** The policy is known, or gone. Repeatable. */
+  release(name: string): void {
+    if (!this.#holds.delete(name)) return;
+    for (const subject of this.#groupOf.keys()) this.#changedSubjects.add(subject);
+  }
+
+  isHeld(name: string): boolean {
+    return this.#holds.has(name);
+  }
+
+  /** True while nothing new is said of anybody. */
+  get holdsEverybody(): boolean {
+    return [...this.#holds.values()].some(({ namespace }) => namespace === undefined);
+  }
+
+  /** Why nothing new is said of a subject; undefined: it is. */
+  holdOf(subject: number): string | undefined {
+    if (this.#holds.size === 0) return undefined;
+    const labels = this.selectors.identity(subject)?.labels;
+    for (const { namespace, why } of this.#holds.values()) {
+      if (namespace !== undefined && labels?.get("k8s", LABEL_NAMESPACE) !== namespace) continue;
+      return `Cannot resolve policy of identity ${subject}: ${why}`;
+    }
+    return undefined;
   }
 
   /** The group of a subject. */
@@ -243,26 +287,35 @@ export class PolicyRepository {
       : { prefix: prefix.text, identity, labels: cidrIdentityLabels(prefix).toStrings() };
   }
 
-  /** All pairs of prefix and number, for the store. */
+  /** All pairs of prefix and number in use. */
   cidrPairs(): CidrPair[] {
     return this.#cidrs.pairs();
   }
 
   /** What changed since the last call. Readers see a change of several parts only after this, so never half of it. */
   takeChanges(): RepositoryChanges {
-    for (const group of this.#changedGroups) {
-      for (const subject of group.subjects) this.#changedSubjects.add(subject);
+    this.#renewMovedCookies();
+    if (this.#changedLayers.size > 0) {
+      for (const group of this.#groups.values()) {
+        if (liesOn(group, this.#changedLayers)) this.#changedGroups.add(group);
+      }
     }
-    // Entries are made when a group is read; their cookies belong to the same change.
-    for (const group of this.#changedGroups) group.entries();
+    const subjects = new Set(this.#changedSubjects), groups = new Set(this.#changedGroups);
     const changes: RepositoryChanges = {
-      mapStates: new Set(this.#changedSubjects),
+      get mapStates() {
+        const all = new Set(subjects);
+        for (const group of groups) for (const subject of group.subjects) all.add(subject);
+        return all;
+      },
+      subjects,
+      groups,
       removedSubjects: new Set(this.#removedSubjects),
       addedPrefixes: new Set(this.#addedPrefixes),
       removedPrefixes: new Set(this.#removedPrefixes),
       cookies: this.cookies.takeChanged(),
     };
     this.#changedGroups.clear();
+    this.#changedLayers.clear();
     this.#changedSubjects.clear();
     this.#removedSubjects.clear();
     this.#addedPrefixes.clear();
@@ -270,27 +323,51 @@ export class PolicyRepository {
     return changes;
   }
 
-  /** Forgets cookies that no group names any more; answers them. */
+  /** Groups that name a cookie which another set of rules has now ask again. Hardly ever any: two 32-bit hashes collided. */
+  #renewMovedCookies(): void {
+    for (let moved = this.cookies.takeMoved(); moved.size > 0; moved = this.cookies.takeMoved()) {
+      for (const group of this.#groups.values()) {
+        if (!group.cookies().some((cookie) => moved.has(cookie))) continue;
+        group.renewCookies();
+        this.#changedGroups.add(group);
+      }
+      for (const layer of this.#layers.values()) {
+        if (!layer.cookies().some((cookie) => moved.has(cookie))) continue;
+        layer.resolveAll();
+        this.#changedLayers.add(layer);
+      }
+    }
+  }
+
+  /** Forgets cookies that no group names any more; answers those that stand for nothing now. */
   sweepCookies(): number[] {
     const inUse = new Set<number>();
-    for (const group of this.#groups.values()) for (const cookie of group.cookies()) inUse.add(cookie);
+    for (const holders of [this.#groups, this.#layers]) {
+      for (const holder of holders.values()) for (const cookie of holder.cookies()) inUse.add(cookie);
+    }
     return this.cookies.sweep(inUse);
   }
 
+  /** Map states name the prefixes that are exceptions of their rules. */
+  #touchExcepting(identity: PeerIdentity): void {
+    for (const selector of this.selectors.excepting(identity)) {
+      for (const layer of this.#layersBySelector.get(selector.key) ?? []) this.#changedLayers.add(layer);
+    }
+  }
+
   #addIdentity(identity: PeerIdentity): void {
+    this.#touchExcepting(identity);
     const selectors = this.selectors.add(identity);
-    for (const group of this.#groupsUsing(selectors)) {
-      group.resolveIdentity(identity.number);
-      this.#changedGroups.add(group);
+    for (const layer of this.#layersUsing(selectors)) {
+      layer.resolveIdentity(identity.number);
+      this.#changedLayers.add(layer);
     }
     if (isSubject(identity.number)) this.#regroup([identity.number]);
   }
 
   #addCidr(identity: PeerIdentity): void {
     this.#addIdentity(identity);
-    const prefix = identity.prefixes[0].text;
-    this.#removedPrefixes.delete(prefix);
-    this.#addedPrefixes.add(prefix);
+    this.#addedPrefixes.add(identity.prefixes[0].text);
   }
 
   #dropCidr(prefix: string, number: number): void {
@@ -322,24 +399,32 @@ export class PolicyRepository {
     }
   }
 
-  #regroup(subjects: Iterable<number>): void {
+  /** @param added rules that are new, the only ones of which some subjects of a group may have and others not */
+  #regroup(subjects: Iterable<number>, added: readonly CompiledRule[] = []): void {
+    // Subjects that had the same rules and get the same new ones have the same rules again.
+    const known = new Map<PolicyGroup, Map<string, { rules: CompiledRule[]; key: string }>>();
     for (const subject of subjects) {
-      const rules = this.#rulesOf(subject);
-      const always = subject === IDENTITY_INIT;
-      const key = rules.map((rule) => rule.serial).join(",") + (always ? "!" : "");
+      const before = this.#groupOf.get(subject);
+      const gets = added.map((rule) => rule.subject.matches.has(subject) ? "1" : "0").join("");
+      let found = before && known.get(before)?.get(gets);
+      if (!found) {
+        const rules = this.#rulesOf(subject);
+        const key = rules.map((rule) => rule.serial).join(",") + (subject === IDENTITY_INIT ? "!" : "");
+        found = { rules, key };
+        const ofGroup = before && known.get(before);
+        if (ofGroup) ofGroup.set(gets, found);
+        else if (before) known.set(before, new Map([[gets, found]]));
+      }
+      const { rules, key } = found, always = subject === IDENTITY_INIT;
       if (this.#groupOf.get(subject)?.key === key) continue;
-      this.#leaveGroup(subject);
       let group = this.#groups.get(key);
       if (!group) {
-        const tables: ResolverTables = { cookies: this.cookies, namedPorts: this.namedPorts };
-        group = new PolicyGroup(key, rules, this.selectors, tables, this.work, always);
+        const layer = this.#takeLayer(rules, before?.layer);
+        group = new PolicyGroup(key, rules, layer, this.#tools, always);
         this.#groups.set(key, group);
-        for (const selector of group.selectorKeys()) {
-          const groups = this.#groupsBySelector.get(selector);
-          if (groups) groups.add(group);
-          else this.#groupsBySelector.set(selector, new Set([group]));
-        }
       }
+      // Only now, so that layers which both groups lie on stay.
+      this.#leaveGroup(subject);
       group.subjects.add(subject);
       this.#groupOf.set(subject, group);
       this.#changedSubjects.add(subject);
@@ -355,11 +440,54 @@ export class PolicyRepository {
     if (group.subjects.size > 0) return;
     this.#groups.delete(group.key);
     this.#changedGroups.delete(group);
-    for (const selector of group.selectorKeys()) {
-      const groups = this.#groupsBySelector.get(selector);
-      groups?.delete(group);
-      if (groups?.size === 0) this.#groupsBySelector.delete(selector);
+    this.#releaseLayer(group.layer);
+  }
+
+  /**
+   * The topmost layer of a set of rules; each call is undone by one release.
+   * @param before the topmost layer of rules that are almost the same
+   */
+  #takeLayer(rules: readonly CompiledRule[], before: EntryLayer | undefined): EntryLayer {
+    const byRank = Map.groupBy(rules, rankOf);
+    let layer: EntryLayer | undefined, key = "";
+    for (let rank = 0; rank < LAYER_RANKS; rank++) {
+      const own = byRank.get(rank);
+      if (own === undefined && (layer !== undefined || rank < LAYER_RANKS - 1)) continue;
+      key += `${own?.map((rule) => rule.serial).join(",") ?? ""}/`;
+      let like = before;
+      while (like !== undefined && like.rank !== rank) like = like.parent;
+      const parent: EntryLayer | undefined = layer;
+      layer = this.#layers.get(key) ??
+        this.#addLayer(new EntryLayer(key, rank, own ?? [], parent, this.#tools, like));
     }
+    layer!.users++;
+    return layer!;
+  }
+
+  #addLayer(layer: EntryLayer): EntryLayer {
+    const { key, parent } = layer;
+    if (parent) parent.users++;
+    this.#layers.set(key, layer);
+    if (layer.namesEveryone) this.#namedLayers.add(layer);
+    for (const selector of layer.selectorKeys()) {
+      const layers = this.#layersBySelector.get(selector);
+      if (layers) layers.add(layer);
+      else this.#layersBySelector.set(selector, new Set([layer]));
+    }
+    return layer;
+  }
+
+  #releaseLayer(layer: EntryLayer): void {
+    if (--layer.users > 0) return;
+    this.#layers.delete(layer.key);
+    this.#changedLayers.delete(layer);
+    this.#namedLayers.delete(layer);
+    for (const selector of layer.selectorKeys()) {
+      const layers = this.#layersBySelector.get(selector);
+      layers?.delete(layer);
+      if (layers?.size === 0) this.#layersBySelector.delete(selector);
+    }
+    if (layer.parent) this.#releaseLayer(layer.parent);
   }
 
   /** Rules that select a subject, in order of their serial numbers. */
@@ -371,13 +499,21 @@ export class PolicyRepository {
     return rules.sort((a, b) => a.serial - b.serial);
   }
 
-  #groupsUsing(selectors: Iterable<CachedSelector>): Set<PolicyGroup> {
-    const groups = new Set<PolicyGroup>();
+  #layersUsing(selectors: Iterable<CachedSelector>): Set<EntryLayer> {
+    const layers = new Set(this.#namedLayers);
     for (const selector of selectors) {
-      for (const group of this.#groupsBySelector.get(selector.key) ?? []) groups.add(group);
+      for (const layer of this.#layersBySelector.get(selector.key) ?? []) layers.add(layer);
     }
-    return groups;
+    return layers;
   }
+}
+
+/** Whether a group lies on one of these layers. */
+function liesOn(group: PolicyGroup, layers: ReadonlySet<EntryLayer>): boolean {
+  for (let layer: EntryLayer | undefined = group.layer; layer; layer = layer.parent) {
+    if (layers.has(layer)) return true;
+  }
+  return false;
 }
 
 /** True for identities that endpoints can have. */

@@ -97,6 +97,75 @@ Deno.test("PolicyRepository shares one resolved policy among identities that the
   assert.equal(repository.mapState(1000)!.entries, repository.mapState(1099)!.entries, "one list for all");
 });
 
+Deno.test("PolicyRepository resolves and keeps a clusterwide rule once, however many sets of rules have it", () => {
+  const repository = new PolicyRepository();
+  const groups = 50, identities = 1000;
+  for (let i = 0; i < identities; i++) repository.upsertIdentity(1000 + i, labels(`app=a${i % groups}`));
+  for (let i = 0; i < groups; i++) {
+    const peer = `{matchLabels: {app: a${(i + 1) % groups}}}`;
+    put(
+      repository,
+      `p${i}`,
+      `{endpointSelector: {matchLabels: {app: a${i}}}, ingressDeny: [{fromEndpoints: [${peer}]}]}`,
+    );
+  }
+  repository.takeChanges();
+  const before = repository.work.identitiesResolved;
+  const resolved = () => repository.work.identitiesResolved - before;
+  const everyone =
+    "{endpointSelector: {}, ingress: [{fromEndpoints: [{}], toPorts: [{ports: [{port: '80'}]}]}]}";
+  put(repository, "everyone", everyone, "CiliumClusterwideNetworkPolicy");
+  assert.equal(repository.takeChanges().mapStates.size >= identities, true);
+  const spare = 100;
+  assert.ok(resolved() < 2 * identities + groups + spare, `${resolved()}, not ${groups * identities}`);
+  // Each set of rules still says its own of the peers that it names, and what is for everyone of all others.
+  assert.equal(allows(repository, 1000, 1001), false, "its own deny wins");
+  assert.equal(allows(repository, 1000, 1002), true);
+  assert.equal(allows(repository, 1000, 1002, 81), false);
+  assert.equal(allows(repository, 1001, 1000), true);
+
+  const held = repository.mapState(1000)!, count = held.entries.length, atFirst = resolved();
+  repository.upsertIdentity(30_000, labels("app=new"));
+  assert.equal(repository.takeChanges().mapStates.size >= identities, true);
+  assert.ok(resolved() - atFirst <= 3, `${resolved() - atFirst} for one peer more`);
+  assert.equal(allows(repository, 1000, 30_000), true);
+  assert.equal(held.entries.length, count, "a map state that was given away stays as it was");
+  repository.removeIdentity(30_000);
+  assert.deepEqual(repository.mapState(1000)!.entries, held.entries);
+  repository.removePolicy("ccnp:everyone");
+  assert.equal(allows(repository, 1000, 1002), false);
+  for (let i = 0; i < groups; i++) repository.removePolicy(`cnp:default/p${i}`);
+  assert.equal(repository.selectors.size, 0);
+  assert.equal(allows(repository, 1000, 1001), true);
+});
+
+Deno.test("PolicyRepository forgets a peer that a rule for everyone meant by its port name", () => {
+  const repository = new PolicyRepository();
+  repository.upsertIdentity(1000, labels("app=web"));
+  put(
+    repository,
+    "everyone",
+    "{endpointSelector: {}, egress: [{toEndpoints: [{matchLabels: {app: peer}}], toPorts: [{ports: [{port: '53'}]}]}]}",
+    "CiliumClusterwideNetworkPolicy",
+  );
+  put(
+    repository,
+    "named",
+    "{endpointSelector: {matchLabels: {app: web}}, egress: [{toPorts: [{ports: [{port: http}]}]}]}",
+  );
+  repository.upsertIdentity(1001, labels("app=peer"));
+  repository.upsertIdentity(1002, labels("app=other"));
+  repository.setNamedPorts("10.0.0.1/32", 1001, [{ name: "http", port: 8080, protocol: "TCP" }]);
+  repository.setNamedPorts("10.0.0.2/32", 1002, [{ name: "http", port: 8081, protocol: "TCP" }]);
+  const egress = (remote: number, port: number) => allows(repository, 1000, remote, port, "EGRESS");
+  assert.deepEqual([egress(1001, 8080), egress(1001, 53), egress(1001, 8081)], [true, true, false]);
+  assert.deepEqual([egress(1002, 8081), egress(1002, 53)], [true, false]);
+  repository.removeIdentity(1002);
+  repository.removeIdentity(1001);
+  const left = repository.mapState(1000)!.entries.filter(({ identity }) => identity > 0);
+  assert.deepEqual(left, [], "nothing is left of peers that are gone");
+});
+
 Deno.test("PolicyRepository opens, closes and opens again as policies come and go", () => {
   const repository = new PolicyRepository();
   repository.upsertIdentity(1000, labels("app=web"));
@@ -138,13 +207,37 @@ Deno.test("PolicyRepository gives prefixes identities while they are mentioned a
   put(repository, "b", egress("10.1.0.0/16"));
   assert.deepEqual([number("10.0.0.0/8"), number("10.1.0.0/16")], [undefined, narrow]);
   assert.deepEqual([...repository.takeChanges().removedPrefixes], ["10.0.0.0/8"]);
-  put(repository, "c", egress("172.16.0.0/12"));
-  assert.notEqual(number("172.16.0.0/12"), wide, "a freed number rests");
-  const again = new PolicyRepository({ cidrIdentities: repository.cidrPairs() });
-  put(again, "c", egress("172.16.0.0/12"));
-  assert.equal(again.cidrIdentity("172.16.0.0/12")!.identity, number("172.16.0.0/12"));
-  again.releaseUnusedPrefixes();
-  assert.equal(again.cidrPairs().length, 1);
+});
+
+Deno.test("PolicyRepository takes numbers from its source alone, moves a prefix with it, and refuses what has none", () => {
+  const numbers = new Map([["10.0.0.0/8", 0x100_0007], ["10.1.0.0/16", 0x100_0007]]);
+  const repository = new PolicyRepository({ cidrNumbers: { numberOf: (prefix) => numbers.get(prefix) } });
+  repository.upsertIdentity(1000, labels("app=web"));
+  const egress = (...cidrs: string[]) => `{endpointSelector: {}, egress: [{toCIDR: [${cidrs}]}]}`;
+  const refused = [["192.0.2.0/24"], ["10.0.0.0/8", "192.0.2.0/24"], ["10.0.0.0/8", "10.1.0.0/16"]];
+  for (const prefixes of refused) {
+    assert.throws(() => put(repository, "a", egress(...prefixes)), { name: "CidrNumberError" });
+    assert.deepEqual([repository.cidrPairs(), repository.policyCount, repository.selectors.size], [[], 0, 0]);
+  }
+  put(repository, "a", egress("10.0.0.0/8"));
+  assert.throws(() => put(repository, "b", egress("10.1.0.0/16")), /the number of 10.0.0.0\/8/);
+  repository.takeChanges();
+  // Gone at the source: the prefix keeps its number while it is mentioned.
+  numbers.delete("10.0.0.0/8");
+  repository.renumberPrefixes();
+  assert.deepEqual(repository.cidrPairs(), [{ prefix: "10.0.0.0/8", identity: 0x100_0007 }]);
+  numbers.set("10.0.0.0/8", 0x100_0008);
+  repository.renumberPrefixes();
+  const changes = repository.takeChanges();
+  assert.deepEqual([[...changes.removedPrefixes], [...changes.addedPrefixes], [...changes.mapStates]], [
+    ["10.0.0.0/8"],
+    ["10.0.0.0/8"],
+    [1000],
+  ]);
+  const entries = repository.mapState(1000)!.entries.map(({ identity }) => identity);
+  assert.deepEqual(entries, [0x100_0008]);
+  put(repository, "b", egress("10.1.0.0/16"));
+  assert.equal(repository.cidrIdentity("10.1.0.0/16")!.identity, 0x100_0007);
 });
 
 Deno.test("PolicyRepository follows port names: the endpoint's own for ingress, each peer's own for egress", () => {
@@ -315,4 +408,30 @@ Deno.test("PolicyRepository names every rule that asks for an entry, and every p
   assert.deepEqual([open.allowed, open.by, sources(open.cookie)], [true, "entry", [
     "cnp:default/open spec.ingressDeny",
   ]]);
+});
+
+Deno.test("PolicyRepository names the exceptions of rules in the map states that have them, as these come and go", () => {
+  const repository = new PolicyRepository();
+  repository.upsertIdentity(300, labels("app=web"));
+  const rule = (except: string) =>
+    `{endpointSelector: {matchLabels: {app: web}}, egress: [{toCIDRSet: [{cidr: 10.0.0.0/8, except: [${except}]}]}]}`;
+  const number = (prefix: string) => repository.cidrIdentity(prefix)!.identity;
+  put(repository, "web", rule("10.1.0.0/16"));
+  repository.takeChanges();
+  assert.deepEqual(repository.mapState(300)!.silent, [number("10.1.0.0/16")]);
+  // Another policy's prefix inside the exception changes no entry of this one.
+  put(
+    repository,
+    "other",
+    "{endpointSelector: {matchLabels: {app: x}}, egress: [{toCIDR: [10.1.2.0/24, 10.2.0.0/16]}]}",
+  );
+  assert.ok(repository.takeChanges().mapStates.has(300));
+  const silent = [number("10.1.0.0/16"), number("10.1.2.0/24")].sort((a, b) => a - b);
+  assert.deepEqual(repository.mapState(300)!.silent, silent);
+  assert.ok(repository.removePolicy("cnp:default/other"));
+  assert.ok(repository.takeChanges().mapStates.has(300));
+  assert.deepEqual(repository.mapState(300)!.silent, [number("10.1.0.0/16")]);
+  put(repository, "web", rule(""));
+  assert.deepEqual(repository.mapState(300)!.silent, []);
+  assert.equal(repository.mapState(300)!.selfDescribed, true);
 });

@@ -1,13 +1,12 @@
 /**
- * Policies and the numbers of their prefixes in the database. A change is one transaction; the tables follow it in every
+ * Policies in the database. A change is one transaction with the numbers of its prefixes; the tables follow it in every
  * replica, and the engine follows the tables.
  * @module
  */
+import { sql } from "kysely";
 import {
   type Clock,
   type Health,
-  IDENTITY_LOCAL_MAX,
-  IDENTITY_LOCAL_MIN,
   type Logger,
   ProblemError,
   unixSeconds,
@@ -15,17 +14,23 @@ import {
 } from "@weir/common";
 import { type Database, Store, type StoreTransaction } from "@weir/common/state";
 import { CidrIdentity, Policy as PolicyMessage, type PolicyChange } from "@weir/proto/policy";
-import { CIDR_IDENTITIES_MAX } from "./cidr_identities.ts";
-import type { Policy } from "./policy.ts";
-import type { PolicyRepository } from "./policy_repository.ts";
+import { CIDR_MIGRATIONS, type CidrEvidence, CidrRegistry, CIDRS } from "./cidr_registry.ts";
+import { DIRECTORY_LOSS_MIGRATIONS } from "./directory_loss.ts";
+import type { Evidence } from "./evidence.ts";
+import { NODE_POLICY_MIGRATIONS } from "./node_policies.ts";
+import { type Policy, policyPrefixes } from "./policy.ts";
 
 /** Most policies that the engine takes. */
 export const POLICIES_MAX = 50_000;
 
-/** Collections in the database. The last holds one object, the next free number. */
+/** Collections in the database. The second holds one object with the revision of the whole policy set. */
 const POLICIES = "policies";
-const CIDRS = "policy-cidrs";
-const COUNTER = "policy-cidr-counter";
+const POLICY_SET = "policy-set";
+const NEWEST = "newest";
+/** The others of the policy set, one of each witness: what was in force there, which this database does not have. */
+const DOUBT = "in-doubt";
+/** Witnesses that are kept: more prove nothing more, and as many may be removed for liars. */
+const WITNESSES_MAX = 16;
 
 /** Options of {@link PolicyStore}. */
 export interface PolicyStoreOptions {
@@ -35,19 +40,92 @@ export interface PolicyStoreOptions {
   health: Health;
 }
 
-/** See the module comment. */
+/** See the top of the file. */
 export class PolicyStore {
   readonly store: Store;
   readonly policies: WatchedTable<PolicyMessage>;
+  /** Prefixes that policies mention, with their numbers. */
   readonly cidrs: WatchedTable<CidrIdentity>;
+  readonly #set: WatchedTable<PolicyMessage>;
+  readonly #registry: CidrRegistry;
   readonly #clock: Clock;
 
   constructor(options: PolicyStoreOptions) {
     this.#clock = options.clock;
-    this.store = new Store(options);
-    this.policies = this.store.collection(POLICIES, PolicyMessage, { entriesMax: POLICIES_MAX });
-    this.cidrs = this.store.collection(CIDRS, CidrIdentity);
-    this.store.collection(COUNTER, CidrIdentity);
+    this.#registry = new CidrRegistry(options.clock);
+    const migrations = [...CIDR_MIGRATIONS, ...NODE_POLICY_MIGRATIONS, ...DIRECTORY_LOSS_MIGRATIONS];
+    this.store = new Store({ ...options, migrations });
+    // The limit is kept by the transaction; a mirror must never refuse what the database has.
+    this.policies = this.store.collection(POLICIES, PolicyMessage, { entriesMax: Infinity });
+    this.cidrs = this.store.collection(CIDRS, CidrIdentity, { entriesMax: Infinity });
+    this.#set = this.store.collection(POLICY_SET, PolicyMessage);
+  }
+
+  /** Stored policies whose bytes cannot be decoded, by name, with the reason. */
+  get undecodable(): ReadonlyMap<string, string> {
+    const prefix = `${POLICIES}/`, found = new Map<string, string>();
+    for (const [name, why] of this.store.unreadable) {
+      if (name.startsWith(prefix)) found.set(name.slice(prefix.length), why);
+    }
+    return found;
+  }
+
+  /** Revision of the whole policy set: the same in every replica that has read as far. 0 while nothing was noted. */
+  get policyRevision(): number {
+    return this.#set.get(NEWEST)?.policyRevision ?? 0;
+  }
+
+  /** Policy sets that were in force and are newer than this database, by who says so; empty: it has the newest. */
+  get doubts(): ReadonlyMap<string, number> {
+    const found = new Map<string, number>();
+    for (const [name, { policyRevision, file }] of this.#set.entries()) {
+      if (name.startsWith(DOUBT)) found.set(file, Math.max(policyRevision, found.get(file) ?? 0));
+    }
+    return found;
+  }
+
+  /** True for a policy set that this replica's copy of the database cannot have had, and that is not noted yet. */
+  isNews({ node, policyRevision }: Evidence): boolean {
+    if (policyRevision <= Math.max(this.policyRevision, this.policies.revision)) return false;
+    const { doubts } = this, known = doubts.get(node);
+    return known === undefined ? doubts.size < WITNESSES_MAX : known < policyRevision;
+  }
+
+  /** Notes for all replicas, until {@link accept}, that the database is older than what is in force. Repeatable. */
+  async note(evidence: Evidence): Promise<void> {
+    await this.store.transact(async (tx) => {
+      const newest = await tx.get<PolicyMessage>(POLICY_SET, NEWEST);
+      if (evidence.policyRevision > Math.max(newest?.policyRevision ?? 0, tx.revision)) {
+        await noteDoubt(tx, evidence);
+      }
+    });
+  }
+
+  /** What a node said counts no more: it is none of the cluster. False when it said nothing. */
+  async dismiss(node: string): Promise<boolean> {
+    if (!this.doubts.has(node)) return false;
+    await this.store.transact(async (tx) => {
+      const old = await tx.get<PolicyMessage>(POLICY_SET, DOUBT);
+      if (old?.file === node) await tx.delete(POLICY_SET, DOUBT);
+      await tx.delete(POLICY_SET, doubtName(node));
+    });
+    return true;
+  }
+
+  /**
+   * The database is taken for the newest from now on. False when nobody doubted it.
+   * @param known the policy revision of what this engine has resolved
+   */
+  async accept(known: number): Promise<boolean> {
+    const { doubts } = this;
+    return await this.store.transact(async (tx) => {
+      if (doubts.size === 0) return false;
+      for (const name of [DOUBT, ...[...doubts.keys()].map(doubtName)]) await tx.delete(POLICY_SET, name);
+      // Newer than what nodes have, so that they take it.
+      const newest = Math.max(known, ...doubts.values());
+      await advance(tx, Math.max(newest + 1, await nextPolicyRevision(tx)));
+      return true;
+    });
   }
 
   /**
@@ -55,22 +133,25 @@ export class PolicyStore {
    * as it is.
    * @throws {ProblemError} DATABASE_UNAVAILABLE, TOO_MANY_POLICIES, TOO_MANY_PREFIXES
    */
-  async put(policies: readonly Policy[], repository: PolicyRepository): Promise<PolicyChange[]> {
-    const fresh = policies.filter((policy) => !this.policies.has(policy.name)).length;
-    if (this.policies.size + fresh > POLICIES_MAX) {
-      throw tooMany("TOO_MANY_POLICIES", "policies", POLICIES_MAX);
-    }
+  async put(policies: readonly Policy[]): Promise<PolicyChange[]> {
     return await this.store.transact(async (tx) => {
       const changes: PolicyChange[] = [];
-      await this.#numberPrefixes(tx, policies, repository);
+      const changed: { policy: Policy; createdUnixS: number }[] = [];
       for (const policy of policies) {
-        const before = await tx.get<PolicyMessage>(POLICIES, policy.name);
-        const warnings = policy.warnings.map((warning) => ({ ...warning }));
+        const before = await storedPolicy(tx, policy.name);
         const same = before?.manifest === policy.manifest && before.file === policy.file &&
           before.line === policy.line;
         const change = !before ? "created" : same ? "unchanged" : "configured";
-        changes.push({ name: policy.name, change, warnings });
-        if (same) continue;
+        changes.push({ name: policy.name, change, warnings: policy.warnings.map((each) => ({ ...each })) });
+        const createdUnixS = before?.createdUnixS ?? unixSeconds(this.#clock);
+        if (!same) changed.push({ policy, createdUnixS });
+      }
+      if (changed.length === 0) return changes;
+      const policyRevision = await nextPolicyRevision(tx, changed.length);
+      await refuseTooMany(tx, changes.filter(({ change }) => change === "created").length);
+      const prefixes = new Map(changed.map(({ policy }) => [policy.name, texts(policy)]));
+      await this.#registry.take(tx, prefixes);
+      for (const { policy, createdUnixS } of changed) {
         await tx.put<PolicyMessage>(POLICIES, policy.name, {
           name: policy.name,
           kind: policy.kind,
@@ -79,11 +160,13 @@ export class PolicyStore {
           manifest: policy.manifest,
           file: policy.file,
           line: policy.line,
-          policyRevision: tx.revision + 1,
-          warnings,
-          createdUnixS: before?.createdUnixS ?? unixSeconds(this.#clock),
+          policyRevision,
+          warnings: policy.warnings.map((each) => ({ ...each })),
+          createdUnixS,
         });
       }
+      for (const [name, kept] of prefixes) await this.#registry.keepOnly(tx, name, kept);
+      await advance(tx, policyRevision);
       return changes;
     });
   }
@@ -95,47 +178,86 @@ export class PolicyStore {
       for (const name of names) {
         const change = await tx.delete(POLICIES, name) ? "deleted" : "absent";
         changes.push({ name, change, warnings: [] });
+        if (change === "deleted") await this.#registry.keepOnly(tx, name, []);
+      }
+      if (changes.some(({ change }) => change === "deleted")) {
+        await advance(tx, await nextPolicyRevision(tx, changes.length));
       }
       return changes;
     });
   }
 
-  /** Forgets the numbers of prefixes that no policy mentions. For after a start, when that is known. */
-  async forget(prefixes: readonly string[]): Promise<void> {
-    if (prefixes.length === 0) return;
-    await this.store.transact(async (tx) => {
-      for (const prefix of prefixes) await tx.delete(CIDRS, prefix);
+  /**
+   * Makes the numbers in the database follow from its policies, see {@link CidrRegistry.reconcile}.
+   * @param revision of the policies that `evidence` was read from; false, and nothing was done, when there are newer ones
+   * @param known the newest policy set that this process gave to nodes: a database that has an older one is in doubt
+   */
+  async reconcile(revision: number, evidence: CidrEvidence, known: number): Promise<boolean> {
+    return await this.store.transact(async (tx) => {
+      if (tx.revision !== revision) return false;
+      await this.#registry.reconcile(tx, evidence);
+      const newest = await tx.get<PolicyMessage>(POLICY_SET, NEWEST);
+      if (known > Math.max(newest?.policyRevision ?? 0, tx.revision)) {
+        await noteDoubt(tx, { policyRevision: known, node: "" });
+      } else if (newest === undefined || newest.policyRevision < known) {
+        await advance(tx, Math.max(known + 1, await nextPolicyRevision(tx)));
+      }
+      return true;
     });
-  }
-
-  /** The counter's row is locked by the transaction, so no two replicas give out one number. */
-  async #numberPrefixes(
-    tx: StoreTransaction,
-    policies: readonly Policy[],
-    repository: PolicyRepository,
-  ): Promise<void> {
-    const prefixes = repository.unnumberedPrefixes(policies);
-    if (prefixes.length === 0) return;
-    if (this.cidrs.size + prefixes.length > CIDR_IDENTITIES_MAX) {
-      throw tooMany("TOO_MANY_PREFIXES", "prefixes in all policies together", CIDR_IDENTITIES_MAX);
-    }
-    const counter = await tx.get<CidrIdentity>(COUNTER, "next");
-    let next = counter?.identity ?? IDENTITY_LOCAL_MIN + 1;
-    for (const prefix of prefixes) {
-      if (await tx.get(CIDRS, prefix)) continue;
-      while (repository.isCidrNumberTaken(next)) next++;
-      if (next > IDENTITY_LOCAL_MAX) next = IDENTITY_LOCAL_MIN + 1;
-      await tx.put<CidrIdentity>(CIDRS, prefix, { prefix, identity: next++, labels: [] });
-    }
-    await tx.put<CidrIdentity>(COUNTER, "next", { prefix: "", identity: next, labels: [] });
   }
 }
 
-function tooMany(code: string, what: string, max: number): ProblemError {
-  return new ProblemError(code, {
+/** The object of a witness; "" is an engine itself. */
+function doubtName(node: string): string {
+  return node === "" ? DOUBT : `${DOUBT}:${node}`;
+}
+
+async function noteDoubt(tx: StoreTransaction, { policyRevision, node }: Evidence): Promise<void> {
+  const name = doubtName(node), known = await tx.get<PolicyMessage>(POLICY_SET, name);
+  if ((known?.policyRevision ?? 0) >= policyRevision) return;
+  await tx.put(POLICY_SET, name, PolicyMessage.create({ name, policyRevision, file: node }));
+}
+
+/** Texts of the prefixes that a policy mentions. */
+export function texts(policy: Policy): string[] {
+  return policyPrefixes(policy).map((prefix) => prefix.text);
+}
+
+/** The stored policy; one that cannot be decoded is as none, for it is to be replaced. */
+async function storedPolicy(tx: StoreTransaction, name: string): Promise<PolicyMessage | undefined> {
+  try {
+    return await tx.get<PolicyMessage>(POLICIES, name);
+  } catch (error) {
+    if ((error as ProblemError).code === "OBJECT_UNREADABLE") return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Number of the policy set after this transaction. Greater than the store's own, so that it grows across versions, and
+ * never smaller than that of a repository, which counts each change.
+ */
+async function nextPolicyRevision(tx: StoreTransaction, changes = 1): Promise<number> {
+  const newest = await tx.get<PolicyMessage>(POLICY_SET, NEWEST);
+  return Math.max(newest?.policyRevision ?? 0, tx.revision) + changes;
+}
+
+/** The last write of a change, so that who reads the log in parts never takes half of it for the whole. */
+async function advance(tx: StoreTransaction, policyRevision: number): Promise<void> {
+  await tx.put<PolicyMessage>(POLICY_SET, NEWEST, PolicyMessage.create({ name: NEWEST, policyRevision }));
+}
+
+async function refuseTooMany(tx: StoreTransaction, created: number): Promise<void> {
+  if (created === 0) return;
+  const { rows } = await sql<{ policies: string | number }>`
+    select count(*) as policies from weir_objects where collection = ${POLICIES}`.execute(tx.tx);
+  const wanted = Number(rows[0].policies) + created;
+  if (wanted <= POLICIES_MAX) return;
+  throw new ProblemError("TOO_MANY_POLICIES", {
     status: 507,
-    detail: `Cannot take policies: there would be more than ${max} ${what}`,
-    expected: `at most ${max}`,
+    detail: `Cannot take policies: there would be ${wanted}`,
+    found: wanted,
+    expected: `at most ${POLICIES_MAX}`,
     action: "Delete policies that are no longer needed",
   });
 }

@@ -2,33 +2,41 @@
  * The repository's output as tables that can be listed and watched.
  * @module
  */
-import { type MetricsRegistry, WatchedTable } from "@weir/common";
-import type { CidrIdentity, MapState, Rule } from "@weir/proto/policy";
+import { type Clock, type MetricsRegistry, randomEpoch, WatchedTable } from "@weir/common";
+import type { CidrIdentity, Rule } from "@weir/proto/policy";
 import { COOKIES_MAX } from "./cookie_registry.ts";
+import { MapStateTable } from "./map_state_table.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
 
-/** Changes of map states that are held for watchers: each may be large. */
-const MAP_STATE_HISTORY_MAX = 2048;
-
-/** See the module comment. */
+/** The tables that nodes follow. They share one counter: a revision says how far a reader is in all of them. */
 export class Publisher {
-  readonly mapStates: WatchedTable<MapState> = new WatchedTable({
-    name: "mapstates",
-    historyMax: MAP_STATE_HISTORY_MAX,
-  });
-  readonly cidrIdentities: WatchedTable<CidrIdentity> = new WatchedTable({ name: "cidridentities" });
-  readonly rules: WatchedTable<Rule> = new WatchedTable({
-    name: "rules",
-    entriesMax: COOKIES_MAX * 2,
-    historyMax: 16_384,
-  });
+  readonly mapStates: MapStateTable;
+  readonly cidrIdentities: WatchedTable<CidrIdentity>;
+  readonly rules: WatchedTable<Rule>;
   readonly #published;
   readonly #gauges;
 
-  constructor(private readonly repository: PolicyRepository, metrics: MetricsRegistry) {
+  /** The policy set that is shown; 0: none yet. */
+  policyRevision = 0;
+  /** Tells these tables from those of another process, or of another replica. */
+  readonly epoch: string = randomEpoch();
+  readonly #repository: PolicyRepository;
+  #revision: number;
+  /** Prefixes that go, or change their number, while all map states stay as they are: they stay too until those move. */
+  readonly #withheld = new Set<string>();
+
+  /** @param clock its wall clock makes the revisions of a later process the higher ones */
+  constructor(repository: PolicyRepository, metrics: MetricsRegistry, clock: Clock) {
+    this.#repository = repository;
+    this.#revision = Math.floor(clock.nowMs()) * 1000;
+    const common = { revision: this.#revision, epoch: this.epoch };
+    this.mapStates = new MapStateTable(common);
+    this.cidrIdentities = new WatchedTable({ name: "cidridentities", ...common });
+    const entriesMax = COOKIES_MAX * 2;
+    this.rules = new WatchedTable({ name: "rules", entriesMax, historyMax: 16_384, ...common });
     this.#published = metrics.counter(
       "weir_policy_map_states_published_total",
-      "Map states given to watchers",
+      "Map states that changed",
     );
     this.#gauges = {
       policies: metrics.gauge("weir_policy_policies", "Policies in force"),
@@ -43,40 +51,56 @@ export class Publisher {
   }
 
   /**
-   * Puts everything that changed into the tables: rules before the map states that name their cookies, a new prefix
-   * after the map states that know its identity and a prefix that is gone before them. A reader that applies the
-   * streams in this order never has an address whose identity its policy does not know.
+   * Puts everything that changed into the tables: rules before the map states that name their cookies. Map states say
+   * themselves which prefixes they were made with.
+   * @param isBehind nodes have newer policies in force: what was published before is as old as what is known now
+   * @returns the revision at which all tables say it
    */
-  publish(): void {
-    const { repository } = this;
+  publish(isBehind = false): number {
+    const repository = this.#repository;
+    const swept = repository.cookies.full ? repository.sweepCookies() : [];
     const changes = repository.takeChanges();
+    this.policyRevision = repository.policyRevision;
     for (const cookie of changes.cookies) {
       const rule = repository.cookies.get(cookie);
-      if (rule) this.rules.put(String(cookie), rule);
+      if (rule) this.rules.put(String(cookie), rule, ++this.#revision);
     }
-    for (const prefix of changes.removedPrefixes) this.cidrIdentities.delete(prefix);
-    for (const subject of changes.mapStates) this.#publishMapState(subject);
-    for (const prefix of changes.addedPrefixes) {
+    const numberOf = (prefix: string) => repository.cidrIdentity(prefix)?.identity;
+    const isOther = (prefix: string) => numberOf(prefix) !== this.cidrIdentities.get(prefix)?.identity;
+    for (const prefix of changes.removedPrefixes) this.#withheld.add(prefix);
+    const added = new Set(changes.addedPrefixes);
+    if (!repository.holdsEverybody) {
+      for (const prefix of this.#withheld) {
+        if (isOther(prefix)) this.cidrIdentities.delete(prefix, ++this.#revision);
+        added.add(prefix);
+      }
+      this.#withheld.clear();
+    }
+    const written = this.mapStates.write(repository, changes, { revision: this.#revision, isBehind });
+    this.#revision = written.revision;
+    this.#published.increment(undefined, written.count);
+    for (const prefix of added) {
       const identity = repository.cidrIdentity(prefix);
-      if (identity) this.cidrIdentities.put(prefix, identity);
+      if (!identity || !isOther(prefix)) continue;
+      if (repository.holdsEverybody && this.cidrIdentities.has(prefix)) this.#withheld.add(prefix);
+      else this.cidrIdentities.put(prefix, identity, ++this.#revision);
     }
-    for (const subject of changes.removedSubjects) this.mapStates.delete(String(subject));
-    if (repository.cookies.full) {
-      for (const cookie of repository.sweepCookies()) this.rules.delete(String(cookie));
+    for (const subject of changes.removedSubjects) this.mapStates.delete(subject, ++this.#revision);
+    for (const cookie of swept) {
+      if (!repository.cookies.get(cookie)) this.rules.delete(String(cookie), ++this.#revision);
     }
+    for (const table of [this.rules, this.cidrIdentities, this.mapStates]) table.advance(this.#revision);
     this.#gauges.policies.set(repository.policyCount);
     this.#gauges.selectors.set(repository.selectors.size);
     this.#gauges.identities.set(repository.selectors.identityCount);
     this.#gauges.groups.set(repository.groupCount);
     this.#gauges.resolutions.set(repository.work.identitiesResolved);
+    return this.#revision;
   }
 
-  #publishMapState(subject: number): void {
-    const state = this.repository.mapState(subject);
-    if (!state) return;
-    const before = state.error === "" ? undefined : this.mapStates.get(String(subject));
-    // A state that cannot be resolved keeps what was in force and says what is wrong.
-    this.mapStates.put(String(subject), before ? { ...before, error: state.error } : state);
-    this.#published.increment();
+  /** Tells every reader how far the tables are, also those for whom nothing changed. */
+  announce(): void {
+    this.cidrIdentities.announce();
+    this.mapStates.announce();
   }
 }

@@ -11,15 +11,23 @@ import {
   EngineRevision,
   ExplainRequest,
   ExplainResponse,
-  MapState,
+  type MapState,
+  NodePolicy,
   Policy,
   type PolicyChange,
+  PolicyFault,
+  PolicySelection,
   Rule,
+  WaitRequest,
+  WaitResponse,
 } from "@weir/proto/policy";
 import { explainRequest } from "./explain_request.ts";
 import { manifestProblem, readManifests, type ReadManifestsOptions } from "./manifest.ts";
+import { PolicySelections } from "./policy_selection.ts";
+import { DATABASE_FAULT } from "./policy_follower.ts";
 import { MANIFEST_BYTES_MAX } from "@weir/common/manifest";
 import type { Policy as PolicyValue } from "./policy.ts";
+import { mapStateParts, SHARED_MAP_STATE } from "./policy_group.ts";
 import type { PolicyEngine } from "./policy_engine.ts";
 
 /** Bodies of more than the largest manifest and some room for the envelope are refused before they are read. */
@@ -87,11 +95,27 @@ export function mountRoutes(engine: PolicyEngine): void {
     },
     description: "The policies that a text of manifests names",
   });
+  api.action({
+    path: "/v1/policies:accept-database",
+    response: ApplyResponse,
+    handle: async () => {
+      const accepted = await engine.store.accept(repository.policyRevision);
+      await engine.syncPolicies();
+      engine.publishNow();
+      const change = accepted ? "accepted" : "unchanged";
+      return {
+        policyRevision: repository.policyRevision,
+        items: [{ name: DATABASE_FAULT, change, warnings: [] }],
+      };
+    },
+    description: "Takes a database that is older than what is in force at nodes for the newest",
+  });
   api.collection<MapState>({
     name: "mapstates",
-    message: MapState,
+    message: SHARED_MAP_STATE,
     table: publisher.mapStates,
-    filters: { identity: (number) => (state) => String(state.identity) === number },
+    indexes: { identity: (state) => String(state.identity) },
+    partsOf: mapStateParts,
     description: "Map state by identity; watch with ?identity=N for those a node hosts",
   });
   api.collection<CidrIdentity>({
@@ -106,6 +130,41 @@ export function mountRoutes(engine: PolicyEngine): void {
     table: publisher.rules,
     description: "What each rule cookie stands for",
   });
+  api.collection<NodePolicy>({
+    name: "nodepolicies",
+    message: NodePolicy,
+    list: () => engine.inForce.list(),
+    get: (name) => engine.inForce.get(name),
+    put: (name, value) => engine.inForce.put(name, value),
+    description: "What is in force at each node of the cluster; a node puts its own",
+  });
+  api.collection<PolicySelection>({
+    name: "policyselections",
+    message: PolicySelection,
+    list: () => {
+      const selections = selectionsOf(engine);
+      return repository.policies().map((policy) => selections.of(policy));
+    },
+    get: (name) => {
+      const policy = repository.policy(name);
+      return policy && selectionsOf(engine).of(policy);
+    },
+    description: "Whom each policy selects now, and what of it means nobody",
+  });
+  api.collection<PolicyFault>({
+    name: "policyfaults",
+    message: PolicyFault,
+    list: () => engine.follower.faults(),
+    get: (name) => engine.follower.faults().find((fault) => fault.name === name),
+    description: "Stored policies that cannot be put in force, and why",
+  });
+  api.action({
+    path: "/v1/policies:wait",
+    request: WaitRequest,
+    response: WaitResponse,
+    handle: (request) => engine.inForce.wait(request),
+    description: "Answers when a policy set is in force at every node, or after the timeout",
+  });
   api.action({
     path: "/v1/explain",
     request: ExplainRequest,
@@ -115,8 +174,9 @@ export function mountRoutes(engine: PolicyEngine): void {
         repository,
         cluster: engine.cluster,
         lookup: (address: IpAddress) => engine.directory.entryOf(address),
+        prefixesOf: (identity: number) => engine.directory.prefixesOf(identity),
       }),
-    description: "Why a connection is allowed or denied, and what would flip it",
+    description: "Why a connection is allowed or denied, and what would change it",
   });
   api.action({
     method: "GET",
@@ -153,23 +213,44 @@ function read(engine: PolicyEngine, text: string, options: ReadManifestsOptions)
 
 /** Writes, and answers when the map states reflect it. */
 async function apply(engine: PolicyEngine, policies: readonly PolicyValue[]): Promise<PolicyChange[]> {
-  const changes = await engine.store.put(policies, engine.repository);
-  engine.syncPolicies();
+  const changes = await engine.store.put(policies);
+  await engine.syncPolicies();
   engine.publishNow();
-  return changes;
+  return withSelections(engine, policies, changes);
 }
 
 async function remove(engine: PolicyEngine, names: readonly string[]): Promise<PolicyChange[]> {
   const changes = await engine.store.delete(names);
-  engine.syncPolicies();
+  await engine.syncPolicies();
   engine.publishNow();
   return changes;
 }
 
 function preview(engine: PolicyEngine, policies: readonly PolicyValue[]): PolicyChange[] {
-  return policies.map((policy) => {
+  const changes = policies.map((policy) => {
     const before = engine.store.policies.get(policy.name);
     const change = !before ? "created" : before.manifest === policy.manifest ? "unchanged" : "configured";
     return { name: policy.name, change, warnings: [...policy.warnings] };
+  });
+  return withSelections(engine, policies, changes);
+}
+
+function selectionsOf(engine: PolicyEngine): PolicySelections {
+  return new PolicySelections(engine.repository, engine.directory.view());
+}
+
+/** Adds what the cluster as it is now makes of each policy. */
+function withSelections(
+  engine: PolicyEngine,
+  policies: readonly PolicyValue[],
+  changes: readonly PolicyChange[],
+): PolicyChange[] {
+  if (!engine.directory.synced) return [...changes];
+  const selections = selectionsOf(engine);
+  const byName = new Map(policies.map((policy) => [policy.name, policy]));
+  return changes.map((change) => {
+    const policy = byName.get(change.name);
+    const { warnings } = policy === undefined ? { warnings: [] } : selections.of(policy);
+    return { ...change, warnings: [...change.warnings, ...warnings] };
   });
 }

@@ -13,6 +13,8 @@ export interface CachedSelector {
   readonly key: string;
   /** Numbers of the identities that it means. Read only outside the cache. */
   readonly matches: Set<number>;
+  /** It may mean a prefix and not one inside it. */
+  readonly hasExceptions: boolean;
 }
 
 interface Slot extends CachedSelector {
@@ -25,7 +27,7 @@ export interface SelectorCacheWork {
   comparisons: number;
 }
 
-/** See the module comment. */
+/** Selectors in use, and the identities that each means. */
 export class SelectorCache {
   readonly work: SelectorCacheWork = { comparisons: 0 };
   readonly #slots = new Map<string, Slot>();
@@ -41,6 +43,8 @@ export class SelectorCache {
   readonly #identitiesByTerm = new Map<string, Set<number>>();
   readonly #identitiesByPrefix = new PrefixTrie<number>();
   readonly #worldIdentities = new Set<number>();
+  /** Label selectors that may mean a prefix and not one inside it: they name prefixes. */
+  readonly #namingPrefixes = new Set<Slot>();
 
   /** Number of different selectors. */
   get size(): number {
@@ -68,7 +72,8 @@ export class SelectorCache {
   acquire(selector: PeerSelector): CachedSelector {
     let slot = this.#slots.get(selector.key);
     if (!slot) {
-      slot = { selector, key: selector.key, matches: new Set(), users: 0 };
+      const hasExceptions = selector.type === "cidr" ? selector.except.length > 0 : namesPrefixes(selector);
+      slot = { selector, key: selector.key, matches: new Set(), hasExceptions, users: 0 };
       this.#slots.set(selector.key, slot);
       this.#index(slot);
       for (const number of this.#candidates(selector)) this.#compare(slot, this.#identities.get(number)!);
@@ -111,6 +116,32 @@ export class SelectorCache {
     return slots;
   }
 
+  /**
+   * Identities of prefixes that the selector may not mean although it means what is around them: exceptions. Everything
+   * else is monotone: what a selector says of a prefix it says of those inside.
+   */
+  exceptionsOf({ selector, matches, hasExceptions }: CachedSelector): Set<number> {
+    if (!hasExceptions) return new Set();
+    if (selector.type === "cidr") {
+      return new Set(selector.except.flatMap((except) => [...this.#identitiesByPrefix.inside(except)]));
+    }
+    return new Set(WORLD.flatMap((world) => [...this.#identitiesByPrefix.inside(world)])).difference(matches);
+  }
+
+  /** Selectors of which a prefix is an exception. */
+  excepting(identity: PeerIdentity): Set<CachedSelector> {
+    const found = new Set<CachedSelector>(identity.prefixes.length > 0 ? this.#namingPrefixes : []);
+    for (const prefix of identity.prefixes) {
+      for (const slot of this.#byPrefix.around(prefix)) {
+        const { selector } = slot;
+        if (selector.type === "cidr" && selector.except.some((except) => except.contains(prefix))) {
+          found.add(slot);
+        }
+      }
+    }
+    return found;
+  }
+
   #compare(slot: Slot, identity: PeerIdentity): void {
     this.work.comparisons++;
     if (!peerSelectorMatches(slot.selector, identity)) return;
@@ -123,6 +154,7 @@ export class SelectorCache {
     if (selector.type === "cidr") {
       this.#byPrefix.add(selector.prefix, slot);
     } else if (selector.type === "labels") {
+      if (slot.hasExceptions) this.#namingPrefixes.add(slot);
       const term = indexTerm(selector.selector.requirements);
       if (!term) this.#unindexed.add(slot);
       else for (const value of term.values) addTo(this.#byTerm, `${term.key}=${value}`, slot);
@@ -134,6 +166,7 @@ export class SelectorCache {
     if (selector.type === "cidr") {
       this.#byPrefix.delete(selector.prefix, slot);
     } else if (selector.type === "labels") {
+      this.#namingPrefixes.delete(slot);
       const term = indexTerm(selector.selector.requirements);
       if (!term) this.#unindexed.delete(slot);
       else for (const value of term.values) removeFrom(this.#byTerm, `${term.key}=${value}`, slot);
@@ -171,6 +204,12 @@ export class SelectorCache {
 }
 
 const WORLD: readonly Prefix[] = [Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")];
+
+/** Whether a label selector asks for a label of a single prefix. All others are the same for a prefix and those inside. */
+function namesPrefixes(selector: PeerSelector): boolean {
+  return selector.type === "labels" &&
+    selector.selector.requirements.some(({ key }) => Prefix.tryParse(key) !== undefined);
+}
 
 function isWorld(identity: PeerIdentity): boolean {
   return ["world", "world-ipv4", "world-ipv6"].some((name) => identity.labels.has("reserved", name));

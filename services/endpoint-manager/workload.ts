@@ -1,0 +1,97 @@
+/**
+ * An endpoint and what is known of it beyond its API object.
+ * @module
+ */
+import { IpAddress, Prefix } from "@weir/common";
+import type { Init } from "@weir/proto";
+import type { DatapathEndpoint } from "@weir/proto/datapath";
+import type { Endpoint, EndpointConditionKind, EndpointStatus } from "@weir/proto/endpoint";
+import type { Identity, IpcacheEntry } from "@weir/proto/identity";
+import type { MapState } from "@weir/proto/policy";
+import type { EndpointManagerConfig } from "./config.ts";
+import { identityLabels } from "./endpoint_labels.ts";
+
+/** What the directory gave for a set of labels. */
+export interface GivenIdentity {
+  readonly number: number;
+  /** Those that count, as the directory filtered them. */
+  readonly labels: readonly string[];
+  /** What was asked for, as `askedLabels` has it. */
+  readonly askedFor: string;
+  /** False: it is remembered, and the directory must be asked whether it still holds. */
+  confirmed: boolean;
+}
+
+/** How far a deletion is. */
+export interface Deletion {
+  /** Resolves when the kernel has let go of it. */
+  readonly kernel: PromiseWithResolvers<void>;
+  /** Resolves when the cluster has too, and nothing is left. */
+  readonly whole: PromiseWithResolvers<void>;
+  kernelGone: boolean;
+}
+
+/** One endpoint. Its owner is the endpoint table; each reconciler writes its own part. */
+export interface Workload {
+  spec: Endpoint;
+  /** As people see it: `identity` and `policy` are those in force. */
+  status: EndpointStatus;
+  /** What it is to be. Undefined: the directory has not answered yet. */
+  given?: GivenIdentity;
+  /** What the datapath was given last; undefined when it must be given again. */
+  applied?: Init<DatapathEndpoint>;
+  /** The map state whose policy it has; undefined when that must be given again. */
+  mapState?: MapState;
+  /** Found at the start: the kernel may hold it, and keeps it as it is until it is given again. */
+  restored: boolean;
+  /** Its PUT is not on disk yet: nothing is done for it. */
+  unwritten?: boolean;
+  /** The cluster has been told of it once. */
+  announced: boolean;
+  conditions: Map<EndpointConditionKind, { message: string; sinceMs: number }>;
+  deleting?: Deletion;
+}
+
+/** Labels to ask the directory for, as one text. */
+export function askedLabels(spec: Endpoint, cluster: string): string {
+  return identityLabels(spec, cluster).join(";");
+}
+
+/** The identity that the endpoint's labels of now have; undefined while that is in doubt. */
+export function settledIdentity(workload: Workload, cluster: string): GivenIdentity | undefined {
+  const { given, spec } = workload;
+  return given?.askedFor === askedLabels(spec, cluster) ? given : undefined;
+}
+
+/** What the directory gave. */
+export function givenIdentity(identity: Identity, askedFor: string): GivenIdentity {
+  return { number: identity.number, labels: identity.labels, askedFor, confirmed: true };
+}
+
+/** The prefixes that belong to an endpoint; none for a cgroup, which speaks with the host's address. */
+export function prefixesOf({ spec, status }: Workload): string[] {
+  if (spec.cgroup !== "") return [];
+  return [status.ipv4, status.ipv6].filter((a) => a !== "").map((a) => Prefix.host(IpAddress.parse(a)).text);
+}
+
+/** What the cluster is to be told of one of an endpoint's prefixes. */
+export function announcementOf(
+  workload: Workload,
+  prefix: string,
+  config: EndpointManagerConfig,
+): IpcacheEntry {
+  const { spec, status } = workload;
+  return {
+    prefix,
+    identity: status.identity,
+    node: config.nodeName,
+    nodeIpv4: config.nodeIpv4,
+    nodeIpv6: config.nodeIpv6,
+    endpoint: spec.name,
+    namespace: spec.namespace,
+    podName: spec.podName,
+    namedPorts: spec.namedPorts,
+    labels: status.identityLabels,
+    flags: 0,
+  };
+}

@@ -1,0 +1,265 @@
+/** A database that was lost or is an older copy: nodes know better, and nothing opens until an operator says so. @module */
+import assert from "node:assert/strict";
+import { ApiServer, type ProblemError, setPeer, WatchedTable } from "@weir/common";
+import { Database } from "@weir/common/state";
+import { Reflector, WeirClient } from "@weir/client";
+import { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
+import {
+  ApplyRequest,
+  ApplyResponse,
+  CidrIdentity,
+  MapState,
+  NodePolicy,
+  PolicyFault,
+} from "@weir/proto/policy";
+import { createPolicyEngine, type PolicyEngine } from "./policy_engine.ts";
+
+const manifest = (name: string) =>
+  `{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: ${name}}, spec: {endpointSelector: {},
+  ingressDeny: [{fromEntities: [world]}], ingress: [{}]}}`;
+const MANIFEST = ["a", "b", "c"].map(manifest).join("\n---\n");
+
+/** @param onNodes is given the nodes */
+function allocator(onNodes?: (nodes: WatchedTable<Node>) => void): WeirClient {
+  const api = new ApiServer({ name: "identity-allocator" });
+  const identities = new WatchedTable<Identity>({ name: "identities" });
+  const nodes = new WatchedTable<Node>({ name: "nodes" });
+  api.collection({ name: "identities", message: Identity, table: identities });
+  api.collection({ name: "ipcache", message: IpcacheEntry, table: new WatchedTable({ name: "ipcache" }) });
+  api.collection({ name: "nodes", message: Node, table: nodes });
+  nodes.put("node-2", Node.create({ name: "node-2" }));
+  onNodes?.(nodes);
+  const labels = ["k8s:io.kubernetes.pod.namespace=default", "k8s:io.cilium.k8s.policy.cluster=default"];
+  identities.put("300", Identity.create({ number: 300, labels }));
+  return new WeirClient({ handler: api.fetch });
+}
+
+/** The same for every life: one that is made anew has lost what was read. */
+const ALLOCATOR = allocator();
+
+async function life(
+  database: Database,
+  run: (engine: PolicyEngine, client: WeirClient) => Promise<void>,
+  directory: WeirClient = ALLOCATOR,
+): Promise<void> {
+  const engine = createPolicyEngine({ database, allocator: directory });
+  engine.start();
+  try {
+    await engine.waitReady();
+    await run(engine, new WeirClient({ handler: engine.handler }));
+  } finally {
+    await engine.stop();
+  }
+}
+
+const stateOf = async (client: WeirClient) => (await client.collection("mapstates", MapState).get("300"))!;
+const prefixesOf = async (client: WeirClient) =>
+  (await client.collection("cidridentities", CidrIdentity).list()).items;
+const faultsOf = async (client: WeirClient) =>
+  (await client.collection("policyfaults", PolicyFault).list()).items;
+const apply = (client: WeirClient, text: string) =>
+  client.call("/v1/policies:apply", {
+    request: { message: ApplyRequest, value: { manifest: text } },
+    response: ApplyResponse,
+  });
+const accept = (client: WeirClient) =>
+  client.call("/v1/policies:accept-database", { method: "POST", response: ApplyResponse });
+/** A node says what was in force there. */
+const tell = (client: WeirClient, newestPolicyRevision: number, node = "node-2") =>
+  client.collection("nodepolicies", NodePolicy).put(node, { node, newestPolicyRevision });
+/** A client as a node has it: it says what is in force there with each request. */
+const nodeClient = (engine: PolicyEngine, policyRevision: number) =>
+  new WeirClient({ handler: engine.handler }, {
+    headers: () => ({ "weir-node": "node-2", "weir-policy-revision": `${policyRevision}` }),
+  });
+async function doubted(engine: PolicyEngine): Promise<void> {
+  while (engine.follower.faults().length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+async function isReady(engine: PolicyEngine): Promise<boolean> {
+  return (await engine.handler(new Request("http://x/readyz"))).status === 200;
+}
+
+Deno.test("An empty database is not believed while a node had policies in force, also by the next process, until it is accepted", async () => {
+  const first = new Database("sqlite::memory:"), empty = new Database("sqlite::memory:");
+  let revision = 0;
+  try {
+    await life(first, async (engine, client) => {
+      await apply(client, MANIFEST);
+      revision = (await stateOf(client)).policyRevision;
+      await tell(client, revision);
+      await engine.store.store.pull();
+      assert.deepEqual(await faultsOf(client), [], "who has what the database has gives no doubt");
+      assert.equal(await isReady(engine), true);
+    });
+    await life(first, async (engine, client) => {
+      await tell(client, revision);
+      assert.deepEqual([await faultsOf(client), await isReady(engine)], [[], true], "nor after a restart");
+    });
+    await life(empty, async (engine, client) => {
+      await tell(client, 0);
+      assert.equal((await stateOf(client)).error, "", "a fresh cluster starts without questions");
+      await tell(client, revision);
+      await doubted(engine);
+      const held = await stateOf(client);
+      assert.match(held.error, /older than what is in force on node-2 \(policy revision \d+\): restore/);
+      const [fault] = await faultsOf(client);
+      assert.deepEqual([fault.name, fault.holds, await isReady(engine)], ["database", true, false]);
+    });
+    await life(empty, async (engine, client) => {
+      // Nobody has told this process anything.
+      const held = await stateOf(client);
+      assert.deepEqual([held.enforceIngress, held.enforceEgress, held.entries], [true, true, []]);
+      assert.notEqual(held.error, "");
+      await apply(client, manifest("b"));
+      assert.deepEqual((await stateOf(client)).entries, [], "one policy of three is not what was in force");
+      const { items } = await accept(client);
+      assert.equal(items[0].change, "accepted");
+      const state = await stateOf(client);
+      assert.ok(state.error === "" && state.entries.some(({ deny }) => deny));
+      assert.ok(state.policyRevision > revision, "nodes take it for newer than what they have");
+      assert.deepEqual([await faultsOf(client), await isReady(engine)], [[], true]);
+      await tell(client, revision);
+      await engine.store.store.pull();
+      assert.deepEqual(await faultsOf(client), [], "what a node had is older now");
+      assert.equal((await accept(client)).items[0].change, "unchanged");
+    });
+  } finally {
+    await first.close();
+    await empty.close();
+  }
+});
+
+Deno.test("A node that has newer policies in force is never given older ones, not even first of all, nor a list without their prefixes", async () => {
+  const database = new Database("sqlite::memory:");
+  try {
+    await life(database, async (engine) => {
+      const node = nodeClient(engine, 9);
+      const given = Promise.withResolvers<MapState>();
+      const mapStates = new Reflector(node.collection("mapstates", MapState), {
+        names: ["300"],
+        onChange: (_, state) => given.resolve(state!),
+      }).start();
+      const state = await given.promise;
+      await mapStates.stop();
+      assert.match(state.error, /older than what is in force on node-2 \(policy revision 9\)/);
+      assert.deepEqual([state.enforceIngress, state.enforceEgress, state.entries], [true, true, []]);
+      const withheld = (e: ProblemError) => e.code === "NOT_READY" && /older than/.test(e.message);
+      await assert.rejects(prefixesOf(node), withheld);
+      await assert.rejects(
+        prefixesOf(nodeClient(engine, 0)),
+        withheld,
+        "nobody takes what is missing for gone",
+      );
+    });
+    await life(database, async (engine, client) => {
+      await assert.rejects(prefixesOf(client), /older than/, "nor from the next process");
+      await accept(client);
+      assert.deepEqual(await prefixesOf(nodeClient(engine, 9)), []);
+      assert.equal((await stateOf(nodeClient(engine, 9))).error, "");
+    });
+  } finally {
+    await database.close();
+  }
+});
+
+Deno.test("What a node cannot know is refused, its name is said, and who is removed is believed no more", async () => {
+  const database = new Database("sqlite::memory:");
+  let nodes!: WatchedTable<Node>;
+  const directory = allocator((table) => nodes = table);
+  nodes.put("node-3", Node.create({ name: "node-3" }));
+  const until = async (what: () => Promise<boolean> | boolean) => {
+    while (!await what()) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  const why = async (client: WeirClient) => (await faultsOf(client))[0]?.error ?? "";
+  try {
+    await life(database, async (engine, client) => {
+      const impossible = (e: ProblemError) => e.code === "INVALID_ARGUMENT" && e.status === 400;
+      await assert.rejects(tell(client, 2 ** 48 + 1), impossible);
+      await assert.rejects(stateOf(nodeClient(engine, 2 ** 50)), impossible);
+      assert.deepEqual(await faultsOf(client), []);
+      const stranger = new Request("http://x/v1/mapstates", {
+        headers: { "weir-node": "node-2", "weir-policy-revision": "9" },
+      });
+      setPeer(stranger, { role: "viewer", node: "somebody" });
+      await (await engine.handler(stranger)).body?.cancel();
+      const other = new Request(stranger);
+      setPeer(other, { role: "node", node: "node-3" });
+      await (await engine.handler(other)).body?.cancel();
+      assert.match(await why(client), /in force on node-3 \(policy revision 9\).*or remove a node that lies/);
+      await tell(client, 2 ** 48);
+      await until(async () =>
+        /on node-2, node-3 \(policy revision 281474976710656\)/.test(await why(client))
+      );
+      nodes.delete("node-2");
+      await until(async () => /on node-3 \(policy revision 9\)/.test(await why(client)));
+      nodes.delete("node-3");
+      await until(async () => (await stateOf(client)).error === "");
+      assert.deepEqual(await faultsOf(client), []);
+      await tell(client, 2 ** 48);
+      await until(async () => (await why(client)) !== "");
+      await accept(client);
+      assert.deepEqual(await faultsOf(client), []);
+      await apply(client, manifest("a"));
+      assert.ok(Number.isSafeInteger((await stateOf(client)).policyRevision), "it goes on counting");
+      await tell(client, 2 ** 48);
+      await engine.store.store.pull();
+      assert.deepEqual(await faultsOf(client), [], "and there is nothing left to claim");
+    }, directory);
+  } finally {
+    await database.close();
+  }
+});
+
+Deno.test("A database that becomes an older copy while the engine runs opens nothing, and a newer copy heals it", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "weir-policy-" });
+  const path = `${directory}/policy.db`;
+  const database = new Database(`sqlite:${path}`);
+  const copy = async (to: string) => {
+    using file = new (await import("node:sqlite")).DatabaseSync(path);
+    file.exec(`vacuum into '${to}'`);
+  };
+  /** Puts the tables of another copy in the place of those that are there. */
+  const restore = async (from: string) => {
+    const file = new (await import("node:sqlite")).DatabaseSync(path);
+    file.exec(`attach '${from}' as old`);
+    const tables = file.prepare(
+      "select name from old.sqlite_master where type = 'table' and name like 'weir%'",
+    )
+      .all() as { name: string }[];
+    file.exec("begin immediate");
+    for (const { name } of tables) {
+      file.exec(`delete from main.${name}; insert into main.${name} select * from old.${name}`);
+    }
+    file.exec("commit");
+    file.close();
+  };
+  try {
+    await life(database, async (engine, client) => {
+      await copy(`${directory}/old.db`);
+      await apply(client, MANIFEST);
+      await apply(client, manifest("d").replace("fromEntities: [world]", 'fromCIDR: ["192.0.2.0/24"]'));
+      const before = await stateOf(client), prefixes = await prefixesOf(client);
+      assert.ok(before.entries.some(({ deny }) => deny) && prefixes.length === 1);
+      await copy(`${directory}/new.db`);
+      await restore(`${directory}/old.db`);
+      await engine.store.store.pull();
+      await engine.syncPolicies();
+      engine.publishNow();
+      const held = await stateOf(client);
+      assert.deepEqual(held.entries, before.entries);
+      assert.match(held.error, /older than what is in force \(policy revision \d+\)/);
+      assert.deepEqual(await prefixesOf(client), prefixes, "a deny of a CIDR needs the CIDR's number too");
+      await restore(`${directory}/new.db`);
+      await engine.store.store.pull();
+      await engine.syncPolicies();
+      engine.publishNow();
+      const healed = await stateOf(client);
+      assert.deepEqual([healed.error, healed.entries], ["", before.entries]);
+      assert.deepEqual(await prefixesOf(client), prefixes);
+      assert.deepEqual(await faultsOf(client), []);
+    });
+  } finally {
+    await database.close();
+    await Deno.remove(directory, { recursive: true });
+  }
+});

@@ -1,0 +1,158 @@
+/**
+ * Whom a policy selects in the cluster as it is now, and what of it means nobody: a selector without endpoints, a port name that
+ * no endpoint has, a prefix that covers pods or nodes (which no CIDR rule ever means), egress that closes DNS. Nothing of it is
+ * refused: the endpoints may come later.
+ * @module
+ */
+import { Prefix, protocolName, type Selector } from "@weir/common";
+import type { IpcacheEntry, Node } from "@weir/proto/identity";
+import type { PolicySelection, Warning } from "@weir/proto/policy";
+import { requirementWords } from "./explain_words.ts";
+import {
+  type Direction,
+  DIRECTIONS,
+  labelPeer,
+  type PeerIdentity,
+  type Policy,
+  type PortMatch,
+} from "./policy.ts";
+import type { PolicyRepository } from "./policy_repository.ts";
+
+const UDP = 17, PORT_DNS = 53;
+/** Subjects whose other policies are looked at for DNS. */
+const SUBJECTS_LOOKED_AT = 16;
+
+/** The cluster as the directory shows it. */
+export interface ClusterView {
+  readonly endpoints: Iterable<IpcacheEntry>;
+  readonly nodes: Iterable<Node>;
+}
+
+/** Looks at policies against one view of the cluster. */
+export class PolicySelections {
+  /** Names of the endpoints of each identity. */
+  readonly #endpoints = new Map<number, Set<string>>();
+  /** Pod CIDRs and addresses of nodes, with what they are. */
+  readonly #own: { prefix: Prefix; what: string }[] = [];
+  readonly #repository: PolicyRepository;
+
+  constructor(repository: PolicyRepository, { endpoints, nodes }: ClusterView) {
+    this.#repository = repository;
+    for (const { identity, endpoint } of endpoints) {
+      if (endpoint === "") continue;
+      const names = this.#endpoints.get(identity);
+      if (names === undefined) this.#endpoints.set(identity, new Set([endpoint]));
+      else names.add(endpoint);
+    }
+    for (const node of nodes) {
+      for (const text of [node.podCidrV4, node.podCidrV6]) this.#add(text, `pods of ${node.name}`);
+      for (const text of [node.ipv4, node.ipv6]) this.#add(text, `node ${node.name}`);
+    }
+  }
+
+  #add(text: string, what: string): void {
+    const prefix = text === "" ? undefined : Prefix.tryParse(text);
+    if (prefix !== undefined) this.#own.push({ prefix, what });
+  }
+
+  /** @param policy stored or not: one that is only asked about */
+  of(policy: Policy): PolicySelection {
+    const warnings: Warning[] = [];
+    const names = new Set<string>();
+    for (const rule of policy.rules) {
+      const subjects = this.#subjectsOf(rule.subject);
+      const own = subjects.flatMap(({ number }) => [...this.#endpoints.get(number) ?? []]);
+      for (const name of own) names.add(name);
+      if (own.length === 0) {
+        warnings.push({
+          path: `${rule.path}.endpointSelector`,
+          detail: `no endpoint has ${wordsOf(rule.subject)}`,
+        });
+      }
+      for (const direction of DIRECTIONS) {
+        for (const section of rule.directions[direction].sections) {
+          const nameless = this.#nameless(section.ports, direction, subjects);
+          for (const name of nameless) warnings.push({ path: section.path, detail: name });
+          for (const { selector, path } of section.peers) {
+            if (selector.type === "cidr") {
+              warnings.push(...this.#covered(selector.prefix, path, section.deny));
+            }
+          }
+        }
+      }
+      if (this.#closesDns(policy, rule, subjects)) {
+        warnings.push({
+          path: rule.directions.EGRESS.path,
+          detail: "it closes egress, and nothing allows 53/UDP: names cannot be resolved",
+        });
+      }
+    }
+    return { name: policy.name, endpoints: names.size, warnings };
+  }
+
+  #subjectsOf(selector: Selector): PeerIdentity[] {
+    // Of a stored policy the cache knows them already.
+    const { selectors } = this.#repository;
+    const cached = selectors.acquire(labelPeer(selector));
+    const numbers = [...cached.matches].filter((number) => this.#endpoints.has(number));
+    selectors.release(cached);
+    return numbers.map((number) => selectors.identity(number)!);
+  }
+
+  /** Port names that nobody has who could be meant. */
+  #nameless(ports: readonly PortMatch[], direction: Direction, subjects: readonly PeerIdentity[]): string[] {
+    const found = new Set<string>();
+    for (const { name, protocol } of ports) {
+      if (name === "") continue;
+      const having = new Set(this.#repository.namedPorts.identitiesWith(protocol, name));
+      const isHad = direction === "EGRESS"
+        ? having.size > 0
+        : subjects.some(({ number }) => having.has(number));
+      if (isHad || (direction === "INGRESS" && subjects.length === 0)) continue;
+      const who = direction === "EGRESS" ? "no endpoint" : "no endpoint that it selects";
+      found.add(`${who} has a ${protocolName(protocol)} port named ${name}`);
+    }
+    return [...found];
+  }
+
+  #covered(prefix: Prefix, path: string, deny: boolean): Warning[] {
+    // Everything is the world, and everybody knows.
+    if (prefix.length === 0) return [];
+    const hit = this.#own.filter((own) => prefix.contains(own.prefix) || own.prefix.contains(prefix));
+    if (hit.length === 0) return [];
+    const [first] = hit, more = hit.length === 1 ? "" : ` and ${hit.length - 1} more`;
+    const effect = deny ? "does not deny" : "does not allow";
+    return [{
+      path,
+      detail:
+        `${prefix.text} covers ${first.what} (${first.prefix.text})${more}: a CIDR rule ${effect} pods and nodes, only addresses outside of the cluster`,
+    }];
+  }
+
+  /** Whether a rule closes egress of somebody for whom no policy allows DNS. */
+  #closesDns(policy: Policy, rule: Policy["rules"][number], subjects: readonly PeerIdentity[]): boolean {
+    const egress = rule.directions.EGRESS;
+    // What allows nothing at all is meant to.
+    if (!egress.defaultDeny || !egress.sections.some(({ deny, peers }) => !deny && peers.length > 0)) {
+      return false;
+    }
+    if (policy.rules.some((one) => allowsDns(one.directions.EGRESS.sections))) return false;
+    return subjects.slice(0, SUBJECTS_LOOKED_AT).some((subject) =>
+      !this.#repository.rulesFor(subject).some((one) => allowsDns(one.rule.directions.EGRESS.sections))
+    );
+  }
+}
+
+function allowsDns(sections: Policy["rules"][number]["directions"]["EGRESS"]["sections"]): boolean {
+  return sections.some(({ deny, peers, ports }) =>
+    !deny && peers.length > 0 &&
+    ports.some(({ protocol, first, last, name }) =>
+      protocol === 0 ||
+      protocol === UDP && (name === "" ? first <= PORT_DNS && PORT_DNS <= last : name.startsWith("dns"))
+    )
+  );
+}
+
+function wordsOf(selector: Selector): string {
+  return requirementWords(selector).join(",").replaceAll("any:", "") || "any label";
+}

@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { LabelSet } from "@weir/common";
+import { IpcacheEntry, Node } from "@weir/proto/identity";
+import { readManifests } from "./manifest.ts";
+import { PolicyRepository } from "./policy_repository.ts";
+import { PolicySelections } from "./policy_selection.ts";
+
+const COMMON = ["k8s:io.kubernetes.pod.namespace=default", "k8s:io.cilium.k8s.policy.cluster=default"];
+
+/** Two endpoints of web, of which one has two addresses, and one of client. */
+function look(spec: string, stored: string[] = []) {
+  const repository = new PolicyRepository();
+  for (const [number, app] of [[1000, "web"], [1001, "client"], [1002, "gone"]] as const) {
+    repository.upsertIdentity(number, LabelSet.parse([`k8s:app=${app}`, ...COMMON]));
+  }
+  const endpoints = [
+    ["10.0.1.1/32", 1000, "default/web-1"],
+    ["fd00::1/128", 1000, "default/web-1"],
+    ["10.0.1.2/32", 1000, "default/web-2"],
+    ["10.0.1.3/32", 1001, "default/client"],
+  ].map(([prefix, identity, endpoint]) =>
+    IpcacheEntry.create({ prefix, identity, endpoint } as Partial<IpcacheEntry>)
+  );
+  for (const { prefix, identity } of endpoints) {
+    const ports = identity === 1000 ? [{ name: "http", port: 8080, protocol: "TCP" }] : [];
+    repository.setNamedPorts(prefix, identity, ports);
+  }
+  const nodes = [Node.create({ name: "node-1", ipv4: "172.30.0.11", podCidrV4: "10.0.1.0/24" })];
+  const read = (spec: string, name: string) => {
+    const text =
+      `{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: ${name}}, spec: ${spec}}`;
+    const { policies, faults } = readManifests(text);
+    assert.deepEqual(faults, []);
+    return policies[0];
+  };
+  for (const [index, spec] of stored.entries()) repository.upsertPolicy(read(spec, `stored-${index}`));
+  const { endpoints: count, warnings } = new PolicySelections(repository, { endpoints, nodes }).of(
+    read(spec, "asked"),
+  );
+  return { count, warnings: warnings.map(({ path, detail }) => `${path}: ${detail}`) };
+}
+
+const WEB = "endpointSelector: {matchLabels: {app: web}}";
+
+Deno.test("PolicySelections counts endpoints and not addresses", () => {
+  assert.deepEqual(look(`{${WEB}, ingress: [{}]}`), { count: 2, warnings: [] });
+  assert.equal(look(`{endpointSelector: {}, ingress: [{}]}`).count, 3);
+});
+
+Deno.test("PolicySelections says who is meant by nothing", () => {
+  assert.deepEqual(look(`{endpointSelector: {matchLabels: {app: wbe}}, ingress: [{}]}`), {
+    count: 0,
+    warnings: ["spec.endpointSelector: no endpoint has app=wbe,k8s:io.kubernetes.pod.namespace=default"],
+  });
+  assert.equal(look(`{endpointSelector: {matchLabels: {app: gone}}, ingress: [{}]}`).count, 0);
+});
+
+Deno.test("PolicySelections says port names that nobody has", () => {
+  const port = (name: string) =>
+    look(`{${WEB}, ingress: [{fromEndpoints: [{}], toPorts: [{ports: [{port: ${name}, protocol: TCP}]}]}]}`)
+      .warnings;
+  assert.deepEqual(port("http"), []);
+  assert.deepEqual(port("htpp"), ["spec.ingress[0]: no endpoint that it selects has a TCP port named htpp"]);
+});
+
+Deno.test("PolicySelections says prefixes that cover pods or nodes", () => {
+  const cidr = (prefix: string) => look(`{${WEB}, ingress: [{fromCIDR: [${prefix}]}]}`).warnings;
+  assert.match(
+    cidr("10.0.0.0/8").join(),
+    /10\.0\.0\.0\/8 covers pods of node-1 \(10\.0\.1\.0\/24\): a CIDR rule does not allow/,
+  );
+  assert.match(cidr("10.0.1.3/32").join(), /covers pods of node-1/);
+  assert.match(cidr("172.30.0.11/32").join(), /covers node node-1/);
+  assert.deepEqual(cidr("192.0.2.0/24"), []);
+  assert.deepEqual(cidr("0.0.0.0/0"), []);
+});
+
+Deno.test("PolicySelections says egress that closes DNS, unless another policy opens it", () => {
+  const client = "endpointSelector: {matchLabels: {app: client}}";
+  const egress =
+    `{${client}, egress: [{toEndpoints: [{matchLabels: {app: web}}], toPorts: [{ports: [{port: "80", protocol: TCP}]}]}]}`;
+  const dns = `{${client}, egress: [{toEntities: [all], toPorts: [{ports: [{port: "53", protocol: UDP}]}]}]}`;
+  assert.match(look(egress).warnings.join(), /nothing allows 53\/UDP/);
+  assert.deepEqual(look(egress, [dns]).warnings, []);
+  assert.deepEqual(look(`{${client}, egress: [{toEndpoints: [{}]}]}`).warnings, []);
+  assert.deepEqual(look(`{${client}, egress: [{}]}`).warnings, [], "closed on purpose");
+});
