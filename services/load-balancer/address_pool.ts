@@ -3,11 +3,18 @@
  * are free.
  * @module
  */
-import { IpAddress, type IpFamily, LabelSet, makeLabel, Selector } from "@weir/common";
+import {
+  IpAddress,
+  type IpFamily,
+  LabelSet,
+  makeLabel,
+  parseSelectorTerms,
+  type Selector,
+  SelectorError,
+} from "@weir/common";
 import type { AddressPool } from "@weir/proto/loadbalancer";
 import { type AddressRange, parseRange, rangeHolds, rangesOverlap } from "./address_range.ts";
 import type { ServiceSpec } from "./model.ts";
-import { parseTerms } from "./pool_manifest.ts";
 
 /** Counters of addresses stop here: 2^53. */
 const TOTAL_MAX = BigInt(Number.MAX_SAFE_INTEGER);
@@ -20,12 +27,13 @@ interface PoolRange extends AddressRange {
 interface Pool {
   readonly message: AddressPool;
   readonly ranges: PoolRange[];
-  readonly selector: Selector;
+  /** Undefined where it cannot be read: the pool then serves nobody. */
+  readonly selector: Selector | undefined;
   /** Name of the older pool that it overlaps with; such a pool is not used. */
   conflict: string;
 }
 
-/** See the module comment. */
+/** Pools of addresses for services of type LoadBalancer. */
 export class PoolTable {
   readonly #pools = new Map<string, Pool>();
 
@@ -39,7 +47,7 @@ export class PoolTable {
           const range = parseRange(text);
           return range === undefined ? [] : [{ ...range, hint: range.first }];
         }),
-        selector: parseTerms(message.serviceSelector) ?? Selector.everything,
+        selector: readSelector(message.serviceSelector),
         conflict: "",
       });
     }
@@ -65,7 +73,7 @@ export class PoolTable {
   poolsFor(spec: ServiceSpec): { name: string; ranges: readonly PoolRange[] }[] {
     const labels = labelsOf(spec);
     return this.#inOrder().filter((pool) =>
-      !pool.message.disabled && pool.conflict === "" && pool.selector.matches(labels)
+      !pool.message.disabled && pool.conflict === "" && pool.selector?.matches(labels)
     ).map((pool) => ({ name: pool.message.name, ranges: pool.ranges }));
   }
 
@@ -128,6 +136,15 @@ export class PoolTable {
       pool.conflict = other?.message.name ?? "";
       if (other === undefined) used.push(pool);
     }
+  }
+}
+
+function readSelector(terms: readonly string[]): Selector | undefined {
+  try {
+    return parseSelectorTerms(terms);
+  } catch (error) {
+    if (error instanceof SelectorError) return undefined;
+    throw error;
   }
 }
 

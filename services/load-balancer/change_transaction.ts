@@ -13,19 +13,21 @@ import {
   Source,
 } from "@weir/proto/loadbalancer";
 import type { PoolTable } from "./address_pool.ts";
-import type { Allocator } from "./allocator.ts";
+import type { AssignmentTable } from "./assignment_table.ts";
 import { hostPortsOf } from "./host_port.ts";
 import type { LbObject } from "./manifest.ts";
 import { portKey, type ServiceSpec, SPEC_VERSION } from "./model.ts";
 import { ASSIGNMENTS, claimsOf, OVERRIDES, PODS, POOLS, SOURCES, writeClaims } from "./schema.ts";
-import { hostPortName, type ServiceTables } from "./service_tables.ts";
+import type { ServiceAssigner } from "./service_assigner.ts";
+import { hostPortName, type ServiceJoin } from "./service_join.ts";
 
 /** What the change reads and takes from. */
 export interface ChangeParts {
   sources: WatchedTable<Source>;
   pools: PoolTable;
-  allocator: Allocator;
-  tables: ServiceTables;
+  assignments: AssignmentTable;
+  assigner: ServiceAssigner;
+  tables: ServiceJoin;
   clock: Clock;
 }
 
@@ -36,7 +38,7 @@ export interface Origin {
   origin: string;
 }
 
-/** See the module comment. */
+/** One change of what is stored. */
 export class ChangeTransaction {
   readonly #parts: ChangeParts;
   readonly #undo: (() => void)[] = [];
@@ -152,28 +154,28 @@ export class ChangeTransaction {
   /** Keeps the sizes of tables that grew. */
   async storeTableSizes(grown: ReadonlyMap<string, ReadonlyMap<string, number>>): Promise<void> {
     for (const [name, sizes] of grown) {
-      const { allocator } = this.#parts;
-      const before = allocator.get(name);
+      const { assignments } = this.#parts;
+      const before = assignments.get(name);
       if (before === undefined) continue;
       const ports = before.ports.map((port) => ({
         ...port,
         tableSize: Math.max(port.tableSize, sizes.get(port.key) ?? 0),
       }));
-      await this.#store(name, { ...before, ports }, allocator.specOf(name));
+      await this.#store(name, { ...before, ports }, assignments.specOf(name));
     }
   }
 
   /** Last step: addresses that were freed, or pools that changed, go to the services that wait. */
   async finish(): Promise<void> {
     if (!this.#poolsChanged && !this.#addressesFreed) return;
-    const { tables, allocator } = this.#parts;
+    const { tables, assigner } = this.#parts;
     const waiting = [...tables.entries()].filter(({ name, spec }) =>
       spec?.type === "LoadBalancer" && !this.#specs.has(name)
     ).sort((a, b) => a.source!.createdUnixS - b.source!.createdUnixS)
       .map(({ name, spec }): [string, ServiceSpec] => [name, spec!]);
     for (const [name, spec] of this.#specs) if (spec?.type === "LoadBalancer") waiting.push([name, spec]);
     for (const [name, spec] of waiting) {
-      if (this.#poolsChanged || allocator.couldGetMore(name, spec)) await this.#assign(name, spec);
+      if (this.#poolsChanged || assigner.couldGetMore(name, spec)) await this.#assign(name, spec);
     }
   }
 
@@ -191,17 +193,17 @@ export class ChangeTransaction {
   }
 
   async #assign(name: string, spec: ServiceSpec): Promise<void> {
-    const { allocator } = this.#parts;
+    const { assigner } = this.#parts;
     const before = this.#remember(name);
-    await this.#write(name, before, allocator.assign(name, spec), spec);
+    await this.#write(name, before, assigner.assign(name, spec), spec);
   }
 
   async #assignHostPorts(pod: string, keys: string[]): Promise<void> {
-    const { allocator } = this.#parts;
+    const { assignments, assigner } = this.#parts;
     const name = hostPortName(pod);
-    if (keys.length === 0 && allocator.get(name) === undefined) return;
+    if (keys.length === 0 && assignments.get(name) === undefined) return;
     const before = this.#remember(name);
-    await this.#write(name, before, allocator.assignHostPorts(name, keys), undefined);
+    await this.#write(name, before, assigner.assignHostPorts(name, keys), undefined);
   }
 
   async #store(
@@ -210,14 +212,14 @@ export class ChangeTransaction {
     spec: ServiceSpec | undefined,
   ): Promise<void> {
     const before = this.#remember(name);
-    this.#parts.allocator.set(name, assignment, spec);
+    this.#parts.assignments.set(name, assignment, spec);
     await this.#write(name, before, assignment, spec);
   }
 
   #remember(name: string): { assignment: Assignment | undefined; spec: ServiceSpec | undefined } {
-    const { allocator } = this.#parts;
-    const assignment = allocator.get(name), spec = allocator.specOf(name);
-    this.#undo.push(() => allocator.set(name, assignment, spec));
+    const { assignments } = this.#parts;
+    const assignment = assignments.get(name), spec = assignments.specOf(name);
+    this.#undo.push(() => assignments.set(name, assignment, spec));
     return { assignment, spec };
   }
 

@@ -2,10 +2,10 @@
  * Checks of objects that are put whole, not as manifests: pods and pools.
  * @module
  */
-import { invalidArgument, IpAddress } from "@weir/common";
+import { invalidArgument, IpAddress, parseSelectorTerms, SelectorError } from "@weir/common";
 import type { AddressPool, Pod } from "@weir/proto/loadbalancer";
 import { parseRange, rangeText } from "./address_range.ts";
-import { parseTerms, RANGES_MAX } from "./pool_manifest.ts";
+import { RANGES_MAX } from "./pool_manifest.ts";
 
 /** Most addresses and ports of one pod. */
 const POD_ADDRESSES_MAX = 16;
@@ -33,10 +33,13 @@ export function checkPool(name: string, value: AddressPool): AddressPool {
       expected: "a prefix, or FIRST-LAST of one family",
     });
   });
-  if (parseTerms(value.serviceSelector) === undefined) {
+  try {
+    parseSelectorTerms(value.serviceSelector);
+  } catch (error) {
+    if (!(error instanceof SelectorError)) throw error;
     throw invalidArgument("Cannot take the pool: its serviceSelector cannot be read", {
-      found: value.serviceSelector.join(", "),
-      expected: "terms such as key=value, key in (a,b), !key",
+      found: error.found,
+      expected: error.expected,
     });
   }
   return { ...value, name, ranges };

@@ -12,13 +12,13 @@ import { IpcacheEntry, Node } from "@weir/proto/identity";
 import { Pod } from "@weir/proto/loadbalancer";
 
 /** Kubernetes' label of a node's zone. */
-export const LABEL_ZONE = "topology.kubernetes.io/zone";
+const LABEL_ZONE = "topology.kubernetes.io/zone";
 /** Namespace of workloads that have none. */
 const NAMESPACE_IMPLIED = "default";
 
 /** Options of {@link EndpointSource}. */
 export interface EndpointSourceOptions {
-  allocator: WeirClient;
+  identityAllocator: WeirClient;
   clock: Clock;
   log: Logger;
   health: Health;
@@ -29,7 +29,7 @@ export interface EndpointSourceOptions {
   onSynced: () => void;
 }
 
-/** See the module comment. */
+/** Endpoints as sources of backends. */
 export class EndpointSource {
   readonly #ipcache: Reflector<IpcacheEntry>;
   readonly #nodes: Reflector<Node>;
@@ -39,9 +39,9 @@ export class EndpointSource {
 
   constructor(options: EndpointSourceOptions) {
     this.#options = options;
-    const { allocator, clock, log, health } = options;
-    health.waitFor("endpoints", `waiting for the endpoints of ${allocator.address}`);
-    this.#ipcache = new Reflector(allocator.collection("ipcache", IpcacheEntry), {
+    const { identityAllocator, clock, log, health } = options;
+    health.waitFor("endpoints", `waiting for the endpoints of ${identityAllocator.address}`);
+    this.#ipcache = new Reflector(identityAllocator.collection("ipcache", IpcacheEntry), {
       clock,
       log,
       onChange: (prefix, value, previous) => this.#onEntry(prefix, value, previous),
@@ -50,7 +50,7 @@ export class EndpointSource {
         options.onSynced();
       },
     });
-    this.#nodes = new Reflector(allocator.collection("nodes", Node), {
+    this.#nodes = new Reflector(identityAllocator.collection("nodes", Node), {
       clock,
       log,
       onChange: (name, node) => options.onZone(name, zoneOf(node)),
@@ -66,6 +66,11 @@ export class EndpointSource {
   }
   get synced(): boolean {
     return this.#ipcache.synced;
+  }
+
+  /** Resolves when the ipcache was seen whole, or `signal` aborts. */
+  waitSynced(signal: AbortSignal): Promise<void> {
+    return this.#ipcache.waitSynced(signal);
   }
 
   #onEntry(prefix: string, value: IpcacheEntry | undefined, previous: IpcacheEntry | undefined): void {

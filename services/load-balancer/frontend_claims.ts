@@ -22,7 +22,7 @@ export interface Claim {
   readonly closes: boolean;
 }
 
-/** See the module comment. */
+/** Who may have which address, port and protocol. */
 export class FrontendClaims {
   readonly #claims = new Map<string, Claimant[]>();
   /** Claims of an address whose other ports are closed: the first of them says so. */

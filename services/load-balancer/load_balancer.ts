@@ -21,7 +21,7 @@ import { type Database, Store } from "@weir/common/state";
 import type { WeirClient } from "@weir/client";
 import { AddressPool, Assignment, BackendOverride, Pod, Source } from "@weir/proto/loadbalancer";
 import { PoolTable } from "./address_pool.ts";
-import { Allocator } from "./allocator.ts";
+import { AssignmentTable } from "./assignment_table.ts";
 import { ChangeTransaction } from "./change_transaction.ts";
 import { CONFIG_DEFAULT, type LoadBalancerConfig } from "./config.ts";
 import { EndpointSource } from "./endpoint_source.ts";
@@ -29,9 +29,9 @@ import { hostPortSource } from "./host_port.ts";
 import { readManifests } from "./manifest.ts";
 import { type ServiceSpec, type SliceSpec, SPEC_VERSION } from "./model.ts";
 import { PodSources } from "./pod_sources.ts";
-import { mountRoutes } from "./routes.ts";
 import { ASSIGNMENTS, MIGRATIONS, OVERRIDES, PODS, POOLS, SOURCES } from "./schema.ts";
-import { hostPortName, ServiceTables } from "./service_tables.ts";
+import { ServiceAssigner } from "./service_assigner.ts";
+import { hostPortName, ServiceJoin } from "./service_join.ts";
 
 /** How often a change is tried again when another writer took what it wanted. */
 const CONFLICT_TRIES_MAX = 3;
@@ -42,30 +42,26 @@ export interface LoadBalancerOptions {
   database: Database;
   config?: Partial<LoadBalancerConfig>;
   /** Client of the identity-allocator: endpoints are sources of backends too. */
-  allocator?: WeirClient;
+  identityAllocator?: WeirClient;
   clock?: Clock;
   /** Default: a server of its own. */
   api?: ApiServer;
 }
 
-/** Builds the load balancer; nothing runs before `start()`. */
-export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
-  return new LoadBalancer(options);
-}
-
-/** See the module comment. */
+/** The load balancer: what it keeps, its tables, and who feeds them. */
 export class LoadBalancer {
   readonly api: ApiServer;
   readonly clock: Clock;
   readonly config: LoadBalancerConfig;
   readonly pools: PoolTable = new PoolTable();
-  readonly allocator: Allocator;
-  readonly tables: ServiceTables;
+  readonly assignments: AssignmentTable;
+  readonly assigner: ServiceAssigner;
+  readonly tables: ServiceJoin;
   readonly addressPools: WatchedTable<AddressPool> = new WatchedTable({ name: "addresspools" });
   readonly sources: WatchedTable<Source>;
   readonly pods: WatchedTable<Pod>;
   readonly overrides: WatchedTable<BackendOverride>;
-  readonly #assignments: WatchedTable<Assignment>;
+  readonly #storedAssignments: WatchedTable<Assignment>;
   readonly #storedPools: WatchedTable<AddressPool>;
   readonly #podSources: PodSources;
   readonly #endpoints: EndpointSource | undefined;
@@ -76,6 +72,7 @@ export class LoadBalancer {
   #turn: Promise<unknown> = Promise.resolve();
   #revision = -1;
   #loaded = false;
+  readonly #loading = Promise.withResolvers<void>();
 
   constructor(options: LoadBalancerOptions) {
     const { database, clock = systemClock } = options;
@@ -86,16 +83,17 @@ export class LoadBalancer {
     const { health } = this.api;
     this.#store = new Store({ database, clock, log: this.#log, health, migrations: MIGRATIONS });
     this.sources = this.#store.collection(SOURCES, Source, { historyMax: 65_536 });
-    this.#assignments = this.#store.collection(ASSIGNMENTS, Assignment, { historyMax: 65_536 });
+    this.#storedAssignments = this.#store.collection(ASSIGNMENTS, Assignment, { historyMax: 65_536 });
     this.pods = this.#store.collection(PODS, Pod, { historyMax: 65_536 });
     this.#storedPools = this.#store.collection(POOLS, AddressPool);
     this.overrides = this.#store.collection(OVERRIDES, BackendOverride);
-    this.allocator = new Allocator(this.config, this.pools);
-    this.tables = new ServiceTables(this.allocator);
+    this.assignments = new AssignmentTable(this.config, this.pools);
+    this.assigner = new ServiceAssigner(this.assignments);
+    this.tables = new ServiceJoin(this.assignments);
     this.#podSources = new PodSources((name, pod) => this.tables.setPod(name, pod));
-    if (options.allocator) {
+    if (options.identityAllocator) {
       this.#endpoints = new EndpointSource({
-        allocator: options.allocator,
+        identityAllocator: options.identityAllocator,
         clock,
         log: this.#log,
         health,
@@ -111,7 +109,6 @@ export class LoadBalancer {
       });
     }
     health.waitFor("tables", "waiting for the stored services");
-    mountRoutes(this);
     this.#measure();
   }
 
@@ -144,14 +141,14 @@ export class LoadBalancer {
 
   /** Resolves when it serves, or was stopped. */
   async waitReady(): Promise<void> {
-    while (!this.ready && !this.#stop.signal.aborted) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    await this.#loading.promise;
+    await this.#endpoints?.waitSynced(this.#stop.signal);
   }
 
   /** Ends all background work; the database stays open. */
   async stop(): Promise<void> {
     this.#stop.abort();
+    this.#loading.resolve();
     clearTimeout(this.#flushing);
     await this.#turn;
     await this.#store.stop();
@@ -171,17 +168,18 @@ export class LoadBalancer {
 
   async #changeNow<R>(work: (change: ChangeTransaction) => Promise<R>): Promise<R> {
     for (let tries = 1;; tries++) {
-      const { sources, pools, allocator, tables, clock } = this;
+      const { sources, pools, assignments, assigner, tables, clock } = this;
       let change: ChangeTransaction | undefined;
       try {
         const result = await this.#store.transact(async (tx) => {
           // The counter is locked now: what another writer committed before is all there will be, and is read first.
           // (SQLite has one writer, whose one connection this transaction holds.)
-          if (this.#store.database.kind === "postgres" && tx.revision > this.sources.revision) {
+          // What was pulled meanwhile counts only once it is taken in.
+          if (this.#store.database.kind === "postgres" && tx.revision > this.#revision) {
             await this.#store.pull();
             this.sync();
           }
-          change = new ChangeTransaction(tx, { sources, pools, allocator, tables, clock });
+          change = new ChangeTransaction(tx, { sources, pools, assignments, assigner, tables, clock });
           const result = await work(change);
           await change.finish();
           return result;
@@ -216,11 +214,11 @@ export class LoadBalancer {
       (name, source) => this.#syncSource(name, source),
     );
     follow(this.pods, since, () => this.#podSources.putNames(), (name, pod) => this.#syncPod(name, pod));
-    follow(this.#assignments, since, serviceNames, (name, assignment) => {
-      // Of the tables: the allocator has what the change took already.
+    follow(this.#storedAssignments, since, serviceNames, (name, assignment) => {
+      // Of the join: the assignments have what the change took already.
       const had = this.tables.entry(name)?.assignment?.loadBalancerIps.length ?? 0;
       poolsChanged ||= had + (assignment?.loadBalancerIps.length ?? 0) > 0;
-      this.allocator.set(name, assignment, this.tables.entry(name)?.spec);
+      this.assignments.set(name, assignment, this.tables.entry(name)?.spec);
       this.tables.setAssignment(name, assignment);
     });
     const overridden = () =>
@@ -244,8 +242,8 @@ export class LoadBalancer {
     if (object.startsWith("hostport:")) return;
     const spec = source && this.#specOf<ServiceSpec>(source);
     this.tables.setService(object, spec && { ...source!, spec });
-    const assignment = this.allocator.get(object);
-    if (assignment && spec) this.allocator.set(object, assignment, spec);
+    const assignment = this.assignments.get(object);
+    if (assignment && spec) this.assignments.set(object, assignment, spec);
   }
 
   #syncPod(name: string, pod: Pod | undefined): void {
@@ -272,8 +270,9 @@ export class LoadBalancer {
     await this.#store.start();
     if (signal.aborted) return;
     this.sync();
-    this.allocator.loaded();
+    this.assignments.loaded();
     this.#loaded = true;
+    this.#loading.resolve();
     this.api.health.ok("tables", "in sync");
     while (!signal.aborted) {
       await this.sources.waitBeyond(this.#revision, signal);
@@ -305,7 +304,7 @@ export class LoadBalancer {
   }
 
   #publishPools(): void {
-    const used = [...this.allocator.usedPoolIps()];
+    const used = [...this.assignments.usedPoolIps()];
     const names = new Set<string>();
     for (const message of this.pools.messages()) {
       names.add(message.name);
@@ -332,7 +331,7 @@ export class LoadBalancer {
     metrics.gauge("weir_lb_backends", "Backends of service ports").collect(() => backends.size);
     metrics.gauge("weir_lb_pods", "Pods that were put").collect(() => this.pods.size);
     metrics.gauge("weir_lb_service_port_ids_used", "Service port ids in use, of 65535")
-      .collect(() => this.allocator.ids.used);
+      .collect(() => this.assignments.ids.used);
   }
 }
 

@@ -14,7 +14,8 @@ import {
   ServicePort,
 } from "@weir/proto/loadbalancer";
 import type { Init } from "@weir/proto";
-import { createLoadBalancer, type LoadBalancer, type LoadBalancerOptions } from "./load_balancer.ts";
+import { createLoadBalancer } from "./routes.ts";
+import type { LoadBalancer, LoadBalancerOptions } from "./load_balancer.ts";
 
 /** A load balancer with a client, as others meet it. */
 class Fixture {
@@ -152,6 +153,29 @@ const STEPS: [string, Step][] = [
     await f.pod("default/b", { app: "no" }, { addresses: ["10.0.1.2"] });
     assert.deepEqual(await f.backends("default/web"), []);
     assert.equal((await f.service("default/web")).conditions[0].reason, "NoActiveBackends");
+    const excluded = async () =>
+      (await f.service("default/web")).excluded.map(({ pod, reason }) => [pod, reason]);
+    assert.deepEqual(await excluded(), [
+      ["default/c", "it is not ready"],
+      ["default/f", "none of its containers has a TCP port named http: they have no named port"],
+    ]);
+    const because = async () => (await f.service("default/web")).conditions[0].message;
+    assert.equal(
+      await because(),
+      "80/TCP: default/c has the labels app=web, and it is not ready (and 1 more)",
+    );
+    const message = "its readinessProbe fails: nothing listens on 8080/TCP";
+    await f.pod("default/c", { app: "web" }, {
+      addresses: ["10.0.1.3"],
+      state: "BACKEND_STATE_UNSPECIFIED",
+      message,
+    });
+    assert.deepEqual((await excluded())[0], ["default/c", `it is not ready: ${message}`]);
+    await f.pod("default/c", { app: "web" }, { addresses: ["10.0.1.3"] });
+    assert.deepEqual((await excluded()).map(([pod]) => pod), ["default/f"]);
+    await f.deletePod("default/c");
+    await f.deletePod("default/f");
+    assert.equal(await because(), "80/TCP: no pod of namespace default has the labels app=web");
     await f.remove(service("web"));
     assert.equal((await f.ports("default/web")).length, 0);
   }],

@@ -24,7 +24,7 @@ export interface ManifestDirectoryOptions {
   health: Health;
 }
 
-/** See the module comment. */
+/** The source that a directory is; begins with `start()`. */
 export class ManifestDirectory {
   readonly #stop = new AbortController();
   #loop: Promise<void> = Promise.resolve();
@@ -32,7 +32,11 @@ export class ManifestDirectory {
   #wake = () => {};
   #said = "";
 
-  constructor(readonly path: string, private readonly options: ManifestDirectoryOptions) {}
+  readonly #options: ManifestDirectoryOptions;
+
+  constructor(readonly path: string, options: ManifestDirectoryOptions) {
+    this.#options = options;
+  }
 
   start(): void {
     this.#loop = this.#run();
@@ -47,7 +51,7 @@ export class ManifestDirectory {
 
   /** Reads the directory and applies it. Answers the faults, by file. */
   async read(): Promise<string[]> {
-    const { lb } = this.options;
+    const { lb } = this.#options;
     const origin = `directory ${this.path}`;
     const faults: string[] = [];
     const named = new Set<string>(), faulty = new Set<string>();
@@ -105,19 +109,19 @@ export class ManifestDirectory {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    await this.options.lb.waitReady();
+    const { clock } = this.#options.lb;
+    await this.#options.lb.waitReady();
     this.#watch();
     while (!signal.aborted) {
-      const woken = new Promise<void>((resolve) => this.#wake = resolve);
+      const woken = new AbortController();
+      this.#wake = () => woken.abort();
       try {
         this.#say(await this.read());
       } catch (error) {
         this.#say([`${this.path}: ${errorText(error)}`]);
       }
-      const timer = setTimeout(() => this.#wake(), LOOK_MS);
-      await woken;
-      clearTimeout(timer);
-      if (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+      if (!signal.aborted) await clock.sleep(LOOK_MS, woken.signal);
+      await clock.sleep(SETTLE_MS, signal);
     }
   }
 
@@ -127,7 +131,7 @@ export class ManifestDirectory {
       this.#watcher = Deno.watchFs(this.path, { recursive: false });
       for await (const event of this.#watcher) if (event.kind !== "access") this.#wake();
     } catch (error) {
-      this.options.log.debug("Manifest directory is not watched", {
+      this.#options.log.debug("Manifest directory is not watched", {
         path: this.path,
         error: errorText(error),
       });
@@ -139,7 +143,7 @@ export class ManifestDirectory {
     if (text === this.#said && text !== "") return;
     this.#said = text;
     // Not ready would take all services away from the nodes for one broken file.
-    this.options.health.ok(CHECK, text === "" ? `${this.path} is applied` : text);
-    for (const fault of faults) this.options.log.error("Manifest refused", { fault });
+    this.#options.health.ok(CHECK, text === "" ? `${this.path} is applied` : text);
+    for (const fault of faults) this.#options.log.error("Manifest refused", { fault });
   }
 }

@@ -3,7 +3,6 @@ import { parseRange, rangeText } from "./address_range.ts";
 import { tableSizeFor } from "./maglev_size.ts";
 import { readManifests } from "./manifest.ts";
 import { NumberPool } from "./number_pool.ts";
-import { parseTerms } from "./pool_manifest.ts";
 import { SelectorIndex } from "./selector_index.ts";
 
 const HEAD = "apiVersion: v1\nkind: Service\nmetadata: { name: a }\nspec:\n";
@@ -160,13 +159,6 @@ Deno.test("readManifests() reads pools of both kinds", () => {
     pool("AddressPool", "{ ranges: [10.0.0.9-10.0.0.1] }").faults[0].detail,
     /want a prefix or FIRST-LAST/,
   );
-});
-
-Deno.test("parseTerms() reads what formatted selectors say", () => {
-  for (const term of ["a=b", "a!=b", "a in (b,c)", "a notin (b,c)", "a", "!a"]) {
-    assert.ok(parseTerms([term]), term);
-  }
-  for (const term of ["", "a in b", "a=b=c", "=b", "a b"]) assert.equal(parseTerms([term]), undefined, term);
 });
 
 Deno.test("rangeText() writes a prefix where the range is one", () => {

@@ -5,3 +5,4 @@ export * from "./maglev_size.ts";
 export * from "./manifest.ts";
 export * from "./manifest_directory.ts";
 export * from "./model.ts";
+export { createLoadBalancer } from "./routes.ts";

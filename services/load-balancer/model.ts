@@ -34,6 +34,8 @@ export interface ServiceSpec {
   ipFamilies: (4 | 6)[];
   ipFamilyPolicy: "SingleStack" | "PreferDualStack" | "RequireDualStack";
   ports: PortSpec[];
+  /** The DNS name that an ExternalName service stands for. */
+  externalName?: string;
   /** Undefined: backends come from EndpointSlices and Endpoints only. */
   selector?: Record<string, string>;
   externalIps: string[];
@@ -106,7 +108,9 @@ export function portKey(port: { port: number; protocol: string }): string {
 
 /** Whether the datapath serves the service; else why not. */
 export function ignoredReason(spec: ServiceSpec): string {
-  if (spec.type === "ExternalName") return "ExternalName: a name for DNS, nothing to balance";
+  if (spec.type === "ExternalName") {
+    return `ExternalName: in DNS another name for ${spec.externalName ?? "a host"}, nothing to balance`;
+  }
   if (spec.clusterIps?.length === 0) return "headless: DNS answers with the pods' own addresses";
   if (spec.ports.length === 0) return "it has no ports";
   return "";

@@ -3,7 +3,9 @@
  * @module
  */
 
-/** See the module comment. */
+/**
+ * Numbers of a range that are given out once each, in a circle so that one that was given back is not soon given again.
+ */
 export class NumberPool {
   readonly #owners = new Map<number, string>();
   #next: number;

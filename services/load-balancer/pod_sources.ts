@@ -5,14 +5,17 @@
  */
 import type { Pod } from "@weir/proto/loadbalancer";
 
-/** See the module comment. */
+/** Pods as they count. */
 export class PodSources {
   readonly #put = new Map<string, Pod>();
   readonly #seen = new Map<string, Pod>();
   readonly #zones = new Map<string, string>();
+  readonly #onChange: (name: string, pod: Pod | undefined) => void;
 
   /** @param onChange is told what counts now, undefined: the pod is gone */
-  constructor(private readonly onChange: (name: string, pod: Pod | undefined) => void) {}
+  constructor(onChange: (name: string, pod: Pod | undefined) => void) {
+    this.#onChange = onChange;
+  }
 
   /** A pod that was put here; it counts before one that was seen. */
   put(name: string, pod: Pod | undefined): void {
@@ -43,7 +46,7 @@ export class PodSources {
   #tell(name: string): void {
     const pod = this.#put.get(name) ?? this.#seen.get(name);
     const zone = pod && (pod.zone || this.#zones.get(pod.node));
-    this.onChange(name, pod && zone !== pod.zone ? { ...pod, zone: zone ?? "" } : pod);
+    this.#onChange(name, pod && zone !== pod.zone ? { ...pod, zone: zone ?? "" } : pod);
   }
 }
 

@@ -4,17 +4,22 @@
  */
 import type { Requirement } from "@weir/common";
 import { formatRequirement, Selector, SelectorError, SOURCE_ANY } from "@weir/common";
-import { describe, type ManifestNode, type ManifestReader } from "@weir/common/manifest";
+import {
+  describe,
+  type ManifestNode,
+  type ManifestObject,
+  type ManifestReader,
+  toValue,
+} from "@weir/common/manifest";
 import { parseRange, rangeText } from "./address_range.ts";
-import { type ObjectContext, toValue } from "./manifest.ts";
 import type { PoolSpec } from "./model.ts";
 
 /** Most ranges of one pool. */
 export const RANGES_MAX = 256;
 
 /** Reads the object; undefined after a fault. */
-export function readPool(context: ObjectContext, kind: string): PoolSpec | undefined {
-  const { reader, root, name } = context;
+export function readPool(context: ManifestObject): PoolSpec | undefined {
+  const { reader, root, name, kind } = context;
   const top = reader.map(root, ["apiVersion", "kind", "metadata", "spec", "status"]);
   const node = top?.get("spec");
   if (node === undefined) return reader.invalid(root, "spec is missing");
@@ -87,30 +92,4 @@ function readSelector(reader: ManifestReader, node: ManifestNode | undefined): s
 
 function termText(requirement: Requirement): string {
   return formatRequirement(requirement).replace(`${SOURCE_ANY}:`, "");
-}
-
-/** Selector terms (`k=v`, `k!=v`, `k in (a,b)`, `k notin (a,b)`, `k`, `!k`) as a selector; undefined when one is none. */
-export function parseTerms(terms: readonly string[]): Selector | undefined {
-  const requirements: Requirement[] = [];
-  for (const term of terms) {
-    const set = /^\s*([^\s!=,()]+)\s+(in|notin)\s+\(([^()]*)\)\s*$/.exec(term);
-    const equality = /^\s*([^\s!=,()]+)\s*(!=|==?)\s*([^\s=,()]*)\s*$/.exec(term);
-    const exists = /^\s*(!?)\s*([^\s!=,()]+)\s*$/.exec(term);
-    if (set !== null) {
-      const values = set[3].split(",").map((value) => value.trim());
-      requirements.push({
-        source: SOURCE_ANY,
-        key: set[1],
-        operator: set[2] === "in" ? "In" : "NotIn",
-        values,
-      });
-    } else if (equality !== null) {
-      const operator = equality[2] === "!=" ? "NotIn" : "In";
-      requirements.push({ source: SOURCE_ANY, key: equality[1], operator, values: [equality[3]] });
-    } else if (exists !== null) {
-      const operator = exists[1] === "!" ? "DoesNotExist" : "Exists";
-      requirements.push({ source: SOURCE_ANY, key: exists[2], operator, values: [] });
-    } else return undefined;
-  }
-  return Selector.of(requirements);
 }

@@ -10,7 +10,8 @@ import {
   Pod,
   Service,
 } from "@weir/proto/loadbalancer";
-import { createLoadBalancer, type LoadBalancer } from "./load_balancer.ts";
+import { createLoadBalancer } from "./routes.ts";
+import type { LoadBalancer } from "./load_balancer.ts";
 
 /** What readers can see, in an order that does not depend on how it came about. */
 function view(lb: LoadBalancer) {
@@ -29,7 +30,7 @@ function view(lb: LoadBalancer) {
  * The oracle of the incremental tables: whatever was done in whatever order, a load balancer that begins with what is
  * stored comes to the same. `WEIR_SEED=n` repeats a run.
  */
-Deno.test("ServiceTables are after any changes what they are when everything is read at once", async () => {
+Deno.test("ServiceJoin is after any changes what it is when everything is read at once", async () => {
   const seed = Number(Deno.env.get("WEIR_SEED") ?? 1);
   let state = seed;
   const random = (below: number) => (state = (state * 48271) % 0x7fffffff) % below;

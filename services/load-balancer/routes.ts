@@ -15,7 +15,7 @@ import {
   ServicePort,
 } from "@weir/proto/loadbalancer";
 import { checkPod, checkPool } from "./checks.ts";
-import type { LoadBalancer } from "./load_balancer.ts";
+import { LoadBalancer, type LoadBalancerOptions } from "./load_balancer.ts";
 import {
   LB_MANIFEST_LIMITS,
   type LbObject,
@@ -27,8 +27,14 @@ import {
 const BODY_BYTES_MAX = LB_MANIFEST_LIMITS.bytesMax + 64 * 1024;
 const API = "api";
 
-/** Mounts everything on the load balancer's server. */
-export function mountRoutes(lb: LoadBalancer): void {
+/** Builds the load balancer with its API; nothing runs before `start()`. */
+export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
+  const lb = new LoadBalancer(options);
+  mountRoutes(lb);
+  return lb;
+}
+
+function mountRoutes(lb: LoadBalancer): void {
   const { api, tables } = lb;
   api.collection<Service>({
     name: "services",
@@ -79,14 +85,14 @@ export function mountRoutes(lb: LoadBalancer): void {
     name: "serviceports",
     message: ServicePort,
     table: tables.servicePorts,
-    filters: { namespace: (namespace) => (port) => port.namespace === namespace },
+    indexes: { namespace: (port) => port.namespace },
     description: "Ports of services as nodes serve them, by id",
   });
   api.collection<Backend>({
     name: "backends",
     message: Backend,
     table: tables.backends,
-    filters: { service: (id) => (backend) => String(backend.service) === id },
+    indexes: { service: (backend) => String(backend.service) },
     description: "Backends of service ports, by ID/ADDRESS/PORT",
   });
   mountPools(lb);
@@ -169,7 +175,7 @@ function mountPods(lb: LoadBalancer): void {
     name: "pods",
     message: Pod,
     table: lb.pods,
-    filters: { node: (node) => (pod) => pod.node === node },
+    indexes: { node: (pod) => pod.node },
     put: async (name, value) => {
       const before = lb.pods.get(name);
       const pod = { ...checkPod(name, value), createdUnixS: before?.createdUnixS ?? unixSeconds(lb.clock) };

@@ -6,7 +6,7 @@
 
 type Labels = Readonly<Record<string, string>>;
 
-/** See the module comment. */
+/** Which services select a pod, and which pods a service selects, without looking at all of either. */
 export class SelectorIndex {
   readonly #services = new Map<string, Set<string>>();
   readonly #selectors = new Map<string, { selector: Labels; key: string }>();

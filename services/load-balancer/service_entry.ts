@@ -8,6 +8,7 @@ import {
   type Assignment,
   type Backend,
   type BackendOverride,
+  type ExcludedPod,
   type Frontend,
   ServicePort,
 } from "@weir/proto/loadbalancer";
@@ -62,7 +63,7 @@ export function familyOfKey(key: string): IpFamily {
   return key.includes(":") ? 6 : 4;
 }
 
-/** See the module comment. */
+/** One service as the tables keep it. */
 export class ServiceEntry {
   source: ServiceSource | undefined;
   assignment: Assignment | undefined;
@@ -72,6 +73,8 @@ export class ServiceEntry {
   /** Names of EndpointSlices and Endpoints of this service. */
   readonly slices: Set<string> = new Set();
   readonly overrides: Map<string, BackendOverride> = new Map();
+  /** Pods that the selector means and that are no backend of some port, by name. */
+  readonly excluded: Map<string, ExcludedPod> = new Map();
 
   constructor(readonly name: string) {}
 

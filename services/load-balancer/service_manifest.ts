@@ -3,10 +3,9 @@
  * @module
  */
 import { IpAddress, Prefix } from "@weir/common";
-import { describe, type ManifestNode, type ManifestReader } from "@weir/common/manifest";
+import { describe, type ManifestNode, type ManifestObject, type ManifestReader } from "@weir/common/manifest";
 import type { TrafficPolicy } from "@weir/proto/loadbalancer";
 import { readAnnotations } from "./annotations.ts";
-import { type ObjectContext, readTexts } from "./manifest.ts";
 import type { PortSpec, Protocol, ServiceSpec, ServiceType } from "./model.ts";
 
 /** Most ports of one service, source ranges, and addresses of one kind. */
@@ -43,7 +42,7 @@ const NOT_HONOURED = { healthCheckNodePort: "not served: no health check server 
 const TRAFFIC: Record<string, TrafficPolicy> = { Cluster: "CLUSTER", Local: "LOCAL" };
 
 /** Reads the object; undefined after a fault. */
-export function readService(context: ObjectContext): ServiceSpec | undefined {
+export function readService(context: ManifestObject): ServiceSpec | undefined {
   const { reader, root, metadata, namespace, name, warn } = context;
   const top = reader.map(root, ["apiVersion", "kind", "metadata", "spec", "status"]);
   const node = top?.get("spec");
@@ -66,7 +65,7 @@ export function readService(context: ObjectContext): ServiceSpec | undefined {
     ExternalName: "ExternalName",
   }, "ClusterIP");
   const annotated = readAnnotations(reader, metadata?.fields.get("annotations")?.value);
-  const selector = field("selector") && readTexts(reader, field("selector"));
+  const selector = field("selector") && reader.texts(field("selector"));
   const distribution = choice<string>("trafficDistribution", {
     PreferClose: "PreferClose",
     PreferSameZone: "PreferSameZone",
@@ -78,7 +77,7 @@ export function readService(context: ObjectContext): ServiceSpec | undefined {
   const spec: ServiceSpec = {
     namespace,
     name,
-    labels: readTexts(reader, metadata?.fields.get("labels")?.value) ?? {},
+    labels: reader.texts(metadata?.fields.get("labels")?.value) ?? {},
     type,
     clusterIps: readClusterIps(reader, fields),
     ipFamilies: readFamilies(reader, field("ipFamilies")),
@@ -87,6 +86,7 @@ export function readService(context: ObjectContext): ServiceSpec | undefined {
       PreferDualStack: "PreferDualStack" as const,
       RequireDualStack: "RequireDualStack" as const,
     }, "SingleStack"),
+    externalName: type === "ExternalName" ? reader.string(field("externalName"), 253) : undefined,
     ports: readPorts(context, field("ports"), type),
     selector: selector && Object.keys(selector).length > 0 ? selector : undefined,
     externalIps: readAddresses(reader, field("externalIPs")),
@@ -115,7 +115,7 @@ export function readService(context: ObjectContext): ServiceSpec | undefined {
   return spec;
 }
 
-function readPorts(context: ObjectContext, node: ManifestNode | undefined, type: ServiceType): PortSpec[] {
+function readPorts(context: ManifestObject, node: ManifestNode | undefined, type: ServiceType): PortSpec[] {
   const { reader, root } = context;
   const items = reader.list(node, PORTS_MAX) ?? [];
   const ports: PortSpec[] = [];
@@ -246,7 +246,7 @@ function readAddresses(reader: ManifestReader, node: ManifestNode | undefined): 
 }
 
 /** Why no service may have this address; "" if it may. */
-export function unusable(address: IpAddress): string {
+function unusable(address: IpAddress): string {
   const first = address.byteAt(0);
   if (address.family === 4) {
     if (first === 0) return "is unspecified";

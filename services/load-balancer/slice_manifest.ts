@@ -3,10 +3,9 @@
  * @module
  */
 import { IpAddress } from "@weir/common";
-import { describe, type ManifestNode } from "@weir/common/manifest";
+import { describe, type ManifestNode, type ManifestObject } from "@weir/common/manifest";
 import type { BackendState } from "@weir/proto/loadbalancer";
 import { ANNOTATION_WEIGHT } from "./annotations.ts";
-import { type ObjectContext, readTexts } from "./manifest.ts";
 import type { Protocol, SliceEndpoint, SliceGroup, SliceSpec } from "./model.ts";
 
 /** Most endpoints of one slice, as in Kubernetes; an Endpoints object may hold more. */
@@ -16,11 +15,11 @@ const LABEL_SERVICE = "kubernetes.io/service-name";
 const LABEL_MANAGED_BY = "endpointslice.kubernetes.io/managed-by";
 
 /** Reads an EndpointSlice; undefined after a fault. */
-export function readEndpointSlice(context: ObjectContext): SliceSpec | undefined {
+export function readEndpointSlice(context: ManifestObject): SliceSpec | undefined {
   const { reader, root, metadata, namespace, name, warn } = context;
   const fields = reader.map(root, ["apiVersion", "kind", "metadata", "addressType", "endpoints", "ports"]);
   if (fields === undefined) return undefined;
-  const labels = readTexts(reader, metadata?.fields.get("labels")?.value) ?? {};
+  const labels = reader.texts(metadata?.fields.get("labels")?.value) ?? {};
   const type = reader.string(fields.get("addressType"), 16) ?? "IPv4";
   const service = labels[LABEL_SERVICE] ?? "";
   const spec: SliceSpec = {
@@ -51,7 +50,7 @@ export function readEndpointSlice(context: ObjectContext): SliceSpec | undefined
   return spec;
 }
 
-function readEndpoint(context: ObjectContext, item: ManifestNode, family: 4 | 6): SliceEndpoint | undefined {
+function readEndpoint(context: ManifestObject, item: ManifestNode, family: 4 | 6): SliceEndpoint | undefined {
   const { reader } = context;
   const fields = reader.map(item, [
     "addresses",
@@ -98,12 +97,12 @@ function readEndpoint(context: ObjectContext, item: ManifestNode, family: 4 | 6)
 }
 
 /** Reads an Endpoints object; undefined after a fault. */
-export function readEndpoints(context: ObjectContext): SliceSpec | undefined {
+export function readEndpoints(context: ManifestObject): SliceSpec | undefined {
   const { reader, root, metadata, namespace, name } = context;
   const fields = reader.map(root, ["apiVersion", "kind", "metadata", "subsets"]);
   if (fields === undefined) return undefined;
   const groups: SliceGroup[] = [];
-  const labels = readTexts(reader, metadata?.fields.get("labels")?.value) ?? {};
+  const labels = reader.texts(metadata?.fields.get("labels")?.value) ?? {};
   for (const subset of reader.list(fields.get("subsets"), 1000) ?? []) {
     const parts = reader.map(subset, ["addresses", "notReadyAddresses", "ports"]);
     if (parts === undefined) continue;
@@ -137,7 +136,7 @@ export function readEndpoints(context: ObjectContext): SliceSpec | undefined {
   return { kind: "Endpoints", namespace, name, service, groups, weight: readWeight(context) };
 }
 
-function readPorts(context: ObjectContext, node: ManifestNode | undefined): SliceGroup["ports"] {
+function readPorts(context: ManifestObject, node: ManifestNode | undefined): SliceGroup["ports"] {
   const { reader } = context;
   const ports: SliceGroup["ports"] = [];
   for (const item of reader.list(node, 1000) ?? []) {
@@ -154,7 +153,7 @@ function readPorts(context: ObjectContext, node: ManifestNode | undefined): Slic
   return ports;
 }
 
-function readWeight(context: ObjectContext): number {
+function readWeight(context: ManifestObject): number {
   const node = context.metadata?.fields.get("annotations")?.value.fields.get(ANNOTATION_WEIGHT)?.value;
   if (node === undefined) return 0;
   const weight = Number(node.scalar);

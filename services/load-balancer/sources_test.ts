@@ -5,7 +5,8 @@ import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
 import { WeirClient } from "@weir/client";
 import { IpcacheEntry, Node } from "@weir/proto/identity";
 import { Pod } from "@weir/proto/loadbalancer";
-import { createLoadBalancer, type LoadBalancer } from "./load_balancer.ts";
+import { createLoadBalancer } from "./routes.ts";
+import type { LoadBalancer } from "./load_balancer.ts";
 import { readManifests } from "./manifest.ts";
 import { ManifestDirectory } from "./manifest_directory.ts";
 import { applyObjects } from "./routes.ts";
@@ -21,9 +22,9 @@ async function until(what: () => boolean, ms = 5000): Promise<void> {
   }
 }
 
-function open(url: string, allocator?: WeirClient) {
+function open(url: string, identityAllocator?: WeirClient) {
   const database = new Database(url);
-  const lb = createLoadBalancer({ database, allocator });
+  const lb = createLoadBalancer({ database, identityAllocator });
   lb.start();
   return { lb, close: async () => (await lb.stop(), await database.close()) };
 }
@@ -78,8 +79,8 @@ Deno.test("ManifestDirectory follows its files: what they say is there, what the
   }
 });
 
-/** The allocator as the load balancer sees it. */
-class Allocator {
+/** The identity allocator as the load balancer sees it. */
+class TestIdentityAllocator {
   readonly ipcache = new WatchedTable<IpcacheEntry>({ name: "ipcache" });
   readonly nodes = new WatchedTable<Node>({ name: "nodes" });
   readonly api = new ApiServer({ name: "identity-allocator" });
@@ -93,7 +94,7 @@ class Allocator {
 }
 
 Deno.test("EndpointSource makes backends of endpoints, with their node's zone; a pod that is put counts before", async () => {
-  const allocator = new Allocator();
+  const allocator = new TestIdentityAllocator();
   const labels = ["k8s:app=web", "k8s:io.kubernetes.pod.namespace=default"];
   const namedPorts = [{ name: "http", port: 8080, protocol: "TCP" }];
   const web = { endpoint: "default/w", namespace: "default", podName: "w", labels, namedPorts };
@@ -138,14 +139,14 @@ Deno.test("LoadBalancer refuses by name when its numbers are used up, and goes o
     await lb.waitReady();
     await apply(lb, service("first"));
     for (let id = 1; id <= 65_535; id++) {
-      if (lb.allocator.ids.ownerOf(id) === undefined) lb.allocator.ids.take(id, "x");
+      if (lb.assignments.ids.ownerOf(id) === undefined) lb.assignments.ids.take(id, "x");
     }
     await assert.rejects(apply(lb, service("second")), {
       code: "SERVICE_PORTS_EXHAUSTED",
       message: "Cannot give default/second an id of its port: all 65535 are taken",
     });
     assert.equal(lb.tables.services.has("default/second"), false);
-    lb.allocator.ids.release(700, "x");
+    lb.assignments.ids.release(700, "x");
     await apply(lb, service("second"));
     assert.equal(lb.tables.services.get("default/second")!.ports[0].id, 700);
   } finally {

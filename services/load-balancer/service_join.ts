@@ -15,7 +15,7 @@ import {
   Service,
   type ServicePort,
 } from "@weir/proto/loadbalancer";
-import type { Allocator } from "./allocator.ts";
+import type { AssignmentTable } from "./assignment_table.ts";
 import {
   candidateOfHostPort,
   type Candidates,
@@ -24,6 +24,7 @@ import {
   sameBackend,
 } from "./backend_candidates.ts";
 import { conditionsOf } from "./conditions.ts";
+import { EXCLUDED_MAX, excludedPod } from "./excluded_pod.ts";
 import { FrontendClaims } from "./frontend_claims.ts";
 import { portKey, type ServiceSpec, type SliceSpec } from "./model.ts";
 import { SelectorIndex } from "./selector_index.ts";
@@ -41,8 +42,8 @@ export const BACKENDS_MAX = 1_000_000;
 /** Changes that are held for watchers: one service may have thousands of backends. */
 const HISTORY_MAX = 65_536;
 
-/** See the module comment. */
-export class ServiceTables {
+/** Services, frontends and backends as tables, joined from every source. */
+export class ServiceJoin {
   readonly services: WatchedTable<Service> = new WatchedTable({ name: "services", historyMax: HISTORY_MAX });
   readonly servicePorts: WatchedTable<ServicePort> = new WatchedTable({
     name: "serviceports",
@@ -58,7 +59,7 @@ export class ServiceTables {
   readonly #pods = new Map<string, Pod>();
   readonly #index = new SelectorIndex();
   readonly #claims = new FrontendClaims();
-  readonly #allocator: Allocator;
+  readonly #assignments: AssignmentTable;
   /** Entries whose frontends, and whose backends or conditions, are to be looked at again. */
   readonly #frontendsDirty = new Set<string>();
   readonly #dirty = new Set<string>();
@@ -72,8 +73,8 @@ export class ServiceTables {
   /** Table sizes that grew and are not stored yet: service -> port -> size. */
   readonly #grown = new Map<string, Map<string, number>>();
 
-  constructor(allocator: Allocator) {
-    this.#allocator = allocator;
+  constructor(assignments: AssignmentTable) {
+    this.#assignments = assignments;
   }
 
   /** The service as the tables keep it. */
@@ -145,10 +146,7 @@ export class ServiceTables {
     for (const service of services) {
       const entry = this.#entries.get(service)!;
       const meant = pod !== undefined && entry.spec !== undefined && selects(entry.spec, pod);
-      const candidates = meant
-        ? candidatesOfPod(pod, { spec: entry.spec!, families: entry.families })
-        : undefined;
-      this.#give(entry, SOURCE_POD + name, candidates);
+      this.#givePod(entry, name, meant ? pod : undefined);
     }
     const own = this.#entries.get(hostPortName(name));
     if (own) this.#regather(own);
@@ -255,6 +253,7 @@ export class ServiceTables {
   /** Asks every source of the entry again. */
   #regather(entry: ServiceEntry): void {
     const wanted = new Map<string, Candidates | undefined>();
+    entry.excluded.clear();
     for (const source of entry.given.keys()) wanted.set(source, undefined);
     const { spec } = entry;
     if (spec !== undefined && entry.ports.size > 0) {
@@ -269,11 +268,26 @@ export class ServiceTables {
         wanted.set(SOURCE_POD + spec.name, found);
       } else if (spec.selector) {
         for (const name of this.#index.podsFor(spec.namespace, spec.selector)) {
-          wanted.set(SOURCE_POD + name, candidatesOfPod(this.#pods.get(name)!, context));
+          const pod = this.#pods.get(name)!, candidates = candidatesOfPod(pod, context);
+          wanted.set(SOURCE_POD + name, candidates);
+          const excluded = excludedPod(pod, spec, candidates);
+          if (excluded !== undefined) entry.excluded.set(name, excluded);
         }
       }
     }
     for (const [source, candidates] of wanted) this.#give(entry, source, candidates);
+  }
+
+  /** Makes the entry's backends of a pod, and why it is none, what they are now; undefined: it means no such pod. */
+  #givePod(entry: ServiceEntry, name: string, pod: Pod | undefined): void {
+    const { spec, families } = entry;
+    const candidates = pod && candidatesOfPod(pod, { spec: spec!, families });
+    this.#give(entry, SOURCE_POD + name, candidates);
+    const before = entry.excluded.get(name);
+    const excluded = candidates && excludedPod(pod!, spec!, candidates);
+    if (excluded === undefined) entry.excluded.delete(name);
+    else entry.excluded.set(name, excluded);
+    if (before?.reason !== excluded?.reason || before?.node !== excluded?.node) this.#dirty.add(entry.name);
   }
 
   #hasEndpointSlices(entry: ServiceEntry): boolean {
@@ -360,7 +374,7 @@ export class ServiceTables {
         .filter(({ claim }) => this.#claims.holder(claim)?.owner === entry!.name)
         .map(({ frontend, claim }) => ({ ...frontend, closed: this.#claims.isClosing(claim) }));
       const sizeBefore = port.tableSize;
-      const next = entry!.servicePort(port, frontends, this.#allocator.config);
+      const next = entry!.servicePort(port, frontends, this.#assignments.config);
       if (port.tableSize !== sizeBefore) this.#grow(entry!.name, portKey(port.spec), port.tableSize);
       this.#portsGone.delete(next.name);
       if (port.published !== undefined && same(port.published, next)) continue;
@@ -403,11 +417,14 @@ export class ServiceTables {
       backends: Math.max(0, ...ports.map((port) => port.all)),
       activeBackends: Math.max(0, ...ports.map((port) => port.active)),
       ignored: entry.ignored,
-      conditions: conditionsOf(entry, this.#claims, this.#allocator),
+      conditions: conditionsOf(entry, this.#claims, this.#assignments, this.#slices),
       manifest: source.manifest,
       file: source.file,
       line: source.line,
       createdUnixS: source.createdUnixS,
+      excluded: [...entry.excluded.values()].slice(0, EXCLUDED_MAX),
+      excludedPods: entry.excluded.size,
+      externalName: spec.externalName,
     });
     if (next.conditions.some(({ type, ok }) => type === "AddressPool" && !ok)) this.#waiting.add(name);
     if (!same(this.services.get(name), next)) this.services.put(name, next);

@@ -1,93 +1,27 @@
 /**
- * Gives services their numbers and addresses: ids of ports, cluster IPs, node ports, addresses of pools. What a service
- * has it keeps; the result is stored as its {@link Assignment}, from which this table is filled again after a start.
+ * Decides what services are to have: ids of ports, cluster IPs, node ports, addresses of pools. What a service has it keeps;
+ * the result is stored as its {@link Assignment}, and is in the table at once.
  * @module
  */
 import { IpAddress, type IpFamily, ProblemError } from "@weir/common";
 import { Assignment } from "@weir/proto/loadbalancer";
 import type { PoolTable } from "./address_pool.ts";
+import { type AssignmentTable, SERVICE_PORT_ID_MAX } from "./assignment_table.ts";
 import { CidrCursor } from "./cidr_cursor.ts";
-import type { LoadBalancerConfig } from "./config.ts";
 import { ignoredReason, portKey, type PortSpec, type ServiceSpec } from "./model.ts";
-import { NumberPool } from "./number_pool.ts";
 
-/** Ids of service ports are 1 to this. */
-export const SERVICE_PORT_ID_MAX = 65_535;
-/** Kubernetes keeps the first addresses and node ports for those who ask for one by number; so do we. */
-const NODE_PORT_STATIC = 86;
-
-/** See the module comment. */
-export class Allocator {
-  readonly ids: NumberPool = new NumberPool(1, SERVICE_PORT_ID_MAX);
-  readonly #nodePorts = new Map<string, NumberPool>();
-  readonly #clusterIps = new Map<string, Set<string>>();
+/** Decides what services are to have. */
+export class ServiceAssigner {
+  readonly #table: AssignmentTable;
+  readonly #pools: PoolTable;
   readonly #cidrs = new Map<IpFamily, CidrCursor>();
-  /** Address of a pool -> the services that have it. */
-  readonly #poolIps = new Map<string, Map<string, ServiceSpec>>();
-  readonly #assigned = new Map<string, { assignment: Assignment; spec?: ServiceSpec }>();
 
-  constructor(readonly config: LoadBalancerConfig, readonly pools: PoolTable) {
-    const { serviceCidrV4, serviceCidrV6, nodePortMin, nodePortMax } = config;
+  constructor(table: AssignmentTable) {
+    this.#table = table;
+    this.#pools = table.pools;
+    const { serviceCidrV4, serviceCidrV6 } = table.config;
     if (serviceCidrV4) this.#cidrs.set(4, new CidrCursor(serviceCidrV4));
     if (serviceCidrV6) this.#cidrs.set(6, new CidrCursor(serviceCidrV6));
-    const size = nodePortMax - nodePortMin + 1;
-    const dynamic = nodePortMin + (size >= 16 * NODE_PORT_STATIC ? NODE_PORT_STATIC : 0);
-    for (const protocol of ["TCP", "UDP", "SCTP"]) {
-      this.#nodePorts.set(protocol, new NumberPool(nodePortMin, nodePortMax, dynamic));
-    }
-  }
-
-  /** What the service has. */
-  get(name: string): Assignment | undefined {
-    return this.#assigned.get(name)?.assignment;
-  }
-
-  /** The service for which it was given. */
-  specOf(name: string): ServiceSpec | undefined {
-    return this.#assigned.get(name)?.spec;
-  }
-
-  /** Addresses of pools that are in use. */
-  usedPoolIps(): Iterable<string> {
-    return this.#poolIps.keys();
-  }
-
-  /** Another service that has this address of a pool and does not share it; undefined when it may be had. */
-  holderOf(address: string, name: string, spec: ServiceSpec): string | undefined {
-    for (const [other, { sharingKey, ports }] of this.#poolIps.get(address) ?? []) {
-      if (other === name) continue;
-      if (sharingKey === "" || sharingKey !== spec.sharingKey) return other;
-      const keys = new Set(ports.map(portKey));
-      if (spec.ports.some((port) => keys.has(portKey(port)))) return other;
-    }
-    return undefined;
-  }
-
-  /** Makes `assignment` what the service has; undefined: nothing. Repeatable. */
-  set(name: string, assignment: Assignment | undefined, spec?: ServiceSpec): void {
-    const before = this.#assigned.get(name);
-    if (before !== undefined) this.#release(name, before.assignment);
-    if (assignment === undefined) return void this.#assigned.delete(name);
-    this.#assigned.set(name, { assignment, spec });
-    for (const { id, key, nodePort } of assignment.ports) {
-      this.ids.take(id, name);
-      if (nodePort !== 0) this.#nodePorts.get(protocolOf(key))?.take(nodePort, name);
-    }
-    for (const address of assignment.clusterIps) {
-      const users = this.#clusterIps.get(address);
-      if (users) users.add(name);
-      else this.#clusterIps.set(address, new Set([name]));
-    }
-    for (const address of assignment.loadBalancerIps) {
-      const users = this.#poolIps.get(address) ?? new Map();
-      this.#poolIps.set(address, users);
-      if (spec) users.set(name, spec);
-    }
-  }
-
-  /** After everything stored was put in. */
-  loaded(): void {
-    this.ids.continueAfterHighest();
   }
 
   /**
@@ -95,20 +29,20 @@ export class Allocator {
    * @throws {ProblemError} *_EXHAUSTED, NODE_PORT_TAKEN, NODE_PORT_OUT_OF_RANGE, FAMILY_NOT_CONFIGURED; nothing is taken
    */
   assign(name: string, spec: ServiceSpec): Assignment | undefined {
-    const before = this.#assigned.get(name);
+    const before = this.#table.entry(name);
     try {
       const assignment = this.#assign(name, spec, before?.assignment);
-      this.set(name, assignment, spec);
+      this.#table.set(name, assignment, spec);
       return assignment;
     } catch (error) {
-      this.set(name, before?.assignment, before?.spec);
+      this.#table.set(name, before?.assignment, before?.spec);
       throw error;
     }
   }
 
   /** Whether the service lacks an address of a pool that it could have now. Much cheaper than {@link assign}. */
   couldGetMore(name: string, spec: ServiceSpec): boolean {
-    const { loadBalancerIps = [], clusterIps = [] } = this.get(name) ?? {};
+    const { loadBalancerIps = [], clusterIps = [] } = this.#table.get(name) ?? {};
     if (loadBalancerIps.length >= (spec.requestedIps.length || clusterIps.length)) return false;
     const has = new Set(loadBalancerIps.map((text) => IpAddress.parse(text).family));
     const families = clusterIps.map((text) => IpAddress.parse(text).family).filter((family) =>
@@ -116,14 +50,14 @@ export class Allocator {
     );
     return spec.requestedIps.length > 0 || spec.sharingKey !== "" ||
       families.some((family) =>
-        this.pools.findFree(spec, family, (address) => this.#poolIps.has(address)) !== undefined
+        this.#pools.findFree(spec, family, (address) => this.#table.hasPoolIp(address)) !== undefined
       );
   }
 
   /** Ids for the host ports of a pod. @throws {ProblemError} SERVICE_PORTS_EXHAUSTED */
   assignHostPorts(name: string, keys: readonly string[]): Assignment | undefined {
-    const before = this.#assigned.get(name);
-    if (keys.length === 0) return void this.set(name, undefined);
+    const before = this.#table.entry(name);
+    if (keys.length === 0) return void this.#table.set(name, undefined);
     const ports: Assignment["ports"] = [];
     try {
       for (const key of keys) {
@@ -131,12 +65,12 @@ export class Allocator {
         ports.push(known ?? { key, id: this.#takeId(name), nodePort: 0, tableSize: 0 });
       }
     } catch (error) {
-      for (const { id } of ports) this.ids.release(id, name);
-      this.set(name, before?.assignment);
+      for (const { id } of ports) this.#table.ids.release(id, name);
+      this.#table.set(name, before?.assignment);
       throw error;
     }
     const assignment = Assignment.create({ name, ports });
-    this.set(name, assignment);
+    this.#table.set(name, assignment);
     return assignment;
   }
 
@@ -168,15 +102,15 @@ export class Allocator {
       });
     } catch (error) {
       for (const { id, nodePort, protocol } of taken) {
-        this.ids.release(id, name);
-        this.#nodePorts.get(protocol)!.release(nodePort, name);
+        this.#table.ids.release(id, name);
+        this.#table.nodePorts(protocol).release(nodePort, name);
       }
       throw error;
     }
   }
 
   #takeId(name: string): number {
-    const id = this.ids.takeFree(name);
+    const id = this.#table.ids.takeFree(name);
     if (id !== undefined) return id;
     throw exhausted("SERVICE_PORTS_EXHAUSTED", name, "an id of its port", `all ${SERVICE_PORT_ID_MAX}`, {
       expected: `at most ${SERVICE_PORT_ID_MAX} ports of services in the cluster`,
@@ -191,12 +125,12 @@ export class Allocator {
       if (given !== undefined) return given;
       const cidr = this.#cidrs.get(family)!;
       // What it was given it keeps. What it asked for by number, and now leaves to us, only if no other asks for it.
-      const asked = this.specOf(name)?.clusterIps ?? [];
+      const asked = this.#table.specOf(name)?.clusterIps ?? [];
       const kept = before?.clusterIps.find((text) =>
-        cidr.holds(text) && (!asked.includes(text) || this.#clusterIps.get(text)?.size === 1)
+        cidr.holds(text) && (!asked.includes(text) || this.#table.clusterIpUsers(text) === 1)
       );
       if (kept !== undefined) return kept;
-      const free = cidr.next((address) => this.#clusterIps.has(address));
+      const free = cidr.next((address) => this.#table.clusterIpUsers(address) > 0);
       if (free !== undefined) return free;
       throw exhausted(
         "CLUSTER_IPS_EXHAUSTED",
@@ -240,7 +174,7 @@ export class Allocator {
     const wants = spec.type === "NodePort" || (spec.type === "LoadBalancer" && spec.allocateNodePorts) ||
       (spec.type === "LoadBalancer" && port.nodePort !== 0);
     if (!wants) return 0;
-    const pool = this.#nodePorts.get(port.protocol)!;
+    const pool = this.#table.nodePorts(port.protocol);
     const wanted = port.nodePort;
     if (wanted === 0) {
       if (known !== 0) return known;
@@ -277,18 +211,20 @@ export class Allocator {
     families: readonly IpFamily[],
     before: Assignment | undefined,
   ): string[] {
-    if (spec.type !== "LoadBalancer" || !this.config.loadBalancerClasses.includes(spec.loadBalancerClass)) {
+    if (
+      spec.type !== "LoadBalancer" || !this.#table.config.loadBalancerClasses.includes(spec.loadBalancerClass)
+    ) {
       return [];
     }
     const mayHave = (text: string) =>
-      this.holderOf(text, name, spec) === undefined && this.pools.holds(spec, IpAddress.parse(text));
+      this.#table.holderOf(text, name, spec) === undefined && this.#pools.holds(spec, IpAddress.parse(text));
     if (spec.requestedIps.length > 0) return spec.requestedIps.filter(mayHave);
     return families.flatMap((family) => {
       const kept = before?.loadBalancerIps.find((text) =>
         IpAddress.parse(text).family === family && mayHave(text)
       );
       const found = kept ?? this.#sharedIp(name, spec, family) ??
-        this.pools.findFree(spec, family, (address) => this.#poolIps.has(address));
+        this.#pools.findFree(spec, family, (address) => this.#table.hasPoolIp(address));
       return found === undefined ? [] : [found];
     });
   }
@@ -296,31 +232,13 @@ export class Allocator {
   /** An address that services with the same sharing key have already. */
   #sharedIp(name: string, spec: ServiceSpec, family: IpFamily): string | undefined {
     if (spec.sharingKey === "") return undefined;
-    for (const [address, users] of this.#poolIps) {
+    for (const [address, users] of this.#table.poolIps()) {
       if (![...users.values()].some((other) => other.sharingKey === spec.sharingKey)) continue;
       const parsed = IpAddress.parse(address);
-      if (parsed.family !== family || this.holderOf(address, name, spec) !== undefined) continue;
-      if (this.pools.holds(spec, parsed)) return address;
+      if (parsed.family !== family || this.#table.holderOf(address, name, spec) !== undefined) continue;
+      if (this.#pools.holds(spec, parsed)) return address;
     }
     return undefined;
-  }
-
-  #release(name: string, assignment: Assignment): void {
-    for (const { id, key, nodePort } of assignment.ports) {
-      this.ids.release(id, name);
-      if (nodePort !== 0) this.#nodePorts.get(protocolOf(key))?.release(nodePort, name);
-    }
-    for (const address of assignment.clusterIps) {
-      const users = this.#clusterIps.get(address);
-      if (users?.delete(name) && users.size === 0) this.#clusterIps.delete(address);
-    }
-    for (const address of assignment.loadBalancerIps) {
-      const users = this.#poolIps.get(address);
-      users?.delete(name);
-      if (users?.size !== 0) continue;
-      this.#poolIps.delete(address);
-      this.pools.released(address);
-    }
   }
 }
 
@@ -332,10 +250,6 @@ function nodePortTaken(name: string, { nodePort, protocol }: PortSpec, owner: st
     expected: "a node port that no service has",
     action: "Leave nodePort empty to get a free one",
   });
-}
-
-function protocolOf(key: string): string {
-  return key.slice(key.indexOf("/") + 1);
 }
 
 function exhausted(
