@@ -57,5 +57,20 @@ export interface PolicyVerdictEvent extends EventBase {
   audited: boolean;
 }
 
+/** What is wrong with a flow that policy allows. */
+export interface TroubleEvent extends EventBase {
+  kind: "trouble";
+  /** As in proto/numbers/troubles.tsv. */
+  trouble: number;
+  /** Nobody answered, or confirmed the answer, for so long; else 0. */
+  waitedMs: number;
+  /** Packets sent without an answer, or retransmissions in a row, else 0. */
+  tries: number;
+  /** What the sender takes for the path's MTU, 0: not known. */
+  mtu: number;
+  /** The packet that says so was sent by an endpoint of this node. */
+  byEndpoint: boolean;
+}
+
 /** Any event that becomes a flow. */
-export type DatapathEvent = DropEvent | TraceEvent | PolicyVerdictEvent;
+export type DatapathEvent = DropEvent | TraceEvent | PolicyVerdictEvent | TroubleEvent;

@@ -14,7 +14,7 @@
  * @module
  */
 import { IpAddress } from "@weir/common";
-import { DROP, EVENT, EVENT_FLAG, REASON, TRACE } from "@weir/proto/numbers";
+import { DROP, EVENT, EVENT_FLAG, REASON, TRACE, TROUBLE } from "@weir/proto/numbers";
 import { eventFileName, eventTypeName } from "@weir/proto/words";
 import type { DatapathEvent } from "./event.ts";
 
@@ -136,6 +136,23 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
       }];
     case EVENT.TRACE:
       return [{ ...base, kind: "trace", endpointId: reporter, point: subtype, reason: record[35] }];
+    case EVENT.TROUBLE: {
+      // Nobody's packet: it was found by looking, and its headers were made.
+      const waits = subtype === TROUBLE.NO_ANSWER || subtype === TROUBLE.UNCONFIRMED;
+      return [{
+        ...base,
+        kind: "trouble",
+        endpointId: hook || sourceEndpoint || destinationEndpoint,
+        trouble: subtype,
+        waitedMs: waits ? view.getUint32(28, true) : 0,
+        tries: subtype === TROUBLE.NO_ANSWER || subtype === TROUBLE.RETRANSMITTED
+          ? view.getUint16(32, true)
+          : 0,
+        mtu: subtype === TROUBLE.RETRANSMITTED ? proxyPort : 0,
+        byEndpoint: !waits && subtype !== TROUBLE.RETRANSMITTED && hook !== 0 &&
+          (flags & EVENT_FLAG.INGRESS) === 0,
+      }];
+    }
   }
   return undefined;
 }

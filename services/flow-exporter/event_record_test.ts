@@ -111,11 +111,31 @@ Deno.test("readRecord() lets the last end that was asked be the one that denied"
     )!;
     const got = events.map((e) => [
       e.kind,
-      e.kind === "trace" ? "" : e.direction,
+      "direction" in e ? e.direction : "",
       e.kind === "policy-verdict" ? e.verdict : e.kind === "drop" ? e.cookie : 0,
     ]);
     assert.deepEqual(got, expected, `flags ${flags} reason ${reason}`);
   }
+});
+
+Deno.test("readRecord() reads what is wrong with a flow, and who says so", () => {
+  const read = (fields: Parameters<typeof record>[0]) => {
+    const [event, ...more] = readRecord(record({ 0: [1, 200], ...fields }))!;
+    assert.deepEqual(more, []);
+    assert.ok(event.kind === "trouble");
+    return [event.trouble, event.endpointId, event.waitedMs, event.tries, event.byEndpoint];
+  };
+  // no answer: time and tries are in fields that packets use otherwise
+  assert.deepEqual(read({ 1: [1, 1], 2: [2, 7], 28: [4, 1300], 32: [2, 2], 36: [1, 2], 52: [2, 7] }), [
+    1,
+    7,
+    1300,
+    2,
+    false,
+  ]);
+  // refused by the endpoint of this hook, and by somebody elsewhere
+  assert.deepEqual(read({ 1: [1, 2], 2: [2, 8], 4: [2, 7], 28: [4, 54], 52: [2, 8] }), [2, 8, 0, 0, true]);
+  assert.deepEqual(read({ 1: [1, 2], 4: [2, 7], 28: [4, 54], 36: [1, 16], 52: [2, 7] }), [2, 7, 0, 0, false]);
 });
 
 Deno.test("readRecord() answers undefined for what it does not know and never reads beyond the record", () => {

@@ -3,14 +3,14 @@
  * cookie. The rules by which Hubble's fields are filled are those that its clients rely on.
  * @module
  */
-import { reservedIdentityName } from "@weir/common";
+import { hostPort, reservedIdentityName } from "@weir/common";
 import { Flow, type Policy, type TrafficDirection, type Verdict } from "@weir/proto/flow";
-import { DROP, EVENT, REASON } from "@weir/proto/numbers";
-import { dropReasonName, tracePointName, traceReasonName } from "@weir/proto/words";
+import { DROP, EVENT, REASON, TROUBLE } from "@weir/proto/numbers";
+import { dropReasonName, tracePointName, traceReasonName, troubleText } from "@weir/proto/words";
 import type { Rule } from "@weir/proto/policy";
 import type { Init } from "@weir/proto";
-import type { DatapathEvent, DropEvent } from "./event.ts";
-import { type Packet, readPacket, type Transport } from "./packet.ts";
+import type { DatapathEvent, DropEvent, TroubleEvent } from "./event.ts";
+import { type Packet, type Quoted, readPacket, type Transport } from "./packet.ts";
 
 /** What is known of an address. */
 export interface KnownAddress {
@@ -27,8 +27,10 @@ export interface Names {
   address(ip: string): KnownAddress | undefined;
   identityLabels(identity: number): readonly string[] | undefined;
   rule(cookie: number): Rule | undefined;
-  /** Address of an endpoint of this node by its number. */
+  /** Addresses of an endpoint of this node by its number. */
   endpointAddresses(id: number): readonly string[];
+  /** Who it is. */
+  endpoint(id: number): KnownAddress | undefined;
   interfaceName(ifindex: number): string;
   /** The service of a service port by its id. */
   service(id: number): ServiceName | undefined;
@@ -47,7 +49,11 @@ export const EVENT_TYPE = {
   drop: EVENT.DROP,
   trace: EVENT.TRACE,
   "policy-verdict": EVENT.POLICY_VERDICT,
+  trouble: EVENT.TROUBLE,
 } as const;
+
+/** `event_type.type` of what a proxy or the DNS server reports an application to have said. */
+export const L7_EVENT = 129;
 
 const ICMP_TYPES: Record<string, string> = {
   "ICMPv4/0": "EchoReply",
@@ -68,7 +74,7 @@ const ICMP_TYPES: Record<string, string> = {
 /** What became of the packet of an event. */
 export function verdictOf(event: DatapathEvent): Verdict {
   if (event.kind === "drop") return "DROPPED";
-  if (event.kind === "trace") return "FORWARDED";
+  if (event.kind === "trace" || event.kind === "trouble") return "FORWARDED";
   if (event.audited) return "AUDIT";
   return event.verdict < 0 ? "DROPPED" : event.verdict > 0 ? "REDIRECTED" : "FORWARDED";
 }
@@ -109,25 +115,26 @@ export function buildFlow(
       nameSender(flow, event, names);
       flow.event_type = { type: EVENT_TYPE.drop, sub_type: event.reason };
       {
-        const reply = event.reply ?? replyByFlags(packet);
+        const reply = replyOf(event, packet);
         if (reply !== undefined) flow.is_reply = { value: reply };
         flow.reply = reply ?? false;
       }
       if (event.file !== "") flow.file = { name: event.file, line: event.line };
       break;
     case "trace": {
-      const reply = event.reason === REASON.REPLY;
+      const reply = replyOf(event, packet);
       flow.event_type = { type: EVENT_TYPE.trace, sub_type: event.point };
       flow.trace_observation_point = tracePointName(event.point);
       flow.trace_reason = traceReasonName(event.reason);
-      if (event.reason < 4) flow.is_reply = { value: reply };
-      flow.reply = reply;
-      flow.traffic_direction = event.reason < 4
-        ? traceDirection(event, packet, names, reply)
-        : "TRAFFIC_DIRECTION_UNKNOWN";
+      if (reply !== undefined) flow.is_reply = { value: reply };
+      flow.reply = reply ?? false;
+      flow.traffic_direction = directionOf(event, packet, names);
       flow.interface = { index: event.ifindex, name: names.interfaceName(event.ifindex) };
       break;
     }
+    case "trouble":
+      fillTrouble(flow, event, packet, names);
+      break;
     case "policy-verdict":
       flow.event_type = { type: EVENT_TYPE["policy-verdict"], sub_type: 0 };
       flow.policy_match_type = event.matchType;
@@ -146,6 +153,46 @@ export function buildFlow(
   // A virtual address is nobody's, and no unknown identity either.
   if (flow.destination?.identity === 0 && flow.destination_service) flow.destination.labels = [];
   return Flow.create(flow);
+}
+
+/** What is wrong, in numbers and in words. A packet that says so goes against the flow. */
+function fillTrouble(flow: Init<Flow>, event: TroubleEvent, packet: Packet, names: Names): void {
+  const { trouble, waitedMs, tries, byEndpoint } = event;
+  const reply = replyOf(event, packet);
+  const { transport } = packet;
+  const mtu = transport !== undefined && "mtu" in transport ? transport.mtu ?? 0 : event.mtu;
+  const about = transport !== undefined && "about" in transport ? transport.about : undefined;
+  flow.event_type = { type: EVENT_TYPE.trouble, sub_type: trouble };
+  flow.trouble = {
+    kind: troubleText(trouble),
+    waited_s: waitedMs / 1000,
+    tries,
+    mtu,
+    by_endpoint: byEndpoint,
+    about_ip: about?.destination,
+    about_port: about?.port,
+  };
+  if (reply !== undefined) flow.is_reply = { value: reply };
+  flow.reply = reply ?? false;
+  flow.traffic_direction = directionOf(event, packet, names);
+  const waited = `${(waitedMs / 1000).toFixed(1)} s`;
+  const said = byEndpoint ? "by the endpoint itself" : "by the other side or on the way";
+  const words: Record<number, string> = {
+    [TROUBLE.NO_ANSWER]: `no answer for ${waited}, ${tries} ${transport?.kind === "TCP" ? "SYN" : "packet"}${
+      tries === 1 ? "" : "s"
+    } sent`,
+    [TROUBLE.UNCONFIRMED]: `answered, and for ${waited} who asked has not confirmed it`,
+    [TROUBLE.REFUSED]: `connection refused ${said}`,
+    [TROUBLE.UNREACHABLE]: `${about === undefined ? "" : `${whereTo(about)} is `}unreachable, said ${said}`,
+    [TROUBLE.RETRANSMITTED]:
+      `sent the same ${tries} times again, and nothing came; it takes the path for ${mtu} bytes`,
+    [TROUBLE.TOO_BIG]: `a packet was too big, said ${said}: ${mtu} bytes fit`,
+  };
+  flow.Summary = words[trouble] ?? flow.Summary;
+}
+
+function whereTo({ destination, port }: Quoted): string {
+  return port === 0 ? destination : hostPort(destination, port);
 }
 
 /**
@@ -173,16 +220,54 @@ const NOT_BELIEVED: ReadonlySet<number> = new Set([
   DROP.FORBIDDEN_ICMP6,
 ]);
 
+/** The endpoint that a refused packet came from, where its address says something else. */
+export function trueSender(
+  event: DatapathEvent,
+  claimed: string | undefined,
+  names: Pick<Names, "endpoint" | "endpointAddresses">,
+): KnownAddress | undefined {
+  if (event.kind !== "drop" || !NOT_BELIEVED.has(event.reason)) return undefined;
+  if (event.direction !== "EGRESS" || event.endpointId === 0) return undefined;
+  if (claimed !== undefined && names.endpointAddresses(event.endpointId).includes(claimed)) return undefined;
+  return names.endpoint(event.endpointId);
+}
+
 /** Names the endpoint that a refused packet came from, whosever address it wears; the summary has the address. */
 function nameSender(flow: Init<Flow>, event: DropEvent, names: Names): void {
-  if (!NOT_BELIEVED.has(event.reason) || event.direction !== "EGRESS" || event.endpointId === 0) return;
-  const own = names.endpointAddresses(event.endpointId);
-  const claimed = flow.IP?.source;
-  if (own.length === 0 || (claimed !== undefined && own.includes(claimed))) return;
-  flow.source = endpointOf(own[0], event.sourceIdentity, names);
-  if (claimed !== undefined && flow.source?.pod_name) {
+  const claimed = flow.IP?.source, sender = trueSender(event, claimed, names);
+  if (sender === undefined) return;
+  flow.source = endNamed(sender, event.sourceIdentity, names);
+  if (claimed !== undefined && sender.podName !== "") {
     flow.Summary = [flow.Summary, `source ${claimed}`].filter((text) => text !== "").join("; ");
   }
+}
+
+/** Whether it is an answer; undefined when nobody can tell. */
+export function replyOf(event: DatapathEvent, packet: Packet): boolean | undefined {
+  switch (event.kind) {
+    case "drop":
+      return event.reply ?? replyByFlags(packet);
+    case "trace":
+      return event.reason < 4 ? event.reason === REASON.REPLY : undefined;
+    case "policy-verdict":
+      return event.verdict < 0 ? undefined : false;
+    case "trouble":
+      // Who opened a connection that is stuck is not known.
+      return event.trouble === TROUBLE.RETRANSMITTED ? undefined : event.waitedMs === 0;
+  }
+}
+
+/** Which way the connection goes, seen from the reporting endpoint. */
+export function directionOf(event: DatapathEvent, packet: Packet, names: Names): TrafficDirection {
+  switch (event.kind) {
+    case "drop":
+      return event.direction === "UNKNOWN" ? "TRAFFIC_DIRECTION_UNKNOWN" : event.direction;
+    case "policy-verdict":
+      return event.direction;
+    case "trace":
+      if (event.reason >= 4) return "TRAFFIC_DIRECTION_UNKNOWN";
+  }
+  return traceDirection(event, packet, names, replyOf(event, packet) ?? false);
 }
 
 /** Who opens a TCP connection, and who answers that, is told by the packet itself. */
@@ -221,24 +306,37 @@ function policiesOf(cookie: number, names: Names): Init<Policy>[] {
       namespace: source.namespace,
       kind: source.kind,
       labels: source.labels,
+      path: source.path,
+      file: source.file,
+      line: source.line,
     });
   }
   return [...seen.values()];
 }
 
 function endpointOf(ip: string | undefined, identity: number, names: Names): Init<Flow>["source"] {
-  const known = ip === undefined ? undefined : names.address(ip);
-  // The packet's own identity counts; the address's names only where they belong to it.
+  return endNamed(ip === undefined ? undefined : names.address(ip), identity, names);
+}
+
+function endNamed(known: KnownAddress | undefined, identity: number, names: Names): Init<Flow>["source"] {
   const number = identity || known?.identity || 0;
-  const labels = names.identityLabels(number) ?? (known?.identity === number ? known.labels : undefined) ??
-    (reservedIdentityName(number) ? [`reserved:${reservedIdentityName(number)}`] : []);
   return {
     identity: number,
-    labels: [...labels],
+    labels: [...labelsOf(known, number, names)],
     namespace: known?.namespace ?? "",
     pod_name: known?.podName ?? "",
     cluster_name: known?.podName ? names.cluster : "",
   };
+}
+
+/** Labels of an end. The packet's own identity counts; the address's labels only where they belong to it. */
+export function labelsOf(
+  known: KnownAddress | undefined,
+  identity: number,
+  names: Pick<Names, "identityLabels">,
+): readonly string[] {
+  return names.identityLabels(identity) ?? (known?.identity === identity ? known.labels : undefined) ??
+    (reservedIdentityName(identity) ? [`reserved:${reservedIdentityName(identity)}`] : []);
 }
 
 function layer4(transport: Transport | undefined): Init<Flow>["l4"] {
@@ -252,9 +350,14 @@ function layer4(transport: Transport | undefined): Init<Flow>["l4"] {
         },
       };
     case "UDP":
+      return { UDP: { source_port: transport.sourcePort, destination_port: transport.destinationPort } };
     case "SCTP":
       return {
-        [transport.kind]: { source_port: transport.sourcePort, destination_port: transport.destinationPort },
+        SCTP: {
+          source_port: transport.sourcePort,
+          destination_port: transport.destinationPort,
+          chunk_type: transport.chunkType,
+        },
       };
     case "ICMPv4":
     case "ICMPv6":

@@ -41,6 +41,7 @@ const names: Names = {
       })
       : undefined,
   endpointAddresses: (id) => id === 7 ? ["10.0.1.5"] : id === 8 ? ["10.0.2.7"] : [],
+  endpoint: (id) => id === 7 ? names.address("10.0.1.5") : id === 8 ? names.address("10.0.2.7") : undefined,
   interfaceName: (index) => `weir${index}`,
   service: (id) => id === 12 ? { namespace: "shop", name: "db" } : undefined,
   serviceAt: (address, port, protocol) =>
@@ -87,6 +88,93 @@ Deno.test("buildFlow() names the endpoint that sent a packet with somebody else'
   assert.deepEqual([own.source?.pod_name, own.Summary], ["cart", "TCP Flags: SYN"]);
   const seen = buildFlow(drop(132), new SeenNames([drop(132)], names), context);
   assert.deepEqual(seen, buildFlow(drop(132), names, context));
+});
+
+Deno.test("buildFlow() names an endpoint without addresses of its own that sent with another's", () => {
+  const nowhere: Names = { ...names, endpointAddresses: () => [] };
+  const spoof: DropEvent = {
+    ...base,
+    kind: "drop",
+    packet: SYN.with(29, 99),
+    reason: 132,
+    direction: "EGRESS",
+    file: "",
+    line: 0,
+    cookie: 0,
+  };
+  assert.deepEqual(buildFlow(spoof, nowhere, context).source?.pod_name, "cart");
+  assert.deepEqual(buildFlow(spoof, new SeenNames([spoof], nowhere), context).source?.pod_name, "cart");
+});
+
+Deno.test("buildFlow() says what is wrong with a flow in numbers and in words", () => {
+  const trouble = {
+    ...base,
+    kind: "trouble" as const,
+    trouble: 1,
+    waitedMs: 1310,
+    tries: 2,
+    mtu: 0,
+    byEndpoint: false,
+  };
+  const flow = buildFlow(trouble, names, context);
+  assert.deepEqual([flow.event_type, flow.verdict], [{ type: 200, sub_type: 1 }, "FORWARDED"]);
+  assert.deepEqual({ ...flow.trouble }, {
+    kind: "no-answer",
+    waited_s: 1.31,
+    tries: 2,
+    mtu: 0,
+    by_endpoint: false,
+    about_ip: "",
+    about_port: 0,
+  });
+  assert.equal(flow.Summary, "no answer for 1.3 s, 2 SYNs sent");
+  assert.deepEqual([flow.is_reply?.value, flow.traffic_direction], [false, "EGRESS"]);
+  const said = (kind: number, byEndpoint: boolean) => {
+    const flow = buildFlow(
+      { ...trouble, trouble: kind, waitedMs: 0, tries: 0, mtu: 0, byEndpoint },
+      names,
+      context,
+    );
+    return [flow.trouble?.kind, flow.is_reply?.value, flow.Summary];
+  };
+  assert.deepEqual(said(2, true), ["refused", true, "connection refused by the endpoint itself"]);
+  const stuck = buildFlow({ ...trouble, trouble: 6, waitedMs: 0, tries: 3, mtu: 1450 }, names, context);
+  assert.equal(stuck.is_reply, undefined);
+  assert.deepEqual([stuck.trouble?.kind, stuck.trouble?.tries, stuck.trouble?.mtu], [
+    "retransmitted",
+    3,
+    1450,
+  ]);
+  assert.match(stuck.Summary, /the same 3 times again/);
+  assert.deepEqual(said(3, false), [
+    "unreachable",
+    true,
+    "unreachable, said by the other side or on the way",
+  ]);
+});
+
+Deno.test('buildFlow() reads from a packet that says "too big" how much fits', () => {
+  const error = Uint8Array.fromHex(
+    "450000380000000040010000cb0071010a0001050304000000000578" + "4500057800004000401100000a000105c6336407",
+  );
+  const flow = buildFlow(
+    {
+      ...base,
+      kind: "trouble",
+      trouble: 4,
+      waitedMs: 0,
+      tries: 0,
+      mtu: 0,
+      byEndpoint: false,
+      packet: error,
+      layer: 3,
+    },
+    names,
+    context,
+  );
+  assert.equal(flow.trouble?.mtu, 1400);
+  assert.deepEqual([flow.trouble?.about_ip, flow.trouble?.about_port], ["198.51.100.7", 0]);
+  assert.equal(flow.Summary, "a packet was too big, said by the other side or on the way: 1400 bytes fit");
 });
 
 Deno.test("buildFlow() names who sent a packet through the tunnel", () => {

@@ -10,10 +10,11 @@ import type { WeirClient } from "@weir/client";
 import { Backoff, type Clock, errorText, type Logger, type MetricsRegistry, systemClock } from "@weir/common";
 import { EventBatch } from "@weir/proto/datapath";
 import { readRecord, splitRecords } from "./event_record.ts";
-import { dropReasonName } from "@weir/proto/words";
-import { type Names, verdictOf } from "./flow_builder.ts";
+import type { Names } from "./flow_builder.ts";
 import { FlowRing } from "./flow_ring.ts";
 import { Losses } from "./losses.ts";
+import { CountedEvent } from "./metrics/counted_flow.ts";
+import { HubbleMetrics } from "./metrics/hubble_metrics.ts";
 import { SeenFlow, SeenNames } from "./seen_flow.ts";
 
 /** What the exporter is made of. */
@@ -21,6 +22,8 @@ export interface FlowExporterParts {
   datapath: WeirClient;
   names: Names;
   metrics: MetricsRegistry;
+  /** What is counted for Prometheus; default: nothing. */
+  hubble?: HubbleMetrics;
   /** Flows held in memory, default 4095. */
   ringFlows?: number;
   clock?: Clock;
@@ -30,66 +33,70 @@ export interface FlowExporterParts {
 /** Raw records held in memory. */
 export const RECORDS_MAX = 1023;
 
-/** See the module comment. */
+/** Reads the datapath's events into the ring. */
 export class FlowExporter {
   readonly ring: FlowRing<SeenFlow>;
   /** The newest records as they came, for `weir monitor`. */
   readonly records: FlowRing<Uint8Array> = new FlowRing<Uint8Array>(RECORDS_MAX);
   /** Whose events were lost. */
   readonly losses: Losses;
+  readonly hubble: HubbleMetrics;
   /** Events that the kernel's ring or the stream could not take, since the datapath started. */
   lost = 0;
-  private connected = false;
-  private lastError = "";
-  private readonly stopping = new AbortController();
-  private running: Promise<void> | undefined;
-  private readonly clock: Clock;
+  #connected = false;
+  #lastError = "";
+  readonly #stopping = new AbortController();
+  #running: Promise<void> | undefined;
+  readonly #clock: Clock;
+  readonly #parts: FlowExporterParts;
 
-  constructor(private readonly parts: FlowExporterParts) {
+  constructor(parts: FlowExporterParts) {
+    this.#parts = parts;
     this.ring = new FlowRing(parts.ringFlows);
     this.losses = new Losses(parts.metrics);
-    this.clock = parts.clock ?? systemClock;
+    this.#clock = parts.clock ?? systemClock;
+    this.hubble = parts.hubble ?? new HubbleMetrics({ options: "", clock: this.#clock });
+    this.hubble.mount(parts.metrics);
+    this.hubble.onGone((thing) => thing.startsWith("pod ") && this.losses.forget(thing.slice("pod ".length)));
   }
 
   start(): void {
-    this.running ??= this.run();
+    this.#running ??= this.#run();
   }
 
   async stop(): Promise<void> {
-    this.stopping.abort();
-    await this.running;
+    this.#stopping.abort();
+    await this.#running;
   }
 
   /** What readiness waits for, or undefined. */
   waitingFor(): string | undefined {
-    return this.connected ? undefined : `the datapath's events${this.lastError && `: ${this.lastError}`}`;
+    return this.#connected ? undefined : `the datapath's events${this.#lastError && `: ${this.#lastError}`}`;
   }
 
-  private async run(): Promise<void> {
-    const { signal } = this.stopping;
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
     const backoff = new Backoff({ delayMsMin: 50, delayMsMax: 2000 });
     while (!signal.aborted) {
       try {
-        for await (const batch of this.parts.datapath.stream("/v1/events", EventBatch, { signal })) {
-          this.connected = true;
+        for await (const batch of this.#parts.datapath.stream("/v1/events", EventBatch, { signal })) {
+          this.#connected = true;
           backoff.reset();
           this.take(batch);
         }
       } catch (error) {
         if (signal.aborted) return;
-        this.lastError = errorText(error);
-        if (this.connected) this.parts.log?.warn("Lost the datapath's events", { error });
+        this.#lastError = errorText(error);
+        if (this.#connected) this.#parts.log?.warn("Lost the datapath's events", { error });
       }
-      this.connected = false;
-      await this.clock.sleep(backoff.nextMs(), signal);
+      this.#connected = false;
+      await this.#clock.sleep(backoff.nextMs(), signal);
     }
   }
 
   /** Turns a batch into flows. Nothing in a batch can end the process. */
   take(batch: EventBatch): void {
-    const { metrics, names } = this.parts;
-    const flows = metrics.counter("hubble_flows_processed_total", "Flows by type, subtype and verdict");
-    const drops = metrics.counter("hubble_drop_total", "Dropped packets by reason and protocol");
+    const { metrics, names } = this.#parts, { hubble } = this;
     const unread = metrics.counter(
       "weir_flow_records_unread_total",
       "Records of the datapath that could not be read",
@@ -104,17 +111,14 @@ export class FlowExporter {
         continue;
       }
       const seen = new SeenNames(events, names);
-      const protocol = seen.packet.transport?.kind ?? "unknown";
       for (const event of events) {
         this.ring.push(new SeenFlow(event, seen, batch.bootUnixS));
-        flows.increment({ type: event.kind, verdict: verdictOf(event), protocol });
-        if (event.kind === "drop") drops.increment({ reason: dropReasonName(event.reason), protocol });
+        if (hubble.isOn) hubble.count(new CountedEvent(event, seen));
       }
     }
     this.lost = batch.lostRing + batch.lostStream;
-    const lost = metrics.gauge("hubble_lost_events", "Events lost since the datapath started, by where");
-    lost.set(batch.lostRing, { source: "kernel_ring" });
-    lost.set(batch.lostStream, { source: "stream" });
+    hubble.lost(batch, this.ring.lost);
+    hubble.sweep();
     this.losses.take(batch);
   }
 }

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { WeirClient } from "@weir/client";
-import { ApiServer, MetricsRegistry } from "@weir/common";
+import { ApiServer, MetricsRegistry, systemClock } from "@weir/common";
 import { EventBatch } from "@weir/proto/datapath";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { FlowExporter } from "./flow_exporter.ts";
+import { HubbleMetrics } from "./metrics/hubble_metrics.ts";
 import { mountFlowExporter } from "./server.ts";
 
 const names = {
@@ -13,6 +14,7 @@ const names = {
   identityLabels: () => undefined,
   rule: () => undefined,
   endpointAddresses: () => [],
+  endpoint: () => undefined,
   interfaceName: () => "",
   service: () => undefined,
   serviceAt: () => undefined,
@@ -44,7 +46,8 @@ Deno.test("FlowExporter follows the datapath through a cut stream and answers ov
   });
   const metrics = new MetricsRegistry();
   const client = new WeirClient({ handler: datapath.fetch });
-  const exporter = new FlowExporter({ datapath: client, names, metrics });
+  const hubble = new HubbleMetrics({ options: "drop flow", clock: systemClock });
+  const exporter = new FlowExporter({ datapath: client, names, metrics, hubble });
   const api = new ApiServer({ name: "flow-exporter", metrics });
   mountFlowExporter(api, exporter, "node-1");
   exporter.start();
@@ -64,10 +67,9 @@ Deno.test("FlowExporter follows the datapath through a cut stream and answers ov
     assert.equal(bad.status, 400);
     const status = await (await api.fetch(new Request("http://x/v1/status"))).json();
     assert.equal(status.seen_flows, "4");
-    assert.match(
-      await (await api.fetch(new Request("http://x/metrics"))).text(),
-      /hubble_drop_total\{.*INVALID_SOURCE_IP/,
-    );
+    const counted = await (await api.fetch(new Request("http://x/metrics"))).text();
+    assert.match(counted, /^hubble_drop_total\{reason="INVALID_SOURCE_IP",protocol="Unknown L4"\} 2$/m);
+    assert.match(counted, /^hubble_lost_events_total\{source="perf_event_ring_buffer"\} 3$/m);
   } finally {
     await exporter.stop();
   }

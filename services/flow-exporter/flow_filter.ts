@@ -4,10 +4,20 @@
  * an error, never a filter that matches nothing.
  * @module
  */
-import { IpAddress, Prefix, ProblemError, reservedIdentityNumber } from "@weir/common";
+import {
+  IpAddress,
+  parseSelector,
+  Prefix,
+  ProblemError,
+  reservedIdentityNumber,
+  type Selector,
+  SelectorError,
+  selectsTexts,
+} from "@weir/common";
 import type { Endpoint, Flow, FlowFilter, Service, TCPFlags, Workload } from "@weir/proto/flow";
 import type { Init } from "@weir/proto";
-import { compileLabelSelector } from "./label_selector.ts";
+import { APPLICATION_FIELDS, checkHttp } from "./application_filter.ts";
+import { type FilterEngines, filterInvalid as bad, NO_ENGINES } from "./filter_engines.ts";
 
 /** Says whether a flow passes. */
 export type FlowPredicate = (flow: Flow) => boolean;
@@ -17,29 +27,21 @@ export const FILTERS_MAX = 256;
 /** More values than this in one field are refused. */
 export const FILTER_VALUES_MAX = 1024;
 
-/** A filter value that cannot be read. */
-function bad(field: string, value: unknown, expected: string): ProblemError {
-  return new ProblemError("FILTER_INVALID", {
-    status: 400,
-    detail: `Cannot filter by ${field} ${JSON.stringify(value)}: expected ${expected}`,
-    found: String(value),
-    expected,
-  });
-}
-
 /** Compiles both lists. @throws {ProblemError} FILTER_INVALID */
 export function compileFilters(
   whitelist: readonly Init<FlowFilter>[],
   blacklist: readonly Init<FlowFilter>[],
+  engines: FilterEngines = NO_ENGINES,
 ): FlowPredicate {
   if (whitelist.length + blacklist.length > FILTERS_MAX) {
     throw bad("number of filters", whitelist.length + blacklist.length, `at most ${FILTERS_MAX}`);
   }
-  const allow = whitelist.map(compileFilter), deny = blacklist.map(compileFilter);
+  const compile = (filter: Init<FlowFilter>) => compileFilter(filter, engines);
+  const allow = whitelist.map(compile), deny = blacklist.map(compile);
   return (flow) => (allow.length === 0 || allow.some((f) => f(flow))) && !deny.some((f) => f(flow));
 }
 
-type FieldCompiler<V> = (values: V[]) => FlowPredicate;
+type FieldCompiler<V> = (values: V[], engines: FilterEngines) => FlowPredicate;
 
 /** Field -> how its values become a predicate. A field that is not here is refused by name. */
 const FIELDS: { [K in keyof FlowFilter]?: FieldCompiler<never> } = {
@@ -89,6 +91,7 @@ const FIELDS: { [K in keyof FlowFilter]?: FieldCompiler<never> } = {
   }) as FieldCompiler<never>,
   uuid: compileText((f) => f.uuid) as FieldCompiler<never>,
   node_name: compileNodeName as FieldCompiler<never>,
+  ...APPLICATION_FIELDS,
   interface:
     ((values: Init<{ name: string; index: number }>[]) => (f: Flow) =>
       values.some((v) =>
@@ -97,7 +100,8 @@ const FIELDS: { [K in keyof FlowFilter]?: FieldCompiler<never> } = {
       )) as FieldCompiler<never>,
 };
 
-function compileFilter(filter: Init<FlowFilter>): FlowPredicate {
+function compileFilter(filter: Init<FlowFilter>, engines: FilterEngines): FlowPredicate {
+  checkHttp(filter);
   const parts: FlowPredicate[] = [];
   for (const [field, value] of Object.entries(filter)) {
     const values = Array.isArray(value) ? value : value === undefined || value === null ? [] : [value];
@@ -114,7 +118,7 @@ function compileFilter(filter: Init<FlowFilter>): FlowPredicate {
         expected: Object.keys(FIELDS).join(", "),
       });
     }
-    parts.push(compile(values as never[]));
+    parts.push(compile(values as never[], engines));
   }
   return (flow) => parts.every((p) => p(flow));
 }
@@ -192,12 +196,21 @@ function compileWorkload(get: (f: Flow) => Endpoint | undefined): FieldCompiler<
 
 function compileLabels(field: string, get: (f: Flow) => string[] | undefined): FieldCompiler<string> {
   return (values) => {
-    const any = values.map((v) => compileLabelSelector(v, (detail) => bad(field, v, detail)));
+    const any = values.map((value) => readSelector(field, value));
     return (flow) => {
-      const labels = get(flow);
-      return labels !== undefined && any.some((m) => m(labels));
+      const labels = get(flow) ?? [];
+      return any.some((selector) => selectsTexts(selector, labels));
     };
   };
+}
+
+function readSelector(field: string, value: string): Selector {
+  try {
+    return parseSelector(value);
+  } catch (error) {
+    if (!(error instanceof SelectorError)) throw error;
+    throw bad(field, value, `a selector: ${error.expected}`);
+  }
 }
 
 function compileIdentity(get: (f: Flow) => Endpoint | undefined): FieldCompiler<number> {
@@ -216,7 +229,7 @@ export function readIdentity(text: string): number {
   return number;
 }
 
-/** `*` stands for any run of name characters, one trailing dot is no part of the name. */
+/** `*` stands for any run of name characters. The pattern is written in lower case without the last dot, names are as they are. */
 function compileFqdn(field: string, get: (f: Flow) => string[]): FieldCompiler<string> {
   return (values) => {
     const any = values.map((value) => {
@@ -224,7 +237,7 @@ function compileFqdn(field: string, get: (f: Flow) => string[]): FieldCompiler<s
       if (!/^[-.*_0-9a-z]+$/.test(text)) throw bad(field, value, "letters, digits, - . and *");
       return wildcard(text, /[-.0-9a-z]/);
     });
-    return (flow) => get(flow).some((name) => any.some((m) => m.test(name.toLowerCase().replace(/\.$/, ""))));
+    return (flow) => get(flow).some((name) => any.some((m) => m.test(name)));
   };
 }
 

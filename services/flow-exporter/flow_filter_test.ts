@@ -16,7 +16,7 @@ const flow = Flow.create({
     labels: ["k8s:app=cart", "k8s:tier=web"],
   },
   destination: { identity: 2, labels: ["reserved:world"] },
-  destination_names: ["api.Example.org."],
+  destination_names: ["api.example.org"],
   event_type: { type: 1, sub_type: 133 },
   traffic_direction: "EGRESS",
   node_name: "node-a",
@@ -74,7 +74,8 @@ Deno.test("compileFilters() refuses what it cannot read or does not support, by 
     [{ destination_port: ["http"] }, /destination_port "http"/],
     [{ protocol: ["ipx"] }, /protocol "ipx": expected icmp/],
     [{ source_fqdn: ["a b"] }, /source_fqdn/],
-    [{ http_path: [".*"] }, /http_path: it is not supported yet/],
+    [{ http_status_code: ["600"] }, /http_status_code "600": expected a status/],
+    [{ http_method: ["GET"], event_type: [{ type: 1 }] }, /expected l7/],
     [{ source_port: new Array(2000).fill("1") }, /at most 1024/],
   ];
   for (const [filter, pattern] of cases) {

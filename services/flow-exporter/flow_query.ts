@@ -6,6 +6,8 @@ import { ProblemError } from "@weir/common";
 import type { Flow, LostEventSource } from "@weir/proto/flow";
 import { type GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import type { Init } from "@weir/proto";
+import { timestampOf } from "@weir/proto/timestamp";
+import { loadEngines } from "./filter_engines.ts";
 import { compileFilters } from "./flow_filter.ts";
 import type { FlowRing } from "./flow_ring.ts";
 import type { Loss, Losses } from "./losses.ts";
@@ -18,15 +20,22 @@ type Time = { seconds: number; nanos: number };
 const before = (a: Time, b: Time) => a.seconds < b.seconds || (a.seconds === b.seconds && a.nanos < b.nanos);
 const ZERO: Time = { seconds: 0, nanos: 0 };
 
-const answerOf = (flow: Flow): GetFlowsResponse =>
-  GetFlowsResponse.create({ flow, node_name: flow.node_name, time: flow.time });
+/** One answer of a stream: a flow, or what was lost. */
+export type FlowAnswer<F> = { readonly seen: F } | { readonly lost: GetFlowsResponse };
 
-/** Answers a request from the ring, oldest first; with `follow` it goes on until `signal` aborts. @throws {ProblemError} */
-export function answerFlows(
-  ring: FlowRing<{ readonly flow: Flow }>,
+/** The message of an answer. */
+export function messageOf(answer: FlowAnswer<{ readonly flow: Flow }>): GetFlowsResponse {
+  if ("lost" in answer) return answer.lost;
+  const { flow } = answer.seen;
+  return GetFlowsResponse.create({ flow, node_name: flow.node_name, time: flow.time });
+}
+
+/** Answers a request from the ring, oldest first; with `follow` it goes on until `signal` aborts. @throws {ProblemError} before it begins */
+export async function answerFlows<F extends { readonly flow: Flow }>(
+  ring: FlowRing<F>,
   request: Init<GetFlowsRequest>,
-  context: { nodeName: string; signal: AbortSignal; losses?: Pick<Losses, "follow"> },
-): AsyncGenerator<GetFlowsResponse[]> {
+  context: { nodeName: string; signal: AbortSignal; losses?: Pick<Losses, "follow">; nowMs?: () => number },
+): Promise<AsyncGenerator<FlowAnswer<F>[]>> {
   if (request.first && request.follow) {
     throw new ProblemError("FLOWS_REQUEST_INVALID", {
       status: 400,
@@ -34,10 +43,8 @@ export function answerFlows(
       action: "Leave one of them out",
     });
   }
-  const passes = compileFilters(
-    (request.whitelist ?? []) as Init<GetFlowsRequest>["whitelist"] as never,
-    (request.blacklist ?? []) as never,
-  );
+  const { whitelist = [], blacklist = [] } = request;
+  const passes = compileFilters(whitelist, blacklist, await loadEngines([...whitelist, ...blacklist]));
   const since = request.since && { ...ZERO, ...request.since } as Time;
   const until = request.until && !request.follow ? { ...ZERO, ...request.until } as Time : undefined;
   const inTime = (flow: Flow) =>
@@ -47,7 +54,7 @@ export function answerFlows(
     (request.follow ? (since ? ring.size : 0) : since || until ? ring.size : FLOWS_DEFAULT);
   return stream();
 
-  async function* stream(): AsyncGenerator<GetFlowsResponse[]> {
+  async function* stream(): AsyncGenerator<FlowAnswer<F>[]> {
     // `since` takes the start, the number then limits from there.
     const history = number === 0
       ? []
@@ -59,39 +66,66 @@ export function answerFlows(
     // Told with the next flows, whatever is asked for: where events are lost there are some.
     if (following) context.losses?.follow((more) => losses = losses.concat(more), context.signal);
     for (let i = 0; i < history.length; i += BATCH_FLOWS) {
-      yield history.slice(i, i + BATCH_FLOWS).map(({ flow }) => answerOf(flow));
+      yield history.slice(i, i + BATCH_FLOWS).map((seen) => ({ seen }));
     }
     if (!following) return;
+    const nowMs = context.nowMs ?? Date.now, overwritten = new Overwritten(context.nodeName);
     for await (const batch of following) {
-      const answers = losses.map((loss) => lossAnswer(loss, context.nodeName));
+      const answers: FlowAnswer<F>[] = losses.map((loss) => ({
+        lost: lossAnswer(loss, context.nodeName, nowMs()),
+      }));
       losses = [];
       for (const read of batch) {
-        if ("lost" in read) answers.push(lostAnswer(read.lost, context.nodeName));
-        else if (passes(read.flow.flow)) answers.push(answerOf(read.flow.flow));
+        if ("lost" in read) overwritten.add(read.lost, nowMs());
+        else if (passes(read.flow.flow)) answers.push({ seen: read.flow });
       }
+      const lost = overwritten.take(nowMs());
+      if (lost !== undefined) answers.unshift({ lost });
       if (answers.length > 0) yield answers;
     }
   }
 }
 
 /** Says whose events the kernel's ring had no room for. */
-function lossAnswer({ holder, lost }: Loss, nodeName: string): GetFlowsResponse {
+function lossAnswer({ holder, lost }: Loss, nodeName: string, nowMs: number): GetFlowsResponse {
   const source: LostEventSource = "PERF_EVENT_RING_BUFFER";
-  const now = Date.now(), time = { seconds: Math.floor(now / 1000), nanos: (now % 1000) * 1e6 };
   return GetFlowsResponse.create({
     lost_events: { source, num_events_lost: lost, holder },
     node_name: nodeName,
-    time,
+    time: timestampOf(nowMs),
   });
 }
 
-/** Says that flows were overwritten under the reader. */
-function lostAnswer(count: number, nodeName: string): GetFlowsResponse {
-  return GetFlowsResponse.create({
-    lost_events: {
-      source: "HUBBLE_RING_BUFFER" satisfies LostEventSource,
-      num_events_lost: count,
-    },
-    node_name: nodeName,
-  });
+/** Flows that were overwritten under a reader: told at most once a second, with all that went since. */
+class Overwritten {
+  #count = 0;
+  #firstMs = 0;
+  #lastMs = 0;
+  #toldMs = -Infinity;
+  readonly #nodeName: string;
+
+  constructor(nodeName: string) {
+    this.#nodeName = nodeName;
+  }
+
+  add(count: number, nowMs: number): void {
+    if (this.#count === 0) this.#firstMs = nowMs;
+    this.#lastMs = nowMs;
+    this.#count += count;
+  }
+
+  take(nowMs: number): GetFlowsResponse | undefined {
+    // A clock that was put back does not silence it.
+    if (this.#count === 0 || Math.abs(nowMs - this.#toldMs) < LOST_EVERY_MS) return undefined;
+    this.#toldMs = nowMs;
+    const source: LostEventSource = "HUBBLE_RING_BUFFER";
+    const lost = { source, num_events_lost: this.#count };
+    this.#count = 0;
+    return GetFlowsResponse.create({
+      lost_events: { ...lost, first: timestampOf(this.#firstMs), last: timestampOf(this.#lastMs) },
+      node_name: this.#nodeName,
+      time: timestampOf(nowMs),
+    });
+  }
 }
+const LOST_EVERY_MS = 1000;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { ProblemError } from "@weir/common";
 import { Flow } from "@weir/proto/flow";
-import { answerFlows } from "./flow_query.ts";
+import { answerFlows, messageOf } from "./flow_query.ts";
 import { FlowRing } from "./flow_ring.ts";
 import { readEventTypes, readFlowsQuery, readTime } from "./query_parameters.ts";
 
@@ -17,9 +17,9 @@ async function ask(ring: FlowRing<{ flow: Flow }>, query: string): Promise<strin
   const request = readFlowsQuery(new URLSearchParams(query), 100_000);
   const got: string[] = [];
   for await (
-    const batch of answerFlows(ring, request, { nodeName: "n", signal: AbortSignal.timeout(1000) })
+    const batch of await answerFlows(ring, request, { nodeName: "n", signal: AbortSignal.timeout(1000) })
   ) {
-    got.push(...batch.map((r) => r.flow!.uuid));
+    got.push(...batch.map((answer) => messageOf(answer).flow!.uuid));
   }
   return got;
 }
@@ -76,19 +76,55 @@ Deno.test("readFlowsQuery() makes two filters of an either-side parameter and co
   for (const [query, expected] of cases) {
     assert.deepEqual(readFlowsQuery(new URLSearchParams(query), 0).whitelist, expected, query);
   }
+  assert.deepEqual(readFlowsQuery(new URLSearchParams("type=trouble&type=unconfirmed"), 0).whitelist, [
+    { event_type: [{ type: 200 }, { type: 200, match_sub_type: true, sub_type: 5 }] },
+  ]);
   assert.deepEqual(readFlowsQuery(new URLSearchParams("type=trace:to-endpoint"), 0).whitelist, [
     { event_type: [{ type: 4, match_sub_type: true, sub_type: 0 }] },
   ]);
 });
 
-Deno.test("readFlowsQuery() refuses what it does not know, by name", () => {
+Deno.test("readFlowsQuery() refuses what it does not know, by name", async () => {
   for (
-    const query of ["pods=x", "type=nothing", "type=drop:x", "last=-1", "since=yesterday", "identity=nobody"]
+    const query of [
+      "pods=x",
+      "type=nothing",
+      "type=drop:x",
+      "last=-1",
+      "since=yesterday",
+      "identity=nobody",
+      "tcp-flags=SYN,ACKK",
+    ]
   ) {
     assert.throws(() => readFlowsQuery(new URLSearchParams(query), 0), ProblemError, query);
   }
   const ring = ringOf(1);
   const both = { first: true, follow: true };
-  assert.throws(() => answerFlows(ring, both, { nodeName: "n", signal: AbortSignal.abort() }), ProblemError);
+  await assert.rejects(answerFlows(ring, both, { nodeName: "n", signal: AbortSignal.abort() }), ProblemError);
   assert.deepEqual(readTime("since", "1h30m", 5_400_000), { seconds: 0, nanos: 0 });
+});
+
+Deno.test("readFlowsQuery() takes every filter of hubble observe under its name", () => {
+  const whitelist = (query: string) => readFlowsQuery(new URLSearchParams(query), 0).whitelist;
+  assert.deepEqual(whitelist("workload=Deployment/cart"), [
+    { source_workload: [{ kind: "Deployment", name: "cart" }] },
+    { destination_workload: [{ kind: "Deployment", name: "cart" }] },
+  ]);
+  assert.deepEqual(whitelist("namespace=&to-port=80"), [
+    { source_pod: ["/"], destination_port: ["80"] },
+    { destination_pod: ["/"], destination_port: ["80"] },
+  ]);
+  assert.deepEqual(
+    whitelist("http-status=4%2B&http-header=X-Id:7&ip-trace-id=5&encrypted=false&ip-version=none"),
+    [{
+      http_status_code: ["4+"],
+      http_header: [{ key: "X-Id", value: "7" }],
+      ip_trace_id: [5],
+      encrypted: [false],
+      ip_version: ["IP_NOT_USED"],
+    }],
+  );
+  for (const query of ["http-header=x", "ip-trace-id=0", "encrypted=no", "ip-version=5"]) {
+    assert.throws(() => whitelist(query), { code: "QUERY_INVALID" }, query);
+  }
 });

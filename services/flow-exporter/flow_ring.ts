@@ -13,35 +13,41 @@ export const RING_FLOWS_MAX = 65535;
 /** What a stream gives: a flow, or the number of flows that were overwritten under the reader. */
 export type Read<T> = { flow: T } | { lost: number };
 
-/** See the module comment. */
+/** A ring of the newest flows; the oldest is overwritten. */
 export class FlowRing<T> {
-  private readonly slots: (T | undefined)[];
-  private next = 0;
-  private waiting = new Set<() => void>();
+  readonly #slots: (T | undefined)[];
+  #next = 0;
+  #lost = 0;
+  #waiting = new Set<() => void>();
 
   constructor(readonly size: number = RING_FLOWS_DEFAULT) {
     if (!Number.isInteger(size) || size < 1 || size > RING_FLOWS_MAX) {
       throw new RangeError(`Cannot make a ring of ${size} flows: expected 1 to ${RING_FLOWS_MAX}`);
     }
-    this.slots = new Array(size);
+    this.#slots = new Array(size);
   }
 
   /** Flows seen since the start. */
   get seen(): number {
-    return this.next;
+    return this.#next;
+  }
+
+  /** Flows that were overwritten under readers, of all of them together. */
+  get lost(): number {
+    return this.#lost;
   }
 
   /** Flows held now. */
   get length(): number {
-    return Math.min(this.next, this.size);
+    return Math.min(this.#next, this.size);
   }
 
   push(flow: T): void {
-    this.slots[this.next % this.size] = flow;
-    this.next++;
-    if (this.waiting.size > 0) {
-      const waiting = this.waiting;
-      this.waiting = new Set();
+    this.#slots[this.#next % this.size] = flow;
+    this.#next++;
+    if (this.#waiting.size > 0) {
+      const waiting = this.#waiting;
+      this.#waiting = new Set();
       for (const wake of waiting) wake();
     }
   }
@@ -49,9 +55,9 @@ export class FlowRing<T> {
   /** The last `count` flows that match, oldest first. */
   last(count: number, matches: (flow: T) => boolean): T[] {
     const found: T[] = [];
-    const oldest = this.next - this.length;
-    for (let n = this.next - 1; n >= oldest && found.length < count; n--) {
-      const flow = this.slots[n % this.size]!;
+    const oldest = this.#next - this.length;
+    for (let n = this.#next - 1; n >= oldest && found.length < count; n--) {
+      const flow = this.#slots[n % this.size]!;
       if (matches(flow)) found.push(flow);
     }
     return found.reverse();
@@ -60,8 +66,8 @@ export class FlowRing<T> {
   /** The first `count` flows that match, oldest first. */
   first(count: number, matches: (flow: T) => boolean): T[] {
     const found: T[] = [];
-    for (let n = this.next - this.length; n < this.next && found.length < count; n++) {
-      const flow = this.slots[n % this.size]!;
+    for (let n = this.#next - this.length; n < this.#next && found.length < count; n++) {
+      const flow = this.#slots[n % this.size]!;
       if (matches(flow)) found.push(flow);
     }
     return found;
@@ -69,33 +75,34 @@ export class FlowRing<T> {
 
   /** Every flow from now on, in batches, until `signal` aborts. */
   async *follow(signal: AbortSignal, batchMax = 256): AsyncGenerator<Read<T>[]> {
-    let at = this.next;
+    let at = this.#next;
     while (!signal.aborted) {
-      if (at === this.next) {
-        await this.wait(signal);
+      if (at === this.#next) {
+        await this.#wait(signal);
         continue;
       }
       const batch: Read<T>[] = [];
-      const oldest = this.next - this.length;
+      const oldest = this.#next - this.length;
       if (at < oldest) {
         batch.push({ lost: oldest - at });
+        this.#lost += oldest - at;
         at = oldest;
       }
-      for (; at < this.next && batch.length < batchMax; at++) {
-        batch.push({ flow: this.slots[at % this.size]! });
+      for (; at < this.#next && batch.length < batchMax; at++) {
+        batch.push({ flow: this.#slots[at % this.size]! });
       }
       yield batch;
     }
   }
 
-  private wait(signal: AbortSignal): Promise<void> {
+  #wait(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const wake = () => {
-        this.waiting.delete(wake);
+        this.#waiting.delete(wake);
         signal.removeEventListener("abort", wake);
         resolve();
       };
-      this.waiting.add(wake);
+      this.#waiting.add(wake);
       signal.addEventListener("abort", wake);
     });
   }

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { MetricsRegistry } from "@weir/common";
 import { EventBatch } from "@weir/proto/datapath";
 import type { Flow } from "@weir/proto/flow";
-import type { GetFlowsResponse } from "@weir/proto/observer";
-import { answerFlows } from "./flow_query.ts";
+
+import { answerFlows, type FlowAnswer, messageOf } from "./flow_query.ts";
 import { FlowRing } from "./flow_ring.ts";
 import { type Loss, Losses } from "./losses.ts";
 
@@ -28,21 +28,21 @@ Deno.test("Losses tells whose events were lost since it was told last, and nothi
   stop.abort();
   losses.take(batch(["default/noisy", 9]));
   assert.equal(told.length, 3);
-  assert.match(metrics.render(), /hubble_lost_events_by\{holder="outside",towards="default\/web"\} 5/);
+  assert.match(metrics.render(), /weir_flow_events_lost\{holder="outside",towards="default\/web"\} 5/);
 });
 
 Deno.test("who follows flows hears whose events were lost, whatever the filter", async () => {
   const losses = new Losses(new MetricsRegistry()), ring = new FlowRing<{ readonly flow: Flow }>(15);
   const stop = new AbortController();
   const request = { follow: true, whitelist: [{ source_pod: ["default/nobody"] }] };
-  const answers = answerFlows(ring, request, { nodeName: "n", signal: stop.signal, losses });
+  const answers = await answerFlows(ring, request, { nodeName: "n", signal: stop.signal, losses });
   const next = answers.next();
   losses.take(batch());
   losses.take(batch(["default/noisy", 7]));
   ring.push({ flow: { verdict: "DROPPED" } as Flow });
-  const { value } = await next as { value: GetFlowsResponse[] };
+  const { value } = await next as { value: FlowAnswer<{ readonly flow: Flow }>[] };
   assert.deepEqual(
-    value.map((
+    value.map(messageOf).map((
       { lost_events, node_name },
     ) => [lost_events?.holder, lost_events?.num_events_lost, node_name]),
     [

@@ -7,6 +7,7 @@ export * from "./flow_filter.ts";
 export * from "./flow_query.ts";
 export * from "./flow_ring.ts";
 export * from "./known_names.ts";
+export * from "./losses.ts";
 export * from "./packet.ts";
 export * from "./query_parameters.ts";
 export * from "./server.ts";

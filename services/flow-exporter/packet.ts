@@ -8,6 +8,7 @@
  * @module
  */
 import { IpAddress } from "@weir/common";
+import type { SCTPChunkType } from "@weir/proto/flow";
 
 /** Flags of a TCP header, by name. */
 export interface TcpFlags {
@@ -25,8 +26,17 @@ export interface TcpFlags {
 /** Transport header. Ports in host order. */
 export type Transport =
   | { kind: "TCP"; sourcePort: number; destinationPort: number; flags: TcpFlags }
-  | { kind: "UDP" | "SCTP"; sourcePort: number; destinationPort: number }
-  | { kind: "ICMPv4" | "ICMPv6"; type: number; code: number };
+  | { kind: "UDP"; sourcePort: number; destinationPort: number }
+  /** `chunkType` of the first chunk, where Hubble names it. */
+  | { kind: "SCTP"; sourcePort: number; destinationPort: number; chunkType?: SCTPChunkType }
+  | { kind: "ICMPv4" | "ICMPv6"; type: number; code: number; mtu?: number; about?: Quoted };
+
+/** The packet that an ICMP error quotes: what somebody could not deliver. */
+export interface Quoted {
+  destination: string;
+  /** 0 where it has none, or it is not quoted. */
+  port: number;
+}
 
 /** What could be read. */
 export interface Packet {
@@ -39,6 +49,16 @@ const ETHERTYPE_IPV4 = 0x0800, ETHERTYPE_IPV6 = 0x86dd, ETHERTYPE_VLAN = 0x8100,
 /** Extension headers that may stand between IPv6 and the transport: hop-by-hop, routing, fragment, destination, AH. */
 const EXTENSIONS = new Set([0, 43, 44, 60, 51]);
 const EXTENSIONS_MAX = 8;
+
+/** Types of SCTP chunks that Hubble names (RFC 9260, section 3.2). */
+const SCTP_CHUNKS: Readonly<Record<number, SCTPChunkType>> = {
+  1: "INIT",
+  2: "INIT_ACK",
+  6: "ABORT",
+  7: "SHUTDOWN",
+  8: "SHUTDOWN_ACK",
+  14: "SHUTDOWN_COMPLETE",
+};
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 // Written out: these two run for every packet that is seen.
@@ -142,17 +162,44 @@ function readTransport(
       return;
     }
     case 17:
-    case 132:
+    case 132: {
       if (bytes.length < at + 4) return;
-      packet.transport = {
-        kind: protocol === 17 ? "UDP" : "SCTP",
-        sourcePort: view.getUint16(at),
-        destinationPort: view.getUint16(at + 2),
-      };
+      const sourcePort = view.getUint16(at), destinationPort = view.getUint16(at + 2);
+      packet.transport = protocol === 17
+        ? { kind: "UDP", sourcePort, destinationPort }
+        : { kind: "SCTP", sourcePort, destinationPort };
+      const chunkType = protocol === 132 && SCTP_CHUNKS[bytes[at + 12]];
+      if (chunkType) packet.transport = { kind: "SCTP", sourcePort, destinationPort, chunkType };
       return;
+    }
     case 1:
     case 58:
       if (bytes.length < at + 2) return;
       packet.transport = { kind: protocol === 1 ? "ICMPv4" : "ICMPv6", type: bytes[at], code: bytes[at + 1] };
+      if (bytes.length < at + 8) return;
+      if (protocol === 1 && bytes[at] === 3 && bytes[at + 1] === 4) {
+        packet.transport.mtu = view.getUint16(at + 6);
+      }
+      if (protocol === 58 && bytes[at] === 2) packet.transport.mtu = view.getUint32(at + 4);
+      if (quotes(protocol, bytes[at])) packet.transport.about = quoted(bytes.subarray(at + 8));
   }
 }
+
+/** ICMP errors: destination unreachable, packet too big, time exceeded, parameter problem, and source quench. */
+function quotes(protocol: number, type: number): boolean {
+  return protocol === 1 ? [3, 4, 11, 12].includes(type) : type >= 1 && type <= 4;
+}
+
+/** Who a quoted packet was for. Little of it may be there, and of IPv6's extension headers nothing is read. */
+function quoted(bytes: Uint8Array): Quoted | undefined {
+  const version = bytes.length === 0 ? 0 : bytes[0] >> 4;
+  const headerBytes = version === 4 ? (bytes[0] & 0x0f) * 4 : 40;
+  if ((version !== 4 && version !== 6) || headerBytes < 20 || bytes.length < headerBytes) return undefined;
+  const protocol = bytes[version === 4 ? 9 : 6];
+  const hasPort = PORT_PROTOCOLS.has(protocol) && bytes.length >= headerBytes + 4;
+  return {
+    destination: version === 4 ? ipv4(bytes, 16) : IpAddress.fromBytes(bytes.subarray(24, 40)).text,
+    port: hasPort ? (bytes[headerBytes + 2] << 8) | bytes[headerBytes + 3] : 0,
+  };
+}
+const PORT_PROTOCOLS: ReadonlySet<number> = new Set([6, 17, 132]);

@@ -5,10 +5,11 @@
  * @module
  */
 import { ProblemError } from "@weir/common";
-import { type FlowFilter, TrafficDirectionNumber, VerdictNumber } from "@weir/proto/flow";
+import { type FlowFilter, type TCPFlags, TrafficDirectionNumber, VerdictNumber } from "@weir/proto/flow";
 import type { GetFlowsRequest } from "@weir/proto/observer";
-import { DROP_REASONS, EVENT_TYPES } from "@weir/proto/numbers";
+import { DROP_REASONS, EVENT, EVENT_TYPES, TROUBLES } from "@weir/proto/numbers";
 import type { Init } from "@weir/proto";
+import { L7_EVENT } from "./flow_builder.ts";
 import { readIdentity } from "./flow_filter.ts";
 
 type Filter = Init<FlowFilter>;
@@ -53,8 +54,9 @@ const TYPES: Record<string, number> = {
   capture: 3,
   trace: 4,
   "policy-verdict": 5,
-  l7: 129,
+  l7: L7_EVENT,
   agent: 130,
+  trouble: EVENT.TROUBLE,
 };
 const TRACE_SUBTYPES = [
   ...[
@@ -69,6 +71,21 @@ const TRACE_SUBTYPES = [
   ],
   ...["from-stack", "from-overlay", "from-network", "to-network"],
 ];
+
+/** "[KIND/]NAME". */
+const workloads = (field: "source_workload" | "destination_workload") => (v: Values): Filter => ({
+  [field]: v.map((text) => {
+    const slash = text.indexOf("/");
+    return { kind: slash < 0 ? "" : text.slice(0, slash), name: text.slice(slash + 1) };
+  }),
+});
+const IP_VERSIONS: Readonly<Record<string, "IPv4" | "IPv6" | "IP_NOT_USED">> = {
+  4: "IPv4",
+  v4: "IPv4",
+  6: "IPv6",
+  v6: "IPv6",
+  none: "IP_NOT_USED",
+};
 
 /** Parameters that mean one thing. */
 const PLAIN: Record<string, (v: Values) => Filter> = {
@@ -95,18 +112,33 @@ const PLAIN: Record<string, (v: Values) => Filter> = {
   "traffic-direction": oneOf("traffic-direction", "traffic_direction", DIRECTIONS, DIRECTIONS.join(", ")),
   "node-name": list("node_name"),
   "uuid": list("uuid"),
-  "tcp-flags": (v) => ({
-    tcp_flags: v.map((flags) =>
-      Object.fromEntries(flags.split(",").map((f) => [f.trim().toUpperCase(), true]))
-    ),
-  }),
+  "from-workload": workloads("source_workload"),
+  "to-workload": workloads("destination_workload"),
+  "from-cluster": list("source_cluster_name"),
+  "to-cluster": list("destination_cluster_name"),
+  "snat-ip": list("source_ip_xlated"),
+  "node-label": list("node_labels"),
+  "interface": (v) => ({ interface: v.map((name) => ({ name })) }),
+  "http-status": list("http_status_code"),
+  "http-method": list("http_method"),
+  "http-path": list("http_path"),
+  "http-url": list("http_url"),
+  "http-header": (v) => ({ http_header: v.map(readHeader) }),
+  "dns-query": list("dns_query"),
+  "trace-id": list("trace_id"),
+  "ip-trace-id": (v) => ({ ip_trace_id: v.map(readTraceId) }),
+  "encrypted": (v) => ({ encrypted: v.map((x) => readFlag("encrypted", x)) }),
+  "cel-expression": (v) => ({ experimental: { cel_expression: [...v] } }),
+  "tcp-flags": (v) => ({ tcp_flags: v.map(readTcpFlags) }),
   "ip-version": (v) => ({
-    ip_version: v.map((x) =>
-      x.replace(/^v/, "") === "4" ? "IPv4" : x.replace(/^v/, "") === "6" ? "IPv6" : "IP_NOT_USED"
-    ),
+    ip_version: v.map((x) => {
+      const version = IP_VERSIONS[x];
+      if (version === undefined) throw bad("ip-version", x, "4, 6 or none");
+      return version;
+    }),
   }),
   "type": (v) => ({ event_type: v.map(readType) }),
-  "reply": (v) => ({ reply: v.map((x) => x === "true") }),
+  "reply": (v) => ({ reply: v.map((x) => readFlag("reply", x)) }),
 };
 
 /** Either side: parameter -> the two one-sided ones. */
@@ -119,13 +151,48 @@ const EITHER: Record<string, [source: string, destination: string]> = {
   "port": ["from-port", "to-port"],
   "identity": ["from-identity", "to-identity"],
   "fqdn": ["from-fqdn", "to-fqdn"],
+  "workload": ["from-workload", "to-workload"],
+  "cluster": ["from-cluster", "to-cluster"],
 };
 const CONTROL = new Set(["watch", "follow", "first", "last", "all", "since", "until"]);
 
+/** "SYN,ACK": all of them. @throws {ProblemError} for a flag that there is not */
+function readTcpFlags(text: string): Init<TCPFlags> {
+  const names = text.split(",").map((name) => name.trim().toUpperCase());
+  if (names.some((name) => !TCP_FLAGS.includes(name))) throw bad("tcp-flags", text, TCP_FLAGS.join(", "));
+  return Object.fromEntries(names.map((name) => [name, true]));
+}
+const TCP_FLAGS = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "NS"];
+
+function readFlag(name: string, text: string): boolean {
+  if (text !== "true" && text !== "false") throw bad(name, text, "true or false");
+  return text === "true";
+}
+
+/** "KEY:VALUE". */
+function readHeader(text: string): { key: string; value: string } {
+  const colon = text.indexOf(":");
+  if (colon < 1) throw bad("http-header", text, "KEY:VALUE");
+  return { key: text.slice(0, colon), value: text.slice(colon + 1) };
+}
+
+function readTraceId(text: string): number {
+  if (!/^[1-9]\d{0,14}$/.test(text)) throw bad("ip-trace-id", text, "a number above 0");
+  return Number(text);
+}
+
 function readType(text: string): { type: number; match_sub_type?: boolean; sub_type?: number } {
+  const trouble = TROUBLES.find((row) => row.text === text);
+  if (trouble) return { type: EVENT.TROUBLE, match_sub_type: true, sub_type: trouble.number };
   const [name, sub] = text.split(":");
   const type = /^\d+$/.test(name) ? Number(name) : TYPES[name];
-  if (type === undefined) throw bad("type", text, Object.keys(TYPES).join(", "));
+  if (type === undefined) {
+    throw bad(
+      "type",
+      text,
+      [...Object.keys(TYPES), ...TROUBLES.map((row) => row.text)].join(", "),
+    );
+  }
   if (sub === undefined) return { type };
   const number = /^\d+$/.test(sub) ? Number(sub) : TRACE_SUBTYPES.indexOf(sub);
   if (number < 0 || (type !== TYPES.trace && !/^\d+$/.test(sub))) {

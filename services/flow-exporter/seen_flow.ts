@@ -7,23 +7,28 @@
 import type { Flow } from "@weir/proto/flow";
 import type { Rule } from "@weir/proto/policy";
 import type { DatapathEvent } from "./event.ts";
-import { buildFlow, type KnownAddress, type Names, type ServiceName } from "./flow_builder.ts";
+import { buildFlow, type KnownAddress, type Names, type ServiceName, trueSender } from "./flow_builder.ts";
 import { type Packet, readPacket } from "./packet.ts";
 
-/** See the module comment. */
+/** An event with the names of its moment; a flow when it is asked for. */
 export class SeenFlow {
   #flow: Flow | undefined;
+  readonly #names: SeenNames;
+  readonly #bootUnixS: number;
 
   constructor(
     readonly event: DatapathEvent,
-    private readonly names: SeenNames,
-    private readonly bootUnixS: number,
-  ) {}
+    names: SeenNames,
+    bootUnixS: number,
+  ) {
+    this.#names = names;
+    this.#bootUnixS = bootUnixS;
+  }
 
   /** The whole flow; the same one each time. */
   get flow(): Flow {
-    return this.#flow ??= buildFlow(this.event, this.names, {
-      bootUnixS: this.bootUnixS,
+    return this.#flow ??= buildFlow(this.event, this.#names, {
+      bootUnixS: this.#bootUnixS,
       uuid: crypto.randomUUID(),
     });
   }
@@ -34,68 +39,81 @@ export class SeenNames implements Names {
   readonly nodeName: string;
   readonly cluster: string;
   readonly packet: Packet;
-  private readonly source: KnownAddress | undefined;
-  private readonly destination: KnownAddress | undefined;
-  /** Who the reporting endpoint is, by an address of its own. */
-  private readonly reporters: readonly (KnownAddress | undefined)[];
-  private readonly sourceIdentity: number;
-  private readonly sourceLabels: readonly string[] | undefined;
-  private readonly destinationLabels: readonly string[] | undefined;
-  private readonly rules: readonly (Rule | undefined)[];
-  private readonly addresses: readonly (readonly string[])[];
-  private readonly device: string;
-  private readonly known: ServiceName | undefined;
-  private readonly sourceService: ServiceName | undefined;
-  private readonly destinationService: ServiceName | undefined;
+  readonly #source: KnownAddress | undefined;
+  readonly #destination: KnownAddress | undefined;
+  /** Who the reporting endpoint is. */
+  readonly #reporters: readonly (KnownAddress | undefined)[];
+  readonly #sourceIdentity: number;
+  readonly #sourceLabels: readonly string[] | undefined;
+  readonly #destinationIdentity: number;
+  readonly #destinationLabels: readonly string[] | undefined;
+  /** Of who sent a packet that wears another's address. */
+  readonly #senderLabels: readonly string[] | undefined;
+  readonly #rules: readonly (Rule | undefined)[];
+  readonly #addresses: readonly (readonly string[])[];
+  readonly #device: string;
+  readonly #known: ServiceName | undefined;
+  readonly #sourceService: ServiceName | undefined;
+  readonly #destinationService: ServiceName | undefined;
+  readonly #events: readonly DatapathEvent[];
 
   /** @param events those of one record, at least one: they have one packet */
-  constructor(private readonly events: readonly DatapathEvent[], names: Names) {
+  constructor(events: readonly DatapathEvent[], names: Names) {
+    this.#events = events;
     const [{ packet, layer, sourceIdentity, destinationIdentity, ifindex, service }] = events;
     this.nodeName = names.nodeName;
     this.cluster = names.cluster;
     this.packet = readPacket(packet, layer);
     const { ip, transport } = this.packet;
-    this.source = ip && names.address(ip.source);
-    this.destination = ip && names.address(ip.destination);
-    this.sourceIdentity = sourceIdentity || (this.source?.identity ?? 0);
-    this.sourceLabels = names.identityLabels(this.sourceIdentity);
-    this.destinationLabels = names.identityLabels(destinationIdentity || (this.destination?.identity ?? 0));
-    this.rules = events.map((event) => "cookie" in event ? names.rule(event.cookie) : undefined);
-    this.addresses = events.map((event) => names.endpointAddresses(event.endpointId));
-    this.reporters = this.addresses.map(([own]) => own === undefined ? undefined : names.address(own));
-    this.device = names.interfaceName(ifindex);
-    this.known = service === 0 ? undefined : names.service(service);
-    if (this.known === undefined && ip && transport && "sourcePort" in transport) {
+    this.#source = ip && names.address(ip.source);
+    this.#destination = ip && names.address(ip.destination);
+    this.#sourceIdentity = sourceIdentity || (this.#source?.identity ?? 0);
+    this.#sourceLabels = names.identityLabels(this.#sourceIdentity);
+    this.#destinationIdentity = destinationIdentity || (this.#destination?.identity ?? 0);
+    this.#destinationLabels = names.identityLabels(this.#destinationIdentity);
+    for (const event of events) {
+      const sender = trueSender(event, ip?.source, names);
+      if (sender !== undefined) this.#senderLabels = names.identityLabels(sender.identity);
+    }
+    this.#rules = events.map((event) => "cookie" in event ? names.rule(event.cookie) : undefined);
+    this.#addresses = events.map((event) => names.endpointAddresses(event.endpointId));
+    this.#reporters = events.map((event) => names.endpoint(event.endpointId));
+    this.#device = names.interfaceName(ifindex);
+    this.#known = service === 0 ? undefined : names.service(service);
+    if (this.#known === undefined && ip && transport && "sourcePort" in transport) {
       const { kind, sourcePort, destinationPort } = transport;
-      this.sourceService = names.serviceAt(ip.source, sourcePort, kind);
-      this.destinationService = names.serviceAt(ip.destination, destinationPort, kind);
+      this.#sourceService = names.serviceAt(ip.source, sourcePort, kind);
+      this.#destinationService = names.serviceAt(ip.destination, destinationPort, kind);
     }
   }
 
   address(ip: string): KnownAddress | undefined {
-    if (ip === this.packet.ip?.source) return this.source;
-    if (ip === this.packet.ip?.destination) return this.destination;
-    return this.reporters[this.addresses.findIndex((own) => own.includes(ip))];
+    if (ip === this.packet.ip?.source) return this.#source;
+    return ip === this.packet.ip?.destination ? this.#destination : undefined;
+  }
+  endpoint(id: number): KnownAddress | undefined {
+    return this.#reporters[this.#events.findIndex((event) => event.endpointId === id)];
   }
   identityLabels(identity: number): readonly string[] | undefined {
-    return identity === this.sourceIdentity ? this.sourceLabels : this.destinationLabels;
+    if (identity === this.#sourceIdentity) return this.#sourceLabels;
+    return identity === this.#destinationIdentity ? this.#destinationLabels : this.#senderLabels;
   }
   rule(cookie: number): Rule | undefined {
-    return this.rules[this.events.findIndex((event) => "cookie" in event && event.cookie === cookie)];
+    return this.#rules[this.#events.findIndex((event) => "cookie" in event && event.cookie === cookie)];
   }
   endpointAddresses(id: number): readonly string[] {
-    return this.addresses[this.events.findIndex((event) => event.endpointId === id)] ?? [];
+    return this.#addresses[this.#events.findIndex((event) => event.endpointId === id)] ?? [];
   }
   interfaceName(): string {
-    return this.device;
+    return this.#device;
   }
   service(): ServiceName | undefined {
-    return this.known;
+    return this.#known;
   }
   serviceAt(address: string, port: number): ServiceName | undefined {
     const { ip, transport } = this.packet;
     const isSource = address === ip?.source && transport !== undefined && "sourcePort" in transport &&
       port === transport.sourcePort;
-    return isSource ? this.sourceService : this.destinationService;
+    return isSource ? this.#sourceService : this.#destinationService;
   }
 }

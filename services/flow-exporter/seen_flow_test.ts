@@ -40,6 +40,10 @@ class ChangingNames implements Names {
     this.asked++;
     return this.when === "then" ? [id === 7 ? "10.0.1.5" : "10.0.2.7"] : [];
   }
+  endpoint(id: number) {
+    this.asked++;
+    return { identity: 300, namespace: "ns", podName: `${this.when} ${id}`, labels: [] };
+  }
   interfaceName(index: number) {
     this.asked++;
     return `${this.when} ${index}`;

@@ -3,11 +3,13 @@
  * @module
  */
 import { type ApiServer, decodeBody, encodingOfContent, readBody } from "@weir/common";
+import type { Init } from "@weir/proto";
 import { MapRow } from "@weir/proto/datapath";
 import { GetFlowsRequest, GetFlowsResponse, ServerStatusResponse } from "@weir/proto/observer";
+import { serverStatus } from "./hubble/observer.ts";
 import { recordFields } from "./event_record.ts";
 import type { FlowExporter } from "./flow_exporter.ts";
-import { answerFlows } from "./flow_query.ts";
+import { answerFlows, messageOf } from "./flow_query.ts";
 import { readEventTypes, readFlowsQuery } from "./query_parameters.ts";
 
 const REQUEST_BYTES_MAX = 1024 * 1024;
@@ -18,15 +20,17 @@ const REQUEST_BYTES_MAX = 1024 * 1024;
  */
 export function mountFlowExporter(api: ApiServer, exporter: FlowExporter, nodeName: string): void {
   const startMs = performance.now();
+  // Read at once: a request that is wrong is refused, not a stream that ends.
+  const messages = async (request: Init<GetFlowsRequest>, signal: AbortSignal) => {
+    const answers = await answerFlows(exporter.ring, request, { nodeName, signal, losses: exporter.losses });
+    return (async function* () {
+      for await (const batch of answers) yield batch.map(messageOf);
+    })();
+  };
   api.stream({
     path: "/v1/flows",
     message: GetFlowsResponse,
-    source: ({ query, signal }) =>
-      answerFlows(exporter.ring, readFlowsQuery(query, Date.now()), {
-        nodeName,
-        signal,
-        losses: exporter.losses,
-      }),
+    source: ({ query, signal }) => messages(readFlowsQuery(query, Date.now()), signal),
     description: "Flows of this node: filters as in hubble observe; watch=true follows",
   });
   api.app.post("/v1/flows:query", async (c) => {
@@ -35,7 +39,7 @@ export function mountFlowExporter(api: ApiServer, exporter: FlowExporter, nodeNa
     return api.streamAnswer(
       c,
       GetFlowsResponse,
-      ({ signal }) => answerFlows(exporter.ring, request, { nodeName, signal, losses: exporter.losses }),
+      ({ signal }) => messages(request, signal),
     );
   });
   api.stream({
@@ -48,17 +52,7 @@ export function mountFlowExporter(api: ApiServer, exporter: FlowExporter, nodeNa
     method: "GET",
     path: "/v1/status",
     response: ServerStatusResponse,
-    handle: () => {
-      const { ring } = exporter;
-      const uptimeNs = Math.round((performance.now() - startMs) * 1e6);
-      return ServerStatusResponse.create({
-        num_flows: ring.length,
-        max_flows: ring.size,
-        seen_flows: ring.seen,
-        uptime_ns: uptimeNs,
-        flows_rate: ring.seen / Math.max(1, uptimeNs / 1e9),
-      });
-    },
+    handle: () => serverStatus(exporter, performance.now() - startMs),
     description: "Flows held and seen",
   });
 }
