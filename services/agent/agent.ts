@@ -3,80 +3,139 @@
  *
  * @module
  */
+import { lchown } from "node:fs/promises";
+import type { SignOfLife, SupervisedStatus } from "@weir/common/supervised-process";
+import { SupervisedProcess } from "@weir/common/supervised-process";
 import type { Process } from "@weir/proto/agent";
-import { ensureBundle, newestSourceMs, ROOT } from "./bundle.ts";
-import { Child, type ChildOptions } from "./child.ts";
+import { ensureBundle, ROOT, sourcesDigest } from "./bundle.ts";
 import type { AgentConfig } from "./config.ts";
-import { type Layout, socketOf } from "./layout.ts";
+import { type Layout, readSocketOf, socketOf } from "./layout.ts";
 import { commandOf, type ServiceSpec, serviceSpecs } from "./permissions.ts";
 
 /** Variables that children get beside `WEIR_*`. */
 const ENVIRONMENT = ["PATH", "HOME", "LANG", "TZ"];
+/** Variables that are the agent's own: they name secrets, or options that a service does not have. */
+const WITHHELD = ["WEIR_DATABASE_URL", "WEIR_TOKEN", "WEIR_CONFIG"];
 
-/** See the module comment. */
+/** What the agent needs from outside. */
+export interface AgentOptions {
+  /** Asks the service behind a socket how it is; rejects when there is no answer. */
+  readonly ask: (socket: string, signal: AbortSignal) => Promise<SignOfLife>;
+  readonly onChange?: (name: string, status: SupervisedStatus) => void;
+}
+
+/** The services of one node. */
 export class Agent {
-  #children: Child[] = [];
+  #children: { spec: ServiceSpec; process: SupervisedProcess }[] = [];
 
   constructor(readonly config: AgentConfig, readonly layout: Layout, readonly nodeName: string) {}
 
   /** Starts every service; they wait for each other by themselves. */
-  async start(options: ChildOptions): Promise<void> {
-    const specs = serviceSpecs(this.config, this.layout, this.nodeName);
-    const newestMs = await newestSourceMs();
+  async start(options: AgentOptions): Promise<void> {
+    const specs = serviceSpecs(this.config, this.layout, this.nodeName, openFilesMax());
+    const sources = await sourcesDigest();
     const environment = this.#environment();
-    const modules = specs.map((spec) => this.#module(spec, newestMs));
+    const modules = specs.map((spec) => this.#module(spec, sources));
     for (const module of modules) module.catch(() => {}); // awaited below, in order
     for (const [index, spec] of specs.entries()) {
-      const child = new Child({
-        name: spec.name,
-        role: spec.role,
-        command: commandOf(spec, this.layout, await modules[index], `${ROOT}deno.json`),
-        environment,
-        socket: socketOf(this.layout, spec.name),
-        permissions: spec.permissions,
-      }, options);
-      this.#children.push(child);
-      child.start();
+      const socket = socketOf(this.layout, spec.name);
+      const process = new SupervisedProcess({
+        command: {
+          words: commandOf(spec, this.layout, await modules[index], `${ROOT}deno.json`),
+          environment: { ...environment, ...spec.secrets },
+          clearEnvironment: true,
+        },
+        holdsStdin: true,
+        forwardsStderr: true,
+        hungAfterMs: this.config.hungAfterS * 1000,
+        beforeStart: () => this.#removeSockets(spec),
+        ask: async (signal) => {
+          const sign = await options.ask(socket, signal);
+          // It listens now, ready or not.
+          await this.#keepSockets(spec).catch(() => {});
+          return sign;
+        },
+        onChange: (status) => options.onChange?.(spec.name, status),
+      });
+      this.#children.push({ spec, process });
+      process.start();
     }
   }
 
   /** Ends the services in reverse order: who uses another ends first. The kernel's state stays. */
   async stop(): Promise<void> {
-    for (const child of [...this.#children].reverse()) await child.stop();
+    for (const { spec, process } of [...this.#children].reverse()) {
+      await process.stop();
+      await this.#removeSockets(spec);
+    }
   }
 
   get ready(): boolean {
-    return this.#children.length > 0 && this.#children.every((child) => child.status.state === "ready");
+    return this.#children.length > 0 &&
+      this.#children.every(({ process }) => process.status.state === "ready");
   }
 
   /** Every process, as the API tells it. */
   processes(): Process[] {
-    return this.#children.map(({ status }) => ({
-      name: status.name,
-      role: status.role,
+    return this.#children.map(({ spec, process: { status } }) => ({
+      name: spec.name,
+      role: spec.role,
       pid: status.pid,
       restarts: status.restarts,
-      sinceUnixS: status.sinceUnixS,
+      sinceUnixS: status.sinceMs / 1000,
       state: status.state,
-      lastError: status.state === "starting" ? status.waitsFor || status.lastError : status.lastError,
-      socket: status.socket,
-      permissions: [...status.permissions],
+      lastError: status.waitsFor || status.lastError,
+      socket: socketOf(this.layout, spec.name),
+      permissions: [...spec.permissions],
     }));
   }
 
-  async #module(spec: ServiceSpec, newestMs: number): Promise<string> {
+  #sockets(spec: ServiceSpec): string[] {
+    const { name, hasReadSocket, moreSockets = [] } = spec;
+    const read = hasReadSocket ? [readSocketOf(this.layout, name)] : [];
+    return [socketOf(this.layout, name), ...read, ...moreSockets];
+  }
+
+  /** Makes the sockets root's: in a directory with the sticky bit no other service can put its own in their place. */
+  async #keepSockets(spec: ServiceSpec): Promise<void> {
+    for (const path of this.#sockets(spec)) {
+      // One that is not there yet is met at the next question.
+      const info = await Deno.lstat(path).catch(() => undefined);
+      if (info === undefined) continue;
+      // Group and mode stay, and a link is not followed: whatever a service puts there, it gains nothing.
+      if (info.isSocket && info.uid !== 0) await lchown(path, 0, info.gid!);
+    }
+  }
+
+  async #removeSockets(spec: ServiceSpec): Promise<void> {
+    for (const path of this.#sockets(spec)) await Deno.remove(path).catch(() => {});
+  }
+
+  async #module(spec: ServiceSpec, sources: string): Promise<string> {
     return spec.privileged
       ? `${ROOT}${spec.entry}`
-      : await ensureBundle(spec.entry, this.layout.code, newestMs);
+      : await ensureBundle(spec.entry, this.layout.code, sources);
   }
 
   #environment(): Record<string, string> {
     const environment: Record<string, string> = { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
     for (const [name, value] of Object.entries(Deno.env.toObject())) {
+      if (WITHHELD.includes(name)) continue;
       if (ENVIRONMENT.includes(name) || name.startsWith("WEIR_") || name === "DENO_DIR") {
         environment[name] = value;
       }
     }
     return environment;
+  }
+}
+
+/** Files that a process started from here may have open; undefined where the kernel does not say, or sets no limit. */
+function openFilesMax(): number | undefined {
+  try {
+    // Deno raises the soft limit to the hard one when it starts, in this process and in its children.
+    const limit = Deno.readTextFileSync("/proc/self/limits").match(/^Max open files\s+\d+\s+(\d+)/m);
+    return limit === null ? undefined : Number(limit[1]);
+  } catch {
+    return undefined;
   }
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import type { Layout } from "./layout.ts";
 
 /** Another agent runs this instance. */
@@ -52,7 +53,7 @@ export async function waitForPredecessors(layout: Layout): Promise<void> {
     left = left.filter((_, index) => alive[index]);
     if (left.length === 0) return;
     if (Date.now() > deadlineMs) break;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await delay(50);
   }
   for (const pid of left) {
     try {
@@ -63,12 +64,16 @@ export async function waitForPredecessors(layout: Layout): Promise<void> {
   }
 }
 
+/** How long the kernel may take to say a command line: it waits for a process that waits for a device. */
+const COMMAND_LINE_MS_MAX = 1000;
+
 /** Command line of a process, `""` when there is none. By `cat`: Deno lets only --allow-all read /proc. */
 async function commandLine(pid: number): Promise<string> {
   const { stdout } = await new Deno.Command("cat", {
     args: [`/proc/${pid}/cmdline`],
     stdin: "null",
     stderr: "null",
+    signal: AbortSignal.timeout(COMMAND_LINE_MS_MAX),
   })
     .output();
   return new TextDecoder().decode(stdout);

@@ -3,14 +3,15 @@
  *
  * @module
  */
+import { unprivilegedUser } from "@weir/common";
 import type { AgentConfig } from "./config.ts";
 
 /** Paths and ids of one instance. */
 export interface Layout {
   readonly instance: string;
-  /** Sockets: /run/weir/<instance>, root:weir, mode 2770. */
+  /** Sockets: /run/weir/<instance>, root:weir, mode 3770. */
   readonly sockets: string;
-  /** State: /var/lib/weir/<instance>, owned by the unprivileged user, mode 0750. */
+  /** State: /var/lib/weir/<instance>, root:weir, mode 0750; below it a directory for each service that has state. */
   readonly state: string;
   /** Bundled code that everybody may read. */
   readonly code: string;
@@ -18,9 +19,6 @@ export interface Layout {
   readonly uid: number;
   readonly gid: number;
 }
-
-/** Users that the unprivileged services may run as, in order of preference. */
-const USERS = ["weir", "nobody"];
 
 /** Computes the layout. Reads /etc/passwd. */
 export function layoutOf(config: AgentConfig): Layout {
@@ -35,34 +33,45 @@ export function layoutOf(config: AgentConfig): Layout {
   };
 }
 
-/** The ids of the first of {@link USERS} that the system has. */
-export function unprivilegedUser(passwd: string): { uid: number; gid: number } {
-  for (const user of USERS) {
-    const line = passwd.split("\n").find((line) => line.startsWith(`${user}:`));
-    const fields = line?.split(":");
-    if (fields !== undefined && Number(fields[2]) > 0) {
-      return { uid: Number(fields[2]), gid: Number(fields[3]) };
-    }
-  }
-  throw new Error(`Cannot find a user to run services as: expected ${USERS.join(" or ")} in /etc/passwd`);
-}
-
 /** Socket of a service. */
 export function socketOf(layout: Layout, service: string): string {
   return `${layout.sockets}/${service}.sock`;
 }
 
+/** Socket of a service that answers reading requests only. */
+export function readSocketOf(layout: Layout, service: string): string {
+  return `${layout.sockets}/${service}-read.sock`;
+}
+
+/** Socket of this node with Hubble's gRPC API. */
+export function hubbleSocketOf(layout: Layout): string {
+  return `${layout.sockets}/hubble.sock`;
+}
+
+/** Socket with the flows of the whole cluster, where the relay runs. */
+export function relaySocketOf(layout: Layout): string {
+  return `${layout.sockets}/hubble-relay.sock`;
+}
+
+/** State of a service, which alone reads and writes it: mode 0700. */
+export function stateOf(layout: Layout, service: string): string {
+  return `${layout.state}/${service}`;
+}
+
 /** Makes the directories with their owners and modes. Repeatable. */
 export async function createDirectories(layout: Layout): Promise<void> {
   await directory(layout.sockets.slice(0, layout.sockets.lastIndexOf("/")), 0o755, 0, 0);
-  // The group bit on the directory gives every socket in it the group, whoever makes it.
-  await directory(layout.sockets, 0o2770, 0, layout.gid);
+  // The group bit on the directory gives every socket in it the group, whoever makes it; the sticky bit keeps everybody
+  // from removing what belongs to another user.
+  await directory(layout.sockets, 0o3770, 0, layout.gid);
   await directory(layout.code, 0o755, 0, 0);
   await directory(layout.state.slice(0, layout.state.lastIndexOf("/")), 0o755, 0, 0);
-  await directory(layout.state, 0o750, layout.uid, layout.gid);
+  // Root's: a service cannot put something else in the place of its directory, which the agent would then take for it.
+  await directory(layout.state, 0o750, 0, layout.gid);
 }
 
-async function directory(path: string, mode: number, uid: number, gid: number): Promise<void> {
+/** Makes a directory with this owner and mode, or gives them to the one that is there. Repeatable. */
+export async function directory(path: string, mode: number, uid: number, gid: number): Promise<void> {
   await Deno.mkdir(path, { recursive: true });
   await Deno.chown(path, uid, gid);
   await Deno.chmod(path, mode); // after chown, which clears the group bit

@@ -3,25 +3,49 @@
  *
  * @module
  */
-import { ApiServer, configUsage, Health, listenUnix, Logger, parseLogLevel } from "@weir/common";
-import { WeirClient } from "@weir/client";
+import {
+  ApiServer,
+  configUsage,
+  Health,
+  listenUnix,
+  Logger,
+  parseLogLevel,
+  type ProblemError,
+  readMembership,
+  systemClock,
+  WEIR_VERSION,
+} from "@weir/common";
+import { askSignOfLife, WeirClient } from "@weir/client";
 import { Process } from "@weir/proto/agent";
 import { Agent } from "./agent.ts";
-import { AGENT_CONFIG, AgentConfigError, readAgentConfig } from "./config.ts";
+import { CertificateKeeper } from "./certificate_keeper.ts";
+import { type AgentConfig, AgentConfigError, readAgentConfig } from "./config.ts";
+import { AGENT_CONFIG } from "./options.ts";
+import { WithdrawalKeeper } from "./withdrawal_keeper.ts";
 import { ensureLock, rememberChildren, waitForPredecessors } from "./instance_lock.ts";
-import { createDirectories, layoutOf, socketOf } from "./layout.ts";
+import { createDirectories, type Layout, layoutOf, socketOf } from "./layout.ts";
+import { ServiceManager } from "./service_manager.ts";
+import { migrateState } from "./state_migration.ts";
+import { assertReadable, writeStamp } from "./state_version.ts";
+
+/** Where a host's configuration is when no other is named. */
+const CONFIG_FILE = "/etc/weir/weir.yaml";
+/** After this long the service manager is told that the unit is up, whatever the services still wait for. */
+const READY_MS_MAX = 30_000;
+/** Errors that stay until somebody mends their cause. */
+const FOR_PEOPLE: ReadonlySet<string> = new Set(["CONFIG_INVALID", "STATE_NEWER", "STATE_VERSION_INVALID"]);
 
 async function main(): Promise<number> {
   if (Deno.args.some((word) => word === "--help" || word === "-h")) {
     console.log(`weir agent [--control-plane] [--config FILE]
 
 Runs the services of this node in the foreground, with --control-plane the cluster's too. Needs root. Each option can be
-WEIR_NAME in the environment, and name in the YAML file given with --config.
+WEIR_NAME in the environment, and name in the YAML file given with --config (default: ${CONFIG_FILE}, if there is one).
 
 ${configUsage(AGENT_CONFIG)}`);
     return 0;
   }
-  const config = readAgentConfig();
+  const config = readAgentConfig(Deno.args, { configFile: CONFIG_FILE });
   if (Deno.uid() !== 0) {
     throw new AgentConfigError("Cannot run the agent: it needs root, to load programs and make devices");
   }
@@ -31,6 +55,11 @@ ${configUsage(AGENT_CONFIG)}`);
   await createDirectories(layout);
   using _lock = await ensureLock(layout);
   await waitForPredecessors(layout);
+  assertReadable(layout.state, WEIR_VERSION);
+  const { moved, left } = await migrateState(layout);
+  writeStamp(layout.state, WEIR_VERSION);
+  if (moved.length > 0) log.info("State of an older version was moved", { files: moved });
+  if (left.length > 0) log.warn("State of an older version was left: there is newer", { files: left });
 
   const health = new Health();
   health.waitFor("services", "starting");
@@ -44,58 +73,106 @@ ${configUsage(AGENT_CONFIG)}`);
     description: "The services that this agent keeps running",
   });
   const listener = await listenUnix(api.fetch, socketOf(layout, "agent"));
+  const keeper = keeperOf(config, layout, { nodeName, health, log });
 
   const stop = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(name, () => stop.abort());
   if (config.supervised) endWithStdin(stop);
 
+  const manager = new ServiceManager({
+    env: (name) => Deno.env.get(name),
+    ownPath: `${layout.sockets}/notify.sock`,
+    clock: systemClock,
+    log,
+  });
+  const alive = manager.keepAlive(stop.signal);
+  const keeping = Promise.all([
+    keeper?.run(stop.signal),
+    keeper && withdrawalKeeperOf(config, layout, log).run(stop.signal),
+  ]);
+
   const announced = new Set<string>();
   let announcedAll = false;
   const clients = new Map<string, WeirClient>();
   await agent.start({
-    probeReadiness: async (socket) => {
+    ask: async (socket, signal) => {
       let client = clients.get(socket);
       if (client === undefined) clients.set(socket, client = new WeirClient({ socket }));
-      const { ready, text } = await client.readiness();
-      return ready ? undefined : firstWait(text);
+      return await askSignOfLife(client, signal);
     },
-    onChange: (status) => {
+    onChange: (name, { state, pid, lastError, waitsFor }) => {
       rememberChildren(layout, agent.processes().map((process) => process.pid).filter((pid) => pid > 0));
-      if (status.state === "backoff") {
-        log.warn("Service ended", { service: status.name, error: status.lastError });
-      }
-      if (status.state === "ready" && !announced.has(status.name)) {
-        announced.add(status.name);
-        console.log(`${status.name.padEnd(20)} ready   pid ${status.pid}`);
+      if (state === "backoff") log.warn("Service ended", { service: name, error: lastError });
+      if (state === "hung") log.warn("Service does not answer", { service: name, error: waitsFor });
+      if (state === "ready" && !announced.has(name)) {
+        announced.add(name);
+        console.log(`${name.padEnd(20)} ready   pid ${pid}`);
       }
       if (agent.ready) health.ok("services");
       else health.waitFor("services", notReady(agent));
+      manager.notify(`STATUS=${agent.ready ? "every service is ready" : notReady(agent)}`);
       if (agent.ready && !announcedAll) {
         announcedAll = true;
         console.log("Weir is ready");
+        manager.notify("READY=1\nSTATUS=every service is ready");
       }
     },
+  });
+  // A control plane that is away must not let the boot fail: the unit is up, and its status says what is waited for.
+  systemClock.sleep(READY_MS_MAX, stop.signal).then(() => {
+    if (!announcedAll) manager.notify("READY=1");
   });
   await new Promise<void>((resolve) =>
     stop.signal.addEventListener("abort", () => resolve(), { once: true })
   );
   console.log("Stopping: what is in the kernel stays and works");
   health.waitFor("services", "stopping");
+  await alive;
+  await keeping;
+  await manager.notify("STOPPING=1");
   await agent.stop();
+  await manager.close();
   await listener.shutdown(200);
   return 0;
+}
+
+/** What keeps this machine's certificate; nothing does where the cluster is this machine alone. */
+function keeperOf(
+  config: AgentConfig,
+  layout: Layout,
+  { nodeName, health, log }: { nodeName: string; health: Health; log: Logger },
+): CertificateKeeper | undefined {
+  const listens = config.controlPlane && config.listen !== "";
+  if (!listens && readMembership(layout.state) === undefined) return undefined;
+  return new CertificateKeeper({
+    directory: layout.state,
+    owner: layout,
+    node: nodeName,
+    cluster: config.cluster,
+    plane: listens
+      ? { authority: { socket: socketOf(layout, "certificate-authority") }, listen: config.listen }
+      : undefined,
+    clock: systemClock,
+    health,
+    log,
+  });
+}
+
+/** What keeps withdrawals, on every machine that has a certificate. */
+function withdrawalKeeperOf(config: AgentConfig, layout: Layout, log: Logger): WithdrawalKeeper {
+  return new WithdrawalKeeper({
+    directory: layout.state,
+    gid: layout.gid,
+    authority: config.controlPlane ? { socket: socketOf(layout, "certificate-authority") } : undefined,
+    clock: systemClock,
+    log,
+  });
 }
 
 function notReady(agent: Agent): string {
   return agent.processes().filter((process) => process.state !== "ready")
     .map((process) => `${process.name} ${process.state}${process.lastError ? `: ${process.lastError}` : ""}`)
     .join("; ");
-}
-
-/** The first condition of a readiness text that does not hold. */
-function firstWait(text: string): string {
-  const line = text.split("\n").find((line) => line.startsWith("[-]"));
-  return line?.slice(4) ?? text.split("\n")[0];
 }
 
 async function endWithStdin(stop: AbortController): Promise<void> {
@@ -111,8 +188,9 @@ async function endWithStdin(stop: AbortController): Promise<void> {
 try {
   Deno.exit(await main());
 } catch (error) {
-  console.error(`weir agent: ${(error as Error).message}`);
-  const wrongUsage = error instanceof AgentConfigError ||
-    (error as { code?: string }).code === "CONFIG_INVALID";
-  Deno.exit(wrongUsage ? 2 : 1);
+  const { message, code = "", problem } = error as ProblemError;
+  console.error(`weir agent: ${message}${problem?.action === undefined ? "" : `. ${problem.action}`}`);
+  // Another start does not help: the unit does not try it.
+  const isForPeople = error instanceof AgentConfigError || FOR_PEOPLE.has(code);
+  Deno.exit(isForPeople ? 2 : 1);
 }

@@ -5,15 +5,47 @@
  * | ------------------ | ------------ | ----------------------- | -------------------------- | ------------- |
  * | datapath           | root, 9 caps | everything              | its socket                 | yes           |
  * | endpoint-manager   | unprivileged | its state               | five sockets               | no            |
- * | flow-exporter      | unprivileged | its state               | six sockets                | no            |
+ * | flow-exporter      | unprivileged | none                    | six sockets, for reading; Hubble's socket and port | no |
+ * | certificate-authority | unprivileged | its state, the machine's certificate and withdrawals | its socket, its port (and PostgreSQL) | no |
  * | identity-allocator | unprivileged | its state               | its socket (and PostgreSQL) | no           |
  * | policy-engine      | unprivileged | its state               | two sockets                | no            |
  * | load-balancer      | unprivileged | its state, its manifests | two sockets               | no            |
+ * | relay              | unprivileged | none                    | two sockets, for reading; its own socket and port | no |
+ *
+ * "Its state" is a directory of its own, mode 0700. Of the directory of sockets a service may touch its own socket and
+ * those that it speaks to, and what is secret comes by its environment, never by an argument. Who only reads from a service of
+ * its machine has that one's socket for reading.
+ *
+ * With `--listen` the cluster's services also have a port, the authority's socket for reading and the machine's certificate:
+ * its other socket, which gives certificates, is root's alone (mode 0600). On a machine that joined, the endpoint manager has the
+ * control plane's ports and the machine's certificate, the flow exporter the ports and a certificate that reads. With that one the
+ * flow exporters show their flows on the machine's address (4244), and the relay asks for them.
+ *
+ * All unprivileged services are one user. What keeps one from another's files is what Deno lets it open, in one process with
+ * neither FFI nor programs; the kernel keeps them from root's.
  *
  * @module
  */
-import type { AgentConfig } from "./config.ts";
-import { type Layout, socketOf } from "./layout.ts";
+import {
+  credentialPaths,
+  formatAccess,
+  hostPort,
+  HUBBLE_PORT,
+  IpAddress,
+  METRICS_PORT,
+  nodeAddress,
+  parseHostPort,
+  type PlaneService,
+  Prefix,
+  readerDirectory,
+  RELAY_PORT,
+  SERVICE_PORTS,
+  withdrawalsPath,
+} from "@weir/common";
+import { ACCESS } from "./access.ts";
+import { codeOf } from "./bundle.ts";
+import { type AgentConfig, AgentConfigError } from "./config.ts";
+import { hubbleSocketOf, type Layout, readSocketOf, relaySocketOf, socketOf, stateOf } from "./layout.ts";
 
 /** How one service is started. */
 export interface ServiceSpec {
@@ -27,6 +59,14 @@ export interface ServiceSpec {
   readonly permissions: readonly string[];
   /** Arguments of the service. */
   readonly args: readonly string[];
+  /** What is secret, as `WEIR_*` variables of this service alone. */
+  readonly secrets?: Readonly<Record<string, string>>;
+  /** Has a directory for state. */
+  readonly hasState?: boolean;
+  /** Serves a second socket that answers reading requests only. */
+  readonly hasReadSocket?: boolean;
+  /** Paths of sockets for clients of other protocols. */
+  readonly moreSockets?: readonly string[];
 }
 
 /** Capabilities that the datapath keeps; everything else of root's is taken away. */
@@ -42,27 +82,106 @@ export const DATAPATH_CAPABILITIES = [
   "dac_override", // namespaces and cgroups of other users
 ];
 
-/** The services of this configuration, in the order in which they are started; stopped in reverse. */
-export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: string): ServiceSpec[] {
+/** Files that a service opens beside its connections: databases, sockets of peers, sources. */
+const OTHER_FILES = 512;
+
+/**
+ * The services of this configuration, in the order in which they are started; stopped in reverse.
+ * @param openFilesMax files that each of them may have open; default: their own limit of connections
+ */
+export function serviceSpecs(
+  config: AgentConfig,
+  layout: Layout,
+  nodeName: string,
+  openFilesMax?: number,
+): ServiceSpec[] {
+  const reader = readerDirectory(layout.state);
   const socket = (name: string) => `unix:${socketOf(layout, name)}`;
+  const reading = (name: string) => `unix:${readSocketOf(layout, name)}`;
   const identityAllocator = config.identityAllocator ?? socket("identity-allocator");
   const policyEngine = config.policyEngine ?? socket("policy-engine");
-  const loadBalancer = config.loadBalancer ?? (config.controlPlane ? socket("load-balancer") : "");
+  /** Where those ask who change nothing there. */
+  const readFrom = {
+    identityAllocator: config.identityAllocator ?? reading("identity-allocator"),
+    policyEngine: config.policyEngine ?? reading("policy-engine"),
+    loadBalancer: config.loadBalancer ?? (config.controlPlane ? reading("load-balancer") : ""),
+  };
+  /** The same with the certificate that reads, where there is one. */
+  const asReader = (address: string) => {
+    const own = `#${layout.state}`;
+    return !config.controlPlane && address.endsWith(own)
+      ? address.slice(0, -own.length) + `#${reader}`
+      : address;
+  };
   const specs: ServiceSpec[] = [];
   const add = (
     spec: Omit<ServiceSpec, "permissions" | "args"> & { permissions: string[]; args: string[] },
     peers: string[],
   ) => {
     const own = socketOf(layout, spec.name);
+    const read = spec.hasReadSocket ? [readSocketOf(layout, spec.name)] : [];
+    const answers = tcpOf(spec.name);
+    const spoken = [...[own, ...read].map((path) => `unix:${path}`), ...peers, ...answers.spoken];
     specs.push({
       ...spec,
       permissions: spec.privileged
         ? spec.permissions
-        : [...spec.permissions, ...socketFiles(layout, peers), netPermission([`unix:${own}`, ...peers])],
-      args: ["--socket", own, "--supervised", "--log-level", config.logLevel, ...spec.args],
+        : [...spec.permissions, ...files(layout, spec, spoken), netPermission(spoken)],
+      args: [
+        "--socket",
+        own,
+        ...read.flatMap((path) => ["--read-socket", path]),
+        "--supervised",
+        "--log-level",
+        config.logLevel,
+        ...answers.args,
+        ...spec.args,
+      ],
     });
   };
-  const state = `${layout.state}/`;
+  /** Where the relays of the cluster ask for this machine's flows; undefined where it has no certificate, or shows no flows. */
+  function clusterListenOf(): { listen: string; authority: string } | undefined {
+    const authority = config.controlPlane ? reading("certificate-authority") : config.authority ?? "";
+    const hasCertificate = config.controlPlane ? config.listen !== "" : authority !== "";
+    if (!hasCertificate || config.hubbleListen === "") return undefined;
+    const address = config.ipv4 || config.ipv6 || foundAddress();
+    return address === ""
+      ? undefined
+      : { listen: hostPort(address, HUBBLE_PORT), authority: asReader(authority) };
+  }
+  /** What a service needs to answer other machines. */
+  function tcpOf(name: string): { args: string[]; spoken: string[] } {
+    if (config.listen === "" || !(name in SERVICE_PORTS)) return { args: [], spoken: [] };
+    const { hostname, port } = parseHostPort(config.listen)!;
+    const listen = hostPort(hostname, port + SERVICE_PORTS[name as PlaneService]);
+    const trust = name === "certificate-authority" ? [] : [reading("certificate-authority")];
+    return {
+      args: [
+        "--listen",
+        listen,
+        "--tls-directory",
+        layout.state,
+        ...trust.flatMap((address) => ["--trust", address]),
+        ...optional(
+          "--connections-max",
+          openFilesMax === undefined
+            ? ""
+            : `${Math.max(openFilesMax - OTHER_FILES, Math.ceil(openFilesMax / 2))}`,
+        ),
+        "--access",
+        formatAccess(ACCESS[name]),
+      ],
+      spoken: [`https://${listen}#${layout.state}`, ...trust],
+    };
+  }
+  // Of the database: SQLite in the service's own directory by an argument, a URL that may carry a password never.
+  const database = (
+    name: string,
+    file: string,
+  ): { args: string[]; secrets: Record<string, string> } =>
+    config.databaseUrl === ""
+      ? { args: ["--database-url", `sqlite:${stateOf(layout, name)}/${file}`], secrets: {} }
+      : { args: [], secrets: { WEIR_DATABASE_URL: config.databaseUrl } };
   add({
     name: "datapath",
     role: "node",
@@ -70,6 +189,7 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
     privileged: true,
     // It reads /proc and /sys, which Deno gives to --allow-all only.
     permissions: ["--allow-all"],
+    hasReadSocket: true,
     args: [
       "--instance",
       layout.instance,
@@ -79,43 +199,77 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
   }, []);
   if (config.controlPlane) {
     const postgres = config.databaseUrl === "" ? [] : [databaseHost(config.databaseUrl)];
+    if (config.listen !== "") {
+      const { args, secrets } = database("certificate-authority", "certificate-authority.db");
+      add({
+        name: "certificate-authority",
+        role: "control-plane",
+        entry: "services/certificate-authority/main.ts",
+        privileged: false,
+        hasState: true,
+        hasReadSocket: true,
+        permissions: [`--allow-read=${withdrawalsPath(layout.state)}`, "--allow-env", "--allow-sys=hostname"],
+        secrets,
+        args: [
+          "--cluster",
+          config.cluster,
+          "--withdrawals",
+          withdrawalsPath(layout.state),
+          ...optional("--certificate-lifetime-s", config.certificateLifetimeS?.toString() ?? ""),
+          ...args,
+        ],
+      }, postgres);
+    }
+    const identities = database("identity-allocator", "identity.db");
+    // No node may say that the address of the control plane is its own.
+    const own = config.listen === "" ? "" : parseHostPort(config.listen)!.hostname.replace(/^\[|\]$/g, "");
     add({
       name: "identity-allocator",
       role: "control-plane",
       entry: "services/identity-allocator/main.ts",
       privileged: false,
-      permissions: [...files(layout), "--allow-env", "--allow-sys=hostname"],
-      args: ["--database-url", config.databaseUrl || `sqlite:${state}identity.db`],
+      hasState: true,
+      hasReadSocket: true,
+      permissions: ["--allow-env", "--allow-sys=hostname"],
+      secrets: identities.secrets,
+      args: [
+        ...identities.args,
+        ...optional("--protected-prefixes", IpAddress.tryParse(own) === undefined ? "" : hostPrefix(own)),
+      ],
     }, postgres);
     add({
       name: "policy-engine",
       role: "control-plane",
       entry: "services/policy-engine/main.ts",
       privileged: false,
-      permissions: [...files(layout), "--allow-env", "--allow-sys=hostname"],
+      hasState: true,
+      hasReadSocket: true,
+      permissions: ["--allow-env", "--allow-sys=hostname"],
+      secrets: database("policy-engine", "policy.db").secrets,
       args: [
         "--identity-allocator",
-        identityAllocator,
+        readFrom.identityAllocator,
         "--cluster",
         config.cluster,
-        "--database-url",
-        config.databaseUrl || `sqlite:${state}policy.db`,
+        ...database("policy-engine", "policy.db").args,
       ],
-    }, [identityAllocator, ...postgres]);
+    }, [readFrom.identityAllocator, ...postgres]);
     add({
       name: "load-balancer",
       role: "control-plane",
       entry: "services/load-balancer/main.ts",
       privileged: false,
+      hasState: true,
+      hasReadSocket: true,
       permissions: [
-        ...files(layout),
         ...(config.serviceManifests === "" ? [] : [`--allow-read=${config.serviceManifests}`]),
         "--allow-env",
         "--allow-sys=hostname",
       ],
+      secrets: database("load-balancer", "load-balancer.db").secrets,
       args: [
         "--identity-allocator",
-        identityAllocator,
+        readFrom.identityAllocator,
         // Empty is a value here: no cluster IPs of this family.
         `--service-cidr-v4=${config.serviceCidrV4}`,
         `--service-cidr-v6=${config.serviceCidrV6}`,
@@ -126,17 +280,18 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
         "--forwarding",
         config.serviceForwarding,
         ...optional("--manifests", config.serviceManifests),
-        "--database-url",
-        config.databaseUrl || `sqlite:${state}load-balancer.db`,
+        ...database("load-balancer", "load-balancer.db").args,
       ],
-    }, [identityAllocator, ...postgres]);
+    }, [readFrom.identityAllocator, ...postgres]);
   }
   add({
     name: "endpoint-manager",
     role: "node",
     entry: "services/endpoint-manager/main.ts",
     privileged: false,
-    permissions: [...files(layout), "--allow-env=WEIR_*", "--allow-sys=hostname,networkInterfaces"],
+    hasState: true,
+    hasReadSocket: true,
+    permissions: ["--allow-env=WEIR_*", "--allow-sys=hostname,networkInterfaces"],
     args: [
       "--instance",
       layout.instance,
@@ -145,7 +300,7 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
       "--cluster",
       config.cluster,
       "--state",
-      layout.state,
+      stateOf(layout, "endpoint-manager"),
       "--datapath",
       socket("datapath"),
       "--allocator",
@@ -161,41 +316,104 @@ export function serviceSpecs(config: AgentConfig, layout: Layout, nodeName: stri
       ...(config.noBackendDrop ? ["--no-backend-drop"] : []),
       ...(config.vlanAllow ?? []).flatMap((vlan) => ["--vlan-allow", vlan]),
       ...optional("--zone", config.zone),
-      ...optional("--load-balancer", loadBalancer),
+      ...optional("--load-balancer", readFrom.loadBalancer),
       ...optional("--node-ipv4", config.ipv4),
       ...optional("--node-ipv6", config.ipv6),
       ...optional("--mtu", config.mtu ? String(config.mtu) : ""),
       ...config.device.flatMap((device) => ["--devices", device]),
     ],
-  }, [socket("datapath"), identityAllocator, policyEngine, ...present(loadBalancer)]);
+  }, [socket("datapath"), identityAllocator, policyEngine, ...present(readFrom.loadBalancer)]);
+  const inCluster = clusterListenOf();
   add({
     name: "flow-exporter",
     role: "node",
     entry: "services/flow-exporter/main.ts",
     privileged: false,
-    permissions: [...files(layout), "--allow-env=WEIR_*", "--allow-sys=hostname"],
+    moreSockets: [hubbleSocketOf(layout)],
+    permissions: ["--allow-env=WEIR_*", "--allow-sys=hostname"],
     args: [
       "--node",
       nodeName,
       "--cluster",
       config.cluster,
       "--datapath",
-      socket("datapath"),
+      reading("datapath"),
       "--endpoint-manager",
-      socket("endpoint-manager"),
+      reading("endpoint-manager"),
       "--allocator",
-      identityAllocator,
+      asReader(readFrom.identityAllocator),
       "--policy-engine",
-      policyEngine,
-      ...optional("--load-balancer", loadBalancer),
+      asReader(readFrom.policyEngine),
+      ...optional("--load-balancer", asReader(readFrom.loadBalancer)),
+      "--hubble-socket",
+      hubbleSocketOf(layout),
+      ...optional("--hubble-listen", config.hubbleListen),
+      ...optional("--hubble-tls-directory", config.hubbleTlsDirectory),
+      "--hubble-metrics",
+      config.hubbleMetrics,
+      ...optional("--hubble-metrics-listen", config.hubbleMetricsListen),
+      ...(inCluster === undefined ? [] : [
+        "--cluster-listen",
+        inCluster.listen,
+        "--cluster-tls-directory",
+        reader,
+        "--authority",
+        inCluster.authority,
+      ]),
     ],
   }, [
-    socket("datapath"),
-    socket("endpoint-manager"),
-    identityAllocator,
-    policyEngine,
-    ...present(loadBalancer),
+    reading("datapath"),
+    reading("endpoint-manager"),
+    asReader(readFrom.identityAllocator),
+    asReader(readFrom.policyEngine),
+    ...present(asReader(readFrom.loadBalancer)),
+    `unix:${hubbleSocketOf(layout)}`,
+    ...present(listenTarget("hubble-listen", config.hubbleListen, HUBBLE_PORT, config.hubbleTlsDirectory)),
+    ...present(
+      listenTarget("hubble-metrics-listen", anyAddress(config.hubbleMetricsListen), METRICS_PORT, ""),
+    ),
+    ...(inCluster === undefined ? [] : [`https://${inCluster.listen}#${reader}`, inCluster.authority]),
   ]);
+  if (config.controlPlane) {
+    const nodes = [`${nodeName}=${hubbleSocketOf(layout)}`, ...config.hubbleRelayNode ?? []];
+    const { hubbleRelayListen: listen, hubbleRelayTlsDirectory: directory } = config;
+    add({
+      name: "relay",
+      role: "control-plane",
+      entry: "services/relay/main.ts",
+      privileged: false,
+      moreSockets: [relaySocketOf(layout)],
+      permissions: ["--allow-env=WEIR_*", "--allow-sys=hostname"],
+      args: [
+        "--node",
+        nodeName,
+        "--allocator",
+        readFrom.identityAllocator,
+        ...nodes.flatMap((one) => ["--node-socket", one]),
+        "--relay-socket",
+        relaySocketOf(layout),
+        ...(config.listen === "" ? [] : [
+          "--cluster",
+          config.cluster,
+          "--node-tls-directory",
+          reader,
+          "--authority",
+          reading("certificate-authority"),
+        ]),
+        ...optional("--relay-listen", listen),
+        ...optional("--relay-tls-directory", directory),
+      ],
+    }, [
+      readFrom.identityAllocator,
+      ...nodes.map((one) => `unix:${one.slice(one.indexOf("=") + 1)}`),
+      `unix:${relaySocketOf(layout)}`,
+      // Nodes come and go: every address, of one port. Deno has no such words for IPv6.
+      ...(config.listen === ""
+        ? []
+        : [reading("certificate-authority"), `https://0.0.0.0/0:${HUBBLE_PORT}#${reader}`]),
+      ...present(listenTarget("hubble-relay-listen", listen, RELAY_PORT, directory)),
+    ]);
+  }
   return specs;
 }
 
@@ -215,6 +433,7 @@ export function commandOf(
       ? ["--config", configPath, "--unstable-ffi"]
       : ["--no-config", "--no-lock", "--no-remote"]),
     ...spec.permissions,
+    ...(spec.privileged ? [] : [`--allow-read=${codeOf(modulePath)}`]),
     modulePath,
     ...spec.args,
   ];
@@ -224,27 +443,36 @@ export function commandOf(
   return ["setpriv", ...drop, "--inh-caps=-all", "--no-new-privs", "--", ...deno];
 }
 
-function files(layout: Layout): string[] {
-  return [
-    `--allow-read=${layout.sockets},${layout.state}`,
-    `--allow-write=${layout.sockets},${layout.state}`,
+/**
+ * What a service may read and write: its own directory, its own sockets and those it speaks to, for Deno asks for both. The
+ * machine's certificate it may read where it speaks to other machines.
+ */
+function files(layout: Layout, spec: { name: string; hasState?: boolean }, addresses: string[]): string[] {
+  const paths = [
+    ...(spec.hasState ? [stateOf(layout, spec.name)] : []),
+    ...addresses.filter((address) => address.startsWith("unix:")).map((address) =>
+      address.slice("unix:".length)
+    ),
   ];
-}
-
-/** Sockets of other instances: beyond the network, Deno asks for the files. */
-function socketFiles(layout: Layout, peers: string[]): string[] {
-  const paths = peers.filter((peer) => peer.startsWith("unix:")).map((peer) => peer.slice("unix:".length))
-    .filter((path) => !path.startsWith(`${layout.sockets}/`));
-  return paths.length === 0 ? [] : [`--allow-read=${paths.join(",")}`, `--allow-write=${paths.join(",")}`];
+  const directories = new Set(
+    addresses.map((address) => address.split("#")[1] ?? "").filter((one) => one !== ""),
+  );
+  const certificates = [...directories].flatMap((directory) => Object.values(credentialPaths(directory)));
+  return [`--allow-read=${[...paths, ...certificates].join(",")}`, `--allow-write=${paths.join(",")}`];
 }
 
 /** Deno asks for the socket and for the host name in the URL that is fetched through it. */
 function netPermission(addresses: string[]): string {
-  const hosts = addresses.map((address) => address.startsWith("unix:") ? address : hostOf(address));
-  return `--allow-net=${[...new Set([...hosts, "localhost:80"])].join(",")}`;
+  const hosts = addresses.flatMap((address) =>
+    address.startsWith("unix:") ? [address] : address.split("#")[0].split(",").map(hostOf)
+  );
+  return `--allow-net=${[...new Set([...hosts, "localhost:2"])].join(",")}`;
 }
 
 function hostOf(address: string): string {
+  // All addresses of a prefix are no URL.
+  const [, prefix] = /^https:\/\/([\d.]+\/\d+:\d+)$/.exec(address) ?? [];
+  if (prefix !== undefined) return prefix;
   const url = new URL(address.includes("://") ? address : `http://${address}`);
   return `${url.hostname}:${url.port || (url.protocol === "https:" ? 443 : 80)}`;
 }
@@ -256,8 +484,33 @@ function databaseHost(databaseUrl: string): string {
   return `${url.hostname}:${url.port || 5432}`;
 }
 
+/** Where one listens for Hubble's clients, as the addresses above are written; "" when nowhere. */
+function listenTarget(flag: string, listen: string, portDefault: number, tlsDirectory: string): string {
+  if (listen === "") return "";
+  const { hostname, port } = parseHostPort(listen, portDefault) ?? {};
+  if (hostname === undefined || port === undefined) {
+    throw new AgentConfigError(`--${flag} ${listen}: expected ADDRESS[:${portDefault}]`);
+  }
+  const target = hostPort(hostname, port);
+  return tlsDirectory === "" ? `http://${target}` : `https://${target}#${tlsDirectory}`;
+}
+
+/** ":9965", every address of the machine, in full. */
+const anyAddress = (listen: string) => /^:\d+$/.test(listen) ? `[::]${listen}` : listen;
+
+/** This machine's address as the endpoint manager finds it, which tells the others. */
+function foundAddress(): string {
+  const interfaces = Deno.networkInterfaces();
+  return nodeAddress(interfaces, 4) || nodeAddress(interfaces, 6);
+}
+
 function present(address: string): string[] {
   return address === "" ? [] : [address];
+}
+
+/** An address as a prefix of its whole length. */
+function hostPrefix(address: string): string {
+  return Prefix.host(IpAddress.parse(address)).text;
 }
 
 function optional(flag: string, value: string): string[] {

@@ -1,7 +1,9 @@
 import { deepEqual, equal, match, throws } from "node:assert/strict";
+import { ACCESS } from "./access.ts";
 import { AgentConfigError, readAgentConfig } from "./config.ts";
-import { type Layout, unprivilegedUser } from "./layout.ts";
-import { commandOf, serviceSpecs } from "./permissions.ts";
+import { unprivilegedUser } from "@weir/common";
+import type { Layout } from "./layout.ts";
+import { commandOf, type ServiceSpec, serviceSpecs } from "./permissions.ts";
 
 const layout: Layout = {
   instance: "x",
@@ -26,8 +28,145 @@ Deno.test("serviceSpecs() gives FFI, programs and root to the datapath alone", (
       command,
     );
     match(command, /--reuid=65534 --regid=65534 --clear-groups --bounding-set=-all/);
-    match(command, /--allow-write=\/run\/weir\/x,\/var\/lib\/weir\/x/);
   }
+});
+
+/** What a service may do, in few words: "read node.key", "net policy-engine-read.sock". `rw`: what Deno needs for a socket. */
+function rightsOf({ name, permissions }: ServiceSpec): string[] {
+  const values = (flag: string) =>
+    permissions.flatMap((one) => one.startsWith(`--allow-${flag}=`) ? one.split("=")[1].split(",") : []);
+  const short = (path: string) => path.replace(/^(unix:)?\/(run|var\/lib)\/weir\/x\//, "");
+  const write = values("write"), read = values("read");
+  return [
+    ...permissions.filter((one) => !/^--allow-(read|write|net|env|sys)=/.test(one)),
+    ...write.map((path) => `${read.includes(path) ? "rw" : "write"} ${short(path)}`),
+    ...read.filter((path) => !write.includes(path)).map((path) => `read ${short(path)}`),
+    ...values("net").map((host) => `net ${short(host)}`),
+    ...values("env").map((one) => `env ${one}`),
+    ...values("sys").map((one) => `sys ${one}`),
+  ].filter((right) => ![`rw ${name}.sock`, `net ${name}.sock`].includes(right)).sort();
+}
+
+/** A socket that a service speaks to. */
+const speaksTo = (...names: string[]) => names.flatMap((name) => [`rw ${name}.sock`, `net ${name}.sock`]);
+const CERTIFICATE = (directory = "") =>
+  ["ca.crt", "node.crt", "node.key"].map((file) => `read ${directory}${file}`);
+const PLANE = (service: keyof typeof PORT) =>
+  ["10.0.0.1", "10.0.0.3"].map((host) => `net ${host}:${PORT[service]}`);
+const PORT = {
+  "certificate-authority": 7440,
+  "identity-allocator": 7441,
+  "policy-engine": 7442,
+  "load-balancer": 7443,
+};
+/** PostgreSQL's client looks at PG* and the user's name. */
+const DATABASE = ["--allow-env"];
+/** Every unprivileged service has its own socket beside these. */
+const ALWAYS = ["net localhost:2", "sys hostname"];
+
+function assertRights(specs: ServiceSpec[], expected: Record<string, string[]>): void {
+  const found = Object.fromEntries(
+    specs.filter(({ privileged }) => !privileged).map((spec) => [spec.name, rightsOf(spec)]),
+  );
+  deepEqual(
+    found,
+    Object.fromEntries(Object.entries(expected).map(([name, list]) => [name, [...ALWAYS, ...list].sort()])),
+  );
+}
+
+Deno.test("serviceSpecs() gives each service of a control plane its own state and what it speaks to, and nothing else", () => {
+  const reads = ["rw certificate-authority-read.sock", "net certificate-authority-read.sock"];
+  const serves = (name: keyof typeof PORT) => [
+    `rw ${name}`,
+    ...speaksTo(`${name}-read`),
+    ...reads,
+    `net 10.0.0.1:${PORT[name]}`,
+    ...CERTIFICATE(),
+    ...DATABASE,
+  ];
+  assertRights(serviceSpecs(config("--listen", "10.0.0.1", "--ipv4", "10.0.0.1"), layout, "n"), {
+    "certificate-authority": [
+      "rw certificate-authority",
+      "read withdrawals",
+      ...reads,
+      "net 10.0.0.1:7440",
+      ...CERTIFICATE(),
+      ...DATABASE,
+    ],
+    "identity-allocator": serves("identity-allocator"),
+    "policy-engine": [...serves("policy-engine"), ...speaksTo("identity-allocator-read")],
+    "load-balancer": [...serves("load-balancer"), ...speaksTo("identity-allocator-read")],
+    "endpoint-manager": [
+      "rw endpoint-manager",
+      ...speaksTo(
+        "endpoint-manager-read",
+        "datapath",
+        "identity-allocator",
+        "policy-engine",
+        "load-balancer-read",
+      ),
+      "env WEIR_*",
+      "sys networkInterfaces",
+    ],
+    "flow-exporter": [
+      ...speaksTo(
+        "datapath-read",
+        "endpoint-manager-read",
+        "identity-allocator-read",
+        "policy-engine-read",
+        "load-balancer-read",
+        "hubble",
+      ),
+      ...reads,
+      ...CERTIFICATE("reader/"),
+      "env WEIR_*",
+      "net 127.0.0.1:4244",
+      "net 10.0.0.1:4244",
+    ],
+    "relay": [
+      ...speaksTo("identity-allocator-read", "hubble", "hubble-relay"),
+      ...reads,
+      ...CERTIFICATE("reader/"),
+      "env WEIR_*",
+      "net 127.0.0.1:4245",
+      "net 0.0.0.0/0:4244",
+    ],
+  });
+});
+
+Deno.test("serviceSpecs() keeps a joined machine's key from the flow exporter, which has a certificate that reads", () => {
+  const joined = readAgentConfig(["--instance", "x", "--ipv4", "10.0.0.9"], {
+    membership: () => ({
+      version: 1,
+      cluster: "c",
+      node: "n",
+      role: "node",
+      addresses: ["10.0.0.1:7440", "10.0.0.3:7440"],
+    }),
+  });
+  const specs = serviceSpecs(joined, layout, "n");
+  const plane = [...PLANE("identity-allocator"), ...PLANE("policy-engine"), ...PLANE("load-balancer")];
+  assertRights(specs, {
+    "endpoint-manager": [
+      "rw endpoint-manager",
+      ...speaksTo("endpoint-manager-read", "datapath"),
+      ...plane,
+      ...CERTIFICATE(),
+      "env WEIR_*",
+      "sys networkInterfaces",
+    ],
+    "flow-exporter": [
+      ...speaksTo("datapath-read", "endpoint-manager-read", "hubble"),
+      "net 127.0.0.1:4244",
+      "net 10.0.0.9:4244",
+      ...PLANE("certificate-authority"),
+      ...plane,
+      ...CERTIFICATE("reader/"),
+      "env WEIR_*",
+    ],
+  });
+  const { args } = specs.find(({ name }) => name === "flow-exporter")!;
+  match(args.join(" "), /--policy-engine \S+#\/var\/lib\/weir\/x\/reader( |$)/);
 });
 
 Deno.test("serviceSpecs() starts the control plane only where it is asked for, and names its peers elsewhere", () => {
@@ -42,18 +181,40 @@ Deno.test("serviceSpecs() starts the control plane only where it is asked for, a
   const net = specs[1].permissions.find((flag) => flag.startsWith("--allow-net="))!;
   match(net, /unix:\/a\/ia\.sock/);
   match(net, /10\.0\.0\.1:9902/);
-  equal(serviceSpecs(config(), layout, "n").length, 6);
+  equal(serviceSpecs(config(), layout, "n").length, 7);
 });
 
 Deno.test("serviceSpecs() opens the network to the database that was named, and to no other host", () => {
-  const spec = serviceSpecs(config("--database-url", "postgres://u:p@db.example:5433/weir"), layout, "n")
-    .find((spec) => spec.name === "identity-allocator")!;
+  const url = "postgres://u:p4ss@db.example:5433/weir";
+  const withUrl = readAgentConfig(
+    ["--control-plane"],
+    { env: (name) => name === "WEIR_DATABASE_URL" ? url : undefined },
+  );
+  const specs = serviceSpecs(withUrl, layout, "n");
+  for (const spec of specs) {
+    equal(commandOf(spec, layout, "/code.js", "/deno.json").join(" ").includes("p4ss"), false, spec.name);
+    equal(
+      spec.secrets?.WEIR_DATABASE_URL,
+      spec.role === "control-plane" && spec.name !== "relay" ? url : undefined,
+      spec.name,
+    );
+  }
+  const spec = specs.find((spec) => spec.name === "identity-allocator")!;
   const net = spec.permissions.find((flag) => flag.startsWith("--allow-net="))!;
   deepEqual(net.slice("--allow-net=".length).split(","), [
     "unix:/run/weir/x/identity-allocator.sock",
+    "unix:/run/weir/x/identity-allocator-read.sock",
     "db.example:5433",
-    "localhost:80",
+    "localhost:2",
   ]);
+});
+
+Deno.test("readAgentConfig() refuses a password on the command line, and takes a URL without one", () => {
+  for (const url of ["postgres://u:p4ss@db/weir", "postgres://db/weir?user=u&password=p4ss"]) {
+    throws(() => config("--database-url", url), /everybody may read it/);
+    throws(() => config(`--database-url=${url}`), (error: Error) => !error.message.includes("p4ss"));
+  }
+  equal(config("--database-url", "postgres://u@db:5433/weir").databaseUrl, "postgres://u@db:5433/weir");
 });
 
 Deno.test("readAgentConfig() refuses an instance that is no name, and a node without a control plane", () => {
@@ -68,4 +229,104 @@ Deno.test("unprivilegedUser() prefers weir to nobody and never takes root", () =
   deepEqual(unprivilegedUser("root:x:0:0\nnobody:x:65534:65534\nweir:x:990:991\n"), { uid: 990, gid: 991 });
   deepEqual(unprivilegedUser("nobody:x:65534:65534\n"), { uid: 65534, gid: 65534 });
   throws(() => unprivilegedUser("weir:x:0:0\n"));
+});
+
+Deno.test("readAgentConfig() takes a member's configuration from its join.json", () => {
+  const node = {
+    version: 1,
+    cluster: "prod",
+    node: "n2",
+    role: "node",
+    addresses: ["10.0.0.1:7440", "[fd00::1]:7000"],
+  } as const;
+  const read = (args: string[], more = {}) =>
+    readAgentConfig(args, { membership: () => ({ ...node, ...more }) });
+  const member = read([]);
+  equal(member.nodeName, "n2");
+  equal(member.cluster, "prod");
+  equal(member.policyEngine, "https://10.0.0.1:7442,https://[fd00::1]:7002#/var/lib/weir/host");
+  equal(read(["--policy-engine", "unix:/x.sock"]).policyEngine, "unix:/x.sock");
+  deepEqual([
+    read(["--control-plane", "--listen", "10.0.0.9"]).controlPlane,
+    read(["--control-plane"]).listen,
+  ], [false, ""]);
+  const plane = read([], {
+    role: "control-plane",
+    listen: "10.0.0.2:7440",
+    databaseUrl: "postgres://db.example/weir",
+  });
+  deepEqual([plane.controlPlane, plane.listen, plane.databaseUrl], [
+    true,
+    "10.0.0.2:7440",
+    "postgres://db.example/weir",
+  ]);
+  for (const listen of ["0.0.0.0", "[::]:7440", "a b", "10.0.0.1:99999"]) {
+    throws(() => config("--listen", listen), AgentConfigError, listen);
+  }
+  throws(
+    () => readAgentConfig(["--listen", "10.0.0.1", "--identity-allocator", "a", "--policy-engine", "b"]),
+    AgentConfigError,
+  );
+});
+
+Deno.test("serviceSpecs() gives the access rows to the services that answer others, and the authority's own socket to it alone", () => {
+  const specs = serviceSpecs(config("--listen", "10.0.0.1", "--ipv4", "10.0.0.1"), layout, "n");
+  for (const name of Object.keys(ACCESS)) {
+    const { args } = specs.find((spec) => spec.name === name)!;
+    match(args[args.indexOf("--access") + 1], /^control-plane,admin,viewer GET \/metrics; /);
+  }
+  const allocator = specs.find(({ name }) => name === "identity-allocator")!.args;
+  equal(allocator[allocator.indexOf("--protected-prefixes") + 1], "10.0.0.1/32");
+  // The socket that gives certificates is the authority's own: the others watch the one for reading.
+  for (const { name, permissions, args } of specs) {
+    const words = [...permissions, ...args].join(" ");
+    const own = name === "certificate-authority",
+      watches = !own && (ACCESS[name] !== undefined || ["flow-exporter", "relay"].includes(name));
+    equal(words.includes("/certificate-authority.sock"), own, name);
+    equal(words.includes("/certificate-authority-read.sock"), own || watches, name);
+  }
+  // No more connections than files that it may have open, with room for its own.
+  for (
+    const [openFilesMax, expected] of [[1024, "512"], [600, "300"], [65_536, "65024"], [undefined, undefined]]
+  ) {
+    const { args } = serviceSpecs(config("--listen", "10.0.0.1"), layout, "n", openFilesMax as number)
+      .find(({ name }) => name === "identity-allocator")!;
+    const at = args.indexOf("--connections-max");
+    equal(at < 0 ? undefined : args[at + 1], expected);
+  }
+});
+
+Deno.test("readAgentConfig() reads the host's configuration unless another is named", () => {
+  const directory = Deno.makeTempDirSync();
+  const [host, other] = [`${directory}/weir.yaml`, `${directory}/other.yaml`];
+  Deno.writeTextFileSync(host, "controlPlane: true\nzone: a\n");
+  Deno.writeTextFileSync(other, "controlPlane: true\nzone: b\n");
+  const zone = (args: string[], configFile = host, env = (_: string): string | undefined => undefined) =>
+    readAgentConfig(args, { configFile, env, membership: () => undefined }).zone;
+  try {
+    equal(zone([]), "a");
+    equal(zone(["--zone", "c"]), "c");
+    equal(zone(["--config", other]), "b");
+    equal(zone([], host, (name) => name === "WEIR_CONFIG" ? other : undefined), "b");
+    throws(() => zone([], `${directory}/none.yaml`), AgentConfigError);
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+});
+
+Deno.test("serviceSpecs() lets the flow exporter serve metrics where it is told to, and nowhere else", () => {
+  const exporterOf = (...args: string[]) =>
+    serviceSpecs(config(...args), layout, "n").find(({ name }) => name === "flow-exporter")!;
+  const netOf = (...args: string[]) =>
+    rightsOf(exporterOf(...args)).filter((right) => /net .*:9\d+$/.test(right));
+  deepEqual(netOf(), []);
+  deepEqual(netOf("--hubble-metrics-listen", "10.0.0.1"), ["net 10.0.0.1:9965"]);
+  deepEqual(netOf("--hubble-metrics-listen", ":9100"), ["net [::]:9100"]);
+  throws(
+    () => exporterOf("--hubble-metrics-listen", "10.0.0.1:x"),
+    /hubble-metrics-listen .*ADDRESS\[:9965\]/,
+  );
+  const { args } = exporterOf("--hubble-metrics", "");
+  equal(args[args.indexOf("--hubble-metrics") + 1], "");
+  throws(() => config("--hubble-metrics", "drop tpc"), /no metric "tpc"; expected .*port-distribution/);
 });

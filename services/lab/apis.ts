@@ -23,8 +23,8 @@ export interface ClusterApi {
   /** False when there was none. */
   deletePolicy(name: string): Promise<boolean>;
   listNodes(): Promise<Node[]>;
-  /** Policy revision of every identity's map state. */
-  policyRevisions(): Promise<ReadonlyMap<number, number>>;
+  /** Waits until the newest policies are in force at every node, at most so long. Answers the nodes where they are not. */
+  waitForPolicies(timeoutMs: number): Promise<string[]>;
   /** Gives the load balancer a text of manifests, or takes away what it names; other kinds in it are left alone. */
   changeServices(verb: "apply" | "delete", text: string, file: string): Promise<Change[]>;
   listServices(): Promise<Service[]>;

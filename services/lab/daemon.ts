@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { ApiServer, listenUnix, type Logger, ProblemError } from "@weir/common";
 import { WeirClient } from "@weir/client";
 import {
@@ -13,18 +14,23 @@ import {
   TestRequest,
   TestResponse,
 } from "@weir/proto/lab";
+import type { SupervisedProcess } from "@weir/common/supervised-process";
 import { Process } from "@weir/proto/agent";
 import { ExpectationError, parseExpectations } from "./expectations.ts";
 import { writeHosts } from "./hosts.ts";
 import { Lab, LabError } from "./lab.ts";
 import { CLUSTER } from "./labels.ts";
 import { ManifestError } from "./manifests.ts";
-import { NodeAgent } from "./node_agent.ts";
+import { nodeAgent } from "./node_agent.ts";
 import { labDirectory, LAUNCHER, runDirectory, serviceSocket, stateDirectory } from "./paths.ts";
 import { clusterApi, nodeApi } from "./service_apis.ts";
 import { runExpectations } from "./test_runner.ts";
-import { type Topology, topology } from "./topology.ts";
+import { type LabNode, type Topology, topology } from "./topology.ts";
 import { createUnderlay, routePodCidr } from "./underlay.ts";
+import { within } from "./within.ts";
+
+/** How long an agent may take to say how it is. */
+const ANSWER_MS_MAX = 2000;
 
 /** Options of a lab. */
 export interface DaemonOptions {
@@ -47,11 +53,17 @@ export function agentFlags(options: readonly string[], node: string): string[] {
   });
 }
 
-/** See the module comment. */
+/** The lab stands in for systemd's watchdog, with the time that the agent has for its services. */
+function hungAfterMs(options: readonly string[], node: string): number {
+  const flag = agentFlags(options, node).findLast((flag) => flag.startsWith("--hung-after-s="));
+  return 1000 * (Number(flag?.slice("--hung-after-s=".length)) || 30);
+}
+
+/** A lab with its machines, agents and pods. */
 export class LabDaemon {
   readonly topology: Topology;
   readonly lab: Lab;
-  #agents: NodeAgent[];
+  #agents: { node: LabNode; process: SupervisedProcess }[];
   #clients: Map<string, WeirClient>;
   #state: "starting" | "ready" | "failed" | "stopping" = "starting";
   #progress: string[] = [];
@@ -68,9 +80,17 @@ export class LabDaemon {
       logDirectory: `${directory}/logs`,
       hostsFile: `${directory}/hosts`,
     });
-    this.#agents = this.topology.nodes.map((node) =>
-      new NodeAgent(node, {
+    this.#clients = new Map(
+      this.topology.nodes.map((
+        node,
+      ) => [node.name, new WeirClient({ socket: serviceSocket(node.instance, "agent") })]),
+    );
+    this.#agents = this.topology.nodes.map((node) => ({
+      node,
+      process: nodeAgent(node, {
         weir: LAUNCHER,
+        client: this.#clients.get(node.name)!,
+        hungAfterMs: hungAfterMs(options.agentOptions ?? [], node.name),
         logFile: `${directory}/logs/${node.name}.agent.log`,
         args: [
           "--instance",
@@ -89,23 +109,27 @@ export class LabDaemon {
           runDirectory(),
           "--state-directory",
           stateDirectory(),
-          ...(node.instance === this.topology.controlPlane ? ["--control-plane"] : [
-            "--identity-allocator",
-            `unix:${serviceSocket(this.topology.controlPlane, "identity-allocator")}`,
-            "--policy-engine",
-            `unix:${serviceSocket(this.topology.controlPlane, "policy-engine")}`,
-            "--load-balancer",
-            `unix:${serviceSocket(this.topology.controlPlane, "load-balancer")}`,
-          ]),
+          ...(node.instance === this.topology.controlPlane
+            ? [
+              "--control-plane",
+              // Its nodes are on one host: what they share is no network, and needs no certificates.
+              ...this.topology.nodes.filter((other) => other !== node).flatMap((other) => [
+                "--hubble-relay-node",
+                `${other.name}=${runDirectory()}/${other.instance}/hubble.sock`,
+              ]),
+            ]
+            : [
+              "--identity-allocator",
+              `unix:${serviceSocket(this.topology.controlPlane, "identity-allocator")}`,
+              "--policy-engine",
+              `unix:${serviceSocket(this.topology.controlPlane, "policy-engine")}`,
+              "--load-balancer",
+              `unix:${serviceSocket(this.topology.controlPlane, "load-balancer")}`,
+            ]),
           ...agentFlags(options.agentOptions ?? [], node.name),
         ],
-      })
-    );
-    this.#clients = new Map(
-      this.topology.nodes.map((
-        node,
-      ) => [node.name, new WeirClient({ socket: serviceSocket(node.instance, "agent") })]),
-    );
+      }),
+    }));
   }
 
   /** Serves the API and brings the lab up; resolves when everything of it is ready, or has failed. */
@@ -114,7 +138,7 @@ export class LabDaemon {
     try {
       await createUnderlay(this.topology);
       this.#step(`network: ${nodes.length} nodes and an outside host on one bridge, IPv4 and IPv6`);
-      for (const agent of this.#agents) agent.start();
+      for (const { process } of this.#agents) process.start();
       await Promise.all(this.#agents.map((agent) => this.#waitForAgent(agent)));
       this.#step(`services: every service of ${nodes.map((node) => node.name).join(", ")} is ready`);
       await this.#routeOutside();
@@ -167,23 +191,7 @@ export class LabDaemon {
 
   /** Everything there is to know. */
   async status(): Promise<LabStatus> {
-    const { pods, notes } = await this.lab.status();
-    const nodes = await Promise.all(this.#agents.map(async (agent) => {
-      const { ready, text } = await this.#clients.get(agent.node.name)!.readiness();
-      const cidrs = this.#podCidrs.get(agent.node.name);
-      return {
-        name: agent.node.name,
-        instance: agent.node.instance,
-        netns: agent.node.netns,
-        ipv4: agent.node.ipv4,
-        ipv6: agent.node.ipv6,
-        podCidrV4: cidrs?.v4 ?? "",
-        podCidrV6: cidrs?.v6 ?? "",
-        state: ready ? "ready" : "starting",
-        message: ready ? "" : agent.lastError || text.split("\n")[0],
-        agentPid: agent.pid,
-      };
-    }));
+    const [{ pods, notes }, nodes] = await Promise.all([this.lab.status(), this.#nodes()]);
     return LabStatus.create({
       name: this.options.lab,
       state: this.#state,
@@ -202,25 +210,63 @@ export class LabDaemon {
     });
   }
 
+  async #nodes(): Promise<LabStatus["nodes"]> {
+    return await Promise.all(this.#agents.map(async (agent) => {
+      const { state, message } = await this.#nodeState(agent);
+      const cidrs = this.#podCidrs.get(agent.node.name);
+      return {
+        name: agent.node.name,
+        instance: agent.node.instance,
+        netns: agent.node.netns,
+        ipv4: agent.node.ipv4,
+        ipv6: agent.node.ipv6,
+        podCidrV4: cidrs?.v4 ?? "",
+        podCidrV6: cidrs?.v6 ?? "",
+        state,
+        message,
+        agentPid: agent.process.status.pid,
+      };
+    }));
+  }
+
+  async #nodeState({ node, process }: { node: LabNode; process: SupervisedProcess }) {
+    const { state, lastError, waitsFor } = process.status;
+    if (state === "hung") return { state, message: `its agent does not answer: ${waitsFor}` };
+    const asked = this.#clients.get(node.name)!.readiness();
+    const answer = await within(asked, ANSWER_MS_MAX).catch((error: Error) => error);
+    if (answer instanceof Error) {
+      return { state: "hung", message: `its agent does not answer: ${answer.message}` };
+    }
+    if (answer.ready) return { state: "ready", message: "" };
+    return { state: "starting", message: lastError || answer.text.split("\n")[0] };
+  }
+
   /** Ends pods and agents in order. What they leave in the kernel the sweep removes. */
   async stop(): Promise<void> {
     this.#setState("stopping");
     await this.lab.halt();
-    await Promise.all(this.#agents.map((agent) => agent.stop()));
+    await Promise.all(this.#agents.map(({ process }) => process.stop()));
   }
 
   async #processes(pods: LabStatus["pods"]): Promise<LabProcess[]> {
     const lab = this.options.lab;
     const processes: LabProcess[] = [{ lab, role: "lab", node: "", pid: Deno.pid, name: "lab" }];
     await Promise.all(this.#agents.map(async (agent) => {
-      processes.push({ lab, role: "agent", node: agent.node.name, pid: agent.pid, name: "agent" });
+      processes.push({
+        lab,
+        role: "agent",
+        node: agent.node.name,
+        pid: agent.process.status.pid,
+        name: "agent",
+      });
       try {
-        const { items } = await this.#clients.get(agent.node.name)!.collection("processes", Process).list();
+        const processesOf = this.#clients.get(agent.node.name)!.collection("processes", Process);
+        const { items } = await within(processesOf.list(), ANSWER_MS_MAX);
         for (const { name, pid } of items) {
           processes.push({ lab, role: name, node: agent.node.name, pid, name });
         }
       } catch {
-        // The agent is being restarted.
+        // The agent is being restarted, or hangs.
       }
     }));
     for (const { namespace, name, node, pid } of pods) {
@@ -231,22 +277,23 @@ export class LabDaemon {
     );
   }
 
-  async #waitForAgent(agent: NodeAgent): Promise<void> {
-    const client = this.#clients.get(agent.node.name)!;
+  async #waitForAgent({ node, process }: { node: LabNode; process: SupervisedProcess }): Promise<void> {
+    const client = this.#clients.get(node.name)!;
     const deadlineMs = Date.now() + this.options.readyMsMax;
     while (true) {
-      const { ready, text } = await client.readiness();
+      const { ready, text } = await within(client.readiness(), ANSWER_MS_MAX)
+        .catch((error: Error) => ({ ready: false, text: error.message }));
       if (ready) return;
       // An agent that ends thrice while coming up will not come up.
-      if (agent.restarts >= 3) throw new LabError(`${agent.node.name}: ${agent.lastError}`);
+      if (process.status.restarts >= 3) throw new LabError(`${node.name}: ${process.status.lastError}`);
       if (Date.now() > deadlineMs) {
         throw new LabError(
-          `${agent.node.name} is not ready after ${this.options.readyMsMax / 1000} s: ${
-            agent.lastError || text.trim().replaceAll("\n", "; ")
+          `${node.name} is not ready after ${this.options.readyMsMax / 1000} s: ${
+            process.status.lastError || text.trim().replaceAll("\n", "; ")
           }`,
         );
       }
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await delay(100);
     }
   }
 

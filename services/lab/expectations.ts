@@ -38,7 +38,8 @@ export class ExpectationError extends Error {
 }
 
 const FIELDS = new Set(["from", "to", "port", "expect", "family", "timeout", "name"]);
-const TIMEOUT_S_DEFAULT = 2;
+/** Silence of a second is a denial; who is allowed may be slow on a busy machine. */
+const TIMEOUT_S_DEFAULT = { allow: 10, deny: 1 } as const;
 
 /** Reads a YAML list of expectations; `file` names it in messages. */
 export function parseExpectations(text: string, file: string): Expectation[] {
@@ -82,7 +83,7 @@ function readExpectation(item: unknown, where: string): Expectation {
   if (family !== 4 && family !== 6) {
     throw new ExpectationError(`${where}: family is ${family}: expected 4 or 6`);
   }
-  const timeout = fields.timeout ?? TIMEOUT_S_DEFAULT;
+  const timeout = fields.timeout ?? TIMEOUT_S_DEFAULT[fields.expect];
   if (typeof timeout !== "number" || !(timeout > 0 && timeout <= 60)) {
     throw new ExpectationError(`${where}: timeout is ${timeout}: expected seconds up to 60`);
   }
@@ -99,7 +100,7 @@ function readExpectation(item: unknown, where: string): Expectation {
 }
 
 /** Reads "POD", "NAMESPACE/POD", "node:NAME", "node-1", "outside" or an address. */
-export function parsePlace(text: string): Place {
+function parsePlace(text: string): Place {
   if (text === "outside") return { kind: "outside" };
   if (text.startsWith("node:")) return { kind: "node", node: text.slice(5) };
   if (/^node-\d+$/.test(text)) return { kind: "node", node: text };
@@ -111,7 +112,7 @@ export function parsePlace(text: string): Place {
 }
 
 /** Reads 80, "80/TCP", "53/UDP", "ICMP". */
-export function parsePort(value: unknown, where: string): { protocol: Probe["protocol"]; port: number } {
+function parsePort(value: unknown, where: string): { protocol: Probe["protocol"]; port: number } {
   const text = String(value ?? "").toUpperCase();
   if (text === "ICMP" || text === "ICMPV6") return { protocol: "ICMP", port: 0 };
   const match = /^(\d{1,5})(?:\/(TCP|UDP))?$/.exec(text);

@@ -16,6 +16,7 @@ Deno.test("parseExpectations() reads places, ports and families", () => {
   deepEqual([a.protocol, a.port, a.family], ["TCP", 80, 4]);
   deepEqual(b.from, { kind: "pod", namespace: "alliance", pod: "xwing" });
   deepEqual([b.protocol, b.family, b.to.kind], ["ICMP", 6, "address"]);
+  deepEqual([a.timeoutMs, b.timeoutMs], [10_000, 1000]);
   deepEqual([c.from.kind, c.to.kind, c.protocol, c.timeoutMs], ["outside", "node", "UDP", 5000]);
 });
 

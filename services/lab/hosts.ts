@@ -4,7 +4,20 @@
  *
  * @module
  */
-import type { Lab } from "./lab.ts";
+import type { Service } from "@weir/proto/loadbalancer";
+import type { Topology } from "./topology.ts";
+
+/** What of a lab has a name. */
+export interface NamedLab {
+  readonly options: { readonly topology: Topology };
+  readonly pods: readonly {
+    readonly manifest: { readonly name: string; readonly namespace: string };
+    readonly ipv4?: string;
+    readonly ipv6?: string;
+  }[];
+  readonly services: readonly Service[];
+  readonly namespaces: Iterable<string>;
+}
 
 /** Whom a name means where several have it: the lowest counts. */
 const RANK = { machine: 0, service: 1, ownPod: 2, defaultService: 3, pod: 4, anyPod: 5 } as const;
@@ -19,7 +32,7 @@ interface Named {
  * namespace, SERVICE.NAMESPACE and longer in every one), and what a lab has beyond that, where no service has the name:
  * pods as NAME and NAME.NAMESPACE, services of "default" as NAME, nodes, the outside host.
  */
-export function hostsText(lab: Lab, namespace = "default"): string {
+export function hostsText(lab: NamedLab, namespace = "default"): string {
   const owners: Named[] = [];
   const add = (addresses: (string | undefined)[], names: Named["names"]) => {
     const known = addresses.filter((address) => address !== undefined && /[.:]/.test(address));
@@ -73,7 +86,7 @@ export function hostsPath(path: string, namespace?: string): string {
 }
 
 /** Writes the files in place: programs have them mounted and would not see others. */
-export async function writeHosts(lab: Lab, path: string): Promise<void> {
+export async function writeHosts(lab: NamedLab, path: string): Promise<void> {
   await Deno.writeTextFile(path, hostsText(lab));
   for (const namespace of lab.namespaces) {
     await Deno.writeTextFile(hostsPath(path, namespace), hostsText(lab, namespace));

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import type {
   LabStatus,
   ManifestFile,
@@ -13,10 +14,12 @@ import type {
 import type { ClusterApi, NodeApi } from "./apis.ts";
 import type { Service } from "@weir/proto/loadbalancer";
 import { hostsPath, writeHosts } from "./hosts.ts";
+import { findKind, kindsTakenBy } from "@weir/common/manifest";
 import { type Manifest, parseManifests, type PodManifest, type PolicyManifest } from "./manifests.ts";
 import { placePod } from "./placement.ts";
 import { Pod } from "./pod.ts";
 import { ServicePods } from "./service_pods.ts";
+import { within } from "./within.ts";
 import type { Topology } from "./topology.ts";
 
 /** What a lab is given. */
@@ -31,15 +34,18 @@ export interface LabOptions {
   /** How long `apply` waits for pods to become ready. */
   readonly readyMsMax?: number;
   readonly pollMs?: number;
+  /** How long an endpoint manager may take to say what endpoints it has. */
+  readonly answerMsMax?: number;
 }
 
 const READY_MS_MAX = 60_000;
 /** How long `apply` waits for policies to be in force. */
 const POLICY_MS_MAX = 20_000;
 const POLL_MS = 50;
+const ANSWER_MS_MAX = 2000;
 const NOTES_MAX = 1000;
 
-/** See the module comment. Changes run one after another. */
+/** A running lab. Changes run one after another. */
 export class Lab {
   #pods = new Map<string, Pod>();
   #namespaceLabels = new Map<string, Readonly<Record<string, string>>>([["default", {}]]);
@@ -93,11 +99,15 @@ export class Lab {
       const placed = this.#place(ofKind(manifests, ["Pod"]));
       results.push(...await this.#changeServices("apply", manifests));
       results.push(...await this.#applyPods(placed));
-      for (const [manifest] of ofKind(manifests, POLICY_KINDS)) {
+      for (const [manifest] of ofKind(manifests, kindsTakenBy("policy-engine"))) {
         results.push(await this.#applyPolicy(manifest as PolicyManifest));
       }
       await this.#waitForPods(results);
-      if (results.some(({ kind, action }) => POLICY_KINDS.includes(kind) && action !== "unchanged")) {
+      if (
+        results.some(({ kind, action }) =>
+          findKind(kind)?.taker === "policy-engine" && action !== "unchanged"
+        )
+      ) {
         await this.#waitForPolicies(notes);
       }
       await this.#settleServices(results);
@@ -110,7 +120,7 @@ export class Lab {
     return this.#inTurn(async () => {
       const { manifests, notes } = readFiles(request.files);
       const results: ManifestResult[] = [];
-      for (const [manifest] of ofKind(manifests, POLICY_KINDS)) {
+      for (const [manifest] of ofKind(manifests, kindsTakenBy("policy-engine"))) {
         const policy = manifest as PolicyManifest;
         const existed = await this.options.cluster.deletePolicy(policy.objectName);
         results.push(result(policy.kind, policy.namespace, policy.name, existed ? "deleted" : "unchanged"));
@@ -133,16 +143,25 @@ export class Lab {
     });
   }
 
-  /** Asks every node for its endpoints and takes the answers in. Nodes that do not answer leave their pods waiting. */
+  /**
+   * Asks every node for its endpoints and takes the answers in. Of a node that does not answer in time, what was known last
+   * stays, and its pods say so.
+   */
   async refresh(): Promise<void> {
     await Promise.all([...this.options.nodeApis].map(async ([node, api]) => {
       const pods = this.pods.filter((pod) => pod.around.node === node && !pod.manifest.hostNetwork);
       if (pods.length === 0) return;
       try {
-        const endpoints = new Map((await api.listEndpoints()).map((endpoint) => [endpoint.name, endpoint]));
+        const endpoints = new Map(
+          (await within(api.listEndpoints(), this.options.answerMsMax ?? ANSWER_MS_MAX)).map((
+            endpoint,
+          ) => [endpoint.name, endpoint]),
+        );
         for (const pod of pods) pod.observe(endpoints.get(pod.name));
-      } catch {
-        // The endpoint manager is being restarted: what was last known stays.
+      } catch (error) {
+        for (const pod of pods) {
+          pod.unheard(`its endpoint manager does not answer: ${(error as Error).message}`);
+        }
       }
     }));
   }
@@ -273,7 +292,9 @@ export class Lab {
     manifests: [Manifest, ManifestFile][],
   ): Promise<ManifestResult[]> {
     const results: ManifestResult[] = [];
-    const files = new Map(ofKind(manifests, SERVICE_KINDS).map(([, file]) => [file.file, file]));
+    const files = new Map(
+      ofKind(manifests, kindsTakenBy("load-balancer")).map(([, file]) => [file.file, file]),
+    );
     for (const { file, text } of files.values()) {
       try {
         for (
@@ -297,7 +318,7 @@ export class Lab {
           );
         }
       } catch (error) {
-        for (const [{ kind, namespace, name, source }] of ofKind(manifests, SERVICE_KINDS)) {
+        for (const [{ kind, namespace, name, source }] of ofKind(manifests, kindsTakenBy("load-balancer"))) {
           if (source.file === file) {
             results.push(result(kind, namespace, name, "failed", (error as Error).message));
           }
@@ -346,7 +367,7 @@ export class Lab {
       await this.refresh();
       const late = waiting.filter(({ pod }) => pod.state === "waiting" || pod.state === "creating");
       if (late.length === 0 || Date.now() > deadlineMs) break;
-      await new Promise((resolve) => setTimeout(resolve, this.options.pollMs ?? POLL_MS));
+      await delay(this.options.pollMs ?? POLL_MS);
     }
     for (const { item, pod } of waiting) {
       if (pod.state === "ready") continue;
@@ -355,26 +376,13 @@ export class Lab {
     }
   }
 
-  /** Waits until the kernel of every pod has the policies that were just applied; says so if it takes too long. */
+  /** Waits until the policies that were just applied are in force at every node; says so if it takes too long. */
   async #waitForPolicies(notes: string[]): Promise<void> {
-    const deadlineMs = Date.now() + POLICY_MS_MAX;
-    const wanted = await this.options.cluster.policyRevisions();
-    const isBehind = (pod: Pod) => {
-      const status = pod.endpoint?.status;
-      return status !== undefined && status.policyRevision < (wanted.get(status.identity) ?? 0);
-    };
-    while (true) {
-      await this.refresh();
-      const behind = this.pods.filter(isBehind);
-      if (behind.length === 0) return;
-      if (Date.now() > deadlineMs) {
-        notes.push(
-          `policies are not in force yet for ${behind.map((pod) => pod.name).join(", ")}: see weir status`,
-        );
-        return;
-      }
-      await new Promise((resolve) => setTimeout(resolve, this.options.pollMs ?? POLL_MS));
+    const behind = await this.options.cluster.waitForPolicies(POLICY_MS_MAX);
+    if (behind.length > 0) {
+      notes.push(`policies are not in force yet at ${behind.join(", ")}: see weir status`);
     }
+    await this.refresh();
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -388,9 +396,6 @@ export class Lab {
 export class LabError extends Error {
   override readonly name = "LabError";
 }
-
-const SERVICE_KINDS = ["Service", "EndpointSlice", "Endpoints", "CiliumLoadBalancerIPPool", "AddressPool"];
-const POLICY_KINDS = ["NetworkPolicy", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"];
 
 function named(manifest: Manifest): boolean {
   return manifest.kind === "Pod" && manifest.nodeName !== undefined;
@@ -413,7 +418,7 @@ function ofKind(
   manifests: [Manifest, ManifestFile][],
   kinds: readonly string[],
 ): [Manifest & { namespace: string }, ManifestFile][] {
-  return manifests.filter(([manifest]) => kinds.includes(manifest.kind)) as [
+  return manifests.filter(([{ kind }]) => kinds.includes(kind)) as [
     Manifest & { namespace: string },
     ManifestFile,
   ][];

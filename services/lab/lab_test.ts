@@ -43,7 +43,7 @@ function fakeCluster(): ClusterApi & { policies: Map<string, Policy>; served: st
     },
     deletePolicy: (name) => Promise.resolve(policies.delete(name)),
     listNodes: () => Promise.resolve([]),
-    policyRevisions: () => Promise.resolve(new Map()),
+    waitForPolicies: () => Promise.resolve([]),
     changeServices: (verb, text) => {
       served.push(`${verb} ${/name: (\w+)/.exec(text)?.[1]}`);
       return Promise.resolve([Change.create({ kind: "Service", name: "x/web", change: "created" })]);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { Logger } from "@weir/common";
 import { LabDaemon, serve } from "./daemon.ts";
 import { labDirectory } from "./paths.ts";
@@ -21,6 +22,8 @@ async function up(
   agentOptions: string[],
 ): Promise<void> {
   const directory = labDirectory(lab);
+  // After a reboot or a kill its state is there without its namespaces: endpoints of pods that nobody runs any more.
+  await sweep(lab, { keepDirectory: true });
   await Deno.mkdir(`${directory}/logs`, { recursive: true });
   const hosts = `127.0.0.1 localhost\n::1 localhost\n127.0.1.1 ${Deno.hostname()}\n`;
   await Deno.writeTextFile(`${directory}/hosts`, hosts);
@@ -32,7 +35,7 @@ async function up(
   });
   await Promise.race([daemon.start(), stopped]);
   await stopped;
-  await Promise.race([daemon.stop(), new Promise((resolve) => setTimeout(resolve, STOP_MS_MAX))]);
+  await Promise.race([daemon.stop(), delay(STOP_MS_MAX)]);
   await shutdown();
   await sweep(lab);
 }
@@ -42,9 +45,10 @@ async function down(lab: string): Promise<void> {
   const pid = await daemonPid(lab);
   if (pid !== undefined) {
     Deno.kill(pid, "SIGTERM");
+    Deno.kill(pid, "SIGCONT"); // one that stands still hears the other only when it runs
     const deadlineMs = Date.now() + STOP_MS_MAX + 10_000;
     while (await isDaemon(pid, lab) && Date.now() < deadlineMs) {
-      await new Promise((resolve) => setTimeout(resolve, 30));
+      await delay(30);
     }
     if (await isDaemon(pid, lab)) Deno.kill(pid, "SIGKILL");
   }

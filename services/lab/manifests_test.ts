@@ -53,22 +53,34 @@ Deno.test("parseManifests() reads a List", () => {
 
 Deno.test("parseManifests() refuses by name and place", () => {
   const cases: [string, RegExp][] = [
-    ["kind: Deployment\napiVersion: apps/v1\nmetadata: {name: x}", /:1: kind "Deployment" is not supported/],
-    ["\n\nkind: Pod\napiVersion: v2\nmetadata: {name: x}", /:3: Pod has apiVersion "v2"/],
-    ["kind: Pod\napiVersion: v1\nmetadata: {name: X_}", /metadata.name is "X_"/],
+    [
+      "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: x}",
+      /:1:7 kind: kind "Deployment" is not supported, want Namespace, Pod/,
+    ],
+    ["\n\nkind: Pod\napiVersion: v2\nmetadata: {name: x}", /:4:13 apiVersion: Pod has apiVersion "v2"/],
+    ["kind: Pod\napiVersion: v1\nmetadata: {name: X_}", /:3:18 metadata.name: "X_"/],
     ["kind: Pod\napiVersion: v1\nmetadata: {name: x}", /spec is missing/],
     [
       "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {hostPID: true}",
-      /spec.hostPID is not supported/,
+      /:4:8 spec.hostPID: field hostPID is not supported/,
     ],
-    ["kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {containers: 5}", /spec.containers is 5/],
+    [
+      "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {containers: 5}",
+      /spec.containers: 5, want a list/,
+    ],
     [
       "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {containers: [{ports: [{containerPort: 70000}]}]}",
-      /containerPort is 70000/,
+      /spec.containers\[0\].ports\[0\].containerPort: 70000, want a whole number from 1 to 65535/,
     ],
-    ["kind: Pod\napiVersion: v1\nmetadata: {name: x, labels: {a: 1}}\nspec: {}", /metadata.labels.a is 1/],
-    ["- 1", /expected an object/],
+    [
+      "kind: Pod\napiVersion: v1\nmetadata: {name: x, labels: {a: 1}}\nspec: {}",
+      /metadata.labels.a: 1, want a text/,
+    ],
+    ["- 1", /want an object with a kind/],
     ["a: [1", /.+/],
+    ["kind: CiliumNetworkPolcy\napiVersion: v1\nmetadata: {name: x}", /did you mean CiliumNetworkPolicy\?/],
+    [`${POD}---${POD}`, /Pod default\/web is already defined at line 2/],
+    [POD.replace("containerPort: 81", "port: 81"), /unknown field "port".*\(and 1 more fault\)/],
   ];
   for (const [text, pattern] of cases) {
     throws(() => parseManifests(text, "f.yaml"), (error) => {

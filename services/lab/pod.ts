@@ -3,13 +3,15 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import type { Endpoint } from "@weir/proto/endpoint";
 import type { LabPod } from "@weir/proto/lab";
 import type { NodeApi } from "./apis.ts";
 import { IDENTITY_HOST } from "@weir/common";
 import { podLabels } from "./labels.ts";
 import type { PodManifest } from "./manifests.ts";
-import { POD_MARK, PodProcess } from "./pod_process.ts";
+import type { SupervisedProcess } from "@weir/common/supervised-process";
+import { POD_MARK, podProcess } from "./pod_process.ts";
 import { podNetns } from "./topology.ts";
 import { createPodNamespace, processesIn, removeNamespaces } from "./underlay.ts";
 
@@ -24,11 +26,12 @@ export interface PodSurroundings {
   readonly hostsFile: string;
 }
 
-/** See the module comment. Its methods are called one at a time. */
+/** One pod of a lab. Its methods are called one at a time. */
 export class Pod {
   #manifest: PodManifest;
   #directory: string;
-  #processes: PodProcess[] = [];
+  #processes: SupervisedProcess[] = [];
+  #unheard = "";
   #state: "creating" | "waiting" | "ready" | "failed" = "creating";
   #message = "";
   #endpoint: Endpoint | undefined;
@@ -55,6 +58,10 @@ export class Pod {
   }
   get state(): "creating" | "waiting" | "ready" | "failed" {
     return this.#state;
+  }
+  /** Why it is not ready; "" when that is not known. */
+  get message(): string {
+    return this.#message;
   }
   get endpoint(): Endpoint | undefined {
     return this.#endpoint;
@@ -99,6 +106,7 @@ export class Pod {
 
   /** Takes in what the node's endpoint manager says of its endpoint. */
   observe(endpoint: Endpoint | undefined): void {
+    this.#unheard = "";
     this.#endpoint = endpoint;
     const status = endpoint?.status;
     // A change of labels is done when the endpoint has answered with them and is ready again.
@@ -116,14 +124,19 @@ export class Pod {
     }
   }
 
+  /** Nobody says how its endpoint is: what was known stays, and why. */
+  unheard(message: string): void {
+    this.#unheard = message;
+  }
+
   /** Whether all its commands run. */
   get running(): boolean {
     return this.#processes.length === this.#manifest.commands.length &&
-      this.#processes.every((process) => process.pid > 0);
+      this.#processes.every((process) => process.status.pid > 0);
   }
   /** Process ids of its commands that run. */
   get pids(): number[] {
-    return this.#processes.map((process) => process.pid).filter((pid) => pid > 0);
+    return this.#processes.map((process) => process.status.pid).filter((pid) => pid > 0);
   }
 
   /**
@@ -133,7 +146,7 @@ export class Pod {
   async remove(): Promise<void> {
     const { preStopS, gracePeriodS, commands } = this.#manifest;
     if (commands.length > 0 && preStopS > 0) {
-      await new Promise((resolve) => setTimeout(resolve, Math.min(preStopS, gracePeriodS) * 1000));
+      await delay(Math.min(preStopS, gracePeriodS) * 1000);
     }
     await this.#stopProcesses(Math.max(0, gracePeriodS - preStopS) * 1000);
     if (this.#manifest.hostNetwork) return;
@@ -148,22 +161,24 @@ export class Pod {
 
   toLabPod(): LabPod {
     const status = this.#endpoint?.status;
-    const dead = this.#processes.find((process) => process.pid === 0 && process.lastError !== "");
+    const dead = this.#processes.find((process) =>
+      process.status.pid === 0 && process.status.lastError !== ""
+    );
     return {
       name: this.#manifest.name,
       namespace: this.#manifest.namespace,
       node: this.around.node,
       netns: this.netns,
       state: this.#state,
-      message: this.#message ||
-        (dead === undefined ? "" : `command ended: ${dead.lastError}, starting again`),
+      message: this.#unheard || this.#message ||
+        (dead === undefined ? "" : `command ended: ${dead.status.lastError}, starting again`),
       ipv4: this.ipv4,
       ipv6: this.ipv6,
       identity: this.#manifest.hostNetwork ? IDENTITY_HOST : status?.identity ?? 0,
       endpoint: status?.id ?? 0,
       labels: this.#labels,
-      restarts: this.#processes.reduce((sum, process) => sum + process.restarts, 0),
-      pid: this.#processes[0]?.pid ?? 0,
+      restarts: this.#processes.reduce((sum, process) => sum + process.status.restarts, 0),
+      pid: this.#processes[0]?.status.pid ?? 0,
     };
   }
 
@@ -193,7 +208,7 @@ export class Pod {
   #startProcesses(): void {
     const { namespace, name } = this.#manifest;
     this.#processes = this.#manifest.commands.map((command) =>
-      new PodProcess(command, {
+      podProcess(command, {
         netns: this.netns,
         namespace,
         pod: name,
@@ -204,6 +219,7 @@ export class Pod {
         hostsFile: this.around.hostsFile,
       })
     );
+    for (const process of this.#processes) process.start();
   }
 
   async #stopProcesses(graceMs = 0): Promise<void> {

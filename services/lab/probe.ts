@@ -42,15 +42,28 @@ const senders: Record<Probe["protocol"], (probe: Probe) => Promise<Outcome>> = {
   ICMP: icmp,
 };
 
+/** Longest time between two datagrams of one probe. */
+const REPEAT_MS_MAX = 500;
+/** What came while this process had no processor is heard before it counts as silence. */
+const GRACE_MS = 20;
+
+/** @returns what cancels it */
+function afterSilence(ms: number, run: () => void): () => void {
+  let timer = setTimeout(() => {
+    timer = setTimeout(run, GRACE_MS);
+  }, ms);
+  return () => clearTimeout(timer);
+}
+
 function tcp(probe: Probe): Promise<Outcome> {
   return new Promise((resolve) => {
     const socket = connect({ host: probe.address, port: probe.port });
     const finish = (outcome: Outcome) => {
-      clearTimeout(timer);
+      heard();
       socket.destroy();
       resolve(outcome);
     };
-    const timer = setTimeout(() => finish(["timeout", ""]), probe.timeoutMs);
+    const heard = afterSilence(probe.timeoutMs, () => finish(["timeout", ""]));
     socket.once("connect", () => finish(["answered", ""]));
     socket.once("error", (error: NodeJS.ErrnoException) => finish(classify(error)));
   });
@@ -60,15 +73,18 @@ function udp(probe: Probe): Promise<Outcome> {
   return new Promise((resolve) => {
     const socket = createSocket(probe.address.includes(":") ? "udp6" : "udp4");
     const finish = (outcome: Outcome) => {
-      clearTimeout(timer);
+      heard();
       clearInterval(repeat);
       socket.close();
       resolve(outcome);
     };
     const payload = new TextEncoder().encode("weir probe\n");
     // A datagram may be lost for reasons that are no policy: ask again a few times.
-    const repeat = setInterval(() => socket.send(payload), Math.max(100, probe.timeoutMs / 4));
-    const timer = setTimeout(() => finish(["timeout", ""]), probe.timeoutMs);
+    const repeat = setInterval(
+      () => socket.send(payload),
+      Math.max(100, Math.min(REPEAT_MS_MAX, probe.timeoutMs / 4)),
+    );
+    const heard = afterSilence(probe.timeoutMs, () => finish(["timeout", ""]));
     socket.once("message", () => finish(["answered", ""]));
     socket.once("error", (error: NodeJS.ErrnoException) => finish(classify(error)));
     socket.connect(probe.port, probe.address, () => socket.send(payload));

@@ -3,35 +3,55 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { WeirClient } from "@weir/client";
+import { ProblemError, retry } from "@weir/common";
 import { Endpoint } from "@weir/proto/endpoint";
 import { Node } from "@weir/proto/identity";
 import { ApplyRequest, ApplyResponse, Pod, Service } from "@weir/proto/loadbalancer";
-import { MapState, Policy } from "@weir/proto/policy";
+import { Policy, WaitRequest, WaitResponse } from "@weir/proto/policy";
 import type { ClusterApi, NodeApi } from "./apis.ts";
 import { serviceSocket } from "./paths.ts";
+import { within } from "./within.ts";
 
 /** How long a removed endpoint may take to be gone. */
 const DELETE_MS_MAX = 10_000;
+/** Codes of a call that nobody answered. */
+const NO_ANSWER = new Set(["UNREACHABLE", "DEADLINE_EXCEEDED"]);
+/** How long one call may take, and all tries of it together. */
+const CALL_MS_MAX = 10_000;
+const PATIENCE_MS = 50_000;
+/** Longest wait for policies of one call, in seconds: shorter than its deadline. */
+const POLICY_WAIT_S_MAX = 5;
 
 /** The endpoint manager of an instance. */
 export function nodeApi(instance: string): NodeApi {
   const client = new WeirClient({ socket: serviceSocket(instance, "endpoint-manager") });
   const endpoints = client.collection("endpoints", Endpoint);
   return {
-    putEndpoint: async (endpoint) => void await endpoints.put(endpoint.name, endpoint),
+    // A PUT may be repeated: an endpoint manager that hangs is started anew within less than this.
+    putEndpoint: (endpoint) => patiently(() => endpoints.put(endpoint.name, endpoint)),
     async deleteEndpoint(name) {
-      await endpoints.delete(name);
+      await patiently(() => endpoints.delete(name));
       const deadlineMs = Date.now() + DELETE_MS_MAX;
       while (await endpoints.get(name) !== undefined) {
         if (Date.now() > deadlineMs) {
           throw new Error(`endpoint ${name} is still there after ${DELETE_MS_MAX / 1000} s`);
         }
-        await new Promise((resolve) => setTimeout(resolve, 30));
+        await delay(30);
       }
     },
     listEndpoints: async () => (await endpoints.list()).items,
   };
+}
+
+/** Tries again while nobody answers, and for so long at most. */
+async function patiently(action: () => Promise<unknown>): Promise<void> {
+  await retry(() => within(action(), CALL_MS_MAX), {
+    delayMsMax: 1000,
+    signal: AbortSignal.timeout(PATIENCE_MS),
+    isRetryable: (error) => !(error instanceof ProblemError) || NO_ANSWER.has(error.code),
+  });
 }
 
 /** The cluster services of an instance. */
@@ -45,9 +65,20 @@ export function clusterApi(instance: string): ClusterApi {
     getPolicy: (name) => policies.get(name),
     putPolicy: (policy) => policies.put(policy.name, policy),
     deletePolicy: (name) => policies.delete(name),
-    async policyRevisions() {
-      const { items } = await engine.collection("mapstates", MapState).list();
-      return new Map(items.map((state) => [state.identity, state.policyRevision]));
+    async waitForPolicies(timeoutMs) {
+      const endMs = performance.now() + timeoutMs;
+      let policyRevision = 0;
+      while (true) {
+        const leftMs = endMs - performance.now();
+        const timeoutS = Math.min(POLICY_WAIT_S_MAX, Math.max(0, leftMs / 1000));
+        const answer = await engine.call("/v1/policies:wait", {
+          request: { message: WaitRequest, value: { policyRevision, timeoutS } },
+          response: WaitResponse,
+        });
+        if (answer.inForce) return [];
+        if (leftMs <= 0) return answer.behind.map(({ node }) => node);
+        policyRevision = answer.policyRevision;
+      }
     },
     async changeServices(verb, manifest, file) {
       const { items } = await balancer.call(`/v1/services:${verb}`, {

@@ -7,8 +7,10 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import type { Pod as ServicePod } from "@weir/proto/loadbalancer";
 import type { ClusterApi } from "./apis.ts";
+import { listenersOf } from "./listeners.ts";
 import type { Pod } from "./pod.ts";
 
 /** How often pods are looked at that are not ready. */
@@ -20,16 +22,23 @@ const LISTEN_MS_MAX = 5000;
 /** How long `lab apply` waits for pods to be used by services. */
 const SETTLE_MS_MAX = LISTEN_MS_MAX + 1000;
 
+/** Whether a pod takes connections. */
+interface Readiness {
+  readonly ready: boolean;
+  /** Why it does not; "" where it does. */
+  readonly message: string;
+}
+
 interface Told {
   /** What the load balancer was told last, JSON. */
   text: string;
-  ready: boolean;
+  readiness: Readiness;
   lookedMs: number;
   /** When the endpoint and the commands were first seen to be there. */
   runningMs: number;
 }
 
-/** See the module comment. Begins with `start()`. */
+/** The lab's pods as the load balancer is told of them. Begins with `start()`. */
 export class ServicePods {
   readonly #told = new Map<string, Told>();
   /** Pods that are being deleted: told so already. */
@@ -39,8 +48,13 @@ export class ServicePods {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #looking: Promise<void> = Promise.resolve();
   #stopped = true;
+  readonly #cluster: ClusterApi;
+  readonly #pods: () => Pod[];
 
-  constructor(private readonly cluster: ClusterApi, private readonly pods: () => Pod[]) {}
+  constructor(cluster: ClusterApi, pods: () => Pod[]) {
+    this.#cluster = cluster;
+    this.#pods = pods;
+  }
 
   /** Begins to look by itself. */
   start(): void {
@@ -62,7 +76,7 @@ export class ServicePods {
   /** A new pod: known, and not ready, before its address is anywhere. A load balancer that is away learns it later. */
   async announce(pod: Pod): Promise<void> {
     this.#gone.delete(pod.name);
-    await this.#tell(pod, false).catch(() => {});
+    await this.#tell(pod, { ready: false, message: "it is being created" }).catch(() => {});
   }
 
   /** Waits until services use these pods, or it is clear that they will not for now. */
@@ -70,8 +84,10 @@ export class ServicePods {
     const deadlineMs = performance.now() + SETTLE_MS_MAX;
     while (performance.now() < deadlineMs) {
       await this.look().catch(() => {});
-      if (pods.every((pod) => this.#told.get(pod.name)?.ready || this.#ending.has(pod.name))) return;
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      if (pods.every((pod) => this.#told.get(pod.name)?.readiness.ready || this.#ending.has(pod.name))) {
+        return;
+      }
+      await delay(LOOK_MS);
     }
   }
 
@@ -86,7 +102,7 @@ export class ServicePods {
   async end(pod: Pod): Promise<void> {
     this.#ending.add(pod.name);
     await this.#looking;
-    await this.cluster.putPod({ ...podOf(pod), state: "TERMINATING" }).catch(() => {});
+    await this.#cluster.putPod({ ...podOf(pod), state: "TERMINATING" }).catch(() => {});
   }
 
   /** The pod is gone. */
@@ -98,57 +114,68 @@ export class ServicePods {
   }
 
   async #tellGone(): Promise<void> {
-    for (const name of this.#gone) {
-      await this.cluster.deletePod(name);
-      this.#gone.delete(name);
+    for (const name of [...this.#gone]) {
+      // Taken first: two who tell at once would say it twice.
+      if (!this.#gone.delete(name)) continue;
+      try {
+        await this.#cluster.deletePod(name);
+      } catch (error) {
+        if (!this.#told.has(name)) this.#gone.add(name);
+        throw error;
+      }
     }
   }
 
   async #look(): Promise<void> {
     if (this.#gone.size > 0) await this.#tellGone();
     await Promise.all(
-      this.pods().map(async (pod) => {
+      this.#pods().map(async (pod) => {
         if (this.#ending.has(pod.name)) return;
         const told = this.#told.get(pod.name);
         const nowMs = performance.now();
         const probed = pod.manifest.readyPorts.length > 0;
-        const due = told === undefined || !told.ready || !pod.running ||
+        const due = told === undefined || !told.readiness.ready || !pod.running ||
           (probed && nowMs - told.lookedMs > PROBE_MS);
-        let ready = told?.ready ?? false;
-        if (due) {
+        let readiness = told?.readiness;
+        if (due || readiness === undefined) {
           if (told) told.lookedMs = nowMs;
-          ready = await this.#isReady(pod, told, nowMs);
+          readiness = await this.#readiness(pod, told, nowMs);
         }
-        await this.#tell(pod, ready);
+        await this.#tell(pod, readiness);
       }),
     );
   }
 
-  async #isReady(pod: Pod, told: Told | undefined, nowMs: number): Promise<boolean> {
+  async #readiness(pod: Pod, told: Told | undefined, nowMs: number): Promise<Readiness> {
     if (pod.state !== "ready" || !pod.running) {
       if (told) told.runningMs = 0;
-      return false;
+      const message = pod.state === "ready" ? "its process ended" : pod.message || `it is ${pod.state}`;
+      return { ready: false, message };
     }
     if (told && told.runningMs === 0) told.runningMs = nowMs;
     const { readyPorts, containerPorts, commands } = pod.manifest;
-    if (commands.length === 0) return true;
+    if (commands.length === 0) return { ready: true, message: "" };
     const wanted = readyPorts.length > 0
       ? readyPorts.map((port) => ({ port, protocol: "TCP" }))
       : containerPorts.filter(({ protocol }) => protocol !== "SCTP");
-    const open = await listeners(pod.pids);
-    if (wanted.every(({ port, protocol }) => open.has(`${port}/${protocol}`))) return true;
-    return readyPorts.length === 0 && nowMs - (told?.runningMs ?? nowMs) > LISTEN_MS_MAX;
+    const open = await listenersOf(pod.pids);
+    const missing = wanted.map((port) => open.missing(port)).find((message) => message !== "") ?? "";
+    if (missing === "") return { ready: true, message: "" };
+    const ready = readyPorts.length === 0 && nowMs - (told?.runningMs ?? nowMs) > LISTEN_MS_MAX;
+    return { ready, message: readyPorts.length > 0 ? `its readinessProbe fails: ${missing}` : missing };
   }
 
-  async #tell(pod: Pod, ready: boolean): Promise<void> {
-    const value = { ...podOf(pod), state: ready ? "ACTIVE" as const : "BACKEND_STATE_UNSPECIFIED" as const };
+  async #tell(pod: Pod, readiness: Readiness): Promise<void> {
+    const { ready, message } = readiness;
+    const state = ready ? "ACTIVE" as const : "BACKEND_STATE_UNSPECIFIED" as const;
+    const value = { ...podOf(pod), state, message };
     const text = JSON.stringify(value);
-    const told = this.#told.get(pod.name) ?? { text: "", ready, lookedMs: 0, runningMs: 0 };
+    const told = this.#told.get(pod.name) ?? { text: "", readiness, lookedMs: 0, runningMs: 0 };
     this.#told.set(pod.name, told);
     if (told.text === text || this.#ending.has(pod.name)) return;
-    await this.cluster.putPod(value);
+    await this.#cluster.putPod(value);
     told.text = text;
-    told.ready = ready;
+    told.readiness = readiness;
   }
 }
 
@@ -163,21 +190,4 @@ function podOf(pod: Pod): Partial<ServicePod> & { name: string } {
     // What listens on the node needs no way in from there.
     ports: manifest.containerPorts.map((port) => manifest.hostNetwork ? { ...port, hostPort: 0 } : port),
   };
-}
-
-/** "PORT/PROTOCOL" of every socket that is listened on, or bound, in the namespace of these processes. */
-async function listeners(pids: readonly number[]): Promise<Set<string>> {
-  const found = new Set<string>();
-  const [pid] = pids;
-  if (pid === undefined) return found;
-  // Sockets of the whole namespace; state 0A is LISTEN, 07 an unconnected UDP socket (include/net/tcp_states.h).
-  const kinds = [["tcp", "TCP", "0A"], ["tcp6", "TCP", "0A"], ["udp", "UDP", "07"], ["udp6", "UDP", "07"]];
-  await Promise.all(kinds.map(async ([file, protocol, state]) => {
-    const text = await Deno.readTextFile(`/proc/${pid}/net/${file}`).catch(() => "");
-    for (const line of text.split("\n").slice(1)) {
-      const [, local, , is] = line.trim().split(/\s+/);
-      if (is === state) found.add(`${parseInt(local.slice(local.lastIndexOf(":") + 1), 16)}/${protocol}`);
-    }
-  }));
-  return found;
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { labDirectory, runDirectory, stateDirectory } from "./paths.ts";
 import { labNamespaces, processesIn, removeNamespaces } from "./underlay.ts";
 
@@ -16,8 +17,11 @@ export interface SweepReport {
 
 const PINS = "/sys/fs/bpf/weir";
 
-/** Removes all that belongs to the lab. Repeatable; a lab that is not there leaves nothing to do. */
-export async function sweep(lab: string): Promise<SweepReport> {
+/**
+ * Removes all that belongs to the lab. Repeatable; a lab that is not there leaves nothing to do.
+ * @param keepDirectory of a lab that is about to come up: its own directory stays, what another of its name left goes
+ */
+export async function sweep(lab: string, { keepDirectory = false } = {}): Promise<SweepReport> {
   const instances = await instancesOf(lab);
   const namespaces = await labNamespaces(lab);
   const processes = await endProcesses(instances, namespaces);
@@ -29,14 +33,14 @@ export async function sweep(lab: string): Promise<SweepReport> {
     directories += await removeTree(`${runDirectory()}/${instance}`) ? 1 : 0;
     directories += await removeTree(`${stateDirectory()}/${instance}`) ? 1 : 0;
   }
-  directories += await removeTree(labDirectory(lab)) ? 1 : 0;
+  if (!keepDirectory) directories += await removeTree(labDirectory(lab)) ? 1 : 0;
   // Shared parents go with the last lab; a parent that is not empty stays.
   for (const parent of [`${runDirectory()}/lab`, PINS]) await Deno.remove(parent).catch(() => {});
   return { processes, namespaces: namespaces.length, pins, directories };
 }
 
 /** Instances whose name is LAB-node-N, wherever one of them left something. */
-export async function instancesOf(lab: string): Promise<string[]> {
+async function instancesOf(lab: string): Promise<string[]> {
   const pattern = new RegExp(`^${lab}-node-\\d+$`);
   const found = new Set<string>();
   for (const parent of [PINS, runDirectory(), stateDirectory()]) {
@@ -72,7 +76,7 @@ async function endProcesses(instances: string[], namespaces: string[]): Promise<
         // It has ended meanwhile.
       }
     }
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await delay(50);
   }
   return killed.size;
 }

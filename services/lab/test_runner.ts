@@ -11,6 +11,8 @@ import type { Probe, ProbeResult } from "./probe.ts";
 
 /** How many namespaces send at the same time. */
 const SOURCES_AT_ONCE_MAX = 6;
+/** How long the program that sends the probes may take beyond what they take. */
+const START_MS_MAX = 60_000;
 const PROBE_PROGRAM = new URL("./probe.ts", import.meta.url).pathname;
 
 /** Sends the traffic of every expectation and judges it. Throws `ExpectationError` for a place that is not there. */
@@ -69,7 +71,15 @@ async function sendFrom(netns: string, probes: Probe[]): Promise<ProbeResult[]> 
     "--allow-run=ping",
     PROBE_PROGRAM,
   ]);
-  const child = new Deno.Command(program, { args, stdin: "piped", stdout: "piped", stderr: "piped" }).spawn();
+  // The program ends by itself: each probe has its time. This is for one that cannot even begin.
+  const signal = AbortSignal.timeout(Math.max(...probes.map(({ timeoutMs }) => timeoutMs)) + START_MS_MAX);
+  const child = new Deno.Command(program, {
+    args,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+    signal,
+  }).spawn();
   const writer = child.stdin.getWriter();
   await writer.write(new TextEncoder().encode(JSON.stringify(probes)));
   await writer.close();
