@@ -5,6 +5,7 @@
  */
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import { type GlobalFlags, UsageError } from "./context.ts";
+import { nearest } from "./suggestion.ts";
 
 /** Options in `node:util` form: `{ output: { type: "string", short: "o" } }`. */
 export type OptionTable = NonNullable<ParseArgsConfig["options"]>;
@@ -15,13 +16,28 @@ export interface ParsedArgs {
   readonly positionals: string[];
 }
 
+/** An option that the command does not have; `options` are those that it has. */
+export class UnknownOptionError extends UsageError {
+  constructor(message: string, hint: string | undefined, readonly options: OptionTable) {
+    super(message, hint);
+  }
+}
+
 /** Parses `args`, refuses unknown options. `usage` is what the error tells to read. */
 export function parse(args: string[], options: OptionTable, usage?: string): ParsedArgs {
   try {
     const { values, positionals } = parseArgs({ args, options, allowPositionals: true, strict: true });
     return { values: values as ParsedArgs["values"], positionals };
   } catch (error) {
-    throw new UsageError((error as Error).message.split(". ")[0], usage);
+    const { code, message } = error as Error & { code?: string };
+    const [said] = message.split(". ");
+    if (code === "ERR_PARSE_ARGS_UNKNOWN_OPTION") {
+      const word = /--([^'=]+)/.exec(said)?.[1] ?? "";
+      const meant = nearest(word, [...Object.keys(options), ...GLOBALS]);
+      const also = meant === undefined ? "" : ` (did you mean "--${meant}"?)`;
+      throw new UnknownOptionError(`${said}${also}`, usage, options);
+    }
+    throw new UsageError(said, usage);
   }
 }
 

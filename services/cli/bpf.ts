@@ -9,6 +9,7 @@ import { noWords, parse, text } from "./args.ts";
 import { answersOf, onEveryNode } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
 import { type Column, outputForm, render } from "./output.ts";
+import { didYouMean } from "./suggestion.ts";
 
 const HINT = "weir help bpf";
 
@@ -18,7 +19,10 @@ export async function bpfCommand(args: string[], context: CommandContext): Promi
   const maps = `${DUMP_NAMES.join(", ")} or prog`;
   if (map === undefined) throw new UsageError(`Say which map: ${maps}`, HINT);
   if (map !== "prog" && !DUMP_NAMES.some((name) => name === map)) {
-    throw new UsageError(`Unknown map "${map}": expected ${maps}`, HINT);
+    throw new UsageError(
+      `Unknown map "${map}"${didYouMean(map, [...DUMP_NAMES, "prog"])}: expected ${maps}`,
+      HINT,
+    );
   }
   if (verb !== "list" && verb !== "ls") {
     throw new UsageError(
@@ -33,6 +37,35 @@ export async function bpfCommand(args: string[], context: CommandContext): Promi
   const limit = limitText === undefined ? Infinity : Number(limitText);
   if (!(limit > 0)) throw new UsageError(`--limit is "${limitText}": expected a number of rows`, HINT);
   return map === "prog" ? await programs(context, form) : await dump(context, map, form, limit);
+}
+
+/** Columns of interest to who debugs the datapath itself: shown with `-o wide`, with what they mean. */
+const INTERNAL: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  policy: {
+    slot: "number of the policy's map",
+    precedence: "which of several matching entries wins: the higher; denies stand above allows",
+    cookie: "number of the rule behind the entry, as in the datapath's events; 0 is none",
+    proxyPort: "port of the proxy that gets the traffic",
+  },
+  endpoint: {
+    ifindex: "number of the device",
+    slot: "number of the policy's map",
+    hostMac: "hardware address of the node's end",
+    mac: "hardware address of the workload's end",
+  },
+  lb: {
+    serviceId: "number of the service's port",
+    backendId: "number of the backend",
+    entries: "backends, or rows of the maglev table",
+  },
+};
+
+/** What the columns mean that only `-o wide` has. */
+function legend(map: string, names: readonly string[]): string {
+  const title = (name: string) => name.replace(/[A-Z]/g, " $&").toUpperCase();
+  const lines = Object.entries(INTERNAL[map] ?? {}).filter(([name]) => names.includes(name))
+    .map(([name, says]) => `  ${title(name)}: ${says}\n`);
+  return lines.length === 0 ? "" : `Columns of the datapath:\n${lines.join("")}`;
 }
 
 type Fields = Record<string, string>;
@@ -52,7 +85,12 @@ async function dump(
     ),
   );
   const rows = answers.flatMap(({ target, value }) =>
-    value.rows.slice(0, limit).map((row): Fields => ({ node: target.node, ...row.fields }))
+    value.rows.slice(0, limit).map(({ fields: { node: via, ...fields } }): Fields => ({
+      node: target.node,
+      ...fields,
+      // The node behind an address is another than the one that was asked.
+      ...(via === undefined ? {} : { via }),
+    }))
   );
   if (form === "json" || form === "yaml") {
     const whole = answers.map(({ target, value }) => ({
@@ -69,8 +107,10 @@ async function dump(
   const columns = names.map((name): Column<Fields> => ({
     title: name.replace(/[A-Z]/g, " $&").toUpperCase(),
     cell: (row) => row[name],
+    wide: Object.hasOwn(INTERNAL[map] ?? {}, name),
   }));
   if (rows.length > 0) context.io.out(render(rows, columns, form));
+  if (form === "wide") context.io.out(legend(map, names));
   for (const { target, value } of answers) {
     context.io.out(`${target.node}: ${value.entries} of ${value.entriesMax} entries\n`);
   }

@@ -4,15 +4,29 @@
  * @module
  */
 import { WeirClient } from "@weir/client";
-import { ProblemError } from "@weir/common";
+import { ProblemError } from "@weir/common/problem";
+import { readInputTextSync } from "@weir/common/input-file";
 import type { CommandContext, NodeTarget, ServiceName } from "./context.ts";
+import { transportText } from "./transport_text.ts";
 
-/** A client of a service; close it when done. `WEIR_TOKEN` is the bearer token for an http(s) address. */
-export function clientOf(context: CommandContext, service: ServiceName, target?: NodeTarget): WeirClient {
-  const address = context.address(service, target);
-  const token = Deno.env.get("WEIR_TOKEN");
-  if (token !== undefined && /^https?:/.test(address)) return new WeirClient({ url: address, token });
-  return new WeirClient(address);
+const CA_BYTES_MAX = 1 << 20;
+
+/**
+ * A client of a service; close it when done. For an http(s) address `WEIR_TOKEN` is the bearer token and `WEIR_CA` the file
+ * of the cluster's authority (/var/lib/weir/host/ca.crt of any member).
+ */
+export function clientOf(
+  context: CommandContext,
+  service: ServiceName,
+  target?: NodeTarget,
+  address: string = context.address(service, target),
+): WeirClient {
+  const token = Deno.env.get("WEIR_TOKEN"), caFile = Deno.env.get("WEIR_CA");
+  if ((token ?? caFile) === undefined || !/^https?:/.test(address) || address.includes("#")) {
+    return new WeirClient(address);
+  }
+  const ca = caFile ? [readInputTextSync(caFile, { bytesMax: CA_BYTES_MAX })] : undefined;
+  return new WeirClient({ url: address, token, ca });
 }
 
 /** What a node answered, or why it did not. */
@@ -48,7 +62,9 @@ export function answersOf<T>(
   const good = answers.filter((answer) => "value" in answer);
   const bad = answers.filter((answer) => "error" in answer);
   if (good.length === 0 && bad.length > 0) throw bad[0].error;
-  for (const { target, error } of bad) context.io.err(`weir: ${target.node}: ${error.message}\n`);
+  for (const { target, error } of bad) {
+    context.io.err(`weir: ${target.node}: ${transportText(error) ?? error.message}\n`);
+  }
   return good;
 }
 

@@ -8,20 +8,24 @@
  *
  * @module
  */
+import { type PlaneService, planeTarget, readMembership, SERVICE_PORTS } from "@weir/common/membership";
 import { readStream } from "@weir/common/input-file";
 import { type LabRecord, RunDirectory } from "./run_directory.ts";
 
 /** Services that a command may talk to; each has the socket `<name>.sock` in its instance's directory. */
 export type ServiceName =
+  | "certificate-authority"
   | "identity-allocator"
   | "policy-engine"
   | "load-balancer"
   | "endpoint-manager"
   | "datapath"
   | "flow-exporter"
+  | "relay"
   | "agent";
 
 const CLUSTER_SERVICES: ReadonlySet<ServiceName> = new Set([
+  "certificate-authority",
   "identity-allocator",
   "policy-engine",
   "load-balancer",
@@ -58,6 +62,8 @@ export interface CommandIo {
   readonly terminal: boolean;
   /** All of stdin, for `-f -`; refuses more than this many bytes. */
   readStdin(bytesMax: number): Promise<string>;
+  /** Asks the person at the terminal; undefined where there is none to ask. */
+  readonly confirm?: (question: string) => boolean;
   /** Ends when the person presses Ctrl-C; follow and watch commands stop then and answer 0. */
   readonly interrupted: AbortSignal;
 }
@@ -121,16 +127,29 @@ export class CommandContext {
 
   /**
    * Address of a service: `unix:/run/weir/<instance>/<service>.sock`, or what `--server` says. Cluster services answer
-   * from the lab's control plane whatever the node is.
+   * from the lab's control plane whatever the node is; on a machine that joined a cluster, from that cluster's.
    */
   address(service: ServiceName, target?: NodeTarget): string {
     if (this.flags.server !== undefined) return this.flags.server;
     if (CLUSTER_SERVICES.has(service)) {
       const lab = this.lab();
       const instance = lab === undefined ? hostInstance() : lab.controlPlane;
-      return `unix:${this.run.path}/${instance}/${service}.sock`;
+      return (lab === undefined && this.#remotePlane(service)) ||
+        `unix:${this.run.path}/${instance}/${service}.sock`;
     }
     return `unix:${(target ?? this.node()).directory}/${service}.sock`;
+  }
+
+  /** Target of a cluster service for a machine that joined as a node; undefined elsewhere. */
+  #remotePlane(service: ServiceName): string | undefined {
+    let membership;
+    try {
+      membership = readMembership(stateDirectory());
+    } catch {
+      return undefined; // root's file: others get the words about the socket
+    }
+    if (membership?.role !== "node" || !(service in SERVICE_PORTS)) return undefined;
+    return planeTarget(membership.addresses, service as PlaneService, stateDirectory());
   }
 
   #target(node: string, instance: string): NodeTarget {
@@ -139,11 +158,17 @@ export class CommandContext {
 }
 
 /** Instance of the host's own Weir: "host", as for the agent, unless `WEIR_INSTANCE` names another. */
-function hostInstance(): string {
+export function hostInstance(): string {
   return Deno.env.get("WEIR_INSTANCE") || "host";
 }
 
-function hostname(): string {
+/** State of the host's own Weir: /var/lib/weir/host, as for the agent. */
+export function stateDirectory(): string {
+  return `${Deno.env.get("WEIR_STATE_DIR") || "/var/lib/weir"}/${hostInstance()}`;
+}
+
+/** The host's name. */
+export function hostname(): string {
   try {
     return Deno.hostname();
   } catch {
@@ -158,6 +183,7 @@ export function processIo(): CommandIo {
     out: (text) => writeAll(Deno.stdout, text),
     err: (text) => writeAll(Deno.stderr, text),
     terminal: Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR"),
+    confirm: Deno.stdin.isTerminal() ? (question) => confirm(question) : undefined,
     readStdin: async (bytesMax) =>
       new TextDecoder().decode(await readStream("stdin", Deno.stdin, { bytesMax })),
     get interrupted() {

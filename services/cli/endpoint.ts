@@ -3,13 +3,15 @@
  *
  * @module
  */
-import { formatLabel, SOURCE_KUBERNETES, SOURCE_UNSPEC } from "@weir/common";
+import { setTimeout as delay } from "node:timers/promises";
+import { formatLabel, SOURCE_KUBERNETES, SOURCE_UNSPEC } from "@weir/common/labels";
 import { Endpoint } from "@weir/proto/endpoint";
 import { flag, parse, text, texts } from "./args.ts";
 import { answersOf, clientOf, onEveryNode } from "./clients.ts";
 import { type CommandContext, type NodeTarget, UsageError } from "./context.ts";
-import { labelFilter, readLabel } from "./label_filter.ts";
-import { type Column, outputForm, render } from "./output.ts";
+import { labelMatcher, readLabel } from "./label_text.ts";
+import { type Column, deletedText, outputForm, render } from "./output.ts";
+import { didYouMean, unknownVerb } from "./suggestion.ts";
 
 const HINT = "weir help endpoint";
 const READY_MS_MAX = 30_000;
@@ -31,10 +33,7 @@ export async function endpointCommand(args: string[], context: CommandContext): 
     case "label":
       return await label(rest, context);
     default:
-      throw new UsageError(
-        `Unknown verb "${verb ?? ""}" of endpoint: expected list, get, add, delete or label`,
-        HINT,
-      );
+      throw unknownVerb("endpoint", verb, ["list", "get", "add", "delete", "label"]);
   }
 }
 
@@ -69,7 +68,7 @@ async function list(args: string[], context: CommandContext): Promise<number> {
   }, HINT);
   const form = outputForm(text(parsed, "output"));
   const namespace = text(parsed, "namespace");
-  const matches = labelFilter(text(parsed, "selector"));
+  const matches = labelMatcher(text(parsed, "selector"));
   const wanted = (endpoint: Endpoint) =>
     (namespace === undefined || endpoint.namespace === namespace) && matches(endpoint.labels);
   const answers = answersOf(
@@ -115,7 +114,7 @@ async function watch(
         const lines = render([row], COLUMNS, form, whole(row));
         context.io.out(form === "json" || form === "yaml" ? lines : lines.split("\n").slice(1).join("\n"));
       } else if (event.type === "DELETED") {
-        context.io.out(`${target.node}   ${event.name}   deleted\n`);
+        context.io.out(deletedText(form, event.name, target.node));
       }
     }
   } finally {
@@ -153,12 +152,14 @@ async function add(args: string[], context: CommandContext): Promise<number> {
   }
   const slash = name.indexOf("/");
   const source = slash < 0 ? SOURCE_UNSPEC : SOURCE_KUBERNETES;
+  const netns = netnsPath(text(parsed, "netns"));
+  if (netns !== "" && context.flags.server === undefined) await assertNetns(name, netns);
   const client = clientOf(context, "endpoint-manager");
   try {
     const endpoints = client.collection("endpoints", Endpoint);
     const stored = await endpoints.put(name, {
       name,
-      netns: netnsPath(text(parsed, "netns")),
+      netns,
       device: text(parsed, "device") ?? "",
       cgroup: text(parsed, "cgroup") ?? "",
       labels: texts(parsed, "label").flatMap((item) => item.split(",")).map((item) =>
@@ -175,7 +176,8 @@ async function add(args: string[], context: CommandContext): Promise<number> {
     const endpoint = flag(parsed, "wait") ? await waitReady(context, name, stored) : stored;
     const form = text(parsed, "output");
     if (form !== undefined) {
-      context.io.out(render([{ node: context.node().node, endpoint }], COLUMNS, outputForm(form)));
+      const row = { node: context.node().node, endpoint };
+      context.io.out(render([row], COLUMNS, outputForm(form), whole(row)));
     } else context.io.out(`endpoint ${name} ${stateText(endpoint)}\n`);
     return 0;
   } finally {
@@ -251,7 +253,20 @@ async function find(context: CommandContext, name: string): Promise<Row> {
   for (const { target, value } of answers) {
     if (value !== undefined) return { node: target.node, endpoint: value };
   }
-  throw new Error(`Cannot find endpoint ${name}: no node has it; see weir endpoint list`);
+  const known = answersOf(
+    context,
+    await onEveryNode(
+      context,
+      "endpoint-manager",
+      (client) => client.collection("endpoints", Endpoint).list(),
+    ),
+  ).flatMap(({ value }) => value.items.map((endpoint) => endpoint.name));
+  const short = name.includes("/")
+    ? known
+    : [...known, ...known.map((one) => one.slice(one.indexOf("/") + 1))];
+  throw new Error(
+    `Cannot find endpoint ${name}: no node has it${didYouMean(name, short)}; see weir endpoint list`,
+  );
 }
 
 async function waitReady(context: CommandContext, name: string, stored: Endpoint): Promise<Endpoint> {
@@ -261,7 +276,7 @@ async function waitReady(context: CommandContext, name: string, stored: Endpoint
     let endpoint: Endpoint | undefined = stored;
     while (Date.now() < deadlineMs) {
       if (endpoint?.status?.state === "READY") return endpoint;
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await delay(50);
       endpoint = await client.collection("endpoints", Endpoint).get(name);
     }
     throw new Error(
@@ -279,6 +294,20 @@ function readNamedPort(text: string): { name: string; port: number; protocol: st
   const match = /^([a-z0-9-]+)=(\d+)(?:\/(TCP|UDP|SCTP))?$/i.exec(text);
   if (match === null) throw new UsageError(`Cannot read --port ${text}: expected NAME=80/TCP`, HINT);
   return { name: match[1], port: Number(match[2]), protocol: (match[3] ?? "TCP").toUpperCase() };
+}
+
+/** The node is this machine: what is not there now is a slip of the pen. A path of /proc may be another's to read. */
+async function assertNetns(endpoint: string, path: string): Promise<void> {
+  const found = await Deno.stat(path).then(() => true, (error) => !(error instanceof Deno.errors.NotFound));
+  if (found) return;
+  const directory = path.slice(0, path.lastIndexOf("/"));
+  const names = await Array.fromAsync(Deno.readDir(directory), ({ name }) => name).catch(() => []);
+  const there = names.length === 0 ? "none" : names.sort().slice(0, 10).join(", ");
+  throw new Error(
+    `Cannot add endpoint ${endpoint}: there is no network namespace ${path}${
+      didYouMean(path.slice(path.lastIndexOf("/") + 1), names)
+    }; in ${directory}: ${there}`,
+  );
 }
 
 /** A bare name is one of `ip netns`. */

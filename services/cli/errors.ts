@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { transportText } from "./transport_text.ts";
 
 interface ProblemLike {
   readonly detail?: string;
@@ -22,6 +23,8 @@ export function isWrongUsage(error: unknown): boolean {
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (Deno.env.get("WEIR_DEBUG")) return error.stack ?? error.message;
+  const transport = transportText(error);
+  if (transport !== undefined) return transport;
   const lines = [error.message];
   const problem = (error as Error & ProblemLike).problem ?? (error as Error & ProblemLike);
   for (const cause of problem.causes ?? []) lines.push(`  ${cause.path}: ${cause.detail}`);

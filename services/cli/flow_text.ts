@@ -3,12 +3,14 @@
  *
  * @module
  */
-import { reservedIdentityName } from "@weir/common";
+import { reservedIdentityName } from "@weir/common/identity";
+import { hostPort } from "@weir/common/join-token";
 import type { Endpoint, Flow, Policy, Service } from "@weir/proto/flow";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { EVENT } from "@weir/proto/numbers";
-import { dropReasonText, matchTypeText } from "@weir/proto/words";
-import { table } from "./output.ts";
+import { dropReasonText, matchTypeText, troubleText } from "@weir/proto/words";
+import { currentScreen, table } from "./output.ts";
+import { paint } from "./screen.ts";
 
 /** Forms of `weir observe -o`. */
 export type FlowForm = "compact" | "dict" | "json" | "jsonpb" | "table";
@@ -28,7 +30,7 @@ const pad = (n: number, width = 2) => String(n).padStart(width, "0");
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** "Nov 22 10:00:00.000" in local time. */
-export function flowTime(time: { seconds: number; nanos: number } | undefined): string {
+function flowTime(time: { seconds: number; nanos: number } | undefined): string {
   if (!time) return "-";
   const d = new Date(time.seconds * 1000);
   const clock = `${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}`;
@@ -52,13 +54,16 @@ function hostText(
   const name = end.endpoint?.pod_name || end.service?.name;
   const namespace = end.endpoint?.pod_name ? end.endpoint.namespace : end.service?.namespace;
   const host = name ? (namespace ? `${namespace}/${name}` : name) : ip ?? "";
-  if (port === undefined) return host;
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  return port === undefined ? host : hostPort(host, port);
 }
 
 function typeText(flow: Flow): string {
   const { type = 0, sub_type = 0 } = flow.event_type ?? {};
-  if (type === EVENT.DROP) return dropReasonText(sub_type) ?? flow.drop_reason_desc;
+  if (type === EVENT.DROP) {
+    const direction = flow.traffic_direction.replace(/^TRAFFIC_DIRECTION_.*/, "");
+    return [dropReasonText(sub_type) ?? flow.drop_reason_desc, direction].filter((word) => word).join(" ");
+  }
+  if (type === EVENT.TROUBLE) return troubleText(sub_type);
   if (type === EVENT.POLICY_VERDICT) {
     const match = matchTypeText(flow.policy_match_type);
     const direction = flow.traffic_direction.replace("TRAFFIC_DIRECTION_", "");
@@ -67,8 +72,12 @@ function typeText(flow: Flow): string {
   return flow.trace_observation_point.toLowerCase().replaceAll("_", "-");
 }
 
+/** "shop/web (CiliumNetworkPolicy web.yaml:5)". */
 function policyText(policies: readonly Policy[]): string {
-  return policies.map((p) => `${p.namespace ? `${p.namespace}/` : ""}${p.name} (${p.kind})`).join(", ");
+  return policies.map(({ namespace, name, kind, file, line, path }) => {
+    const place = file === "" ? path : `${file}:${line}`;
+    return `${namespace ? `${namespace}/` : ""}${name} (${place === "" ? kind : `${kind} ${place}`})`;
+  }).join(", ");
 }
 
 function verdictText(flow: Flow): string {
@@ -78,9 +87,21 @@ function verdictText(flow: Flow): string {
   const word = flow.event_type?.type === EVENT.POLICY_VERDICT
     ? words[flow.verdict] ?? flow.verdict
     : flow.verdict;
+  if (denied.length > 0 && isDefaultDeny(flow)) return `${word} BY default deny of ${policyText(denied)}`;
   if (denied.length > 0) return `${word} BY ${policyText(denied)}`;
   if (allowed.length > 0) return `${word} BY ${policyText(allowed)}`;
   return word;
+}
+
+/** No rule refused it: policies select the workload, and none of their rules allows it. */
+function isDefaultDeny(flow: Flow): boolean {
+  if (flow.event_type?.type === EVENT.POLICY_VERDICT) return matchTypeText(flow.policy_match_type) === "none";
+  return flow.drop_reason_desc === "POLICY_DENIED";
+}
+
+/** Where the datapath dropped it: "policy.h:99". */
+function placeText({ file, verdict }: Flow): string {
+  return verdict === "DROPPED" && file?.name ? `${file.name}:${file.line}` : "";
 }
 
 /** Who sent what was refused: the addresses inside are only what the packet says. */
@@ -113,7 +134,7 @@ function partsOf(flow: Flow): Parts {
     arrow: reply === undefined ? "<>" : reply ? "<-" : "->",
     type: typeText(flow),
     verdict: verdictText(flow),
-    summary: [flow.Summary, tunnelText(flow)].filter((text) => text !== "").join("; "),
+    summary: [flow.Summary, tunnelText(flow), placeText(flow)].filter((text) => text !== "").join("; "),
   };
 }
 
@@ -144,8 +165,9 @@ export function flowText(
     return rows.map(([key, value]) => `${key.padStart(11)}: ${value}\n`).join("") + "------------\n";
   }
   const node = options.node ? ` [${answer.node_name}]` : "";
+  const verdict = paint(p.verdict, currentScreen());
   const summary = p.summary === "" ? "" : ` (${p.summary})`;
-  return `${p.time}${node}: ${p.source} ${p.arrow} ${p.destination} ${p.type} ${p.verdict}${summary}\n`;
+  return `${p.time}${node}: ${p.source} ${p.arrow} ${p.destination} ${p.type} ${verdict}${summary}\n`;
 }
 
 /** Answers as one table. */

@@ -7,8 +7,9 @@ import { Identity } from "@weir/proto/identity";
 import { parse, text } from "./args.ts";
 import { clientOf } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
-import { labelFilter } from "./label_filter.ts";
+import { labelMatcher } from "./label_text.ts";
 import { type Column, outputForm, render } from "./output.ts";
+import { unknownVerb } from "./suggestion.ts";
 
 const HINT = "weir help identity";
 
@@ -26,14 +27,14 @@ export async function identityCommand(args: string[], context: CommandContext): 
   const [verb, ...rest] = args;
   const parsed = parse(rest, {
     output: { type: "string", short: "o" },
-    selector: { type: "string", short: "l" },
+    ...(verb === "get" ? {} : { selector: { type: "string", short: "l" } }),
   }, HINT);
   const form = outputForm(text(parsed, "output"));
   const client = clientOf(context, "identity-allocator");
   try {
     const identities = client.collection("identities", Identity);
     if (verb === "list" || verb === "ls") {
-      const matches = labelFilter(text(parsed, "selector"));
+      const matches = labelMatcher(text(parsed, "selector"));
       const items = (await identities.list()).items.filter((identity) => matches(identity.labels));
       items.sort((a, b) => a.number - b.number);
       context.io.out(render(items, COLUMNS, form, items.map((item) => Identity.toJson(item))));
@@ -54,5 +55,5 @@ export async function identityCommand(args: string[], context: CommandContext): 
   } finally {
     client.close();
   }
-  throw new UsageError(`Unknown verb "${verb ?? ""}" of identity: expected list or get`, HINT);
+  throw unknownVerb("identity", verb, ["list", "get"]);
 }

@@ -1,8 +1,9 @@
 /**
- * `weir lab up|down|list|apply|delete|exec|test|status`.
+ * `weir lab up|down|list|apply|delete|exec|logs|test|status`.
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { WeirClient } from "@weir/client";
 import {
   LabStatus,
@@ -14,11 +15,14 @@ import {
 } from "@weir/proto/lab";
 import { parse, text, texts } from "./args.ts";
 import { type CommandContext, UsageError } from "./context.ts";
-import { labClient, labStatus } from "./lab_client.ts";
+import { labClient, labStatus, STATUS_MS_MAX } from "./lab_client.ts";
 import { execInLab } from "./lab_exec.ts";
+import { labLogs } from "./lab_logs.ts";
 import { startDaemon, stopLab } from "./lab_process.ts";
 import { readManifest, readManifests } from "./manifest_files.ts";
 import { type Column, outputForm, render, table } from "./output.ts";
+import { question } from "./question.ts";
+import { unknownVerb } from "./suggestion.ts";
 
 const HINT = "weir help lab";
 const LAB_DEFAULT = "lab";
@@ -32,6 +36,7 @@ const VERBS: Record<string, Verb> = {
   apply,
   delete: remove,
   exec: execInLab,
+  logs: labLogs,
   test,
   status,
 };
@@ -40,12 +45,7 @@ const VERBS: Record<string, Verb> = {
 export async function labCommand(args: string[], context: CommandContext): Promise<number> {
   const [name, ...rest] = args;
   const verb = Object.hasOwn(VERBS, name ?? "") ? VERBS[name] : undefined;
-  if (verb === undefined) {
-    throw new UsageError(
-      `Unknown verb "${name ?? ""}" of lab: expected ${Object.keys(VERBS).join(", ")}`,
-      HINT,
-    );
-  }
+  if (verb === undefined) throw unknownVerb("lab", name, Object.keys(VERBS));
   return await verb(rest, context);
 }
 
@@ -81,7 +81,7 @@ async function up(args: string[], context: CommandContext): Promise<number> {
   }
   context.io.out(`lab ${name}: ${nodes} ${nodes === 1 ? "node" : "nodes"}, ${routing} routing\n`);
   await startDaemon(context, { name, nodes, routing, agentOptions: texts(parsed, "agent") });
-  const client = new WeirClient({ socket: `${context.run.path}/lab/${name}/lab.sock` });
+  const client = labClient(context, name);
   try {
     const failed = await followProgress(context, client, name);
     if (failed) return 1;
@@ -103,11 +103,7 @@ async function up(args: string[], context: CommandContext): Promise<number> {
 /** Whether the lab's daemon answers. */
 async function answers(context: CommandContext, name: string): Promise<boolean> {
   const client = new WeirClient({ socket: `${context.run.path}/lab/${name}/lab.sock` });
-  try {
-    return (await client.readiness()).ready;
-  } finally {
-    client.close();
-  }
+  return (await question(client, (client) => client.send("/livez"))).kind === "answered";
 }
 
 /** Prints the daemon's steps as they end; true when it failed. */
@@ -123,11 +119,11 @@ async function followProgress(context: CommandContext, client: WeirClient, name:
     if (status.state === "failed") {
       context.io.err(
         `weir: lab ${name} did not come up: ${status.error}\n` +
-          `  logs: ${context.run.path}/lab/${name}/logs; remove it with weir lab down --lab ${name}\n`,
+          `  weir lab logs node-1 shows why; remove it with weir lab down --lab ${name}\n`,
       );
       return true;
     }
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await delay(100);
   }
 }
 
@@ -223,7 +219,7 @@ async function test(args: string[], context: CommandContext): Promise<number> {
   if (form === "table" || form === "wide") {
     context.io.out(`${answer.passed} as expected, ${answer.failed} not\n`);
   }
-  return answer.failed === 0 ? 0 : 3;
+  return answer.failed === 0 ? 0 : 1;
 }
 
 async function status(args: string[], context: CommandContext): Promise<number> {
@@ -267,7 +263,7 @@ function podTable(whole: LabStatus, form: "table" | "wide"): string {
     { title: "IPV4", cell: (pod) => pod.ipv4 },
     { title: "IPV6", cell: (pod) => pod.ipv6 },
     { title: "IDENTITY", cell: (pod) => pod.identity },
-    { title: "RESTARTS", cell: (pod) => String(pod.restarts), wide: true },
+    { title: "RESTARTS", cell: (pod) => String(pod.restarts) },
     { title: "PID", cell: (pod) => pod.pid, wide: true },
     { title: "LABELS", cell: (pod) => pod.labels.join(","), wide: true },
     { title: "MESSAGE", cell: (pod) => pod.message },
@@ -281,15 +277,16 @@ async function list(args: string[], context: CommandContext): Promise<number> {
     context.flags.lab === undefined || lab.name === context.flags.lab
   );
   const labs = await Promise.all(records.map(async (record) => {
-    const client = new WeirClient({ socket: `${context.run.path}/lab/${record.name}/lab.sock` });
-    try {
-      const status = await client.call("/v1/status", { method: "GET", response: LabStatus });
-      return { record, processes: status.processes, state: status.state, pods: status.pods.length };
-    } catch {
-      return { record, processes: [], state: "dead", pods: 0 };
-    } finally {
-      client.close();
+    const answer = await question(
+      new WeirClient({ socket: `${context.run.path}/lab/${record.name}/lab.sock` }),
+      (client) => client.call("/v1/status", { method: "GET", response: LabStatus }),
+      STATUS_MS_MAX,
+    );
+    if (answer.kind !== "answered") {
+      return { record, processes: [], state: answer.kind === "hung" ? "hung" : "dead", pods: 0 };
     }
+    const { processes, state, pods } = answer.value;
+    return { record, processes, state, pods: pods.length };
   }));
   if (form === "json" || form === "yaml") {
     const whole = labs.map(({ record, processes, state }) => ({

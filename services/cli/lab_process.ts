@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { spawn } from "node:child_process";
 import { openSync } from "node:fs";
 import type { CommandContext } from "./context.ts";
@@ -10,6 +11,8 @@ import type { CommandContext } from "./context.ts";
 const DAEMON = new URL("../lab/main.ts", import.meta.url).pathname;
 const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
 const START_MS_MAX = 20_000;
+/** An orderly end of the lab has 30 seconds; then it is swept. */
+const STOP_MS_MAX = 120_000;
 // The lab reads /sys and /proc and runs whatever pods say: Deno has no narrower word for that.
 const PERMISSIONS = ["--allow-all"];
 
@@ -56,7 +59,7 @@ export async function startDaemon(
         `Cannot start lab ${lab.name}: ${text.split("\n").at(-1) || "its daemon does not answer"}`,
       );
     }
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    await delay(30);
   }
 }
 
@@ -73,6 +76,7 @@ export async function stopLab(name: string): Promise<DownReport> {
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
+    signal: AbortSignal.timeout(STOP_MS_MAX),
   }).output();
   if (code !== 0) throw new Error(`Cannot take lab ${name} down: ${new TextDecoder().decode(stderr).trim()}`);
   return JSON.parse(new TextDecoder().decode(stdout)) as DownReport;

@@ -4,30 +4,25 @@
  * @module
  */
 import { takeGlobalFlags } from "./args.ts";
-import { COMMANDS, help } from "./commands.ts";
+import { COMMANDS, help, unknownCommand } from "./commands.ts";
 import { CommandContext, processIo, UsageError } from "./context.ts";
 import { describeError, isWrongUsage } from "./errors.ts";
+import { showOn } from "./output.ts";
+import { processScreen } from "./screen.ts";
 
 const io = processIo();
+showOn(processScreen());
 
 /** Runs one command line and answers its exit code. */
 async function main(words: string[]): Promise<number> {
   const { flags, rest } = takeGlobalFlags(words);
   const [name, ...args] = rest;
-  if (name === undefined || name === "help" || name === "--help" || name === "-h") {
-    io.out(help(args[0]));
-    return 0;
-  }
-  if (name === "version" || name === "--version") {
-    const { WEIR_VERSION } = await import("@weir/common");
-    io.out(`weir ${WEIR_VERSION} (deno ${Deno.version.deno})\n`);
-    return 0;
-  }
-  const command = COMMANDS[name];
-  if (command === undefined) throw new UsageError(`Unknown command "${name}"`, "weir help");
+  const alias = { "--help": "help", "-h": "help", "--version": "version" }[name ?? "help"] ?? name ?? "help";
+  if (!Object.hasOwn(COMMANDS, alias)) throw unknownCommand(alias);
+  const command = COMMANDS[alias];
   const end = args.indexOf("--");
   if ((end < 0 ? args : args.slice(0, end)).some((word) => word === "--help" || word === "-h")) {
-    io.out(help(name));
+    io.out(help(alias));
     return 0;
   }
   const run = await command.load();

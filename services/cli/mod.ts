@@ -2,5 +2,5 @@
 export * from "./args.ts";
 export * from "./clients.ts";
 export * from "./context.ts";
-export * from "./label_filter.ts";
+export * from "./label_text.ts";
 export * from "./output.ts";

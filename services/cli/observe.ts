@@ -6,15 +6,34 @@
  */
 import { MapRow } from "@weir/proto/datapath";
 import { GetFlowsResponse } from "@weir/proto/observer";
+import { noWords, parse, texts } from "./args.ts";
 import { answersOf, clientOf, onEveryNode } from "./clients.ts";
 import { type CommandContext, type NodeTarget, UsageError } from "./context.ts";
 import { isWrongUsage } from "./errors.ts";
 import { type FlowForm, flowTable, flowText } from "./flow_text.ts";
+import { transportText } from "./transport_text.ts";
 
 const HINT = "weir help observe";
 const FORMS: readonly string[] = ["compact", "dict", "json", "jsonpb", "table"];
-const SHORT: Record<string, string> = { n: "namespace", l: "label", t: "type", f: "follow", o: "output" };
+const SHORT: Record<string, string> = {
+  n: "namespace",
+  l: "label",
+  t: "type",
+  f: "follow",
+  o: "output",
+  4: "ipv4",
+  6: "ipv6",
+  A: "all-namespaces",
+};
 const SWITCHES = new Set(["follow", "all", "print-node-name"]);
+/** Flags without a value that are filters, and the parameter that each is. */
+const FILTER_SWITCHES: Readonly<Record<string, readonly [name: string, value: string]>> = {
+  ipv4: ["ip-version", "4"],
+  ipv6: ["ip-version", "6"],
+  "all-namespaces": ["namespace", ""],
+  encrypted: ["encrypted", "true"],
+  unencrypted: ["encrypted", "false"],
+};
 const FLOWS_DEFAULT = 20;
 
 /** What the arguments ask for. */
@@ -43,6 +62,12 @@ export function readObserveArgs(args: readonly string[]): ObserveRequest {
       if (name === "follow") request.follow = true;
       else if (name === "all") request.query.all = ["true"];
       else request.printNode = true;
+      continue;
+    }
+    const filter = FILTER_SWITCHES[name];
+    if (filter !== undefined) {
+      (request.query[not ? `not-${filter[0]}` : filter[0]] ??= []).push(filter[1]);
+      not = false;
       continue;
     }
     const value = match[2] ?? args[++i];
@@ -129,7 +154,7 @@ async function followNodes(
       if (signal.aborted) return;
       if (isWrongUsage(error)) throw error;
       failed++;
-      context.io.err(`weir: ${target.node}: ${(error as Error).message}\n`);
+      context.io.err(`weir: ${target.node}: ${transportText(error) ?? (error as Error).message}\n`);
     } finally {
       client.close();
     }
@@ -137,14 +162,15 @@ async function followNodes(
   return failed === targets.length ? 1 : 0;
 }
 
+function readMonitorArgs(args: string[]): string[] {
+  const parsed = parse(args, { type: { type: "string", short: "t", multiple: true } }, "weir help monitor");
+  noWords(parsed, "weir help monitor");
+  return texts(parsed, "type");
+}
+
 /** Runs `weir monitor`. */
 export async function monitorCommand(args: string[], context: CommandContext): Promise<number> {
-  const { query } = readObserveArgs(args);
-  for (const name of Object.keys(query)) {
-    if (name !== "type") {
-      throw new UsageError(`Unknown flag --${name}: weir monitor takes --type`, "weir help monitor");
-    }
-  }
+  const query = { type: readMonitorArgs(args) };
   const many = context.nodes().length > 1;
   return await followNodes(context, async (client, signal, target) => {
     for await (const row of client.stream("/v1/events", MapRow, { query, signal })) {

@@ -25,6 +25,11 @@ Deno.test("readObserveArgs() makes query parameters of Hubble's flags", () => {
     form: "json",
     printNode: undefined,
   });
+  assert.deepEqual(readObserveArgs(["-4", "--not", "-A", "--unencrypted"]).query, {
+    "ip-version": ["4"],
+    "not-namespace": [""],
+    encrypted: ["false"],
+  });
   for (
     const bad of [["x"], ["--not"], ["--not", "--not", "--pod", "a"], ["--pod"], ["-o", "xml"], [
       "-f",
@@ -48,13 +53,20 @@ Deno.test("flowText() prints what people know from hubble observe, with the poli
       l4: { TCP: { source_port: 4000, destination_port: 80 } },
       source: { namespace: "shop", pod_name: "cart", identity: 300 },
       destination: { identity: 2 },
-      ingress_denied_by: [{ name: "db", namespace: "shop", kind: "CiliumNetworkPolicy" }],
+      ingress_denied_by: [{
+        name: "db",
+        namespace: "shop",
+        kind: "CiliumNetworkPolicy",
+        path: "spec",
+        file: "db.yaml",
+        line: 5,
+      }],
       Summary: "TCP Flags: SYN",
     },
   });
   assert.match(
     flowText(answer, "compact", { node: true }),
-    / \[default\/node-1\]: shop\/cart:4000 \(ID:300\) <> \[fd00::7\]:80 \(world\) Policy denied DROPPED BY shop\/db \(CiliumNetworkPolicy\) \(TCP Flags: SYN\)\n$/,
+    / \[default\/node-1\]: shop\/cart:4000 \(ID:300\) <> \[fd00::7\]:80 \(world\) Policy denied DROPPED BY default deny of shop\/db \(CiliumNetworkPolicy db\.yaml:5\) \(TCP Flags: SYN\)\n$/,
   );
   answer.flow!.tunnel = Tunnel.create({ protocol: "VXLAN", IP: { source: "192.0.2.66" }, vni: 300 });
   assert.match(

@@ -1,7 +1,7 @@
-import { equal, throws } from "node:assert/strict";
+import { deepEqual, equal, throws } from "node:assert/strict";
 import { UsageError } from "./context.ts";
-import { labelFilter } from "./label_filter.ts";
-import { age, outputForm, render, table } from "./output.ts";
+import { labelMatcher } from "./label_text.ts";
+import { age, numbered, outputForm, render, table } from "./output.ts";
 
 Deno.test("table() aligns columns and colours take no room", () => {
   equal(
@@ -16,6 +16,9 @@ Deno.test("render() shows wide columns only with -o wide, and the whole with -o 
   equal(render([1], columns, "wide"), "N   W\n1   w\n");
   equal(render([1], columns, "json", { all: [1] }), '{\n  "all": [\n    1\n  ]\n}\n');
   equal(render([1], columns, "yaml", { all: [1] }), "all:\n  - 1\n");
+  // The same object twice, and what JSON leaves out: no anchor, no null.
+  const one = { a: 1 };
+  equal(render([1], columns, "yaml", { one, same: one, not: undefined }), "one:\n  a: 1\nsame:\n  a: 1\n");
   throws(() => outputForm("xml"), UsageError);
 });
 
@@ -28,7 +31,7 @@ Deno.test("age() shows what kubectl shows", () => {
   equal(age(0, 5), "-");
 });
 
-Deno.test("labelFilter() reads kubectl's selectors over labels with sources", () => {
+Deno.test("labelMatcher() reads kubectl's selectors over labels with sources", () => {
   const labels = ["k8s:org=empire", "unspec:class=xwing"];
   const cases: [string, boolean][] = [
     ["org=empire", true],
@@ -42,6 +45,11 @@ Deno.test("labelFilter() reads kubectl's selectors over labels with sources", ()
     ["!other", true],
     ["org=empire,other", false],
   ];
-  for (const [selector, expected] of cases) equal(labelFilter(selector)(labels), expected, selector);
-  throws(() => labelFilter("=x"), UsageError);
+  for (const [selector, expected] of cases) equal(labelMatcher(selector)(labels), expected, selector);
+  throws(() => labelMatcher("=x"), UsageError);
+});
+
+Deno.test("numbered() takes the singular for one alone", () => {
+  const texts = [0, 1, 2, undefined].map((count) => numbered(count, "policy", "policies"));
+  deepEqual(texts, ["0 policies", "1 policy", "2 policies", "? policies"]);
 });

@@ -1,17 +1,36 @@
 /**
- * `weir policy apply|get|list|delete|explain`.
+ * `weir policy apply|get|list|delete|explain|accept-database`.
  *
  * @module
  */
 import type { WeirClient } from "@weir/client";
-import { ProblemError } from "@weir/common";
-import { ApplyRequest, ApplyResponse, DeleteRequest, Policy, type PolicyChange } from "@weir/proto/policy";
-import { parse, text, texts } from "./args.ts";
+import { ProblemError } from "@weir/common/problem";
+import {
+  ApplyRequest,
+  ApplyResponse,
+  DeleteRequest,
+  Policy,
+  type PolicyChange,
+  PolicySelection,
+  type Warning,
+} from "@weir/proto/policy";
+import { flag, noWords, parse, type ParsedArgs, text, texts } from "./args.ts";
 import { clientOf } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
 import { readManifests } from "./manifest_files.ts";
-import { age, type Column, outputForm, render } from "./output.ts";
-import { explain } from "./policy_explain.ts";
+import { age, type Column, deletedText, outputForm, render } from "./output.ts";
+import { explainCommand } from "./explain/command.ts";
+import {
+  DATABASE_FAULT,
+  type InForce,
+  inForceOf,
+  inForceText,
+  nodePolicies,
+  policyFaults,
+  readTimeout,
+  waitInForce,
+} from "./policy_in_force.ts";
+import { didYouMean, unknownVerb } from "./suggestion.ts";
 
 const HINT = "weir help policy";
 const PREFIXES: Readonly<Record<string, string>> = {
@@ -35,12 +54,11 @@ export async function policyCommand(args: string[], context: CommandContext): Pr
     case "remove":
       return await remove(rest, context);
     case "explain":
-      return await explain(rest, context);
+      return await explainCommand(rest, context);
+    case "accept-database":
+      return await acceptDatabase(rest, context);
     default:
-      throw new UsageError(
-        `Unknown verb "${verb ?? ""}" of policy: expected apply, list, get, delete or explain`,
-        HINT,
-      );
+      throw unknownVerb("policy", verb, ["apply", "list", "get", "delete", "explain", "accept-database"]);
   }
 }
 
@@ -50,7 +68,9 @@ async function apply(args: string[], context: CommandContext): Promise<number> {
     file: { type: "string", short: "f", multiple: true },
     namespace: { type: "string", short: "n" },
     "dry-run": { type: "boolean" },
+    ...WAIT_FLAGS,
   }, HINT);
+  const timeoutS = timeoutOf(parsed);
   const paths = texts(parsed, "file");
   if (paths.length === 0 || parsed.positionals.length > 0) {
     throw new UsageError("Say what to apply: -f FILE, DIR or -", HINT);
@@ -71,8 +91,23 @@ async function apply(args: string[], context: CommandContext): Promise<number> {
     for (const { items } of results) {
       for (const item of items) show(context, item, dryRun ? " (dry run)" : "");
     }
-    return 0;
+    if (dryRun) return 0;
+    for (const [name, error] of await policyFaults(client)) {
+      const what = name === DATABASE_FAULT ? error : `${name} is stored and cannot be put in force: ${error}`;
+      context.io.err(`weir: warning: ${what}\n`);
+    }
+    if (timeoutS === undefined) return 0;
+    const policyRevision = Math.max(...results.map((result) => result.policyRevision));
+    return await waitInForce(context, client, { policyRevision, timeoutS });
   });
+}
+
+const WAIT_FLAGS = { "no-wait": { type: "boolean" }, timeout: { type: "string" } } as const;
+
+/** How long to wait, in seconds; undefined with `--no-wait`. */
+function timeoutOf(parsed: ParsedArgs): number | undefined {
+  const timeoutS = readTimeout(text(parsed, "timeout"), HINT);
+  return flag(parsed, "no-wait") ? undefined : timeoutS;
 }
 
 function show(context: CommandContext, { name, change, warnings }: PolicyChange, suffix = ""): void {
@@ -80,32 +115,116 @@ function show(context: CommandContext, { name, change, warnings }: PolicyChange,
   for (const { path, detail } of warnings) context.io.err(`weir: warning: ${name} ${path}: ${detail}\n`);
 }
 
-const COLUMNS: Column<Policy>[] = [
+/** A policy, and where it is in force; undefined where the engine cannot say. */
+type Row = Policy & {
+  readonly inForce?: InForce;
+  readonly error?: string;
+  readonly selection?: PolicySelection;
+};
+
+const COLUMNS: Column<Row>[] = [
   { title: "NAMESPACE", cell: (policy) => policy.namespace },
   { title: "NAME", cell: (policy) => policy.policyName },
   { title: "KIND", cell: (policy) => policy.kind },
+  {
+    title: "IN FORCE",
+    cell: ({ inForce, error }) =>
+      error ? `no: ${error}` : inForce === undefined ? "unknown" : inForceText(inForce, Date.now() / 1000),
+  },
+  {
+    title: "SELECTS",
+    cell: ({ selection }) => selection && (selection.endpoints === 0 ? "nobody" : selection.endpoints),
+  },
   { title: "AGE", cell: (policy) => age(policy.createdUnixS, Date.now() / 1000) },
   { title: "REVISION", cell: (policy) => policy.policyRevision, wide: true },
   { title: "OBJECT", cell: (policy) => policy.name, wide: true },
   { title: "FILE", cell: (policy) => policy.file === "" ? "" : `${policy.file}:${policy.line}` },
-  { title: "WARNINGS", cell: (policy) => policy.warnings.length },
+  { title: "WARNINGS", cell: (policy) => warningsOf(policy)[0]?.detail ?? "-" },
 ];
+
+function warningsOf({ warnings, selection }: Row): readonly Warning[] {
+  return [...warnings, ...selection?.warnings ?? []];
+}
 
 async function list(args: string[], context: CommandContext): Promise<number> {
   const parsed = parse(args, {
     output: { type: "string", short: "o" },
     namespace: { type: "string", short: "n" },
+    "all-namespaces": { type: "boolean", short: "A" },
+    watch: { type: "boolean", short: "w" },
   }, HINT);
+  noWords(parsed, HINT);
   const form = outputForm(text(parsed, "output"));
-  const namespace = text(parsed, "namespace");
+  const namespace = flag(parsed, "all-namespaces") ? undefined : text(parsed, "namespace");
   return await withEngine(context, async (client) => {
     const query = namespace === undefined ? undefined : { namespace };
-    const { items } = await client.collection("policies", Policy).list(query);
-    items.sort((a, b) => a.name < b.name ? -1 : 1);
-    if (items.length === 0 && form === "table") context.io.out("No policies\n");
-    else context.io.out(render(items, COLUMNS, form, items.map((item) => Policy.toJson(item))));
+    const { items, revision } = await client.collection("policies", Policy).list(query);
+    const rows = await withNodes(client, items, namespace);
+    const doubt = (await policyFaults(client)).get(DATABASE_FAULT);
+    if (doubt !== undefined) context.io.err(`weir: warning: ${doubt}\n`);
+    if (rows.length === 0 && form === "table") context.io.out("No policies\n");
+    else {
+      context.io.out(render(rows, COLUMNS, form, rows.map(toJson)));
+    }
+    if (!flag(parsed, "watch")) return 0;
+    const signal = context.io.interrupted;
+    for await (const event of client.collection("policies", Policy).watch({ revision, query, signal })) {
+      if (event.type === "DELETED") context.io.out(deletedText(form, event.name));
+      if (event.type !== "PUT") continue;
+      const row = (await withNodes(client, [event.value])).find(({ name }) => name === event.value.name)!;
+      const lines = render([row], COLUMNS, form, toJson(row));
+      context.io.out(form === "json" || form === "yaml" ? lines : lines.split("\n").slice(1).join("\n"));
+    }
     return 0;
   });
+}
+
+/** Where each is in force, and policies that are stored and cannot be decoded: only their names are known. Sorted. */
+async function withNodes(
+  client: WeirClient,
+  policies: readonly Policy[],
+  namespace?: string,
+): Promise<Row[]> {
+  const [nodes, faults, selections] = await Promise.all([
+    nodePolicies(client),
+    policyFaults(client),
+    // An engine of an older version does not know.
+    client.collection("policyselections", PolicySelection).list().then(({ items }) => items, () => []),
+  ]);
+  const selectionOf = new Map(selections.map((one) => [one.name, one]));
+  const rows: Row[] = policies.map((policy) => ({
+    ...policy,
+    inForce: nodes && inForceOf(policy, nodes),
+    error: faults.get(policy.name),
+    selection: selectionOf.get(policy.name),
+  }));
+  const known = new Set(policies.map(({ name }) => name));
+  for (const [name, error] of faults) {
+    const row = known.has(name) || name === DATABASE_FAULT ? undefined : policyOfName(name);
+    if (row && (namespace === undefined || row.namespace === namespace)) rows.push({ ...row, error });
+  }
+  return rows.sort((a, b) => a.name < b.name ? -1 : 1);
+}
+
+/** What the name of an object, e.g. `cnp:default/rule1`, tells of the policy. */
+function policyOfName(name: string): Policy {
+  const [prefix, rest = name] = name.split(":", 2), slash = rest.indexOf("/");
+  return Policy.create({
+    name,
+    kind: Object.keys(PREFIXES).find((kind) => PREFIXES[kind] === prefix) ?? "?",
+    namespace: rest.slice(0, Math.max(0, slash)),
+    policyName: rest.slice(slash + 1),
+  });
+}
+
+function toJson({ inForce, error, selection, ...policy }: Row): unknown {
+  return {
+    ...Policy.toJson(policy) as Record<string, unknown>,
+    inForce: inForce ?? null,
+    error: error ?? "",
+    selects: selection?.endpoints ?? null,
+    warnings: warningsOf({ ...policy, selection }),
+  };
 }
 
 async function get(args: string[], context: CommandContext): Promise<number> {
@@ -119,8 +238,11 @@ async function get(args: string[], context: CommandContext): Promise<number> {
   return await withEngine(context, async (client) => {
     const policy = await find(client, name, text(parsed, "namespace"));
     // Without -o the manifest itself, as it was given: what one would apply again.
-    if (form === undefined || form === "yaml") context.io.out(policy.manifest.replace(/\n*$/, "\n"));
-    else context.io.out(render([policy], COLUMNS, outputForm(form), Policy.toJson(policy)));
+    if (form === undefined) context.io.out(policy.manifest.replace(/\n*$/, "\n"));
+    else {
+      const row = (await withNodes(client, [policy])).find(({ name }) => name === policy.name)!;
+      context.io.out(render([row], COLUMNS, outputForm(form), toJson(row)));
+    }
     return 0;
   });
 }
@@ -129,7 +251,9 @@ async function remove(args: string[], context: CommandContext): Promise<number> 
   const parsed = parse(args, {
     file: { type: "string", short: "f", multiple: true },
     namespace: { type: "string", short: "n" },
+    ...WAIT_FLAGS,
   }, HINT);
+  const timeoutS = timeoutOf(parsed);
   const paths = texts(parsed, "file");
   const names = parsed.positionals;
   if ((paths.length === 0) === (names.length === 0)) {
@@ -138,9 +262,11 @@ async function remove(args: string[], context: CommandContext): Promise<number> 
   const namespace = text(parsed, "namespace");
   return await withEngine(context, async (client) => {
     for (const name of names) {
-      const policy = await find(client, name, namespace);
-      await client.collection("policies", Policy).delete(policy.name);
-      show(context, { name: policy.name, change: "deleted", warnings: [] });
+      // What cannot be decoded is in no list; its whole name deletes it.
+      const isUnread = name.includes(":") && (await policyFaults(client)).has(name);
+      const object = isUnread ? name : (await find(client, name, namespace)).name;
+      await client.collection("policies", Policy).delete(object);
+      show(context, { name: object, change: "deleted", warnings: [] });
     }
     for (const { file, text } of await readManifests(paths, context.io)) {
       const { items } = await client.call("/v1/policies:delete", {
@@ -149,7 +275,21 @@ async function remove(args: string[], context: CommandContext): Promise<number> 
       });
       for (const item of items) show(context, { ...item, warnings: [] });
     }
-    return 0;
+    return timeoutS === undefined ? 0 : await waitInForce(context, client, { policyRevision: 0, timeoutS });
+  });
+}
+
+async function acceptDatabase(args: string[], context: CommandContext): Promise<number> {
+  const parsed = parse(args, WAIT_FLAGS, HINT);
+  noWords(parsed, HINT);
+  const timeoutS = timeoutOf(parsed);
+  return await withEngine(context, async (client) => {
+    const { items, policyRevision } = await client.call("/v1/policies:accept-database", {
+      method: "POST",
+      response: ApplyResponse,
+    });
+    for (const item of items) show(context, item, "");
+    return timeoutS === undefined ? 0 : await waitInForce(context, client, { policyRevision, timeoutS });
   });
 }
 
@@ -177,6 +317,11 @@ async function find(client: WeirClient, name: string, namespace: string | undefi
     status: 404,
     detail: `Cannot find policy ${JSON.stringify(name)}${
       namespace === undefined ? "" : ` in namespace ${namespace}`
+    }${
+      didYouMean(
+        name,
+        items.flatMap((one) => [one.policyName, `${one.namespace}/${one.policyName}`, one.name]),
+      )
     }`,
     action: "weir policy list shows the policies there are",
   });

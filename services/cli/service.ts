@@ -4,7 +4,7 @@
  * @module
  */
 import type { WeirClient } from "@weir/client";
-import { ProblemError } from "@weir/common";
+import { ProblemError } from "@weir/common/problem";
 import {
   ApplyRequest,
   ApplyResponse,
@@ -18,9 +18,10 @@ import { flag, parse, text, texts } from "./args.ts";
 import { clientOf } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
 import { readManifests } from "./manifest_files.ts";
-import { outputForm, render } from "./output.ts";
+import { deletedText, outputForm, render } from "./output.ts";
 import { poolCommand } from "./service_pool.ts";
 import { describeService, SERVICE_COLUMNS } from "./service_text.ts";
+import { didYouMean, unknownVerb } from "./suggestion.ts";
 
 const HINT = "weir help service";
 const STATES: Readonly<Record<string, BackendState>> = {
@@ -41,12 +42,7 @@ export async function serviceCommand(args: string[], context: CommandContext): P
     pool: (args, client) => poolCommand(args, context, client),
   };
   const name = { ls: "list", remove: "delete", describe: "get" }[verb ?? ""] ?? verb ?? "";
-  if (!Object.hasOwn(verbs, name)) {
-    throw new UsageError(
-      `Unknown verb "${name}" of service: expected ${Object.keys(verbs).join(", ")}`,
-      HINT,
-    );
-  }
+  if (!Object.hasOwn(verbs, name)) throw unknownVerb("service", verb, Object.keys(verbs));
   const client = clientOf(context, "load-balancer");
   try {
     return await verbs[name](rest, client);
@@ -73,7 +69,7 @@ async function list(args: string[], context: CommandContext, client: WeirClient)
   else context.io.out(render(items, SERVICE_COLUMNS, form, items.map((item) => Service.toJson(item))));
   if (!flag(parsed, "watch")) return 0;
   for await (const event of services.watch({ revision, query, signal: context.io.interrupted })) {
-    if (event.type === "DELETED") context.io.out(`${event.name}   deleted\n`);
+    if (event.type === "DELETED") context.io.out(deletedText(form, event.name));
     if (event.type !== "PUT") continue;
     const lines = render([event.value], SERVICE_COLUMNS, form, Service.toJson(event.value));
     context.io.out(form === "json" || form === "yaml" ? lines : lines.split("\n").slice(1).join("\n"));
@@ -214,6 +210,7 @@ async function call(
   return await client.call(`/v1/services:${verb}`, {
     request: { message: ApplyRequest, value },
     response: ApplyResponse,
+    deadlineMs: 60_000,
   });
 }
 
@@ -229,8 +226,8 @@ async function find(client: WeirClient, name: string, namespace: string | undefi
   const services = client.collection("services", Service);
   const exact = await services.get(name.includes("/") ? name : `${namespace ?? "default"}/${name}`);
   if (exact !== undefined) return exact;
+  const { items } = await services.list();
   if (namespace === undefined && !name.includes("/")) {
-    const { items } = await services.list();
     const named = items.filter((service) => service.serviceName === name && service.type !== "HostPort");
     if (named.length === 1) return named[0];
     if (named.length > 1) {
@@ -244,7 +241,7 @@ async function find(client: WeirClient, name: string, namespace: string | undefi
     status: 404,
     detail: `Cannot find service ${JSON.stringify(name)}${
       namespace === undefined ? "" : ` in namespace ${namespace}`
-    }`,
+    }${didYouMean(name, items.flatMap((one) => [one.serviceName, one.name]))}`,
     action: "weir service list shows the services there are",
   });
 }

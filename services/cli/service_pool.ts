@@ -27,9 +27,10 @@ export async function poolCommand(
   client: WeirClient,
 ): Promise<number> {
   const [verb, ...rest] = args;
-  const parsed = parse(rest, { output: { type: "string", short: "o" } }, HINT);
+  const shows = verb === "list" || verb === "ls";
+  const parsed = parse(rest, shows ? { output: { type: "string", short: "o" } } : {}, HINT);
   const pools = client.collection("addresspools", AddressPool);
-  if (verb === "list" || verb === "ls") {
+  if (shows) {
     const form = outputForm(text(parsed, "output"));
     const { items } = await pools.list();
     items.sort((a, b) => a.name < b.name ? -1 : 1);

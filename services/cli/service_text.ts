@@ -16,7 +16,8 @@ export const SERVICE_COLUMNS: Column<Service>[] = [
   { title: "PORT(S)", cell: (service) => service.ports.map(portText).join(",") },
   {
     title: "BACKENDS",
-    cell: (service) => service.ignored === "" ? `${service.activeBackends}/${service.backends}` : "",
+    cell: (service) =>
+      service.ignored === "" ? `${service.activeBackends}/${service.backends + service.excludedPods}` : "",
   },
   { title: "AGE", cell: (service) => age(service.createdUnixS, Date.now() / 1000) },
   { title: "IDS", cell: (service) => service.ports.map(({ id }) => id).join(","), wide: true },
@@ -53,6 +54,15 @@ export function describeService(service: Service, backends: readonly Backend[], 
   for (const port of service.ports) {
     const own = backends.filter((backend) => backend.service === port.id);
     parts.push(`Backends of ${portName(port)} (id ${port.id})\n${settings(port)}\n${backendTable(own)}`);
+  }
+  if (service.excluded.length > 0) {
+    const rows = service.excluded.map(({ pod, node, reason }) => [pod, node || "-", reason]);
+    const more = service.excludedPods - rows.length;
+    parts.push(
+      `Selected, and no backend\n${indent(table(["POD", "NODE", "WHY"], rows))}${
+        more > 0 ? `  and ${more} more\n` : ""
+      }`,
+    );
   }
   if (service.conditions.length > 0) {
     parts.push(

@@ -8,6 +8,8 @@ import { noWords, parse, text } from "./args.ts";
 import { answersOf, onEveryNode } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
 import { type Column, outputForm, render } from "./output.ts";
+import { didYouMean } from "./suggestion.ts";
+import { askTroubles, showTroubles } from "./top_troubles.ts";
 
 const HINT = "weir help top";
 /** What can be looked at, and what its holders hold. */
@@ -35,16 +37,23 @@ interface Row extends TableHolder {
 /** Runs the command. */
 export async function topCommand(args: string[], context: CommandContext): Promise<number> {
   const [name, ...rest] = args;
-  const tables = Object.keys(TOP_TABLES).join(", ");
+  const tables = [...Object.keys(TOP_TABLES), "troubles"].join(", ");
   if (name === undefined) throw new UsageError(`Say which table: ${tables}`, HINT);
-  if (!Object.hasOwn(TOP_TABLES, name)) {
-    throw new UsageError(`Unknown table "${name}": expected ${tables}`, HINT);
+  if (name !== "troubles" && !Object.hasOwn(TOP_TABLES, name)) {
+    throw new UsageError(
+      `Unknown table "${name}"${didYouMean(name, tables.split(", "))}: expected ${tables}`,
+      HINT,
+    );
   }
   const parsed = parse(rest, { output: { type: "string", short: "o" }, limit: { type: "string" } }, HINT);
   noWords(parsed, HINT);
   const form = outputForm(text(parsed, "output"));
   const limitText = text(parsed, "limit"), limit = limitText === undefined ? 20 : Number(limitText);
   if (!(limit > 0)) throw new UsageError(`--limit is "${limitText}": expected a number of rows`, HINT);
+  if (name === "troubles") {
+    context.io.out(showTroubles(await askTroubles(context), form, limit));
+    return 0;
+  }
   const answers = answersOf(
     context,
     await onEveryNode(

@@ -1,6 +1,7 @@
 import { equal, match } from "node:assert/strict";
-import { TableUsage } from "@weir/proto/datapath";
+import { EndpointTroubles, TableUsage } from "@weir/proto/datapath";
 import { showTop } from "./top.ts";
+import { showTroubles } from "./top_troubles.ts";
 
 const CONNTRACK = TableUsage.create({
   table: "conntrack",
@@ -48,4 +49,22 @@ Deno.test("weir top events shows parts of all that were made; of the ipcache the
     lines(showTop("ipcache", [{ node: "n", usage: ipcache }], "table", 20))[0],
     "NODE|HOLDER|PREFIXES|SHARE|LEFT OUT|STATE",
   );
+});
+
+Deno.test("weir top troubles shows whose flows fail, and that none does", () => {
+  const troubles = [
+    EndpointTroubles.create({
+      endpoint: "shop/cart",
+      side: "opened",
+      noAnswer: 12,
+      refused: 3,
+      retransmitted: 7,
+    }),
+    EndpointTroubles.create({ endpoint: "shop/db", side: "towards", refused: 3 }),
+  ];
+  const [title, ...rows] = lines(showTroubles([{ node: "n", troubles }], "table", 20));
+  equal(title, "NODE|ENDPOINT|FLOWS|NO ANSWER|REFUSED|UNREACHABLE|TOO BIG|UNCONFIRMED|RETRANSMITTED");
+  equal(rows[0], "n|shop/cart|opened by it|12|3|0|0|0|7");
+  equal(rows[1], "n|shop/db|to it|0|3|0|0|0|-");
+  match(showTroubles([{ node: "n", troubles: [] }], "table", 20), /^No flow is in trouble/);
 });

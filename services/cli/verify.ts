@@ -2,7 +2,6 @@
  * `weir verify`: a verdict for every program of eBPF objects, without loading them. Needs no privileges and no kernel that knows eBPF.
  * @module
  */
-import { parseArgs } from "node:util";
 import { fileURLToPath } from "node:url";
 import { Btf, ElfFile, type KernelConfig, kindOf, ObjectError } from "@weir/object";
 import {
@@ -23,6 +22,7 @@ import {
   verifyObject,
 } from "@weir/report";
 import { readInputFileSync } from "@weir/common/input-file";
+import { flag, parse, text } from "./args.ts";
 import { UsageError } from "./context.ts";
 import { codeLabel, verifierVersion, verifierWasmUrl } from "@weir/verifier";
 
@@ -30,7 +30,8 @@ import { codeLabel, verifierVersion, verifierWasmUrl } from "@weir/verifier";
 const OBJECT_BYTES_MAX = 64 << 20, BTF_BYTES_MAX = 1 << 30, CONFIG_BYTES_MAX = 4 << 20;
 
 /** Wrong usage: what was found and what is expected. */
-const wrongUsage = (message: string) => new UsageError(message, "weir help verify");
+const HINT = "weir help verify";
+const wrongUsage = (message: string) => new UsageError(message, HINT);
 
 interface Options {
   readonly paths: string[];
@@ -47,7 +48,7 @@ interface Options {
 /** Runs the command. @param args What follows `weir verify`. @returns The exit code. */
 export async function verifyCommand(args: string[]): Promise<number> {
   try {
-    const parsed = parse(args);
+    const parsed = readArgs(args);
     if (typeof parsed === "string") {
       write(parsed);
       return 0;
@@ -62,44 +63,44 @@ export async function verifyCommand(args: string[]): Promise<number> {
   }
 }
 
-function parse(args: string[]): Options | string {
-  let parsed;
-  try {
-    parsed = parseArgs({
-      args,
-      allowPositionals: true,
-      options: {
-        program: { type: "string" },
-        type: { type: "string" },
-        attach: { type: "string" },
-        kernel: { type: "string" },
-        btf: { type: "string" },
-        explain: { type: "string" },
-        output: { type: "string", short: "o", default: "table" },
-        strict: { type: "boolean", default: false },
-        verbose: { type: "boolean", short: "v", default: false },
-      },
-    });
-  } catch (error) {
-    // Asked for without a code: the list of all.
-    if (args.at(-1) === "--explain") return listCodes();
-    throw wrongUsage((error as Error).message);
+function readArgs(args: string[]): Options | string {
+  // Asked for without a code: the list of all.
+  if (args.at(-1) === "--explain") return listCodes();
+  const parsed = parse(args, {
+    program: { type: "string" },
+    type: { type: "string" },
+    attach: { type: "string" },
+    kernel: { type: "string" },
+    btf: { type: "string" },
+    explain: { type: "string" },
+    output: { type: "string", short: "o" },
+    strict: { type: "boolean" },
+    verbose: { type: "boolean", short: "v" },
+  }, HINT);
+  const [explain, kernel, type] = ["explain", "kernel", "type"].map((name) => text(parsed, name));
+  if (explain !== undefined) return explainCode(explain);
+  if (parsed.positionals.length === 0) throw wrongUsage("No object given");
+  const format = text(parsed, "output") ?? "table";
+  if (!(FORMATS as readonly string[]).includes(format)) {
+    throw wrongUsage(`Unknown format "${format}": expected ${FORMATS.join(", ")}`);
   }
-  const { values, positionals } = parsed;
-  if (values.explain !== undefined) return explainCode(values.explain);
-  if (positionals.length === 0) throw wrongUsage("No object given");
-  if (!(FORMATS as readonly string[]).includes(values.output)) {
-    throw wrongUsage(`Unknown format "${values.output}": expected ${FORMATS.join(", ")}`);
+  if (kernel !== undefined && !isRelease(kernel)) {
+    throw wrongUsage(`Unknown kernel release "${kernel}": expected a form like 6.1`);
   }
-  if (values.kernel !== undefined && !isRelease(values.kernel)) {
-    throw wrongUsage(`Unknown kernel release "${values.kernel}": expected a form like 6.1`);
+  if (type !== undefined && kindOf(type) === undefined) {
+    throw wrongUsage(`Unknown program type "${type}": expected tc, xdp, socket, cgroup/connect4, ...`);
   }
-  if (values.type !== undefined && kindOf(values.type) === undefined) {
-    throw wrongUsage(
-      `Unknown program type "${values.type}": expected tc, xdp, socket, cgroup/connect4, ...`,
-    );
-  }
-  return { ...values, paths: positionals, format: values.output as Format };
+  return {
+    paths: parsed.positionals,
+    program: text(parsed, "program"),
+    type,
+    attach: text(parsed, "attach"),
+    kernel,
+    btf: text(parsed, "btf"),
+    strict: flag(parsed, "strict"),
+    verbose: flag(parsed, "verbose"),
+    format: format as Format,
+  };
 }
 
 function explainCode(text: string): string {

@@ -1,0 +1,145 @@
+import { deepEqual, equal, match } from "node:assert/strict";
+import { PeerStatus } from "@weir/proto/endpoint";
+import { Node } from "@weir/proto/identity";
+import { EngineRevision, NodePolicy } from "@weir/proto/policy";
+import { DatapathStatus } from "@weir/proto/datapath";
+import { findings } from "./findings.ts";
+import type { Facts, NodeReport, ServiceReport } from "./status_report.ts";
+
+const NOW_S = 1_700_000_000;
+const NAMES = ["datapath", "endpoint-manager", "identity-allocator", "policy-engine", "load-balancer"];
+
+const service = (name: string, more: Partial<ServiceReport> = {}): ServiceReport => ({
+  name,
+  state: "ready",
+  pid: 1,
+  restarts: 0,
+  sinceUnixS: NOW_S - 1000,
+  message: "",
+  answers: true,
+  ...more,
+});
+const node = (name: string, more: Partial<NodeReport> = {}): NodeReport => ({
+  node: name,
+  ready: true,
+  services: NAMES.map((each) => service(each)),
+  endpointsInError: [],
+  endpointsWaiting: [],
+  conditions: [],
+  peers: [],
+  ...more,
+});
+const facts = (nodes: NodeReport[], cluster: Facts["cluster"] = {}): Facts => ({ nodes, cluster });
+const peer = (more: Partial<PeerStatus>) =>
+  PeerStatus.create({ name: "policy-engine", address: "https://10.0.0.1:7442", state: "OK", ...more });
+
+Deno.test("findings() finds nothing wrong where everything answers", () => {
+  const cluster = {
+    nodes: [Node.create({ name: "node-1", heartbeatUnixS: NOW_S - 31 }), Node.create({ name: "new" })],
+    policies: [NodePolicy.create({ node: "node-1", policyRevision: 3, heardUnixS: 1 })],
+  };
+  deepEqual(findings(facts([node("node-1", { peers: [peer({})] })], cluster), NOW_S), []);
+});
+
+Deno.test("findings() says of each service that does not answer what follows for traffic", () => {
+  for (const name of [...NAMES, "flow-exporter", "agent"]) {
+    for (const state of ["hung", "away", "backoff", "starting"]) {
+      const answers = state === "starting";
+      const one = node("node-1", { services: [service(name, { state, message: "why", answers })] });
+      const [found, ...more] = findings(facts([one]), NOW_S);
+      deepEqual(more, [], name);
+      equal(found.condition, state === "hung" ? "hung" : answers ? "degraded" : "away");
+      equal(found.subject, name);
+      match(found.effect, /\w{3,}/, `${name} has an effect`);
+      match(found.message, /why/);
+    }
+  }
+});
+
+Deno.test("findings() names a service of the control plane that did not answer, before any node notices", () => {
+  const silent = [{ service: "policy-engine", condition: "hung" as const, error: "no answer within 3 s" }];
+  const joined = node("node-2", { services: [service("datapath")] });
+  const [found, ...more] = findings(facts([joined], { silent }), NOW_S);
+  deepEqual(more, []);
+  deepEqual([found.condition, found.node, found.subject], ["hung", "", "policy-engine"]);
+  match(found.message, /no answer within 3 s/);
+  match(found.effect, /what is in force stays/);
+  const peers = [peer({ state: "SILENT", error: "no answer within 10 s" })];
+  const noticed = findings(facts([node("node-2", { peers })], { silent }), NOW_S);
+  deepEqual(noticed.map(({ node }) => node), ["node-2"], "it is told once");
+});
+
+Deno.test("findings() tells a partition from a peer that nobody hears", () => {
+  const peers = [peer({ state: "SILENT", lastHeardUnixS: NOW_S - 60, error: "no answer within 10 s" })];
+  const [cut] = findings(facts([node("node-2", { peers })]), NOW_S);
+  equal(cut.condition, "partitioned");
+  equal(cut.sinceUnixS, NOW_S - 60);
+  match(cut.message, /node-2 does not hear policy-engine \(https:\/\/10\.0\.0\.1:7442\): no answer/);
+  match(cut.effect, /what is in force stays/);
+  const dead = node("node-1", { services: [service("policy-engine", { state: "hung" })] });
+  const found = findings(facts([dead, node("node-2", { peers })]), NOW_S);
+  deepEqual(found.map(({ condition }) => condition), ["hung"], "it is told once");
+});
+
+Deno.test("findings() says which node new policies do not reach, since when, and what is in force there", () => {
+  const behind = NodePolicy.create({
+    node: "node-2",
+    policyRevision: 17,
+    behind: true,
+    behindSinceUnixS: NOW_S - 120,
+    heardUnixS: NOW_S - 200,
+  });
+  const cluster = { policies: [behind], revision: EngineRevision.create({ policyRevision: 19 }) };
+  const [found] = findings(facts([node("node-1")], cluster), NOW_S);
+  equal(found.condition, "stale");
+  equal(found.sinceUnixS, NOW_S - 120);
+  equal(found.message, "new policies do not reach node-2, the newest is revision 19");
+  equal(found.effect, "what is in force there is revision 17");
+  const justNow = { ...behind, behindSinceUnixS: NOW_S - 2 };
+  deepEqual(findings(facts([node("node-1")], { policies: [justNow] }), NOW_S), [], "it is on its way");
+  const failed = { ...behind, behind: false, policyRevision: 0, error: "map is full" };
+  const [error] = findings(facts([node("node-1")], { policies: [failed] }), NOW_S);
+  match(error.message, /cannot put the newest policies in force: map is full/);
+  match(error.effect, /not known/);
+});
+
+Deno.test("findings() says of whom the control plane has not heard, and what is stale or in error, gravest first", () => {
+  const one = node("node-1", {
+    services: [service("datapath", { state: "hung" })],
+    conditions: [{ kind: "POLICY_STALE", message: "no answer", endpoints: 5, sinceUnixS: NOW_S - 9 }],
+    endpointsInError: [{ name: "web", error: "no address", sinceUnixS: NOW_S - 5, attempts: 3 }],
+  });
+  const cluster = { nodes: [Node.create({ name: "node-9", heartbeatUnixS: NOW_S - 91 })] };
+  const found = findings(facts([one], cluster), NOW_S);
+  deepEqual(found.map(({ condition, node }) => `${condition} ${node}`), [
+    "hung node-1",
+    "partitioned node-9",
+    "stale node-1",
+    "degraded node-1",
+  ]);
+  match(found[2].message, /^5 endpoints: no answer/);
+  match(found[3].message, /endpoint web: no address \(3 attempts\)/);
+});
+
+Deno.test("findings() says which table is full, which endpoint waits, and what to do", () => {
+  const pressure = [
+    { map: "weir_ct", entries: 990, entriesMax: 1000 },
+    { map: "weir_ipcache", entries: 900, entriesMax: 1000 },
+    { map: "weir_events", entries: 1000, entriesMax: 1000 },
+  ];
+  const one = node("node-1", {
+    datapath: DatapathStatus.create({ pressure }),
+    endpointsWaiting: [{ name: "shop/web", state: "WAITING_FOR_IDENTITY" }],
+  });
+  const found = findings(facts([one]), NOW_S);
+  deepEqual(found.map(({ message }) => message), [
+    "endpoint shop/web is not ready: waiting for identity",
+    "the table weir_ct is full: 990 of 1000 entries",
+  ]);
+  for (const { effect, remedy } of found) {
+    match(effect, /\w{3,}/);
+    match(remedy, /weir (endpoint get|top)/);
+  }
+  const hung = node("node-1", { services: [service("datapath", { state: "hung" })] });
+  match(findings(facts([hung]), NOW_S)[0].remedy, /agent starts it anew/);
+});

@@ -1,0 +1,26 @@
+/** Help of `weir explain`. @module */
+import { type Manual, NAMESPACE, OUTPUT } from "./manual.ts";
+
+/** `weir explain`; `weir policy explain` is the same. */
+export const EXPLAIN: Manual = {
+  summary: "why a connection works, is denied, or is allowed and fails all the same; and the smallest change",
+  verbs: {
+    "": {
+      says:
+        "Goes the whole way of a connection: source, service, policy on both sides, nodes, destination. Exit code 3: denied; 4: allowed, and it cannot work.",
+      flags: {
+        "--from END": "who opens the connection",
+        "--to END": "to whom",
+        "-p, --port 80/TCP": "port and protocol; of a service its own port",
+        "--direction ingress|egress": "only this side's policies (default: both)",
+        "--manifest": "print only policies that would allow it, for weir policy apply -f -",
+        ...NAMESPACE,
+        ...OUTPUT,
+      },
+    },
+  },
+  notes:
+    `An END is a pod or an endpoint, service/NAME (or its cluster IP), node/NAME, an address, a DNS name, world, host, multicast,
+broadcast (and the other entities), identity:N, or KEY=VALUE[,...]
+`,
+};

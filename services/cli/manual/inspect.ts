@@ -1,0 +1,90 @@
+/**
+ * Help of the commands that look and change nothing: status, identity, bpf, top.
+ *
+ * @module
+ */
+import { DUMPS } from "@weir/proto/dumps";
+import { type Manual, OUTPUT } from "./manual.ts";
+
+/** Help of `weir status`. */
+export const STATUS: Manual = {
+  summary: "health of every service, what is hung, cut off or stale, and what follows from it for traffic",
+  verbs: {
+    "": {
+      says:
+        "Shows what is not well, since when, and what follows from it. Exit code 1 when something is not well.",
+      flags: {
+        "--wait": "wait until everything is well",
+        "--timeout SECONDS": "how long --wait waits (default 60)",
+        "-v, --verbose": "also kernel features, map pressure, and latency, loss and MTU between nodes",
+        ...OUTPUT,
+      },
+    },
+  },
+  notes: `Every question has two seconds, so it ends whatever hangs.
+  HUNG             the process is there and does not answer; its agent starts it anew
+  AWAY             nothing listens: it ended, starts, or is not there
+  PARTITIONED      a node does not hear the control plane, or the control plane the node
+  STALE            what is in force is older than what is wanted
+  DEGRADED         it works, with less than it should: also a way between two nodes that loses packets
+Each with since when, and what follows from it for traffic.
+`,
+};
+
+/** Help of `weir identity`. */
+export const IDENTITY: Manual = {
+  summary: "identities and the labels they stand for: list, get",
+  verbs: {
+    list: {
+      says: "Lists identities.",
+      flags: { "-l, --selector KEY=VALUE[,...]": "only those with these labels", ...OUTPUT },
+    },
+    get: { words: "NUMBER", says: "Shows one identity.", flags: OUTPUT },
+  },
+};
+
+const ROWS = { "--limit N": "at most so many rows", ...OUTPUT };
+
+/** Help of `weir bpf`. */
+export const BPF: Manual = {
+  summary: `what the kernel holds now: ${DUMPS.map(({ name }) => name).join(", ")}, prog`,
+  verbs: Object.fromEntries(
+    [...DUMPS, { name: "prog", says: "programs, where they hang, what the gate said" }].map((
+      { name, says },
+    ) => [
+      `${name} list`,
+      { says: `${says[0].toUpperCase()}${says.slice(1)}.`, flags: ROWS },
+    ]),
+  ),
+  notes:
+    "Read from the maps of the node at the moment of asking; all nodes of a lab unless --node says which.\n",
+};
+
+const HOLDERS =
+  "Entries by who opened the flow: an endpoint, the node itself, or who is outside (TOWARDS whom); and how many new flows were refused because a share was used up.";
+
+/** Help of `weir top`. */
+export const TOP: Manual = {
+  summary:
+    "who holds how much of what traffic fills (conntrack, nat, events, ipcache); whose flows fail (troubles)",
+  verbs: {
+    conntrack: { says: HOLDERS, flags: ROWS },
+    nat: { says: HOLDERS, flags: ROWS },
+    events: {
+      says: "Events by who caused them, and how many were lost because a share of the ring was used up.",
+      flags: ROWS,
+    },
+    ipcache: {
+      says:
+        "Prefixes by where they come from: nodes, this node, CIDRs of policies; and how many are left out.",
+      flags: ROWS,
+    },
+    troubles: {
+      says:
+        "Flows that policy allows and that fail all the same, by endpoint: no answer, refused by the other end, unreachable, a packet larger than the path, or answered and never confirmed. weir observe --type trouble shows them.",
+      flags: ROWS,
+    },
+  },
+  notes:
+    "Nobody is limited while there is room: a share binds only while a table fills. weir status says DEGRADED while it does.\n",
+};

@@ -1,0 +1,276 @@
+/**
+ * What `weir status` finds out: every question to every service at once, each with a deadline, and nothing assumed of what is
+ * not answered.
+ *
+ * @module
+ */
+import type { Message } from "@weir/proto";
+import { Process } from "@weir/proto/agent";
+import { DatapathStatus, Probes } from "@weir/proto/datapath";
+import { Endpoint, PeerStatus } from "@weir/proto/endpoint";
+import { Node } from "@weir/proto/identity";
+import { Service } from "@weir/proto/loadbalancer";
+import { EngineRevision, NodePolicy } from "@weir/proto/policy";
+import { clientOf } from "./clients.ts";
+import type { CommandContext, NodeTarget, ServiceName } from "./context.ts";
+import { type Answer, question } from "./question.ts";
+
+/** How a service or node is. */
+export type ServiceState = "ready" | "starting" | "hung" | "away" | "backoff" | "stopped";
+
+/** One service of a node. */
+export interface ServiceReport {
+  name: string;
+  state: string;
+  /** 0 when not known. */
+  pid: number;
+  restarts: number;
+  /** Since when it is in this state; 0 when not known. */
+  sinceUnixS: number;
+  message: string;
+  /** It answered us, whatever its state is. */
+  answers: boolean;
+}
+
+/** An endpoint that is not as desired. */
+export interface EndpointReport {
+  name: string;
+  error: string;
+  sinceUnixS: number;
+  attempts: number;
+}
+
+/** Everything known of one node. */
+export interface NodeReport {
+  node: string;
+  /** Every service of it is ready, and its agent says so. */
+  ready: boolean;
+  /** Why the agent does not answer. */
+  error?: string;
+  services: ServiceReport[];
+  datapath?: DatapathStatus;
+  /** The ways from it to the other nodes. */
+  probes?: Probes;
+  endpointsInError: EndpointReport[];
+  /** Endpoints that are not ready and say no error. */
+  endpointsWaiting: { name: string; state: string }[];
+  /** Endpoints that work with something older than what is desired. */
+  conditions: { kind: string; message: string; endpoints: number; sinceUnixS: number }[];
+  endpoints?: number;
+  endpointsReady?: number;
+  /** What the node says of the services that it needs. */
+  peers: PeerStatus[];
+}
+
+/** What the control plane says; a part is absent when it did not. */
+export interface ClusterReport {
+  nodes?: Node[];
+  policies?: NodePolicy[];
+  revision?: EngineRevision;
+  services?: number;
+  /** Services of the control plane that did not answer us. */
+  silent?: { service: string; condition: "hung" | "away"; error: string }[];
+}
+
+/** All facts; {@link findings} says what they mean. */
+export interface Facts {
+  nodes: NodeReport[];
+  cluster: ClusterReport;
+}
+
+const AGENT = "agent";
+/** States of an endpoint that has no connection. */
+const WAITING: ReadonlySet<string> = new Set(["WAITING_FOR_IDENTITY", "INVALID"]);
+const NODE_SERVICES: readonly ServiceName[] = ["datapath", "endpoint-manager", "flow-exporter"];
+
+/** Asks everything. Resolves within the deadline of one question (and a moment). */
+export async function gather(context: CommandContext): Promise<Facts> {
+  const targets = context.nodes();
+  const [nodes, cluster] = await Promise.all([
+    Promise.all(targets.map((target) => gatherNode(context, target))),
+    gatherCluster(context),
+  ]);
+  return { nodes, cluster };
+}
+
+async function gatherCluster(context: CommandContext): Promise<ClusterReport> {
+  const list = <T>(service: ServiceName, name: string, message: Message<T>) =>
+    question(
+      clientOf(context, service),
+      async (client) => (await client.collection(name, message).list()).items,
+    );
+  const [nodes, policies, revision, services] = await Promise.all([
+    list("identity-allocator", "nodes", Node),
+    list("policy-engine", "nodepolicies", NodePolicy),
+    question(
+      clientOf(context, "policy-engine"),
+      (client) => client.call("/v1/revision", { method: "GET", response: EngineRevision }),
+    ),
+    list("load-balancer", "services", Service),
+  ]);
+  const silent = Object.entries({
+    "identity-allocator": nodes,
+    "policy-engine": revision,
+    "load-balancer": services,
+  }).flatMap(([service, answer]) =>
+    answer.kind === "hung" || answer.kind === "away"
+      ? [{ service, condition: answer.kind, error: answer.error }]
+      : []
+  );
+  return {
+    silent,
+    nodes: valueOf(nodes),
+    policies: valueOf(policies),
+    revision: valueOf(revision),
+    services: valueOf(services)?.length,
+  };
+}
+
+async function gatherNode(context: CommandContext, target: NodeTarget): Promise<NodeReport> {
+  const report: NodeReport = {
+    node: target.node,
+    ready: false,
+    services: [],
+    endpointsInError: [],
+    endpointsWaiting: [],
+    conditions: [],
+    peers: [],
+  };
+  const [processes, alive, datapath, probes, endpoints, peers] = await Promise.all([
+    question(
+      clientOf(context, AGENT, target),
+      async (client) => (await client.collection("processes", Process).list()).items,
+    ),
+    askEach(context, target),
+    question(
+      clientOf(context, "datapath", target),
+      (client) => client.call("/v1/status", { method: "GET", response: DatapathStatus }),
+    ),
+    question(
+      clientOf(context, "datapath", target),
+      (client) => client.call("/v1/probes", { method: "GET", response: Probes }),
+    ),
+    question(
+      clientOf(context, "endpoint-manager", target),
+      async (client) => (await client.collection("endpoints", Endpoint).list()).items,
+    ),
+    question(
+      clientOf(context, "endpoint-manager", target),
+      async (client) => (await client.collection("peers", PeerStatus).list()).items,
+    ),
+  ]);
+  if (processes.kind !== "answered") report.error = processes.error;
+  report.services = servicesOf(processes, alive);
+  report.ready = processes.kind === "answered" && report.services.every(({ state }) => state === "ready");
+  report.datapath = valueOf(datapath);
+  report.probes = valueOf(probes);
+  report.peers = valueOf(peers) ?? [];
+  takeEndpoints(report, valueOf(endpoints));
+  return report;
+}
+
+/** Asks every service that has a socket here whether it lives. */
+async function askEach(context: CommandContext, target: NodeTarget): Promise<Map<string, Answer<string>>> {
+  const names = context.flags.server === undefined ? await socketNames(target.directory) : [];
+  const answers = await Promise.all(
+    names.map((name) =>
+      question(
+        clientOf(context, name as ServiceName, target, `unix:${target.directory}/${name}.sock`),
+        async (client) => {
+          const answer = await client.send("/livez");
+          return await answer.text();
+        },
+      )
+    ),
+  );
+  return new Map(names.map((name, index) => [name, answers[index]]));
+}
+
+async function socketNames(directory: string): Promise<string[]> {
+  const names: string[] = [];
+  try {
+    for await (const { name } of Deno.readDir(directory)) {
+      if (name.endsWith(".sock") && !/^(agent|notify|hubble|hubble-relay|.*-read)\.sock$/.test(name)) {
+        names.push(name.slice(0, -5));
+      }
+    }
+  } catch {
+    return [...NODE_SERVICES]; // who may not list the directory may still speak to the services
+  }
+  return names.sort();
+}
+
+/** What the agent says of its services, corrected by whether they answered us. */
+function servicesOf(
+  processes: Answer<Process[]>,
+  alive: ReadonlyMap<string, Answer<string>>,
+): ServiceReport[] {
+  const rows = new Map<string, ServiceReport>();
+  const agent = processes.kind === "answered" ? "ready" : processes.kind === "hung" ? "hung" : "away";
+  if (agent !== "ready") {
+    const message = processes.kind === "answered" ? "" : processes.error;
+    rows.set(AGENT, {
+      name: AGENT,
+      state: agent,
+      pid: 0,
+      restarts: 0,
+      sinceUnixS: 0,
+      message,
+      answers: false,
+    });
+  }
+  for (const process of valueOf(processes) ?? []) {
+    const { name, state, pid, restarts, sinceUnixS } = process;
+    const message = state === "ready" ? "" : process.lastError;
+    rows.set(name, { name, state, pid, restarts, sinceUnixS, message, answers: false });
+  }
+  for (const [name, answer] of alive) {
+    const row = rows.get(name) ?? {
+      name,
+      state: "ready",
+      pid: 0,
+      restarts: 0,
+      sinceUnixS: 0,
+      message: "",
+      answers: false,
+    };
+    row.answers = answer.kind === "answered";
+    const known = rows.has(name);
+    if (answer.kind === "hung" && row.state !== "hung") {
+      Object.assign(row, { state: "hung", message: answer.error, sinceUnixS: 0 });
+    } else if (answer.kind === "away" && (row.state === "ready" || !known)) {
+      Object.assign(row, { state: "away", message: answer.error, sinceUnixS: 0 });
+    } else if (answer.kind === "refused") {
+      Object.assign(row, { state: "hung", message: answer.error });
+    }
+    rows.set(name, row);
+  }
+  return [...rows.values()];
+}
+
+function takeEndpoints(report: NodeReport, endpoints: Endpoint[] | undefined): void {
+  if (endpoints === undefined) return;
+  report.endpoints = endpoints.length;
+  report.endpointsReady = endpoints.filter(({ status }) => status?.state === "READY").length;
+  const conditions = new Map<string, NodeReport["conditions"][number]>();
+  for (const { name, status } of endpoints) {
+    if (status?.error?.error) {
+      const { error, sinceUnixS, attempts } = status.error;
+      report.endpointsInError.push({ name, error, sinceUnixS, attempts });
+    }
+    if (status && WAITING.has(status.state) && !status.error?.error) {
+      report.endpointsWaiting.push({ name, state: status.state });
+    }
+    for (const { kind, message, sinceUnixS } of status?.conditions ?? []) {
+      const row = conditions.get(kind) ?? { kind, message, endpoints: 0, sinceUnixS };
+      row.endpoints++;
+      row.sinceUnixS = Math.min(row.sinceUnixS, sinceUnixS);
+      conditions.set(kind, row);
+    }
+  }
+  report.conditions = [...conditions.values()];
+}
+
+function valueOf<T>(answer: Answer<T>): T | undefined {
+  return answer.kind === "answered" ? answer.value : undefined;
+}
