@@ -38,7 +38,7 @@ export function podLabels(pod: ModelPod, namespaceLabels: Record<string, string>
   return LabelSet.from(labels);
 }
 
-/** See the module comment. */
+/** A repository with the pods of a model in it, as the services would fill it. */
 export class ModelCluster {
   readonly repository = new PolicyRepository();
 

@@ -38,14 +38,20 @@ export type Place = "node1" | "node2" | "pod1" | "pod2" | "pod3" | "outside";
 const data = (file: string) => new URL(`testdata/${file}`, import.meta.url).pathname;
 let clusters = 0;
 
-/** See the module comment. Everything goes with `close()`. */
+/**
+ * Two nodes in namespaces of their own with a pod each, and a third machine outside the cluster, on one switch.
+ * Everything goes with `close()`.
+ */
 export class Cluster {
   readonly nodes: TestNode[] = [];
   readonly #links: BpfLink[] = [];
   readonly #servers: Deno.ChildProcess[] = [];
   readonly #number = clusters++;
+  readonly #entriesMax: Record<string, number>;
 
-  private constructor(readonly mode: number, private readonly entriesMax: Record<string, number>) {}
+  private constructor(readonly mode: number, entriesMax: Record<string, number>) {
+    this.#entriesMax = entriesMax;
+  }
 
   /** `mode`: flags of the configuration. `entriesMax` sizes maps. */
   static async open(mode: number, entriesMax: Record<string, number> = {}): Promise<Cluster> {
@@ -83,18 +89,22 @@ export class Cluster {
     reader.releaseLock();
   }
 
-  /** What the server behind an address saw: its client's address and port, and the bytes; or the error. */
+  /**
+   * What the server behind an address saw: its client's address and port, and the bytes; or the error. Who expects an answer waits long
+   * for it; `denied` says that none is expected.
+   */
   async ask(
     place: Place,
     kind: "tcp" | "udp",
     host: string,
     port: number,
-    options: { bytes?: number; source?: number } = {},
+    options: { bytes?: number; source?: number; denied?: boolean } = {},
   ): Promise<{ ok: boolean; peer: string; port: number; bytes: number; text: string }> {
     const { code, text } = await this.in(
       place,
       "python3",
       data("peer_client.py"),
+      options.denied ? "1" : "20",
       kind,
       host,
       `${port}`,
@@ -308,7 +318,7 @@ export class Cluster {
           .trim(),
       );
     const [pod, vxlan, outer] = [await index("pod"), await index("vxlan"), await index("outer")];
-    const node = await TestNode.open(this.entriesMax);
+    const node = await TestNode.open(this.#entriesMax);
     node.writeConfig({
       flags: this.mode,
       tunnelIfindex: vxlan,

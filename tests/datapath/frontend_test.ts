@@ -185,6 +185,34 @@ for (const f of FAMILIES) {
   );
 
   kernelTest(
+    `from_netdev() takes a known client of ${f.name} along when a port passes to another service`,
+    async () => {
+      const { node, ask, vip, flags } = await serving(f);
+      using _ = node;
+      const to = (spec: Partial<PacketSpec>) => Number(ports(ask(spec), f));
+      const protocol = UDP, other = 8;
+      for (const [id, address] of [[3, f.a], [4, f.remote], [5, f.b], [6, f.remote]] as const) {
+        setBackend(node, { id, address, port: 9000 + id, protocol });
+        setSelection(node, id, [id]);
+      }
+      const here = { address: vip, port: 90, protocol, flags }, far = { ...here, port: 91 };
+      setFrontend(node, { ...here, service: 7, external: 3 });
+      setFrontend(node, { ...far, service: 7, external: 4 });
+      assert.deepEqual([to({ protocol, dport: 90 }), to({ protocol, dport: 91 })], [9003, 9004]);
+      // Another choice of the same service is for new clients.
+      setFrontend(node, { ...here, service: 7, external: 5 });
+      setFrontend(node, { ...far, service: 7, external: 6 });
+      assert.deepEqual([to({ protocol, dport: 90 }), to({ protocol, dport: 91 })], [9003, 9004]);
+      setFrontend(node, { ...here, service: other, external: 5 });
+      setFrontend(node, { ...far, service: other, external: 6 });
+      for (let n = 0; n < 2; n++) {
+        assert.deepEqual([to({ protocol, dport: 90 }), to({ protocol, dport: 91 })], [9005, 9006]);
+      }
+      assert.equal(serviceCounters(node, other).connections, 2n);
+    },
+  );
+
+  kernelTest(
     `from_netdev() sends ${f.name} for a backend far away with a source of its own, or the client's with DSR`,
     async () => {
       const { node, ask, vip, service } = await serving(f);

@@ -52,7 +52,12 @@ function error(f: Family, from: string, to: string, about: PacketSpec, quote: Qu
 }
 const said = (
   run: Run,
-) => [run.verdict, ...run.events.map((e) => e.type === abi.EVENT_DROP ? e.subtype : e.reason)];
+) => [
+  run.verdict,
+  ...run.events.filter((e) => e.type !== abi.EVENT_TROUBLE).map((e) =>
+    e.type === abi.EVENT_DROP ? e.subtype : e.reason
+  ),
+];
 
 for (const f of FAMILIES) {
   const router = f.icmp === ICMP ? "203.0.113.1" : "2001:db8:ffff::1";

@@ -45,9 +45,7 @@ function same(got: Run, spec: PacketSpec, why: string): void {
   assert.deepEqual(got.data, wanted, why);
 }
 function lifetime(node: TestNode): number[] {
-  return natEntries(node).map(({ entry }) =>
-    Math.round(((entry.expires - entry.created) >>> 0) / node.config.hz)
-  );
+  return natEntries(node).map(({ entry }) => node.lifetime(entry));
 }
 
 for (const f of FAMILIES) {

@@ -3,22 +3,10 @@
  * endpoints on devices of their own: packets go in by BPF_PROG_TEST_RUN, verdicts, packets, counters, flows and events come out.
  * @module
  */
-import {
-  type BpfMap,
-  BpfObject,
-  type BpfProgram,
-  createMap,
-  Gate,
-  MapType,
-  RingReader,
-  StructuralVerifier,
-  u32,
-} from "@weir/loader";
+import { type BpfMap, type BpfObject, type BpfProgram, createMap, MapType, u32 } from "@weir/loader";
 import * as abi from "@weir/maps";
-import { buildPrograms } from "../../datapath/bpf/build.ts";
+import { LoadedNode } from "./loaded_node.ts";
 import { address, type Bytes, ipv4Number, macBytes } from "./packet.ts";
-
-const out = new URL("../../.build/bpf", import.meta.url).pathname;
 
 export interface Rule {
   direction: "ingress" | "egress";
@@ -78,17 +66,12 @@ function skb(ifindex: number, mark: number): Bytes {
 }
 
 export class TestNode implements Disposable {
-  readonly object: BpfObject;
   readonly config: abi.Config;
-  readonly #maps = new Map<string, BpfMap>();
-  readonly #programs = new Map<string, BpfProgram>();
-  readonly #ring: RingReader;
+  readonly #loaded: LoadedNode;
   readonly #endpoints = new Map<number, abi.Endpoint>();
-  readonly #links: string[] = [];
 
-  private constructor(object: BpfObject) {
-    this.object = object;
-    this.#ring = new RingReader(object.openMap("weir_events").fd);
+  private constructor(loaded: LoadedNode) {
+    this.#loaded = loaded;
     this.config = {
       flags: abi.CONFIG_TUNNEL,
       hz: 0,
@@ -117,14 +100,12 @@ export class TestNode implements Disposable {
     };
   }
 
-  /** Builds if needed and loads. `entriesMax` sizes maps, e.g. `{ weir_ct: 64 }`. */
+  /** Builds and loads if needed. `entriesMax` sizes maps, e.g. `{ weir_ct: 64 }`. */
   static async open(entriesMax: Record<string, number> = {}): Promise<TestNode> {
-    const object = BpfObject.openFile(await buildPrograms({ out }));
+    const loaded = await LoadedNode.take(entriesMax);
     try {
-      for (const [name, entries] of Object.entries(entriesMax)) object.map(name).setEntriesMax(entries);
-      object.load(new Gate(new StructuralVerifier()));
-      const node = new TestNode(object);
-      node.config.hz = await node.measureHz();
+      const node = new TestNode(loaded);
+      node.config.hz = hz ??= await node.measureHz();
       node.writeConfig();
       node.setShares(true);
       node.bumpIpcache();
@@ -133,40 +114,29 @@ export class TestNode implements Disposable {
       }
       return node;
     } catch (error) {
-      object.close();
+      loaded.close();
       throw error;
     }
   }
 
   [Symbol.dispose](): void {
-    this.#ring[Symbol.dispose]();
-    this.object.close();
-    for (const name of this.#links) {
-      new Deno.Command("ip", { args: ["link", "delete", name], stderr: "null" }).outputSync();
-    }
+    this.#loaded.giveBack();
   }
 
+  /** The object with the maps, and the names of all programs. */
+  get object(): BpfObject {
+    return this.#loaded.object;
+  }
   map(name: string): BpfMap {
-    let map = this.#maps.get(name);
-    if (!map) this.#maps.set(name, map = this.object.openMap(name));
-    return map;
+    return this.#loaded.map(name);
   }
   program(name: string): BpfProgram {
-    let program = this.#programs.get(name);
-    if (!program) this.#programs.set(name, program = this.object.program(name));
-    return program;
+    return this.#loaded.program(name);
   }
 
-  /** A device without addresses, down, of our name; gone with the node. */
+  /** A device without addresses, down; gone with the file's last test. */
   addDevice(): number {
-    const name = `wtd${Deno.pid % 100000}n${devices++}`;
-    const { success, stderr } = new Deno.Command("ip", {
-      args: ["link", "add", name, "type", "bridge"],
-      stderr: "piped",
-    }).outputSync();
-    if (!success) throw new Error(`Cannot add device ${name}: ${new TextDecoder().decode(stderr)}`);
-    this.#links.push(name);
-    return Number(Deno.readTextFileSync(`/sys/class/net/${name}/ifindex`));
+    return this.#loaded.addDevice();
   }
 
   async measureHz(): Promise<number> {
@@ -339,7 +309,7 @@ export class TestNode implements Disposable {
   /** Takes what is in the ring, or the first `bytesMax` of it. */
   drainEvents(bytesMax = Infinity): abi.Event[] {
     const events: abi.Event[] = [];
-    const take = () => bytesMax > 0 ? this.#ring.drain(Math.min(bytesMax, 1 << 20)) : undefined;
+    const take = () => bytesMax > 0 ? this.#loaded.ring.drain(Math.min(bytesMax, 1 << 20)) : undefined;
     for (let batch = take(); batch; batch = take()) {
       const bytes = batch.records;
       bytesMax -= bytes.length;
@@ -405,12 +375,24 @@ export class TestNode implements Disposable {
       entry: abi.CtEntry.decode(value),
     }));
   }
-  /** Makes every flow look as if it had expired `seconds` ago. */
-  expireFlows(seconds = 5): void {
+  /** Jiffies as entries have them. */
+  get now(): number {
     const ctx = new Uint8Array(16);
-    const now = Number(
+    return Number(
       abi.ClockSample.decode(this.program("weir_clock").testRun({ ctx }).ctx).jiffies & 0xffffffffn,
     );
+  }
+  /** The configured time (s) that its last packet gave an entry to live, however long ago its first one was. */
+  lifetime({ created, expires }: { created: number; expires: number }): number {
+    const { hz, timeoutTcp, timeoutSyn, timeoutOther, timeoutUnanswered, timeoutClosing } = this.config;
+    const most = (expires - created) >>> 0, elapsed = (this.now - created) >>> 0;
+    return [timeoutTcp, timeoutSyn, timeoutOther, timeoutUnanswered, timeoutClosing].find((time) =>
+      time * hz < most + hz / 2 && time * hz > most - elapsed - hz / 2
+    ) ?? most / hz;
+  }
+  /** Makes every flow look as if it had expired `seconds` ago. */
+  expireFlows(seconds = 5): void {
+    const { now } = this;
     for (const [key, value] of this.map("weir_ct").entries()) {
       const entry = abi.CtEntry.decode(value);
       entry.expires = (now - seconds * this.config.hz) >>> 0;
@@ -441,4 +423,5 @@ export class TestNode implements Disposable {
   }
 }
 const POLICY_INGRESS = abi.POLICY_INGRESS, POLICY_EGRESS = abi.POLICY_EGRESS;
-let devices = 0;
+/** Of this kernel. */
+let hz: number | undefined;

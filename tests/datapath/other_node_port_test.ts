@@ -59,6 +59,11 @@ async function services(
   }
 }
 
+/** TCP and UDP of both families at once: who is denied waits for nothing. */
+async function everyWay(use: (family: number, kind: "tcp" | "udp") => Promise<void>): Promise<void> {
+  await Promise.all([0, 1].flatMap((family) => (["tcp", "udp"] as const).map((kind) => use(family, kind))));
+}
+
 for (const [what, mode] of MODES) {
   for (const [how, flags] of [["SNAT", 0], ["DSR", abi.FRONTEND_DSR]] as const) {
     // Here it is never asked how the node would have sent it on; once is enough.
@@ -68,8 +73,8 @@ for (const [what, mode] of MODES) {
       () =>
         services(mode, flags, async (cluster) => {
           const [node1, node2] = cluster.nodes;
-          const ask = async (host: string, port: number, kind: "tcp" | "udp") =>
-            await cluster.ask("pod2", kind, host, port, { bytes: 5000 });
+          const ask = (host: string, port: number, kind: "tcp" | "udp", denied = false) =>
+            cluster.ask("pod2", kind, host, port, { bytes: 5000, denied });
           for (const family of [0, 1]) {
             for (const kind of ["tcp", "udp"] as const) {
               // pod 2 asks node 1: for pod 1 there, and for itself
@@ -87,12 +92,10 @@ for (const [what, mode] of MODES) {
             "the asked node has nothing to do with it",
           );
           const judged = async (allowed: boolean, why: string) => {
-            for (const family of [0, 1]) {
-              for (const kind of ["tcp", "udp"] as const) {
-                const got = await ask(NODES[0][family], 30080, kind);
-                assert.equal(got.ok, allowed, `${why}, ${kind} ${family}: ${got.text}`);
-              }
-            }
+            await everyWay(async (family, kind) => {
+              const got = await ask(NODES[0][family], 30080, kind, !allowed);
+              assert.equal(got.ok, allowed, `${why}, ${kind} ${family}: ${got.text}`);
+            });
           };
           const both = (rule: { identity: number }, direction: "ingress" | "egress") =>
             [TCP, UDP].map((protocol) => ({ direction, protocol, port: 8080, ...rule }));
@@ -124,17 +127,15 @@ for (const [what, mode] of MODES) {
     `another node's NodePort, by ${what}: externalTrafficPolicy Local is its own backends`,
     () =>
       services(mode, abi.FRONTEND_LOCAL, async (cluster) => {
-        for (const family of [0, 1]) {
-          for (const kind of ["tcp", "udp"] as const) {
-            const there = await cluster.ask("pod2", kind, NODES[0][family], 30080, { bytes: 500 });
-            assert.ok(there.ok, there.text);
-            assert.equal(there.peer, PODS[1][family]);
-            // its backend is pod 2, which is not node 1's
-            assert.ok(!(await cluster.ask("pod2", kind, NODES[0][family], 30081)).ok);
-            // its own node: as ever
-            assert.ok((await cluster.ask("pod2", kind, NODES[1][family], 30081)).ok);
-          }
-        }
+        await everyWay(async (family, kind) => {
+          const there = await cluster.ask("pod2", kind, NODES[0][family], 30080, { bytes: 500 });
+          assert.ok(there.ok, there.text);
+          assert.equal(there.peer, PODS[1][family]);
+          // its backend is pod 2, which is not node 1's
+          assert.ok(!(await cluster.ask("pod2", kind, NODES[0][family], 30081, { denied: true })).ok);
+          // its own node: as ever
+          assert.ok((await cluster.ask("pod2", kind, NODES[1][family], 30081)).ok);
+        });
       }),
   );
   kernelTest(
@@ -166,14 +167,13 @@ for (const [what, mode] of MODES) {
         });
         for (const [policy, allowed] of [[1, true], [2, false]] as const) {
           node2.changeEndpoint(1, { policy });
-          for (const family of [0, 1]) {
-            for (const kind of ["tcp", "udp"] as const) {
-              for (const port of [30080, 30081]) {
-                const got = await cluster.ask("pod2", kind, NODES[0][family], port, { bytes: 5000 });
-                assert.equal(got.ok, allowed, `policy ${policy}, ${kind} ${family} ${port}: ${got.text}`);
-              }
+          await everyWay(async (family, kind) => {
+            for (const port of [30080, 30081]) {
+              const options = { bytes: 5000, denied: !allowed };
+              const got = await cluster.ask("pod2", kind, NODES[0][family], port, options);
+              assert.equal(got.ok, allowed, `policy ${policy}, ${kind} ${family} ${port}: ${got.text}`);
             }
-          }
+          });
         }
       }),
   );

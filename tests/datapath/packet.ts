@@ -10,7 +10,7 @@ export const FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16;
 export function macBytes(text: string): Bytes {
   return Uint8Array.from(text.split(":"), (part) => parseInt(part, 16));
 }
-export function ipv4Bytes(text: string): number[] {
+function ipv4Bytes(text: string): number[] {
   return text.split(".").map(Number);
 }
 export function ipv4Number(text: string): number {

@@ -15,7 +15,7 @@ import {
   TCP,
   UDP,
 } from "./packet.ts";
-import { serviceCounters, setBackend, setFrontend, setSelection } from "./services.ts";
+import { deleteFrontend, serviceCounters, setBackend, setFrontend, setSelection } from "./services.ts";
 import { A, B, FAMILIES, type Family, twoEndpoints } from "./two_endpoints.ts";
 
 const VIP: Record<string, string> = { IPv4: "10.96.0.10", IPv6: "fd00:10:96::10" };
@@ -214,6 +214,30 @@ for (const f of FAMILIES) {
     assert.deepEqual([tcp(1, ACK), udp(1)], ["b", "remote"], "TCP cannot go on elsewhere, UDP can");
     assert.equal(tcp(1, SYN), "remote", "a new connection from the same port can");
     assert.equal(tcp(1, ACK), "remote");
+  });
+
+  kernelTest(`${f.name}: a port that passes to another service takes its clients along`, async () => {
+    const { node, ask, vip } = await served(f);
+    using _ = node;
+    const to = (run: Run) =>
+      run.verdict !== REDIRECT ? "nobody" : destination(run, f) === f.b ? "b" : "remote";
+    const udp = () => to(ask({ protocol: UDP, dport: 53 }));
+    const tcp = (flags: number) => to(ask({ flags }));
+    assert.deepEqual([udp(), tcp(SYN)], ["b", "b"]);
+    // The old service is still there, and so are its backends.
+    setBackend(node, { id: 8, address: f.remote, port: 8053, protocol: UDP, service: 8 });
+    setBackend(node, { id: 9, address: f.remote, port: 8080, service: 8 });
+    setSelection(node, 8, [8]);
+    setSelection(node, 9, [9]);
+    const udpPort = { address: vip, port: 53, protocol: UDP, service: 8 };
+    setFrontend(node, { ...udpPort, internal: 8 });
+    setFrontend(node, { address: vip, port: 80, service: 8, internal: 9 });
+    assert.equal(udp(), "remote");
+    assert.equal(ask({ protocol: UDP, dport: 53 }).events.length, 0, "and stays there");
+    assert.equal(tcp(ACK), "b", "an open connection ends where it began");
+    assert.equal(tcp(SYN), "remote");
+    deleteFrontend(node, udpPort);
+    assert.equal(ask({ protocol: UDP, dport: 53 }).events.at(-1)?.subtype, abi.DROP_NO_SERVICE);
   });
 
   kernelTest(`${f.name}: session affinity lasts while it is used within its timeout`, async () => {

@@ -68,10 +68,19 @@ export function setFrontend(node: TestNode, spec: FrontendSpec): void {
       seed: 1,
     }),
   );
+  revise(node);
 }
 
 export function deleteFrontend(node: TestNode, spec: FrontendSpec): void {
   node.map("weir_frontends").delete(frontendKey(spec));
+  revise(node);
+}
+
+/** After each change of a frontend. */
+function revise(node: TestNode): void {
+  const state = node.map("weir_state"),
+    { frontendsRevision, ...rest } = abi.State.decode(state.lookup(u32(0))!);
+  state.update(u32(0), abi.State.encode({ ...rest, frontendsRevision: frontendsRevision + 1 }));
 }
 
 /** What happened to a service, over all CPUs. */

@@ -102,10 +102,7 @@ for (const f of FAMILIES) {
   kernelTest(`${f.name}: an entry lives long only once both ends have spoken`, async () => {
     const { node, from } = await twoEndpoints();
     using _ = node;
-    const life = () => {
-      const [{ entry }] = node.flows();
-      return Math.round(((entry.expires - entry.created) >>> 0) / node.config.hz);
-    };
+    const life = () => node.lifetime(node.flows()[0].entry);
     const tcp = { from: f.a, to: f.b, sport: 5, dport: 80 },
       back = { from: f.b, to: f.a, sport: 80, dport: 5 };
     from(A, { ...tcp, flags: ACK });
@@ -342,10 +339,7 @@ for (const f of FAMILIES) {
         "from_netdev",
         packet({ from: f.world, to: f.host, protocol: UDP, sport: 53, dport: 40000, ...spec }),
       );
-    const lives = () =>
-      natEntries(node).map(({ entry }) =>
-        Math.round(((entry.expires - entry.created) >>> 0) / node.config.hz)
-      );
+    const lives = () => natEntries(node).map(({ entry }) => node.lifetime(entry));
     ask(), ask();
     assert.deepEqual(lives(), [30, 30], "not answered");
     assert.equal(answer().verdict, REDIRECT);

@@ -74,7 +74,10 @@ export class SocketClient {
   }
 }
 
-/** See the module comment. Everything goes with `close()`. */
+/**
+ * A namespace that stands for a node with a pod beside it, and processes whose sockets do what a test says.
+ * Everything goes with `close()`.
+ */
 export class SocketNode {
   readonly #links: BpfLink[] = [];
   readonly #clients: SocketClient[] = [];

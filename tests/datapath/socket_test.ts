@@ -310,7 +310,7 @@ socketTest(
     }
     const closed = await pod.do("sendto", { name: "a", to: [V4, 99] });
     assert.equal(closed.errno, ECONNREFUSED, "a closed port");
-    // A flow that has a backend keeps it, though nobody is left for new ones.
+    // A flow that has a backend keeps it, though nobody is left for new ones; one of another service, which had the port, does not.
     await pod.do("open", { name: "kept" });
     const port = (await pod.do("bind", { name: "kept" })).peer![1];
     setBackend(node, {
@@ -320,22 +320,27 @@ socketTest(
       protocol: UDP,
       state: abi.BACKEND_QUARANTINED,
     });
-    node.map("weir_ct").update(
-      abi.CtKey.encode({
-        lo: address(addresses[0]),
-        hi: address(EMPTY_TO[0]),
-        portLoBe: port,
-        portHiBe: 80,
-        protocol: UDP,
-      }),
-      abi.CtEntry.encode({
-        ...abi.CtEntry.decode(new Uint8Array(abi.CtEntry.bytes)),
-        flags: abi.CT_SERVICE,
-        translated: address("10.9.0.2"),
-        translatedPortBe: 8080,
-        backend: 60,
-      }),
-    );
+    const known = (service: number) =>
+      node.map("weir_ct").update(
+        abi.CtKey.encode({
+          lo: address(addresses[0]),
+          hi: address(EMPTY_TO[0]),
+          portLoBe: port,
+          portHiBe: 80,
+          protocol: UDP,
+        }),
+        abi.CtEntry.encode({
+          ...abi.CtEntry.decode(new Uint8Array(abi.CtEntry.bytes)),
+          flags: abi.CT_SERVICE,
+          service,
+          translated: address("10.9.0.2"),
+          translatedPortBe: 8080,
+          backend: 60,
+        }),
+      );
+    known(WEB);
+    assert.equal((await pod.do("sendto", { name: "kept", to: [EMPTY_TO[0], 80] })).errno, ECONNREFUSED);
+    known(EMPTY);
     assert.notEqual((await pod.do("sendto", { name: "kept", to: [EMPTY_TO[0], 80] })).errno, ECONNREFUSED);
     setBackend(node, { id: 60, address: "0.0.0.0", port: 0, protocol: UDP, state: abi.BACKEND_GONE });
     assert.equal((await pod.do("sendto", { name: "kept", to: [EMPTY_TO[0], 80] })).errno, ECONNREFUSED);

@@ -30,7 +30,7 @@ export const TCP_UDP = [6, UDP];
 /** Ports of frontends: SNAT, DSR, a backend here, nobody, only for 203.0.113.0/24, one without a neighbour. */
 export const SNAT = 30080, DSR = 30081, LOCAL = 30082, NOBODY = 30083, RANGES = 30084, LOST = 30085;
 
-/** See the module comment. */
+/** A node whose outer device is in a namespace with neighbours that are known, for runs of xdp_netdev. */
 export class XdpNode {
   private constructor(
     readonly node: TestNode,

@@ -7,7 +7,7 @@ import { kernelTest } from "./kernel_test_case.ts";
 import { natEntries } from "./nat_entries.ts";
 import { REDIRECT } from "./node.ts";
 import { ACK, address, FIN, fixIpv4, ICMP, ICMPV6, macBytes, packet, SYN, TCP, UDP } from "./packet.ts";
-import { serviceCounters, setBackend } from "./services.ts";
+import { serviceCounters, setBackend, setFrontend, setSelection } from "./services.ts";
 import {
   CLIENT_MAC,
   DSR,
@@ -101,6 +101,36 @@ xdpTest(
       const after = serviceCounters(node, SNAT % 100);
       assert.deepEqual([after.connections - before.connections, after.packets - before.packets], [1n, 3n]);
     }
+  },
+);
+
+xdpTest(
+  "xdp_netdev() leaves a known client of a port that passed to another service to from_netdev()",
+  (made, f) => {
+    const { node } = made, id = 90, port = 30090;
+    const frontend = {
+      address: f.any,
+      port,
+      protocol: UDP,
+      flags: abi.FRONTEND_EXTERNAL | abi.FRONTEND_NODE_PORT,
+      external: id,
+    };
+    const frame = fromClient({ from: f.client, to: f.node, dport: port, protocol: UDP, payload: [1] });
+    const backendPort = (data: Uint8Array) => {
+      const at = f.name === "IPv4" ? 36 : 56;
+      return data[at] << 8 | data[at + 1];
+    };
+    setBackend(node, { id, address: f.far, port: 9000, protocol: UDP });
+    setSelection(node, id, [id]);
+    setFrontend(node, { ...frontend, service: 90 });
+    assert.equal(backendPort(made.xdp(frame).data), 9000);
+    setBackend(node, { id: id + 1, address: f.far, port: 9001, protocol: UDP });
+    setSelection(node, id + 1, [id + 1]);
+    setFrontend(node, { ...frontend, service: 91, external: id + 1 });
+    assert.equal(made.xdp(frame).verdict, XDP_PASS);
+    assert.equal(backendPort(made.tc(frame).data), 9001);
+    const later = made.xdp(frame);
+    assert.deepEqual([later.verdict, backendPort(later.data)], [XDP_TX, 9001]);
   },
 );
 

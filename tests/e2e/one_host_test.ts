@@ -62,7 +62,10 @@ const weir = (...words: string[]) => inside(server, `${root}scripts/weir`, ...wo
 
 /** Starts the agent and waits for its last word. */
 async function startAgent(): Promise<Deno.ChildProcess> {
-  const [program, ...args] = weir("agent", "--control-plane", "--node-name", "server", "--ipv4", "192.0.2.1");
+  const [program, ...args] = weir(
+    ...["agent", "--control-plane", "--node-name", "server", "--ipv4", "192.0.2.1"],
+    ...["--hubble-metrics-listen", "127.0.0.1"],
+  );
   const agent = new Deno.Command(program, {
     args,
     env: environment,
@@ -112,6 +115,15 @@ Deno.test({
         const [name, label] of [["web", "app=web"], ["client", "app=client"], ["stranger", "app=stranger"]]
       ) {
         await ok(weir("endpoint", "add", name, "--netns", `${tag}-${name}`, "--label", label, "--wait"));
+      }
+      for (
+        const [path, metric] of [["/metrics", "hubble_drop_total"], [
+          "/metrics/datapath",
+          "weir_datapath_gate",
+        ]]
+      ) {
+        const text = await ok(inside(server, "curl", "-sf", `http://127.0.0.1:9965${path}`));
+        assert.ok(text.includes(`# TYPE ${metric} `), text);
       }
       const listed = JSON.parse(await ok(weir("endpoint", "list", "-o", "json")));
       const address = listed.find((endpoint: { name: string }) => endpoint.name === "web").status.ipv4;

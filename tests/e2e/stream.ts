@@ -7,23 +7,23 @@ import type { Lab } from "./weir.ts";
 const program = new URL("testdata/stream.py", import.meta.url).pathname;
 const weir = new URL("../../scripts/weir", import.meta.url).pathname;
 
-/** See the module comment. End it with `await using`. */
+/** A TCP stream out of a pod that goes on until it is stopped, and says what it sees. End it with `await using`. */
 export class PodStream {
   /** Everything it printed: numbers that grow, "silent" for two seconds without an answer, "closed". */
   said = "";
-  private readonly child: Deno.ChildProcess;
-  private readonly reader: ReadableStreamDefaultReader<Uint8Array>;
-  private readonly reading: Promise<void>;
+  readonly #child: Deno.ChildProcess;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #reading: Promise<void>;
 
   constructor(lab: Lab, pod: string, address: string, port: number) {
-    this.child = new Deno.Command(weir, {
+    this.#child = new Deno.Command(weir, {
       args: ["--lab", lab.name, "lab", "exec", pod, "--", "python3", program, address, `${port}`],
       stdin: "null",
       stdout: "piped",
       stderr: "null",
     }).spawn();
-    this.reader = this.child.stdout.getReader();
-    this.reading = this.read();
+    this.#reader = this.#child.stdout.getReader();
+    this.#reading = this.#read();
   }
 
   /** How many answers have come. */
@@ -36,10 +36,10 @@ export class PodStream {
     return /silent|closed/.test(this.said);
   }
 
-  private async read(): Promise<void> {
+  async #read(): Promise<void> {
     const decoder = new TextDecoder();
     for (;;) {
-      const { done, value } = await this.reader.read();
+      const { done, value } = await this.#reader.read();
       if (done) return;
       this.said += decoder.decode(value, { stream: true });
     }
@@ -47,11 +47,11 @@ export class PodStream {
 
   async [Symbol.asyncDispose](): Promise<void> {
     // The program in the pod ends when nobody reads it any more.
-    await this.reader.cancel();
+    await this.#reader.cancel();
     try {
-      this.child.kill("SIGTERM");
+      this.#child.kill("SIGTERM");
     } catch { /* it has ended */ }
-    await this.child.status;
-    await this.reading;
+    await this.#child.status;
+    await this.#reading;
   }
 }

@@ -73,19 +73,17 @@ export class Lab {
     assert.equal(ran.code, 0, `weir lab down: exit ${ran.code}\n${ran.out}${ran.err}`);
   }
 
-  /** Applies policies and waits until every node's kernel has them. */
+  /** Applies policies; the command ends when they are in force on every node. */
   async apply(manifests: string): Promise<void> {
     await this.ok(["policy", "apply", "-f", "-"], manifests);
-    await this.inForce();
   }
 
-  /** Deletes policies by name ("cnp:shop/x") and waits likewise. */
+  /** Deletes policies by name ("cnp:shop/x"), likewise. */
   async drop(...names: string[]): Promise<void> {
     await this.ok(["policy", "delete", ...names]);
-    await this.inForce();
   }
 
-  /** Waits until the newest policy revision is realized on every node. */
+  /** Waits until the kernel of every node has what the policies make of its endpoints: for changes of pods and labels. */
   async inForce(): Promise<void> {
     const ran = await run("deno", ["run", "-A", "--no-check", "scripts/wait-policy.ts", "--lab", this.name]);
     assert.equal(ran.code, 0, `wait-policy: exit ${ran.code}\n${ran.out}${ran.err}`);

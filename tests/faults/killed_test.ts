@@ -1,46 +1,23 @@
 /**
- * Whatever process is killed: running streams go on, allowed connections are made, denied ones are not, and the
- * restarted process finds everything as it was.
+ * Whatever process is killed, whenever and however often: running streams go on, allowed connections are made, denied ones are
+ * not, and the restarted process finds everything as it was. The seed of what is random is printed, and WEIR_SEED repeats it.
  * @module
  */
 import assert from "node:assert/strict";
 import { PodStream } from "../e2e/stream.ts";
 import { canRun, Lab, run } from "../e2e/weir.ts";
+import { seededRandom } from "../seeded_random.ts";
+import { addressOf, CAST, isWell, processes, signal, TRAFFIC, until, Witness } from "./faulty_lab.ts";
 
 const lab = new Lab(`kill${Deno.pid}`);
-const server = new URL("../e2e/testdata/server.py", import.meta.url).pathname;
-
-function pod(name: string, node: number, command: string): string {
-  return `apiVersion: v1\nkind: Pod\nmetadata: { name: ${name}, namespace: default, labels: { app: ${
-    name.split("-")[0]
-  } } }\n` +
-    `spec: { nodeName: node-${node}, containers: [{ name: main, command: [${command}] }] }\n`;
-}
 const MANIFESTS = [
-  pod("server-1", 1, `python3, "${server}", "80/TCP"`),
-  pod("server-2", 2, `python3, "${server}", "80/TCP"`),
-  pod("client-1", 1, `sleep, infinity`),
-  pod("stranger-1", 1, `sleep, infinity`),
+  CAST,
   "apiVersion: v1\nkind: Service\nmetadata: { name: web, namespace: default }\n" +
   "spec: { clusterIP: 10.96.0.50, selector: { app: server }, ports: [{ port: 8000, targetPort: 80 }] }\n",
-  "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: clients, namespace: default }\n" +
-  "spec: { endpointSelector: { matchLabels: { app: server } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: client } }] }] }\n",
 ].join("---\n");
 
 /** Cluster IP of service "web". */
 const SERVICE = "10.96.0.50";
-
-interface ProcessRow {
-  role: string;
-  name: string;
-  node: string;
-  pid: number;
-}
-async function processes(): Promise<ProcessRow[]> {
-  const parsed = JSON.parse(await lab.ok(["lab", "list", "-o", "json"]));
-  const labs = Array.isArray(parsed) ? parsed : parsed.items;
-  return labs.find((l: { name: string }) => l.name === lab.name).processes;
-}
 
 async function datapathStatus(
   node: string,
@@ -50,20 +27,9 @@ async function datapathStatus(
   return JSON.parse(out || "{}");
 }
 
-async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 150; tries++) {
-    if (await condition().catch(() => false)) return;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
-  assert.fail(`${what}: not within 30 seconds of trying`);
-}
-
-const traffic = [
-  "from: client-1, to: server-1, port: 80, expect: allow",
-  "from: client-1, to: server-2, port: 80, expect: allow",
-  "from: stranger-1, to: server-1, port: 80, expect: deny",
-  "from: stranger-1, to: server-2, port: 80, expect: deny",
-];
+const KILLS = 20;
+/** Between two kills: from at once, so that a restart is hit in the middle, to long enough for a whole restart. */
+const PAUSE_MS_MAX = 2500;
 
 if (canRun) {
   Deno.test.beforeAll(async () => {
@@ -88,22 +54,20 @@ for (
     name: `kill -9 of the ${victim} loses nothing that is allowed and lets nothing through that is denied`,
     ignore: !canRun,
     async fn() {
-      await lab.expect(traffic);
-      const address =
-        JSON.parse(await lab.ok(["endpoint", "get", "default/server-2", "--node", "node-2", "-o", "json"]))
-          .status.ipv4;
+      await lab.expect(TRAFFIC);
+      const address = await addressOf(lab, "server-2", "node-2");
       await using running = new PodStream(lab, "default/client-1", address, 80);
       await using served = new PodStream(lab, "default/client-1", SERVICE, 8000);
       await until("the streams run", () => Promise.resolve(running.count > 5 && served.count > 5));
-      const row = (await processes()).find((p) => p.name === victim && p.node === "node-1");
+      const row = (await processes(lab)).find((p) => p.name === victim && p.node === "node-1");
       assert.ok(row, `lab list names a ${victim}`);
       Deno.kill(row.pid, "SIGKILL");
-      await lab.expect(traffic);
+      await lab.expect(TRAFFIC);
       await using fresh = new PodStream(lab, "default/client-1", SERVICE, 8000);
       await until("the service takes new connections", () => Promise.resolve(fresh.count > 2));
       const before = running.count, servedBefore = served.count;
       await until("it is back and in sync", async () => {
-        const again = (await processes()).find((p) => p.name === victim && p.node === row.node);
+        const again = (await processes(lab)).find((p) => p.name === victim && p.node === row.node);
         return again !== undefined && again.pid !== row.pid &&
           (await datapathStatus("node-1")).synced === true;
       });
@@ -114,13 +78,63 @@ for (
       for (const stream of [running, served, fresh]) {
         assert.equal(stream.stopped, false, `a stream paused: ...${stream.said.slice(-60)}`);
       }
-      await lab.expect(traffic);
+      await lab.expect(TRAFFIC);
       const status = await datapathStatus("node-1");
       assert.equal(status.leftovers ?? 0, 0);
       assert.equal(status.rebuilt ?? 0, 0);
     },
   });
 }
+
+Deno.test({
+  name:
+    "a datapath that dies before the sweep that it was asked for: the next one sweeps nothing of what runs",
+  ignore: !canRun,
+  async fn() {
+    const address = await addressOf(lab, "server-2", "node-2");
+    await using running = new PodStream(lab, "default/client-1", address, 80);
+    await until("the stream runs", () => Promise.resolve(running.count > 5));
+    const pidOf = async (name: string) => {
+      const row = (await processes(lab)).find((p) => p.name === name && p.node === "node-2");
+      return row?.pid ?? 0;
+    };
+    for (let round = 1; round <= 4; round++) {
+      const [manager, datapath] = [await pidOf("endpoint-manager"), await pidOf("datapath")];
+      Deno.kill(manager, "SIGKILL");
+      // It has told what it knows, and the sweep is next, or is at work.
+      await until("a new endpoint manager waits for the sweep", async () => {
+        const socket = `/run/weir/${lab.name}-node-2/endpoint-manager.sock`;
+        const { out } = await run("curl", [
+          "-s",
+          "-m",
+          "2",
+          "--unix-socket",
+          socket,
+          "http://x/readyz?verbose",
+        ]);
+        return /waits for the first full sync/.test(out) || /^ready/m.test(out);
+      }, 10);
+      Deno.kill(datapath, "SIGKILL");
+      await until(
+        "both are back and in sync",
+        async () => await pidOf("datapath") !== datapath && (await datapathStatus("node-2")).synced === true,
+      );
+      const { count } = running;
+      await until("the stream goes on", () => Promise.resolve(running.count > count + 5));
+      assert.equal(
+        running.stopped,
+        false,
+        `round ${round}: the stream paused: ...${running.said.slice(-60)}`,
+      );
+      assert.equal(
+        (await datapathStatus("node-2")).rebuilt ?? 0,
+        0,
+        `round ${round}: a device was made anew`,
+      );
+    }
+    await lab.expect(TRAFFIC);
+  },
+});
 
 Deno.test({
   name: "a body of 100 MB is refused by every service without being read",
@@ -144,9 +158,34 @@ Deno.test({
         ]);
         assert.equal(out, "413", socket);
       }
-      await lab.expect(traffic);
+      await lab.expect(TRAFFIC);
     } finally {
       await Deno.remove(big);
     }
+  },
+});
+
+Deno.test({
+  name: "kill -9 at random of every service and agent: traffic goes on, and all is well afterwards",
+  ignore: !canRun,
+  async fn() {
+    const seed = Number(Deno.env.get("WEIR_SEED")) || crypto.getRandomValues(new Uint32Array(1))[0];
+    console.log(`WEIR_SEED=${seed}`);
+    const random = seededRandom(seed);
+    await using witness = await Witness.begin(lab);
+    for (let kills = 0; kills < KILLS; kills++) {
+      const living = (await processes(lab)).filter(({ role, pid }) =>
+        pid > 0 && role !== "pod" && role !== "lab"
+      );
+      if (living.length > 0) {
+        const victim = living[Math.floor(random() * living.length)];
+        signal(victim.pid, "SIGKILL");
+        witness.holds(`after kill -9 of ${victim.name} on ${victim.node}, seed ${seed}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, random() * PAUSE_MS_MAX));
+    }
+    await witness.goesOn(`after ${KILLS} kills, seed ${seed}`);
+    await isWell(lab);
+    witness.holds("in the end");
   },
 });

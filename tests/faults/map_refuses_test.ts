@@ -4,7 +4,8 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { nodeTest, pings, rowsOf, run, sleep, type TestNode } from "../../datapath/service/testing.ts";
+import { nodeTest, pings, rowsOf, run, type TestNode } from "../../datapath/service/testing.ts";
+import { until } from "./faulty_lab.ts";
 
 const SERVICE = "10.96.0.10";
 const service = {
@@ -105,14 +106,6 @@ async function held(node: TestNode): Promise<string> {
     { policy, direction, identity },
   ) => [policy, direction, identity]);
   return JSON.stringify(parts);
-}
-
-async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 100; tries++) {
-    if (await condition()) return;
-    await sleep(200);
-  }
-  assert.fail(`${what}: not within 20 seconds`);
 }
 
 for (const change of CHANGES) {

@@ -62,7 +62,7 @@ export interface Counts {
 }
 
 /** Nothing yet. */
-export function noCounts(): Counts {
+function noCounts(): Counts {
   return {
     programs: 0,
     accepted: 0,

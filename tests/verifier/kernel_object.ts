@@ -68,7 +68,7 @@ export class KernelMaps {
 }
 
 /** The program's bytes with descriptors in the place of map indexes; null when a map cannot be had. */
-export function withDescriptors(
+function withDescriptors(
   assembled: AssembledProgram,
   fdOf: (index: number) => number | null,
 ): Uint8Array<ArrayBuffer> | null {

@@ -146,7 +146,7 @@ async function header(command: string): Promise<void> {
 }
 
 /** Runs `work` on every item, as many at a time as there are processors. */
-export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   let next = 0;
   const worker = async () => {
     while (next < items.length) await work(items[next++]);

@@ -32,7 +32,7 @@ export function isJump(node: Node): boolean {
 }
 
 /** Whether control never goes to the next node. */
-export function endsBlock(node: Node): boolean {
+function endsBlock(node: Node): boolean {
   return node.opcode === 0x95 || node.opcode === 0x05 || node.opcode === 0x06;
 }
 

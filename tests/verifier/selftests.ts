@@ -5,9 +5,13 @@
  */
 
 import { BpfObject, Btf, type ObjectProgram, requestOf, settleBy } from "@weir/object";
+import { ignoredBy } from "../../datapath/report/kernel_ignorance.ts";
 import { readExpectations } from "./expectations.ts";
 import { type ReasonKind, reasonKind } from "./reasons.ts";
 import type { Subject } from "./subject.ts";
+
+/** The release that the annotations speak for, as LINUX_VERSION_CODE: newer kernels accept more, and so do we. */
+const ANNOTATED_FOR = 0x060c00;
 
 /** One annotated program and what ours said of it. */
 export interface SelftestResult {
@@ -74,7 +78,7 @@ function judge(subject: Subject, object: BpfObject, program: ObjectProgram, flag
   const start = performance.now();
   let request;
   try {
-    const plain = requestOf(object, program);
+    const plain = requestOf(object, program, { kernelIgnores: ignoredBy(ANNOTATED_FOR) });
     request = {
       ...plain,
       request: { ...plain.request, programFlags: (plain.request.programFlags ?? 0) | flags },

@@ -9,6 +9,12 @@ import { Kernel } from "../../scripts/probe/kernel.ts";
 import type { Subject, Verdict } from "./subject.ts";
 import { generateTracing, tracingRequest, type TracingTarget, tracingTargets } from "./tracing_generator.ts";
 
+/**
+ * Seen on 6.18.44 for the iterators that lend a buffer (bpf_map_elem, bpf_sk_storage_map, sockmap), whatever the program is:
+ * a policy of that kernel and no verdict on a program.
+ */
+const EPERM = 1;
+
 /** What was seen. */
 export interface TracingCounts {
   programs: number;
@@ -20,6 +26,8 @@ export interface TracingCounts {
   codes: Map<string, number>;
   /** The kernel accepts, ours refuses, by code. */
   stricter: Map<string, number>;
+  /** The kernel looked at no instruction: it lets nobody load for this target, so there is nothing to compare. */
+  unjudged: Map<string, number>;
 }
 
 /** A program that ours accepts and the kernel refuses. */
@@ -42,6 +50,7 @@ export class TracingCases {
     refused: 0,
     codes: new Map(),
     stricter: new Map(),
+    unjudged: new Map(),
   };
   readonly targets: readonly TracingTarget[];
   readonly #kernel = new Kernel();
@@ -74,7 +83,10 @@ export class TracingCases {
     const { counts } = this;
     counts.programs++;
     if (ours.verdict === "broken") throw new Error(`seed ${seed}: ${ours.message}\n${program.listing}`);
-    if (ours.verdict === "accepted") {
+    if (!kernel.ok && kernel.errno === EPERM && kernel.log.includes("processed 0 insns")) {
+      const { name } = program.target;
+      counts.unjudged.set(name, (counts.unjudged.get(name) ?? 0) + 1);
+    } else if (ours.verdict === "accepted") {
       if (!kernel.ok) throw new TracingDefect(seed, program.listing, `${kernel.log} (errno ${kernel.errno})`);
       counts.accepted++;
     } else if (kernel.ok) {

@@ -30,7 +30,10 @@ Deno.test({
     const cases = new TracingCases(subject, Btf.parse(Deno.readFileSync(KERNEL_TYPES)));
     try {
       for (let seed = FIRST_SEED; seed < FIRST_SEED + 1500; seed++) cases.compare(seed);
-      const { programs, accepted, refused, stricter } = cases.counts;
+      const { programs, accepted, refused, stricter, unjudged } = cases.counts;
+      const without = [...unjudged.values()].reduce((sum, count) => sum + count, 0);
+      if (without > 0) console.log(`  this kernel lets nobody load for ${[...unjudged.keys()].join(", ")}`);
+      assert.ok(without < programs / 10, `${without} of ${programs} were not judged by the kernel`);
       const tooStrict = [...stricter.values()].reduce((sum, count) => sum + count, 0);
       console.log(
         `  ${programs} programs: both accept ${accepted}, both refuse ${refused}, ours stricter ${tooStrict}`,

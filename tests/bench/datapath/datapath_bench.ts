@@ -97,6 +97,16 @@ for (const [family, e] of [["v4", v4], ["v6", v6]] as const) {
     aim: 220,
     cilium: "563-585",
   });
+  paths.push({
+    name: `denied for the first time, with event, ${family}`,
+    program: "from_endpoint",
+    spec: { from: e.a, to: e.b, dport: 81, flags: SYN },
+    flows: 1000,
+    verdict: 2,
+    denied: true,
+    aim: 220,
+    cilium: "563-585",
+  });
 }
 
 const node = await TestNode.open({ weir_events: 32 << 20 });

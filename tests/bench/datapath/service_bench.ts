@@ -11,7 +11,7 @@ import { BpfObject, type BpfProgram, Gate, StructuralVerifier, u32 } from "@weir
 import * as abi from "@weir/maps";
 import { compile } from "../../../datapath/bpf/build.ts";
 import { TestNode } from "../../datapath/node.ts";
-import { ACK, packet, SYN } from "../../datapath/packet.ts";
+import { ACK, packet, SYN, UDP } from "../../datapath/packet.ts";
 import { setBackend, setFrontend, setSelection } from "../../datapath/services.ts";
 
 const { values: options } = parseArgs({
@@ -25,7 +25,7 @@ const { values: options } = parseArgs({
 });
 const rounds = Number(options.rounds), repeat = Number(options.repeat);
 const sizes = options.services.split(",").map(Number);
-const FIRST_PORT = 10_000;
+const FIRST_PORT = 10_000, UDP_ID = 30_000;
 /** New flows into a table that stays in the cache, and into one that does not. */
 const FEW_FLOWS = 1000, MANY_FLOWS = 30_000;
 const FAMILIES = [
@@ -58,10 +58,13 @@ interface Plan {
   perService: boolean;
   /** No service at all: the backend's own address. */
   direct?: boolean;
+  /** Default TCP. */
+  protocol?: number;
 }
 
-const frame = ({ family, dport, sport, flags, direct }: Plan) =>
+const frame = ({ family, dport, sport, flags, direct, protocol }: Plan) =>
   packet({
+    protocol,
     from: family.a,
     to: direct ? family.b : family.vip,
     sport,
@@ -96,7 +99,7 @@ const results: { name: string; net: number; least: number }[] = [];
 
 function measure(plan: Plan, fresh = false): number {
   const kind = plan.direct ? "no service" : plan.perService ? "one flow per service" : "ClusterIP";
-  const name = `${kind}, ${
+  const name = `${kind}${plan.protocol === UDP ? ", UDP" : ""}, ${
     fresh ? `new, ${plan.flows} flows` : "established"
   }, ${plan.family.name}, ${made} services`;
   if (!new RegExp(options.only).test(name)) return NaN;
@@ -124,9 +127,9 @@ try {
     `net ns (without the empty program and the dispatcher), median of ${rounds} rounds; the last service is asked`,
   );
   console.log(
-    `| services | family | no service, established | ClusterIP, established | one flow per service | no service, new, ${FEW_FLOWS} / ${MANY_FLOWS} flows | ClusterIP, new, ${FEW_FLOWS} / ${MANY_FLOWS} flows |`,
+    `| services | family | no service, established | ClusterIP, established | UDP | one flow per service | no service, new, ${FEW_FLOWS} / ${MANY_FLOWS} flows | ClusterIP, new, ${FEW_FLOWS} / ${MANY_FLOWS} flows |`,
   );
-  console.log("|---|---|---|---|---|---|---|");
+  console.log("|---|---|---|---|---|---|---|---|");
   for (const size of sizes) {
     for (; made < size; made++) {
       for (const [index, family] of FAMILIES.entries()) {
@@ -134,7 +137,13 @@ try {
         // A port of its own: one client port towards one backend is one flow.
         setBackend(node, { id, address: family.b, port: FIRST_PORT + made, service: made + 1 });
         setSelection(node, id, [id]);
-        setFrontend(node, { address: family.vip, port: FIRST_PORT + made, service: made + 1, internal: id });
+        const frontend = { address: family.vip, port: FIRST_PORT + made, service: made + 1 };
+        setFrontend(node, { ...frontend, internal: id });
+        // (Selections are many maps: UDP has one for all services.)
+        const udp = UDP_ID + index;
+        setBackend(node, { id: udp, address: family.b, port: 9, protocol: UDP, service: made + 1 });
+        setSelection(node, udp, [udp]);
+        setFrontend(node, { ...frontend, protocol: UDP, internal: udp });
       }
     }
     for (const family of FAMILIES) {
@@ -148,6 +157,7 @@ try {
       const cells = [
         measure({ ...one, direct: true }),
         measure(one),
+        measure({ ...one, protocol: UDP }),
         measure(each),
         fresh(true),
         fresh(false),

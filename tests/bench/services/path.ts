@@ -19,7 +19,7 @@ export interface ChangeCost {
   writes: number;
 }
 
-/** See the module comment. */
+/** One way to the server at one number of services, and what was measured on it. */
 export interface Path {
   name: string;
   client: string;

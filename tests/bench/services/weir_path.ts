@@ -56,7 +56,7 @@ function slice(number: number, part: number, addresses: string[], port: number):
   });
 }
 
-/** See the module comment. */
+/** Weir in a lab of one node. */
 export class WeirServices {
   readonly loads = new Map<number, WeirLoad>();
   readonly #lab = new Lab(`bsvc${Deno.pid}`);
@@ -70,8 +70,11 @@ export class WeirServices {
   #server = "";
   #serverAddress = "";
   #size = 0;
+  readonly #places: Places;
 
-  constructor(private readonly places: Places) {}
+  constructor(places: Places) {
+    this.#places = places;
+  }
 
   /** Starts the lab; false (and said) when there is no load balancer in it. */
   async up(): Promise<boolean> {
@@ -94,7 +97,7 @@ export class WeirServices {
       if (name === "client") this.#client = endpoint.netns;
       else [this.#server, this.#serverAddress] = [endpoint.netns, endpoint.status.ipv4];
     }
-    this.places.serve(this.#server);
+    this.#places.serve(this.#server);
     return true;
   }
 
@@ -178,7 +181,7 @@ export class WeirServices {
 
   /** The last backend of the probed service goes, or comes back. */
   async #change(size: number, port: number): Promise<ChangeCost> {
-    const waiting = new Deno.Command(this.places.load, {
+    const waiting = new Deno.Command(this.#places.load, {
       args: ["wait", `/sys/fs/bpf/weir/${this.#instance}/maps`, addressOf(size), "80"],
       stdout: "piped",
     }).spawn();

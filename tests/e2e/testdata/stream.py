@@ -1,5 +1,8 @@
-"""A TCP stream that never ends by itself: sends a counter every 50 ms, prints each echo as it comes. Arguments: address port."""
+"""A TCP stream that never ends by itself: sends a counter every 50 ms, prints each echo as it comes, "silent" after two
+seconds in which what was sent was not even acknowledged: who has only no time to answer is "slow". Arguments: address port.
+"""
 import socket
+import struct
 import sys
 import time
 
@@ -12,7 +15,9 @@ while True:
     try:
         answer = s.recv(4096)
     except socket.timeout:
-        print("silent", flush=True)
+        # tcpi_unacked: the other end's kernel acknowledges what comes, whether its process has time or not.
+        (unacked,) = struct.unpack_from("I", s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)
+        print("silent" if unacked else "slow", flush=True)
         continue
     if not answer:
         print("closed", flush=True)

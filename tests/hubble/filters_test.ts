@@ -1,0 +1,199 @@
+/**
+ * Our filters against the client's own, over 2,000 generated flows: what a server with these flows answers must be what the
+ * client makes of the same flows from a file.
+ * @module
+ */
+import assert from "node:assert/strict";
+import { MetricsRegistry } from "@weir/common";
+import { FlowRing, Losses } from "@weir/flow-exporter";
+import { AgentEvents, Namespaces, observerMethods } from "@weir/flow-exporter/hubble";
+import { GrpcServer } from "@weir/grpc";
+import type { Flow } from "@weir/proto/flow";
+import { generateFlows } from "./generated_flows.ts";
+import { hubble, isBuilt, offline, refused } from "./real_client.ts";
+
+const FLOWS = 2000;
+const directory = isBuilt ? await Deno.makeTempDir() : "";
+const server = `unix://${directory}/hubble.sock`, file = `${directory}/flows.json`;
+const ring = new FlowRing<{ readonly flow: Flow }>(4095);
+let grpc: GrpcServer;
+
+if (isBuilt) {
+  Deno.test.beforeAll(async () => {
+    for (const flow of generateFlows(FLOWS, 20_261_128)) ring.push({ flow });
+    const parts = {
+      exporter: { ring, losses: new Losses(new MetricsRegistry()) } as never,
+      events: new AgentEvents({ nowMs: Date.now, later: () => {} }),
+      namespaces: new Namespaces(Date.now),
+    };
+    grpc = new GrpcServer({
+      methods: observerMethods({
+        ...parts,
+        nodeName: "node-1",
+        cluster: "default",
+        uptimeMs: () => 1000,
+        address: () => server,
+        isTls: false,
+      }),
+    });
+    await grpc.listen({ path: `${directory}/hubble.sock` });
+    await Deno.writeTextFile(file, await hubble(server, "observe", "--all", "-o", "jsonpb"));
+  });
+  Deno.test.afterAll(async () => {
+    await grpc.stop();
+    await Deno.remove(directory, { recursive: true });
+  });
+}
+const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore: !isBuilt, fn });
+
+/** Flags as people type them; a JSON text is a filter of fields that have no flag. */
+const FILTERS: (string | string[])[] = [
+  ["--uuid", "flow-7"],
+  ["--from-ip", "10.0.1.7"],
+  ["--ip", "10.0.0.0/8"],
+  ["--to-ip", "fd00::/64"],
+  ["--snat-ip", "10.9.9.9"],
+  ["-4"],
+  ["--ip-version", "none"],
+  ["--pod", "shop/cart"],
+  ["--from-pod", "cart-1"],
+  ["--to-pod", "/catalog"],
+  ["--namespace", "shop"],
+  ["--from-namespace", "kube-system", "--to-pod", "dns"],
+  ["-A"],
+  ["--service", "shop/cart"],
+  ["--to-service", "dns"],
+  ["--workload", "Deployment/cart"],
+  ["--from-workload", "catalog"],
+  ["--label", "app=cart"],
+  ["--from-label", "app in (cart, catalog),!tier"],
+  ["--to-label", "reserved:world"],
+  ["--to-label", "x"],
+  ["--label", "app notin (cart)"],
+  ["--node-label", "zone=a"],
+  ["--identity", "world"],
+  ["--from-identity", "41233"],
+  ["--fqdn", "*.example.org"],
+  ["--to-fqdn", "example.com"],
+  ["--from-fqdn", "upper.example.org"],
+  ["--port", "8080"],
+  ["--to-port", "53", "--protocol", "udp"],
+  ["--protocol", "icmp"],
+  ["--protocol", "ICMPv6"],
+  ["--protocol", "http"],
+  ["--protocol", "dns"],
+  ["--protocol", "sctp", "--from-port", "0"],
+  ["--tcp-flags", "SYN"],
+  ["--tcp-flags", "SYN,ACK", "--tcp-flags", "RST"],
+  ["--verdict", "DROPPED", "--verdict", "AUDIT"],
+  ["--drop-reason-desc", "POLICY_DENY"],
+  ["--traffic-direction", "egress"],
+  ["-t", "drop"],
+  ["-t", "trace:to-endpoint"],
+  ["-t", "l7"],
+  ["-t", "policy-verdict", "-t", "drop"],
+  ["--http-status", "404"],
+  ["--http-status", "5+"],
+  ["--http-status", "40+"],
+  ["--http-method", "get"],
+  ["--http-method", "DELETE"],
+  ["--http-path", "/page/\\d+"],
+  ["--http-path", "^/Adm"],
+  ["--http-path", "x=1"],
+  ["--http-path", "x"],
+  ["--http-url", "x=1"],
+  ["--http-url", "(?i)CATALOG"],
+  ["--http-header", "X-Id:7"],
+  ["--trace-id", "t1"],
+  ["--ip-trace-id", "5"],
+  ["--node-name", "west/*"],
+  ["--node-name", "node-3"],
+  ["--node-name", "default/node-*"],
+  ["--cluster", "west"],
+  ["--interface", "eth0"],
+  ["--encrypted"],
+  ["--unencrypted"],
+  ["--cel-expression", "_flow.verdict == Verdict.DROPPED && _flow.source.identity == 2u"],
+  ["--cel-expression", "_flow.l7.http.code >= 500u"],
+  ["--cel-expression", "_flow.source.labels.exists(l, l.contains('tier'))"],
+  ["--cel-expression", "_flow.l4.TCP.flags.SYN", "--cel-expression", "size(_flow.source_names) > 2"],
+  ["--not", "--verdict", "DROPPED", "--pod", "shop/"],
+  ["--not", "--label", "app=cart", "--not", "--port", "80"],
+  ["--verdict", "FORWARDED", "--protocol", "tcp", "--namespace", "shop", "--to-port", "8080"],
+  '{"reply":[true]}',
+  '{"reply":[false]}',
+  '{"dns_query":["^api"]}',
+  '{"dns_query":["EXAMPLE"]}',
+  '{"interface":[{"index":7}]}',
+  '{"event_type":[{"type":0}]}',
+  '{"source_workload":[{"kind":"Job"}]}',
+  '{"http_header":[{"key":"x-id","value":"8"}]}',
+];
+
+test("every filter matches the flows that the client's own filters match", async () => {
+  const differences: string[] = [];
+  let matched = 0;
+  for (const filter of FILTERS) {
+    const flags = typeof filter === "string" ? ["--allowlist", filter] : filter;
+    const args = [...flags, "--all", "-o", "jsonpb"];
+    const [served, own] = await Promise.all([hubble(server, "observe", ...args), offline(file, ...args)]);
+    const [ours, theirs] = [served, own].map(uuids);
+    matched += theirs.size;
+    const only = (a: Set<string>, b: Set<string>) => [...a].filter((uuid) => !b.has(uuid)).slice(0, 3);
+    const [more, less] = [only(ours, theirs), only(theirs, ours)];
+    if (more.length + less.length > 0) {
+      differences.push(
+        `${flags.join(" ")}: only ours ${more}, only theirs ${less} (${ours.size}/${theirs.size})`,
+      );
+    }
+  }
+  assert.deepEqual(differences, []);
+  assert.ok(matched > 10 * FILTERS.length, `the filters match ${matched} flows in all: too few to tell`);
+});
+
+test("every format prints the same from the server as from the file", async () => {
+  const formats = [["compact"], ["dict"], ["tab"], ["jsonpb"], ["json"], [
+    "compact",
+    "--print-node-name",
+    "--numeric",
+  ]];
+  for (const [format, ...more] of [...formats, ["compact", "--ip-translation=false"]]) {
+    const args = ["--all", "-o", format, ...more];
+    // The masks that the client asks for leave out nothing that it prints.
+    const [served, own] = await Promise.all([hubble(server, "observe", ...args), offline(file, ...args)]);
+    assert.equal(served, own, format);
+  }
+});
+
+test("counts and times select the same flows", async () => {
+  const all = (await Deno.readTextFile(file)).trim().split("\n");
+  const last = await hubble(server, "observe", "--last", "5", "-o", "jsonpb");
+  assert.deepEqual([...uuids(last)], [...uuids(all.slice(-5).join("\n"))]);
+  const first = await hubble(server, "observe", "--first", "5", "-o", "jsonpb");
+  assert.deepEqual([...uuids(first)], [...uuids(all.slice(0, 5).join("\n"))]);
+  const at = (n: number) => new Date((1_795_000_000 + n) * 1000).toISOString().replace(/\.\d+/, "");
+  const window = await hubble(server, "observe", "--since", at(100), "--until", at(110), "-o", "jsonpb");
+  assert.deepEqual([...uuids(window)], Array.from({ length: 10 }, (_, n) => `flow-${100 + n}`));
+});
+
+test("values that nobody can read are refused by the server too", async () => {
+  const filters = [
+    '{"source_ip":["10.0.1"]}',
+    '{"source_fqdn":["a b"]}',
+    '{"http_path":["("]}',
+    '{"dns_query":["a(?=b)"]}',
+    '{"http_status_code":["6x"]}',
+    '{"http_method":["GET"],"event_type":[{"type":1}]}',
+    '{"experimental":{"cel_expression":["1+1"]}}',
+    '{"protocol":["ipx"]}',
+  ];
+  for (const filter of filters) {
+    assert.match(await refused(server, "observe", "--allowlist", filter), /InvalidArgument/, filter);
+  }
+});
+
+function uuids(lines: string): Set<string> {
+  return new Set(
+    lines.trim().split("\n").filter((line) => line !== "").map((line) => JSON.parse(line).flow.uuid),
+  );
+}

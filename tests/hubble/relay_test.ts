@@ -1,0 +1,155 @@
+/**
+ * The real `hubble` command against the relay of a lab, unchanged: it sees every node, in the order of time, and hears which are
+ * away.
+ * @module
+ */
+import assert from "node:assert/strict";
+import { canRun, Lab, run } from "../e2e/weir.ts";
+import { processOf, signal } from "../faults/faulty_lab.ts";
+import { Following, hubble, isBuilt, refused } from "./real_client.ts";
+
+const lab = new Lab(`relay${Deno.pid}`);
+const can = canRun && isBuilt;
+const relay = `unix:///run/weir/${lab.name}-node-1/hubble-relay.sock`;
+const root = new URL("../../", import.meta.url).pathname;
+const TRAFFIC = [
+  "from: empire/tiefighter, to: empire/deathstar-2, port: 80, expect: allow",
+  "from: alliance/xwing, to: empire/deathstar-2, port: 80, expect: deny",
+];
+const NODES = ["default/node-1", "default/node-2"];
+
+if (can) {
+  Deno.test.beforeAll(async () => {
+    const cast = `${root}deploy/examples/star-wars`;
+    const ran = await run(`${root}scripts/weir`, [
+      // An exporter that stands still is not started anew meanwhile.
+      ...["lab", "up", "--lab", lab.name, "--nodes", "2", "--agent", "hung-after-s=3000", "-f", cast],
+    ]);
+    assert.equal(ran.code, 0, `weir lab up: exit ${ran.code}\n${ran.out}${ran.err}`);
+    await lab.apply(await Deno.readTextFile(`${cast}/policies/rule1.yaml`));
+    await lab.expect(TRAFFIC);
+  });
+  Deno.test.afterAll(async () => await lab.down());
+}
+
+const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore: !can, fn });
+
+/** Asks until the answer is as it will be. */
+async function until(args: string[], what: RegExp): Promise<string> {
+  let said = "";
+  for (let tries = 0; tries < 100; tries++) {
+    said = await hubble(relay, ...args);
+    if (what.test(said)) return said;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  assert.fail(`hubble ${args.join(" ")} never says ${what}:\n${said}`);
+}
+
+interface Line {
+  readonly node_name: string;
+  readonly time: string;
+  readonly flow: { readonly source: { readonly pod_name: string } };
+}
+const linesOf = (text: string): Line[] =>
+  text.trim().split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line))
+    .filter(({ flow }) => flow !== undefined);
+
+test("hubble status, list nodes and list namespaces show the whole cluster", async () => {
+  await until(["status"], /Connected Nodes: 2\/2/);
+  const status = await hubble(relay, "status");
+  assert.match(status, /Healthcheck .*: Ok\nCurrent\/Max Flows: \d+\/8,190/);
+  const nodes = JSON.parse(await hubble(relay, "list", "nodes", "-o", "json"));
+  assert.deepEqual(nodes.map(({ name, state }: { name: string; state: string }) => [name, state]), [
+    ...NODES.map((name) => [name, "NODE_CONNECTED"]),
+  ]);
+  assert.deepEqual((await hubble(relay, "list", "namespaces")).trim().split(/\s+/), [
+    ...["NAMESPACE", "alliance", "empire"],
+  ]);
+});
+
+test("hubble observe shows both nodes' flows in the order of time, filtered by the nodes", async () => {
+  const lines = linesOf(await hubble(relay, "observe", "--all", "-o", "jsonpb"));
+  assert.deepEqual([...new Set(lines.map(({ node_name }) => node_name))].sort(), NODES);
+  const times = lines.map(({ time }) => time.padEnd(40, "0"));
+  assert.deepEqual(times, times.toSorted());
+  const changes = lines.filter(({ node_name }, n) => n > 0 && lines[n - 1].node_name !== node_name).length;
+  assert.ok(changes > 1, "the nodes' flows are merged, not one after the other");
+  const last = linesOf(await hubble(relay, "observe", "--last", "3", "-o", "jsonpb"));
+  assert.equal(last.length, 6, "the number is of each node");
+  const xwing = ["observe", "--from-pod", "alliance/xwing", "--all"];
+  const drops = linesOf(await hubble(relay, ...xwing, "--verdict", "DROPPED", "-o", "jsonpb"));
+  assert.ok(drops.length > 0 && drops.every(({ flow }) => flow.source.pod_name === "xwing"));
+  assert.match(await hubble(relay, ...xwing), /\[default\/node-\d\].*|alliance\/xwing:\d+ .*DROPPED/);
+  assert.match(
+    await refused(relay, "observe", "--allowlist", '{"source_port":["99999"]}'),
+    /InvalidArgument.*source_port.*0 to 65535/,
+  );
+  assert.match(await refused(relay, "observe", "agent-events"), /Unimplemented/);
+});
+
+test("a node that hangs holds up nobody, is named, and comes back with what was missed", async () => {
+  const exporter = await processOf(lab, "node-2", "flow-exporter");
+  await using following = new Following(relay, "observe", "-f", "-o", "jsonpb");
+  const flowsOf = (node: string) =>
+    linesOf(following.said).filter(({ node_name }) => node_name === node).length;
+  const grows = async (node: string) => {
+    const before = flowsOf(node);
+    for (let tries = 0; flowsOf(node) === before; tries++) {
+      assert.ok(tries < 60, `no flow of ${node} comes:\n${following.said.slice(-4000)}`);
+      await lab.expect(TRAFFIC.slice(0, 1));
+    }
+  };
+  await grows("default/node-2");
+  await grows("default/node-1");
+  signal(exporter.pid, "SIGSTOP");
+  try {
+    await lab.expect(TRAFFIC);
+    await grows("default/node-1");
+    await following.untilWarned(/UNAVAILABLE.*default\/node-2.*it does not answer/);
+    await until(["status"], /Connected Nodes: 1\/2/);
+    const { out, err } = await observed("--last", "1");
+    assert.match(out, /empire/, "the others' flows come");
+    assert.match(err, /1 nodes are unavailable: default\/node-2/);
+    assert.match(await hubble(relay, "list", "nodes"), /default\/node-2 +Unavailable/);
+  } finally {
+    signal(exporter.pid, "SIGCONT");
+  }
+  await until(["status"], /Connected Nodes: 2\/2/);
+  await grows("default/node-2");
+  const uuids = linesOf(following.said).map((line) => (line.flow as unknown as { uuid: string }).uuid);
+  assert.equal(new Set(uuids).size, uuids.length, "no flow comes twice");
+});
+
+test("an exporter that is killed is followed again, by the same caller", async () => {
+  await using following = new Following(relay, "observe", "-f", "-o", "jsonpb");
+  const grows = async () => {
+    const flows = () => linesOf(following.said).filter(({ node_name }) => node_name === NODES[1]).length;
+    const before = flows();
+    for (let tries = 0; flows() === before; tries++) {
+      assert.ok(tries < 60, `${following.said.slice(-4000)}\n${following.warned}`);
+      await lab.expect(TRAFFIC.slice(0, 1));
+    }
+  };
+  await grows();
+  signal((await processOf(lab, "node-2", "flow-exporter")).pid, "SIGKILL");
+  await following.untilWarned(/UNAVAILABLE.*default\/node-2/);
+  await grows();
+  // It is no service, and `weir status` does not take it for one.
+  const { out } = await lab.weir(["status"]);
+  assert.doesNotMatch(out, /hubble-relay/);
+  assert.match(out, /relay/);
+});
+
+/** `hubble observe` with what it says of nodes. */
+async function observed(...args: string[]) {
+  const ran = await run(`${root}.build/hubble/hubble`, [
+    "observe",
+    ...args,
+    "--server",
+    relay,
+    "--config",
+    "/dev/null",
+  ]);
+  assert.equal(ran.code, 0, ran.err);
+  return ran;
+}

@@ -1,0 +1,116 @@
+/** The services and workers of a simulated cluster. @module */
+import { WeirClient } from "@weir/client";
+import type { WorkerLoad } from "./node_worker.ts";
+
+/** The services that run, in the order of figures. */
+export const SERVICES = ["identity-allocator", "policy-engine", "load-balancer"] as const;
+
+/** CPU in ms (100 ticks a second), and memory in MiB of a process: resident, and its own (anonymous pages). */
+export interface Usage {
+  cpuMs: number;
+  rssMib: number;
+  ownMib: number;
+}
+
+/** Options of {@link Processes}. */
+export interface ProcessesOptions {
+  /** Of sockets and databases. */
+  directory: string;
+  /** Tree that the services run from. */
+  root: string;
+  /** Directory for CPU profiles of the services. */
+  profile?: string;
+}
+
+/** The services and workers of a simulated cluster. */
+export class Processes {
+  readonly #options: ProcessesOptions;
+  #services: Deno.ChildProcess[] = [];
+  #workers: Deno.ChildProcess[] = [];
+
+  constructor(options: ProcessesOptions) {
+    this.#options = options;
+  }
+
+  /** Path of a service's socket. */
+  socket(name: typeof SERVICES[number]): string {
+    return `${this.#options.directory}/${name}.sock`;
+  }
+
+  /** Starts the services and waits until they answer. */
+  async startServices(): Promise<void> {
+    const { directory, root, profile } = this.#options;
+    this.#services = SERVICES.map((name) => {
+      const allocator = ["--identity-allocator", `unix:${this.socket("identity-allocator")}`];
+      return new Deno.Command(Deno.execPath(), {
+        args: [
+          "run",
+          "-A",
+          "--quiet",
+          "--no-check",
+          ...["--config", `${root}/deno.json`],
+          ...(profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}/${name}`]),
+          `${root}/services/${name}/main.ts`,
+          ...["--socket", this.socket(name), "--database-url", `sqlite:${directory}/${name}.db`],
+          ...(name === "identity-allocator" ? [] : allocator),
+          ...["--log-level", "warn"],
+        ],
+        cwd: root,
+        stdout: "null",
+        stderr: "inherit",
+      }).spawn();
+    });
+    for (const name of SERVICES) {
+      const client = new WeirClient({ socket: this.socket(name) });
+      for (let tries = 0;; tries++) {
+        if (await client.send("/livez").then((a) => a.body?.cancel().then(() => true), () => false)) break;
+        if (tries > 300) throw new Error(`${name} does not answer`);
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+      client.close();
+    }
+  }
+
+  /** Starts a worker; `onLine` is given each object that it says. */
+  startWorker(load: WorkerLoad, onLine: (said: { kind: string; [field: string]: unknown }) => void): void {
+    const script = new URL("./node_worker.ts", import.meta.url).pathname;
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--quiet", "--no-check", script, JSON.stringify(load)],
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    this.#workers.push(child);
+    (async () => {
+      let rest = "";
+      for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+        const lines = (rest + text).split("\n");
+        rest = lines.pop()!;
+        for (const line of lines) onLine(JSON.parse(line));
+      }
+    })();
+  }
+
+  /** Of each service, or of each worker. */
+  usage(ofWorkers = false): Usage[] {
+    return (ofWorkers ? this.#workers : this.#services).map(({ pid }) => {
+      const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
+      const status = Deno.readTextFileSync(`/proc/${pid}/status`);
+      const mib = (name: string) => Number(status.match(new RegExp(`${name}:\\s+(\\d+)`))![1]) / 1024;
+      const cpuMs = (Number(fields[11]) + Number(fields[12])) * 10;
+      return { cpuMs, rssMib: mib("VmRSS"), ownMib: mib("RssAnon") };
+    });
+  }
+
+  /** Ends all: the services in order, for their profiles. */
+  async stop(): Promise<void> {
+    const end = (child: Deno.ChildProcess, signal: Deno.Signal) => {
+      try {
+        child.kill(signal);
+      } catch { /* it has ended */ }
+    };
+    for (const worker of this.#workers) end(worker, "SIGKILL");
+    const isProfiled = this.#options.profile !== undefined;
+    for (const service of this.#services) end(service, isProfiled ? "SIGTERM" : "SIGKILL");
+    await Promise.all([...this.#workers, ...this.#services].map((child) => child.status));
+  }
+}

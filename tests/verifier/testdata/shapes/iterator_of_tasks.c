@@ -1,0 +1,11 @@
+// accepted: a loop over all tasks reads their fields.
+#include "kernel_iterators.h"
+SEC("tc") int count(struct __sk_buff *skb) {
+  struct bpf_iter_task it;
+  struct task_struct *task;
+  int found = 0;
+  bpf_iter_task_new(&it, (void *)0, 0);
+  while ((task = bpf_iter_task_next(&it))) if (task->pid == skb->mark) found++;
+  bpf_iter_task_destroy(&it);
+  return found;
+}
