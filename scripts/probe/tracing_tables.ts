@@ -11,7 +11,7 @@ import { readHelpers } from "./helper_tables.ts";
 import { call, encode, exit, type Instruction, load, moveImmediate } from "./instructions.ts";
 import type { Kernel } from "./kernel.ts";
 
-const TRACING = 26, RAW_TP = 23, ITER = 28, FENTRY = 24, FEXIT = 25, MODIFY_RETURN = 26;
+const TRACING = 26, RAW_TP = 23, ITER = 28;
 /** MAX_BPF_FUNC_ARGS of the kernel. */
 const ARGUMENTS_MAX = 12;
 /** get_func_ip, get_attach_cookie, get_func_arg, get_func_ret, get_func_arg_cnt: of programs on a trampoline. */
@@ -131,12 +131,3 @@ function load1(kernel: Kernel, attach: number, btfId: number, instructions: read
   if (result.ok) kernel.closeFd(result.fd);
   return result;
 }
-
-/** Attach types by the name of their column. */
-export const TRACING_ATTACH: Record<typeof TRACING_COLUMNS[number], number> = {
-  tp_btf: RAW_TP,
-  fentry: FENTRY,
-  fexit: FEXIT,
-  fmod_ret: MODIFY_RETURN,
-  iter: ITER,
-};
