@@ -4647,6 +4647,668 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
  }
 }),
   },
+  "weir.history.v1": {
+    needs: ["flow"],
+    nested: () => ({
+ "Completeness": {
+  "fields": {
+   "sinceUnixS": {
+    "type": "double",
+    "id": 1,
+    "protoName": "since_unix_s"
+   },
+   "untilUnixS": {
+    "type": "double",
+    "id": 2,
+    "protoName": "until_unix_s"
+   },
+   "seen": {
+    "type": "uint64",
+    "id": 3
+   },
+   "stored": {
+    "type": "uint64",
+    "id": 4
+   },
+   "sampledOut": {
+    "type": "uint64",
+    "id": 5,
+    "protoName": "sampled_out"
+   },
+   "lost": {
+    "type": "uint64",
+    "id": 6
+   },
+   "losses": {
+    "rule": "repeated",
+    "type": "LossCount",
+    "id": 7
+   },
+   "gaps": {
+    "rule": "repeated",
+    "type": "Gap",
+    "id": 8
+   },
+   "storedShare": {
+    "type": "double",
+    "id": 9,
+    "protoName": "stored_share"
+   },
+   "countedShare": {
+    "type": "double",
+    "id": 10,
+    "protoName": "counted_share"
+   },
+   "text": {
+    "type": "string",
+    "id": 11
+   }
+  }
+ },
+ "LossCount": {
+  "fields": {
+   "source": {
+    "type": "string",
+    "id": 1
+   },
+   "node": {
+    "type": "string",
+    "id": 2
+   },
+   "lost": {
+    "type": "uint64",
+    "id": 3
+   }
+  }
+ },
+ "Gap": {
+  "fields": {
+   "node": {
+    "type": "string",
+    "id": 1
+   },
+   "sinceUnixS": {
+    "type": "double",
+    "id": 2,
+    "protoName": "since_unix_s"
+   },
+   "untilUnixS": {
+    "type": "double",
+    "id": 3,
+    "protoName": "until_unix_s"
+   }
+  }
+ },
+ "CompletenessAnswer": {
+  "fields": {
+   "total": {
+    "type": "Completeness",
+    "id": 1
+   },
+   "minutes": {
+    "rule": "repeated",
+    "type": "Completeness",
+    "id": 2
+   }
+  }
+ },
+ "FlowPage": {
+  "fields": {
+   "flows": {
+    "rule": "repeated",
+    "type": "flow.Flow",
+    "id": 1
+   },
+   "next": {
+    "type": "string",
+    "id": 2
+   },
+   "completeness": {
+    "type": "Completeness",
+    "id": 3
+   },
+   "searchedUntilUnixS": {
+    "type": "double",
+    "id": 4,
+    "protoName": "searched_until_unix_s"
+   },
+   "searched": {
+    "type": "uint64",
+    "id": 5
+   }
+  }
+ },
+ "Connection": {
+  "fields": {
+   "id": {
+    "type": "string",
+    "id": 1
+   },
+   "startUnixS": {
+    "type": "double",
+    "id": 2,
+    "protoName": "start_unix_s"
+   },
+   "endUnixS": {
+    "type": "double",
+    "id": 3,
+    "protoName": "end_unix_s"
+   },
+   "startKnown": {
+    "type": "bool",
+    "id": 4,
+    "protoName": "start_known"
+   },
+   "state": {
+    "type": "State",
+    "id": 5
+   },
+   "source": {
+    "type": "flow.Endpoint",
+    "id": 6
+   },
+   "destination": {
+    "type": "flow.Endpoint",
+    "id": 7
+   },
+   "sourceIp": {
+    "type": "string",
+    "id": 8,
+    "protoName": "source_ip"
+   },
+   "destinationIp": {
+    "type": "string",
+    "id": 9,
+    "protoName": "destination_ip"
+   },
+   "sourcePort": {
+    "type": "uint32",
+    "id": 10,
+    "protoName": "source_port"
+   },
+   "destinationPort": {
+    "type": "uint32",
+    "id": 11,
+    "protoName": "destination_port"
+   },
+   "protocol": {
+    "type": "string",
+    "id": 12
+   },
+   "destinationNames": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 13,
+    "protoName": "destination_names"
+   },
+   "destinationService": {
+    "type": "flow.Service",
+    "id": 14,
+    "protoName": "destination_service"
+   },
+   "verdict": {
+    "type": "flow.Verdict",
+    "id": 15
+   },
+   "dropReason": {
+    "type": "flow.DropReason",
+    "id": 16,
+    "protoName": "drop_reason"
+   },
+   "policies": {
+    "rule": "repeated",
+    "type": "ConnectionPolicy",
+    "id": 17
+   },
+   "flows": {
+    "type": "uint64",
+    "id": 18
+   },
+   "replyFlows": {
+    "type": "uint64",
+    "id": 19,
+    "protoName": "reply_flows"
+   },
+   "trafficKnown": {
+    "type": "bool",
+    "id": 20,
+    "protoName": "traffic_known"
+   },
+   "packets": {
+    "type": "uint64",
+    "id": 21
+   },
+   "bytes": {
+    "type": "uint64",
+    "id": 22
+   },
+   "replyPackets": {
+    "type": "uint64",
+    "id": 23,
+    "protoName": "reply_packets"
+   },
+   "replyBytes": {
+    "type": "uint64",
+    "id": 24,
+    "protoName": "reply_bytes"
+   },
+   "nodes": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 25
+   },
+   "trouble": {
+    "type": "string",
+    "id": 26
+   },
+   "drops": {
+    "type": "uint64",
+    "id": 27
+   }
+  },
+  "nested": {
+   "State": {
+    "values": {
+     "STATE_UNSPECIFIED": 0,
+     "OPEN": 1,
+     "CLOSED": 2,
+     "RESET": 3,
+     "NO_ANSWER": 4,
+     "DENIED": 5,
+     "SILENT": 6
+    }
+   }
+  }
+ },
+ "ConnectionPolicy": {
+  "fields": {
+   "direction": {
+    "type": "flow.TrafficDirection",
+    "id": 1
+   },
+   "allowed": {
+    "type": "bool",
+    "id": 2
+   },
+   "policy": {
+    "type": "flow.Policy",
+    "id": 3
+   }
+  }
+ },
+ "ConnectionPage": {
+  "fields": {
+   "connections": {
+    "rule": "repeated",
+    "type": "Connection",
+    "id": 1
+   },
+   "next": {
+    "type": "string",
+    "id": 2
+   },
+   "completeness": {
+    "type": "Completeness",
+    "id": 3
+   },
+   "searchedUntilUnixS": {
+    "type": "double",
+    "id": 4,
+    "protoName": "searched_until_unix_s"
+   },
+   "searched": {
+    "type": "uint64",
+    "id": 5
+   }
+  }
+ },
+ "Rollup": {
+  "fields": {
+   "keys": {
+    "keyType": "string",
+    "type": "string",
+    "id": 1
+   },
+   "startUnixS": {
+    "type": "double",
+    "id": 2,
+    "protoName": "start_unix_s"
+   },
+   "flows": {
+    "type": "uint64",
+    "id": 3
+   },
+   "connections": {
+    "type": "uint64",
+    "id": 4
+   },
+   "dropped": {
+    "type": "uint64",
+    "id": 5
+   },
+   "audited": {
+    "type": "uint64",
+    "id": 6
+   },
+   "firstUnixS": {
+    "type": "double",
+    "id": 7,
+    "protoName": "first_unix_s"
+   },
+   "lastUnixS": {
+    "type": "double",
+    "id": 8,
+    "protoName": "last_unix_s"
+   },
+   "trafficKnown": {
+    "type": "bool",
+    "id": 9,
+    "protoName": "traffic_known"
+   },
+   "packets": {
+    "type": "uint64",
+    "id": 10
+   },
+   "bytes": {
+    "type": "uint64",
+    "id": 11
+   },
+   "troubles": {
+    "type": "uint64",
+    "id": 12
+   }
+  }
+ },
+ "RollupAnswer": {
+  "fields": {
+   "rollups": {
+    "rule": "repeated",
+    "type": "Rollup",
+    "id": 1
+   },
+   "groups": {
+    "type": "uint64",
+    "id": 2
+   },
+   "completeness": {
+    "type": "Completeness",
+    "id": 3
+   },
+   "stepS": {
+    "type": "double",
+    "id": 4,
+    "protoName": "step_s"
+   },
+   "folded": {
+    "type": "uint64",
+    "id": 5
+   }
+  }
+ },
+ "Holding": {
+  "fields": {
+   "kind": {
+    "type": "string",
+    "id": 1
+   },
+   "name": {
+    "type": "string",
+    "id": 2
+   },
+   "sinceUnixS": {
+    "type": "double",
+    "id": 3,
+    "protoName": "since_unix_s"
+   },
+   "untilUnixS": {
+    "type": "double",
+    "id": 4,
+    "protoName": "until_unix_s"
+   },
+   "sinceExact": {
+    "type": "bool",
+    "id": 5,
+    "protoName": "since_exact"
+   },
+   "untilExact": {
+    "type": "bool",
+    "id": 6,
+    "protoName": "until_exact"
+   },
+   "object": {
+    "type": "bytes",
+    "id": 7
+   }
+  }
+ },
+ "HoldingPage": {
+  "fields": {
+   "holdings": {
+    "rule": "repeated",
+    "type": "Holding",
+    "id": 1
+   },
+   "next": {
+    "type": "string",
+    "id": 2
+   },
+   "atUnixS": {
+    "type": "double",
+    "id": 3,
+    "protoName": "at_unix_s"
+   },
+   "knownSinceUnixS": {
+    "type": "double",
+    "id": 4,
+    "protoName": "known_since_unix_s"
+   }
+  }
+ },
+ "HistoryStatus": {
+  "fields": {
+   "database": {
+    "type": "string",
+    "id": 1
+   },
+   "state": {
+    "type": "string",
+    "id": 2
+   },
+   "error": {
+    "type": "string",
+    "id": 3
+   },
+   "errorSinceUnixS": {
+    "type": "double",
+    "id": 4,
+    "protoName": "error_since_unix_s"
+   },
+   "oldestUnixS": {
+    "type": "double",
+    "id": 5,
+    "protoName": "oldest_unix_s"
+   },
+   "newestUnixS": {
+    "type": "double",
+    "id": 6,
+    "protoName": "newest_unix_s"
+   },
+   "flows": {
+    "type": "uint64",
+    "id": 7
+   },
+   "bytes": {
+    "type": "uint64",
+    "id": 8
+   },
+   "bytesMax": {
+    "type": "uint64",
+    "id": 9,
+    "protoName": "bytes_max"
+   },
+   "ageMaxS": {
+    "type": "double",
+    "id": 10,
+    "protoName": "age_max_s"
+   },
+   "sampledShare": {
+    "type": "double",
+    "id": 11,
+    "protoName": "sampled_share"
+   },
+   "flowsPerSMax": {
+    "type": "uint64",
+    "id": 12,
+    "protoName": "flows_per_s_max"
+   },
+   "openConnections": {
+    "type": "uint64",
+    "id": 13,
+    "protoName": "open_connections"
+   },
+   "waitingFlows": {
+    "type": "uint64",
+    "id": 14,
+    "protoName": "waiting_flows"
+   },
+   "relay": {
+    "type": "string",
+    "id": 15
+   }
+  }
+ },
+ "StoredEnd": {
+  "fields": {
+   "identity": {
+    "type": "uint32",
+    "id": 1
+   },
+   "namespace": {
+    "type": "string",
+    "id": 2
+   },
+   "podName": {
+    "type": "string",
+    "id": 3,
+    "protoName": "pod_name"
+   },
+   "workloads": {
+    "rule": "repeated",
+    "type": "flow.Workload",
+    "id": 4
+   },
+   "labels": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 5
+   },
+   "clusterName": {
+    "type": "string",
+    "id": 6,
+    "protoName": "cluster_name"
+   }
+  }
+ },
+ "StoredBlock": {
+  "fields": {
+   "items": {
+    "rule": "repeated",
+    "type": "bytes",
+    "id": 1
+   }
+  }
+ },
+ "StoredRollups": {
+  "fields": {
+   "rows": {
+    "rule": "repeated",
+    "type": "StoredRollup",
+    "id": 1
+   }
+  }
+ },
+ "StoredRollup": {
+  "fields": {
+   "source": {
+    "type": "uint32",
+    "id": 1
+   },
+   "destination": {
+    "type": "uint32",
+    "id": 2
+   },
+   "sourceName": {
+    "type": "string",
+    "id": 3,
+    "protoName": "source_name"
+   },
+   "destinationName": {
+    "type": "string",
+    "id": 4,
+    "protoName": "destination_name"
+   },
+   "port": {
+    "type": "uint32",
+    "id": 5
+   },
+   "protocol": {
+    "type": "string",
+    "id": 6
+   },
+   "verdict": {
+    "type": "flow.Verdict",
+    "id": 7
+   },
+   "reason": {
+    "type": "flow.DropReason",
+    "id": 8
+   },
+   "policy": {
+    "type": "string",
+    "id": 9
+   },
+   "direction": {
+    "type": "flow.TrafficDirection",
+    "id": 10
+   },
+   "node": {
+    "type": "string",
+    "id": 11
+   },
+   "flows": {
+    "type": "uint64",
+    "id": 12
+   },
+   "connections": {
+    "type": "uint64",
+    "id": 13
+   },
+   "dropped": {
+    "type": "uint64",
+    "id": 14
+   },
+   "audited": {
+    "type": "uint64",
+    "id": 15
+   },
+   "troubles": {
+    "type": "uint64",
+    "id": 16
+   },
+   "firstUnixS": {
+    "type": "double",
+    "id": 17,
+    "protoName": "first_unix_s"
+   },
+   "lastUnixS": {
+    "type": "double",
+    "id": 18,
+    "protoName": "last_unix_s"
+   }
+  }
+ }
+}),
+  },
   "weir.identity.v1": {
     needs: [],
     nested: () => ({

@@ -18,13 +18,21 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   "services/policy-engine": SHARED,
   "services/load-balancer": SHARED,
   "services/endpoint-manager": SHARED,
-  "services/flow-exporter": [...SHARED, "@weir/grpc"],
+  "services/flow-filter": ["@weir/proto", "@weir/common"],
+  "services/flow-exporter": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
   "services/relay": [...SHARED, "@weir/grpc"],
   // Of the flow exporter the words of an option, to refuse a wrong one before anything starts.
   "services/agent": [...SHARED, "@weir/flow-exporter"],
   "services/lab": SHARED,
   // Of the agent the text of its options, for help.
-  "services/cli": [...SHARED, "@weir/agent", "@weir/object", "@weir/verifier", "@weir/report"],
+  "services/cli": [
+    ...SHARED,
+    "@weir/agent",
+    "@weir/flow-filter",
+    "@weir/object",
+    "@weir/verifier",
+    "@weir/report",
+  ],
   "datapath/verifier": [],
   "datapath/object": ["@weir/verifier"],
   "datapath/report": ["@weir/object", "@weir/verifier"],

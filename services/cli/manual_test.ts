@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { AGENT_CONFIG } from "@weir/agent/options";
 import { loadConfig } from "@weir/common";
-import { readFlowsQuery } from "../flow-exporter/query_parameters.ts";
+import { readFlowsQuery } from "@weir/flow-filter";
 import { type OptionTable, UnknownOptionError } from "./args.ts";
 import { COMMANDS, help, MANUALS } from "./commands.ts";
 import { CommandContext, type CommandIo, UsageError } from "./context.ts";

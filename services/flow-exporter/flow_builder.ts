@@ -52,9 +52,6 @@ export const EVENT_TYPE = {
   trouble: EVENT.TROUBLE,
 } as const;
 
-/** `event_type.type` of what a proxy or the DNS server reports an application to have said. */
-export const L7_EVENT = 129;
-
 const ICMP_TYPES: Record<string, string> = {
   "ICMPv4/0": "EchoReply",
   "ICMPv4/3": "DestinationUnreachable",

@@ -2,13 +2,12 @@
  * Which flows a request asks for, and the stream that answers it. Semantics are Hubble's GetFlows.
  * @module
  */
+import { compileFilters, loadEngines } from "@weir/flow-filter";
 import { ProblemError } from "@weir/common";
 import type { Flow, LostEventSource } from "@weir/proto/flow";
 import { type GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import type { Init } from "@weir/proto";
 import { timestampOf } from "@weir/proto/timestamp";
-import { loadEngines } from "./filter_engines.ts";
-import { compileFilters } from "./flow_filter.ts";
 import type { FlowRing } from "./flow_ring.ts";
 import type { Loss, Losses } from "./losses.ts";
 

@@ -3,7 +3,7 @@ import { ProblemError } from "@weir/common";
 import { Flow } from "@weir/proto/flow";
 import { answerFlows, messageOf } from "./flow_query.ts";
 import { FlowRing } from "./flow_ring.ts";
-import { readEventTypes, readFlowsQuery, readTime } from "./query_parameters.ts";
+import { readEventTypes, readFlowsQuery, readTime } from "@weir/flow-filter";
 
 function ringOf(count: number): FlowRing<{ flow: Flow }> {
   const ring = new FlowRing<{ flow: Flow }>(63);

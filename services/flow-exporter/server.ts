@@ -10,7 +10,7 @@ import { serverStatus } from "./hubble/observer.ts";
 import { recordFields } from "./event_record.ts";
 import type { FlowExporter } from "./flow_exporter.ts";
 import { answerFlows, messageOf } from "./flow_query.ts";
-import { readEventTypes, readFlowsQuery } from "./query_parameters.ts";
+import { readEventTypes, readFlowsQuery } from "@weir/flow-filter";
 
 const REQUEST_BYTES_MAX = 1024 * 1024;
 

@@ -1,5 +1,5 @@
 /** Metrics of layer 7: dns, http, httpV2. Names, labels and what counts are Hubble's. @module */
-import { L7_EVENT } from "../flow_builder.ts";
+import { L7_EVENT } from "@weir/flow-filter";
 import type { CountedFlow } from "./counted_flow.ts";
 import { closed, type Handler, open } from "./handler.ts";
 import { rcodeText } from "./rcodes.ts";

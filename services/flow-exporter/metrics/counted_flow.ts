@@ -5,12 +5,12 @@
  */
 import type { Endpoint, Flow, Layer7, TrafficDirection, Verdict } from "@weir/proto/flow";
 import { dropReasonName } from "@weir/proto/words";
+import { L7_EVENT } from "@weir/flow-filter";
 import type { DatapathEvent } from "../event.ts";
 import {
   directionOf,
   EVENT_TYPE,
   type KnownAddress,
-  L7_EVENT,
   labelsOf,
   replyOf,
   trueSender,

@@ -5,7 +5,7 @@
  */
 import { EVENT } from "@weir/proto/numbers";
 import { matchTypeText, tracePointText, troubleText } from "@weir/proto/words";
-import { L7_EVENT } from "../flow_builder.ts";
+import { L7_EVENT } from "@weir/flow-filter";
 import { type CountedFlow, protocolOf } from "./counted_flow.ts";
 import { directionText } from "./context_options.ts";
 import { closed, type Handler, open } from "./handler.ts";

@@ -5,7 +5,9 @@
 import type { Flow, FlowFilter, HTTPHeader } from "@weir/proto/flow";
 import type { Init } from "@weir/proto";
 import { type FilterEngines, filterInvalid } from "./filter_engines.ts";
-import { L7_EVENT } from "./flow_builder.ts";
+
+/** `event_type.type` of what a proxy or the DNS server reports an application to have said. */
+export const L7_EVENT = 129;
 
 type Predicate = (flow: Flow) => boolean;
 type Compiler = (values: never[], engines: FilterEngines) => Predicate;

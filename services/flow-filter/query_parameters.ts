@@ -9,7 +9,7 @@ import { type FlowFilter, type TCPFlags, TrafficDirectionNumber, VerdictNumber }
 import type { GetFlowsRequest } from "@weir/proto/observer";
 import { DROP_REASONS, EVENT, EVENT_TYPES, TROUBLES } from "@weir/proto/numbers";
 import type { Init } from "@weir/proto";
-import { L7_EVENT } from "./flow_builder.ts";
+import { L7_EVENT } from "./application_filter.ts";
 import { readIdentity } from "./flow_filter.ts";
 
 type Filter = Init<FlowFilter>;

@@ -1,0 +1,5 @@
+/** @weir/flow-filter: what somebody asks of flows, and which flows answer it, see README.md. @module */
+export * from "./application_filter.ts";
+export * from "./filter_engines.ts";
+export * from "./flow_filter.ts";
+export * from "./query_parameters.ts";
