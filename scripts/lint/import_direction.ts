@@ -21,14 +21,17 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   "services/flow-filter": ["@weir/proto", "@weir/common"],
   "services/flow-exporter": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
   "services/relay": [...SHARED, "@weir/grpc"],
+  "services/ui": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
   // Of the flow exporter the words of an option, to refuse a wrong one before anything starts.
   "services/agent": [...SHARED, "@weir/flow-exporter"],
   "services/lab": SHARED,
   // Of the agent the text of its options, for help.
+  // And the server of the web page, which `weir ui` runs itself.
   "services/cli": [
     ...SHARED,
     "@weir/agent",
     "@weir/flow-filter",
+    "@weir/ui",
     "@weir/object",
     "@weir/verifier",
     "@weir/report",

@@ -48,3 +48,5 @@ export * from "./watch_hub.ts";
 export * from "./watch_stream.ts";
 export * from "./watchable.ts";
 export * from "./watched_table.ts";
+export * from "./workload.ts";
+export * from "./node_http.ts";

@@ -18,7 +18,7 @@ import {
 } from "../flow_builder.ts";
 import type { Transport } from "../packet.ts";
 import type { SeenNames } from "../seen_flow.ts";
-import { type Workload, workloadOf } from "./workload.ts";
+import { type Workload, workloadOf } from "@weir/common";
 
 /** One side of a flow. */
 export interface CountedEnd {

@@ -3,7 +3,7 @@ import { madeFlow, metricsOf, seriesOf } from "./testing.ts";
 import { HandClock } from "./testing.ts";
 import { SERIES_KEPT_MS } from "./pod_lifetimes.ts";
 import { FOLDED_SERIES_MAX, SeriesTable } from "./series_table.ts";
-import { workloadOf } from "./workload.ts";
+import { workloadOf } from "@weir/common";
 
 const CART = { namespace: "shop", podName: "cart-7d4b9c6f5b-x2x4z" },
   DB = { namespace: "shop", podName: "db-0" };

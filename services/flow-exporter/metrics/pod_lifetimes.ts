@@ -3,7 +3,7 @@
  * under its name within that time keeps them.
  * @module
  */
-import { workloadOf } from "./workload.ts";
+import { workloadOf } from "@weir/common";
 
 /** Series of what is gone stay for so long: the last scrape must see how they ended. */
 export const SERIES_KEPT_MS = 60_000;
