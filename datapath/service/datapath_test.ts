@@ -533,6 +533,11 @@ nodeTest("A cgroup endpoint's processes are held to its policy", async (node) =>
     assert.ok(await inside(), "free again");
     const gone = await node.request("PUT", "/v1/endpoints/x", { ...body, cgroup: `${cgroup}-no` });
     assert.match(gone.status.error.error, /does not exist/);
+    const other = await node.request("PUT", "/v1/endpoints/x", { ...body, cgroup: "/tmp" });
+    assert.match(
+      other.status.error.error,
+      /\/tmp: it is not a control group of version 2; those are below \//,
+    );
   } finally {
     Deno.removeSync(cgroup);
   }

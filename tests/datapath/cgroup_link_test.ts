@@ -2,15 +2,10 @@
 import assert from "node:assert/strict";
 import { attachCgroup, AttachType } from "@weir/loader";
 import * as abi from "@weir/maps";
+import { cgroupRootHere } from "../cgroup_root.ts";
 import { must, sh } from "./cluster.ts";
 import { kernelTest } from "./kernel_test_case.ts";
 import { TestNode } from "./node.ts";
-
-/** The unified hierarchy, wherever this machine has it. */
-function cgroupRoot(): string | undefined {
-  return Deno.readTextFileSync("/proc/mounts").split("\n").map((line) => line.split(" "))
-    .findLast((fields) => fields[2] === "cgroup2")?.[1];
-}
 
 /** A cgroup is busy until the kernel has buried the last of its processes. */
 async function removeCgroup(path: string): Promise<void> {
@@ -39,7 +34,7 @@ except OSError as e: print(e.errno)
 `;
 
 kernelTest("a cgroup's sockets: local addresses are the host's, whoever knows them", async () => {
-  const root = cgroupRoot();
+  const root = cgroupRootHere();
   if (!root) {
     console.log("SKIP no cgroup2 mounted");
     return;

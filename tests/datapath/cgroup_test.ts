@@ -2,15 +2,10 @@
 import assert from "node:assert/strict";
 import { attachCgroup, AttachType } from "@weir/loader";
 import * as abi from "@weir/maps";
+import { cgroupRootHere } from "../cgroup_root.ts";
 import { kernelTest } from "./kernel_test_case.ts";
 import { TestNode } from "./node.ts";
 import { TCP, UDP } from "./packet.ts";
-
-/** The unified hierarchy, wherever this machine has it. */
-function cgroupRoot(): string | undefined {
-  return Deno.readTextFileSync("/proc/mounts").split("\n").map((line) => line.split(" "))
-    .find((fields) => fields[2] === "cgroup2")?.[1];
-}
 
 const PROGRAM = `import socket,sys
 s=socket.socket(); s.settimeout(1)
@@ -46,7 +41,7 @@ while True:
 kernelTest(
   "cgroup programs apply an endpoint's policy to the sockets of its processes, children included",
   async () => {
-    const root = cgroupRoot();
+    const root = cgroupRootHere();
     if (!root) {
       console.log("SKIP no cgroup2 mounted");
       return;

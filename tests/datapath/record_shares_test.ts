@@ -4,7 +4,8 @@ import * as abi from "@weir/maps";
 import { kernelTest } from "./kernel_test_case.ts";
 import { address, packet, SYN, UDP } from "./packet.ts";
 import { setBackend, setFrontend, setSelection } from "./services.ts";
-import { BACKENDS, cgroupRoot, SocketClient, SocketNode } from "./socket_node.ts";
+import { cgroupRootHere } from "../cgroup_root.ts";
+import { BACKENDS, SocketClient, SocketNode } from "./socket_node.ts";
 import { A, B, FAMILIES, twoEndpoints } from "./two_endpoints.ts";
 
 const SERVICES = 6, RECORDS_MAX = abi.AFFINITY_RECORDS;
@@ -79,7 +80,7 @@ for (const f of FAMILIES) {
 }
 
 kernelTest("sockets of one cgroup, 70,000 of UDP and of TCP, make no other's record go", async () => {
-  const root = cgroupRoot();
+  const root = cgroupRootHere();
   if (!root) {
     console.log("SKIP no cgroup2 mounted");
     return;

@@ -28,12 +28,6 @@ export interface Answer {
   ms: number;
 }
 
-/** The unified hierarchy, wherever this machine has it. */
-export function cgroupRoot(): string | undefined {
-  return Deno.readTextFileSync("/proc/mounts").split("\n").map((line) => line.split(" "))
-    .find((fields) => fields[2] === "cgroup2")?.[1];
-}
-
 /** A process whose sockets do as told. */
 export class SocketClient {
   readonly #process: Deno.ChildProcess;

@@ -8,7 +8,8 @@ import { SocketReaper } from "../../datapath/service/hooks/socket_reaper.ts";
 import { kernelTest } from "./kernel_test_case.ts";
 import { address, TCP, UDP } from "./packet.ts";
 import { serviceCounters, setBackend, setFrontend, setSelection } from "./services.ts";
-import { BACKENDS, cgroupRoot, type SocketClient, SocketNode } from "./socket_node.ts";
+import { cgroupRootHere } from "../cgroup_root.ts";
+import { BACKENDS, type SocketClient, SocketNode } from "./socket_node.ts";
 
 const ECONNREFUSED = 111, EHOSTUNREACH = 113, ENETUNREACH = 101, ECONNABORTED = 103, EDESTADDRREQ = 89;
 const V4 = "10.96.0.10", V6 = "fd00:96::10", MAPPED = "::ffff:10.96.0.10";
@@ -52,7 +53,7 @@ function fill({ node }: SocketNode): void {
 
 function socketTest(name: string, run: (node: SocketNode, client: SocketClient) => Promise<void>): void {
   kernelTest(name, async () => {
-    const root = cgroupRoot();
+    const root = cgroupRootHere();
     if (!root) {
       console.log("SKIP no cgroup2 mounted");
       return;

@@ -4,6 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { cgroupRootHere } from "../cgroup_root.ts";
 import { canRun } from "./weir.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
@@ -11,18 +12,12 @@ const tag = `wt-e2e-${Deno.pid}`;
 const instance = `t${Deno.pid}`;
 const server = `${tag}-server`;
 const directory = `/run/${tag}`;
-const cgroup = await cgroupRoot() + `/${tag}`;
+const cgroup = `${cgroupRootHere()}/${tag}`;
 const environment = {
   WEIR_RUN_DIR: directory,
   WEIR_STATE_DIR: `${directory}/state`,
   WEIR_INSTANCE: instance,
 };
-
-/** Where version 2 of cgroups is mounted: alone, or beside version 1. */
-async function cgroupRoot(): Promise<string> {
-  const beside = "/sys/fs/cgroup/unified";
-  return await Deno.stat(beside).then(() => beside, () => "/sys/fs/cgroup");
-}
 
 interface Ran {
   code: number;

@@ -1,6 +1,9 @@
 /** Incidents in which policy denies. @module */
+import { cgroupRootHere } from "../cgroup_root.ts";
 import { CAST, pod, policy, serves, TRAFFIC, WEB, WHY } from "./cast.ts";
 import type { Incident } from "./incident.ts";
+
+const CGROUP = `${cgroupRootHere()}/weir-incident-${Deno.pid}`;
 
 const allow = (whom: string, port = "8080", protocol = "TCP") =>
   `{ ${WEB}, ingress: [{ fromEndpoints: [{ matchLabels: { ${whom} } }], toPorts: [{ ports: [{ port: "${port}", protocol: ${protocol} }] }] }] }`;
@@ -301,13 +304,13 @@ spec: { podSelector: { matchLabels: { app: web } }, policyTypes: [Ingress], ingr
       `{ ${WEB}, ingress: [{ fromEndpoints: [{ matchLabels: { "any:app": client, "k8s:io.kubernetes.pod.namespace": shop } }] }] }`,
     ),
     setup: [
-      ["lab", "exec", "--node", "node-1", "--", "mkdir", "-p", "/sys/fs/cgroup/weir-incident"],
+      ["lab", "exec", "--node", "node-1", "--", "mkdir", "-p", CGROUP],
       [
         "endpoint",
         "add",
         "shop/vm",
         "--cgroup",
-        "/sys/fs/cgroup/weir-incident",
+        CGROUP,
         "--label",
         "app=cleint",
         "--node",
@@ -315,7 +318,10 @@ spec: { podSelector: { matchLabels: { app: web } }, policyTypes: [Ingress], ingr
         "--wait",
       ],
     ],
-    cleanup: [["endpoint", "delete", "shop/vm", "--node", "node-1"]],
+    cleanup: [
+      ["endpoint", "delete", "shop/vm", "--node", "node-1"],
+      ["lab", "exec", "--node", "node-1", "--", "rmdir", CGROUP],
+    ],
     ask: explain("shop/vm", "shop/web-2", "8080"),
     says: [
       /Give the source label app=client \(it has cleint\).*: weir endpoint label shop\/vm app=client --node node-1/,

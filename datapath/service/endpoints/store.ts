@@ -12,6 +12,7 @@ import { Endpoint, ENDPOINT_CGROUP, ENDPOINT_PEER, ENDPOINTS_MAX, GC_ADDRESS, GC
 import { deviceAt, listDevices, type NetlinkSocket, Netns, netnsCookie, parseMac } from "@weir/net";
 import { type DatapathEndpoint, DatapathEndpointStatus } from "@weir/proto/datapath";
 import { hex, ipv4Number, mapped } from "../kernel/addresses.ts";
+import { cgroupId } from "../kernel/cgroup.ts";
 import type { Attachments } from "../hooks/attachments.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import {
@@ -290,18 +291,7 @@ export class EndpointStore {
 
   #applyCgroup(desired: DatapathEndpoint, slot: number, started: number): DatapathEndpointStatus {
     const { kernel, attachments } = this.#parts;
-    let id: bigint;
-    try {
-      id = BigInt(Deno.statSync(desired.cgroup).ino ?? 0);
-    } catch (cause) {
-      throw new ProblemError("CGROUP_NOT_FOUND", {
-        status: 404,
-        detail: `Cannot attach endpoint ${desired.name}: cgroup ${desired.cgroup} does not exist`,
-        found: "nothing",
-        expected: desired.cgroup,
-        cause,
-      });
-    }
+    const id = cgroupId(desired.cgroup);
     const first = !this.#held.has(desired.name);
     const previous = kernel.endpoints.get(desired.id);
     this.#writeMaps({ ...desired, ipv4: "", ipv6: "" }, {

@@ -9,6 +9,7 @@ import { type Logger, ProblemError } from "@weir/common";
 import { AttachType } from "@weir/loader";
 import { type NetlinkSocket, netnsCookie, openSockDiag } from "@weir/net";
 import type { Attachments } from "./attachments.ts";
+import { cgroupId, cgroupRoot } from "../kernel/cgroup.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { type Reaped, SocketReaper } from "./socket_reaper.ts";
 
@@ -62,7 +63,7 @@ export class SocketHooks {
         expected: "one, usually /sys/fs/cgroup",
       });
     }
-    const root = { id: BigInt(Deno.statSync(path).ino ?? 0), path };
+    const root = { id: cgroupId(path), path };
     for (const [program, type] of PROGRAMS) {
       attachments.root(program, root, type, program.slice("socket_".length));
     }
@@ -91,17 +92,4 @@ export class SocketHooks {
   close(): void {
     this.#diag?.[Symbol.dispose]();
   }
-}
-
-/** Where the unified hierarchy is mounted: whole rather than a part of it. @param mountinfo as /proc/self/mountinfo */
-export function cgroupRoot(mountinfo: string): string | undefined {
-  const all = mountinfo.split("\n").map((line) => line.split(" ")).filter((fields) => fields.length > 4);
-  // What was mounted later over it, or over a directory above it, hides a mount.
-  const hidden = (point: string, index: number) =>
-    all.slice(index + 1).some(([, , , , over]) => point === over || point.startsWith(`${over}/`));
-  const mounts = all.filter((fields, index) =>
-    fields[fields.indexOf("-") + 1] === "cgroup2" && !hidden(fields[4], index)
-  );
-  const chosen = mounts.find((fields) => fields[3] === "/") ?? mounts[0];
-  return chosen?.[4].replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
 }

@@ -139,6 +139,19 @@ Deno.test("trafficStage() takes an answer for the end of what began before it, a
   assert.match(traffic(refused[0], reply(NOW - 5, { RST: true }), refused[1]), /by the endpoint itself/);
 });
 
+Deno.test("trafficStage() keeps what was seen of one connection apart from what was seen of another", () => {
+  const ends = (port: number) => ({
+    IP: { source: "10.0.1.1", destination: "10.0.2.2" },
+    l4: { TCP: { source_port: port, destination_port: 80 } },
+  });
+  const earlier = (unixS: number) => trouble("node-2", "unconfirmed", { waited_s: 6 }, unixS, ends(4001));
+  const now = trouble("node-1", "no-answer", { waited_s: 3 }, NOW - 4, ends(4002));
+  assert.match(traffic(earlier(NOW - 5), now), /node-2 saw nothing arrive/);
+  assert.match(traffic(now, earlier(NOW - 3)), /node-2 saw nothing arrive/, "told later, begun before");
+  const back = trouble("node-2", "unconfirmed", { waited_s: 3 }, NOW - 4, ends(4002));
+  assert.match(traffic(earlier(NOW - 5), now, back), /lost on the way back/);
+});
+
 Deno.test("trafficStage() does not look for a far node outside of the cluster", () => {
   const stage = trafficStage({
     fromNode: "node-1",

@@ -38,7 +38,8 @@ export function trafficStage(
   const troubles = flows.filter((one) =>
     kindOf(one.flow) !== "" && beganUnixS(one) > healed && !denied.some((drop) => isOfAttempt(drop, one))
   );
-  const last = troubles.at(-1);
+  // What began last is asked about; of what began together, what was told last.
+  const last = troubles.toSorted((a, b) => beganUnixS(a) - beganUnixS(b)).at(-1);
   if (drop !== undefined && (last === undefined || drop.unixS > last.unixS - 1)) {
     const reason = words(drop.flow.drop_reason_desc);
     return stage(
@@ -52,8 +53,8 @@ export function trafficStage(
     );
   }
   if (last === undefined) return undefined;
-  // What went wrong and what was told apart belong to one attempt.
-  const recent = troubles.filter(({ unixS }) => unixS > last.unixS - ATTEMPT_S);
+  // Each connection has a story of its own: what one node saw of an earlier one says nothing of this one.
+  const recent = troubles.filter((one) => isOfConnection(one, last));
   const at = (node: string | undefined, kind: string) =>
     recent.findLast((one) => one.node === node && kindOf(one.flow) === kind);
   const when = ago(last, nowUnixS);
@@ -144,7 +145,7 @@ const UNREACHABLE: Readonly<Record<number, string>> = {
   13: "a firewall forbids it",
 };
 
-/** What was seen within this time of the last belongs to one attempt. */
+/** What routers say within this time belongs to the connection: it has their addresses. */
 const ATTEMPT_S = 12;
 /** Nodes' clocks and the times of their records differ by less. */
 const CLOCKS_S = 2;
@@ -163,6 +164,15 @@ function beganUnixS({ unixS, flow }: SeenFlow): number {
 function isOfAttempt(drop: SeenFlow, trouble: SeenFlow): boolean {
   return drop.unixS >= beganUnixS(trouble) - CLOCKS_S && drop.unixS <= trouble.unixS + CLOCKS_S &&
     tupleOf(drop.flow) === tupleOf(trouble.flow);
+}
+
+function isOfConnection(one: SeenFlow, last: SeenFlow): boolean {
+  if (isIcmpError(one.flow) || isIcmpError(last.flow)) return one.unixS > last.unixS - ATTEMPT_S;
+  return tupleOf(one.flow) === tupleOf(last.flow);
+}
+
+function isIcmpError(flow: Flow): boolean {
+  return kindOf(flow) === "unreachable" || kindOf(flow) === "too-big";
 }
 
 /** Addresses and ports of a connection, the same for both directions. */

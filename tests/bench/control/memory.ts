@@ -13,6 +13,7 @@ import { parseArgs } from "node:util";
 import { WeirClient } from "@weir/client";
 import { Process } from "@weir/proto/agent";
 import { Endpoint } from "@weir/proto/endpoint";
+import { cgroupRootHere } from "../../cgroup_root.ts";
 
 const { values } = parseArgs({
   options: {
@@ -27,10 +28,7 @@ const NODE_SERVICES = ["datapath", "endpoint-manager", "flow-exporter"];
 
 const root = new URL("../../../", import.meta.url).pathname;
 const tag = `wb-${Deno.pid}`, instance = `b${Deno.pid}`, server = `${tag}-server`, directory = `/run/${tag}`;
-const cgroups = await Deno.stat("/sys/fs/cgroup/unified").then(
-  () => `/sys/fs/cgroup/unified/${tag}`,
-  () => `/sys/fs/cgroup/${tag}`,
-);
+const cgroups = `${cgroupRootHere()}/${tag}`;
 const env = { WEIR_RUN_DIR: directory, WEIR_STATE_DIR: `${directory}/state`, WEIR_INSTANCE: instance };
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -11,7 +11,8 @@ import { attachCgroup, AttachType, BpfObject, Gate, programInfo, StructuralVerif
 import { compile } from "../../../datapath/bpf/build.ts";
 import { TCP, UDP } from "../../datapath/packet.ts";
 import { setBackend, setFrontend, setSelection } from "../../datapath/services.ts";
-import { BACKENDS, cgroupRoot, SocketNode } from "../../datapath/socket_node.ts";
+import { cgroupRootHere } from "../../cgroup_root.ts";
+import { BACKENDS, SocketNode } from "../../datapath/socket_node.ts";
 
 const { values: options } = parseArgs({
   options: { times: { type: "string", default: "20000" }, rounds: { type: "string", default: "5" } },
@@ -26,7 +27,7 @@ const CASES = [
   { name: "service, new TCP socket", type: "tcp", to: ["10.96.0.10", 80], cilium: "758" },
 ];
 
-const root = cgroupRoot();
+const root = cgroupRootHere();
 if (!root) throw new Error("Cannot measure: no cgroup2 is mounted");
 const made = await SocketNode.open(root);
 const statsBefore = Deno.readTextFileSync(STATS);
