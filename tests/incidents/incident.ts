@@ -79,7 +79,8 @@ async function answerOf(lab: Lab, ask: readonly string[], says: readonly RegExp[
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
 }
-const TRIES_MAX = 30, PAUSE_MS = 500;
+/** A minute: the probes' window has passed, and a slow machine has come so far. */
+const TRIES_MAX = 120, PAUSE_MS = 500;
 
 async function mend(lab: Lab, { manifests = "", ask }: Incident, text: string, fix: Fix): Promise<void> {
   if (fix === "manifest") {
