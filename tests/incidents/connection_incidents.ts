@@ -72,10 +72,14 @@ export const CONNECTION_INCIDENTS: readonly Incident[] = [
     ],
     traffic: traffic("shop/web-2"),
     ask: ask("shop/web-2"),
-    says: [/node-2 saw the answer leave, and node-1 did not get it .*lost on the way back/],
+    // What a connection met, or what the probes between the nodes did.
+    says: [
+      /node-2 saw the answer leave, and node-1 did not get it .*lost on the way back|do not get through from node-2 to node-1/,
+    ],
     code: 4,
     fix: {
-      says: /the way from node-2 to node-1: routes, firewall, UDP port 8472/,
+      says:
+        /the way from node-2 to node-1: routes, firewall, UDP port 8472|Let UDP port 8472 through from node-2/,
       run: [at("--node", "node-2", "--", "iptables", "-F", "OUTPUT")],
     },
   },
@@ -89,10 +93,13 @@ export const CONNECTION_INCIDENTS: readonly Incident[] = [
     ],
     traffic: traffic("shop/web-2"),
     ask: ask("shop/web-2"),
-    says: [/node-2 saw nothing arrive: it is lost on the way there/],
+    says: [
+      /node-2 saw nothing arrive: it is lost on the way there|do not get through from node-1 to node-2/,
+    ],
     code: 4,
     fix: {
-      says: /the way from node-1 to node-2: routes, firewall, UDP port 8472/,
+      says:
+        /the way from node-1 to node-2: routes, firewall, UDP port 8472|Let UDP port 8472 through from node-1/,
       run: [at("--node", "node-1", "--", "iptables", "-F", "OUTPUT")],
     },
   },

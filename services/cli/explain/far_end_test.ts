@@ -127,7 +127,7 @@ Deno.test("trafficStage() leaves to policy what policy dropped, and only that", 
 
 Deno.test("trafficStage() takes an answer for the end of what began before it, and a reset for none", () => {
   const reply = (unixS: number, flags = {}) =>
-    seen("node-2", unixS, {
+    seen("node-1", unixS, {
       verdict: "FORWARDED",
       is_reply: { value: true },
       l4: { TCP: { source_port: 80, destination_port: 9, flags } },
@@ -150,6 +150,28 @@ Deno.test("trafficStage() keeps what was seen of one connection apart from what 
   assert.match(traffic(now, earlier(NOW - 3)), /node-2 saw nothing arrive/, "told later, begun before");
   const back = trouble("node-2", "unconfirmed", { waited_s: 3 }, NOW - 4, ends(4002));
   assert.match(traffic(earlier(NOW - 5), now, back), /lost on the way back/);
+});
+
+Deno.test("trafficStage() takes an answer that does not come for none, however often it is sent", () => {
+  const ends = (port: number, more = {}) => ({
+    verdict: "FORWARDED",
+    IP: { source: "10.0.1.1", destination: "10.0.2.2" },
+    l4: { TCP: { source_port: port, destination_port: 80, ...more } },
+  });
+  const syn = (port: number, unixS: number) => seen("node-1", unixS, ends(port));
+  const synAck = (node: string, port: number, unixS: number) =>
+    seen(node, unixS, { ...ends(port, { flags: { SYN: true, ACK: true } }), is_reply: { value: true } });
+  const back = trouble("node-2", "unconfirmed", { waited_s: 2 }, NOW - 4, ends(4001));
+  assert.match(traffic(syn(4001, NOW - 6), back, synAck("node-2", 4001, NOW - 1)), /lost on the way back/);
+  const there = trouble("node-1", "no-answer", { waited_s: 2 }, NOW - 4, ends(4002));
+  const old = synAck("node-1", 4001, NOW - 1);
+  assert.match(
+    traffic(syn(4001, NOW - 20), syn(4002, NOW - 6), there, old),
+    /saw nothing arrive/,
+    "an old answer comes late",
+  );
+  assert.equal(traffic(syn(4001, NOW - 20), there, syn(4003, NOW - 3), synAck("node-1", 4003, NOW - 3)), "");
+  assert.equal(traffic(syn(4002, NOW - 6), there, synAck("node-1", 4002, NOW - 3)), "", "it came in the end");
 });
 
 Deno.test("trafficStage() does not look for a far node outside of the cluster", () => {

@@ -29,14 +29,23 @@ export interface TrafficQuestion {
 export function trafficStage(
   { fromNode, toNode, flows, nowUnixS, nameOf = (address) => address }: TrafficQuestion,
 ): Stage | undefined {
-  // Since it worked again, what began before is over, also what is told of it later.
-  const healed = flows.findLast(({ flow }) => isAnswer(flow))?.unixS ?? -Infinity;
-  const drop = flows.findLast(({ flow, unixS }) =>
-    unixS > healed && flow.verdict === "DROPPED" && !isPolicy(flow)
-  );
+  // An answer that leaves the far node has not come yet; it is sent again and again to who does not get it.
+  const arrived = ({ node, flow }: SeenFlow) =>
+    fromNode === undefined
+      ? !flows.some((other) => kindOf(other.flow) === "unconfirmed" && tupleOf(other.flow) === tupleOf(flow))
+      : node === fromNode;
+  // Since a connection got through, what began before it is over, also what is told of it later.
+  const answers = flows.filter((one) => isAnswer(one.flow) && arrived(one));
+  const isOver = (one: SeenFlow) =>
+    answers.some((answer) =>
+      tupleOf(answer.flow) === tupleOf(one.flow)
+        ? answer.unixS >= beganUnixS(one)
+        : firstUnixS(answer, flows) >= beganUnixS(one)
+    );
+  const drop = flows.findLast((one) => one.flow.verdict === "DROPPED" && !isPolicy(one.flow) && !isOver(one));
   const denied = flows.filter(({ flow }) => flow.verdict === "DROPPED" && isPolicy(flow));
   const troubles = flows.filter((one) =>
-    kindOf(one.flow) !== "" && beganUnixS(one) > healed && !denied.some((drop) => isOfAttempt(drop, one))
+    kindOf(one.flow) !== "" && !isOver(one) && !denied.some((drop) => isOfAttempt(drop, one))
   );
   // What began last is asked about; of what began together, what was told last.
   const last = troubles.toSorted((a, b) => beganUnixS(a) - beganUnixS(b)).at(-1);
@@ -154,6 +163,11 @@ const CLOCKS_S = 2;
 function isAnswer(flow: Flow): boolean {
   return flow.verdict === "FORWARDED" && flow.is_reply?.value === true && kindOf(flow) === "" &&
     !flow.l4?.TCP?.flags?.RST;
+}
+
+/** When the connection of an answer was first seen. */
+function firstUnixS(answer: SeenFlow, flows: readonly SeenFlow[]): number {
+  return flows.find(({ flow }) => tupleOf(flow) === tupleOf(answer.flow))?.unixS ?? answer.unixS;
 }
 
 function beganUnixS({ unixS, flow }: SeenFlow): number {
