@@ -34,3 +34,13 @@ export const systemClock: Clock = {
 export function unixSeconds(clock: Clock): number {
   return clock.nowMs() / 1000;
 }
+
+/**
+ * The wall clock as it was when this was called, plus the time that has passed since: for times that are kept beside those of
+ * other processes and by which something ends. A wall clock that jumps moves neither.
+ * @returns Unix seconds of now
+ */
+export function steadyUnixSeconds(clock: Clock): () => number {
+  const startMs = clock.nowMs() - clock.monotonicMs();
+  return () => (startMs + clock.monotonicMs()) / 1000;
+}

@@ -256,6 +256,20 @@ const CASES: Record<string, Case> = {
     await b.close();
   },
 
+  async "a wall clock that jumps ends neither the time of claims nor that of a number that was claimed"(url) {
+    const a = await open(url);
+    await a.claim("node-1", [{ holder: "w1", number: 300, labels: ["k8s:app=a"] }]);
+    await a.claim("node-2", [{ holder: "w2", number: 300, labels: ["k8s:app=b"] }]);
+    for (const hours of [1, -2, 1]) {
+      a.clock.jump(hours * 3600_000);
+      await assert.rejects(a.allocate(["k8s:app=c"]), { code: "CLAIMS_PENDING" });
+    }
+    a.clock.jump(-3600_000);
+    await a.clock.advance(20_000);
+    assert.ok(await a.allocate(["k8s:app=c"]));
+    await a.close();
+  },
+
   async "a database that was replaced under the running process makes claims come first"(url) {
     const a = await open(url);
     await a.allocate(["k8s:app=a"]);

@@ -68,6 +68,7 @@ import {
 } from "./ownership.ts";
 import { PodCidrs } from "./pod_cidrs.ts";
 import { MIGRATIONS } from "./schema.ts";
+import { UnusedIdentities } from "./unused_identities.ts";
 
 /** What the allocator is built from. */
 export interface IdentityAllocatorOptions {
@@ -90,6 +91,7 @@ export class IdentityAllocator {
   readonly #directory: IpcacheDirectory;
   readonly #heartbeats: NodeHeartbeats;
   readonly #numbers: NumberSource;
+  readonly #unused: UnusedIdentities;
   readonly #cidrs: PodCidrs;
   readonly #around: Surroundings;
   readonly #store: Store;
@@ -106,7 +108,9 @@ export class IdentityAllocator {
     this.#log = this.api.log;
     this.#parts = { clock, config: { ...CONFIG_DEFAULT, ...options.config } };
     this.#heartbeats = new NodeHeartbeats(clock);
-    this.#numbers = new NumberSource(this.#parts, options.random ?? Math.random);
+    const isAnnounced = (number: number) => this.#directory.isAnnounced(number);
+    this.#unused = new UnusedIdentities(clock, isAnnounced);
+    this.#numbers = new NumberSource(this.#parts, { random: options.random ?? Math.random, isAnnounced });
     this.#store = new Store({
       database,
       clock,
@@ -399,7 +403,10 @@ export class IdentityAllocator {
 
   #write<R>(action: (writer: IdentityWriter, store: StoreTransaction) => Promise<R>): Promise<R> {
     return this.#store.transact(async (store) => {
-      const writer = new IdentityWriter(store, this.#parts, this.#numbers);
+      const writer = new IdentityWriter(store, this.#parts, {
+        numbers: this.#numbers,
+        unused: this.#unused,
+      });
       const result = await action(writer, store);
       await writer.finish();
       return result;

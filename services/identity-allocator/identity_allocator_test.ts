@@ -82,6 +82,52 @@ const CASES: Record<string, Case> = {
     await a.close();
   },
 
+  async "a wall clock that jumps, here or at another replica, releases nothing and keeps nothing for ever"(
+    url,
+  ) {
+    const a = await open(url, { graceS: 60 });
+    const mine = await a.allocate(["k8s:app=mine"], "w1"),
+      others = await a.allocate(["k8s:app=others"], "w2");
+    await a.release("w1");
+    // As a replica writes it whose clock is a day behind, or ahead.
+    for (const days of [-1, 1]) {
+      a.clock.jump(days * 86_400_000);
+      await a.release("w2");
+      a.clock.jump(-days * 86_400_000);
+      a.clock.jump(3600_000);
+      await a.allocator.sweep();
+      assert.ok(await a.identities.get(`${mine.number}`));
+      assert.ok(await a.identities.get(`${others.number}`));
+      assert.equal((await a.allocate(["k8s:app=others"], "w2")).number, others.number);
+    }
+    await a.release("w2");
+    a.clock.jump(-7200_000);
+    await a.clock.advance(61_000);
+    await a.allocator.sweep();
+    for (const { number } of [mine, others]) {
+      assert.equal(await a.identities.get(`${number}`), undefined);
+    }
+    await a.close();
+  },
+
+  async "a number that an address still has is neither released nor given to other labels"(url) {
+    const a = await open(url, { graceS: 60, claimGraceS: 0 });
+    const old = await a.allocate(["k8s:app=old"], "pod");
+    await a.ipcache.put("10.0.1.7/32", { identity: old.number, node: "node-1" });
+    await a.ipcache.put("10.0.1.8/32", { identity: old.number + 2, node: "node-1" });
+    const now = await a.allocate(["k8s:app=new"], "pod");
+    assert.equal(now.number, old.number + 1);
+    await a.clock.advance(120_000);
+    await a.allocator.sweep();
+    assert.ok(await a.identities.get(`${old.number}`), "the endpoint waits for its new policy");
+    assert.equal((await a.allocate(["k8s:app=next"])).number, old.number + 3, "one that only an address has");
+    await a.ipcache.delete("10.0.1.7/32");
+    await until(() => !a.allocator.ipcache.has("10.0.1.7/32"));
+    await a.allocator.sweep();
+    assert.equal(await a.identities.get(`${old.number}`), undefined);
+    await a.close();
+  },
+
   async "a holder that changes its labels holds the new identity alone"(url) {
     const a = await open(url);
     const old = await a.allocate(["k8s:app=old"], "pod");
@@ -162,7 +208,7 @@ const CASES: Record<string, Case> = {
     await a.nodes.put("alive", {});
     const held = await a.allocate(["k8s:app=dead"], "pod", "dead");
     await a.ipcache.put("10.0.1.7/32", { identity: held.number, node: "dead" });
-    await a.ipcache.put("10.0.2.7/32", { identity: held.number, node: "alive" });
+    await a.ipcache.put("10.0.2.7/32", { identity: held.number + 1, node: "alive" });
     await a.close();
     await clock.advance(3600_000);
     const b = await open(url, { nodeTtlS: 600, graceS: 10 }, clock);

@@ -13,6 +13,7 @@ import { type LabelSet, ProblemError, SetDigest, unixSeconds } from "@weir/commo
 import type { StoreTransaction } from "@weir/common/state";
 import type { AllocatorParts } from "./config.ts";
 import type { NumberSource } from "./number_source.ts";
+import type { UnusedIdentities } from "./unused_identities.ts";
 
 /** Names of the watched collections. */
 export const IDENTITIES = "identities";
@@ -31,12 +32,18 @@ export class IdentityWriter {
   readonly #store: StoreTransaction;
   readonly #parts: AllocatorParts;
   readonly #numbers: NumberSource;
+  readonly #unused: UnusedIdentities;
   readonly #sums = new Map<string, SetDigest>();
 
-  constructor(store: StoreTransaction, parts: AllocatorParts, numbers: NumberSource) {
+  constructor(
+    store: StoreTransaction,
+    parts: AllocatorParts,
+    { numbers, unused }: { numbers: NumberSource; unused: UnusedIdentities },
+  ) {
     this.#store = store;
     this.#parts = parts;
     this.#numbers = numbers;
+    this.#unused = unused;
   }
 
   /** Number of these labels, undefined when they have none. */
@@ -111,13 +118,18 @@ export class IdentityWriter {
 
   /** Releases identities that nothing has held for the grace period; answers their numbers. */
   async releaseUnused(): Promise<number[]> {
-    const limit = unixSeconds(this.#parts.clock) - this.#parts.config.graceS;
-    const { rows } = await sql<{ number: number }>`
-      delete from weir_identity where released_unix_s > 0 and released_unix_s <= ${limit}
-        and not exists (select 1 from weir_holder where weir_holder.number = weir_identity.number)
-      returning number`.execute(this.#store.tx);
-    for (const { number } of rows) await this.#store.delete(IDENTITIES, String(number));
-    return rows.map((row) => row.number);
+    const { rows } = await sql<{ number: number; released_unix_s: number }>`
+      select number, released_unix_s from weir_identity where released_unix_s > 0`.execute(this.#store.tx);
+    const unused = rows.map((row) => ({ number: row.number, releasedUnixS: Number(row.released_unix_s) }));
+    const released: number[] = [];
+    for (const { number } of this.#unused.due(unused, this.#parts.config.graceS)) {
+      const { rows: gone } = await sql`
+        delete from weir_identity where number = ${number} and released_unix_s > 0
+          and not exists (select 1 from weir_holder where weir_holder.number = ${number})
+        returning number`.execute(this.#store.tx);
+      if (gone.length > 0 && await this.#store.delete(IDENTITIES, String(number))) released.push(number);
+    }
+    return released;
   }
 
   /** Writes the sums of the nodes that were touched. */
@@ -160,6 +172,7 @@ export class IdentityWriter {
     );
     if (rows.length > 0) return;
     const now = unixSeconds(this.#parts.clock);
+    this.#unused.note({ number, releasedUnixS: now });
     await sql`update weir_identity set released_unix_s = ${now} where number = ${number}`.execute(
       this.#store.tx,
     );

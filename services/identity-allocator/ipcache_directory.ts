@@ -1,6 +1,6 @@
 /**
- * The cluster's ipcache by node: what each node has announced, and the digest of it. Follows the watched table; a digest is
- * computed when it is first asked for, and from then on with each change.
+ * The cluster's ipcache by node: what each node has announced, and the digest of it; and the identities that entries name.
+ * Follows the watched table; a digest is computed when it is first asked for, and from then on with each change.
  * @module
  */
 import { IpcacheEntry } from "@weir/proto/identity";
@@ -17,6 +17,8 @@ const NONE: ReadonlySet<string> = new Set();
 export class IpcacheDirectory {
   readonly #table: WatchedTable<IpcacheEntry>;
   readonly #nodes = new Map<string, NodeEntries>();
+  /** How many entries name each identity. */
+  readonly #identities = new Map<number, number>();
 
   constructor(table: WatchedTable<IpcacheEntry>) {
     this.#table = table;
@@ -30,6 +32,11 @@ export class IpcacheDirectory {
   /** Prefixes that a node has announced. */
   prefixesOf(node: string): ReadonlySet<string> {
     return this.#nodes.get(node)?.prefixes ?? NONE;
+  }
+
+  /** Whether an entry names the identity: nodes carry it, whoever holds it. */
+  isAnnounced(identity: number): boolean {
+    return this.#identities.has(identity);
   }
 
   /** Nodes that have entries. */
@@ -52,10 +59,12 @@ export class IpcacheDirectory {
 
   #reset(): void {
     this.#nodes.clear();
+    this.#identities.clear();
     for (const [, entry] of this.#table.entries()) this.#add(entry);
   }
 
   #add(entry: IpcacheEntry): void {
+    this.#identities.set(entry.identity, (this.#identities.get(entry.identity) ?? 0) + 1);
     let entries = this.#nodes.get(entry.node);
     if (entries === undefined) this.#nodes.set(entry.node, entries = { prefixes: new Set() });
     entries.prefixes.add(entry.prefix);
@@ -63,6 +72,9 @@ export class IpcacheDirectory {
   }
 
   #remove(entry: IpcacheEntry): void {
+    const count = this.#identities.get(entry.identity)! - 1;
+    if (count > 0) this.#identities.set(entry.identity, count);
+    else this.#identities.delete(entry.identity);
     const entries = this.#nodes.get(entry.node);
     if (entries === undefined) return;
     entries.prefixes.delete(entry.prefix);

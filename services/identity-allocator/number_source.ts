@@ -6,6 +6,9 @@
  *   place: numbers of an earlier life stand at the cursor.
  * - Evidence of a past that the database does not know begins the grace: for `claimGraceS` nothing but claims makes numbers.
  * - A number that was claimed and not granted is kept until its endpoint has had time to move.
+ * - A number that an address in the ipcache has is nobody else's, whatever the table of identities says.
+ *
+ * Times end by the steady clock of this process: what another one wrote is compared once, when it is seen, and then counted down.
  *
  * @module
  */
@@ -15,7 +18,7 @@ import {
   IDENTITY_ALLOCATED_MIN,
   IDENTITY_CLUSTER_SHIFT,
   ProblemError,
-  unixSeconds,
+  steadyUnixSeconds,
 } from "@weir/common";
 import type { AllocatorParts } from "./config.ts";
 
@@ -28,18 +31,30 @@ export const CLAIMED_KEPT_S = 300;
 /** A grace begins again at the earliest after this many times its length: a node that lies cannot stop the cluster. */
 export const GRACE_PAUSE_FACTOR = 30;
 
+/** What choosing a number needs. */
+export interface NumberSurroundings {
+  /** 0 to 1, without 1. */
+  random: () => number;
+  /** Whether the ipcache has entries with the number. */
+  isAnnounced: (number: number) => boolean;
+}
+
 /** Gives numbers to new identities. One for each process. */
 export class NumberSource {
   readonly #parts: AllocatorParts;
-  readonly #random: () => number;
+  readonly #around: NumberSurroundings;
+  /** Unix seconds that do not jump. */
+  readonly #nowUnixS: () => number;
   #loaded = true;
+  /** The stored end of the grace as it was seen last, and when that is by this process's clock. */
+  #grace: { until: number; endUnixS: number } | undefined;
   /** No grace begins before this time, in Unix seconds. For all that this process knows: the database decides. */
   #nextGraceUnixS = 0;
 
-  /** @param random 0 to 1, without 1 */
-  constructor(parts: AllocatorParts, random: () => number) {
+  constructor(parts: AllocatorParts, around: NumberSurroundings) {
     this.#parts = parts;
-    this.#random = random;
+    this.#around = around;
+    this.#nowUnixS = steadyUnixSeconds(parts.clock);
   }
 
   /** Numbers of this cluster, both ends included. */
@@ -51,6 +66,7 @@ export class NumberSource {
   /** The tables were loaded (again): what was handed out before may be unknown to them. */
   reset(): void {
     this.#loaded = true;
+    this.#grace = undefined;
     this.#nextGraceUnixS = 0;
   }
 
@@ -63,9 +79,9 @@ export class NumberSource {
       tx,
     );
     const from = this.#begin(rows[0]?.next, min, max);
-    await sql`delete from weir_claimed_number where until_unix_s <= ${unixSeconds(this.#parts.clock)}`
+    await sql`delete from weir_claimed_number where until_unix_s <= ${this.#nowUnixS()}`
       .execute(tx);
-    const number = await firstFree(tx, from, max) ?? await firstFree(tx, min, from - 1);
+    const number = await this.#free(tx, from, max) ?? await this.#free(tx, min, from - 1);
     if (number === undefined) throw exhausted();
     await this.insert(tx, number, labels);
     await sql`insert into weir_identity_cursor (id, next) values (1, ${number + 1})
@@ -86,7 +102,7 @@ export class NumberSource {
   async keep(tx: Transaction<unknown>, node: string, number: number): Promise<void> {
     const { min, max } = this.range;
     if (number < min || number > max) return;
-    const until = unixSeconds(this.#parts.clock) + CLAIMED_KEPT_S;
+    const until = this.#nowUnixS() + CLAIMED_KEPT_S;
     await sql`insert into weir_claimed_number (number, node, until_unix_s)
       select ${sql.val(number)}, ${sql.val(node)}, ${sql.val(until)}
       where (select count(*) from weir_claimed_number where node = ${node}) < ${CLAIMED_PER_NODE_MAX}
@@ -95,15 +111,14 @@ export class NumberSource {
 
   /** Whether it is worth a transaction to say that somebody knows of a past. */
   get mayBeginGrace(): boolean {
-    const { clock, config } = this.#parts;
-    return config.claimGraceS > 0 && unixSeconds(clock) >= this.#nextGraceUnixS;
+    return this.#parts.config.claimGraceS > 0 && this.#nowUnixS() >= this.#nextGraceUnixS;
   }
 
   /** Somebody knows of a past that the database does not: from now on claims come first, for the grace. */
   async sawPast(tx: Transaction<unknown>): Promise<void> {
     const { claimGraceS } = this.#parts.config;
     if (claimGraceS === 0) return;
-    const now = unixSeconds(this.#parts.clock);
+    const now = this.#nowUnixS();
     const { rows } = await sql<{ until_unix_s: number }>`
       select until_unix_s from weir_claim_grace where id = 1`.execute(tx);
     const untilBefore = Number(rows[0]?.until_unix_s ?? 0);
@@ -123,13 +138,26 @@ export class NumberSource {
     const { claimGraceS } = this.#parts.config;
     const { rows } = await sql<{ until_unix_s: number }>`
       select until_unix_s from weir_claim_grace where id = 1`.execute(tx);
-    const left = Number(rows[0]?.until_unix_s ?? 0) - unixSeconds(this.#parts.clock);
-    return left > claimGraceS ? 0 : Math.max(0, left);
+    const until = Number(rows[0]?.until_unix_s ?? 0), now = this.#nowUnixS();
+    if (until !== this.#grace?.until) {
+      // One that changed while this process looked has just begun, whatever clock it was written by.
+      const left = this.#grace !== undefined ? claimGraceS : Math.min(claimGraceS, Math.max(0, until - now));
+      this.#grace = { until, endUnixS: until === 0 ? 0 : now + left };
+    }
+    return Math.max(0, this.#grace.endUnixS - now);
+  }
+
+  async #free(tx: Transaction<unknown>, from: number, to: number): Promise<number | undefined> {
+    let number = await firstFree(tx, from, to);
+    while (number !== undefined && this.#around.isAnnounced(number)) {
+      number = await firstFree(tx, number + 1, to);
+    }
+    return number;
   }
 
   #begin(cursor: number | undefined, min: number, max: number): number {
     const count = max - min + 1;
-    if (cursor === undefined) return min + Math.floor(this.#random() * count);
+    if (cursor === undefined) return min + Math.floor(this.#around.random() * count);
     const skipped = this.#loaded ? NUMBERS_SKIPPED : 0;
     return min + ((((cursor - min + skipped) % count) + count) % count);
   }

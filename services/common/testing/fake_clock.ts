@@ -4,6 +4,7 @@ import type { Clock } from "../clock.ts";
 /** Starts at `startMs`; `advance(ms)` moves it and wakes the sleepers that are due, earliest first. */
 export class FakeClock implements Clock {
   #now: number;
+  #aheadMs = 0;
   #sleepers: { atMs: number; wake: () => void }[] = [];
 
   constructor(startMs = 1_700_000_000_000) {
@@ -11,7 +12,7 @@ export class FakeClock implements Clock {
   }
 
   nowMs(): number {
-    return this.#now;
+    return this.#now + this.#aheadMs;
   }
 
   monotonicMs(): number {
@@ -28,6 +29,11 @@ export class FakeClock implements Clock {
         resolve();
       });
     });
+  }
+
+  /** The wall clock alone jumps; nobody wakes. */
+  jump(ms: number): void {
+    this.#aheadMs += ms;
   }
 
   /** Moves the clock by `ms`. Code that a woken sleeper runs sees the time at which it was due. */
