@@ -10,8 +10,16 @@ import { nearest } from "./suggestion.ts";
 /** Options in `node:util` form: `{ output: { type: "string", short: "o" } }`. */
 export type OptionTable = NonNullable<ParseArgsConfig["options"]>;
 
+/** One option as it was given. */
+export interface GivenOption {
+  readonly name: string;
+  readonly value: string | undefined;
+}
+
 /** Values of the options that were given. */
 export interface ParsedArgs {
+  /** The options in their order. */
+  readonly given: readonly GivenOption[];
   readonly values: Record<string, string | boolean | (string | boolean)[] | undefined>;
   readonly positionals: string[];
 }
@@ -26,8 +34,18 @@ export class UnknownOptionError extends UsageError {
 /** Parses `args`, refuses unknown options. `usage` is what the error tells to read. */
 export function parse(args: string[], options: OptionTable, usage?: string): ParsedArgs {
   try {
-    const { values, positionals } = parseArgs({ args, options, allowPositionals: true, strict: true });
-    return { values: values as ParsedArgs["values"], positionals };
+    const { values, positionals, tokens } = parseArgs({
+      args,
+      options,
+      allowPositionals: true,
+      strict: true,
+      tokens: true,
+    });
+    const given = tokens.filter((token) => token.kind === "option").map(({ name, value }) => ({
+      name,
+      value,
+    }));
+    return { values: values as ParsedArgs["values"], positionals, given };
   } catch (error) {
     const { code, message } = error as Error & { code?: string };
     const [said] = message.split(". ");

@@ -54,15 +54,16 @@ export async function onEveryNode<T>(
   }));
 }
 
-/** The answers of the nodes that gave one; the errors of the others go to stderr. Throws when no node answered. */
+/** The answers of the nodes that gave one; the errors of the others go to stderr, unless `silent`. Throws when no node answered. */
 export function answersOf<T>(
   context: CommandContext,
   answers: NodeAnswer<T>[],
+  { silent = false }: { silent?: boolean } = {},
 ): { target: NodeTarget; value: T }[] {
   const good = answers.filter((answer) => "value" in answer);
   const bad = answers.filter((answer) => "error" in answer);
   if (good.length === 0 && bad.length > 0) throw bad[0].error;
-  for (const { target, error } of bad) {
+  for (const { target, error } of silent ? [] : bad) {
     context.io.err(`weir: ${target.node}: ${transportText(error) ?? error.message}\n`);
   }
   return good;

@@ -35,6 +35,13 @@ const LIVE_FLAGS: Readonly<Record<string, string>> = {
   service: "services",
   from: "endpoints",
   to: "endpoints",
+  verdict: "verdicts",
+  "drop-reason": "drop-reasons",
+  "drop-reason-desc": "drop-reasons",
+  identity: "reserved-identities",
+  type: "event-types",
+  protocol: "protocols",
+  "time-format": "time-formats",
 };
 
 const live = (flag: Flag): LiveFlag => ({

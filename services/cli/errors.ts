@@ -13,10 +13,17 @@ interface ProblemLike {
   readonly causes?: readonly { path: string; detail: string }[];
 }
 
+const WRONG_USAGE = new Set([
+  "QUERY_INVALID",
+  "FILTER_INVALID",
+  "FILTER_NOT_SUPPORTED",
+  "FIELD_MASK_INVALID",
+]);
+
 /** Whether a service refused what the command line had to say to it, as wrong usage. */
 export function isWrongUsage(error: unknown): boolean {
   const code = error instanceof Error ? (error as Error & ProblemLike).code : undefined;
-  return code === "QUERY_INVALID" || code === "FILTER_INVALID" || code === "FILTER_NOT_SUPPORTED";
+  return WRONG_USAGE.has(code ?? "");
 }
 
 /** Text of an error for stderr, with its causes and what to do. */

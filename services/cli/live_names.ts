@@ -18,6 +18,36 @@ const SAFE = /^[\w./:@-]+$/;
 
 type Kind = (context: CommandContext) => Promise<string[]>;
 
+/** Words of filters, which are the same everywhere. */
+const FLOW_WORDS: Readonly<Record<string, () => Promise<string[]>>> = {
+  verdicts: async () => Object.keys((await import("@weir/proto/flow")).VerdictNumber).slice(1),
+  "drop-reasons": async () => (await import("@weir/proto/numbers")).DROP_REASONS.map(({ name }) => name),
+  "reserved-identities": async () => Object.keys((await import("@weir/common/identity")).RESERVED_IDENTITIES),
+  "event-types": async () => {
+    const { TRACE_POINTS, TROUBLES } = await import("@weir/proto/numbers");
+    return [
+      ...["capture", "drop", "l7", "policy-verdict", "trace", "trace-sock", "trouble"],
+      ...TRACE_POINTS.map(({ text }) => `trace:${text}`),
+      ...TROUBLES.map(({ text }) => text),
+    ];
+  },
+  protocols: () =>
+    Promise.resolve([
+      "tcp",
+      "udp",
+      "icmp",
+      "icmpv4",
+      "icmpv6",
+      "sctp",
+      "vrrp",
+      "igmp",
+      "dns",
+      "http",
+      "kafka",
+    ]),
+  "time-formats": async () => [...(await import("./observe/time_text.ts")).TIME_FORMATS],
+};
+
 /** Kinds of names. */
 export const LIVE_KINDS: Readonly<Record<string, Kind>> = {
   endpoints: endpointNames,
@@ -45,6 +75,9 @@ export const LIVE_KINDS: Readonly<Record<string, Kind>> = {
     const names = await endpointNames(context);
     return names.filter((name) => name.includes("/")).map((name) => name.slice(0, name.indexOf("/")));
   },
+  ...Object.fromEntries(
+    Object.keys(FLOW_WORDS).map((kind): [string, Kind] => [kind, () => FLOW_WORDS[kind]()]),
+  ),
   logs: async (context) => [...context.nodes().map(({ node }) => node), ...await endpointNames(context)],
 };
 

@@ -54,7 +54,7 @@ Deno.test("commands that ask services load what reads messages, and no server an
     "policy",
     "service",
     "explain/command",
-    "observe",
+    "observe/command",
     "top",
     "bpf",
     "lab",

@@ -5,6 +5,7 @@ import { EventBatch } from "@weir/proto/datapath";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { FlowExporter } from "./flow_exporter.ts";
 import { HubbleMetrics } from "./metrics/hubble_metrics.ts";
+import { AgentEvents } from "./hubble/agent_events.ts";
 import { mountFlowExporter } from "./server.ts";
 
 const names = {
@@ -49,7 +50,8 @@ Deno.test("FlowExporter follows the datapath through a cut stream and answers ov
   const hubble = new HubbleMetrics({ options: "drop flow", clock: systemClock });
   const exporter = new FlowExporter({ datapath: client, names, metrics, hubble });
   const api = new ApiServer({ name: "flow-exporter", metrics });
-  mountFlowExporter(api, exporter, "node-1");
+  const events = new AgentEvents({ nowMs: () => 1_000_000, later: () => {} });
+  mountFlowExporter(api, exporter, { nodeName: "node-1", events });
   exporter.start();
   try {
     for (let tries = 0; exporter.ring.seen < 4 && tries < 200; tries++) {
@@ -63,6 +65,19 @@ Deno.test("FlowExporter follows the datapath through a cut stream and answers ov
       GetFlowsResponse.fromJson(JSON.parse(l))
     );
     assert.deepEqual(lines.map((l) => l.flow?.drop_reason_desc), ["INVALID_SOURCE_IP", "INVALID_SOURCE_IP"]);
+    const masked = await api.fetch(
+      new Request("http://x/v1/flows?last=1&field-mask=drop_reason_desc,IP.source"),
+    );
+    assert.deepEqual(await masked.json(), { flow: { drop_reason_desc: "CT_MAP_INSERTION_FAILED" } });
+    const unknown = await api.fetch(new Request("http://x/v1/flows?field-mask=no_such_field"));
+    assert.equal(unknown.status, 400);
+    const told = await api.fetch(new Request("http://x/v1/agent-events?last=18446744073709551615"));
+    assert.deepEqual(await told.json(), {
+      agent_event: { type: "AGENT_STARTED", agent_start: { time: "1970-01-01T00:16:40Z" } },
+      node_name: "node-1",
+      time: "1970-01-01T00:16:40Z",
+    });
+    assert.equal((await api.fetch(new Request("http://x/v1/agent-events?pod=x"))).status, 400);
     const bad = await api.fetch(new Request("http://x/v1/flows?nonsense=1"));
     assert.equal(bad.status, 400);
     const status = await (await api.fetch(new Request("http://x/v1/status"))).json();

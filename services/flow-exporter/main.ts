@@ -106,7 +106,8 @@ runService({
       ringFlows: config.ringFlows,
       log,
     });
-    mountFlowExporter(api, exporter, nodeName);
+    const fullName = config.cluster === "" ? nodeName : `${config.cluster}/${nodeName}`;
+    mountFlowExporter(api, exporter, { nodeName: fullName, events: names.events });
     serveHubble({
       exporter,
       names,

@@ -5,26 +5,37 @@
 import { type ApiServer, decodeBody, encodingOfContent, readBody } from "@weir/common";
 import type { Init } from "@weir/proto";
 import { MapRow } from "@weir/proto/datapath";
-import { GetFlowsRequest, GetFlowsResponse, ServerStatusResponse } from "@weir/proto/observer";
+import {
+  GetAgentEventsResponse,
+  GetFlowsRequest,
+  GetFlowsResponse,
+  ServerStatusResponse,
+} from "@weir/proto/observer";
+import type { AgentEvents } from "./hubble/agent_events.ts";
 import { serverStatus } from "./hubble/observer.ts";
 import { recordFields } from "./event_record.ts";
 import type { FlowExporter } from "./flow_exporter.ts";
 import { answerFlows, messageOf } from "./flow_query.ts";
-import { readEventTypes, readFlowsQuery } from "@weir/flow-filter";
+import { readEventsQuery, readEventTypes, readFlowsQuery, readResponseMask } from "@weir/flow-filter";
 
 const REQUEST_BYTES_MAX = 1024 * 1024;
 
 /**
  * Adds the routes: `GET /v1/flows` with the filters of `hubble observe` as parameters, `POST /v1/flows:query` with a
- * GetFlowsRequest; both stream GetFlowsResponse, and go on with `watch=true` or `follow`. `GET /v1/status`.
+ * GetFlowsRequest; both stream GetFlowsResponse, and go on with `watch=true` or `follow`. `GET /v1/agent-events`, `GET /v1/status`.
  */
-export function mountFlowExporter(api: ApiServer, exporter: FlowExporter, nodeName: string): void {
+export function mountFlowExporter(
+  api: ApiServer,
+  exporter: FlowExporter,
+  { nodeName, events }: { nodeName: string; events: Pick<AgentEvents, "answer"> },
+): void {
   const startMs = performance.now();
   // Read at once: a request that is wrong is refused, not a stream that ends.
   const messages = async (request: Init<GetFlowsRequest>, signal: AbortSignal) => {
+    const mask = readResponseMask(request.field_mask?.paths);
     const answers = await answerFlows(exporter.ring, request, { nodeName, signal, losses: exporter.losses });
     return (async function* () {
-      for await (const batch of answers) yield batch.map(messageOf);
+      for await (const batch of answers) yield batch.map((answer) => mask(messageOf(answer)));
     })();
   };
   api.stream({
@@ -41,6 +52,12 @@ export function mountFlowExporter(api: ApiServer, exporter: FlowExporter, nodeNa
       GetFlowsResponse,
       ({ signal }) => messages(request, signal),
     );
+  });
+  api.stream({
+    path: "/v1/agent-events",
+    message: GetAgentEventsResponse,
+    source: ({ query, signal }) => events.answer(readEventsQuery(query, Date.now()), { nodeName, signal }),
+    description: "What happened on this node beside traffic; watch=true follows",
   });
   api.stream({
     path: "/v1/events",

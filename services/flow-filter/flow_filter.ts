@@ -80,9 +80,10 @@ const FIELDS: { [K in keyof FlowFilter]?: FieldCompiler<never> } = {
     >,
   event_type:
     ((values: Init<{ type: number; match_sub_type: boolean; sub_type: number }>[]) => (f: Flow) =>
+      f.event_type !== undefined &&
       values.some((v) =>
-        ((v.type ?? 0) === 0 || f.event_type?.type === v.type) &&
-        (!v.match_sub_type || f.event_type?.sub_type === (v.sub_type ?? 0))
+        ((v.type ?? 0) === 0 || f.event_type!.type === v.type) &&
+        (!v.match_sub_type || f.event_type!.sub_type === (v.sub_type ?? 0))
       )) as FieldCompiler<never>,
   // is_reply is unknown for drops and for some traces; Hubble takes it as false for drops only.
   reply: ((values: boolean[]) => (f: Flow) => {

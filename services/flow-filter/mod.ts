@@ -3,3 +3,5 @@ export * from "./application_filter.ts";
 export * from "./filter_engines.ts";
 export * from "./flow_filter.ts";
 export * from "./query_parameters.ts";
+export * from "./query_time.ts";
+export * from "./response_mask.ts";

@@ -4,25 +4,18 @@
  * the source and one as the destination; all others are copied into both.
  * @module
  */
-import { ProblemError } from "@weir/common";
-import { type FlowFilter, type TCPFlags, TrafficDirectionNumber, VerdictNumber } from "@weir/proto/flow";
-import type { GetFlowsRequest } from "@weir/proto/observer";
+import { FlowFilter, type TCPFlags, TrafficDirectionNumber, VerdictNumber } from "@weir/proto/flow";
+import { GetAgentEventsRequest, type GetFlowsRequest } from "@weir/proto/observer";
 import { DROP_REASONS, EVENT, EVENT_TYPES, TROUBLES } from "@weir/proto/numbers";
 import type { Init } from "@weir/proto";
 import { L7_EVENT } from "./application_filter.ts";
 import { readIdentity } from "./flow_filter.ts";
+import { assertNamespacesAgree, assertTogether } from "./query_conflicts.ts";
+import { queryInvalid as bad } from "./query_invalid.ts";
+import { readTime } from "./query_time.ts";
 
 type Filter = Init<FlowFilter>;
 type Values = readonly string[];
-
-function bad(name: string, value: string, expected: string): ProblemError {
-  return new ProblemError("QUERY_INVALID", {
-    status: 400,
-    detail: `Cannot take ${name}=${value}: expected ${expected}`,
-    found: value,
-    expected,
-  });
-}
 
 const list = (field: keyof FlowFilter) => (v: Values): Filter => ({ [field]: [...v] });
 /** Names of a known set, in any case: a name that nobody knows would match nothing, silently. */
@@ -55,6 +48,7 @@ const TYPES: Record<string, number> = {
   trace: 4,
   "policy-verdict": 5,
   l7: L7_EVENT,
+  "trace-sock": 7,
   agent: 130,
   trouble: EVENT.TROUBLE,
 };
@@ -69,8 +63,21 @@ const TRACE_SUBTYPES = [
     "from-proxy",
     "from-host",
   ],
-  ...["from-stack", "from-overlay", "from-network", "to-network"],
+  ...["from-stack", "from-overlay", "from-network", "to-network", "from-crypto", "to-crypto"],
 ];
+/** Kinds of events of the agent, by the number that Hubble's clients send. */
+const AGENT_SUBTYPES: Readonly<Record<string, number>> = {
+  "message": 1,
+  "agent-started": 2,
+  "endpoint-regenerate-success": 3,
+  "endpoint-regenerate-failure": 4,
+  "policy-updated": 5,
+  "policy-deleted": 6,
+  "endpoint-created": 7,
+  "endpoint-deleted": 8,
+  "ipcache-upserted": 9,
+  "ipcache-deleted": 10,
+};
 
 /** "[KIND/]NAME". */
 const workloads = (field: "source_workload" | "destination_workload") => (v: Values): Filter => ({
@@ -80,10 +87,8 @@ const workloads = (field: "source_workload" | "destination_workload") => (v: Val
   }),
 });
 const IP_VERSIONS: Readonly<Record<string, "IPv4" | "IPv6" | "IP_NOT_USED">> = {
-  4: "IPv4",
-  v4: "IPv4",
-  6: "IPv6",
-  v6: "IPv6",
+  ...{ 4: "IPv4", v4: "IPv4", ip4: "IPv4", ipv4: "IPv4" },
+  ...{ 6: "IPv6", v6: "IPv6", ip6: "IPv6", ipv6: "IPv6" },
   none: "IP_NOT_USED",
 };
 
@@ -132,7 +137,7 @@ const PLAIN: Record<string, (v: Values) => Filter> = {
   "tcp-flags": (v) => ({ tcp_flags: v.map(readTcpFlags) }),
   "ip-version": (v) => ({
     ip_version: v.map((x) => {
-      const version = IP_VERSIONS[x];
+      const version = IP_VERSIONS[x.toLowerCase()];
       if (version === undefined) throw bad("ip-version", x, "4, 6 or none");
       return version;
     }),
@@ -154,7 +159,10 @@ const EITHER: Record<string, [source: string, destination: string]> = {
   "workload": ["from-workload", "to-workload"],
   "cluster": ["from-cluster", "to-cluster"],
 };
-const CONTROL = new Set(["watch", "follow", "first", "last", "all", "since", "until"]);
+const CONTROL = new Set([
+  ...["watch", "follow", "first", "last", "all", "since", "until"],
+  ...["allowlist", "denylist", "field-mask"],
+]);
 
 /** "SYN,ACK": all of them. @throws {ProblemError} for a flag that there is not */
 function readTcpFlags(text: string): Init<TCPFlags> {
@@ -194,31 +202,26 @@ function readType(text: string): { type: number; match_sub_type?: boolean; sub_t
     );
   }
   if (sub === undefined) return { type };
-  const number = /^\d+$/.test(sub) ? Number(sub) : TRACE_SUBTYPES.indexOf(sub);
-  if (number < 0 || (type !== TYPES.trace && !/^\d+$/.test(sub))) {
-    throw bad("type", text, `trace:${TRACE_SUBTYPES.join("|")}`);
+  const named = type === TYPES.trace
+    ? TRACE_SUBTYPES.indexOf(sub)
+    : type === TYPES.agent
+    ? AGENT_SUBTYPES[sub] ?? -1
+    : -1;
+  const number = /^\d{1,9}$/.test(sub) ? Number(sub) : named;
+  if (number < 0) {
+    throw bad(
+      "type",
+      text,
+      `trace:${TRACE_SUBTYPES.join("|")}, or agent:${Object.keys(AGENT_SUBTYPES).join("|")}`,
+    );
   }
   return { type, match_sub_type: true, sub_type: number };
 }
 
+/** Any number of 64 bits: there are never as many flows. */
 function readNumber(name: string, text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw bad(name, text, "a whole number");
-  return Number(text);
-}
-
-/** RFC 3339, or a duration back from now such as 30s, 4m, 1h30m. */
-export function readTime(name: string, text: string, nowMs: number): { seconds: number; nanos: number } {
-  let ms = Date.parse(text);
-  if (/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(text)) {
-    const unit: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-    ms = nowMs -
-      [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)].reduce(
-        (sum, m) => sum + Number(m[1]) * unit[m[2]],
-        0,
-      );
-  }
-  if (Number.isNaN(ms)) throw bad(name, text, "an RFC 3339 time, or how long ago (30s, 4m, 1h30m)");
-  return { seconds: Math.floor(ms / 1000), nanos: Math.floor(ms % 1000) * 1_000_000 };
+  if (!/^\d{1,20}$/.test(text)) throw bad(name, text, "a whole number");
+  return Math.min(Number(text), Number.MAX_SAFE_INTEGER);
 }
 
 /** Names without a namespace of their own get these. */
@@ -234,9 +237,15 @@ function filtersOf(query: URLSearchParams, prefix: string): Filter[] {
     .map((n) => n.slice(prefix.length)).filter((n) => prefix !== "" || !CONTROL.has(n));
   if (names.length === 0) return [];
   const either = names.filter((n) => EITHER[n]);
+  assertTogether(names);
   const build = (side: 0 | 1): Filter => {
     const filter: Filter = {};
-    const given = new Map(names.map((name) => [EITHER[name]?.[side] ?? name, query.getAll(prefix + name)]));
+    const given = new Map<string, string[]>();
+    for (const name of names) {
+      const meant = EITHER[name]?.[side] ?? name;
+      given.set(meant, [...given.get(meant) ?? [], ...query.getAll(prefix + name)]);
+    }
+    assertNamespacesAgree(given);
     for (const [name, values] of given) {
       const make = PLAIN[name];
       if (!make) {
@@ -268,8 +277,8 @@ export function readEventTypes(types: readonly string[]): readonly string[] {
 /** Reads the parameters; `not-<name>` puts a filter on the blacklist. @throws {ProblemError} QUERY_INVALID */
 export function readFlowsQuery(query: URLSearchParams, nowMs: number): Init<GetFlowsRequest> {
   const request: Init<GetFlowsRequest> = {
-    whitelist: filtersOf(query, ""),
-    blacklist: filtersOf(query, "not-"),
+    whitelist: [...filtersOf(query, ""), ...rawFilters(query, "allowlist")],
+    blacklist: [...filtersOf(query, "not-"), ...rawFilters(query, "denylist")],
     follow: query.get("watch") === "true" || query.get("follow") === "true",
   };
   const [first, last, since, until] = ["first", "last", "since", "until"].map((n) => query.get(n));
@@ -280,5 +289,49 @@ export function readFlowsQuery(query: URLSearchParams, nowMs: number): Init<GetF
   else if (query.get("all") === "true") request.number = Number.MAX_SAFE_INTEGER;
   if (since !== null) request.since = readTime("since", since, nowMs);
   if (until !== null) request.until = readTime("until", until, nowMs);
+  const paths = query.getAll("field-mask").flatMap((text) => text.split(",")).filter((path) => path !== "");
+  if (paths.length > 0) request.field_mask = { paths };
   return request;
+}
+
+/** Reads the parameters of `GET /v1/agent-events`: counts and times. @throws {ProblemError} QUERY_INVALID */
+export function readEventsQuery(query: URLSearchParams, nowMs: number): GetAgentEventsRequest {
+  const other = [...query.keys()].find((name) => !EVENTS_CONTROL.has(name));
+  if (other !== undefined) throw bad(other, query.get(other)!, [...EVENTS_CONTROL].join(", "));
+  const { number, first, follow, since, until } = readFlowsQuery(query, nowMs);
+  return GetAgentEventsRequest.create({ number, first, follow, since, until });
+}
+const EVENTS_CONTROL = new Set(["watch", "follow", "first", "last", "all", "since", "until"]);
+
+/** Filters as Hubble's FlowFilter in JSON, one after the other in each value. */
+function rawFilters(query: URLSearchParams, name: "allowlist" | "denylist"): Filter[] {
+  return query.getAll(name).flatMap((text) =>
+    jsonTexts(text).map((one) => {
+      try {
+        return FlowFilter.fromJson(JSON.parse(one));
+      } catch (error) {
+        throw bad(name, text.slice(0, 200), `FlowFilter in JSON: ${(error as Error).message}`);
+      }
+    })
+  );
+}
+
+/** Objects that stand one after the other: `{...}{...}`. What is none is left in one piece. */
+function jsonTexts(text: string): string[] {
+  const texts: string[] = [];
+  let depth = 0, start = 0, inString = false;
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at];
+    if (inString) {
+      if (char === "\\") at++;
+      else if (char === '"') inString = false;
+    } else if (char === '"') inString = true;
+    else if (char === "{") depth++;
+    else if (char === "}" && --depth === 0) {
+      texts.push(text.slice(start, at + 1));
+      start = at + 1;
+    }
+  }
+  const rest = text.slice(start);
+  return rest.trim() === "" ? texts : [...texts, rest];
 }

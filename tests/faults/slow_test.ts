@@ -100,7 +100,7 @@ Deno.test({
       "--from-pod",
       "default/stranger-1",
     );
-    assert.match(await told, /EVENTS LOST: PERF_EVENT_RING_BUFFER \d+ of default\/noisy-1/);
+    assert.match(await told, /EVENTS LOST: PERF_EVENT_RING_BUFFER CPU\(0\) \d+ of default\/noisy-1/);
     assert.equal(running.stopped, false, `the stream paused: ...${running.said.slice(-60)}`);
     await lab.expect(TRAFFIC);
   },

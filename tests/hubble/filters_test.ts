@@ -9,6 +9,7 @@ import { FlowRing, Losses } from "@weir/flow-exporter";
 import { AgentEvents, Namespaces, observerMethods } from "@weir/flow-exporter/hubble";
 import { GrpcServer } from "@weir/grpc";
 import type { Flow } from "@weir/proto/flow";
+import { FILTERS } from "./filters.ts";
 import { generateFlows } from "./generated_flows.ts";
 import { hubble, isBuilt, offline, refused } from "./real_client.ts";
 
@@ -45,90 +46,6 @@ if (isBuilt) {
   });
 }
 const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore: !isBuilt, fn });
-
-/** Flags as people type them; a JSON text is a filter of fields that have no flag. */
-const FILTERS: (string | string[])[] = [
-  ["--uuid", "flow-7"],
-  ["--from-ip", "10.0.1.7"],
-  ["--ip", "10.0.0.0/8"],
-  ["--to-ip", "fd00::/64"],
-  ["--snat-ip", "10.9.9.9"],
-  ["-4"],
-  ["--ip-version", "none"],
-  ["--pod", "shop/cart"],
-  ["--from-pod", "cart-1"],
-  ["--to-pod", "/catalog"],
-  ["--namespace", "shop"],
-  ["--from-namespace", "kube-system", "--to-pod", "dns"],
-  ["-A"],
-  ["--service", "shop/cart"],
-  ["--to-service", "dns"],
-  ["--workload", "Deployment/cart"],
-  ["--from-workload", "catalog"],
-  ["--label", "app=cart"],
-  ["--from-label", "app in (cart, catalog),!tier"],
-  ["--to-label", "reserved:world"],
-  ["--to-label", "x"],
-  ["--label", "app notin (cart)"],
-  ["--node-label", "zone=a"],
-  ["--identity", "world"],
-  ["--from-identity", "41233"],
-  ["--fqdn", "*.example.org"],
-  ["--to-fqdn", "example.com"],
-  ["--from-fqdn", "upper.example.org"],
-  ["--port", "8080"],
-  ["--to-port", "53", "--protocol", "udp"],
-  ["--protocol", "icmp"],
-  ["--protocol", "ICMPv6"],
-  ["--protocol", "http"],
-  ["--protocol", "dns"],
-  ["--protocol", "sctp", "--from-port", "0"],
-  ["--tcp-flags", "SYN"],
-  ["--tcp-flags", "SYN,ACK", "--tcp-flags", "RST"],
-  ["--verdict", "DROPPED", "--verdict", "AUDIT"],
-  ["--drop-reason-desc", "POLICY_DENY"],
-  ["--traffic-direction", "egress"],
-  ["-t", "drop"],
-  ["-t", "trace:to-endpoint"],
-  ["-t", "l7"],
-  ["-t", "policy-verdict", "-t", "drop"],
-  ["--http-status", "404"],
-  ["--http-status", "5+"],
-  ["--http-status", "40+"],
-  ["--http-method", "get"],
-  ["--http-method", "DELETE"],
-  ["--http-path", "/page/\\d+"],
-  ["--http-path", "^/Adm"],
-  ["--http-path", "x=1"],
-  ["--http-path", "x"],
-  ["--http-url", "x=1"],
-  ["--http-url", "(?i)CATALOG"],
-  ["--http-header", "X-Id:7"],
-  ["--trace-id", "t1"],
-  ["--ip-trace-id", "5"],
-  ["--node-name", "west/*"],
-  ["--node-name", "node-3"],
-  ["--node-name", "default/node-*"],
-  ["--cluster", "west"],
-  ["--interface", "eth0"],
-  ["--encrypted"],
-  ["--unencrypted"],
-  ["--cel-expression", "_flow.verdict == Verdict.DROPPED && _flow.source.identity == 2u"],
-  ["--cel-expression", "_flow.l7.http.code >= 500u"],
-  ["--cel-expression", "_flow.source.labels.exists(l, l.contains('tier'))"],
-  ["--cel-expression", "_flow.l4.TCP.flags.SYN", "--cel-expression", "size(_flow.source_names) > 2"],
-  ["--not", "--verdict", "DROPPED", "--pod", "shop/"],
-  ["--not", "--label", "app=cart", "--not", "--port", "80"],
-  ["--verdict", "FORWARDED", "--protocol", "tcp", "--namespace", "shop", "--to-port", "8080"],
-  '{"reply":[true]}',
-  '{"reply":[false]}',
-  '{"dns_query":["^api"]}',
-  '{"dns_query":["EXAMPLE"]}',
-  '{"interface":[{"index":7}]}',
-  '{"event_type":[{"type":0}]}',
-  '{"source_workload":[{"kind":"Job"}]}',
-  '{"http_header":[{"key":"x-id","value":"8"}]}',
-];
 
 test("every filter matches the flows that the client's own filters match", async () => {
   const differences: string[] = [];

@@ -29,57 +29,100 @@ const ends: FlagTexts = Object.fromEntries(
   ]),
 );
 
+const TIMES =
+  "how long ago (3s, 4m, 1h43m, 2d), a date (2026-11-22), or a time with its zone (2026-11-22T10:00:00Z)";
+const SELECTORS: FlagTexts = {
+  "-f, --follow": "go on as they come",
+  "--last N": "the newest N (default 20)",
+  "--first N": "the oldest N",
+  "--all": "all that are kept",
+  "--since TIME": `from this time on: ${TIMES}`,
+  "--until TIME": "up to this time",
+};
+const FORMATTING: FlagTexts = {
+  "-o, --output compact|dict|json|jsonpb|table": "form of the answer (default compact)",
+  "--print-node-name": "say the node although there is one",
+  "--time-format FORMAT":
+    "StampMilli (default), YearMonthDay, YearMonthDayHour, YearMonthDayHourMinute, RFC3339, RFC3339Milli, RFC3339Micro, RFC3339Nano, RFC1123Z; in UTC",
+  "-s, --silent-errors": "say nothing of nodes that do not answer, and of lines that cannot be read",
+};
+
+/** Flags of `weir observe`: those of `hubble observe`, and Weir's own filters. */
+export const OBSERVE_FLAGS: FlagTexts = {
+  ...SELECTORS,
+  "--input-file FILE": 'flows from this file, as -o json prints them; "-" is stdin',
+  "--not": "turns the next filter round",
+  ...ends,
+  "-A, --all-namespaces": "pods of any namespace (a pod without one is meant in default)",
+  "--from-all-namespaces": "who sends is a pod",
+  "--to-all-namespaces": "who receives is a pod",
+  "--verdict VERDICT...": "FORWARDED, DROPPED, AUDIT, REDIRECTED, ERROR, TRACED, TRANSLATED",
+  "--drop-reason-desc REASON...": "why it was dropped, as in weir bpf metrics",
+  "--drop-reason REASON...": "the same",
+  "-t, --type TYPE...":
+    "drop, trace, policy-verdict, l7, capture, trace-sock, agent, trace:to-endpoint, ...; trouble, or one of no-answer, refused, unreachable, too-big, unconfirmed, retransmitted: flows that policy allows and that fail",
+  "--protocol NAME...": "tcp, udp, icmp, icmpv4, icmpv6, sctp, vrrp, igmp, dns, http, kafka",
+  "--tcp-flags SYN,ACK...": "segments with these flags",
+  "--ip-version 4|6|none...": "only of this family, or what is no IP",
+  "-4, --ipv4": "only IPv4",
+  "-6, --ipv6": "only IPv6",
+  "--snat-ip ADDRESS|PREFIX...": "what was sent with this address in place of its own",
+  "--interface NAME...": "seen at this device",
+  "--encrypted": "only what is encrypted between nodes",
+  "--unencrypted": "only what is not",
+  "--http-status CODE...": "404, or 4+ for all that begin so",
+  "--http-method METHOD...": "GET, ...",
+  "--http-path REGEXP...": "the path of a request",
+  "--http-url REGEXP...": "the whole URL",
+  "--http-header KEY:VALUE...": "a request with this header",
+  "--dns-query REGEXP...": "a name that was asked for",
+  "--trace-id ID...": "part of this trace",
+  "--ip-trace-id NUMBER...": "packets with this number in their IP options",
+  "--node-label KEY=VALUE...": "seen by nodes with this label",
+  "--cel-expression TEXT...": "a CEL expression over _flow: _flow.verdict == Verdict.DROPPED",
+  "--traffic-direction DIRECTION...": "ingress or egress",
+  "--reply": "only answers",
+  "--not-reply": "only what asks",
+  "--node-name NAME...": "flows that this node saw",
+  "--uuid UUID...": "one flow",
+  "--allowlist JSON...": "flows that this FlowFilter lets through too",
+  "--denylist JSON...": "no flows that this FlowFilter matches",
+  "--print-raw-filters": "print what the filters mean as FlowFilters, and ask nobody",
+  ...FORMATTING,
+  "--print-policy-names":
+    "the policy behind each verdict, with its line (default; =false prints what hubble observe prints, and no more)",
+  "--color auto|always|never": "colours of -o compact and dict (default auto: on a terminal)",
+  "--ip-translation": "names in place of addresses (default; =false: addresses)",
+  "--numeric": "addresses in place of names",
+  "--field-mask FIELD,...": "of -o json: only these fields of a flow",
+  "--use-default-field-masks": "ask for no more than is printed (default; =false: for everything)",
+};
+
+/** Flags of `weir observe agent-events` and `debug-events`. */
+export const EVENTS_FLAGS: FlagTexts = { ...SELECTORS, ...FORMATTING };
+
 /** Help of `weir observe`. */
 export const OBSERVE: Manual = {
   summary: "flows: who talked to whom, the verdict and the policy behind it",
   verbs: {
     "": {
       says:
-        "Shows the newest flows that every given filter lets through; a filter given twice means either value.",
-      flags: {
-        "-f, --follow": "go on as flows come",
-        "--last N": "the newest N (default 20)",
-        "--first N": "the oldest N",
-        "--all": "all that are kept",
-        "--since TIME": "from this time on: 5m, 1h30m, or RFC 3339",
-        "--until TIME": "up to this time",
-        "--not": "turns the next filter round",
-        ...ends,
-        "--verdict VERDICT...": "FORWARDED, DROPPED, ...",
-        "--drop-reason-desc REASON...": "why it was dropped, as in weir bpf metrics",
-        "--drop-reason REASON...": "the same",
-        "-t, --type TYPE...":
-          "drop, trace, policy-verdict, trace:to-endpoint, ...; trouble, or one of no-answer, refused, unreachable, too-big, unconfirmed, retransmitted: flows that policy allows and that fail",
-        "--protocol NAME...": "tcp, udp, icmp, ...",
-        "--tcp-flags SYN,ACK...": "segments with these flags",
-        "--ip-version 4|6|none...": "only of this family, or what is no IP",
-        "-4, --ipv4": "only IPv4",
-        "-6, --ipv6": "only IPv6",
-        "-A, --all-namespaces": "pods of any namespace (a pod without one is meant in default)",
-        "--snat-ip ADDRESS|PREFIX...": "what was sent with this address in place of its own",
-        "--interface NAME...": "seen at this device",
-        "--encrypted": "only what is encrypted between nodes",
-        "--unencrypted": "only what is not",
-        "--http-status CODE...": "404, or 4+ for all that begin so",
-        "--http-method METHOD...": "GET, ...",
-        "--http-path REGEXP...": "the path of a request",
-        "--http-url REGEXP...": "the whole URL",
-        "--http-header KEY:VALUE...": "a request with this header",
-        "--dns-query REGEXP...": "a name that was asked for",
-        "--trace-id ID...": "part of this trace",
-        "--ip-trace-id NUMBER...": "packets with this number in their IP options",
-        "--node-label KEY=VALUE...": "seen by nodes with this label",
-        "--cel-expression TEXT...": "a CEL expression over _flow: _flow.verdict == Verdict.DROPPED",
-        "--traffic-direction DIRECTION...": "INGRESS or EGRESS",
-        "--reply true|false...": "only answers, or only what asks",
-        "--node-name NAME...": "flows that this node saw",
-        "--uuid UUID...": "one flow",
-        "--print-node-name": "say the node although there is one",
-        "-o, --output compact|dict|json|jsonpb|table": "form of the answer",
-      },
+        "Shows the newest flows that every given filter lets through; a filter given twice means either value. weir observe flows is the same.",
+      flags: OBSERVE_FLAGS,
+    },
+    "agent-events": {
+      says: "Shows endpoints, addresses and policies that came, changed or went on the nodes.",
+      flags: EVENTS_FLAGS,
+    },
+    "debug-events": {
+      says:
+        "Shows debug messages of the datapath as Hubble has them: Weir's makes none, so it shows nothing.",
+      flags: EVENTS_FLAGS,
     },
   },
-  notes: "  weir observe --verdict DROPPED --to-pod default/deathstar-1\n",
+  notes: `  weir observe --verdict DROPPED --to-pod default/deathstar-1
+  weir observe --all -o json >flows.json; weir observe --input-file flows.json --namespace shop
+`,
 };
 
 /** Help of `weir monitor`. */

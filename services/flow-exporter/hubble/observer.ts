@@ -17,9 +17,9 @@ import {
   ServerStatusRequest,
   ServerStatusResponse,
 } from "@weir/proto/observer";
-import { ProblemError } from "@weir/common";
 import type { FlowExporter } from "../flow_exporter.ts";
 import { answerFlows } from "../flow_query.ts";
+import { maskInvalid } from "@weir/flow-filter";
 import type { AgentEvents } from "./agent_events.ts";
 import { FlowBytes } from "./flow_bytes.ts";
 import type { Namespaces } from "./namespaces.ts";
@@ -125,9 +125,6 @@ function readMask(bytes: FlowBytes, { field_mask }: GetFlowsRequest): ReturnType
     return bytes.maskOf(field_mask?.paths);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new ProblemError("FIELD_MASK_INVALID", {
-      detail: `Cannot use the field mask: ${error.message}`,
-      expected: "names of fields of flow.Flow, with dots",
-    });
+    throw maskInvalid(error);
   }
 }
