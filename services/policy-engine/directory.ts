@@ -1,11 +1,13 @@
 /**
- * What the cluster's directory says, as the repository's input: identities, and the port names of endpoints.
+ * What the cluster's directory says, as the repository's input: identities, and the port names of endpoints. An identity counts as long
+ * as the allocator's table has it or an address of the ipcache has it, which says its labels too.
  * @module
  */
 import {
   type Clock,
   type Health,
   type IpAddress,
+  LabelError,
   LabelSet,
   type Logger,
   type Position,
@@ -14,6 +16,7 @@ import {
 } from "@weir/common";
 import { Reflector, type WeirClient } from "@weir/client";
 import { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
+import { AnnouncedIdentities } from "./announced_identities.ts";
 import { withImpliedLabels } from "./implied_labels.ts";
 import { LostObjects } from "./lost_objects.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
@@ -45,6 +48,7 @@ export class Directory {
   readonly #nodes: Reflector<Node>;
   readonly #lostIdentities: LostObjects<number>;
   readonly #lostPorts: LostObjects<string>;
+  readonly #announced = new AnnouncedIdentities();
   readonly #repository: PolicyRepository;
   readonly #options: DirectoryOptions;
 
@@ -174,18 +178,51 @@ export class Directory {
     if (!Number.isInteger(number) || number < 128) return;
     if (lost) {
       this.#options.onLost?.();
-      return this.#lostIdentities.keep(number, () => this.#onIdentity(number, undefined, false));
+      return this.#lostIdentities.keep(number, () => this.#forget(number));
     }
+    if (!value && this.#announced.has(number)) return;
     this.#lostIdentities.found(number);
-    if (!value) this.#repository.removeIdentity(number);
-    else {
-      const labels = LabelSet.parse(value.labels);
+    if (value) this.#upsert(number, value.labels);
+    else this.#repository.removeIdentity(number);
+    this.#options.onChange();
+  }
+
+  /** One that cannot be read stays what it was. */
+  #upsert(number: number, texts: readonly string[]): void {
+    try {
+      const labels = LabelSet.parse([...texts]);
       this.#repository.upsertIdentity(number, withImpliedLabels(number, labels, this.#options.cluster));
+    } catch (error) {
+      if (!(error instanceof LabelError)) throw error;
+      this.#options.log.warn("Cannot read the labels of an identity", { number, error });
     }
+  }
+
+  /** The first address with this number. */
+  #onBegun(number: number): void {
+    const labels = this.#announced.labelsOf(number)!;
+    if (this.#identities.get(`${number}`) !== undefined || labels.length === 0) return;
+    this.#lostIdentities.found(number);
+    this.#upsert(number, labels);
+    this.#options.onChange();
+  }
+
+  /** The last address with this number is gone; nodes may hear of it later. */
+  #onEnded(number: number): void {
+    if (this.#identities.get(`${number}`) !== undefined) return;
+    this.#lostIdentities.keep(number, () => this.#forget(number));
+  }
+
+  #forget(number: number): void {
+    if (this.#announced.has(number)) return;
+    this.#repository.removeIdentity(number);
     this.#options.onChange();
   }
 
   #onIpcache(prefix: string, value: IpcacheEntry | undefined, previous: IpcacheEntry | undefined): void {
+    const { begun, ended } = this.#announced.set(prefix, value);
+    if (begun !== undefined) this.#onBegun(begun);
+    if (ended !== undefined) this.#onEnded(ended);
     // Who has no names counts too: a name that others of its identity have does not mean it.
     const identity = value?.identity ?? previous!.identity;
     if (this.#repository.setNamedPorts(prefix, identity, value?.namedPorts)) this.#options.onChange();
