@@ -19,7 +19,8 @@
  * With `--listen` the cluster's services also have a port, the authority's socket for reading and the machine's certificate:
  * its other socket, which gives certificates, is root's alone (mode 0600). On a machine that joined, the endpoint manager has the
  * control plane's ports and the machine's certificate, the flow exporter the ports and a certificate that reads. With that one the
- * flow exporters show their flows on the machine's address (4244), and the relay asks for them.
+ * flow exporters show their flows on the machine's address (4244), and the relay asks for them: every IPv4 address of that port, or,
+ * where the control plane listens on an IPv6 address, the network as a whole, for Deno has no narrower words for that.
  *
  * All unprivileged services are one user. What keeps one from another's files is what Deno lets it open, in one process with
  * neither FFI nor programs; the kernel keeps them from root's.
@@ -407,10 +408,12 @@ export function serviceSpecs(
       readFrom.identityAllocator,
       ...nodes.map((one) => `unix:${one.slice(one.indexOf("=") + 1)}`),
       `unix:${relaySocketOf(layout)}`,
-      // Nodes come and go: every address, of one port. Deno has no such words for IPv6.
-      ...(config.listen === ""
-        ? []
-        : [reading("certificate-authority"), `https://0.0.0.0/0:${HUBBLE_PORT}#${reader}`]),
+      // Nodes come and go: every address, of one port.
+      ...(config.listen === "" ? [] : [
+        reading("certificate-authority"),
+        `https://0.0.0.0/0:${HUBBLE_PORT}#${reader}`,
+        ...(config.listen.startsWith("[") ? [EVERY_ADDRESS] : []),
+      ]),
       ...present(listenTarget("hubble-relay-listen", listen, RELAY_PORT, directory)),
     ]);
   }
@@ -461,8 +464,12 @@ function files(layout: Layout, spec: { name: string; hasState?: boolean }, addre
   return [`--allow-read=${[...paths, ...certificates].join(",")}`, `--allow-write=${paths.join(",")}`];
 }
 
+/** Every address of IPv6: Deno has words for a prefix of IPv4 only (2.9.6; every form was tried), so it is every port of every host. */
+const EVERY_ADDRESS = "::/0";
+
 /** Deno asks for the socket and for the host name in the URL that is fetched through it. */
 function netPermission(addresses: string[]): string {
+  if (addresses.includes(EVERY_ADDRESS)) return "--allow-net";
   const hosts = addresses.flatMap((address) =>
     address.startsWith("unix:") ? [address] : address.split("#")[0].split(",").map(hostOf)
   );

@@ -184,6 +184,35 @@ Deno.test("serviceSpecs() starts the control plane only where it is asked for, a
   equal(serviceSpecs(config(), layout, "n").length, 7);
 });
 
+Deno.test("serviceSpecs() lets the relay alone reach nodes that have only IPv6 addresses, where a cluster may have such", async () => {
+  const script = await Deno.makeTempFile({ suffix: ".ts" });
+  try {
+    const hosts = ["[2001:db8::7]:4244", "10.0.0.7:4244"];
+    await Deno.writeTextFile(
+      script,
+      `for (const host of ${JSON.stringify(hosts)}) {
+        console.log((await Deno.permissions.query({ name: "net", host })).state);
+      }`,
+    );
+    const reached = async (flag: string) => {
+      const args = ["run", "--no-prompt", "--no-config", "--no-lock", flag, script];
+      const { stdout } = await new Deno.Command(Deno.execPath(), { args, env: { NO_COLOR: "1" } }).output();
+      return new TextDecoder().decode(stdout).trim().split("\n");
+    };
+    for (
+      const [listen, ipv6] of [["10.0.0.1", "prompt"], ["[2001:db8::1]", "granted"]]
+    ) {
+      for (const spec of serviceSpecs(config("--listen", listen), layout, "n")) {
+        const flag = spec.permissions.find((one) => one.startsWith("--allow-net"));
+        if (spec.name === "relay") deepEqual(await reached(flag!), [ipv6, "granted"], listen);
+        else if (!spec.privileged) match(flag!, /^--allow-net=./, `${spec.name} with ${listen}`);
+      }
+    }
+  } finally {
+    await Deno.remove(script);
+  }
+});
+
 Deno.test("serviceSpecs() opens the network to the database that was named, and to no other host", () => {
   const url = "postgres://u:p4ss@db.example:5433/weir";
   const withUrl = readAgentConfig(
