@@ -42,6 +42,7 @@ const LIVE_FLAGS: Readonly<Record<string, string>> = {
   type: "event-types",
   protocol: "protocols",
   "time-format": "time-formats",
+  "group-by": "group-keys",
 };
 
 const live = (flag: Flag): LiveFlag => ({

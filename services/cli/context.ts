@@ -21,6 +21,7 @@ export type ServiceName =
   | "endpoint-manager"
   | "datapath"
   | "flow-exporter"
+  | "flow-history"
   | "relay"
   | "agent";
 
@@ -29,6 +30,7 @@ const CLUSTER_SERVICES: ReadonlySet<ServiceName> = new Set([
   "identity-allocator",
   "policy-engine",
   "load-balancer",
+  "flow-history",
 ]);
 
 /** The signature of every command, for example `policyCommand(args, context)`. */

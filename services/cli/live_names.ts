@@ -45,6 +45,8 @@ const FLOW_WORDS: Readonly<Record<string, () => Promise<string[]>>> = {
       "http",
       "kafka",
     ]),
+  "group-keys": async () =>
+    (await import("./observe/groups.ts")).GROUP_KEYS.filter((key) => !key.includes("KEY")),
   "time-formats": async () => [...(await import("./observe/time_text.ts")).TIME_FORMATS],
 };
 

@@ -73,6 +73,7 @@ Deno.test("the help of weir observe has the filters that the exporter knows, and
     "drop-reason-desc": "POLICY_DENIED",
     "traffic-direction": "INGRESS",
     color: "always",
+    "group-by": "pod",
     "time-format": "RFC3339",
     allowlist: "{}",
     denylist: "{}",
@@ -102,7 +103,14 @@ Deno.test("the help of weir observe has the filters that the exporter knows, and
   const control = [
     ...["follow", "first", "last", "all", "since", "until", "not", "print-node-name", "output"],
     ...["allowlist", "denylist", "field-mask", "print-raw-filters", "input-file", "silent-errors", "color"],
-    ...["time-format", "numeric", "ip-translation", "print-policy-names", "use-default-field-masks"],
+    ...[
+      "group-by",
+      "time-format",
+      "numeric",
+      "ip-translation",
+      "print-policy-names",
+      "use-default-field-masks",
+    ],
     // Other words for values of a filter.
     ...[
       "ipv4",

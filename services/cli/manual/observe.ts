@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { FlagTexts, Manual } from "./manual.ts";
+import { type FlagTexts, type Manual, OUTPUT } from "./manual.ts";
 
 const EVENT_TYPE = "drop|trace|policy-verdict";
 
@@ -47,10 +47,7 @@ const FORMATTING: FlagTexts = {
   "-s, --silent-errors": "say nothing of nodes that do not answer, and of lines that cannot be read",
 };
 
-/** Flags of `weir observe`: those of `hubble observe`, and Weir's own filters. */
-export const OBSERVE_FLAGS: FlagTexts = {
-  ...SELECTORS,
-  "--input-file FILE": 'flows from this file, as -o json prints them; "-" is stdin',
+const FILTERS: FlagTexts = {
   "--not": "turns the next filter round",
   ...ends,
   "-A, --all-namespaces": "pods of any namespace (a pod without one is meant in default)",
@@ -85,6 +82,17 @@ export const OBSERVE_FLAGS: FlagTexts = {
   "--not-reply": "only what asks",
   "--node-name NAME...": "flows that this node saw",
   "--uuid UUID...": "one flow",
+};
+const GROUP_BY: FlagTexts = {
+  "--group-by KEY...":
+    "add up by pod, workload, namespace, identity, label:KEY (each of who sends and who receives), port, protocol, verdict, reason, policy or node",
+};
+
+/** Flags of `weir observe`: those of `hubble observe`, and Weir's own filters. */
+export const OBSERVE_FLAGS: FlagTexts = {
+  ...SELECTORS,
+  "--input-file FILE": 'flows from this file, as -o json prints them; "-" is stdin',
+  ...FILTERS,
   "--allowlist JSON...": "flows that this FlowFilter lets through too",
   "--denylist JSON...": "no flows that this FlowFilter matches",
   "--print-raw-filters": "print what the filters mean as FlowFilters, and ask nobody",
@@ -94,8 +102,19 @@ export const OBSERVE_FLAGS: FlagTexts = {
   "--color auto|always|never": "colours of -o compact and dict (default auto: on a terminal)",
   "--ip-translation": "names in place of addresses (default; =false: addresses)",
   "--numeric": "addresses in place of names",
+  ...GROUP_BY,
   "--field-mask FIELD,...": "of -o json: only these fields of a flow",
   "--use-default-field-masks": "ask for no more than is printed (default; =false: for everything)",
+};
+
+/** Flags of `weir observe connections`. */
+export const CONNECTION_FLAGS: FlagTexts = {
+  "--since TIME": `out of the history, from this time on: ${TIMES}`,
+  "--until TIME": "out of the history, up to this time",
+  ...FILTERS,
+  ...GROUP_BY,
+  "--limit N": "at most so many rows (default 100)",
+  ...OUTPUT,
 };
 
 /** Flags of `weir observe agent-events` and `debug-events`. */
@@ -107,8 +126,13 @@ export const OBSERVE: Manual = {
   verbs: {
     "": {
       says:
-        "Shows the newest flows that every given filter lets through; a filter given twice means either value. weir observe flows is the same.",
+        "Shows the newest flows that every given filter lets through; a filter given twice means either value. --since and --until reach into the history where it runs. weir observe flows is the same.",
       flags: OBSERVE_FLAGS,
+    },
+    connections: {
+      says:
+        "Shows connections in place of packets: who asked whom, since when, for how long, how it ended, flows there and back, the verdict and its policies. Without --since those of the flows in the nodes' memory and of conntrack, with it those of the history. Below: what share of what happened that is.",
+      flags: CONNECTION_FLAGS,
     },
     "agent-events": {
       says: "Shows endpoints, addresses and policies that came, changed or went on the nodes.",
@@ -121,6 +145,7 @@ export const OBSERVE: Manual = {
     },
   },
   notes: `  weir observe --verdict DROPPED --to-pod default/deathstar-1
+  weir observe connections --namespace shop --since 2h --group-by workload --group-by port
   weir observe --all -o json >flows.json; weir observe --input-file flows.json --namespace shop
 `,
 };

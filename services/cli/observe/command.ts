@@ -10,15 +10,25 @@ import { currentScreen } from "../output.ts";
 import { didYouMean } from "../suggestion.ts";
 import { FlowPrinter } from "./flow_printer.ts";
 import { followNodes } from "./follow.ts";
-import { FLOWS_DEFAULT, OBSERVE_HINT, type ObserveRequest, readObserveArgs } from "./request.ts";
+import {
+  FLOWS_DEFAULT,
+  OBSERVE_HINT,
+  type ObserveRequest,
+  readObserveArgs,
+  ROWS_DEFAULT,
+} from "./request.ts";
 
-const VERBS = ["flows", "agent-events", "debug-events"];
+const VERBS = ["flows", "connections", "agent-events", "debug-events"];
 
 /** Runs `weir observe`. */
 export async function observeCommand(args: string[], context: CommandContext): Promise<number> {
   const [verb, ...rest] = args;
   if (verb === undefined || verb.startsWith("-")) return await observeFlows(args, context);
   if (verb === "flows") return await observeFlows(rest, context);
+  if (verb === "connections") {
+    const { connectionsCommand } = await import("./connections.ts");
+    return await connectionsCommand(rest, context);
+  }
   if (verb === "agent-events" || verb === "debug-events") {
     const { eventsCommand } = await import("./agent_events.ts");
     return await eventsCommand(verb, rest, context);
@@ -36,10 +46,15 @@ async function observeFlows(args: string[], context: CommandContext): Promise<nu
     context.io.out(await rawFiltersText(request.query));
     return 0;
   }
+  if (request.groupBy.length > 0) return await observeGroups(request, context);
   if (request.inputFile !== "") return await observeFile(request, context);
   const nodes = context.nodes();
   const printer = printerOf(request, request.printNode ?? nodes.length > 1);
   if (request.follow) return await follow(context, request, printer);
+  if (request.query.since !== undefined || request.query.until !== undefined) {
+    const { observeHistory } = await import("./flow_history.ts");
+    if (await observeHistory(request, printer, context)) return 0;
+  }
   const answers = answersOf(
     context,
     await onEveryNode(context, "flow-exporter", async (client) => {
@@ -69,6 +84,21 @@ function printerOf(request: ObserveRequest, node: boolean): FlowPrinter {
     colours: color === "always" || (color === "auto" && currentScreen().colours),
     bareJson: form === "json" && (Deno.env.get("HUBBLE_COMPAT") ?? "").includes("legacy-json-output"),
   });
+}
+
+async function observeGroups(request: ObserveRequest, context: CommandContext): Promise<number> {
+  const { showConnections } = await import("./connections.ts");
+  const { "field-mask": _, all, first, last, ...query } = request.query;
+  if ((first ?? last ?? all) !== undefined || request.inputFile !== "") {
+    throw new UsageError("--group-by adds up all flows of a time: say --since and --until", OBSERVE_HINT);
+  }
+  const isJson = request.form === "json" || request.form === "jsonpb";
+  return await showConnections({
+    query,
+    groupBy: request.groupBy,
+    limit: ROWS_DEFAULT,
+    form: isJson ? "json" : "table",
+  }, context);
 }
 
 async function observeFile(request: ObserveRequest, context: CommandContext): Promise<number> {

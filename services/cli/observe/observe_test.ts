@@ -39,6 +39,7 @@ Deno.test("readObserveArgs() makes query parameters of Hubble's flags", () => {
     silent: false,
     printRawFilters: false,
     inputFile: "",
+    groupBy: [],
   });
   assert.deepEqual(readObserveArgs(["-4", "--not", "-A", "--unencrypted", "-ojson"]).query, {
     "ip-version": ["4"],

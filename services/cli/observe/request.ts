@@ -4,12 +4,14 @@
  *
  * @module
  */
-import { type OptionTable, parse, type ParsedArgs } from "../args.ts";
+import { noWords, type OptionTable, parse, type ParsedArgs } from "../args.ts";
 import { UsageError } from "../context.ts";
 import { flagsOf, type FlagTexts } from "../manual/manual.ts";
-import { EVENTS_FLAGS, OBSERVE_FLAGS } from "../manual/observe.ts";
+import { CONNECTION_FLAGS, EVENTS_FLAGS, OBSERVE_FLAGS } from "../manual/observe.ts";
+import { type OutputForm, outputForm } from "../output.ts";
 import { didYouMean } from "../suggestion.ts";
 import { FLOW_FORMS, type FlowForm } from "./flow_printer.ts";
+import { checkGroups } from "./groups.ts";
 import { TIME_FORMAT_DEFAULT, TIME_FORMATS } from "./time_text.ts";
 
 /** What is told where flags are wrong. */
@@ -35,7 +37,20 @@ export interface ObserveRequest {
   readonly printRawFilters: boolean;
   /** "" for none, "-" for stdin. */
   readonly inputFile: string;
+  /** Add up by these. */
+  readonly groupBy: readonly string[];
 }
+
+/** What `weir observe connections` asks for. */
+export interface ConnectionsRequest {
+  /** Query parameters of filters and times. */
+  readonly query: Record<string, string[]>;
+  readonly groupBy: readonly string[];
+  readonly limit: number;
+  readonly form: OutputForm;
+}
+/** Rows that are shown where nobody says how many. */
+export const ROWS_DEFAULT = 100;
 
 /** Flags without a value that are filters, and the parameter that each is. */
 const FILTER_SWITCHES: Readonly<Record<string, readonly [name: string, value: string]>> = {
@@ -57,10 +72,12 @@ const ON = ["ip-translation", "print-policy-names", "use-default-field-masks"];
 const CONTROL = new Set([
   ...["follow", "all", "first", "last", "since", "until", "not", "allowlist", "denylist", "field-mask"],
   ...["output", "print-node-name", "print-policy-names", "time-format", "color", "ip-translation", "numeric"],
-  ...["silent-errors", "print-raw-filters", "input-file", "use-default-field-masks"],
+  ...["silent-errors", "print-raw-filters", "input-file", "use-default-field-masks", "group-by", "limit"],
 ]);
 /** Options of `weir observe`, for its parser. */
 export const OBSERVE_OPTIONS: OptionTable = optionsOf(OBSERVE_FLAGS);
+/** Options of `weir observe connections`. */
+export const CONNECTION_OPTIONS: OptionTable = optionsOf(CONNECTION_FLAGS);
 /** Options of `weir observe agent-events` and `debug-events`. */
 export const EVENTS_OPTIONS: OptionTable = optionsOf(EVENTS_FLAGS);
 
@@ -139,10 +156,7 @@ function oneOf(name: string, value: string, known: readonly string[]): string {
 export function readCommonArgs(args: readonly string[], options: OptionTable): CommonArgs {
   const { words, off } = withoutFalse(args, options);
   const parsed = parse(words, options, OBSERVE_HINT);
-  const [word] = parsed.positionals;
-  if (word !== undefined) {
-    throw new UsageError(`Cannot take ${JSON.stringify(word)}: expected a flag`, OBSERVE_HINT);
-  }
+  noWords(parsed, OBSERVE_HINT);
   const isOn = (name: string) => parsed.values[name] === true || (ON.includes(name) && !off.has(name));
   const query: Record<string, string[]> = {};
   for (const name of ["first", "last", "since", "until"]) {
@@ -177,6 +191,12 @@ export function readObserveArgs(
   const common = readCommonArgs(args, options), { parsed, isOn, query, form } = common;
   readFilters(parsed, query);
   const masks = texts(parsed, "field-mask");
+  if (texts(parsed, "group-by").length > 0 && (common.follow || form === "dict")) {
+    throw new UsageError(
+      `Cannot group ${common.follow ? "what goes on" : "-o dict"}: take -o table or json`,
+      OBSERVE_HINT,
+    );
+  }
   const isJson = form === "json" || form === "jsonpb";
   if (masks.length > 0 && !isJson) {
     throw new UsageError(`--field-mask is for -o json: -o ${form} says what it prints itself`, OBSERVE_HINT);
@@ -198,7 +218,27 @@ export function readObserveArgs(
     silent: isOn("silent-errors"),
     printRawFilters: isOn("print-raw-filters"),
     inputFile: one(parsed, "input-file") ?? "",
+    groupBy: checkGroups(texts(parsed, "group-by"), OBSERVE_HINT),
   };
+}
+
+/** Reads the flags of `weir observe connections`. @throws {UsageError} */
+export function readConnectionArgs(args: readonly string[]): ConnectionsRequest {
+  const { words } = withoutFalse(args, CONNECTION_OPTIONS);
+  const parsed = parse(words, CONNECTION_OPTIONS, OBSERVE_HINT);
+  noWords(parsed, OBSERVE_HINT);
+  const query: Record<string, string[]> = {};
+  for (const name of ["since", "until"]) {
+    const value = one(parsed, name);
+    if (value !== undefined) query[name] = [value];
+  }
+  readFilters(parsed, query);
+  const form = outputForm(one(parsed, "output"));
+  const limitText = one(parsed, "limit"), limit = limitText === undefined ? ROWS_DEFAULT : Number(limitText);
+  if (!(limit >= 1) || !Number.isInteger(limit)) {
+    throw new UsageError(`--limit is "${limitText}": expected a number of rows`, OBSERVE_HINT);
+  }
+  return { query, form, limit, groupBy: checkGroups(texts(parsed, "group-by"), OBSERVE_HINT) };
 }
 
 function texts(parsed: ParsedArgs, name: string): string[] {
