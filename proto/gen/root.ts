@@ -4775,6 +4775,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "searched": {
     "type": "uint64",
     "id": 5
+   },
+   "unreadable": {
+    "type": "uint64",
+    "id": 6
    }
   }
  },
@@ -4959,6 +4963,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "searched": {
     "type": "uint64",
     "id": 5
+   },
+   "unreadable": {
+    "type": "uint64",
+    "id": 6
    }
   }
  },
@@ -5215,6 +5223,12 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "bytes",
     "id": 1
+   },
+   "unixMs": {
+    "rule": "repeated",
+    "type": "double",
+    "id": 2,
+    "protoName": "unix_ms"
    }
   }
  },

@@ -69,6 +69,8 @@ export interface FlowPage {
   searchedUntilUnixS: number;
   /** flows that were looked at */
   searched: number;
+  /** blocks and items that are damaged, and in no answer any more */
+  unreadable: number;
 }
 /** Encodings of {@link FlowPage}. */
 export const FlowPage: Message<FlowPage> = bindMessage("weir.history.v1.FlowPage");
@@ -146,13 +148,15 @@ export interface ConnectionPolicy {
 /** Encodings of {@link ConnectionPolicy}. */
 export const ConnectionPolicy: Message<ConnectionPolicy> = bindMessage("weir.history.v1.ConnectionPolicy");
 
-/** GET /v1/connections: one page, newest start first; `next` as in FlowPage. */
+/** GET /v1/connections: those that lived within the window; one page, latest end first; `next` as in FlowPage. */
 export interface ConnectionPage {
   connections: Connection[];
   next: string;
   completeness?: Completeness;
   searchedUntilUnixS: number;
   searched: number;
+  /** blocks and items that are damaged, and in no answer any more */
+  unreadable: number;
 }
 /** Encodings of {@link ConnectionPage}. */
 export const ConnectionPage: Message<ConnectionPage> = bindMessage("weir.history.v1.ConnectionPage");
@@ -272,6 +276,8 @@ export const StoredEnd: Message<StoredEnd> = bindMessage("weir.history.v1.Stored
 /** Flows (as observer.GetFlowsResponse) or connections, one after another. */
 export interface StoredBlock {
   items: Uint8Array[];
+  /** of each, as it is ordered: the flow's time, or when it came where that cannot be; the end of a connection */
+  unixMs: number[];
 }
 /** Encodings of {@link StoredBlock}. */
 export const StoredBlock: Message<StoredBlock> = bindMessage("weir.history.v1.StoredBlock");

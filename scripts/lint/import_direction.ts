@@ -20,6 +20,7 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   "services/endpoint-manager": SHARED,
   "services/flow-filter": ["@weir/proto", "@weir/common"],
   "services/flow-exporter": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
+  "services/flow-history": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
   "services/relay": [...SHARED, "@weir/grpc"],
   "services/ui": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
   // Of the flow exporter the words of an option, to refuse a wrong one before anything starts.

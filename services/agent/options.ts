@@ -122,6 +122,29 @@ export const AGENT_CONFIG = {
     description:
       "NAME=PATH of another node whose Hubble socket is on this host, as in a lab; may be repeated",
   },
+  noFlowHistory: { kind: "flag", description: "of the control plane: keep no history of flows" },
+  flowHistoryPerS: {
+    kind: "number",
+    default: 1000,
+    min: 1,
+    max: 100_000,
+    description:
+      "of the control plane: flows of a second that the history keeps one by one; of more a sample",
+  },
+  flowHistoryAgeH: {
+    kind: "number",
+    default: 168,
+    min: 1,
+    max: 87_600,
+    description: "of the control plane: hours that the history keeps flows",
+  },
+  flowHistorySizeMib: {
+    kind: "number",
+    default: 2048,
+    min: 16,
+    max: 1 << 24,
+    description: "of the control plane: MiB that the history may take",
+  },
   hubbleMetrics: {
     kind: "text",
     default: "default",

@@ -11,6 +11,7 @@
  * | policy-engine      | unprivileged | its state               | two sockets                | no            |
  * | load-balancer      | unprivileged | its state, its manifests | two sockets               | no            |
  * | relay              | unprivileged | none                    | two sockets, for reading; its own socket and port | no |
+ * | flow-history       | unprivileged | its state               | three sockets, for reading (and PostgreSQL) | no |
  *
  * "Its state" is a directory of its own, mode 0700. Of the directory of sockets a service may touch its own socket and
  * those that it speaks to, and what is secret comes by its environment, never by an argument. Who only reads from a service of
@@ -416,6 +417,39 @@ export function serviceSpecs(
       ]),
       ...present(listenTarget("hubble-relay-listen", listen, RELAY_PORT, directory)),
     ]);
+    const history = database("flow-history", "flow-history.db");
+    if (!config.noFlowHistory) {
+      add({
+        name: "flow-history",
+        role: "control-plane",
+        entry: "services/flow-history/main.ts",
+        privileged: false,
+        hasState: true,
+        hasReadSocket: true,
+        permissions: ["--allow-env", "--allow-sys=hostname"],
+        secrets: history.secrets,
+        args: [
+          "--relay",
+          relaySocketOf(layout),
+          "--allocator",
+          readFrom.identityAllocator,
+          "--policy-engine",
+          readFrom.policyEngine,
+          "--flows-per-s",
+          `${config.flowHistoryPerS}`,
+          "--age-h",
+          `${config.flowHistoryAgeH}`,
+          "--size-mib",
+          `${config.flowHistorySizeMib}`,
+          ...history.args,
+        ],
+      }, [
+        `unix:${relaySocketOf(layout)}`,
+        readFrom.identityAllocator,
+        readFrom.policyEngine,
+        ...(config.databaseUrl === "" ? [] : [databaseHost(config.databaseUrl)]),
+      ]);
+    }
   }
   return specs;
 }

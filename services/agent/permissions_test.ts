@@ -131,6 +131,11 @@ Deno.test("serviceSpecs() gives each service of a control plane its own state an
       "net 127.0.0.1:4245",
       "net 0.0.0.0/0:4244",
     ],
+    "flow-history": [
+      "rw flow-history",
+      ...speaksTo("flow-history-read", "hubble-relay", "identity-allocator-read", "policy-engine-read"),
+      ...DATABASE,
+    ],
   });
 });
 
@@ -181,7 +186,8 @@ Deno.test("serviceSpecs() starts the control plane only where it is asked for, a
   const net = specs[1].permissions.find((flag) => flag.startsWith("--allow-net="))!;
   match(net, /unix:\/a\/ia\.sock/);
   match(net, /10\.0\.0\.1:9902/);
-  equal(serviceSpecs(config(), layout, "n").length, 7);
+  equal(serviceSpecs(config(), layout, "n").length, 8);
+  equal(serviceSpecs(config("--no-flow-history"), layout, "n").length, 7);
 });
 
 Deno.test("serviceSpecs() lets the relay alone reach nodes that have only IPv6 addresses, where a cluster may have such", async () => {

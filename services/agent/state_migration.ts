@@ -11,6 +11,7 @@ const MOVES: Readonly<Record<string, readonly string[]>> = {
   "certificate-authority": [],
   "identity-allocator": ["identity.db", "identity.db-wal", "identity.db-shm"],
   "policy-engine": ["policy.db", "policy.db-wal", "policy.db-shm"],
+  "flow-history": [],
   "load-balancer": ["load-balancer.db", "load-balancer.db-wal", "load-balancer.db-shm"],
   "endpoint-manager": ["endpoints"],
 };

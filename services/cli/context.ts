@@ -23,6 +23,7 @@ export type ServiceName =
   | "flow-exporter"
   | "flow-history"
   | "relay"
+  | "flow-history"
   | "agent";
 
 const CLUSTER_SERVICES: ReadonlySet<ServiceName> = new Set([

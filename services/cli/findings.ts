@@ -55,6 +55,8 @@ const EFFECTS: Readonly<Record<string, (node: string) => string>> = {
   "flow-exporter": (node) => `weir observe shows nothing of ${node}; traffic is not affected`,
   "relay": () =>
     "hubble shows no flows of the whole cluster; weir observe, each node's own Hubble API and traffic are not affected",
+  "flow-history": () =>
+    "nothing tells what flows were before now; present flows, weir observe without --since and traffic are not affected",
   "identity-allocator": () =>
     "endpoints with new labels cannot be added, nodes cannot join; addresses of new endpoints do not reach other nodes",
   "policy-engine": () => "policies cannot be changed and reach no node; what is in force stays",

@@ -17,6 +17,7 @@ const SERVICES = [
   "datapath",
   "endpoint-manager",
   "flow-exporter",
+  "flow-history",
   "identity-allocator",
   "lab",
   "load-balancer",

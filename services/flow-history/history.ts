@@ -1,0 +1,340 @@
+/**
+ * The history of flows: what comes is taken in, and written once a second in one transaction. While the database is away or full what
+ * there is room for waits, and the rest is counted as lost; readers are answered from memory and from what can be read.
+ * @module
+ */
+import { Backoff, type Clock, errorText, type Health, type Logger, type MetricsRegistry } from "@weir/common";
+import type { Database } from "@weir/common/state";
+import { Connection } from "@weir/proto/history";
+import { GetFlowsResponse } from "@weir/proto/observer";
+import { sql } from "kysely";
+import { type Block, type BlockKind, packItems, unpackItems } from "./block.ts";
+import { connectionTerms, Intake } from "./intake.ts";
+import { HeldObjects } from "./held_objects.ts";
+import { HistoryStore, WRITE_MS_MAX, type WriteBatch } from "./history_store.ts";
+import { Retention, type RetentionLimits } from "./retention.ts";
+import type { RollupPart } from "./rollup_table.ts";
+import type { MemoryBlock } from "./search.ts";
+
+/** Blocks that wait to be written; beyond it what comes is lost, and counted. */
+export const BLOCKS_WAITING_MAX = 256;
+/** Rows of sums that wait to be written. */
+export const ROLLUP_ROWS_WAITING_MAX = 200_000;
+/** Between two writes. */
+const WRITE_EVERY_MS = 1000;
+/** Between two checkpoints of the connections that go on. */
+const CHECKPOINT_MS = 60_000;
+/** Ids of stored flows that a start reads, of so long before its end. */
+const RECENT_MS = 90_000;
+/** A process that ended without a word has not written the sums of so long. */
+const SUMS_MS = 70_000;
+const OPEN_PART = 1024;
+
+/** What a history is made of. */
+export interface HistoryParts {
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly health: Health;
+  readonly metrics: MetricsRegistry;
+  readonly flowsPerSMax: number;
+  readonly limits: RetentionLimits;
+}
+
+/** The history of flows. */
+export class FlowHistory {
+  readonly store: HistoryStore;
+  readonly intake: Intake;
+  readonly held: HeldObjects;
+  readonly retention: Retention;
+  readonly limits: RetentionLimits;
+  readonly flowsPerSMax: number;
+  /** Why the last write failed; "" when it did not. */
+  error = "";
+  errorSinceMs = 0;
+  readonly #parts: HistoryParts;
+  readonly #stop = new AbortController();
+  #running: Promise<void> | undefined;
+  #waiting: Block[] = [];
+  #rollups: RollupPart[] = [];
+  /** What is being written. */
+  #writing: WriteBatch | undefined;
+  #checkpointMs = -Infinity;
+  #loaded = Promise.withResolvers<void>();
+  isLoaded = false;
+
+  constructor(parts: HistoryParts) {
+    this.#parts = parts;
+    this.limits = parts.limits;
+    this.flowsPerSMax = parts.flowsPerSMax;
+    this.store = new HistoryStore(parts.database);
+    this.intake = new Intake({ ...parts, ageMsMax: parts.limits.ageMsMax });
+    this.held = new HeldObjects({ clock: parts.clock });
+    this.retention = new Retention({ ...parts, store: this.store, ends: this.intake.ends });
+    this.#mountMetrics();
+  }
+
+  /** Begins to load and to write, in the background. */
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Resolves when it knows what is stored: then flows may come. */
+  get loaded(): Promise<void> {
+    return this.#loaded.promise;
+  }
+
+  /** Writes what there is, and ends. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+    if (!this.isLoaded) return;
+    try {
+      await this.flush({ isLast: true });
+    } catch (error) {
+      this.#parts.log.warn("Could not write the last flows", { error });
+    }
+  }
+
+  /** Flows or connections that are in no table yet. Take it before the database is asked. */
+  memory(kind: BlockKind): MemoryBlock[] {
+    const sealed = [...this.#writing?.blocks ?? [], ...this.#waiting].filter((block) => block.kind === kind);
+    const builder = kind === "f" ? this.intake.flowBlocks : this.intake.connectionBlocks;
+    const blocks: MemoryBlock[] = [
+      ...sealed.map(({ id, sinceMs, untilMs, terms, body }) => ({
+        block: id,
+        sinceMs,
+        untilMs,
+        terms: new Set(terms),
+        items: () => unpackItems(body),
+      })),
+      ...builder.tail().map(({ id, sinceMs, untilMs, terms, items }) => ({
+        ...{ block: id, sinceMs, untilMs, terms },
+        items: () => items.sort((a, b) => a.unixMs - b.unixMs),
+      })),
+    ];
+    if (kind === "c") blocks.push(...this.#openBlocks());
+    return blocks;
+  }
+
+  /** Sums that are in no table yet. Take it before the database is asked. */
+  rollupTail(): RollupPart[] {
+    return [...this.#writing?.rollups ?? [], ...this.#rollups, ...this.intake.rollups.tail()];
+  }
+
+  /** Counts that are in no table yet: what is being written, and what is not. */
+  countTail(): WriteBatch["counts"][] {
+    const { counts, flowBlocks } = this.intake;
+    const kept = new Map<string, { seen: number; stored: number; sampledOut: number }>();
+    for (const { unixMs, nodes } of flowBlocks.tailNodes()) {
+      for (const [node, number] of nodes) {
+        const key = `${Math.floor(unixMs / 60_000) * 60} ${node}`, known = kept.get(key)?.seen ?? 0;
+        kept.set(key, { seen: known + number, stored: known + number, sampledOut: 0 });
+      }
+    }
+    return [
+      ...(this.#writing === undefined ? [] : [this.#writing.counts]),
+      counts.peek(),
+      { minutes: kept, losses: new Map(), gaps: [] },
+    ];
+  }
+
+  /** Flows that wait to be written. */
+  get waitingFlows(): number {
+    return this.#waiting.reduce((sum, { kind, count }) => sum + (kind === "f" ? count : 0), 0) +
+      this.intake.flowBlocks.count;
+  }
+
+  async #run(): Promise<void> {
+    const { clock, health, log } = this.#parts, { signal } = this.#stop;
+    const backoff = new Backoff({ delayMsMin: WRITE_EVERY_MS, delayMsMax: 10_000 });
+    health.waitFor("database", "loading");
+    while (!signal.aborted) {
+      let delayMs = WRITE_EVERY_MS;
+      try {
+        if (!this.isLoaded) await this.load();
+        await this.flush();
+        if (this.error !== "") log.info("The database takes writes again", {});
+        this.error = "";
+        health.ok("database", this.store.database.url);
+        backoff.reset();
+        await this.retention.turn(signal);
+      } catch (error) {
+        if (this.error === "") {
+          this.errorSinceMs = clock.nowMs();
+          log.warn("Cannot write the history", { error });
+        }
+        this.error = errorText(error);
+        health.waitFor("database", this.error);
+        delayMs = backoff.nextMs();
+      }
+      health.alive("writer", WRITE_MS_MAX + 2 * delayMs + 60_000);
+      await clock.sleep(delayMs, signal);
+    }
+  }
+
+  /** Reads what is stored. @throws {ProblemError} */
+  async load(): Promise<void> {
+    const { clock } = this.#parts, { intake } = this;
+    const loaded = await this.store.load((rows) => intake.ends.load(rows));
+    intake.goOn(loaded.nextBlock);
+    const aliveMs = Number(loaded.state.get("alive-ms") ?? 0),
+      isOrderly = loaded.state.get("stopped") === "yes";
+    const newest = [...loaded.state].filter(([name]) => name.startsWith("node:"))
+      .map(([name, value]): [string, number] => [name.slice("node:".length), Number(value)]);
+    intake.nodes.restore({
+      newest,
+      openGaps: loaded.openGaps,
+      uuids: await this.#recentIds(aliveMs),
+      sumsFromMs: aliveMs === 0 || isOrderly
+        ? Infinity
+        : Math.floor((aliveMs - SUMS_MS) / 60_000 + 1) * 60_000,
+    });
+    for (const body of loaded.open) {
+      const open = readable(() => unpackItems(body).map(({ bytes }) => Connection.decode(bytes))) ?? [];
+      intake.connections.restore(open, clock.monotonicMs(), (end, unixMs) => intake.ends.idOf(end, unixMs));
+    }
+    this.held.restore(await this.store.holding());
+    this.isLoaded = true;
+    this.#loaded.resolve();
+  }
+
+  /** Ids of the newest flows that are stored. */
+  async #recentIds(aliveMs: number): Promise<string[]> {
+    const ids: string[] = [];
+    const { rows } = await this.store.database.query((db) =>
+      sql<{ body: Uint8Array }>`select body from weir_history_block where kind = 'f'
+        and until_ms >= ${aliveMs - RECENT_MS} order by until_ms desc limit 64`.execute(db)
+    );
+    for (const { body } of rows) {
+      for (const { bytes } of readable(() => unpackItems(body)) ?? []) {
+        ids.push(readable(() => GetFlowsResponse.decode(bytes).flow?.uuid) ?? "");
+      }
+    }
+    return ids;
+  }
+
+  /** Writes what is due; `isLast`: all of it. @throws {ProblemError} it waits for the next time */
+  async flush({ isLast = false } = {}): Promise<void> {
+    const { clock } = this.#parts, { intake } = this, nowMs = clock.nowMs();
+    for (const block of intake.takeBlocks(isLast)) {
+      if (this.#waiting.length < BLOCKS_WAITING_MAX) this.#waiting.push(block);
+      else this.#lose(block);
+    }
+    this.#rollups.push(...intake.rollups.takeClosed(isLast ? Infinity : nowMs));
+    this.#trimRollups();
+    const isDue = isLast || clock.monotonicMs() - this.#checkpointMs >= CHECKPOINT_MS;
+    const batch: WriteBatch = {
+      blocks: this.#waiting,
+      ends: intake.ends.takeDirty(),
+      rollups: this.#rollups,
+      counts: intake.counts.take(),
+      held: this.held.take(),
+      open: isDue ? this.#packedOpen() : undefined,
+      state: new Map([
+        ...[...intake.nodes.newest()].map(([name, ms]): [string, string] => [`node:${name}`, `${ms}`]),
+        ["alive-ms", `${Math.floor(nowMs)}`],
+        ["stopped", isLast ? "yes" : "no"],
+      ]),
+    };
+    this.#writing = batch;
+    this.#waiting = [];
+    this.#rollups = [];
+    try {
+      await this.store.write(batch);
+      if (isDue) this.#checkpointMs = clock.monotonicMs();
+    } catch (error) {
+      this.#waiting = [...batch.blocks, ...this.#waiting];
+      this.#rollups = [...batch.rollups, ...this.#rollups];
+      intake.ends.restoreDirty(batch.ends);
+      intake.counts.restore(batch.counts);
+      this.held.restoreChanges(batch.held);
+      throw error;
+    } finally {
+      this.#writing = undefined;
+    }
+  }
+
+  #lose(block: Block): void {
+    if (block.kind === "f") this.intake.counts.stored(block.sinceMs, block.nodes, -1);
+    this.#parts.metrics.counter("weir_history_lost_total", "What the database did not take, by kind")
+      .increment({ kind: block.kind === "f" ? "flows" : "connections" }, block.count);
+  }
+
+  #trimRollups(): void {
+    let rows = this.#rollups.reduce((sum, part) => sum + part.rows.length, 0);
+    while (rows > ROLLUP_ROWS_WAITING_MAX) {
+      const gone = this.#rollups.shift()!.rows;
+      rows -= gone.length;
+      this.#parts.metrics.counter("weir_history_lost_total", "What the database did not take, by kind")
+        .increment({ kind: "rollups" }, gone.length);
+    }
+  }
+
+  #packedOpen(): Uint8Array[] {
+    const items = this.intake.connections.list().map(({ connection }) => ({
+      bytes: Connection.encode(connection),
+      unixMs: connection.endUnixS * 1000,
+      node: "",
+    }));
+    const parts: Uint8Array[] = [];
+    for (let i = 0; i < items.length; i += OPEN_PART) parts.push(packItems(items.slice(i, i + OPEN_PART)));
+    return parts;
+  }
+
+  /** Connections that go on, as blocks: they are newest by what was heard last. */
+  #openBlocks(): MemoryBlock[] {
+    const open = this.intake.connections.list().sort((a, b) => a.connection.endUnixS - b.connection.endUnixS);
+    const blocks: MemoryBlock[] = [];
+    for (let i = 0; i < open.length; i += OPEN_PART) {
+      const part = open.slice(i, i + OPEN_PART);
+      blocks.push({
+        block: Number.MAX_SAFE_INTEGER - 1 - i,
+        sinceMs: Math.floor(part[0].connection.endUnixS * 1000),
+        untilMs: Math.ceil(part[part.length - 1].connection.endUnixS * 1000),
+        terms: new Set(
+          part.flatMap((one) => [...connectionTerms(one.connection, one.sourceEnd, one.destinationEnd)]),
+        ),
+        items: () =>
+          part.map(({ connection }) => ({
+            bytes: Connection.encode(connection),
+            unixMs: connection.endUnixS * 1000,
+            node: "",
+          })),
+      });
+    }
+    return blocks;
+  }
+
+  #mountMetrics(): void {
+    const { metrics } = this.#parts, { intake } = this;
+    const gauge = (name: string, help: string, value: () => number) =>
+      metrics.gauge(name, help).collect(value);
+    gauge("weir_history_waiting_flows", "Flows that wait to be written", () => this.waitingFlows);
+    gauge("weir_history_open_connections", "Connections that go on", () => intake.connections.size);
+    gauge(
+      "weir_history_evicted_connections",
+      "Connections that had to make room",
+      () => intake.connections.evicted,
+    );
+    gauge("weir_history_ends", "Ends of flows that are known", () => intake.ends.size);
+    gauge("weir_history_refused_ends", "Flows whose end found no room", () => intake.ends.refused);
+    gauge("weir_history_folded_flows", "Flows without sums of their own", () => intake.rollups.folded);
+    gauge("weir_history_unreadable", "Answers of the relay that cannot be read", () => intake.unreadable);
+    gauge(
+      "weir_history_skewed_flows",
+      "Flows whose time cannot be, and have the time when they came",
+      () => intake.skewed,
+    );
+    gauge("weir_history_bytes", "What is stored takes", () => this.retention.bytes);
+  }
+}
+
+/** undefined: it is damaged. */
+function readable<R>(read: () => R): R | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,336 @@
+/**
+ * The history's tables: what is written goes in one transaction, whole or not at all.
+ * @module
+ */
+import { sql, type Transaction } from "kysely";
+import { type Database, DATABASE_STATEMENT_MS_MAX } from "@weir/common/state";
+import type { Block } from "./block.ts";
+import type { CountChanges } from "./counts.ts";
+import { encodeEnd, type KnownEnd } from "./end_table.ts";
+import type { HeldChange } from "./held_objects.ts";
+import { packRows, type RollupPart, sumRows, unpackRows } from "./rollup_table.ts";
+import { MIGRATIONS } from "./schema.ts";
+
+type Tx = Transaction<unknown>;
+
+/** What is written at once. */
+export interface WriteBatch {
+  readonly blocks: readonly Block[];
+  readonly ends: readonly KnownEnd[];
+  readonly rollups: readonly RollupPart[];
+  readonly counts: CountChanges;
+  readonly held: readonly HeldChange[];
+  /** Packed connections that go on; undefined: as they were. */
+  readonly open: readonly Uint8Array[] | undefined;
+  /** Rows of weir_history_state. */
+  readonly state: ReadonlyMap<string, string>;
+}
+
+/** What a start finds. */
+export interface Loaded {
+  readonly nextBlock: number;
+  readonly state: ReadonlyMap<string, string>;
+  readonly openGaps: readonly { node: string; sinceMs: number }[];
+  readonly open: readonly Uint8Array[];
+}
+
+/** What is stored, and what it takes. */
+export interface Usage {
+  readonly flows: number;
+  /** Bytes of blocks with their words; of all else. */
+  readonly blocks: number;
+  readonly others: number;
+  /** 0: nothing. */
+  readonly oldestMs: number;
+  readonly newestMs: number;
+  /** Infinity: nothing. */
+  readonly rollupOldestMs: number;
+}
+
+interface OldBlock {
+  id: string | number;
+  until_ms: string | number;
+  bytes: string | number;
+  terms: string;
+}
+
+/** Minutes of the coarser sums, by level. */
+export const ROLLUP_LEVELS = [10, 60] as const;
+/** Rows that one statement reads. */
+const ROWS_AT_ONCE = 5000;
+const COMPACTED = (level: number) => `compacted-${level}`;
+/** A coarser sum is made so long after its end, in seconds: late minutes are in it. */
+const COMPACT_AFTER_S = 120;
+
+/** The history's tables. */
+export class HistoryStore {
+  readonly database: Database;
+  /** Level -> sums from here on are not made yet, in Unix seconds. */
+  readonly #compacted = new Map<number, number>();
+
+  constructor(database: Database) {
+    this.database = database;
+  }
+
+  /** Makes the tables, and reads where it goes on. @throws {ProblemError} */
+  async load(onEnds: (rows: { id: number; body: Uint8Array; lastMs: number }[]) => void): Promise<Loaded> {
+    await this.database.migrate(MIGRATIONS);
+    const state = new Map<string, string>();
+    for (let after = -1;;) {
+      const { rows } = await this.database.query((db) =>
+        sql<{ id: number; body: Uint8Array; last_ms: string | number }>`
+          select id, body, last_ms from weir_history_end where id > ${after} order by id limit ${ROWS_AT_ONCE}`
+          .execute(db)
+      );
+      onEnds(rows.map(({ id, body, last_ms }) => ({ id: Number(id), body, lastMs: Number(last_ms) })));
+      if (rows.length < ROWS_AT_ONCE) break;
+      after = Number(rows[rows.length - 1].id);
+    }
+    return await this.database.query(async (db) => {
+      const words = await sql<{ name: string; value: string }>`select name, value from weir_history_state`
+        .execute(db);
+      for (const { name, value } of words.rows) state.set(name, value);
+      for (const level of ROLLUP_LEVELS) this.#compacted.set(level, Number(state.get(COMPACTED(level)) ?? 0));
+      const newest = await sql<{ id: string | number | null }>`select max(id) as id from weir_history_block`
+        .execute(db);
+      const gaps = await sql<{ node: string; since_ms: string | number }>`
+        select node, since_ms from weir_history_gap where until_ms is null`.execute(db);
+      const open = await sql<{ body: Uint8Array }>`select body from weir_history_open order by part`.execute(
+        db,
+      );
+      return {
+        nextBlock: Number(newest.rows[0].id ?? 0) + 1,
+        state,
+        openGaps: gaps.rows.map(({ node, since_ms }) => ({ node, sinceMs: Number(since_ms) })),
+        open: open.rows.map(({ body }) => body),
+      };
+    });
+  }
+
+  /** Writes a batch. @throws {ProblemError} nothing of it is written */
+  async write(batch: WriteBatch): Promise<void> {
+    await this.database.transaction(async (tx) => {
+      for (const block of batch.blocks) await this.#insertBlock(tx, block);
+      for (const end of batch.ends) {
+        await sql`insert into weir_history_end (id, body, last_ms)
+          values (${end.id}, ${encodeEnd(end)}, ${Math.floor(end.lastMs)})
+          on conflict (id) do update set last_ms = excluded.last_ms`.execute(tx);
+      }
+      for (const { startS, rows } of batch.rollups) {
+        await insertRollup(tx, 1, startS, rows);
+        for (const level of ROLLUP_LEVELS) {
+          const coarse = startS - startS % (level * 60);
+          if (coarse < (this.#compacted.get(level) ?? 0)) await insertRollup(tx, level, coarse, rows);
+        }
+      }
+      await writeCounts(tx, batch.counts);
+      for (const change of batch.held) await writeHeld(tx, change);
+      if (batch.open !== undefined) {
+        await sql`delete from weir_history_open`.execute(tx);
+        for (const [part, body] of batch.open.entries()) {
+          await sql`insert into weir_history_open (part, body) values (${part}, ${body})`.execute(tx);
+        }
+      }
+      for (const [name, value] of batch.state) await setState(tx, name, value);
+    });
+  }
+
+  /** Makes one coarser sum that is due. False when none is. */
+  async compact(nowMs: number): Promise<boolean> {
+    for (const level of ROLLUP_LEVELS) {
+      const widthS = level * 60, finer = level === 10 ? 1 : 10;
+      const endS = Math.floor(nowMs / 1000) - COMPACT_AFTER_S;
+      const known = this.#compacted.get(level) ?? 0;
+      const made = await this.database.transaction(async (tx) => {
+        const { rows: [{ next }] } = await sql<{ next: string | number | null }>`
+          select min(start_s) as next from weir_history_rollup
+          where level = ${finer} and start_s >= ${known}`.execute(tx);
+        if (next === null) return undefined;
+        const startS = Number(next) - Number(next) % widthS;
+        if (startS + widthS > endS || startS < known) return undefined;
+        // The finer sums of its last part must be made themselves.
+        if (finer === 10 && startS + widthS > (this.#compacted.get(10) ?? 0)) return undefined;
+        const { rows } = await sql<{ body: Uint8Array }>`select body from weir_history_rollup
+          where level = ${finer} and start_s >= ${startS} and start_s < ${startS + widthS}`.execute(tx);
+        await insertRollup(tx, level, startS, sumRows(rows.map(({ body }) => unpackRows(body))));
+        await setState(tx, COMPACTED(level), `${startS + widthS}`);
+        return startS + widthS;
+      });
+      if (made === undefined) continue;
+      this.#compacted.set(level, made);
+      return true;
+    }
+    return false;
+  }
+
+  /** Up to where the sums of a level are made, in Unix seconds. */
+  compactedS(level: number): number {
+    return this.#compacted.get(level) ?? 0;
+  }
+
+  /** What holds still, as it is written. */
+  async holding(): Promise<{ kind: string; name: string; body: Uint8Array }[]> {
+    const { rows } = await this.database.query((db) =>
+      sql<{ kind: string; name: string; body: Uint8Array }>`
+        select kind, name, body from weir_history_held where until_ms is null`.execute(db)
+    );
+    return rows;
+  }
+
+  /** What is stored, and what it takes. */
+  async usage(): Promise<Usage> {
+    return await this.database.query(async (db) => {
+      const blocks = await sql<Record<string, string | number | null>>`
+        select kind, sum(items) as items, sum(bytes) as bytes, min(since_ms) as since, max(until_ms) as until
+        from weir_history_block group by kind`.execute(db);
+      const others = await sql<Record<string, string | number | null>>`
+        select (select coalesce(sum(bytes), 0) from weir_history_rollup) as rollups,
+          (select coalesce(sum(length(body) + 100), 0) from weir_history_held) as held,
+          (select min(start_s) from weir_history_rollup) as since,
+          (select count(*) from weir_history_minute) as minutes,
+          (select count(*) from weir_history_end) as ends`.execute(db);
+      const flows = blocks.rows.find(({ kind }) => kind === "f"), [other] = others.rows;
+      const since = blocks.rows.map((row) => Number(row.since)),
+        until = blocks.rows.map((row) => Number(row.until));
+      return {
+        flows: Number(flows?.items ?? 0),
+        blocks: blocks.rows.reduce((sum, row) => sum + Number(row.bytes), 0),
+        others: Number(other.rollups) + Number(other.held) + 60 * Number(other.minutes) +
+          300 * Number(other.ends),
+        oldestMs: since.length === 0 ? 0 : Math.min(...since),
+        newestMs: until.length === 0 ? 0 : Math.max(...until),
+        rollupOldestMs: other.since === null ? Infinity : Number(other.since) * 1000,
+      };
+    });
+  }
+
+  /** Drops up to `count` of the oldest blocks that ended before `beforeMs`, of the kind that reaches back further. */
+  async dropOldestBlocks(count: number, beforeMs: number): Promise<{ count: number; bytes: number }> {
+    return await this.database.transaction(async (tx) => {
+      const before = Math.min(beforeMs, Number.MAX_SAFE_INTEGER);
+      const found: OldBlock[][] = [];
+      for (const kind of ["f", "c"]) {
+        const { rows } = await sql<OldBlock>`select id, until_ms, bytes, terms from weir_history_block
+          where kind = ${kind} and until_ms < ${Math.floor(before)} order by until_ms, id limit ${count}`
+          .execute(tx);
+        if (rows.length > 0) found.push(rows);
+      }
+      const [rows = []] = found.sort(([a], [b]) => Number(a.until_ms) - Number(b.until_ms));
+      const words = sql.raw(
+        this.database.kind === "sqlite" ? "json_each" : "json_array_elements_text",
+      );
+      for (const { id, until_ms, terms } of rows) {
+        const list = this.database.kind === "sqlite" ? sql`${terms}` : sql`cast(${terms} as json)`;
+        await sql`delete from weir_history_posting where until_ms = ${Number(until_ms)} and block = ${
+          Number(id)
+        }
+          and term in (select value from ${words}(${list}))`.execute(tx);
+        await sql`delete from weir_history_block where id = ${Number(id)}`.execute(tx);
+      }
+      return { count: rows.length, bytes: rows.reduce((sum, { bytes }) => sum + Number(bytes), 0) };
+    });
+  }
+
+  /** Drops sums, counts, gaps and what held no longer before `beforeMs`. */
+  async dropOldRows(beforeMs: number): Promise<void> {
+    const ms = Math.floor(beforeMs), s = Math.floor(beforeMs / 1000);
+    await this.database.transaction(async (tx) => {
+      await sql`delete from weir_history_rollup where start_s < ${s}`.execute(tx);
+      await sql`delete from weir_history_minute where minute_s < ${s}`.execute(tx);
+      await sql`delete from weir_history_loss where minute_s < ${s}`.execute(tx);
+      await sql`delete from weir_history_gap where until_ms < ${ms}`.execute(tx);
+      await sql`delete from weir_history_held where until_ms < ${ms}`.execute(tx);
+    });
+  }
+
+  /** Drops the oldest sums, about `count` rows, whatever their level; gives the bytes. */
+  async dropOldestRollups(count: number): Promise<number> {
+    return await this.database.transaction(async (tx) => {
+      const { rows } = await sql<{ start_s: string | number; bytes: string | number }>`
+        select start_s, bytes from weir_history_rollup order by start_s limit ${count}`.execute(tx);
+      if (rows.length === 0) return 0;
+      const last = Number(rows[rows.length - 1].start_s);
+      await sql`delete from weir_history_rollup where start_s <= ${last}`.execute(tx);
+      return rows.reduce((sum, { bytes }) => sum + Number(bytes), 0);
+    });
+  }
+
+  async #insertBlock(tx: Tx, block: Block): Promise<void> {
+    const { id, kind, sinceMs, untilMs, count, terms, body } = block, words = JSON.stringify(terms);
+    await sql`insert into weir_history_block (id, kind, since_ms, until_ms, items, bytes, terms, body)
+      values (${id}, ${kind}, ${sinceMs}, ${untilMs}, ${count}, ${storedBytes(block)}, ${words}, ${body})`
+      .execute(tx);
+    if (this.database.kind === "sqlite") {
+      await sql`insert into weir_history_posting (term, until_ms, block)
+        select value, ${untilMs}, ${id} from json_each(${words})`.execute(tx);
+    } else {
+      await sql`insert into weir_history_posting (term, until_ms, block)
+        select term, cast(${untilMs} as bigint), cast(${id} as bigint)
+        from json_array_elements_text(cast(${words} as json)) as term`.execute(tx);
+    }
+  }
+}
+
+/** Longest time in which a write has ended, well or not. */
+export const WRITE_MS_MAX = 12 * DATABASE_STATEMENT_MS_MAX;
+
+/** What a block takes, with its words: a row each, twice (in the table of words, and in its own row). */
+function storedBytes({ body, terms }: Block): number {
+  return body.length + 100 + terms.reduce((sum, term) => sum + 2 * term.length + 24, 0);
+}
+
+async function insertRollup(tx: Tx, level: number, startS: number, rows: RollupPart["rows"]): Promise<void> {
+  const body = packRows(rows);
+  const { rows: [{ part }] } = await sql<{ part: string | number }>`
+    select coalesce(max(part), 0) + 1 as part from weir_history_rollup
+    where level = ${level} and start_s = ${startS}`.execute(tx);
+  await sql`insert into weir_history_rollup (level, start_s, part, bytes, body)
+    values (${level}, ${startS}, ${Number(part)}, ${body.length + 50}, ${body})`.execute(tx);
+}
+
+async function writeCounts(tx: Tx, { minutes, losses, gaps }: CountChanges): Promise<void> {
+  for (const [key, { seen, stored, sampledOut }] of minutes) {
+    const [minute, node] = split(key, 2);
+    await sql`insert into weir_history_minute (minute_s, node, seen, stored, sampled_out)
+      values (${Number(minute)}, ${node}, ${seen}, ${stored}, ${sampledOut})
+      on conflict (minute_s, node) do update set seen = weir_history_minute.seen + excluded.seen,
+        stored = weir_history_minute.stored + excluded.stored,
+        sampled_out = weir_history_minute.sampled_out + excluded.sampled_out`.execute(tx);
+  }
+  for (const [key, lost] of losses) {
+    const [minute, source, node] = split(key, 3);
+    await sql`insert into weir_history_loss (minute_s, node, source, lost)
+      values (${Number(minute)}, ${node}, ${source}, ${lost})
+      on conflict (minute_s, node, source) do update set lost = weir_history_loss.lost + excluded.lost`
+      .execute(tx);
+  }
+  for (const { node, sinceMs, untilMs } of gaps) {
+    await sql`insert into weir_history_gap (node, since_ms, until_ms)
+      values (${node}, ${Math.floor(sinceMs)}, ${untilMs === undefined ? null : Math.ceil(untilMs)})
+      on conflict (node, since_ms) do update set until_ms = excluded.until_ms`.execute(tx);
+  }
+  // One that ended where it began was none.
+  await sql`delete from weir_history_gap where until_ms <= since_ms`.execute(tx);
+}
+
+/** "a b the rest" in `count` parts. */
+function split(key: string, count: number): string[] {
+  const parts = key.split(" ");
+  return [...parts.slice(0, count - 1), parts.slice(count - 1).join(" ")];
+}
+
+async function writeHeld(tx: Tx, change: HeldChange): Promise<void> {
+  const { kind, name, atMs, isExact, body } = change;
+  await sql`update weir_history_held set until_ms = ${atMs}, until_exact = ${isExact ? 1 : 0}
+    where kind = ${kind} and name = ${name} and until_ms is null`.execute(tx);
+  if (body === undefined) return;
+  await sql`insert into weir_history_held (kind, name, since_ms, until_ms, since_exact, until_exact, body)
+    values (${kind}, ${name}, ${atMs}, ${null}, ${isExact ? 1 : 0}, ${0}, ${body})
+    on conflict (kind, name, since_ms) do update
+    set until_ms = excluded.until_ms, until_exact = excluded.until_exact, body = excluded.body`.execute(tx);
+}
+
+async function setState(tx: Tx, name: string, value: string): Promise<void> {
+  await sql`insert into weir_history_state (name, value) values (${name}, ${value})
+    on conflict (name) do update set value = excluded.value`.execute(tx);
+}

@@ -1,0 +1,166 @@
+/**
+ * Blocks in the order of time that have the wanted words, without opening one: the positions of each word come from the database a few at
+ * a time; what a group needs is the union of its words, what a filter needs is where all its groups meet.
+ *
+ *     word ─┐
+ *     word ─┴ any ─┐
+ *     word ─── any ─┴ all ─▶ next position, then the next
+ *
+ * @module
+ */
+import { sql } from "kysely";
+import type { Database } from "@weir/common/state";
+import type { BlockKind } from "./block.ts";
+import type { Groups } from "./filter_plan.ts";
+
+/** Where a block stands: by the time of its last item, then by its number. */
+export interface Position {
+  readonly untilMs: number;
+  readonly block: number;
+}
+
+/** A stretch of positions, and which way through it. */
+export interface Range {
+  /** Smallest and largest time of a block's last item. */
+  readonly sinceMs: number;
+  readonly untilMs: number;
+  readonly newestFirst: boolean;
+}
+
+/** Goes over positions one way. */
+export interface Cursor {
+  /** The first position at `from` or behind it; undefined: none. `from` never goes back. */
+  seek(from: Position): Promise<Position | undefined>;
+}
+
+/** Positions that are read at once: few first, for most are near. */
+const BATCH_MIN = 16, BATCH_MAX = 512;
+
+/** Negative: `a` comes before `b`. */
+export function comparePositions(a: Position, b: Position, newestFirst: boolean): number {
+  const order = a.untilMs - b.untilMs || a.block - b.block;
+  return newestFirst ? -order : order;
+}
+
+/** The position where a range begins. */
+export function startOf({ sinceMs, untilMs, newestFirst }: Range): Position {
+  return newestFirst ? { untilMs, block: Number.MAX_SAFE_INTEGER } : { untilMs: sinceMs, block: -1 };
+}
+
+/** The position behind this one. */
+export function behind({ untilMs, block }: Position, newestFirst: boolean): Position {
+  return { untilMs, block: newestFirst ? block - 1 : block + 1 };
+}
+
+/** Blocks of a kind that have what one of the alternatives wants. */
+export function cursorOf(
+  database: Database,
+  kind: BlockKind,
+  alternatives: readonly Groups[],
+  range: Range,
+): Cursor {
+  return anyOf(
+    alternatives.map((groups) =>
+      groups.length === 0 ? new RowCursor(database, { kind }, range) : allOf(
+        groups.map((terms) => anyOf(terms.map((term) => new RowCursor(database, { term }, range)), range)),
+        range,
+      )
+    ),
+    range,
+  );
+}
+
+/** Positions of one word, or of all blocks of a kind. */
+class RowCursor implements Cursor {
+  readonly #database: Database;
+  readonly #of: { term: string } | { kind: BlockKind };
+  readonly #range: Range;
+  #rows: Position[] = [];
+  #at = 0;
+  #isEnd = false;
+  #batch = BATCH_MIN;
+
+  constructor(database: Database, of: { term: string } | { kind: BlockKind }, range: Range) {
+    this.#database = database;
+    this.#of = of;
+    this.#range = range;
+  }
+
+  async seek(from: Position): Promise<Position | undefined> {
+    const { newestFirst } = this.#range;
+    for (;;) {
+      while (this.#at < this.#rows.length && comparePositions(this.#rows[this.#at], from, newestFirst) < 0) {
+        this.#at++;
+      }
+      if (this.#at < this.#rows.length) return this.#rows[this.#at];
+      if (this.#isEnd) return undefined;
+      this.#rows = await this.#read(from);
+      this.#at = 0;
+      this.#isEnd = this.#rows.length < this.#batch;
+      this.#batch = Math.min(this.#batch * 2, BATCH_MAX);
+    }
+  }
+
+  async #read({ untilMs, block }: Position): Promise<Position[]> {
+    const { newestFirst, sinceMs } = this.#range, of = this.#of;
+    const [table, which, id] = "term" in of
+      ? [sql.raw("weir_history_posting"), sql`term = ${of.term}`, sql.raw("block")]
+      : [sql.raw("weir_history_block"), sql`kind = ${of.kind}`, sql.raw("id")];
+    const rows = await this.#database.query(async (db) => {
+      const select = sql`select until_ms, ${id} as block from ${table} where ${which}`;
+      const { rows } = newestFirst
+        ? await sql<
+          Position2
+        >`${select} and (until_ms, ${id}) <= (${untilMs}, ${block}) and until_ms >= ${sinceMs}
+            order by until_ms desc, ${id} desc limit ${this.#batch}`.execute(db)
+        : await sql<
+          Position2
+        >`${select} and (until_ms, ${id}) >= (${untilMs}, ${block}) and until_ms <= ${this.#range.untilMs}
+            order by until_ms, ${id} limit ${this.#batch}`.execute(db);
+      return rows;
+    });
+    return rows.map(({ until_ms, block }) => ({ untilMs: Number(until_ms), block: Number(block) }));
+  }
+}
+
+/** As both drivers give it: PostgreSQL has 64-bit integers as texts. */
+interface Position2 {
+  until_ms: string | number;
+  block: string | number;
+}
+
+function anyOf(cursors: readonly Cursor[], { newestFirst }: Range): Cursor {
+  if (cursors.length === 1) return cursors[0];
+  return {
+    async seek(from) {
+      let first: Position | undefined;
+      for (const cursor of cursors) {
+        const found = await cursor.seek(from);
+        if (found !== undefined && (first === undefined || comparePositions(found, first, newestFirst) < 0)) {
+          first = found;
+        }
+      }
+      return first;
+    },
+  };
+}
+
+function allOf(cursors: readonly Cursor[], { newestFirst }: Range): Cursor {
+  if (cursors.length === 1) return cursors[0];
+  return {
+    async seek(from) {
+      for (let target = from;;) {
+        let furthest = target, isMet = true, first: Position | undefined;
+        for (const cursor of cursors) {
+          const found = await cursor.seek(target);
+          if (found === undefined) return undefined;
+          first ??= found;
+          if (comparePositions(found, first, newestFirst) !== 0) isMet = false;
+          if (comparePositions(found, furthest, newestFirst) > 0) furthest = found;
+        }
+        if (isMet) return first;
+        target = furthest;
+      }
+    },
+  };
+}

@@ -1,0 +1,60 @@
+/**
+ * The tables of the history, on SQLite and PostgreSQL alike.
+ *
+ * | table                 | row                                                                                     |
+ * | --------------------- | --------------------------------------------------------------------------------------- |
+ * | weir_history_block    | up to 256 flows (kind f) or connections (kind c) of ten seconds, packed                     |
+ * | weir_history_posting  | a word that some item of a block has: this finds blocks without opening them                |
+ * | weir_history_end      | one end of flows with its labels                                                        |
+ * | weir_history_rollup   | sums of 1, 10 or 60 minutes, packed; late ones make further parts                         |
+ * | weir_history_minute   | what came from a node in a minute, and what was kept of it                                |
+ * | weir_history_loss     | what never came                                                                         |
+ * | weir_history_gap      | when a node was not followed                                                            |
+ * | weir_history_held     | a policy, identity or address and the time in which it held                               |
+ * | weir_history_open     | connections that go on, as of the last checkpoint                                         |
+ * | weir_history_state    | the newest time of each node; when the history last wrote                                 |
+ *
+ * Times are whole Unix milliseconds, or seconds where the name says so.
+ * @module
+ */
+import { sql } from "kysely";
+import type { Migration } from "@weir/common/state";
+
+/** Steps of the schema, append-only. */
+export const MIGRATIONS: readonly Migration[] = [{
+  name: "history-1",
+  async up(tx, kind) {
+    const bytes = sql.raw(kind === "postgres" ? "bytea" : "blob");
+    // SQLite: the row lives in the index itself, once.
+    const only = sql.raw(kind === "postgres" ? "" : "without rowid");
+    await sql`create table weir_history_block (id bigint primary key, kind text not null,
+      since_ms bigint not null, until_ms bigint not null, items integer not null, bytes integer not null,
+      terms text not null, body ${bytes} not null)`.execute(tx);
+    // With all that is added up of blocks, so that their bodies are not read for it.
+    await sql`create index weir_history_block_time on weir_history_block
+      (kind, until_ms, id, since_ms, items, bytes)`.execute(tx);
+    await sql`create table weir_history_posting (term text not null, until_ms bigint not null,
+      block bigint not null, primary key (term, until_ms, block)) ${only}`.execute(tx);
+    await sql`create table weir_history_end (id integer primary key, body ${bytes} not null,
+      last_ms bigint not null)`.execute(tx);
+    await sql`create table weir_history_rollup (level integer not null, start_s bigint not null,
+      part integer not null, bytes integer not null, body ${bytes} not null,
+      primary key (level, start_s, part))`.execute(tx);
+    await sql`create index weir_history_rollup_bytes on weir_history_rollup (level, start_s, bytes)`.execute(
+      tx,
+    );
+    await sql`create table weir_history_minute (minute_s bigint not null, node text not null,
+      seen bigint not null, stored bigint not null, sampled_out bigint not null,
+      primary key (minute_s, node))`.execute(tx);
+    await sql`create table weir_history_loss (minute_s bigint not null, node text not null, source text not null,
+      lost bigint not null, primary key (minute_s, node, source))`.execute(tx);
+    await sql`create table weir_history_gap (node text not null, since_ms bigint not null, until_ms bigint,
+      primary key (node, since_ms))`.execute(tx);
+    await sql`create table weir_history_held (kind text not null, name text not null, since_ms bigint not null,
+      until_ms bigint, since_exact integer not null, until_exact integer not null, body ${bytes} not null,
+      primary key (kind, name, since_ms))`.execute(tx);
+    await sql`create index weir_history_held_until on weir_history_held (until_ms)`.execute(tx);
+    await sql`create table weir_history_open (part integer primary key, body ${bytes} not null)`.execute(tx);
+    await sql`create table weir_history_state (name text primary key, value text not null)`.execute(tx);
+  },
+}];

@@ -1,0 +1,58 @@
+/** A history for tests, with its routes and without a relay. @module */
+import { ApiServer, type Clock, Health, Logger, MetricsRegistry } from "@weir/common";
+import { Database } from "@weir/common/state";
+import { FlowHistory } from "../history.ts";
+import { mountHistory } from "../routes.ts";
+
+/** A history with its routes. */
+export interface TestHistory {
+  readonly history: FlowHistory;
+  readonly health: Health;
+  /** The answer in JSON, whatever its status. */
+  // deno-lint-ignore no-explicit-any
+  get(path: string): Promise<any>;
+  /** All flows of all pages. */
+  // deno-lint-ignore no-explicit-any
+  pages(path: string, list: "flows" | "connections"): Promise<any[]>;
+  close(): Promise<void>;
+}
+
+/** Makes one on this database. */
+export function testHistory(
+  clock: Clock,
+  url = "sqlite::memory:",
+  { flowsPerSMax = 1_000_000, bytesMax = 1 << 30, ageMsMax = 7 * 86_400_000 } = {},
+): TestHistory {
+  const database = new Database(url), health = new Health();
+  const parts = {
+    database,
+    clock,
+    health,
+    log: Logger.silent(),
+    metrics: new MetricsRegistry(),
+    flowsPerSMax,
+  };
+  const history = new FlowHistory({
+    ...parts,
+    limits: { ageMsMax, rollupAgeMsMax: 30 * 86_400_000, bytesMax },
+  });
+  const api = new ApiServer({ name: "flow-history", clock });
+  mountHistory(api, history, { clock, relayAway: () => "" });
+  const get = async (path: string) => await (await api.fetch(new Request(`http://h${path}`))).json();
+  return {
+    history,
+    health,
+    get,
+    async pages(path, list) {
+      const all = [];
+      for (let after = "";;) {
+        const page = await get(`${path}${after === "" ? "" : `&after=${encodeURIComponent(after)}`}`);
+        if (page.code !== undefined) throw new Error(`${path}: ${page.detail}`);
+        all.push(...page[list] ?? []);
+        if (!page.next) return all;
+        after = page.next;
+      }
+    },
+    close: () => database.close(),
+  };
+}
