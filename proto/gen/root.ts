@@ -2619,6 +2619,11 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "string",
     "id": 5
+   },
+   "lifetimeS": {
+    "type": "double",
+    "id": 6,
+    "protoName": "lifetime_s"
    }
   }
  },

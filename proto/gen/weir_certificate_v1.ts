@@ -32,7 +32,7 @@ export const MemberList: Message<MemberList> = bindMessage("weir.certificate.v1.
  * told once and kept nowhere. */
 export interface Token {
   id: string;
-  /** join | access */
+  /** join | access | certificate (which a person has: this ends it) */
   kind: string;
   /** join: control-plane | node; access: admin | viewer */
   role: string;
@@ -128,6 +128,8 @@ export interface IssueRequest {
   role: string;
   /** of the control plane: where it listens, "10.0.0.1:7440" */
   addresses: string[];
+  /** of a person's certificate; 0: 90 days */
+  lifetimeS: number;
 }
 /** Encodings of {@link IssueRequest}. */
 export const IssueRequest: Message<IssueRequest> = bindMessage("weir.certificate.v1.IssueRequest");

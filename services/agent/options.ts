@@ -115,7 +115,7 @@ export const AGENT_CONFIG = {
     kind: "text",
     default: "",
     description:
-      "directory with node.crt, node.key and ca.crt for --hubble-relay-listen; clients need a certificate too",
+      "directory with node.crt, node.key and ca.crt for --hubble-relay-listen (default in a cluster: the machine's own that reads); clients need a certificate too: weir cluster certificate",
   },
   hubbleRelayNode: {
     kind: "list",

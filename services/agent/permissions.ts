@@ -34,6 +34,7 @@ import {
   hostPort,
   HUBBLE_PORT,
   IpAddress,
+  isLoopback,
   METRICS_PORT,
   nodeAddress,
   parseHostPort,
@@ -378,7 +379,10 @@ export function serviceSpecs(
   ]);
   if (config.controlPlane) {
     const nodes = [`${nodeName}=${hubbleSocketOf(layout)}`, ...config.hubbleRelayNode ?? []];
-    const { hubbleRelayListen: listen, hubbleRelayTlsDirectory: directory } = config;
+    const { hubbleRelayListen: listen } = config;
+    // A machine of a cluster has a certificate that shows flows: people's clients know it as observer.weir.internal.
+    const directory = config.hubbleRelayTlsDirectory ||
+      (config.listen !== "" && isBeyondLoopback(listen) ? reader : "");
     add({
       name: "relay",
       role: "control-plane",
@@ -534,6 +538,12 @@ function listenTarget(flag: string, listen: string, portDefault: number, tlsDire
   }
   const target = hostPort(hostname, port);
   return tlsDirectory === "" ? `http://${target}` : `https://${target}#${tlsDirectory}`;
+}
+
+/** Whether others than this machine reach it. */
+function isBeyondLoopback(listen: string): boolean {
+  const { hostname } = parseHostPort(listen, RELAY_PORT) ?? { hostname: "" };
+  return hostname !== "" && !isLoopback(hostname.replace(/^\[|\]$/g, ""));
 }
 
 /** ":9965", every address of the machine, in full. */

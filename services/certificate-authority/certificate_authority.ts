@@ -12,7 +12,7 @@
  */
 import {
   type Authority as AuthorityMessage,
-  type CreateTokenRequest,
+  CreateTokenRequest,
   type CreateTokenResponse,
   type HandBackResponse,
   IssueRequest,
@@ -133,6 +133,9 @@ export class CertificateAuthority {
         action: "Give another one: weir join TOKEN --node-name NAME",
       });
     }
+    if (from.peer === undefined && request.role === "viewer") {
+      return await this.#signPerson(authority, request);
+    }
     if (from.peer === undefined && request.role === "reader") {
       return await this.#signReader(authority, request, Infinity);
     }
@@ -235,6 +238,13 @@ export class CertificateAuthority {
   /** Makes a token; its text is told this once. */
   async createToken(request: CreateTokenRequest): Promise<CreateTokenResponse> {
     const authority = this.#ready();
+    if (request.kind === "certificate") {
+      throw invalidArgument("Cannot make a certificate without a key", {
+        found: request.kind,
+        expected: "join or access",
+        action: "weir cluster certificate NAME --out DIR makes both",
+      });
+    }
     const { token, secret } = makeToken(request, this.#parts);
     if (token.kind === "join" && this.#planeAddresses().length === 0) {
       throw new ProblemError("NOT_REACHABLE", {
@@ -382,6 +392,38 @@ export class CertificateAuthority {
         serverUnixS: unixSeconds(this.#parts.clock),
       };
     });
+  }
+
+  /** A certificate with which a person reads, and nothing else. It is listed, and revoked, among the tokens. */
+  async #signPerson(authority: Authority, request: IssueRequest): Promise<IssueResponse> {
+    const { clock } = this.#parts;
+    const { token } = makeToken(
+      CreateTokenRequest.create({
+        kind: "certificate",
+        role: "viewer",
+        name: request.node,
+        lifetimeS: request.lifetimeS,
+      }),
+      this.#parts,
+    );
+    if (this.tokens.size >= TOKENS_MAX) throw full("tokens", TOKENS_MAX);
+    const nowMs = clock.nowMs();
+    const issued = await authority.issue(request.requestPem, {
+      peer: { role: "viewer", node: token.id },
+      hosts: [],
+      nowMs,
+      lifetimeMs: token.expiresUnixS * 1000 - nowMs,
+    });
+    await this.#store.transact((tx) => tx.put(TOKENS, token.id, token));
+    this.#log.info("Certificate issued", { role: "viewer", name: request.node, token: token.id });
+    return {
+      certificatePem: issued.certificatePem,
+      authorityPem: authority.certificatePem,
+      cluster: authority.cluster,
+      role: "viewer",
+      addresses: this.#planeAddresses(),
+      serverUnixS: unixSeconds(clock),
+    };
   }
 
   /** Unix ms later than everything that was issued or removed under this name, whatever the clocks of replicas say. */

@@ -88,6 +88,31 @@ Deno.test("issue() gives a machine with a join token a certificate of its name, 
   equal(f.ca.members.get("node-2")!.role, "node");
 });
 
+Deno.test("issue() gives a person a certificate for reading, to a local caller alone, that is listed and ends with its token", async () => {
+  await using f = await Fixture.make();
+  const asks = await requestOf("eva", { role: "viewer", lifetimeS: 3600 });
+  await rejects(f.ca.issue(asks, STRANGER), code("TOKEN_REFUSED"));
+  const answer = await f.ca.issue(asks, {});
+  const facts = readCertificate(new X509Certificate(answer.certificatePem));
+  const [token] = f.ca.tokens.list();
+  deepEqual([token.kind, token.role, token.name], ["certificate", "viewer", "eva"]);
+  deepEqual(facts.peer, { role: "viewer", node: token.id });
+  ok(Math.abs(facts.notAfterUnixMs - f.clock.nowMs() - 3_600_000) < 2000);
+  equal(f.ca.members.get("eva"), undefined, "she is no machine");
+  const renew = RenewRequest.create({ requestPem: asks.requestPem });
+  await rejects(f.ca.renew(renew, facts.peer, facts.issuedUnixMs), code("INVALID_ARGUMENT"));
+  await rejects(
+    f.ca.createToken(CreateTokenRequest.create({ kind: "certificate", role: "viewer" })),
+    code("INVALID_ARGUMENT"),
+  );
+  await rejects(
+    f.ca.issue(await requestOf("eva", { role: "viewer", lifetimeS: 1e12 }), {}),
+    code("INVALID_ARGUMENT"),
+  );
+  equal(await f.ca.revoke(token.id), true);
+  equal(f.ca.withdrawals.list().length, 1);
+});
+
 Deno.test("issue() refuses tokens that are wrong, used up, expired, removed or of another kind", async () => {
   await using f = await Fixture.make();
   const one = await f.token(), two = await f.token({ uses: 2 }), short = await f.token({ lifetimeS: 10 });

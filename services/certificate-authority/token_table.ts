@@ -11,13 +11,14 @@ export const TOKENS_MAX = 10_000;
 const ROLES: Record<string, readonly string[]> = {
   join: ["node", "control-plane"],
   access: ["viewer", "admin"],
+  certificate: ["viewer"],
 };
-const LIFETIME_S: Record<string, number> = { join: 86_400, access: 90 * 86_400 };
+const LIFETIME_S: Record<string, number> = { join: 86_400, access: 90 * 86_400, certificate: 90 * 86_400 };
 const LIFETIME_S_MAX = 3650 * 86_400;
 const USES_MAX = 10_000;
 const NAME_CHARS_MAX = 100;
 
-/** Makes a token and its secret, which is kept as its hash only. */
+/** Makes a token and its secret, which is kept as its hash only. That of a certificate has none: the certificate is what is shown. */
 export function makeToken(
   request: CreateTokenRequest,
   parts: AuthorityParts,
@@ -28,7 +29,7 @@ export function makeToken(
   if (roles === undefined || !roles.includes(role)) {
     throw invalidArgument("Cannot make the token: there is no such kind and role", {
       found: `${kind}, ${role}`,
-      expected: "join: node or control-plane; access: viewer or admin",
+      expected: "join: node or control-plane; access: viewer or admin; certificate: viewer",
     });
   }
   const lifetimeS = request.lifetimeS || LIFETIME_S[kind];
@@ -56,7 +57,7 @@ export function makeToken(
     createdUnixS: now,
     expiresUnixS: now + lifetimeS,
     usesLeft: uses,
-    secretHash: hashOf(secret),
+    secretHash: kind === "certificate" ? new Uint8Array() : hashOf(secret),
   });
   return { token, secret };
 }

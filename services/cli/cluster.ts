@@ -1,5 +1,5 @@
 /**
- * `weir cluster init|join|token|leave|nodes|remove`: the machines of a cluster, and who else may ask it.
+ * `weir cluster init|join|token|certificate|leave|nodes|remove`: the machines of a cluster, and who else may ask it.
  *
  * @module
  */
@@ -28,12 +28,14 @@ export async function clusterCommand(args: string[], context: CommandContext): P
       return await leaveCommand(rest, context);
     case "token":
       return await tokenCommand(rest, context);
+    case "certificate":
+      return await (await import("./cluster_certificate.ts")).certificateCommand(rest, context);
     case "nodes":
       return await nodesCommand(rest, context);
     case "remove":
       return await removeCommand(rest, context);
   }
-  throw unknownVerb("cluster", verb, ["init", "join", "token", "leave", "nodes", "remove"]);
+  throw unknownVerb("cluster", verb, ["init", "join", "token", "certificate", "leave", "nodes", "remove"]);
 }
 
 interface Machine {

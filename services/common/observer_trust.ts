@@ -31,6 +31,21 @@ export function assertRelay(certificate: X509Certificate, own: TlsCredentials, t
   });
 }
 
+/**
+ * A person with a certificate of the cluster, or a machine of the control plane: who may see the flows of all nodes.
+ * @throws {ProblemError} as {@link assertRelay}
+ */
+export function assertViewer(certificate: X509Certificate, own: TlsCredentials, trust: ObserverTrust): void {
+  const { peer } = assertMember(certificate, own, trust);
+  const isPlane = peer.role === "reader" && trust.table.isControlPlane(peer.node);
+  if (peer.role === "viewer" || peer.role === "admin" || peer.role === "control-plane" || isPlane) return;
+  throw new ProblemError("FORBIDDEN", {
+    status: 403,
+    detail: `Cannot show the cluster's flows to ${peerText(peer)}`,
+    action: "weir cluster certificate NAME on the control plane makes a certificate that may see them",
+  });
+}
+
 /** The machine of this name. @throws {ProblemError} as {@link assertRelay} */
 export function assertObserver(
   certificate: X509Certificate,

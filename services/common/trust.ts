@@ -54,7 +54,9 @@ export class TrustTable implements TrustSource {
   /** One token as it is now; undefined when it is gone, for good. */
   setToken(id: string, token: Token | undefined): void {
     const known = this.#tokens.delete(id);
-    if (token?.kind === "access" && !this.#gone.has(id)) this.#tokens.set(id, token);
+    if ((token?.kind === "access" || token?.kind === "certificate") && !this.#gone.has(id)) {
+      this.#tokens.set(id, token);
+    }
     if (!known) return;
     if (token === undefined) this.#gone.add(id);
     if (this.#gone.size > REMEMBERED_MAX) this.#gone.delete(this.#gone.keys().next().value!);
@@ -62,7 +64,20 @@ export class TrustTable implements TrustSource {
   }
 
   assertMember(facts: CertificateFacts): void {
+    const { role, node } = facts.peer;
+    // A person's certificate is as good as what stands for it among the tokens: who revokes that ends it.
+    if (role === "viewer" || role === "admin") return this.#assertPerson(role, node);
     assertNotRemoved(facts.peer.node, facts.issuedUnixMs, this.#removed.get(facts.peer.node) ?? 0);
+  }
+
+  #assertPerson(role: string, id: string): void {
+    const token = this.#tokens.get(id);
+    if (token?.kind === "certificate" && token.role === role) return;
+    throw new ProblemError("CERTIFICATE_REMOVED", {
+      status: 401,
+      detail: `Cannot take the certificate ${id}: it was revoked, or is not known here`,
+      action: "Make a new one on the control plane: weir cluster certificate NAME --out DIR",
+    });
   }
 
   /** Whether this machine runs the cluster's services: who reads flows of others must. */
@@ -77,7 +92,7 @@ export class TrustTable implements TrustSource {
     const given = nodeCrypto().createHash("sha256").update(match?.[2] ?? "").digest();
     const kept = token?.secretHash.length === given.length ? token.secretHash : new Uint8Array(given.length);
     const same = nodeCrypto().timingSafeEqual(given, kept);
-    if (!same || token === undefined) throw unauthenticated("the bearer token is missing or wrong");
+    if (!same || token?.kind !== "access") throw unauthenticated("the bearer token is missing or wrong");
     if (token.expiresUnixS > 0 && nowMs >= token.expiresUnixS * 1000) {
       throw unauthenticated(`token ${token.id} has expired`);
     }

@@ -1,6 +1,6 @@
 /** The relay as a process. @module */
 import { Reflector, watchTrust, WeirClient } from "@weir/client";
-import { credentialPaths, RELAY_PORT, runService, TlsFiles } from "@weir/common";
+import { assertViewer, credentialPaths, RELAY_PORT, runService, TlsFiles } from "@weir/common";
 import { GrpcServer, keepListening, readListenAddress } from "@weir/grpc";
 import { Node } from "@weir/proto/identity";
 import { NodeLinks } from "./node_links.ts";
@@ -52,7 +52,8 @@ runService({
       files: new TlsFiles(credentialPaths(config.nodeTlsDirectory)),
       trust: {
         cluster: config.cluster,
-        table: watchTrust(config.authority, { log, clock, signal, membersOnly: true }),
+        // People come in by TCP alone: their certificates stand among the tokens.
+        table: watchTrust(config.authority, { log, clock, signal, membersOnly: tlsDirectory === "" }),
         clock,
       },
     };
@@ -90,7 +91,20 @@ runService({
     const timer = setInterval(look, LOOK_MS);
     signal.addEventListener("abort", () => clearInterval(timer));
     signal.addEventListener("abort", () => server.stop());
-    keepListening(server, { socket: config.relaySocket, tcp, tlsDirectory, health, log, clock, signal });
+    keepListening(server, {
+      socket: config.relaySocket,
+      tcp,
+      tlsDirectory,
+      // Of certificates by somebody else's authority that one is the judge alone.
+      check: cluster && ((certificate, own) => {
+        const ours = cluster.files.get(clock.monotonicMs()).authority;
+        if (own.authority === ours) assertViewer(certificate, own, cluster.trust);
+      }),
+      health,
+      log,
+      clock,
+      signal,
+    });
     return {
       async stop() {
         links.close();

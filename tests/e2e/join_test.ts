@@ -36,7 +36,12 @@ Deno.test({
 
     await step("init and join, one command each", async () => {
       await a.weir(["cluster", "init", "--listen", "192.0.2.1"]);
-      await a.startAgent("--certificate-lifetime-s", String(LIFETIME_S));
+      await a.startAgent(
+        "--certificate-lifetime-s",
+        String(LIFETIME_S),
+        "--hubble-relay-listen",
+        "192.0.2.1",
+      );
       const token = (await a.weir(["cluster", "token"])).trim();
       assert.match(token, /^weir-join\.[\w-]+$/);
       const wrong = tampered(token, (json) => json.h = "0".repeat(64));
@@ -176,6 +181,55 @@ Deno.test({
         assert.match(out, /"node_name":"default\/server-b"/);
       }
     });
+
+    await step(
+      "a person on another machine sees the cluster's flows, with files from one command, until they are revoked",
+      async () => {
+        const directory = "/var/lib/weir/eva";
+        const said = await a.weir(["cluster", "certificate", "eva", "--out", directory]);
+        assert.match(said, /hubble observe --server tls:\/\/192\.0\.2\.1:4245 /);
+        assert.match(
+          await a.refused("cluster", "certificate", "eva", "--out", directory),
+          /it is there already/,
+        );
+        assert.equal((await a.ok(["stat", "-c", "%a", `${directory}/client.key`])).trim(), "600");
+        // By hand, as she would take them along.
+        await b.ok(["mkdir", directory]);
+        for (const file of ["client.crt", "client.key", "ca.crt"]) {
+          const text = await a.ok(["cat", `${directory}/${file}`]);
+          await b.ok(["sh", "-c", `printf %s "$1" >"$2"`, "_", text, `${directory}/${file}`]);
+        }
+        const asks = async (cert: string, key: string) => {
+          const { code, out } = await b.run([
+            ...["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", "--http2"],
+            ...["--resolve", "observer.weir.internal:4245:192.0.2.1", "--cacert", `${directory}/ca.crt`],
+            ...["--cert", cert, "--key", key, "https://observer.weir.internal:4245/"],
+          ]);
+          return code === 0 ? out : "refused";
+        };
+        const hers = [`${directory}/client.crt`, `${directory}/client.key`] as const;
+        await until(async () => await asks(...hers) === "415");
+        const own = "/var/lib/weir/host";
+        for (const machine of [own, `${own}/reader`]) {
+          assert.equal(await asks(`${machine}/node.crt`, `${machine}/node.key`), "refused", machine);
+        }
+        if (isBuilt) {
+          const seen = await b.ok([
+            ...[HUBBLE, "observe", "--last", "5", "-o", "jsonpb", "--config", "/dev/null"],
+            ...["--server", "tls://192.0.2.1:4245", "--tls-server-name", "observer.weir.internal"],
+            ...["--tls-ca-cert-files", `${directory}/ca.crt`, "--tls-client-cert-file", hers[0]],
+            ...["--tls-client-key-file", hers[1]],
+          ]);
+          assert.match(seen, /"node_name":"default\/server-[ab]"/);
+        }
+        const tokens = JSON.parse(await a.weir(["cluster", "token", "list", "-o", "json"]));
+        const { id } = tokens.find(({ kind, name }: Record<string, string>) =>
+          kind === "certificate" && name === "eva"
+        );
+        await a.weir(["cluster", "token", "revoke", id]);
+        await until(async () => await asks(...hers) === "refused");
+      },
+    );
 
     await step("a node that lies, and strangers", async () => {
       const plane = (port: number, path: string) => `https://192.0.2.1:${port}${path}`;

@@ -22,7 +22,8 @@ const JOIN_SAYS =
 
 /** Help of `weir cluster`. */
 export const CLUSTER: Manual = {
-  summary: "machines of the cluster and tokens: init, join, token, leave, nodes, remove",
+  summary:
+    "machines of the cluster, tokens and certificates: init, join, token, certificate, leave, nodes, remove",
   verbs: {
     init: {
       says: "Makes this machine the control plane of a new cluster. Needs root.",
@@ -46,7 +47,19 @@ export const CLUSTER: Manual = {
       },
     },
     "token list": { says: "Lists tokens, without their secrets.", flags: OUTPUT },
-    "token revoke": { words: "ID", says: "Ends a token, and what is done with it at this moment." },
+    "token revoke": {
+      words: "ID",
+      says: "Ends a token or a person's certificate, and what is done with it at this moment.",
+    },
+    certificate: {
+      words: "NAME",
+      says:
+        "Makes a certificate with which a person on another machine sees the flows of the cluster, for the hubble command. Needs root on the control plane. It is listed and revoked as a token.",
+      flags: {
+        "--out DIR": "new directory for client.crt, client.key and ca.crt (default: NAME)",
+        "--expires TIME": "24h, 30d (default 90 days)",
+      },
+    },
     nodes: { says: "Lists the machines, their certificates, when they were last heard of.", flags: OUTPUT },
     remove: { words: "NAME", says: "Refuses a machine's certificate everywhere, at once." },
     leave: {
@@ -57,6 +70,11 @@ export const CLUSTER: Manual = {
   notes: `  weir cluster init --listen 192.0.2.1           on the first server
   weir cluster token                             prints weir-join.eyJ2...
   weir join weir-join.eyJ2...                    on the second
+
+  weir agent --control-plane --listen 192.0.2.1 --hubble-relay-listen 192.0.2.1
+  weir cluster certificate eva --out eva         and on her machine, with these files:
+  hubble observe --server tls://192.0.2.1:4245 --tls-server-name observer.weir.internal \\
+    --tls-ca-cert-files eva/ca.crt --tls-client-cert-file eva/client.crt --tls-client-key-file eva/client.key
 
 Ports 7440 to 7443/TCP of the control plane must be reachable from the nodes. Certificates are renewed while the agent runs.
 People use a token with WEIR_TOKEN and the authority's file with WEIR_CA: weir --server https://192.0.2.1:7442 policy list
