@@ -7,12 +7,13 @@
  * @module
  */
 import { deflateRawSync, inflateRawSync } from "node:zlib";
-import { StoredBlock } from "@weir/proto/history";
+import { type Connection, StoredBlock } from "@weir/proto/history";
+import { ITEMS_MAX } from "./item_set.ts";
 
 /** What a block holds. */
 export type BlockKind = "f" | "c";
 /** Items of a block. */
-export const BLOCK_ITEMS_MAX = 256;
+export const BLOCK_ITEMS_MAX: number = ITEMS_MAX;
 /** Bytes of a block before it is packed. */
 export const BLOCK_BYTES_MAX = 1 << 20;
 /** All items of a block are of one such stretch of time. */
@@ -20,7 +21,7 @@ export const BUCKET_MS = 10_000;
 /** Blocks that are open at once: those of late items are others. */
 export const OPEN_BLOCKS_MAX = 8;
 /** Words of a block; one with more has the word of all questions instead. */
-export const BLOCK_TERMS_MAX = 512;
+export const BLOCK_TERMS_MAX = 2048;
 /** The word that answers every question. */
 export const ANY_TERM = "*";
 /** A block is closed when it is so old, in milliseconds. */
@@ -34,6 +35,8 @@ export interface Item {
   readonly unixMs: number;
   /** Whose flow it is; "" of connections, and of what was read from a block. */
   readonly node: string;
+  /** What the bytes say, where it was never packed: they are empty then. */
+  readonly connection?: Connection;
 }
 
 /** A block, whole. */
@@ -44,7 +47,8 @@ export interface Block {
   readonly sinceMs: number;
   readonly untilMs: number;
   readonly count: number;
-  readonly terms: readonly string[];
+  /** Word -> the items that have it, by their place in the order of time. */
+  readonly terms: ReadonlyMap<string, readonly number[]>;
   /** Packed. */
   readonly body: Uint8Array;
   /** Items by node. */
@@ -68,10 +72,13 @@ export function packItems(items: readonly Item[]): Uint8Array {
   return deflateRawSync(whole, { level: 1 });
 }
 
+interface TermedItem extends Item {
+  readonly terms: readonly string[];
+}
+
 /** A block that is being filled. */
 class OpenBlock {
-  readonly items: Item[] = [];
-  readonly terms = new Set<string>();
+  readonly items: TermedItem[] = [];
   bytes = 0;
 
   constructor(readonly id: number, readonly bucket: number, readonly openedMs: number) {}
@@ -102,9 +109,8 @@ export class BlockBuilder {
       open = new OpenBlock(this.#nextId(), bucket, nowMs);
     } else this.#open.delete(bucket);
     this.#open.set(bucket, open);
-    open.items.push(item);
+    open.items.push({ ...item, terms: [...terms] });
     open.bytes += item.bytes.length;
-    if (open.terms.size <= BLOCK_TERMS_MAX) { for (const term of terms) open.terms.add(term); }
     return open.items.length >= BLOCK_ITEMS_MAX || open.bytes >= BLOCK_BYTES_MAX ? this.#seal(open) : full;
   }
 
@@ -115,8 +121,11 @@ export class BlockBuilder {
   }
 
   /** What is in no block yet, each as a block's worth of items. */
-  tail(): { id: number; sinceMs: number; untilMs: number; terms: ReadonlySet<string>; items: Item[] }[] {
-    return [...this.#open.values()].map((open) => ({ ...this.#span(open), ...open, items: [...open.items] }));
+  tail(): (Omit<Block, "body" | "nodes" | "kind"> & { items: readonly Item[] })[] {
+    return [...this.#open.values()].map((open) => {
+      const items = open.items.toSorted(byTime);
+      return { id: open.id, ...this.#span(open), count: items.length, terms: termsOf(items), items };
+    });
   }
 
   /** Items that wait. */
@@ -145,13 +154,13 @@ export class BlockBuilder {
 
   #seal(open: OpenBlock): Block {
     this.#open.delete(open.bucket);
-    const items = open.items.sort((a, b) => a.unixMs - b.unixMs);
+    const items = open.items.sort(byTime);
     return {
       id: open.id,
       kind: this.#kind,
       ...this.#span(open),
       count: items.length,
-      terms: open.terms.size > BLOCK_TERMS_MAX ? [ANY_TERM] : [...open.terms],
+      terms: termsOf(items),
       body: packItems(items),
       nodes: countNodes(items),
     };
@@ -162,4 +171,18 @@ function countNodes(items: readonly Item[]): Map<string, number> {
   const counts = new Map<string, number>();
   for (const { node } of items) counts.set(node, (counts.get(node) ?? 0) + 1);
   return counts;
+}
+
+const byTime = (a: Item, b: Item) => a.unixMs - b.unixMs;
+
+function termsOf(items: readonly TermedItem[]): Map<string, number[]> {
+  const all = new Map<string, number[]>();
+  for (const [index, { terms }] of items.entries()) {
+    for (const term of terms) {
+      const known = all.get(term);
+      if (known === undefined) all.set(term, [index]);
+      else if (known[known.length - 1] !== index) known.push(index);
+    }
+  }
+  return all.size > BLOCK_TERMS_MAX ? new Map([[ANY_TERM, [...items.keys()]]]) : all;
 }

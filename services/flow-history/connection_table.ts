@@ -9,7 +9,6 @@
 import type { Flow, Verdict } from "@weir/proto/flow";
 import { Connection, type ConnectionState } from "@weir/proto/history";
 import { EVENT } from "@weir/proto/numbers";
-import type { Init } from "@weir/proto";
 import { isDrop, isTrouble, policiesOf, type Transport } from "./flow_facts.ts";
 
 /** Connections that are followed at once; beyond it the one that was silent longest ends. */
@@ -129,8 +128,8 @@ export class ConnectionTable {
   }
 
   /** Those that go on, as they are now. */
-  list(): EndedConnection[] {
-    return [...this.#open.values()].map((open) => ({ ...open, connection: snapshot(open) }));
+  list(): Connection[] {
+    return [...this.#open.values()].map((open) => ({ ...open.value, state: stateOf(open) }));
   }
 
   get size(): number {
@@ -273,10 +272,6 @@ function quietMsMax(open: Open): number {
   if (value.protocol !== "TCP" && value.protocol !== "SCTP") return QUIET_MS.datagrams;
   if (value.replyFlows === 0) return QUIET_MS.unanswered;
   return fin[0] || fin[1] ? QUIET_MS.halfClosed : QUIET_MS.open;
-}
-
-function snapshot(open: Open): Connection {
-  return Connection.create({ ...open.value as Init<Connection>, state: stateOf(open) });
 }
 
 function finished(open: Open): EndedConnection {

@@ -9,7 +9,7 @@ import { Connection } from "@weir/proto/history";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { sql } from "kysely";
 import { type Block, type BlockKind, packItems, unpackItems } from "./block.ts";
-import { connectionTerms, Intake } from "./intake.ts";
+import { Intake } from "./intake.ts";
 import { HeldObjects } from "./held_objects.ts";
 import { HistoryStore, WRITE_MS_MAX, type WriteBatch } from "./history_store.ts";
 import { Retention, type RetentionLimits } from "./retention.ts";
@@ -29,6 +29,7 @@ const RECENT_MS = 90_000;
 /** A process that ended without a word has not written the sums of so long. */
 const SUMS_MS = 70_000;
 const OPEN_PART = 1024;
+const NO_BYTES = new Uint8Array();
 
 /** What a history is made of. */
 export interface HistoryParts {
@@ -102,15 +103,12 @@ export class FlowHistory {
     const builder = kind === "f" ? this.intake.flowBlocks : this.intake.connectionBlocks;
     const blocks: MemoryBlock[] = [
       ...sealed.map(({ id, sinceMs, untilMs, terms, body }) => ({
-        block: id,
-        sinceMs,
-        untilMs,
-        terms: new Set(terms),
-        items: () => unpackItems(body),
+        ...{ block: id, sinceMs, untilMs, terms },
+        open: () => unpackItems(body),
       })),
       ...builder.tail().map(({ id, sinceMs, untilMs, terms, items }) => ({
         ...{ block: id, sinceMs, untilMs, terms },
-        items: () => items.sort((a, b) => a.unixMs - b.unixMs),
+        open: () => items,
       })),
     ];
     if (kind === "c") blocks.push(...this.#openBlocks());
@@ -272,7 +270,7 @@ export class FlowHistory {
   }
 
   #packedOpen(): Uint8Array[] {
-    const items = this.intake.connections.list().map(({ connection }) => ({
+    const items = this.intake.connections.list().map((connection) => ({
       bytes: Connection.encode(connection),
       unixMs: connection.endUnixS * 1000,
       node: "",
@@ -284,22 +282,18 @@ export class FlowHistory {
 
   /** Connections that go on, as blocks: they are newest by what was heard last. */
   #openBlocks(): MemoryBlock[] {
-    const open = this.intake.connections.list().sort((a, b) => a.connection.endUnixS - b.connection.endUnixS);
+    const open = this.intake.connections.list().sort((a, b) => a.endUnixS - b.endUnixS);
     const blocks: MemoryBlock[] = [];
     for (let i = 0; i < open.length; i += OPEN_PART) {
       const part = open.slice(i, i + OPEN_PART);
       blocks.push({
         block: Number.MAX_SAFE_INTEGER - 1 - i,
-        sinceMs: Math.floor(part[0].connection.endUnixS * 1000),
-        untilMs: Math.ceil(part[part.length - 1].connection.endUnixS * 1000),
-        terms: new Set(
-          part.flatMap((one) => [...connectionTerms(one.connection, one.sourceEnd, one.destinationEnd)]),
-        ),
-        items: () =>
-          part.map(({ connection }) => ({
-            bytes: Connection.encode(connection),
-            unixMs: connection.endUnixS * 1000,
-            node: "",
+        sinceMs: Math.floor(part[0].endUnixS * 1000),
+        untilMs: Math.ceil(part[part.length - 1].endUnixS * 1000),
+        terms: undefined,
+        open: () =>
+          part.map((connection) => ({
+            ...{ bytes: NO_BYTES, unixMs: connection.endUnixS * 1000, node: "", connection },
           })),
       });
     }

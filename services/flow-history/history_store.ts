@@ -8,6 +8,7 @@ import type { Block } from "./block.ts";
 import type { CountChanges } from "./counts.ts";
 import { encodeEnd, type KnownEnd } from "./end_table.ts";
 import type { HeldChange } from "./held_objects.ts";
+import { formatItems } from "./item_set.ts";
 import { packRows, type RollupPart, sumRows, unpackRows } from "./rollup_table.ts";
 import { MIGRATIONS } from "./schema.ts";
 
@@ -256,17 +257,19 @@ export class HistoryStore {
   }
 
   async #insertBlock(tx: Tx, block: Block): Promise<void> {
-    const { id, kind, sinceMs, untilMs, count, terms, body } = block, words = JSON.stringify(terms);
+    const { id, kind, sinceMs, untilMs, count, terms, body } = block;
     await sql`insert into weir_history_block (id, kind, since_ms, until_ms, items, bytes, terms, body)
-      values (${id}, ${kind}, ${sinceMs}, ${untilMs}, ${count}, ${storedBytes(block)}, ${words}, ${body})`
-      .execute(tx);
+      values (${id}, ${kind}, ${sinceMs}, ${untilMs}, ${count}, ${storedBytes(block)},
+        ${JSON.stringify([...terms.keys()])}, ${body})`.execute(tx);
+    const words = JSON.stringify([...terms].map(([term, items]) => [term, formatItems(items)]));
     if (this.database.kind === "sqlite") {
-      await sql`insert into weir_history_posting (term, until_ms, block)
-        select value, ${untilMs}, ${id} from json_each(${words})`.execute(tx);
+      await sql`insert into weir_history_posting (term, until_ms, block, items)
+        select json_extract(value, '$[0]'), ${untilMs}, ${id}, json_extract(value, '$[1]')
+        from json_each(${words})`.execute(tx);
     } else {
-      await sql`insert into weir_history_posting (term, until_ms, block)
-        select term, cast(${untilMs} as bigint), cast(${id} as bigint)
-        from json_array_elements_text(cast(${words} as json)) as term`.execute(tx);
+      await sql`insert into weir_history_posting (term, until_ms, block, items)
+        select word->>0, cast(${untilMs} as bigint), cast(${id} as bigint), word->>1
+        from json_array_elements(cast(${words} as json)) as word`.execute(tx);
     }
   }
 }
@@ -276,7 +279,9 @@ export const WRITE_MS_MAX = 12 * DATABASE_STATEMENT_MS_MAX;
 
 /** What a block takes, with its words: a row each, twice (in the table of words, and in its own row). */
 function storedBytes({ body, terms }: Block): number {
-  return body.length + 100 + terms.reduce((sum, term) => sum + 2 * term.length + 24, 0);
+  let bytes = body.length + 100;
+  for (const [term, items] of terms) bytes += 2 * term.length + 24 + Math.min(64, 2 * items.length);
+  return bytes;
 }
 
 async function insertRollup(tx: Tx, level: number, startS: number, rows: RollupPart["rows"]): Promise<void> {

@@ -12,6 +12,7 @@ import { sql } from "kysely";
 import type { Database } from "@weir/common/state";
 import type { BlockKind } from "./block.ts";
 import type { Groups } from "./filter_plan.ts";
+import { allItems, intersect, type ItemSet, parseItems, unite } from "./item_set.ts";
 
 /** Where a block stands: by the time of its last item, then by its number. */
 export interface Position {
@@ -31,6 +32,8 @@ export interface Range {
 export interface Cursor {
   /** The first position at `from` or behind it; undefined: none. `from` never goes back. */
   seek(from: Position): Promise<Position | undefined>;
+  /** The items that are meant of the block that was found last, where that is the one of `position`; else none. */
+  itemsAt(position: Position): ItemSet | undefined;
 }
 
 /** Positions that are read at once: few first, for most are near. */
@@ -75,7 +78,7 @@ class RowCursor implements Cursor {
   readonly #database: Database;
   readonly #of: { term: string } | { kind: BlockKind };
   readonly #range: Range;
-  #rows: Position[] = [];
+  #rows: Posting[] = [];
   #at = 0;
   #isEnd = false;
   #batch = BATCH_MIN;
@@ -101,32 +104,48 @@ class RowCursor implements Cursor {
     }
   }
 
-  async #read({ untilMs, block }: Position): Promise<Position[]> {
+  itemsAt({ untilMs, block }: Position): ItemSet | undefined {
+    const row = this.#rows[this.#at];
+    if (row === undefined || row.block !== block || row.untilMs !== untilMs) return undefined;
+    return row.items === undefined ? allItems() : parseItems(row.items);
+  }
+
+  async #read({ untilMs, block }: Position): Promise<Posting[]> {
     const { newestFirst, sinceMs } = this.#range, of = this.#of;
-    const [table, which, id] = "term" in of
-      ? [sql.raw("weir_history_posting"), sql`term = ${of.term}`, sql.raw("block")]
-      : [sql.raw("weir_history_block"), sql`kind = ${of.kind}`, sql.raw("id")];
+    const [table, which, id, items] = "term" in of
+      ? [sql.raw("weir_history_posting"), sql`term = ${of.term}`, sql.raw("block"), sql.raw(", items")]
+      : [sql.raw("weir_history_block"), sql`kind = ${of.kind}`, sql.raw("id"), sql.raw("")];
     const rows = await this.#database.query(async (db) => {
-      const select = sql`select until_ms, ${id} as block from ${table} where ${which}`;
+      const select = sql`select until_ms, ${id} as block ${items} from ${table} where ${which}`;
       const { rows } = newestFirst
         ? await sql<
-          Position2
+          Row
         >`${select} and (until_ms, ${id}) <= (${untilMs}, ${block}) and until_ms >= ${sinceMs}
             order by until_ms desc, ${id} desc limit ${this.#batch}`.execute(db)
         : await sql<
-          Position2
+          Row
         >`${select} and (until_ms, ${id}) >= (${untilMs}, ${block}) and until_ms <= ${this.#range.untilMs}
             order by until_ms, ${id} limit ${this.#batch}`.execute(db);
       return rows;
     });
-    return rows.map(({ until_ms, block }) => ({ untilMs: Number(until_ms), block: Number(block) }));
+    return rows.map(({ until_ms, block, items }) => ({
+      untilMs: Number(until_ms),
+      block: Number(block),
+      items,
+    }));
   }
 }
 
 /** As both drivers give it: PostgreSQL has 64-bit integers as texts. */
-interface Position2 {
+interface Row {
   until_ms: string | number;
   block: string | number;
+  items?: string;
+}
+
+interface Posting extends Position {
+  /** undefined: all. */
+  readonly items: string | undefined;
 }
 
 function anyOf(cursors: readonly Cursor[], { newestFirst }: Range): Cursor {
@@ -141,6 +160,14 @@ function anyOf(cursors: readonly Cursor[], { newestFirst }: Range): Cursor {
         }
       }
       return first;
+    },
+    itemsAt(position) {
+      let all: ItemSet | undefined;
+      for (const cursor of cursors) {
+        const items = cursor.itemsAt(position);
+        if (items !== undefined) all = all === undefined ? items : unite(all, items);
+      }
+      return all;
     },
   };
 }
@@ -161,6 +188,15 @@ function allOf(cursors: readonly Cursor[], { newestFirst }: Range): Cursor {
         if (isMet) return first;
         target = furthest;
       }
+    },
+    itemsAt(position) {
+      let all: ItemSet | undefined;
+      for (const cursor of cursors) {
+        const items = cursor.itemsAt(position);
+        if (items === undefined) return undefined;
+        all = all === undefined ? items : intersect(all, items);
+      }
+      return all;
     },
   };
 }

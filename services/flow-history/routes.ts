@@ -115,8 +115,7 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
       count: pageSize(readCount("limit", own.limit, PAGE_DEFAULT)),
       after: own.after === undefined ? undefined : parsePlace(own.after),
       memory: history.memory("c"),
-      read: ({ bytes }) => {
-        const connection = Connection.decode(bytes);
+      read: ({ bytes, connection = Connection.decode(bytes) }) => {
         const isIn = connection.startUnixS * 1000 <= window.untilMs;
         return isIn && plan.matches(flowOfConnection(connection)) ? connection : undefined;
       },

@@ -4,7 +4,7 @@
  * | table                 | row                                                                                     |
  * | --------------------- | --------------------------------------------------------------------------------------- |
  * | weir_history_block    | up to 256 flows (kind f) or connections (kind c) of ten seconds, packed                     |
- * | weir_history_posting  | a word that some item of a block has: this finds blocks without opening them                |
+ * | weir_history_posting  | a word and the items of a block that have it: finds items without opening blocks           |
  * | weir_history_end      | one end of flows with its labels                                                        |
  * | weir_history_rollup   | sums of 1, 10 or 60 minutes, packed; late ones make further parts                         |
  * | weir_history_minute   | what came from a node in a minute, and what was kept of it                                |
@@ -34,7 +34,7 @@ export const MIGRATIONS: readonly Migration[] = [{
     await sql`create index weir_history_block_time on weir_history_block
       (kind, until_ms, id, since_ms, items, bytes)`.execute(tx);
     await sql`create table weir_history_posting (term text not null, until_ms bigint not null,
-      block bigint not null, primary key (term, until_ms, block)) ${only}`.execute(tx);
+      block bigint not null, items text not null, primary key (term, until_ms, block)) ${only}`.execute(tx);
     await sql`create table weir_history_end (id integer primary key, body ${bytes} not null,
       last_ms bigint not null)`.execute(tx);
     await sql`create table weir_history_rollup (level integer not null, start_s bigint not null,

@@ -10,15 +10,17 @@
 import { sql } from "kysely";
 import { type Clock, ProblemError } from "@weir/common";
 import type { Database } from "@weir/common/state";
-import { ANY_TERM, type BlockKind, BUCKET_MS, type Item, unpackItems } from "./block.ts";
+import { type BlockKind, BUCKET_MS, type Item, unpackItems } from "./block.ts";
 import type { Groups } from "./filter_plan.ts";
+import { BlockSpans } from "./block_spans.ts";
+import { hasItem, intersect, isEmpty, type ItemSet, itemSetOf, unite } from "./item_set.ts";
 import { behind, comparePositions, cursorOf, type Position, type Range, startOf } from "./posting_cursor.ts";
 
-/** A block that is not in the database yet; `terms` undefined: it is always looked into. */
+/** A block that is not in the database yet; `terms` undefined: it is always looked into, whole. */
 export interface MemoryBlock extends Position {
   readonly sinceMs: number;
-  readonly terms: ReadonlySet<string> | undefined;
-  readonly items: () => readonly Item[];
+  readonly terms: ReadonlyMap<string, readonly number[]> | undefined;
+  readonly open: () => readonly Item[];
 }
 
 /** Where a page ended: an item's place. */
@@ -82,27 +84,32 @@ export async function search<T>(database: Database, clock: Clock, request: Searc
     ),
   };
   const blocks = new Blocks(database, request, range);
+  const spans = new BlockSpans(database, request.kind, request.memory);
   const beginMs = after?.unixMs ?? (newestFirst ? Infinity : -Infinity);
   const held = new HeldItems<T>(newestFirst, count);
   let searched = 0, unreadable = 0, boundaryMs = newestFirst ? Infinity : -Infinity, isCut = false;
   for (;;) {
     const block = await blocks.next();
-    boundaryMs = block === undefined ? (newestFirst ? -Infinity : Infinity) : newestFirst
+    boundaryMs = block === undefined
+      ? (newestFirst ? -Infinity : Infinity)
+      : newestFirst
       ? block.untilMs
-      // The bucket of its last item, whose time was rounded up.
-      : Math.floor((block.untilMs - 1) / BUCKET_MS) * BUCKET_MS;
+      : await spans.earliestMs(block);
     if (block === undefined || held.isFullBefore(boundaryMs)) break;
     const progress = newestFirst ? boundaryMs < beginMs : boundaryMs > beginMs;
-    if (progress && (clock.monotonicMs() >= endMs || request.signal?.aborted) && searched > 0) {
+    if (progress && (clock.monotonicMs() >= endMs || request.signal?.aborted) && blocks.count > 1) {
       isCut = true;
       break;
     }
+    const wanted = blocks.wanted(block);
+    if (wanted !== undefined && isEmpty(wanted)) continue;
     const items = await blocks.open(block);
     if (items === undefined) {
       unreadable++;
       continue;
     }
     for (const [index, item] of items.entries()) {
+      if (wanted !== undefined && !hasItem(wanted, index)) continue;
       const { unixMs } = item, place = { unixMs, block: block.block, index };
       if (unixMs < request.sinceMs || unixMs > request.untilMs) continue;
       if (after !== undefined && comparePlaces(place, after, newestFirst) <= 0) continue;
@@ -209,16 +216,18 @@ class Blocks {
   readonly #database: Database;
   readonly #range: Range;
   readonly #cursor;
+  readonly #alternatives: readonly Groups[];
   readonly #memory: MemoryBlock[];
   #at: Position;
 
   constructor(database: Database, request: Search<unknown>, range: Range) {
     this.#database = database;
     this.#range = range;
+    this.#alternatives = request.alternatives;
     this.#cursor = cursorOf(database, request.kind, request.alternatives, range);
     this.#at = startOf(range);
-    this.#memory = request.memory.filter(({ terms, untilMs }) =>
-      untilMs >= range.sinceMs && untilMs <= range.untilMs && mayHave(terms, request.alternatives)
+    this.#memory = request.memory.filter(({ untilMs }) =>
+      untilMs >= range.sinceMs && untilMs <= range.untilMs
     ).sort((a, b) => comparePositions(a, b, range.newestFirst));
   }
 
@@ -233,13 +242,25 @@ class Blocks {
       stored === undefined || (memory !== undefined && comparePositions(memory, stored, newestFirst) <= 0)
         ? memory
         : stored;
-    if (next !== undefined) this.#at = behind(next, newestFirst);
+    if (next === undefined) return undefined;
+    this.count++;
+    this.#at = behind(next, newestFirst);
     return next;
   }
 
-  /** Items of a block; undefined: it is damaged, or gone since. */
+  /** Blocks that were found. */
+  count = 0;
+
+  /** Items of the block that was found last that may match; undefined: all. */
+  wanted(position: Position): ItemSet | undefined {
+    if (!("open" in position)) return this.#cursor.itemsAt(position);
+    const { terms } = position as MemoryBlock;
+    return terms === undefined ? undefined : wantedItems(terms, this.#alternatives);
+  }
+
+  /** Items of a block; undefined: it is damaged. */
   async open(position: Position): Promise<readonly Item[] | undefined> {
-    if ("items" in position) return (position as MemoryBlock).items();
+    if ("open" in position) return (position as MemoryBlock).open();
     const body = await this.#database.query(async (db) => {
       const { rows } = await sql<{ body: Uint8Array }>`
         select body from weir_history_block where id = ${position.block}`.execute(db);
@@ -253,7 +274,16 @@ class Blocks {
   }
 }
 
-function mayHave(terms: ReadonlySet<string> | undefined, alternatives: readonly Groups[]): boolean {
-  if (terms === undefined || terms.has(ANY_TERM)) return true;
-  return alternatives.some((groups) => groups.every((group) => group.some((term) => terms.has(term))));
+/** Items that meet all groups of an alternative; undefined: all. */
+function wantedItems(
+  terms: ReadonlyMap<string, readonly number[]>,
+  alternatives: readonly Groups[],
+): ItemSet | undefined {
+  let all = itemSetOf([]);
+  for (const groups of alternatives) {
+    if (groups.length === 0) return undefined;
+    const sets = groups.map((group) => itemSetOf(group.flatMap((term) => terms.get(term) ?? [])));
+    all = unite(all, sets.reduce(intersect));
+  }
+  return all;
 }
