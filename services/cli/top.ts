@@ -1,5 +1,5 @@
 /**
- * `weir top TABLE`: who holds how much of what traffic fills.
+ * `weir top TABLE`: who holds how much of what traffic fills, who talks most, who is dropped most.
  *
  * @module
  */
@@ -37,8 +37,12 @@ interface Row extends TableHolder {
 /** Runs the command. */
 export async function topCommand(args: string[], context: CommandContext): Promise<number> {
   const [name, ...rest] = args;
-  const tables = [...Object.keys(TOP_TABLES), "troubles"].join(", ");
+  const tables = ["talkers", "drops", ...Object.keys(TOP_TABLES), "troubles"].join(", ");
   if (name === undefined) throw new UsageError(`Say which table: ${tables}`, HINT);
+  if (name === "talkers" || name === "drops") {
+    const { topFlows } = await import("./top_flows.ts");
+    return await topFlows(name, rest, context);
+  }
   if (name !== "troubles" && !Object.hasOwn(TOP_TABLES, name)) {
     throw new UsageError(
       `Unknown table "${name}"${didYouMean(name, tables.split(", "))}: expected ${tables}`,

@@ -1,6 +1,8 @@
-import { equal, match } from "node:assert/strict";
+import { deepEqual, equal, match } from "node:assert/strict";
 import { EndpointTroubles, TableUsage } from "@weir/proto/datapath";
+import { Rollup } from "@weir/proto/history";
 import { showTop } from "./top.ts";
+import { ranked } from "./top_flows.ts";
 import { showTroubles } from "./top_troubles.ts";
 
 const CONNTRACK = TableUsage.create({
@@ -67,4 +69,13 @@ Deno.test("weir top troubles shows whose flows fail, and that none does", () => 
   equal(rows[0], "n|shop/cart|opened by it|12|3|0|0|0|7");
   equal(rows[1], "n|shop/db|to it|0|3|0|0|0|-");
   match(showTroubles([{ node: "n", troubles: [] }], "table", 20), /^No flow is in trouble/);
+});
+
+Deno.test("ranked() has the most first, and nothing that did not happen", () => {
+  const group = (name: string, flows: number, dropped: number, bytes = 0) =>
+    Rollup.create({ keys: { "from.workload": name }, flows, dropped, bytes });
+  const groups = [group("a", 5, 0), group("b", 9, 2), group("c", 1, 7), group("d", 1, 0, 9000)];
+  const names = (table: string) => ranked(table, groups).map(({ keys }) => keys["from.workload"]);
+  deepEqual(names("talkers"), ["d", "b", "a", "c"]);
+  deepEqual(names("drops"), ["c", "b"]);
 });

@@ -87,6 +87,50 @@ test("hubble observe shows both nodes' flows in the order of time, filtered by t
   assert.match(await refused(relay, "observe", "agent-events"), /Unimplemented/);
 });
 
+test("weir observe, its connections and weir top reach into the history, with --since, and say how much that is", async () => {
+  const said = async (args: string[], what: RegExp) => {
+    let out = "";
+    // What happened is written within some seconds.
+    for (let tries = 0; tries < 100; tries++) {
+      out = await lab.ok(args);
+      if (what.test(out)) return out;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    assert.fail(`weir ${args.join(" ")} never says ${what}:\n${out}`);
+  };
+  const denied = await said(
+    ["observe", "connections", "--since", "1h", "--from-pod", "alliance/xwing"],
+    /DENIED +alliance\/xwing:\d+ +empire\/deathstar-2:80 .* DROPPED BY default deny of empire\/rule1 \(.*:\d+/,
+  );
+  assert.match(denied, /\n\d+ flows, \d+ %/);
+  assert.doesNotMatch(denied, /tiefighter/);
+  await said(
+    ["observe", "connections", "--since", "1h", "--group-by", "workload", "--group-by", "verdict"],
+    /empire\/tiefighter +empire\/deathstar-2 +FORWARDED/,
+  );
+  await said(
+    ["top", "drops", "--since", "1h"],
+    /alliance\/xwing +empire\/deathstar-2 +80 +POLICY_DENIED .*empire\/rule1/,
+  );
+  await said(["top", "talkers", "--since", "1h", "-n", "empire"], /^FROM WORKLOAD[^]*empire\/tiefighter/);
+  assert.match(await lab.ok(["top", "talkers"]), /flows are in memory/);
+  const uuids = (text: string) =>
+    linesOf(text).map((line) => (line.flow as unknown as { uuid: string }).uuid);
+  const kept = uuids(await said(["observe", "--since", "1h", "-o", "json"], /xwing/));
+  const live = uuids(await hubble(relay, "observe", "--all", "-o", "jsonpb"));
+  assert.deepEqual(
+    kept.filter((uuid) => !live.includes(uuid)),
+    [],
+    "the history shows flows that there were",
+  );
+  assert.deepEqual(
+    uuids(await lab.ok(["observe", "--since", "1h", "--last", "2", "-o", "json"])),
+    kept.slice(0, 2),
+  );
+  const before = await lab.ok(["observe", "connections", "--since", "2d", "--until", "1d"]);
+  assert.doesNotMatch(before, /DENIED|CLOSED/);
+});
+
 test("a node that hangs holds up nobody, is named, and comes back with what was missed", async () => {
   const exporter = await processOf(lab, "node-2", "flow-exporter");
   await using following = new Following(relay, "observe", "-f", "-o", "jsonpb");

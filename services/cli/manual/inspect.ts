@@ -4,7 +4,8 @@
  * @module
  */
 import { DUMPS } from "@weir/proto/dumps";
-import { type Manual, OUTPUT } from "./manual.ts";
+import { type FlagTexts, type Manual, OUTPUT } from "./manual.ts";
+import { GROUP_BY } from "./observe.ts";
 
 /** Help of `weir status`. */
 export const STATUS: Manual = {
@@ -63,11 +64,28 @@ export const BPF: Manual = {
 const HOLDERS =
   "Entries by who opened the flow: an endpoint, the node itself, or who is outside (TOWARDS whom); and how many new flows were refused because a share was used up.";
 
+const WINDOW: FlagTexts = {
+  "--since TIME":
+    "out of the history: from this time on (1h, 2026-11-22, 2026-11-22T10:00:00Z); default: what the nodes hold now",
+  "--until TIME": "out of the history: up to this time",
+  "-n, --namespace NAMESPACE": "only of pods of this namespace",
+  ...GROUP_BY,
+  ...ROWS,
+};
+
 /** Help of `weir top`. */
 export const TOP: Manual = {
   summary:
-    "who holds how much of what traffic fills (conntrack, nat, events, ipcache); whose flows fail (troubles)",
+    "who talks most (talkers), is dropped most (drops), fills most (conntrack, nat, events, ipcache), fails (troubles)",
   verbs: {
+    talkers: {
+      says: "Who talks most with whom, by workload and port: flows and connections.",
+      flags: WINDOW,
+    },
+    drops: {
+      says: "Who is dropped most, towards whom, why, and by which policy; first and last time.",
+      flags: WINDOW,
+    },
     conntrack: { says: HOLDERS, flags: ROWS },
     nat: { says: HOLDERS, flags: ROWS },
     events: {

@@ -83,7 +83,8 @@ const FILTERS: FlagTexts = {
   "--node-name NAME...": "flows that this node saw",
   "--uuid UUID...": "one flow",
 };
-const GROUP_BY: FlagTexts = {
+/** Of verbs that add up flows. */
+export const GROUP_BY: FlagTexts = {
   "--group-by KEY...":
     "add up by pod, workload, namespace, identity, label:KEY (each of who sends and who receives), port, protocol, verdict, reason, policy or node",
 };

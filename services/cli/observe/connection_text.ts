@@ -131,8 +131,13 @@ export function connectionsText(view: View<Connection>, form: OutputForm): strin
   return (view.items.length === 0 ? "" : render(view.items, columns, form)) + foot(view, "connections");
 }
 
-/** Groups as text. */
-export function groupsText(view: View<Rollup>, names: readonly string[], form: OutputForm): string {
+/** Groups as text. `without`: columns that say nothing here. */
+export function groupsText(
+  view: View<Rollup>,
+  names: readonly string[],
+  form: OutputForm,
+  { without = [] }: { without?: readonly string[] } = {},
+): string {
   if (form === "json" || form === "yaml") {
     return render([], [], form, {
       groups: view.items.map((one) => RollupMessage.toJson(one)),
@@ -160,5 +165,6 @@ export function groupsText(view: View<Rollup>, names: readonly string[], form: O
     { title: "FIRST", cell: ({ firstUnixS }) => at(firstUnixS) },
     { title: "LAST", cell: ({ lastUnixS }) => at(lastUnixS) },
   ];
-  return (view.items.length === 0 ? "" : render(view.items, columns, form)) + foot(view, "groups");
+  const shown = columns.filter(({ title }) => !without.includes(title));
+  return (view.items.length === 0 ? "" : render(view.items, shown, form)) + foot(view, "groups");
 }

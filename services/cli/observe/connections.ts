@@ -16,7 +16,8 @@ import { askHistory, historyConnections, historyGroups, ofNode } from "./history
 import { type ConnectionsRequest, readConnectionArgs } from "./request.ts";
 import { timeText } from "./time_text.ts";
 
-const MEMORY_ALONE = "weir: no flow history runs here: of what the nodes hold in memory alone\n";
+/** Said where the past is asked about and nobody knows it. */
+export const MEMORY_ALONE = "weir: no flow history runs here: of what the nodes hold in memory alone\n";
 
 /** Runs `weir observe connections`. */
 export async function connectionsCommand(args: string[], context: CommandContext): Promise<number> {
@@ -53,8 +54,8 @@ export async function showConnections(request: ConnectionsRequest, context: Comm
   return 0;
 }
 
-/** What the nodes hold now, newest first. */
-async function liveConnections(
+/** What the nodes hold now, newest first. @throws {ProblemError} QUERY_INVALID, FILTER_INVALID */
+export async function liveConnections(
   context: CommandContext,
   query: Readonly<Record<string, readonly string[]>>,
 ): Promise<View<Connection>> {

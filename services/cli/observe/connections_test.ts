@@ -151,7 +151,10 @@ Deno.test("groupConnections() adds up by each key, most dropped first", () => {
     "shop/cart-1 > shop/db > 5432",
     "shop/cart-1 > api.example.org > 5432",
   ]);
-  assert.deepEqual(by("policy", "reason"), ["shop/db > POLICY_DENIED", "shop/db > "]);
+  assert.deepEqual(by("policy", "reason"), [
+    "CiliumNetworkPolicy:shop/db > POLICY_DENIED",
+    "CiliumNetworkPolicy:shop/db > ",
+  ]);
   assert.deepEqual(by("namespace"), ["shop > shop", "shop > api.example.org"]);
   for (const wrong of [["pods"], ["label:"], ["port", "node", "pod", "policy", "verdict"]]) {
     assert.throws(() => checkGroups(wrong, ""), UsageError, wrong.join());

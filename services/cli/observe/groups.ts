@@ -63,12 +63,14 @@ function ofEnd(key: string, endpoint: Endpoint | undefined, names: readonly stri
   return "";
 }
 
-/** "shop/web:5, shop/db:7": policies that decided. */
+/** "CiliumNetworkPolicy:shop/web": policies that decided, as the history names them. */
 export function policyNames({ policies }: Connection): string {
   const denied = policies.filter(({ allowed }) => !allowed);
   return (denied.length > 0 ? denied : policies).map(({ policy }) =>
-    `${policy?.namespace ? `${policy.namespace}/` : ""}${policy?.name ?? ""}`
-  ).filter((name, index, all) => name !== "" && all.indexOf(name) === index).join(", ");
+    policy === undefined
+      ? ""
+      : `${policy.kind}:${policy.namespace ? `${policy.namespace}/` : ""}${policy.name}`
+  ).filter((name, index, all) => name !== "" && all.indexOf(name) === index).join(",");
 }
 
 function keyOf(key: string, connection: Connection): string[] {

@@ -13,7 +13,8 @@ import type { View } from "./connection_text.ts";
 
 /** Items of one page. */
 const PAGE_MAX = 1000;
-/** Groups that are asked for: those beyond a limit are counted by the history. */
+/** Most groups that the history gives at once. */
+export const GROUPS_ASKED_MAX = 10_000;
 const DEADLINE_MS = 30_000;
 
 type Query = Readonly<Record<string, readonly string[]>>;
