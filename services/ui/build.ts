@@ -10,6 +10,9 @@
  * @module
  */
 import { createHash } from "node:crypto";
+// These imports bring the packages; their files are found beside them.
+import inter from "@fontsource-variable/inter/package.json" with { type: "json" };
+import jetbrainsMono from "@fontsource-variable/jetbrains-mono/package.json" with { type: "json" };
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const PAGE = new URL("./page/", import.meta.url).pathname;
@@ -31,6 +34,7 @@ export async function buildPage({ out }: BuildPageOptions): Promise<void> {
   await Deno.mkdir(`${next}/assets`, { recursive: true });
   const named: Record<string, string> = {};
   for (const entry of entries) Object.assign(named, await bundleEntry(entry, `${next}/assets`));
+  Object.assign(named, await placeFonts(`${next}/assets`));
   const icon = await Deno.readFile(`${PAGE}icon.svg`).catch(() => undefined);
   if (icon !== undefined) named["icon.svg"] = await place(`${next}/assets`, "icon.svg", icon);
   await Deno.writeTextFile(`${next}/index.html`, indexHtml(named));
@@ -75,6 +79,35 @@ async function bundleEntry(entry: string, assets: string): Promise<Record<string
   }
 }
 
+/** The page's type faces, of the letters that English needs: their weights vary within one file. */
+const FONTS = [
+  { family: "Inter Variable", file: `${inter.name}/files/inter-latin-wght-normal.woff2` },
+  {
+    family: "JetBrains Mono Variable",
+    file: `${jetbrainsMono.name}/files/jetbrains-mono-latin-wght-normal.woff2`,
+  },
+] as const;
+
+/** Places the type faces and a style sheet that names them. */
+async function placeFonts(assets: string): Promise<Record<string, string>> {
+  const named: Record<string, string> = {};
+  const faces: string[] = [];
+  for (const { family, file } of FONTS) {
+    const name = file.slice(file.lastIndexOf("/") + 1);
+    const path = named[name] = await place(
+      assets,
+      name,
+      await Deno.readFile(new URL(import.meta.resolve(file))),
+    );
+    faces.push(
+      `@font-face{font-family:"${family}";font-weight:100 900;font-display:swap;` +
+        `src:url("./${path.slice("assets/".length)}") format("woff2")}`,
+    );
+  }
+  named["fonts.css"] = await place(assets, "fonts.css", new TextEncoder().encode(`${faces.join("\n")}\n`));
+  return named;
+}
+
 /** Writes a file under a name with its hash. Returns the path from the page's base. */
 async function place(assets: string, name: string, bytes: Uint8Array): Promise<string> {
   const hash = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
@@ -87,6 +120,9 @@ async function place(assets: string, name: string, bytes: Uint8Array): Promise<s
 function indexHtml(named: Readonly<Record<string, string>>): string {
   const head = Object.entries(named).flatMap(([name, path]) => {
     if (name.endsWith(".css")) return [`<link rel="stylesheet" href="${path}">`];
+    if (name.endsWith(".woff2")) {
+      return [`<link rel="preload" as="font" type="font/woff2" crossorigin href="${path}">`];
+    }
     if (name === "icon.svg") return [`<link rel="icon" type="image/svg+xml" href="${path}">`];
     if (name === "main.js") return [`<script type="module" src="${path}"></script>`];
     return [`<meta name="asset:${name.replace(/\.js$/, "")}" content="${path}">`];

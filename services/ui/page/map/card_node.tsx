@@ -1,0 +1,192 @@
+/**
+ * A card of the map, and the head of an island.
+ * @module
+ */
+import { type NodeProps, useStore } from "@xyflow/react";
+import { memo } from "react";
+import type { Card, CardKind } from "../../api.ts";
+import { formatRate } from "../model/number_format.ts";
+import { PORTS_SHOWN_MAX } from "../model/placement.ts";
+import {
+  AlertIcon,
+  BoxIcon,
+  ChevronDownIcon,
+  ChevronRightIcon,
+  CrossIcon,
+  GlobeIcon,
+  LayersIcon,
+  NameIcon,
+  ServerIcon,
+  TagIcon,
+} from "../parts/icons.tsx";
+import { useCard, useFar, useIslandText, useSelected } from "./map_store.ts";
+
+/** Below this zoom a card is its name. */
+const PORTS_ZOOM = 0.42;
+
+const ICONS: Readonly<Record<CardKind, typeof BoxIcon>> = {
+  "workload": BoxIcon,
+  "namespace": LayersIcon,
+  "label": TagIcon,
+  "node": ServerIcon,
+  "host": ServerIcon,
+  "remote-node": ServerIcon,
+  "world": GlobeIcon,
+  "cidr": GlobeIcon,
+  "dns": NameIcon,
+  "service": LayersIcon,
+  "kube-apiserver": ServerIcon,
+  "unknown": AlertIcon,
+  "other": LayersIcon,
+};
+const KINDS: Readonly<Record<CardKind, string>> = {
+  "workload": "Workload",
+  "namespace": "Namespace",
+  "label": "Label",
+  "node": "Node",
+  "host": "This node",
+  "remote-node": "Other nodes",
+  "world": "Outside of the cluster",
+  "cidr": "Addresses outside",
+  "dns": "DNS name",
+  "service": "Service",
+  "kube-apiserver": "Kubernetes API server",
+  "unknown": "Not known",
+  "other": "More, in one card",
+};
+
+/** Words for workloads that are none of Kubernetes. */
+const WORKLOADS: Readonly<Record<string, string>> = { "": "Workload", "Endpoint": "Endpoint" };
+
+export function KindIcon({ kind }: { kind: CardKind }) {
+  const Icon = ICONS[kind] ?? BoxIcon;
+  return <Icon />;
+}
+
+/** "Deployment · 3 pods". */
+export function kindText(card: Card): string {
+  const kind = card.kind === "workload"
+    ? WORKLOADS[card.workloadKind] ?? card.workloadKind
+    : KINDS[card.kind] ?? card.kind;
+  return card.pods > 1 ? `${kind} · ${card.pods} pods` : kind;
+}
+
+export const CardNode = memo(function CardNode({ id, data }: NodeProps) {
+  const { rows, onOpen } = data as unknown as CardNodeData;
+  const card = useCard(id);
+  const selected = useSelected(id), far = useFar(id);
+  const ports = useStore((state) => state.transform[2] >= PORTS_ZOOM);
+  if (!card) return null;
+  const dropped = card.droppedIn + card.droppedOut;
+  return (
+    <button
+      type="button"
+      className={`map-card kind-${card.kind}${dropped > 0 ? " has-drops" : ""}${far ? " far" : ""}`}
+      aria-pressed={selected}
+      data-node={id}
+      onClick={() => onOpen(id)}
+    >
+      <span className="map-card-head">
+        <KindIcon kind={card.kind} />
+        <span className="grow">
+          <span className="map-card-name cut">{card.name}</span>
+          {ports && <span className="map-card-kind cut">{kindText(card)}</span>}
+        </span>
+        {dropped > 0 && (
+          <span className="map-card-drops tone-dropped">
+            <CrossIcon />
+            <span className="unseen">dropped</span>
+            {formatRate(dropped)}
+          </span>
+        )}
+      </span>
+      {ports && rows > 0 && <Ports card={card} rows={rows} />}
+    </button>
+  );
+});
+
+export interface CardNodeData {
+  /** Lines for ports that the card had room for when it was placed. */
+  readonly rows: number;
+  readonly onOpen: (id: string) => void;
+}
+
+function Ports({ card, rows }: { card: Card; rows: number }) {
+  const shown = card.ports.slice(0, Math.min(rows, PORTS_SHOWN_MAX));
+  const more = card.ports.length - shown.length;
+  return (
+    <span className="map-card-ports">
+      {shown.map((port, i) => (
+        <span className="map-card-port" key={`${port.port}/${port.protocol}`}>
+          <span className="number">{port.port === 0 ? port.protocol : port.port}</span>
+          <span className="soft cut grow">
+            {port.port === 0 ? "" : port.application || port.protocol}
+            {i === shown.length - 1 && more > 0 ? ` +${more} more` : ""}
+          </span>
+          {port.dropped > 0 && (
+            <span className="toned tone-dropped" title={`${formatRate(port.dropped)} dropped`}>
+              <CrossIcon />
+            </span>
+          )}
+          <span className="number soft">{port.rate > 0 ? formatRate(port.rate) : ""}</span>
+        </span>
+      ))}
+    </span>
+  );
+}
+
+export interface IslandNodeData {
+  readonly onToggle: (id: string, closed: boolean) => void;
+}
+
+/** The head of an open island: its name, and the button that closes it. */
+export const IslandNode = memo(function IslandNode({ id, data }: NodeProps) {
+  const { onToggle } = data as unknown as IslandNodeData;
+  const island = useIslandText(id);
+  return (
+    <div className="map-island-head">
+      <button
+        type="button"
+        aria-expanded="true"
+        title="Close this namespace"
+        onClick={() => onToggle(id, true)}
+      >
+        <ChevronDownIcon />
+        <span className="cut">{island.name}</span>
+        <span className="soft number">{island.cards}</span>
+      </button>
+    </div>
+  );
+});
+
+/** A closed island: one box for all its cards. */
+export const ClosedIslandNode = memo(function ClosedIslandNode({ id, data }: NodeProps) {
+  const { onToggle } = data as unknown as IslandNodeData;
+  const island = useIslandText(id), far = useFar(id);
+  return (
+    <button
+      type="button"
+      className={`map-card map-closed${island.drops ? " has-drops" : ""}${far ? " far" : ""}`}
+      data-node={id}
+      aria-expanded="false"
+      title="Open this namespace"
+      onClick={() => onToggle(id, false)}
+    >
+      <span className="map-card-head">
+        <ChevronRightIcon />
+        <span className="grow">
+          <span className="map-card-name cut">{island.name}</span>
+          <span className="map-card-kind cut">
+            {island.cards} {island.cards === 1 ? "workload" : "workloads"}
+          </span>
+        </span>
+        {island.drops && (
+          <span className="map-card-drops tone-dropped">
+            <CrossIcon />
+            drops
+          </span>
+        )}
+      </span>
+    </button>
+  );
+});

@@ -1,0 +1,109 @@
+/**
+ * The curves of edges: from the right of a card to a port on the left of another. Pure; pixels at zoom 1.
+ * @module
+ */
+import { type Box, CARD_HEAD, type Placement, PORT_HEIGHT, PORTS_SHOWN_MAX } from "../model/placement.ts";
+import type { VisibleEdge, VisibleGraph } from "../model/visible_graph.ts";
+
+/** A cubic curve: start, two control points, end. */
+export interface EdgeShape {
+  readonly points: readonly [
+    x0: number,
+    y0: number,
+    x1: number,
+    y1: number,
+    x2: number,
+    y2: number,
+    x3: number,
+    y3: number,
+  ];
+  readonly left: number;
+  readonly top: number;
+  readonly right: number;
+  readonly bottom: number;
+}
+
+/** Height of a card's first line, where edges leave. */
+const HEAD_Y = CARD_HEAD / 2;
+
+/** Where an edge meets its target: the line of its first port that the card shows, else the head. */
+function targetY(graph: VisibleGraph, edge: VisibleEdge, box: Box): number {
+  const card = graph.nodes.get(edge.to)?.card;
+  if (!card) return box.y + box.height / 2;
+  for (const one of edge.edges) {
+    for (const { port, protocol } of one.protocols) {
+      const row = card.ports.findIndex((p) => p.port === port && p.protocol === protocol);
+      if (row >= 0 && row < PORTS_SHOWN_MAX) {
+        const y = CARD_HEAD + row * PORT_HEIGHT + PORT_HEIGHT / 2;
+        if (y < box.height) return box.y + y;
+      }
+    }
+  }
+  return box.y + HEAD_Y;
+}
+
+/** The curve of an edge; undefined while one of its ends has no place yet. */
+export function edgeShape(
+  graph: VisibleGraph,
+  placement: Placement,
+  edge: VisibleEdge,
+): EdgeShape | undefined {
+  const from = placement.nodes.get(edge.from), to = placement.nodes.get(edge.to);
+  if (!from || !to) return undefined;
+  const x0 = from.x + from.width, x3 = to.x;
+  const y0 = from.y + (graph.nodes.get(edge.from)?.card ? HEAD_Y : from.height / 2);
+  if (edge.from === edge.to) {
+    // A loop over the upper right corner.
+    return bounded([x0 - 26, from.y, x0 - 14, from.y - 40, x0 + 40, from.y - 6, x0, y0]);
+  }
+  const y3 = targetY(graph, edge, to);
+  const dx = x3 - x0;
+  if (dx >= 0) {
+    const reach = Math.max(28, dx / 2);
+    return bounded([x0, y0, x0 + reach, y0, x3 - reach, y3, x3, y3]);
+  }
+  // Back to the left: out, round and in, the further the wider, but never wide enough to cross the map.
+  const reach = Math.min(240, 70 + Math.abs(dx) * 0.35);
+  const lift = Math.abs(y3 - y0) < 40 ? 70 : 0;
+  return bounded([x0, y0, x0 + reach, y0 - lift, x3 - reach, y3 - lift, x3, y3]);
+}
+
+function bounded(points: EdgeShape["points"]): EdgeShape {
+  const [x0, y0, x1, y1, x2, y2, x3, y3] = points;
+  return {
+    points,
+    left: Math.min(x0, x1, x2, x3),
+    right: Math.max(x0, x1, x2, x3),
+    top: Math.min(y0, y1, y2, y3),
+    bottom: Math.max(y0, y1, y2, y3),
+  };
+}
+
+/** The point at `t` of 0 to 1. */
+export function pointAt(
+  { points: [x0, y0, x1, y1, x2, y2, x3, y3] }: EdgeShape,
+  t: number,
+): [x: number, y: number] {
+  const u = 1 - t;
+  const a = u * u * u, b = 3 * u * u * t, c = 3 * u * t * t, d = t * t * t;
+  return [a * x0 + b * x1 + c * x2 + d * x3, a * y0 + b * y1 + c * y2 + d * y3];
+}
+
+const SAMPLES = 24;
+
+/** Distance of a point to a curve, as far as it is below `most`; else Infinity. */
+export function distanceTo(shape: EdgeShape, x: number, y: number, most: number): number {
+  if (x < shape.left - most || x > shape.right + most || y < shape.top - most || y > shape.bottom + most) {
+    return Infinity;
+  }
+  let nearest = Infinity;
+  let [ax, ay] = pointAt(shape, 0);
+  for (let i = 1; i <= SAMPLES; i++) {
+    const [bx, by] = pointAt(shape, i / SAMPLES);
+    const length = (bx - ax) ** 2 + (by - ay) ** 2 || 1;
+    const t = Math.max(0, Math.min(1, ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length));
+    nearest = Math.min(nearest, Math.hypot(x - ax - t * (bx - ax), y - ay - t * (by - ay)));
+    [ax, ay] = [bx, by];
+  }
+  return nearest <= most ? nearest : Infinity;
+}
