@@ -32,6 +32,8 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
     ...SHARED,
     "@weir/agent",
     "@weir/flow-filter",
+    // What explains by policies that the caller brings: no service is asked.
+    "@weir/policy-engine",
     "@weir/ui",
     "@weir/object",
     "@weir/verifier",

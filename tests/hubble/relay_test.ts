@@ -131,6 +131,72 @@ test("weir observe, its connections and weir top reach into the history, with --
   assert.doesNotMatch(before, /DENIED|CLOSED/);
 });
 
+test("weir policy explain --at and --flow judge by what held then, when it does not hold any more", async () => {
+  const ends = ["--from", "alliance/xwing", "--to", "empire/deathstar-2", "--port", "80"];
+  const explain = async (code: number, what: RegExp, ...args: string[]) => {
+    let ran = { code: -1, out: "", err: "" };
+    // The history hears of a policy within some seconds.
+    for (let tries = 0; tries < 100 && !(ran.code === code && what.test(ran.out)); tries++) {
+      if (tries > 0) await new Promise((resolve) => setTimeout(resolve, 200));
+      ran = await lab.weir(["policy", "explain", ...args]);
+    }
+    assert.equal(ran.code, code, `${args.join(" ")}: ${ran.out}${ran.err}`);
+    assert.match(ran.out, what);
+  };
+  await explain(
+    3,
+    /DENIED[^]*Denied by default: cnp:empire\/rule1 selects the destination/,
+    "--at",
+    "0s",
+    ...ends,
+  );
+  const then = new Date().toISOString();
+  const [flow] = linesOf(
+    await lab.ok([
+      "observe",
+      "--since",
+      "1h",
+      "--verdict",
+      "DROPPED",
+      "--from-pod",
+      "alliance/xwing",
+      "-o",
+      "json",
+    ]),
+  );
+  const { uuid } = flow.flow as unknown as { uuid: string };
+  await lab.ok(["policy", "delete", "cnp:empire/rule1"]);
+  try {
+    await explain(0, /ALLOWED/, "--at", "0s", ...ends);
+    await explain(0, /ALLOWED/, ...ends);
+    await explain(
+      3,
+      new RegExp(`alliance/xwing -> empire/deathstar-2:80 at ${then.slice(0, 17)}.*: DENIED`),
+      "--at",
+      then,
+      ...ends,
+    );
+    await explain(0, /ALLOWED/, "--at", then, "--from", "empire/tiefighter", ...ends.slice(2));
+    await explain(3, /DENIED[^]*DROPPED TCP Flags: SYN[^]*cnp:empire\/rule1/, "--flow", uuid);
+    await explain(3, /DENIED/, "--flow", uuid, "--at", flow.time);
+  } finally {
+    await lab.apply(await Deno.readTextFile(`${root}deploy/examples/star-wars/policies/rule1.yaml`));
+  }
+  const refused = async (...args: string[]) => {
+    const { code, err } = await lab.weir(["policy", "explain", ...args]);
+    assert.equal(code, 2, err);
+    return err;
+  };
+  assert.match(await refused("--at", "10d", ...ends), /the flow history knows policies from 20/);
+  assert.match(
+    await refused("--at", "0s", "--from", "alliance/xwimg", ...ends.slice(2)),
+    /did you mean alliance\/xwing/,
+  );
+  assert.match(await refused("--at", "soon", ...ends), /at=soon: expected how long ago/);
+  assert.match(await refused("--flow", uuid, ...ends), /leave out --from/);
+  assert.match(await refused("--flow", "no-such-flow"), /has no flow no-such-flow/);
+});
+
 test("a node that hangs holds up nobody, is named, and comes back with what was missed", async () => {
   const exporter = await processOf(lab, "node-2", "flow-exporter");
   await using following = new Following(relay, "observe", "-f", "-o", "jsonpb");

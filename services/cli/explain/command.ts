@@ -7,13 +7,14 @@
 import { PROTOCOL_NUMBERS } from "@weir/common/map-state";
 import { MapDump } from "@weir/proto/datapath";
 import { ExplainStep } from "@weir/proto/policy";
-import { flag, parse, text } from "../args.ts";
-import { onEveryNode } from "../clients.ts";
+import { flag, parse, type ParsedArgs, text } from "../args.ts";
+import { clientOf, onEveryNode } from "../clients.ts";
 import { type CommandContext, UsageError } from "../context.ts";
 import { outputForm, render } from "../output.ts";
 import { clusterFacts } from "./cluster_facts.ts";
 import { endOf, type EndQuestions } from "./ends.ts";
 import { explainConnection, type Explanation } from "./explanation.ts";
+import type { PastQuestion } from "./past.ts";
 import { explanationText } from "./text.ts";
 
 const HINT = "weir help explain";
@@ -31,11 +32,22 @@ export async function explainCommand(args: string[], context: CommandContext): P
     direction: { type: "string" },
     namespace: { type: "string", short: "n" },
     manifest: { type: "boolean" },
+    at: { type: "string" },
+    flow: { type: "string" },
     output: { type: "string", short: "o" },
   }, HINT);
-  const [from, to, port] = ["from", "to", "port"].map((name) => text(parsed, name));
+  const [from, to, port, at, flow] = ["from", "to", "port", "at", "flow"].map((name) => text(parsed, name));
+  if (flow !== undefined && (from ?? to ?? port) !== undefined) {
+    throw new UsageError("--flow says who, to whom and which port: leave out --from, --to and --port", HINT);
+  }
+  if (flow !== undefined && parsed.positionals.length === 0) {
+    return await explainThen({ at, flow, port: readPort("80"), portText: "" }, parsed, context);
+  }
   if (from === undefined || to === undefined || port === undefined || parsed.positionals.length > 0) {
     throw new UsageError("Say --from, --to and --port, for example --port 80/TCP", HINT);
+  }
+  if (at !== undefined) {
+    return await explainThen({ at, from, to, port: readPort(port), portText: port }, parsed, context);
   }
   const form = outputForm(text(parsed, "output"));
   const asked = { ...readPort(port), portText: port, direction: readDirection(text(parsed, "direction")) };
@@ -52,6 +64,28 @@ export async function explainCommand(args: string[], context: CommandContext): P
   );
   context.io.out(shown(explanation, form, flag(parsed, "manifest")));
   return !explanation.allowed ? DENIED : explanation.works === false ? FAILS : ALLOWED;
+}
+
+/** By what held at another time. The way there is not kept: policy alone is judged. */
+async function explainThen(
+  question: Omit<PastQuestion, "direction" | "namespace">,
+  parsed: ParsedArgs,
+  context: CommandContext,
+): Promise<number> {
+  const form = outputForm(text(parsed, "output"));
+  const { explainAt } = await import("./past.ts");
+  const history = clientOf(context, "flow-history");
+  try {
+    const explanation = await explainAt({
+      ...question,
+      direction: readDirection(text(parsed, "direction")),
+      namespace: text(parsed, "namespace") ?? "default",
+    }, history);
+    context.io.out(shown(explanation, form, flag(parsed, "manifest")));
+    return explanation.allowed ? ALLOWED : DENIED;
+  } finally {
+    history.close();
+  }
 }
 
 function shown(explanation: Explanation, form: ReturnType<typeof outputForm>, manifestOnly: boolean): string {

@@ -322,7 +322,12 @@ function prefixed(
     : { toLabels: labels, toIdentity: identity, toIp: ip };
 }
 
-function policyStage(step: ExplainStep, from: End, to: End): Stage {
+/** What one side's policies say, as a stage. */
+export function policyStage(
+  step: ExplainStep,
+  from: Pick<End, "title" | "endpoint">,
+  to: Pick<End, "title" | "endpoint">,
+): Stage {
   const isEgress = step.direction === "EGRESS";
   const details: [string, string][] = step.labelFacts.map((fact) => ["because", fact]);
   if (step.nearMiss !== "") details.push(["almost", step.nearMiss]);
@@ -342,7 +347,7 @@ function policyStage(step: ExplainStep, from: End, to: End): Stage {
 }
 
 /** The command that gives an endpoint the label at once; a pod has it again when its manifest is applied. */
-function labelCommand({ giveLabel }: ExplainStep, { endpoint }: End): string {
+function labelCommand({ giveLabel }: ExplainStep, { endpoint }: Pick<End, "endpoint">): string {
   if (giveLabel === "" || endpoint === undefined) return "";
   const lasting = endpoint.endpoint.podName === "" ? "" : " (a pod keeps it when its manifest has it)";
   return `${lasting}: weir endpoint label ${endpoint.endpoint.name} ${giveLabel} --node ${endpoint.node}`;

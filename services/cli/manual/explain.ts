@@ -13,6 +13,10 @@ export const EXPLAIN: Manual = {
         "--to END": "to whom",
         "-p, --port 80/TCP": "port and protocol; of a service its own port",
         "--direction ingress|egress": "only this side's policies (default: both)",
+        "--at TIME":
+          "by the policies, labels and endpoints that held then, from the flow history: how long ago (2h), or 2026-11-22T10:00:00Z",
+        "--flow UUID":
+          "a flow of the history, in place of --from, --to and --port; with --at it is found sooner",
         "--manifest": "print only policies that would allow it, for weir policy apply -f -",
         ...NAMESPACE,
         ...OUTPUT,
