@@ -97,13 +97,13 @@ async function sumsOf(
   const by = isFine ? sql`minute_s` : sql`cast(0 as bigint)`;
   await database.query(async (db) => {
     const counts = await sql<Record<string, string | number>>`
-      select ${by} as minute_s, sum(seen) as seen, sum(stored) as stored, sum(sampled_out) as sampled_out
+      select ${by} as minute_s, sum(cast(seen as double precision)) as seen, sum(cast(stored as double precision)) as stored, sum(cast(sampled_out as double precision)) as sampled_out
       from weir_history_minute where minute_s >= ${first} and minute_s <= ${last} group by 1`.execute(db);
     for (const row of counts.rows) {
       add(Number(row.minute_s), Number(row.seen ?? 0), Number(row.stored ?? 0), Number(row.sampled_out ?? 0));
     }
     const losses = await sql<Record<string, string | number>>`
-      select ${by} as minute_s, source, node, sum(lost) as lost
+      select ${by} as minute_s, source, node, sum(cast(lost as double precision)) as lost
       from weir_history_loss where minute_s >= ${first} and minute_s <= ${last} group by 1, 2, 3`.execute(db);
     for (const row of losses.rows) {
       lose(Number(row.minute_s), `${row.source}`, `${row.node}`, Number(row.lost));

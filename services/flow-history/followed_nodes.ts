@@ -16,6 +16,8 @@ export const RECENT_FLOWS = 16_384;
 const DISORDER_MS = 1000;
 /** A node that was away longer ago is asked no further back. */
 export const ASK_BACK_MS_MAX = 600_000;
+/** An id that is longer is none. */
+const ID_LENGTH_MAX = 64;
 /** Nodes whose newest time is known. */
 const NODES_MAX = 5000;
 
@@ -46,7 +48,8 @@ export class FollowedNodes {
   }
 
   /** A flow came. */
-  came(name: string, unixMs: number, uuid: string): Fate {
+  came(name: string, unixMs: number, id: string): Fate {
+    const uuid = id.length <= ID_LENGTH_MAX ? id : "";
     let node = this.#nodes.get(name);
     if (node === undefined) {
       if (this.#nodes.size >= NODES_MAX) this.#nodes.delete(this.#nodes.keys().next().value!);

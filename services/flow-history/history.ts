@@ -3,7 +3,15 @@
  * there is room for waits, and the rest is counted as lost; readers are answered from memory and from what can be read.
  * @module
  */
-import { Backoff, type Clock, errorText, type Health, type Logger, type MetricsRegistry } from "@weir/common";
+import {
+  Backoff,
+  type Clock,
+  errorText,
+  type Health,
+  type Logger,
+  type MetricsRegistry,
+  type ProblemError,
+} from "@weir/common";
 import type { Database } from "@weir/common/state";
 import { Connection } from "@weir/proto/history";
 import { GetFlowsResponse } from "@weir/proto/observer";
@@ -28,6 +36,8 @@ const CHECKPOINT_MS = 60_000;
 const RECENT_MS = 90_000;
 /** A process that ended without a word has not written the sums of so long. */
 const SUMS_MS = 70_000;
+/** A database that is gone for so long does not come back as it was. */
+const GONE_MS = 30_000;
 const OPEN_PART = 1024;
 const NO_BYTES = new Uint8Array();
 
@@ -40,6 +50,10 @@ export interface HistoryParts {
   readonly metrics: MetricsRegistry;
   readonly flowsPerSMax: number;
   readonly limits: RetentionLimits;
+  /** Names this process among those that share a database; no spaces. */
+  readonly owner: string;
+  /** What this process knows of the database is worth nothing any more: it must begin anew. */
+  readonly onLost: (why: string) => void;
 }
 
 /** The history of flows. */
@@ -63,12 +77,14 @@ export class FlowHistory {
   #checkpointMs = -Infinity;
   #loaded = Promise.withResolvers<void>();
   isLoaded = false;
+  /** Who writes. */
+  writer = "";
 
   constructor(parts: HistoryParts) {
     this.#parts = parts;
     this.limits = parts.limits;
     this.flowsPerSMax = parts.flowsPerSMax;
-    this.store = new HistoryStore(parts.database);
+    this.store = new HistoryStore(parts.database, parts.owner);
     this.intake = new Intake({ ...parts, ageMsMax: parts.limits.ageMsMax });
     this.held = new HeldObjects({ clock: parts.clock });
     this.retention = new Retention({ ...parts, store: this.store, ends: this.intake.ends });
@@ -150,7 +166,14 @@ export class FlowHistory {
     while (!signal.aborted) {
       let delayMs = WRITE_EVERY_MS;
       try {
-        if (!this.isLoaded) await this.load();
+        if (!this.isLoaded && !await this.load()) {
+          health.ok("database", `standby: ${this.writer} writes`);
+          backoff.reset();
+          this.error = "";
+          health.alive("writer", WRITE_MS_MAX + 60_000);
+          await clock.sleep(WRITE_EVERY_MS, signal);
+          continue;
+        }
         await this.flush();
         if (this.error !== "") log.info("The database takes writes again", {});
         this.error = "";
@@ -164,6 +187,7 @@ export class FlowHistory {
         }
         this.error = errorText(error);
         health.waitFor("database", this.error);
+        this.#lookWhetherLost(error);
         delayMs = backoff.nextMs();
       }
       health.alive("writer", WRITE_MS_MAX + 2 * delayMs + 60_000);
@@ -171,9 +195,11 @@ export class FlowHistory {
     }
   }
 
-  /** Reads what is stored. @throws {ProblemError} */
-  async load(): Promise<void> {
+  /** Reads what is stored; false: another process writes. @throws {ProblemError} */
+  async load(): Promise<boolean> {
     const { clock } = this.#parts, { intake } = this;
+    this.writer = await this.store.claim();
+    if (this.writer !== this.store.owner) return false;
     const loaded = await this.store.load((rows) => intake.ends.load(rows));
     intake.goOn(loaded.nextBlock);
     const aliveMs = Number(loaded.state.get("alive-ms") ?? 0),
@@ -195,6 +221,15 @@ export class FlowHistory {
     this.held.restore(await this.store.holding());
     this.isLoaded = true;
     this.#loaded.resolve();
+    return true;
+  }
+
+  /** A file that is not there any more, tables that are another's: what is in memory does not go on from them. */
+  #lookWhetherLost(error: unknown): void {
+    const { clock, onLost } = this.#parts, { code, problem } = error as Partial<ProblemError>;
+    const isGone = /its file is gone/.test(problem?.detail ?? "") ||
+      /lacks Weir's tables/.test(problem?.action ?? "");
+    if (code === "CLAIM_LOST" || (isGone && clock.nowMs() - this.errorSinceMs >= GONE_MS)) onLost(this.error);
   }
 
   /** Ids of the newest flows that are stored. */

@@ -3,6 +3,7 @@
  * @module
  */
 import { sql, type Transaction } from "kysely";
+import { ProblemError } from "@weir/common";
 import { type Database, DATABASE_STATEMENT_MS_MAX } from "@weir/common/state";
 import type { Block } from "./block.ts";
 import type { CountChanges } from "./counts.ts";
@@ -59,6 +60,9 @@ interface OldBlock {
 export const ROLLUP_LEVELS = [10, 60] as const;
 /** Rows that one statement reads. */
 const ROWS_AT_ONCE = 5000;
+const WRITER = "writer";
+/** Who has not written for so long has lost the right to; by the database's clock. */
+export const CLAIM_MS = 15_000;
 const COMPACTED = (level: number) => `compacted-${level}`;
 /** A coarser sum is made so long after its end, in seconds: late minutes are in it. */
 const COMPACT_AFTER_S = 120;
@@ -66,16 +70,38 @@ const COMPACT_AFTER_S = 120;
 /** The history's tables. */
 export class HistoryStore {
   readonly database: Database;
+  /** Names this process among those that share a database. */
+  readonly owner: string;
   /** Level -> sums from here on are not made yet, in Unix seconds. */
   readonly #compacted = new Map<number, number>();
 
-  constructor(database: Database) {
+  constructor(database: Database, owner: string) {
     this.database = database;
+    this.owner = owner;
   }
 
-  /** Makes the tables, and reads where it goes on. @throws {ProblemError} */
-  async load(onEnds: (rows: { id: number; body: Uint8Array; lastMs: number }[]) => void): Promise<Loaded> {
+  /**
+   * Makes the tables, and takes the right to write them, which one process of those that share a PostgreSQL has; a SQLite file is one
+   * process's own. Gives who has it. @throws {ProblemError}
+   */
+  async claim(): Promise<string> {
     await this.database.migrate(MIGRATIONS);
+    if (this.database.kind === "sqlite") return this.owner;
+    return await this.database.transaction(async (tx) => {
+      await sql`select pg_advisory_xact_lock(7712)`.execute(tx);
+      const { rows: [{ now }] } = await sql<{ now: string | number }>`
+        select cast(extract(epoch from clock_timestamp()) * 1000 as bigint) as now`.execute(tx);
+      const { rows: [known] } = await sql<{ value: string }>`
+        select value from weir_history_state where name = ${WRITER}`.execute(tx);
+      const [owner, untilMs] = known?.value.split(" ") ?? [this.owner, "0"];
+      if (owner !== this.owner && Number(untilMs) > Number(now)) return owner;
+      await setState(tx, WRITER, `${this.owner} ${Number(now) + CLAIM_MS}`);
+      return this.owner;
+    });
+  }
+
+  /** Reads where it goes on. @throws {ProblemError} */
+  async load(onEnds: (rows: { id: number; body: Uint8Array; lastMs: number }[]) => void): Promise<Loaded> {
     const state = new Map<string, string>();
     for (let after = -1;;) {
       const { rows } = await this.database.query((db) =>
@@ -111,6 +137,7 @@ export class HistoryStore {
   /** Writes a batch. @throws {ProblemError} nothing of it is written */
   async write(batch: WriteBatch): Promise<void> {
     await this.database.transaction(async (tx) => {
+      if (this.database.kind === "postgres") await this.#renewClaim(tx);
       for (const block of batch.blocks) await this.#insertBlock(tx, block);
       for (const end of batch.ends) {
         await sql`insert into weir_history_end (id, body, last_ms)
@@ -253,6 +280,18 @@ export class HistoryStore {
       const last = Number(rows[rows.length - 1].start_s);
       await sql`delete from weir_history_rollup where start_s <= ${last}`.execute(tx);
       return rows.reduce((sum, { bytes }) => sum + Number(bytes), 0);
+    });
+  }
+
+  async #renewClaim(tx: Tx): Promise<void> {
+    const { rows } = await sql`update weir_history_state
+      set value = ${`${this.owner} `} || cast(cast(extract(epoch from clock_timestamp()) * 1000 as bigint) + ${CLAIM_MS} as text)
+      where name = ${WRITER} and value like ${`${this.owner} %`} returning name`.execute(tx);
+    if (rows.length === 1) return;
+    throw new ProblemError("CLAIM_LOST", {
+      status: 503,
+      detail: "Cannot write the history: another process writes it since this one was silent",
+      action: "It begins anew, and waits for its turn",
     });
   }
 

@@ -22,6 +22,9 @@ import { Sampler } from "./sampler.ts";
 /** How far a node's clock may be ahead before its flows have the time when they came. */
 export const AHEAD_MS_MAX = 60_000;
 
+/** Nobody loses more at once; a node that says so is wrong. */
+const LOST_MAX = 1e9;
+
 /** What the intake is made of. */
 export interface IntakeOptions {
   readonly clock: Clock;
@@ -86,7 +89,9 @@ export class Intake {
     const { clock } = this.#options, nowMs = clock.nowMs();
     const { flow, lost_events: lost, node_status: status, node_name } = GetFlowsResponse.decode(bytes);
     if (status !== undefined) return this.nodes.told(status, nowMs);
-    if (lost !== undefined) return this.counts.lost(node_name, lost.source, nowMs, lost.num_events_lost);
+    if (lost !== undefined) {
+      return this.counts.lost(node_name, lost.source, nowMs, Math.min(lost.num_events_lost, LOST_MAX));
+    }
     if (flow === undefined) return;
     this.#takeFlow(flow, node_name === "" ? flow.node_name : node_name, bytes);
   }

@@ -56,6 +56,11 @@ runService({
     const history = new FlowHistory({
       ...{ database, clock, log, health, metrics },
       flowsPerSMax: config.flowsPerS,
+      owner: `${Deno.hostname().replaceAll(" ", "-")}/${crypto.randomUUID().slice(0, 8)}`,
+      onLost: (why) => {
+        log.error("Begins anew", { why });
+        Deno.exit(1);
+      },
       limits: {
         ageMsMax: config.ageH * HOUR_MS,
         rollupAgeMsMax: config.rollupAgeH * HOUR_MS,
@@ -72,6 +77,7 @@ runService({
       history.held.start({ allocator, policyEngine, log });
     });
     const look = () => {
+      if (!history.isLoaded && history.writer !== "") return health.ok("relay", "standby");
       if (!history.isLoaded) return health.waitFor("relay", "waits for the database");
       if (follower.away === "") health.ok("relay", "connected");
       else health.waitFor("relay", follower.away);

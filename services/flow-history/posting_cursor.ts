@@ -153,8 +153,7 @@ function anyOf(cursors: readonly Cursor[], { newestFirst }: Range): Cursor {
   return {
     async seek(from) {
       let first: Position | undefined;
-      for (const cursor of cursors) {
-        const found = await cursor.seek(from);
+      for (const found of await Promise.all(cursors.map((cursor) => cursor.seek(from)))) {
         if (found !== undefined && (first === undefined || comparePositions(found, first, newestFirst) < 0)) {
           first = found;
         }

@@ -60,6 +60,7 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
       response,
       description,
       handle: async (_, { query }) => {
+        if (path !== "/v1/status" && !history.isLoaded) throw notLoaded(history);
         if (running >= QUERIES_MAX) throw tooMany();
         running++;
         try {
@@ -185,7 +186,7 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
     const { retention, intake } = history, { limits, flowsPerSMax } = history;
     return {
       database: database.url,
-      state: history.error === "" ? history.isLoaded ? "writing" : "loading" : "failing",
+      state: stateOf(history),
       error: history.error,
       errorSinceUnixS: history.error === "" ? 0 : history.errorSinceMs / 1000,
       oldestUnixS: retention.oldestMs / 1000,
@@ -310,6 +311,21 @@ function invalid(name: string, value: string, expected: string): ProblemError {
     detail: `Cannot take ${name.slice(0, 80)}=${value.slice(0, 80)}: expected ${expected}`,
     found: value.slice(0, 80),
     expected,
+  });
+}
+
+function stateOf({ error, isLoaded, writer }: FlowHistory): string {
+  if (error !== "") return "failing";
+  return isLoaded ? "writing" : writer === "" ? "loading" : "standby";
+}
+
+function notLoaded({ writer, error }: FlowHistory): ProblemError {
+  return new ProblemError("HISTORY_NOT_LOADED", {
+    status: 503,
+    detail: writer === ""
+      ? `Cannot answer yet: the database is being read${error === "" ? "" : `: ${error}`}`
+      : `Cannot answer: ${writer} writes the history, and this process waits for its turn`,
+    action: writer === "" ? "Ask again in a moment" : "Ask there",
   });
 }
 

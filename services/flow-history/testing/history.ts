@@ -8,6 +8,8 @@ import { mountHistory } from "../routes.ts";
 export interface TestHistory {
   readonly history: FlowHistory;
   readonly health: Health;
+  /** Why it would begin anew. */
+  readonly lost: string[];
   /** The answer in JSON, whatever its status. */
   // deno-lint-ignore no-explicit-any
   get(path: string): Promise<any>;
@@ -21,19 +23,12 @@ export interface TestHistory {
 export function testHistory(
   clock: Clock,
   url = "sqlite::memory:",
-  { flowsPerSMax = 1_000_000, bytesMax = 1 << 30, ageMsMax = 7 * 86_400_000 } = {},
+  { flowsPerSMax = 1_000_000, bytesMax = 1 << 30, ageMsMax = 7 * 86_400_000, owner = "one" } = {},
 ): TestHistory {
-  const database = new Database(url), health = new Health();
-  const parts = {
-    database,
-    clock,
-    health,
-    log: Logger.silent(),
-    metrics: new MetricsRegistry(),
-    flowsPerSMax,
-  };
+  const database = new Database(url, { clock }), health = new Health(), lost: string[] = [];
   const history = new FlowHistory({
-    ...parts,
+    ...{ database, clock, health, log: Logger.silent(), metrics: new MetricsRegistry(), flowsPerSMax, owner },
+    onLost: (why) => lost.push(why),
     limits: { ageMsMax, rollupAgeMsMax: 30 * 86_400_000, bytesMax },
   });
   const api = new ApiServer({ name: "flow-history", clock });
@@ -42,6 +37,7 @@ export function testHistory(
   return {
     history,
     health,
+    lost,
     get,
     async pages(path, list) {
       const all = [];
