@@ -471,6 +471,7 @@ export const descriptions: Readonly<Record<string, string>> = {
  "weir.policy.v1.MapState.error": "resolution failed: the previous entries stay",
  "weir.policy.v1.MapState.selfDescribed": "`silent` is complete: the state itself says which prefixes it was made with, as far as it matters",
  "weir.policy.v1.MapState.silent": "Prefixes (their identities) without an entry, although the prefix around them may have some: an exception of a rule.\nA prefix that is neither here nor in an entry gets the verdicts of the prefix around it.",
+ "weir.policy.v1.MapState.knownIdentities": "Of a page of known identities (name \"known-N\", for the numbers N*256 to N*256+255), which is no policy: the identities that all map states\nup to its revision were made with.",
  "weir.policy.v1.MapStateEntry.identity": "remote identity, 0 any",
  "weir.policy.v1.MapStateEntry.protocol": "IP protocol number, 0 any",
  "weir.policy.v1.MapStateEntry.port": "destination port in host order (ICMP: type); low bits beyond the prefix are zero",

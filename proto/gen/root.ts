@@ -7046,6 +7046,12 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "uint32",
     "id": 10
+   },
+   "knownIdentities": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 11,
+    "protoName": "known_identities"
    }
   }
  },

@@ -93,6 +93,9 @@ export interface MapState {
   /** Prefixes (their identities) without an entry, although the prefix around them may have some: an exception of a rule.
    * A prefix that is neither here nor in an entry gets the verdicts of the prefix around it. */
   silent: number[];
+  /** Of a page of known identities (name "known-N", for the numbers N*256 to N*256+255), which is no policy: the identities that all map states
+   * up to its revision were made with. */
+  knownIdentities: number[];
 }
 /** Encodings of {@link MapState}. */
 export const MapState: Message<MapState> = bindMessage("weir.policy.v1.MapState");

@@ -67,6 +67,18 @@ export function isLocalIdentity(identity: number): boolean {
   return identity >= IDENTITY_LOCAL_MIN && identity <= IDENTITY_LOCAL_MAX;
 }
 
+/** Name of the page of `mapstates` that says whether policies were made with the identity. */
+export function knownPageOf(identity: number): string {
+  return `${KNOWN_PAGE}${identity >>> 8}`;
+}
+
+/** Whether an object of `mapstates` is a page of known identities. */
+export function isKnownPage(name: string): boolean {
+  return name.startsWith(KNOWN_PAGE);
+}
+
+const KNOWN_PAGE = "known-";
+
 /** Name of a reserved identity, or undefined. */
 export function reservedIdentityName(identity: number): ReservedIdentityName | undefined {
   return NAMES.get(identity);

@@ -8,6 +8,7 @@ import type { IpcacheEntry, Node } from "@weir/proto/identity";
 import type { CidrIdentity } from "@weir/proto/policy";
 import type { Announcer } from "./announcer.ts";
 import { HeldRows, type HeldRowsOptions } from "./held_rows.ts";
+import type { IdentityOrder } from "./identity_order.ts";
 import type { IpcacheJoin } from "./ipcache_join.ts";
 import type { RemoteNodes } from "./node_datapath.ts";
 import type { NodeRegistration } from "./node_registration.ts";
@@ -29,6 +30,7 @@ export interface ClusterMirrorsParts {
   clock: Clock;
   holdMs?: number;
   prefixes: PrefixOrder;
+  identities: IdentityOrder;
   /** The join has changed, or everything was received. */
   onJoin: () => void;
   /** Other nodes have changed, or everything was received. */
@@ -47,7 +49,7 @@ export class ClusterMirrors implements Disposable {
     this.#parts = parts;
     const { directory, directoryPeer, policy, policyPeer, registration, announcer, join, remoteNodes } =
       parts;
-    const { onJoin, onRemoteNodes, nodeName, prefixes } = parts;
+    const { onJoin, onRemoteNodes, nodeName, prefixes, identities } = parts;
     const heldNodes = new HeldRows<Node>({
       ...this.#holding(directoryPeer, "nodes"),
       onChange: (name, node) => {
@@ -59,10 +61,7 @@ export class ClusterMirrors implements Disposable {
     });
     const heldEntries = new HeldRows<IpcacheEntry>({
       ...this.#holding(directoryPeer, "addresses of other nodes"),
-      onChange: (name, entry) => {
-        join.setEntry(name, entry);
-        onJoin();
-      },
+      onChange: (name, entry, previous) => identities.change(name, entry, previous),
       // A number that now stands for other labels must not speak for those that are gone.
       keyOf: ({ identity }) => `${identity}`,
       contradicts: (held, fresh) => held.labels.join() !== fresh.labels.join(),

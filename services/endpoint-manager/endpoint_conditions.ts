@@ -34,6 +34,9 @@ export class EndpointConditions {
   waiting(): Iterable<string> {
     return this.#waiting.keys();
   }
+  isWaiting(name: string): boolean {
+    return this.#waiting.has(name);
+  }
   setWaiting(name: string, isWaiting: boolean): void {
     if (!isWaiting) this.#waiting.delete(name);
     else if (!this.#waiting.has(name)) this.#waiting.set(name, this.#parts.clock.nowMs());
@@ -71,7 +74,7 @@ export class EndpointConditions {
           this.#whatStays(workload)
         }: the policy engine came back older than that and would let more through; ` +
         `it is taken at its word from ${new Date(heldUntilMs).toISOString()} on`;
-    } else if (this.#isLate(workload)) {
+    } else if (this.isLate(workload)) {
       const identity = mapState && policies.missing(mapState, workload.spec);
       if (identity !== undefined) {
         stale =
@@ -87,7 +90,8 @@ export class EndpointConditions {
     }
   }
 
-  #isLate({ spec: { name } }: Workload): boolean {
+  /** Whether its map state waits for longer than is usual. */
+  isLate({ spec: { name } }: Workload): boolean {
     const sinceMs = this.#waiting.get(name);
     return sinceMs !== undefined && this.#parts.clock.nowMs() - sinceMs >= LATE_MS;
   }

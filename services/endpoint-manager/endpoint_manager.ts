@@ -20,6 +20,7 @@ import { EndpointIntake } from "./endpoint_intake.ts";
 import { EndpointReconciler } from "./endpoint_reconciler.ts";
 import type { EndpointStore } from "./endpoint_store.ts";
 import { EndpointTable } from "./endpoint_table.ts";
+import { IdentityOrder } from "./identity_order.ts";
 import { IdentityReconciler } from "./identity_reconciler.ts";
 import { IpcacheReconciler } from "./ipcache_reconciler.ts";
 import { NodeConfigurator, RemoteNodes } from "./node_datapath.ts";
@@ -53,6 +54,8 @@ export interface EndpointManagerParts {
 
 /** How often what only time tells is looked at, milliseconds. */
 const LOOK_MS = 2_000;
+/** Addresses that wait for so many looks are said to. */
+const LATE_LOOKS = 3;
 /** Every so many looks the datapath's endpoints are compared. */
 const COMPARE_LOOKS = 5;
 
@@ -70,6 +73,7 @@ export class EndpointManager {
   readonly #remoteNodes: RemoteNodes;
   readonly #ipcache: IpcacheReconciler;
   readonly #prefixes: PrefixOrder;
+  readonly #identityOrder: IdentityOrder;
   readonly #policies: PolicyReconciler;
   readonly #acknowledger: PolicyAcknowledger;
   readonly #identities: IdentityReconciler;
@@ -80,6 +84,8 @@ export class EndpointManager {
   readonly #intake: EndpointIntake;
   readonly #stop = new AbortController();
   #followDue = false;
+  /** For how many looks addresses have waited for their identities to be known. */
+  #waitingLooks = 0;
   #mirrors: ClusterMirrors | undefined;
   #datapathEndpoints: Mirror<DatapathEndpoint> | undefined;
 
@@ -158,6 +164,18 @@ export class EndpointManager {
       onCover: () => this.#endpoints.cover(),
       onThere: () => this.#endpoints.onPrefixes(),
     });
+    this.#identityOrder = new IdentityOrder({
+      onEntry: (name, entry) => {
+        this.#ipcache.join.setEntry(name, entry);
+        this.#cluster.tellIpcache();
+      },
+      onOwn: (endpoint, entries) => {
+        if (this.#ipcache.join.setOwn(endpoint, entries)) this.#cluster.tellIpcache();
+      },
+      onPages: () => this.#followPolicies(),
+      isTold: (page) => this.#policies.isTold(page),
+      isApplied: () => this.#endpoints.areApplied,
+    });
     this.#policies = new PolicyReconciler({
       prefixes: this.#prefixes,
       source: policy,
@@ -168,7 +186,13 @@ export class EndpointManager {
       clock,
       holdMs: config.holdMs,
       onChange: (identity) => this.#onPolicy(identity),
-      onPosition: () => this.#acknowledger?.look(),
+      pages: () => this.#identityOrder.pages,
+      onPage: (name, identities) => this.#identityOrder.page(name, identities),
+      onPosition: () => {
+        this.#acknowledger?.look();
+        this.#identityOrder.whole();
+        this.#cluster?.tellIpcache();
+      },
     });
     this.#endpoints = new EndpointReconciler({
       config,
@@ -182,6 +206,7 @@ export class EndpointManager {
       clock,
       onFound: () => this.#onFound(),
       maySweep: () => this.#cluster.complete,
+      isIpcacheWhole: () => this.#ipcache.complete,
       process,
       onConfigured: () => this.#onConfigured(),
       onApplied: (workload) => this.#onApplied(workload),
@@ -193,6 +218,7 @@ export class EndpointManager {
       onResult: (key, failure) => {
         onResult(key, failure);
         this.#acknowledger.look();
+        this.#lookAtOrder();
       },
     });
     this.#acknowledger = new PolicyAcknowledger({
@@ -223,7 +249,8 @@ export class EndpointManager {
       clock,
       // Without the node's pools the gateways are not known.
       isJoinWhole: () =>
-        this.#endpoints.isFound && this.#mirrors?.synced === true && this.#registration.node !== undefined,
+        this.#endpoints.isFound && this.#mirrors?.synced === true && this.#registration.node !== undefined &&
+        (this.#ipcache.complete || this.#identityOrder.isReady),
       areNodesKnown: () => this.#mirrors?.nodesSynced === true,
       isConfigured: () => this.#configurator.configured,
       onTold: () => {
@@ -293,6 +320,7 @@ export class EndpointManager {
       clock: this.#clock,
       holdMs: config.holdMs,
       prefixes: this.#prefixes,
+      identities: this.#identityOrder,
       onJoin: () => this.#cluster.tellIpcache(),
       onRemoteNodes: () => this.#cluster.tellRemoteNodes(),
     });
@@ -384,8 +412,7 @@ export class EndpointManager {
   }
 
   #onKernelGone(workload: Workload): void {
-    this.#ipcache.join.setOwn(workload.spec.name, []);
-    this.#cluster.tellIpcache();
+    this.#identityOrder.changeOwn(workload.spec.name, []);
     this.#deletions.goOn(workload);
   }
 
@@ -424,9 +451,14 @@ export class EndpointManager {
   }
 
   #onApplied(workload: Workload): void {
-    const entries = this.#announcer.entriesOf(workload);
-    if (this.#ipcache.join.setOwn(workload.spec.name, entries)) this.#cluster.tellIpcache();
+    this.#identityOrder.changeOwn(workload.spec.name, this.#announcer.entriesOf(workload));
     this.#announcer.reconcile(workload.spec.name);
+  }
+
+  /** Addresses may go in; the first whole ipcache waits for that. */
+  #lookAtOrder(): void {
+    this.#identityOrder.look();
+    if (!this.#ipcache.complete) this.#cluster.tellIpcache();
   }
 
   /** What the node is was heard, or has changed. */
@@ -476,6 +508,17 @@ export class EndpointManager {
       this.#peers.status();
       this.#endpoints.judgePolicies();
       this.#acknowledger.look();
+      this.#lookAtOrder();
+      const { waiting } = this.#identityOrder;
+      this.#waitingLooks = waiting === 0 ? 0 : this.#waitingLooks + 1;
+      this.#peers.policy.setStale(
+        "addresses of identities",
+        this.#waitingLooks < LATE_LOOKS
+          ? undefined
+          : `${waiting} ${
+            waiting === 1 ? "address waits" : "addresses wait"
+          } for policies that know their identities`,
+      );
       if (turn % COMPARE_LOOKS === 0 && this.#datapathEndpoints) {
         this.#endpoints.compare(this.#datapathEndpoints);
       }

@@ -41,6 +41,8 @@ export interface EndpointReconcilerParts {
   onFound: () => void;
   /** Whether everything that is not an endpoint was told, so that what nothing desires may be swept. */
   maySweep: () => boolean;
+  /** Whether the datapath has a whole ipcache: before, map states may wait for prefixes in it. */
+  isIpcacheWhole: () => boolean;
   /** Which process of the datapath is told: no other one may sweep. Undefined before it was heard. */
   process: () => string | undefined;
   /** The node's configuration was news to the datapath. */
@@ -171,6 +173,23 @@ export class EndpointReconciler {
     for (const workload of this.#parts.table.workloads()) {
       if (this.#isUntold(workload)) return workload.spec.name;
     }
+  }
+
+  /** Whether every endpoint has the newest map state that was told, or its conditions say why not. */
+  get areApplied(): boolean {
+    const { table, policies, isIpcacheWhole } = this.#parts;
+    for (const workload of table.workloads()) {
+      const { status, mapState, applied, deleting, restored, conditions, spec: { name } } = workload;
+      const passesNothing = status.policy === CLOSED_POLICY ||
+        (!applied && !restored && status.policy === "");
+      if (deleting || passesNothing || conditions.has("POLICY_FAILED")) continue;
+      const newest = policies.mapState(status.identity);
+      if (newest === undefined || (applied && mapState === newest)) continue;
+      const waits = this.#conditions.isWaiting(name) &&
+        (this.#conditions.isLate(workload) || !isIpcacheWhole());
+      if (!waits) return false;
+    }
+    return true;
   }
 
   failureOf(name: string): Failure | undefined {

@@ -83,6 +83,9 @@ class ReflectedMirror<T> implements NamedMirror<T> {
   setNames(names: ReadonlySet<string>): void {
     this.#reflector.setNames(names);
   }
+  knows(name: string): boolean {
+    return this.#reflector.knows(name);
+  }
   [Symbol.dispose](): void {
     void this.#reflector.stop();
   }

@@ -8,7 +8,7 @@
  * @module
  */
 import { isDeepStrictEqual } from "node:util";
-import { type Clock, type Position, ProblemError } from "@weir/common";
+import { type Clock, isKnownPage, type Position, ProblemError } from "@weir/common";
 import type { Endpoint } from "@weir/proto/endpoint";
 import type { MapState } from "@weir/proto/policy";
 import type { Init } from "@weir/proto";
@@ -37,6 +37,10 @@ export interface PolicyReconcilerParts {
   prefixes: PrefixOrder;
   /** The map state of an identity has changed. */
   onChange: (identity: number) => void;
+  /** Pages of known identities to follow beside. */
+  pages: () => ReadonlySet<string>;
+  /** A page was told; undefined: it is not there. */
+  onPage: (name: string, identities: readonly number[] | undefined) => void;
   /** Everything up to here was told. */
   onPosition: (position: Position) => void;
 }
@@ -73,7 +77,10 @@ export class PolicyReconciler implements Disposable {
   constructor(parts: PolicyReconcilerParts) {
     this.#parts = parts;
     this.#mirror = parts.enginePeer.follow(parts.source.mapStates({
-      onChange: (name, value, previous) => this.#change(Number(name), value, previous),
+      onChange: (name, value, previous) =>
+        isKnownPage(name)
+          ? parts.onPage(name, value?.knownIdentities)
+          : this.#change(Number(name), value, previous),
       onSynced: () => {},
       onPosition: parts.onPosition,
     }));
@@ -95,8 +102,14 @@ export class PolicyReconciler implements Disposable {
 
   /** Follows these identities from now on. */
   follow(identities: ReadonlySet<number>): void {
-    this.#mirror.setNames(new Set([...identities].filter((number) => number !== 0).map(String)));
+    const numbers = [...identities].filter((number) => number !== 0);
+    this.#mirror.setNames(new Set([...numbers.map(String), ...this.#parts.pages()]));
     for (const identity of this.#held.keys()) if (!identities.has(identity)) this.#held.delete(identity);
+  }
+
+  /** Whether what there is of a page was told. */
+  isTold(page: string): boolean {
+    return this.#mirror.knows(page);
   }
 
   /** The map state to apply; undefined while it is not known. */

@@ -36,6 +36,8 @@ export interface Mirror<T> extends Disposable {
 export interface NamedMirror<T> extends Mirror<T> {
   /** From now on these; what is there of them already stays. */
   setNames(names: ReadonlySet<string>): void;
+  /** True when what there is of this name was told: then, and only then, nothing means that there is none. */
+  knows(name: string): boolean;
 }
 
 /** Told of each change of a mirror, in order. */

@@ -92,6 +92,7 @@ export class ChangeTable<T> {
         return table().synced ? { epoch: table().epoch, revision: table().revision } : undefined;
       },
       setNames: () => {},
+      knows: () => table().synced,
       values: () => this.rows.values(),
       get: (name) => this.rows.get(name),
       [Symbol.dispose]: () => void this.#listeners.delete(listener),

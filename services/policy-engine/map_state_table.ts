@@ -6,7 +6,8 @@
  *     subject 257 ─┼─▶ what their group has, from 41 on    its own (256 came at 43) and
  *     subject 300 ─┘                                       41 + its place (each subject has another)
  *
- * A watcher is told of each subject as it is now; what lay between is not kept.
+ * A watcher is told of each subject as it is now; what lay between is not kept. Beside them, and only by their names, it has the pages
+ * of known identities (`known_pages.ts`).
  * @module
  */
 import {
@@ -18,6 +19,7 @@ import {
   type Watchable,
 } from "@weir/common";
 import { MapState } from "@weir/proto/policy";
+import { KnownPages } from "./known_pages.ts";
 import type { GroupState, PolicyGroup } from "./policy_group.ts";
 import type { PolicyRepository, RepositoryChanges } from "./policy_repository.ts";
 
@@ -69,6 +71,7 @@ export class MapStateTable implements Watchable<MapState> {
   /** The newest deletion of each subject that is gone, oldest first. */
   readonly #deletions = new Map<string, Change<MapState>>();
   readonly #observers = new Set<TableObserver<MapState>>();
+  readonly #known = new KnownPages();
   #revision: number;
   #oldest: number;
 
@@ -93,7 +96,7 @@ export class MapStateTable implements Watchable<MapState> {
   }
   putOf(name: string): Change<MapState> | undefined {
     const subject = this.#subjects.get(name);
-    return subject && putOf(subject);
+    return subject ? putOf(subject) : this.#known.putOf(name);
   }
   list(): MapState[] {
     return this.puts().map(({ value }) => value!);
@@ -219,6 +222,7 @@ export class MapStateTable implements Watchable<MapState> {
   delete(number: number, revision: number): boolean {
     const name = String(number), subject = this.#subjects.get(name);
     if (subject === undefined) return false;
+    this.#known.note(number, false);
     this.#subjects.delete(name);
     this.#places[subject.place] = undefined;
     this.#freePlaces.push(subject.place);
@@ -233,6 +237,23 @@ export class MapStateTable implements Watchable<MapState> {
       this.#oldest = deletion.revision;
     }
     return true;
+  }
+
+  /**
+   * Says which identities the map states know that were written; to be called after they were.
+   * @returns the revision of the last page, or the one given
+   */
+  publishKnown(revision: number): number {
+    let next = Math.max(revision, this.#revision);
+    if (!this.#known.isDirty) return next;
+    const changes = this.#known.publish(() => ++next);
+    this.#revision = next;
+    for (const observer of this.#observers) {
+      for (const change of changes) observer.changed(change);
+      // Who follows a page waits for all that came before it.
+      observer.announced();
+    }
+    return next;
   }
 
   #whyKept(repository: PolicyRepository, number: number, isBehind: boolean): Kept | undefined {
@@ -269,6 +290,7 @@ export class MapStateTable implements Watchable<MapState> {
     if (subject === undefined) {
       const place = this.#freePlaces.pop() ?? this.#places.length;
       subject = { number, name, place, published, ...now };
+      this.#known.note(number, true);
       this.#places[place] = subject;
       this.#subjects.set(name, subject);
       this.#deletions.delete(name);
@@ -290,6 +312,9 @@ export class MapStateTable implements Watchable<MapState> {
       if (deletion && deletion.revision > revision) {
         found.push({ revision: deletion.revision, of: deletion });
       }
+    }
+    for (const page of this.#known.newest(revision, names ?? [])) {
+      found.push({ revision: page.revision, of: page });
     }
     return found.sort((a, b) => a.revision - b.revision).slice(0, max)
       .map(({ of }) => "type" in of ? of : putOf(of));

@@ -4,6 +4,7 @@ import {
   ApiServer,
   type Change,
   distillEntries,
+  isKnownPage,
   LabelSet,
   MetricsRegistry,
   readFrames,
@@ -60,7 +61,7 @@ Deno.test("one identity more changes no map state one by one, and one page of wh
   publisher.publish();
   let one = 0, many = 0;
   const observer: TableObserver<MapState> = {
-    changed: () => void one++,
+    changed: ({ name }) => void (isKnownPage(name) || one++),
     manyChanged: () => void many++,
     reset: () => {},
     announced: () => {},
@@ -119,7 +120,57 @@ Deno.test("watchers by name get their own map states and nothing else, whether f
   assert.deepEqual((await take(both)).sort(), ["1000:1020", "1001:1000"], "two rules mean twenty of them");
   repository.removeIdentity(1001);
   publisher.publish();
-  assert.deepEqual(await take(both), ["1000:1018", "DELETED 1001"]);
+  assert.deepEqual(await take(both), ["1000:1018", "DELETED 1001", "SYNCED "]);
+});
+
+Deno.test("a page of known identities comes after every map state that was made with them, by its name alone", async () => {
+  const { repository, publisher, table } = setUp(300);
+  put(repository, "everyone", EVERYONE);
+  publisher.publish();
+  const hub = new WatchHub({ table, message: SHARED_MAP_STATE, clock: new FakeClock() });
+  const follow = (position: { revision: number } | undefined, names: string[], newNames: string[]) => {
+    const events: string[] = [];
+    void (async () => {
+      const stream = hub.openNames({ names, newNames, position, encoding: "protobuf" });
+      for await (const bytes of readFrames(stream, "protobuf")) {
+        const { type, name, object } = WatchEvent.decode(bytes);
+        const { entries, knownIdentities } = MapState.decode(object ?? new Uint8Array());
+        events.push(type !== "PUT" ? type : `${name} ${entries.length} ${knownIdentities.length}`);
+      }
+    })();
+    return async () => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      return events.splice(0);
+    };
+  };
+  const first = follow(undefined, [], ["1000", "known-3", "known-9", "known-0"]);
+  const begun = await first();
+  assert.deepEqual(begun.filter((event) => !event.startsWith("known-0")), [
+    "1000 300 0",
+    "known-3 0 24",
+    "SYNCED",
+  ]);
+  const { revision } = table;
+  repository.upsertIdentity(2304, labels("new"));
+  publisher.publish();
+  assert.deepEqual(await first(), ["1000 301 0", "known-9 0 1", "SYNCED"]);
+  assert.deepEqual(await follow({ revision }, ["1000", "known-9"], [])(), [
+    "1000 301 0",
+    "known-9 0 1",
+    "SYNCED",
+  ]);
+  repository.removeIdentity(2304);
+  publisher.publish();
+  assert.deepEqual(await first(), ["1000 300 0", "known-9 0 0", "SYNCED"]);
+  // Nothing else changes: no page is told.
+  put(repository, "everyone", `{endpointSelector: {}, ingress: [{fromEntities: [all]}]}`);
+  publisher.publish();
+  assert.deepEqual((await first()).filter((event) => event.startsWith("known")), []);
+  assert.equal(table.list().some(({ knownIdentities }) => knownIdentities.length > 0), false, "no map state");
+  assert.equal(
+    table.changesSince(table.oldestRevision, Infinity)!.some(({ name }) => isKnownPage(name)),
+    false,
+  );
 });
 
 Deno.test("who would get too many entries keeps what it had and says why, until there are fewer", () => {

@@ -81,6 +81,7 @@ export class PairState {
       ],
       selfDescribed: false,
       silent: [],
+      knownIdentities: [],
       error: "",
     };
     return new PairState(subject, remote, rules, uses, repository, namedPorts, message, tables.cookies);

@@ -123,6 +123,7 @@ export class GroupState {
       error: error ?? this.errorOf(subject),
       selfDescribed: true,
       silent: [...this.silent],
+      knownIdentities: NO_IDENTITIES,
     };
   }
 
@@ -167,6 +168,9 @@ export const SHARED_MAP_STATE: Message<MapState> = {
     return concatBytes([...origin.group.encodedHead(origin.head), ...origin.group.encodedEntries()]);
   },
 };
+
+/** Only a page has some (`known_pages.ts`). */
+const NO_IDENTITIES: number[] = [];
 
 /** A map state in parts that other map states have too. */
 export function mapStateParts(value: MapState): PartedObject | undefined {

@@ -86,6 +86,7 @@ export class Publisher {
       else this.cidrIdentities.put(prefix, identity, ++this.#revision);
     }
     for (const subject of changes.removedSubjects) this.mapStates.delete(subject, ++this.#revision);
+    this.#revision = this.mapStates.publishKnown(this.#revision);
     for (const cookie of swept) {
       if (!repository.cookies.get(cookie)) this.rules.delete(String(cookie), ++this.#revision);
     }

@@ -4,7 +4,7 @@
  * @module
  */
 import { sql } from "kysely";
-import { ApiServer } from "@weir/common";
+import { ApiServer, isKnownPage } from "@weir/common";
 import { Database } from "@weir/common/state";
 import { WeirClient } from "@weir/client";
 import { createIdentityAllocator, type IdentityAllocator } from "@weir/identity-allocator";
@@ -28,13 +28,14 @@ import { VirtualTime } from "./virtual_time.ts";
 /**
  * A wrong world on purpose, to show that the checks notice it: nodes that take a policy which they do not know for "none", or
  * that never say which addresses they have no more, or that never take a backend out of their kernel, or whose policies cover no
- * prefix that they do not know.
+ * prefix that they do not know, or that hear of no known identities and so let every address in at once.
  */
 export type Fault =
   | "unknown-policy-is-open"
   | "deletions-are-kept-secret"
   | "backends-stay"
-  | "nothing-is-covered";
+  | "nothing-is-covered"
+  | "addresses-do-not-wait";
 
 export const ALLOCATOR = "identity-allocator", ENGINE = "policy-engine", ADMIN = "admin";
 export const BALANCER = "load-balancer";
@@ -207,6 +208,8 @@ export class World {
         ? withMapStates(policy, (state, name) => state ?? MapState.create({ identity: Number(name) }))
         : this.#fault === "nothing-is-covered"
         ? withMapStates(policy, withoutPrefixes())
+        : this.#fault === "addresses-do-not-wait"
+        ? withoutPages(policy)
         : policy,
       services: this.replicas[BALANCER].length > 0
         ? httpServiceSource(this.client(process, BALANCER))
@@ -359,6 +362,18 @@ function withoutPrefixes(): (state: MapState | undefined) => MapState | undefine
   };
 }
 
+/** The map states of an engine that has no pages of known identities. */
+function withoutPages(source: PolicySource): PolicySource {
+  return {
+    ...source,
+    mapStates: (listener) =>
+      source.mapStates({
+        ...listener,
+        onChange: (name, ...change) => isKnownPage(name) ? undefined : listener.onChange(name, ...change),
+      }),
+  };
+}
+
 /** Map states that are others to their reader. */
 function withMapStates(
   source: PolicySource,
@@ -385,6 +400,7 @@ function withMapStates(
         values: () => mirror.values(),
         get: (name) => change(mirror.get(name), name),
         setNames: (names) => mirror.setNames(names),
+        knows: (name) => mirror.knows(name),
         [Symbol.dispose]: () => mirror[Symbol.dispose](),
       };
     },
