@@ -2,7 +2,7 @@
  * Lays out what an installed Weir is, as files below a directory: `deno run -A scripts/packaging/stage.ts DIRECTORY`.
  *
  *     usr/bin/weir -> ../lib/weir/scripts/weir
- *     usr/lib/weir/         sources, bundles of the services, node_modules, deno, .build (eBPF, verifier, Wasmtime)
+ *     usr/lib/weir/         sources, bundles of the services, node_modules, deno, .build (eBPF, verifier, Wasmtime, page)
  *     lib/systemd/system/weir.service
  *     usr/lib/{systemd/networkd.conf.d,systemd/network,NetworkManager/conf.d}/
  *     etc/weir/weir.yaml
@@ -28,7 +28,8 @@ const NETWORK_FILES: Readonly<Record<string, string>> = {
   "NetworkManager.conf": "NetworkManager/conf.d/50-weir.conf",
 };
 /** Packages that only building needs. */
-const BUILD_ONLY = /^(@types\/|assemblyscript$)/;
+const BUILD_ONLY =
+  /^(@types\/|@xyflow\/|@tanstack\/|@fontsource|react|elkjs|uplot|axe-core|playwright|assemblyscript$)/;
 
 interface Workspace {
   workspace: string[];
@@ -42,6 +43,7 @@ export async function stage(directory: string): Promise<void> {
   await Deno.mkdir(lib, { recursive: true });
   await copySources(lib);
   await copyBuild(lib);
+  await copyPage(lib);
   await writeBundles(`${lib}/bundles`);
   await copyFile(Deno.execPath(), `${lib}/bin/deno`, 0o755);
   await copyFile(`${ROOT}scripts/weir`, `${lib}/scripts/weir`, 0o755);
@@ -93,6 +95,15 @@ async function copyBuild(lib: string): Promise<void> {
     await copyFile(`${ROOT}.build/${name}`, `${lib}/.build/${name}`).catch((cause) => {
       throw new Error(`Cannot find .build/${name}: run scripts/setup first`, { cause });
     });
+  }
+}
+
+/** The built page. */
+async function copyPage(lib: string): Promise<void> {
+  for (const folder of ["", "assets/"]) {
+    for await (const { name, isFile } of Deno.readDir(`${ROOT}.build/ui/${folder}`)) {
+      if (isFile) await copyFile(`${ROOT}.build/ui/${folder}${name}`, `${lib}/.build/ui/${folder}${name}`);
+    }
   }
 }
 

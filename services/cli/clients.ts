@@ -4,6 +4,7 @@
  * @module
  */
 import { WeirClient } from "@weir/client";
+import type { StatusNode, StatusTargets } from "@weir/client/status";
 import { ProblemError } from "@weir/common/problem";
 import { readInputTextSync } from "@weir/common/input-file";
 import type { CommandContext, NodeTarget, ServiceName } from "./context.ts";
@@ -27,6 +28,18 @@ export function clientOf(
   }
   const ca = caFile ? [readInputTextSync(caFile, { bytesMax: CA_BYTES_MAX })] : undefined;
   return new WeirClient({ url: address, token, ca });
+}
+
+/** Whom `weir status` and the web page ask how everything is. */
+export function statusTargets(context: CommandContext): StatusTargets {
+  const nodes = context.nodes();
+  const isOwn = context.flags.server === undefined;
+  const targetOf = (node: StatusNode | undefined) => nodes.find((target) => target.node === node?.node);
+  return {
+    nodes: nodes.map(({ node, directory }) => isOwn ? { node, directory } : { node }),
+    client: (service, node) => clientOf(context, service as ServiceName, targetOf(node)),
+    clientAt: (socket, { directory }) => new WeirClient(`unix:${directory}/${socket}.sock`),
+  };
 }
 
 /** What a node answered, or why it did not. */

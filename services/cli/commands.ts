@@ -17,6 +17,7 @@ import type { Manual } from "./manual/manual.ts";
 import { MONITOR, OBSERVE } from "./manual/observe.ts";
 import { POLICY } from "./manual/policy.ts";
 import { SERVICE } from "./manual/service.ts";
+import { UI } from "./manual/ui.ts";
 import { VERIFY } from "./manual/verify.ts";
 import { didYouMean } from "./suggestion.ts";
 
@@ -38,6 +39,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   top: { manual: TOP, load: async () => (await import("./top.ts")).topCommand },
   observe: { manual: OBSERVE, load: async () => (await import("./observe/command.ts")).observeCommand },
   monitor: { manual: MONITOR, load: async () => (await import("./monitor.ts")).monitorCommand },
+  ui: { manual: UI, load: async () => (await import("./ui.ts")).uiCommand },
   verify: { manual: VERIFY, load: async () => (await import("./verify.ts")).verifyCommand },
   cluster: { manual: CLUSTER, load: async () => (await import("./cluster.ts")).clusterCommand },
   join: { manual: JOIN, load: async () => (await import("./join.ts")).joinCommand },

@@ -21,7 +21,7 @@ import { labLogs } from "./lab_logs.ts";
 import { startDaemon, stopLab } from "./lab_process.ts";
 import { readManifest, readManifests } from "./manifest_files.ts";
 import { type Column, outputForm, render, table } from "./output.ts";
-import { question } from "./question.ts";
+import { question } from "@weir/client/status";
 import { unknownVerb } from "./suggestion.ts";
 
 const HINT = "weir help lab";

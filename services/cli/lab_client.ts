@@ -6,7 +6,7 @@
 import { WeirClient } from "@weir/client";
 import { LabStatus } from "@weir/proto/lab";
 import { type CommandContext, UsageError } from "./context.ts";
-import { question } from "./question.ts";
+import { question } from "@weir/client/status";
 
 /** A lab answers when its nodes have what was asked for. */
 const LAB_DEADLINE_MS = 600_000;

@@ -8,7 +8,7 @@ import type { WeirClient } from "@weir/client";
 import { Endpoint } from "@weir/proto/endpoint";
 import { clientOf } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
-import { question } from "./question.ts";
+import { question } from "@weir/client/status";
 import { didYouMean } from "./suggestion.ts";
 
 const ANSWER_MS_MAX = 1000;

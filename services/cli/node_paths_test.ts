@@ -2,9 +2,7 @@ import assert from "node:assert/strict";
 import type { Init } from "@weir/proto";
 import { NodePath, Probes } from "@weir/proto/datapath";
 import { Node } from "@weir/proto/identity";
-import { findings } from "./findings.ts";
-import { pairTroubles } from "./node_paths.ts";
-import type { NodeReport } from "./status_report.ts";
+import { findings, type NodeReport, pairTroubles } from "@weir/client/status";
 import { wayLines } from "./way_text.ts";
 
 const NOW_S = 1_700_000_000;

@@ -5,12 +5,12 @@
  * @module
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { type Facts, type Finding, findings, gather, type NodeReport } from "@weir/client/status";
 import type { DatapathStatus } from "@weir/proto/datapath";
 import { flag, noWords, parse, text } from "./args.ts";
+import { statusTargets } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
-import { type Finding, findings } from "./findings.ts";
 import { age, numbered, outputForm, render, table } from "./output.ts";
-import { type Facts, gather, type NodeReport } from "./status_report.ts";
 import { wayLines } from "./way_text.ts";
 import { heldText, refusedText } from "./top.ts";
 
@@ -52,7 +52,7 @@ export async function statusCommand(args: string[], context: CommandContext): Pr
 }
 
 async function look(context: CommandContext): Promise<Report> {
-  const facts = await gather(context);
+  const facts = await gather(statusTargets(context));
   const found = findings(facts, Date.now() / 1000);
   return {
     ...facts,

@@ -159,6 +159,8 @@ const EITHER: Record<string, [source: string, destination: string]> = {
   "workload": ["from-workload", "to-workload"],
   "cluster": ["from-cluster", "to-cluster"],
 };
+/** Names of all parameters that filter; each also with `not-` before it. */
+export const FLOW_PARAMETERS: readonly string[] = [...Object.keys(PLAIN), ...Object.keys(EITHER)].sort();
 const CONTROL = new Set([
   ...["watch", "follow", "first", "last", "all", "since", "until"],
   ...["allowlist", "denylist", "field-mask"],

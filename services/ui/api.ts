@@ -327,6 +327,8 @@ export type FlowEvent =
   | { readonly type: "flows"; readonly flows: readonly FlowRow[] }
   /** The reader, or the stream, was too slow for so many. */
   | { readonly type: "lost"; readonly flows: number }
+  /** The last event: why the stream ends. */
+  | { readonly type: "error"; readonly code: string; readonly detail: string }
   | { readonly type: "sources"; readonly sources: Sources }
   | { readonly type: "beat"; readonly nowUnixS: number };
 

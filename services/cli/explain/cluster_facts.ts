@@ -12,7 +12,7 @@ import { Backend, Service } from "@weir/proto/loadbalancer";
 import { NodePolicy } from "@weir/proto/policy";
 import { clientOf } from "../clients.ts";
 import type { CommandContext, NodeTarget, ServiceName } from "../context.ts";
-import { question } from "../question.ts";
+import { question } from "@weir/client/status";
 
 /** An endpoint and where it is. */
 export interface PlacedEndpoint {

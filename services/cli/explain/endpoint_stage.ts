@@ -1,6 +1,6 @@
 /** What the state of an endpoint, of its node and of the way between two nodes means for a connection. Pure. @module */
-import { isSilent } from "../findings.ts";
-import { pairTroubles } from "../node_paths.ts";
+import { isSilent } from "@weir/client/status";
+import { pairTroubles } from "@weir/client/status";
 import type { ClusterFacts } from "./cluster_facts.ts";
 import type { End } from "./ends.ts";
 import { type Stage, stage } from "./stage.ts";

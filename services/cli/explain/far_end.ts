@@ -9,7 +9,7 @@ import type { Flow } from "@weir/proto/flow";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { clientOf } from "../clients.ts";
 import type { CommandContext, NodeTarget } from "../context.ts";
-import { question } from "../question.ts";
+import { question } from "@weir/client/status";
 import type { End } from "./ends.ts";
 import { type SocketQuestion, socketStage } from "./socket_stage.ts";
 import { type Stage, stage } from "./stage.ts";

@@ -1,5 +1,5 @@
 import { equal, match, ok } from "node:assert/strict";
-import { WeirClient } from "@weir/client";
+import { WeirClient } from "../client.ts";
 import { question } from "./question.ts";
 
 const answering = (handler: (request: Request) => Promise<Response> | Response) =>

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { WeirClient } from "@weir/client";
+import type { WeirClient } from "../client.ts";
 import { errorText } from "@weir/common/log";
 import { ProblemError } from "@weir/common/problem";
 

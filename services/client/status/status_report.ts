@@ -1,5 +1,5 @@
 /**
- * What `weir status` finds out: every question to every service at once, each with a deadline, and nothing assumed of what is
+ * What `weir status` and the web page find out: every question to every service at once, each with a deadline, and nothing assumed of what is
  * not answered.
  *
  * @module
@@ -11,9 +11,24 @@ import { Endpoint, PeerStatus } from "@weir/proto/endpoint";
 import { Node } from "@weir/proto/identity";
 import { Service } from "@weir/proto/loadbalancer";
 import { EngineRevision, NodePolicy } from "@weir/proto/policy";
-import { clientOf } from "./clients.ts";
-import type { CommandContext, NodeTarget, ServiceName } from "./context.ts";
+import type { WeirClient } from "../client.ts";
 import { type Answer, question } from "./question.ts";
+
+/** One node that is asked. */
+export interface StatusNode {
+  readonly node: string;
+  /** Directory with the sockets of its services; undefined: it is not looked into. */
+  readonly directory?: string;
+}
+
+/** Whom {@link gather} asks. */
+export interface StatusTargets {
+  readonly nodes: readonly StatusNode[];
+  /** A client of a service, of `node` or of the cluster's; {@link gather} closes it. */
+  client(service: string, node?: StatusNode): WeirClient;
+  /** A client of whatever listens on the socket of this name in a node's directory. */
+  clientAt(socket: string, node: StatusNode): WeirClient;
+}
 
 /** How a service or node is. */
 export type ServiceState = "ready" | "starting" | "hung" | "away" | "backoff" | "stopped";
@@ -81,29 +96,28 @@ export interface Facts {
 const AGENT = "agent";
 /** States of an endpoint that has no connection. */
 const WAITING: ReadonlySet<string> = new Set(["WAITING_FOR_IDENTITY", "INVALID"]);
-const NODE_SERVICES: readonly ServiceName[] = ["datapath", "endpoint-manager", "flow-exporter"];
+const NODE_SERVICES: readonly string[] = ["datapath", "endpoint-manager", "flow-exporter"];
 
 /** Asks everything. Resolves within the deadline of one question (and a moment). */
-export async function gather(context: CommandContext): Promise<Facts> {
-  const targets = context.nodes();
+export async function gather(targets: StatusTargets): Promise<Facts> {
   const [nodes, cluster] = await Promise.all([
-    Promise.all(targets.map((target) => gatherNode(context, target))),
-    gatherCluster(context),
+    Promise.all(targets.nodes.map((node) => gatherNode(targets, node))),
+    gatherCluster(targets),
   ]);
   return { nodes, cluster };
 }
 
-async function gatherCluster(context: CommandContext): Promise<ClusterReport> {
-  const list = <T>(service: ServiceName, name: string, message: Message<T>) =>
+async function gatherCluster(targets: StatusTargets): Promise<ClusterReport> {
+  const list = <T>(service: string, name: string, message: Message<T>) =>
     question(
-      clientOf(context, service),
+      targets.client(service),
       async (client) => (await client.collection(name, message).list()).items,
     );
   const [nodes, policies, revision, services] = await Promise.all([
     list("identity-allocator", "nodes", Node),
     list("policy-engine", "nodepolicies", NodePolicy),
     question(
-      clientOf(context, "policy-engine"),
+      targets.client("policy-engine"),
       (client) => client.call("/v1/revision", { method: "GET", response: EngineRevision }),
     ),
     list("load-balancer", "services", Service),
@@ -126,7 +140,7 @@ async function gatherCluster(context: CommandContext): Promise<ClusterReport> {
   };
 }
 
-async function gatherNode(context: CommandContext, target: NodeTarget): Promise<NodeReport> {
+async function gatherNode(targets: StatusTargets, target: StatusNode): Promise<NodeReport> {
   const report: NodeReport = {
     node: target.node,
     ready: false,
@@ -138,24 +152,24 @@ async function gatherNode(context: CommandContext, target: NodeTarget): Promise<
   };
   const [processes, alive, datapath, probes, endpoints, peers] = await Promise.all([
     question(
-      clientOf(context, AGENT, target),
+      targets.client(AGENT, target),
       async (client) => (await client.collection("processes", Process).list()).items,
     ),
-    askEach(context, target),
+    askEach(targets, target),
     question(
-      clientOf(context, "datapath", target),
+      targets.client("datapath", target),
       (client) => client.call("/v1/status", { method: "GET", response: DatapathStatus }),
     ),
     question(
-      clientOf(context, "datapath", target),
+      targets.client("datapath", target),
       (client) => client.call("/v1/probes", { method: "GET", response: Probes }),
     ),
     question(
-      clientOf(context, "endpoint-manager", target),
+      targets.client("endpoint-manager", target),
       async (client) => (await client.collection("endpoints", Endpoint).list()).items,
     ),
     question(
-      clientOf(context, "endpoint-manager", target),
+      targets.client("endpoint-manager", target),
       async (client) => (await client.collection("peers", PeerStatus).list()).items,
     ),
   ]);
@@ -170,12 +184,12 @@ async function gatherNode(context: CommandContext, target: NodeTarget): Promise<
 }
 
 /** Asks every service that has a socket here whether it lives. */
-async function askEach(context: CommandContext, target: NodeTarget): Promise<Map<string, Answer<string>>> {
-  const names = context.flags.server === undefined ? await socketNames(target.directory) : [];
+async function askEach(targets: StatusTargets, target: StatusNode): Promise<Map<string, Answer<string>>> {
+  const names = target.directory === undefined ? [] : await socketNames(target.directory);
   const answers = await Promise.all(
     names.map((name) =>
       question(
-        clientOf(context, name as ServiceName, target, `unix:${target.directory}/${name}.sock`),
+        targets.clientAt(name, target),
         async (client) => {
           const answer = await client.send("/livez");
           return await answer.text();

@@ -1,0 +1,214 @@
+/** What the page asks for, by path. Each handler reads the query, calls, encodes. @module */
+import { Hono } from "hono";
+import type { WeirClient } from "@weir/client";
+import type { StatusTargets } from "@weir/client/status";
+import { type Clock, ProblemError, problemResponse, WEIR_VERSION } from "@weir/common";
+import { FLOW_PARAMETERS } from "@weir/flow-filter";
+import { DROP_REASONS, EVENT_TYPES, TROUBLES } from "@weir/proto/numbers";
+import type {
+  CardDetail,
+  DropExplanation,
+  DropReport,
+  Group,
+  HealthReport,
+  MapSnapshot,
+  Names,
+  Session,
+} from "../api.ts";
+import { commandsOf, noPolicyReason, quoted, requestOf, requestOfQuery } from "./explain_flow.ts";
+import type { FlowPicture } from "./flow_picture.ts";
+import { askRows, type RowParts, rowStream } from "./flow_rows.ts";
+import type { FlowSource } from "./flow_source.ts";
+import { healthReport } from "./health_report.ts";
+import { completenessOf, type LiveMaps } from "./live_map.ts";
+import { MAP_LIMITS } from "./map_view.ts";
+import type { NodeNames } from "./node_names.ts";
+import { explain, policyDetail, policyReport } from "./policies.ts";
+import { Shared } from "./shared_answer.ts";
+
+/** What the handlers answer from. */
+export interface RouteParts {
+  readonly picture: FlowPicture;
+  readonly maps: LiveMaps;
+  readonly source: FlowSource;
+  readonly names: NodeNames;
+  readonly engine: WeirClient;
+  readonly status: StatusTargets;
+  readonly lab: string;
+  readonly cluster: string;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/** Words of each kind that are given for completion. */
+const NAMES_MAX = 2000;
+const NDJSON = { "content-type": "application/x-ndjson; charset=utf-8", "cache-control": "no-store" };
+/** What many browsers ask for at once is asked once in this time. */
+const HEALTH_MS = 2000, POLICIES_MS = 1000;
+
+/** The API below a base path. */
+export function apiRoutes(parts: RouteParts): Hono {
+  const { picture, maps, source, names, engine, clock, signal } = parts;
+  const app = new Hono(), nowS = () => clock.nowMs() / 1000;
+  const sources = () => source.sources(picture.lost);
+  const rows: RowParts = { source, names, sources, clock, signal };
+  const hits = { hits: picture.hits, sinceUnixS: maps.sinceS };
+  const health = new Shared<HealthReport>({
+    ms: HEALTH_MS,
+    clock,
+    ask: () => healthReport(parts.status, { nowS, sources: sources(), folded: foldedOf(picture) }),
+  });
+  const policies = new Shared({ ms: POLICIES_MS, clock, ask: () => policyReport(engine, hits) });
+  app.onError((error) => problemResponse(error));
+  app.notFound(() =>
+    problemResponse(new ProblemError("NOT_FOUND", { status: 404, detail: "There is nothing here" }))
+  );
+  app.get("/session", (c) => c.json(sessionOf(parts)));
+  app.get("/live", (c) => new Response(maps.stream(groupOf(c.req.query("group"))), { headers: NDJSON }));
+  app.get("/map", (c) => c.json(snapshotOf(parts, groupOf(c.req.query("group")))));
+  app.get("/card", (c) => c.json(cardDetail(parts, c.req.query("id") ?? "", groupOf(c.req.query("group")))));
+  app.get("/flows", async (c) => c.json(await askRows(new URL(c.req.url).searchParams, rows)));
+  app.get(
+    "/flows/stream",
+    (c) => new Response(rowStream(new URL(c.req.url).searchParams, rows), { headers: NDJSON }),
+  );
+  app.get("/drops", (c) => c.json(dropReport(parts)));
+  app.get("/drops/explain", async (c) => c.json(await explainCause(parts, c.req.query("cause") ?? "")));
+  app.get(
+    "/explain",
+    async (c) => c.json(await explain(engine, requestOfQuery(new URL(c.req.url).searchParams))),
+  );
+  app.get("/policies", async (c) => c.json(await policies.get()));
+  app.get("/policy", async (c) => c.json(await policyDetail(engine, c.req.query("name") ?? "", hits)));
+  app.get("/health", async (c) => c.json(await health.get()));
+  app.get("/strip", (c) => c.json(picture.strip.since(0)));
+  app.get("/names", (c) => c.json(namesOf(picture, names)));
+  return app;
+}
+
+const GROUPS: readonly string[] = ["workload", "namespace", "node"];
+
+/** @throws {ProblemError} QUERY_INVALID */
+function groupOf(text = "workload"): Group {
+  if (GROUPS.includes(text) || /^label:[A-Za-z0-9][-A-Za-z0-9_./:]{0,200}$/.test(text)) return text as Group;
+  throw new ProblemError("QUERY_INVALID", {
+    detail: `Cannot take group=${text.slice(0, 80)}`,
+    expected: `${GROUPS.join(", ")} or label:KEY`,
+  });
+}
+
+function sessionOf({ lab, cluster, names, clock, maps }: RouteParts): Session {
+  return {
+    version: WEIR_VERSION,
+    cluster,
+    lab,
+    nodes: names.list(),
+    sinceUnixS: maps.sinceS,
+    nowUnixS: clock.nowMs() / 1000,
+    history: false,
+    historyReason: "no flow history is asked by this server",
+    historySinceUnixS: 0,
+    limits: MAP_LIMITS,
+  };
+}
+
+function snapshotOf({ maps, picture, clock }: RouteParts, group: Group): MapSnapshot {
+  const view = maps.view(group), { cards, edges } = view.snapshot();
+  return {
+    group,
+    sinceUnixS: maps.sinceS,
+    untilUnixS: clock.nowMs() / 1000,
+    cards: cards.map((text) => JSON.parse(text)),
+    edges: edges.map((text) => JSON.parse(text)),
+    foldedCards: view.foldedCards.size,
+    foldedEdges: view.foldedEdges.size + picture.table.folded,
+    completeness: completenessOf(picture),
+  };
+}
+
+/** @throws {ProblemError} NOT_FOUND */
+function cardDetail({ maps, picture, clock, lab }: RouteParts, id: string, group: Group): CardDetail {
+  const found = maps.view(group).card(id);
+  if (found === undefined) {
+    throw new ProblemError("NOT_FOUND", {
+      status: 404,
+      detail: `Cannot find card ${JSON.stringify(id.slice(0, 200))}`,
+    });
+  }
+  const { card, edges } = found;
+  const filter = Object.entries(card.query).map(([name, value]) => `--${name} ${quoted(value)}`).join(" ");
+  const own = lab === "" ? "" : ` --lab ${lab}`;
+  return {
+    card,
+    edges,
+    policies: picture.hits.ofCard(id),
+    causes: picture.causes.list(clock.nowMs() / 1000).filter(({ from, to }) => from === id || to === id)
+      .sort((a, b) => b.lastSeenUnixS - a.lastSeenUnixS),
+    commands: filter === "" ? [] : [
+      { title: "Follow its flows", text: `weir observe${own} ${filter} -f` },
+      { title: "With the hubble command", text: `hubble observe ${filter} -f` },
+      { title: "Its drops", text: `weir observe${own} ${filter} --verdict DROPPED` },
+    ],
+  };
+}
+
+function dropReport({ maps, picture, clock }: RouteParts): DropReport {
+  const nowS = clock.nowMs() / 1000, causes = picture.causes.list(nowS);
+  return {
+    sinceUnixS: Math.min(maps.sinceS, ...causes.map(({ firstSeenUnixS }) => firstSeenUnixS)),
+    untilUnixS: nowS,
+    causes,
+    foldedDrops: picture.causes.folded,
+    completeness: completenessOf(picture),
+  };
+}
+
+/** @throws {ProblemError} NOT_FOUND */
+async function explainCause(
+  { picture, engine, clock, lab }: RouteParts,
+  id: string,
+): Promise<DropExplanation> {
+  const cause = picture.causes.list(clock.nowMs() / 1000).find((one) => one.id === id);
+  if (cause === undefined) {
+    throw new ProblemError("NOT_FOUND", {
+      status: 404,
+      detail: "Cannot find this cause: it was not heard of for an hour, or another server gave it",
+    });
+  }
+  const commands = commandsOf(cause, lab), reason = noPolicyReason(cause);
+  if (reason !== "") return { cause: id, explanation: null, reason, commands };
+  return { cause: id, explanation: await explain(engine, requestOf(cause.example)), reason: "", commands };
+}
+
+function foldedOf({ table, causes, hits }: FlowPicture): HealthReport["folded"] {
+  return [
+    { limit: "pairs of ends on the map", count: table.folded },
+    { limit: "causes of drops", count: causes.folded },
+    { limit: "rules with hits", count: hits.folded },
+  ].filter(({ count }) => count > 0);
+}
+
+function namesOf({ table }: FlowPicture, nodes: NodeNames): Names {
+  const namespaces = new Set<string>(), pods = new Set<string>(), workloads = new Set<string>();
+  const labels = new Set<string>();
+  for (const { end, pods: names } of table.ends()) {
+    if (end.kind !== "workload") continue;
+    namespaces.add(end.namespace);
+    workloads.add(end.workload);
+    for (const pod of names) pods.add(`${end.namespace}/${pod}`);
+    for (const label of end.labels) labels.add(label);
+  }
+  const list = (set: Set<string>) => [...set].filter((name) => name !== "").sort().slice(0, NAMES_MAX);
+  return {
+    namespaces: list(namespaces),
+    pods: list(pods),
+    workloads: list(workloads),
+    labels: list(labels),
+    nodes: nodes.list().slice(0, NAMES_MAX),
+    verdicts: ["FORWARDED", "DROPPED", "AUDIT", "REDIRECTED", "ERROR", "TRACED", "TRANSLATED"],
+    dropReasons: DROP_REASONS.map(({ name }) => name),
+    types: [...EVENT_TYPES.map(({ text }) => text), ...TROUBLES.map(({ text }) => text)],
+    protocols: ["TCP", "UDP", "ICMPv4", "ICMPv6", "SCTP", "HTTP", "DNS"],
+    parameters: [...FLOW_PARAMETERS, ...FLOW_PARAMETERS.map((name) => `not-${name}`)],
+  };
+}
