@@ -149,9 +149,14 @@ export function mountCollection<T>(
 /** One message as the answer, in the encoding that the client accepts. */
 export function answer<T>(c: Context, message: Message<T>, value: T, status = 200): Response {
   const encoding = encodingOfAccept(c.req.header("accept"));
-  return new Response(encodeBody(message, value, encoding), {
+  const body = encodeBody(message, value, encoding);
+  return new Response(body, {
     status,
-    headers: { "content-type": contentType(encoding), "vary": "accept" },
+    headers: {
+      "content-type": contentType(encoding),
+      "content-length": String(body.length),
+      "vary": "accept",
+    },
   });
 }
 

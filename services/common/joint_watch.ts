@@ -6,6 +6,7 @@ import { BODY_BYTES_MAX, readBody } from "./body.ts";
 import { streamedAnswer, type WatchSource } from "./collection.ts";
 import { concatBytes, decodeBody, encodingOfAccept, encodingOfContent } from "./framing.ts";
 import { invalidArgument, type ProblemError } from "./problem.ts";
+import { streamOf } from "./pulled_body.ts";
 import { type BodyPart, encodeMark, WatchBody } from "./watch_body.ts";
 
 /**
@@ -49,5 +50,5 @@ export async function jointWatch(c: Context, sources: ReadonlyMap<string, WatchS
     throw error;
   }
   const body = new WatchBody(parts, gone.length > 0 ? concatBytes(gone) : undefined);
-  return streamedAnswer(new ReadableStream(body, { highWaterMark: 0 }), encoding);
+  return streamedAnswer(streamOf(body), encoding);
 }

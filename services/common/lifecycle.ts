@@ -113,7 +113,10 @@ export async function runService<const S extends ConfigSpec>(options: RunOptions
     });
     const handler = service?.fetch ?? api.fetch;
     if (config.socket) {
-      listeners.push(await listenUnix(handler, config.socket as string, options.socketMode));
+      const { socketMode: mode } = options;
+      // Who answers other machines has many watchers, and pays for `node:http` already.
+      const isForMany = Boolean(config.listen);
+      listeners.push(await listenUnix(handler, config.socket as string, { mode, isForMany }));
     }
     if (config.readSocket) {
       listeners.push(await listenUnix(readOnly(handler), config.readSocket as string));

@@ -20,7 +20,7 @@ Deno.test("listenUnix() makes a socket of mode 0660, replaces a stale one and le
     assert.equal(await answer.text(), "hello");
     client.close();
     await again.shutdown();
-    const closed = await listenUnix(hello, path, 0o600);
+    const closed = await listenUnix(hello, path, { mode: 0o600 });
     assert.equal((await Deno.stat(path)).mode! & 0o777, 0o600);
     await closed.shutdown();
     await Deno.writeTextFile(path, "a file");

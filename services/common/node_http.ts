@@ -6,28 +6,44 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Handler } from "./listener.ts";
 import { ProblemError, problemResponse } from "./problem.ts";
+import { watchBehind } from "./pulled_body.ts";
+import { SocketSink } from "./socket_sink.ts";
 
 /** Longest time that a client may leave an answer unread, in milliseconds. */
 export const WRITE_STALL_MS_MAX = 60_000;
 
+/** What no handler asks for: each header costs a microsecond or two. */
+const UNREAD_HEADERS = new Set(["host", "user-agent", "accept-encoding", "accept-language", "connection"]);
+
+/** One for all: making an error takes its stack. */
+const GONE = new DOMException("The client is gone", "AbortError");
+
 /**
  * Serves one exchange. Never rejects.
- * @param begin is given the request before the handler is; what it throws is the answer
+ * @param options `begin` is given the request before the handler is; what it throws is the answer. `takesUrls`: a target may
+ * be a whole URL (RFC 9112, section 3.2.2), as Deno's client has it on unix sockets
  */
 export async function serveNodeRequest(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  options: { handler: Handler; begin: (request: Request) => void; writeStallMsMax?: number },
+  options: {
+    handler: Handler;
+    begin?: (request: Request) => void;
+    takesUrls?: boolean;
+    writeStallMsMax?: number;
+  },
 ): Promise<void> {
   const gone = new AbortController();
-  outgoing.on("close", () => gone.abort());
-  outgoing.on("error", () => gone.abort());
-  incoming.on("error", () => gone.abort());
+  // Every exchange ends with "close": one that is complete concerns nobody any more.
+  const leave = () => outgoing.writableFinished || gone.abort(GONE);
+  outgoing.on("close", leave);
+  outgoing.on("error", leave);
+  incoming.on("error", leave);
   let answer: Response;
   try {
-    const request = toRequest(incoming, gone.signal);
+    const request = toRequest(incoming, gone.signal, options.takesUrls === true);
     try {
-      options.begin(request);
+      options.begin?.(request);
     } catch (error) {
       await request.body?.cancel().catch(() => {});
       throw error;
@@ -44,13 +60,14 @@ export async function serveNodeRequest(
   }
 }
 
-function toRequest(incoming: IncomingMessage, signal: AbortSignal): Request {
-  const method = incoming.method ?? "GET", url = incoming.url ?? "";
+function toRequest(incoming: IncomingMessage, signal: AbortSignal, takesUrls: boolean): Request {
+  const method = incoming.method ?? "GET", target = incoming.url ?? "";
+  const url = takesUrls ? target.replace(/^http:\/\/[^/]*/i, "") : target;
   try {
     if (!url.startsWith("/")) throw new TypeError("the target is not a path");
-    const headers = new Headers();
-    for (let i = 0; i + 1 < incoming.rawHeaders.length; i += 2) {
-      headers.append(incoming.rawHeaders[i], incoming.rawHeaders[i + 1]);
+    const headers: [string, string][] = [], raw = incoming.rawHeaders;
+    for (let i = 0; i + 1 < raw.length; i += 2) {
+      if (!UNREAD_HEADERS.has(raw[i].toLowerCase())) headers.push([raw[i], raw[i + 1]]);
     }
     const body = method === "GET" || method === "HEAD" ? undefined : bodyOf(incoming);
     return new Request(`https://localhost${url}`, { method, headers, body, signal });
@@ -84,16 +101,28 @@ async function send(
   gone: AbortSignal,
   stallMsMax: number,
 ): Promise<void> {
-  const reader = answer.body?.getReader();
+  const { req, socket } = outgoing;
+  const watch = socket !== null && req?.method !== "HEAD" && req?.httpVersion === "1.1"
+    ? watchBehind(answer.body)
+    : undefined;
+  if (answer.headers.has("content-length")) return await sendWhole(answer, outgoing, gone);
+  const reader = watch === undefined ? answer.body?.getReader() : undefined;
+  const stop = () => watch === undefined ? reader?.cancel().catch(() => {}) : watch.cancel();
   if (gone.aborted) {
-    await reader?.cancel().catch(() => {});
+    await stop();
     return;
   }
-  const stop = () => reader?.cancel().catch(() => {});
-  gone.addEventListener("abort", stop, { once: true });
   // An unread rest of the request would be taken for the next one.
-  if (!(outgoing.req?.complete ?? true)) outgoing.setHeader("connection", "close");
+  if (!(req?.complete ?? true)) outgoing.setHeader("connection", "close");
   for (const [name, value] of answer.headers) outgoing.setHeader(name, value);
+  if (watch !== undefined) {
+    outgoing.setHeader("transfer-encoding", "chunked");
+    outgoing.writeHead(answer.status);
+    outgoing.flushHeaders();
+    new SocketSink(outgoing, socket!).carry(watch);
+    return;
+  }
+  gone.addEventListener("abort", stop, { once: true });
   outgoing.writeHead(answer.status);
   if (reader === undefined) {
     outgoing.end();
@@ -106,6 +135,16 @@ async function send(
     if (!outgoing.write(value)) await drained(outgoing, gone, stallMsMax);
   }
   if (!gone.aborted) outgoing.end();
+}
+
+/** An answer that is in memory already: head and body with one write. */
+async function sendWhole(answer: Response, outgoing: ServerResponse, gone: AbortSignal): Promise<void> {
+  const bytes = new Uint8Array(await answer.arrayBuffer());
+  if (gone.aborted) return;
+  if (!(outgoing.req?.complete ?? true)) outgoing.setHeader("connection", "close");
+  for (const [name, value] of answer.headers) outgoing.setHeader(name, value);
+  outgoing.writeHead(answer.status);
+  outgoing.end(bytes);
 }
 
 /** Resolves when the client took what was written; rejects when it takes nothing for `stallMsMax`. */

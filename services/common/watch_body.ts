@@ -1,8 +1,10 @@
 /**
- * The body of a watch: the bytes of one stream, or of several collections in turn. Pulled as fast as its reader takes it.
+ * The body of a watch: the bytes of one stream, or of several collections in turn. Made as fast as its reader takes it.
  *
  *     one      PUT PUT SYNCED PUT ...
  *     several  COLLECTION nodes  PUT PUT SYNCED  COLLECTION ipcache  PUT PUT ...
+ *
+ * It goes to a {@link BodySink}: a byte stream that is pulled, or straight to a connection (`socket_sink.ts`).
  *
  * @module
  */
@@ -11,8 +13,8 @@ import { concatBytes, delimit, type Encoding } from "./framing.ts";
 import type { WatchStream } from "./watch_stream.ts";
 
 const encoder = new TextEncoder();
-/** Chunks up to here are copied to go out with the mark before them. */
-const COPIED_BYTES_MAX = 4096;
+/** Chunks of several collections go out together until they have so many bytes. */
+const GATHERED_BYTES_MAX = 4096;
 
 /** A collection's stream in a body. */
 export interface BodyPart {
@@ -22,26 +24,48 @@ export interface BodyPart {
   readonly name?: string;
 }
 
-/** Says of which collection the events after it are, or (GONE) that there will be none of it. */
+/** Where a body's bytes go. */
+export interface BodySink {
+  /** False while something that was written still waits for the reader. */
+  readonly isDrained: boolean;
+  /** Takes pieces that go out together; answers false when the next are to wait for {@link WatchBody.ready}. */
+  write(pieces: readonly Uint8Array[]): boolean;
+  /** Cuts: the reader sees a loss. */
+  fail(error: unknown): void;
+}
+
+/** Marks of collections: the same bytes for all, so that what is made of them is the same too. */
+const marks = new Map<string, Uint8Array<ArrayBuffer>>();
+
+/**
+ * Says of which collection the events after it are, or (GONE) that there will be none of it.
+ * @param name of a collection that there is: its mark is kept
+ */
 export function encodeMark(
   type: "COLLECTION" | "GONE",
   name: string,
   encoding: Encoding,
 ): Uint8Array<ArrayBuffer> {
-  return encoding === "protobuf"
-    ? delimit(WatchEvent.encode({ type, name }))
-    : encoder.encode(JSON.stringify({ type, name }) + "\n");
+  const key = `${type} ${name} ${encoding}`;
+  let mark = marks.get(key);
+  if (mark === undefined) {
+    mark = encoding === "protobuf"
+      ? delimit(WatchEvent.encode({ type, name }))
+      : encoder.encode(JSON.stringify({ type, name }) + "\n");
+    marks.set(key, mark);
+  }
+  return mark;
 }
 
-/** The source of a byte stream. */
-export class WatchBody implements UnderlyingDefaultSource<Uint8Array> {
+/** The bytes of one watch, for one reader. */
+export class WatchBody {
   #parts: readonly BodyPart[];
   /** What goes before everything else. */
   #first: Uint8Array | undefined;
   /** The part that the newest chunk was of; -1: none. */
   #at = -1;
-  #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
-  #pulled: (() => void) | undefined;
+  #sink: BodySink | undefined;
+  #isReady = false;
   #ended = false;
 
   /** @param first bytes that go before everything */
@@ -51,41 +75,40 @@ export class WatchBody implements UnderlyingDefaultSource<Uint8Array> {
     for (const { stream } of parts) stream.body = this;
   }
 
-  /** True while the reader waits for bytes. */
-  get isPulled(): boolean {
-    return this.#pulled !== undefined;
+  /** True while the reader has taken everything, and waits for more. */
+  get isAwaited(): boolean {
+    return this.#sink?.isDrained === true;
   }
 
-  start(controller: ReadableStreamDefaultController<Uint8Array>): void {
-    this.#controller = controller;
+  /** Says where the bytes go. Once; they begin to flow with the first {@link ready}. */
+  attach(sink: BodySink): void {
+    this.#sink = sink;
   }
 
-  pull(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#pulled = resolve;
-      this.step();
-    });
+  /** The sink takes more. */
+  ready(): void {
+    this.#isReady = true;
+    this.step();
   }
 
+  /** The reader is gone. Repeatable. */
   cancel(): void {
     this.#end(undefined);
   }
 
-  /** Has every part say SYNCED: silence ends for all of them with one write. */
+  /** Has every part say SYNCED: silence ends for all of them with one write. A reader that is busy hears it afterwards. */
   beat(): void {
     for (const { stream } of this.#parts) stream.syncDue = true;
-    this.step();
+    if (this.isAwaited) this.step();
   }
 
-  /** Gives the reader that waits the next chunk, if there is one. */
+  /** Gives the sink what there is, as long as it takes it. */
   step(): void {
-    if (this.#pulled === undefined || this.#ended) return;
-    const chunk = this.#next();
-    if (chunk === undefined || this.#ended) return;
-    this.#controller!.enqueue(chunk);
-    const pulled = this.#pulled;
-    this.#pulled = undefined;
-    pulled();
+    while (this.#isReady && !this.#ended) {
+      const pieces = this.#next();
+      if (pieces === undefined || this.#ended) return;
+      this.#isReady = this.#sink!.write(pieces);
+    }
   }
 
   /**
@@ -111,20 +134,18 @@ export class WatchBody implements UnderlyingDefaultSource<Uint8Array> {
   fail(error: unknown): void {
     if (this.#ended) return;
     this.#end(error);
-    this.#controller?.error(error);
-    this.#pulled?.();
-    this.#pulled = undefined;
+    this.#sink?.fail(error);
   }
 
   /**
    * The parts have their turns: a long beginning of one does not silence the others. What is short goes out together, for a
    * write costs the same whatever is in it.
    */
-  #next(): Uint8Array | undefined {
+  #next(): readonly Uint8Array[] | undefined {
     if (this.#first !== undefined) return this.#takeFirst();
     const parts = this.#parts, pieces: Uint8Array[] = [];
     let bytes = 0;
-    for (let i = 1, from = this.#at; i <= parts.length && bytes <= COPIED_BYTES_MAX; i++) {
+    for (let i = 1, from = this.#at; i <= parts.length && bytes <= GATHERED_BYTES_MAX; i++) {
       const at = (from + i) % parts.length, { stream, name } = parts[at];
       let chunk: Uint8Array | undefined;
       try {
@@ -139,16 +160,13 @@ export class WatchBody implements UnderlyingDefaultSource<Uint8Array> {
       pieces.push(chunk);
       bytes += chunk.length;
     }
-    if (pieces.length <= 1) return pieces[0];
-    if (bytes <= 2 * COPIED_BYTES_MAX) return concatBytes(pieces);
-    for (const piece of pieces.slice(0, -1)) this.#controller!.enqueue(piece);
-    return pieces.at(-1);
+    return pieces.length === 0 ? undefined : pieces;
   }
 
-  #takeFirst(): Uint8Array | undefined {
+  #takeFirst(): readonly Uint8Array[] | undefined {
     const first = this.#first;
     this.#first = undefined;
-    return first;
+    return first && [first];
   }
 
   #end(error: unknown): void {

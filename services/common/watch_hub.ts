@@ -4,7 +4,7 @@
  *
  *     change ──▶ keys before and after ──▶ watchers of these keys ─┐
  *           └──▶ watchers of everything ───────────────────────────┴─▶ one turn later, or when many were just woken up to
- *                                                                     300 ms later: bytes to each that is pulled
+ *                                                                     a second later: bytes to each that is pulled
  *
  * @module
  */
@@ -15,6 +15,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import { concatBytes, type Encoding } from "./framing.ts";
 import { type PartsOf, PartWriter } from "./shared_parts.ts";
 import { encodeChange, encodeSynced } from "./watch_event.ts";
+import { streamOf } from "./pulled_body.ts";
 import { WatchBody } from "./watch_body.ts";
 import type { TableObserver, Watchable } from "./watchable.ts";
 import {
@@ -32,16 +33,23 @@ export const WATCH_HEARTBEAT_MS = 10_000;
 export const STREAM_STALLED_MS = 30_000;
 /** Bytes gathered into one chunk before it is handed to the socket. */
 export const STREAM_CHUNK_BYTES = 64 * 1024;
-/** Encoded events, chunks and pages that one table keeps for its watchers, in bytes each. */
+/** Encoded events and chunks that one table keeps for its watchers, in bytes each. */
 const CACHE_BYTES_MAX = 8 * 1024 * 1024;
+/**
+ * Encoded pages of a snapshot while readers begin with it, in bytes. All of a table of 500,000 small objects: readers who
+ * begin one after the other go through all of it, and a cache of a part would have let go of each page before the next comes.
+ */
+const PAGES_BYTES_MAX = 64 * 1024 * 1024;
 const EVENTS_AT_ONCE = 256;
 /**
- * Rest after a flush per stream that it woke, and its bound: about three times what the writes cost (10 us each on a unix
- * socket, 20 over TLS), so that a quarter of a CPU goes to them whatever changes, and 10,000 watchers get two to three
- * writes a second each. A write costs the same whatever is in it. A change after a rest goes out at once.
+ * Rest after a flush: three times what it took, so that a quarter of the process's time goes to flushes whatever changes;
+ * at least so much per stream that it woke (a write costs 6 us on a unix socket, more over TLS), and at most a second. So
+ * 10,000 watchers get up to two to three writes a second each. A write costs the same whatever is in it. A change after a
+ * rest goes out at once.
  */
+const FLUSH_REST_PER_FLUSH = 3;
 const FLUSH_REST_MS_PER_STREAM = 0.03;
-const FLUSH_REST_MS_MAX = 300;
+const FLUSH_REST_MS_MAX = 1000;
 const TICK_MS = 2000;
 
 /** Keys of an object in an index. */
@@ -105,7 +113,7 @@ export class WatchHub<T> implements TableObserver<T> {
   #snapshotUsedMs = 0;
   readonly #frames = new ByteCache<Change<T>, { bytes: Uint8Array; encoding: Encoding }>(CACHE_BYTES_MAX);
   readonly #chunks = new ByteCache<string, { bytes: Uint8Array; to: number | undefined }>(CACHE_BYTES_MAX);
-  readonly #pages = new ByteCache<string, { bytes: Uint8Array; next: number }>(CACHE_BYTES_MAX);
+  readonly #pages = new ByteCache<string, { bytes: Uint8Array; next: number }>(PAGES_BYTES_MAX);
   #synced: { revision: number; epoch: string; bytes: Partial<Record<Encoding, Uint8Array>> } | undefined;
   #ticking: AbortController | undefined;
 
@@ -134,12 +142,12 @@ export class WatchHub<T> implements TableObserver<T> {
 
   /** {@link watch} as a body. */
   open(options: WatchOptions<T>): ReadableStream<Uint8Array> {
-    return bodyOf(this.watch(options));
+    return streamOf(new WatchBody([{ stream: this.watch(options) }]));
   }
 
   /** {@link watchNames} as a body. */
   openNames(options: NamesOptions): ReadableStream<Uint8Array> {
-    return bodyOf(this.watchNames(options));
+    return streamOf(new WatchBody([{ stream: this.watchNames(options) }]));
   }
 
   /**
@@ -374,9 +382,14 @@ export class WatchHub<T> implements TableObserver<T> {
     this.#wakeAll();
     const woken = [...this.#woken];
     this.#woken.clear();
+    const startMs = this.#clock.monotonicMs();
     for (const stream of woken) stream.body?.step();
-    const restMs = Math.min(woken.length * FLUSH_REST_MS_PER_STREAM, FLUSH_REST_MS_MAX);
-    this.#restUntilMs = this.#clock.monotonicMs() + restMs;
+    const nowMs = this.#clock.monotonicMs();
+    const restMs = Math.max(
+      woken.length * FLUSH_REST_MS_PER_STREAM,
+      (nowMs - startMs) * FLUSH_REST_PER_FLUSH,
+    );
+    this.#restUntilMs = nowMs + Math.min(restMs, FLUSH_REST_MS_MAX);
   }
 
   /** Heartbeats for the silent, and an end for those who do not read. */
@@ -388,7 +401,7 @@ export class WatchHub<T> implements TableObserver<T> {
       for (const stream of [...this.#bySilence]) {
         const silentMs = nowMs - stream.sentMs;
         if (silentMs < WATCH_HEARTBEAT_MS) break;
-        if (silentMs >= STREAM_STALLED_MS && stream.body?.isPulled === false) {
+        if (silentMs >= STREAM_STALLED_MS && stream.body?.isAwaited === false) {
           stream.body.fail(streamStalled(this.table.name, STREAM_STALLED_MS));
           continue;
         }
@@ -494,8 +507,4 @@ export class WatchHub<T> implements TableObserver<T> {
     this.#frames.set(change, { bytes, encoding });
     return bytes;
   }
-}
-
-function bodyOf<T>(stream: WatchStream<T>): ReadableStream<Uint8Array> {
-  return new ReadableStream(new WatchBody([{ stream }]), { highWaterMark: 0 });
 }

@@ -32,6 +32,8 @@ const { values } = parseArgs({
     timeout: { type: "string", default: "600" },
     services: { type: "string", default: new URL("../../", import.meta.url).pathname },
     profile: { type: "string" },
+    /** Where sockets and databases are; default: the system's directory for temporary files. */
+    directory: { type: "string" },
   },
 });
 const [nodesCount, pods, seed, policies, workers, mirrors, atOnce, timeoutS] = [
@@ -45,7 +47,7 @@ const [nodesCount, pods, seed, policies, workers, mirrors, atOnce, timeoutS] = [
   values.timeout,
 ].map(Number);
 const announcing = Math.min(nodesCount, Number(values.announcing ?? nodesCount));
-const directory = await Deno.makeTempDir({ prefix: "weir-scale-" });
+const directory = await Deno.makeTempDir({ prefix: "weir-scale-", dir: values.directory });
 const processes = new Processes({ directory, root: values.services, profile: values.profile });
 const failures = new Map<string, number>();
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -82,7 +84,10 @@ function startWorkers(): (WorkerState | undefined)[] {
     };
     processes.startWorker(load, (said) => {
       if (said.kind === "state") states[w] = said as unknown as WorkerState;
-      if (said.kind === "failure") failures.set(`worker ${w} ${said.what}`, Number(said.count));
+      if (said.kind !== "failure") return;
+      const key = `worker ${w} ${said.what}`;
+      if (!failures.has(key)) console.error(key);
+      failures.set(key, Number(said.count));
     });
   }
   return states;
@@ -110,16 +115,27 @@ async function openReference(): Promise<() => Counted> {
   return () => now()!;
 }
 
+type Moment = ReturnType<typeof moment>;
+/** What the services have used up to now. */
+function moment() {
+  return { usage: processes.usage(), atMs: performance.now() };
+}
+
 async function run(): Promise<void> {
   await processes.startServices();
   const allocator = new WeirClient({ socket: processes.socket("identity-allocator") });
   const engine = new WeirClient({ socket: processes.socket("policy-engine") }, { deadlineMs: 120_000 });
   const idle = processes.usage();
-  const table = (what: string, before: typeof idle, per: number, unit = "ms", scale = 1) => {
-    const now = processes.usage();
-    const cells = SERVICES.map((name, i) =>
-      `${name} ${((now[i].cpuMs - before[i].cpuMs) / per / scale).toFixed(1)} ${unit}`
-    );
+  /** CPU of the services at rest, ms in each second. */
+  let rest: number[] = SERVICES.map(() => 0);
+  /** CPU since `before`, and of it what is more than they take at rest in the same time. */
+  const table = (what: string, before: Moment, per: number) => {
+    const now = moment();
+    const cells = SERVICES.map((name, i) => {
+      const ms = now.usage[i].cpuMs - before.usage[i].cpuMs;
+      const moreMs = Math.max(0, ms - rest[i] * (now.atMs - before.atMs) / 1000);
+      return `${name} ${(moreMs / per).toFixed(1)} of ${(ms / per).toFixed(1)} ms`;
+    });
     console.log(`${what.padEnd(34)} ${cells.join("  ")}`);
   };
   console.log(
@@ -168,7 +184,10 @@ async function run(): Promise<void> {
     return counts.reduce((all, count) => all + count, 0) === nodesCount;
   });
   console.log(`${"from nothing to all pods".padEnd(34)} ${seconds()} s`);
-  table("  CPU", idle, 1, "s", 1000);
+  const spent = processes.usage().map(({ cpuMs }, i) =>
+    `${SERVICES[i]} ${((cpuMs - idle[i].cpuMs) / 1000).toFixed(1)} s`
+  );
+  console.log(`${"  CPU".padEnd(34)} ${spent.join("  ")}`);
   console.log(
     `${"  read by the counting nodes".padEnd(34)} ${(sum((s) => s.bytes) / 2 ** 20).toFixed(0)} MiB in ` +
       `${sum((s) => s.reads)} reads`,
@@ -181,10 +200,18 @@ async function run(): Promise<void> {
   };
   await until("the first acknowledgements", () => inForce(0), 1000);
   await pause(2000);
-  let before = processes.usage();
-  const restMs = 20_000;
-  await pause(restMs);
-  table("CPU of a second at rest", before, restMs / 1000);
+  let before = moment();
+  await pause(20_000);
+  const after = moment();
+  rest = before.usage.map(({ cpuMs }, i) =>
+    (after.usage[i].cpuMs - cpuMs) / (after.atMs - before.atMs) * 1000
+  );
+  console.log(
+    `${"CPU of a second at rest".padEnd(34)} ${
+      SERVICES.map((name, i) => `${name} ${rest[i].toFixed(1)} ms`).join("  ")
+    }; load ${Deno.loadavg()[0].toFixed(1)}`,
+  );
+  console.log("CPU beyond rest, of all CPU:");
 
   const ipcache = allocator.collection("ipcache", IpcacheEntry);
   const entry = (await ipcache.list({ limit: "1" } as never)).items[0];
@@ -200,7 +227,7 @@ async function run(): Promise<void> {
     written++;
   };
   const changes = 50;
-  before = processes.usage();
+  before = moment();
   for (let i = 0; i < changes; i++) {
     await write(`p-${seed}-${i}`);
     await pause(20);
@@ -210,7 +237,7 @@ async function run(): Promise<void> {
   console.log(`${"  the last heard by all".padEnd(34)} within ${((lateMs + 500) / 1000).toFixed(1)} s`);
 
   const single = 5;
-  before = processes.usage();
+  before = moment();
   for (let i = 0; i < single; i++) {
     await write(`s-${seed}-${i}`);
     await heard("every node has heard of the change");
@@ -219,7 +246,7 @@ async function run(): Promise<void> {
   table(`CPU per lone ipcache change, ${single}`, before, single);
 
   const burst = 1000;
-  before = processes.usage();
+  before = moment();
   await Promise.all(Array.from({ length: 8 }, async (_, lane) => {
     for (let i = lane; i < burst; i += 8) {
       await write(`b-${seed}-${i}`);
@@ -229,7 +256,7 @@ async function run(): Promise<void> {
   table(`CPU per ipcache change of ${burst}`, before, burst);
   console.log(`${"  the last heard by all".padEnd(34)} within ${((lateMs + 500) / 1000).toFixed(1)} s`);
 
-  before = processes.usage();
+  before = moment();
   const times: number[] = [];
   for (let i = 0; i < policies; i++) {
     const manifest = JSON.stringify({

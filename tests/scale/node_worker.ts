@@ -50,6 +50,7 @@ export interface WorkerState {
 }
 
 const STATE_MS = 500;
+const BEGIN_TRIES_MAX = 20;
 const load = JSON.parse(Deno.args[0]) as WorkerLoad;
 const allocator = new WeirClient({ socket: load.allocator }, { deadlineMs: 120_000 });
 const engine = new WeirClient({ socket: load.engine }, { deadlineMs: 120_000 });
@@ -74,13 +75,15 @@ async function play(index: number, isMirror: boolean): Promise<void> {
   begun++;
   if (index >= load.announcing) return;
   // Each node has its own moment for heartbeats.
-  setTimeout(() =>
-    setInterval(() => {
-      allocator.call("/v1/nodes:heartbeat", {
-        request: { message: HeartbeatRequest, value: { node: name } },
-        response: HeartbeatResponse,
-      }).catch((error) => fail("heartbeat", error));
-    }, load.heartbeatMs), index * 7919 % load.heartbeatMs);
+  setTimeout(() => beat(name), index * 7919 % load.heartbeatMs);
+}
+
+async function beat(node: string): Promise<void> {
+  await allocator.call("/v1/nodes:heartbeat", {
+    request: { message: HeartbeatRequest, value: { node } },
+    response: HeartbeatResponse,
+  }).catch((error) => fail("heartbeat", error));
+  setTimeout(() => beat(node), load.heartbeatMs);
 }
 
 /** Identities of the worker's other nodes. */
@@ -125,17 +128,23 @@ async function announce(name: string, index: number): Promise<Set<string>> {
   return own;
 }
 
-/** Nodes and ipcache, counted. */
+/** Nodes and ipcache, counted; until it has been told of all that there is. */
 async function followAddresses(): Promise<void> {
+  const synced = Promise.withResolvers<void>();
   for (const one of asked([{ collection: "nodes" }, { collection: "ipcache" }])) {
     const stream = new CountedStream({
       socket: load.allocator,
       ...one,
-      onEnd: (error) => fail("stream of the allocator", error),
+      onSynced: (collection) => collection === "ipcache" && synced.resolve(),
+      onEnd: (error) => {
+        fail("stream of the allocator", error);
+        synced.resolve();
+      },
     });
     if (one.collection !== "nodes") streams.push(stream);
     await stream.open();
   }
+  await synced.promise;
 }
 
 /** The same, kept whole by the product's client. */
@@ -223,6 +232,13 @@ let next = 0;
 await Promise.all(Array.from({ length: load.atOnce }, async () => {
   while (next < load.nodes.length) {
     const at = next++;
-    await play(load.nodes[at], at < load.mirrors).catch((error) => fail("begin", error));
+    // What fails is asked again, as nodes do, and is a failure all the same.
+    for (let tries = 0; tries < BEGIN_TRIES_MAX; tries++) {
+      const hasBegun = await play(load.nodes[at], at < load.mirrors).then(() => true, (error) => {
+        fail("begin", error);
+      });
+      if (hasBegun) break;
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
   }
 }));

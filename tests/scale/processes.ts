@@ -53,7 +53,8 @@ export class Processes {
           `${root}/services/${name}/main.ts`,
           ...["--socket", this.socket(name), "--database-url", `sqlite:${directory}/${name}.db`],
           ...(name === "identity-allocator" ? [] : allocator),
-          ...["--log-level", "warn"],
+          // As in a cluster of several machines, where the sockets are served for many streams.
+          ...["--listen", "127.0.0.1:0", "--log-level", "warn"],
         ],
         cwd: root,
         stdout: "null",
