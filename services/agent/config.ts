@@ -14,6 +14,7 @@ import {
   planeTarget,
   readMembership,
 } from "@weir/common";
+import { readStaticLog } from "@weir/flow-exporter/export-specs";
 import { readMetricWords } from "@weir/flow-exporter/metric-options";
 import { AGENT_CONFIG } from "./options.ts";
 
@@ -63,6 +64,7 @@ export function readAgentConfig(
   }
   try {
     readMetricWords(config.hubbleMetrics);
+    readStaticLog(config);
   } catch (error) {
     throw new AgentConfigError((error as Error).message);
   }

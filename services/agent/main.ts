@@ -23,6 +23,7 @@ import { type AgentConfig, AgentConfigError, readAgentConfig } from "./config.ts
 import { AGENT_CONFIG } from "./options.ts";
 import { WithdrawalKeeper } from "./withdrawal_keeper.ts";
 import { ensureLock, rememberChildren, waitForPredecessors } from "./instance_lock.ts";
+import { createExportDirectories } from "./export_access.ts";
 import { createDirectories, type Layout, layoutOf, socketOf } from "./layout.ts";
 import { ServiceManager } from "./service_manager.ts";
 import { migrateState } from "./state_migration.ts";
@@ -53,6 +54,7 @@ ${configUsage(AGENT_CONFIG)}`);
   const nodeName = config.nodeName ?? Deno.hostname();
   const layout = layoutOf(config);
   await createDirectories(layout);
+  await createExportDirectories(config, layout);
   using _lock = await ensureLock(layout);
   await waitForPredecessors(layout);
   assertReadable(layout.state, WEIR_VERSION);

@@ -1,5 +1,6 @@
 /** Options of `weir agent`, for the agent and for its manual: data alone, so that help does not load the agent. @module */
 import type { ConfigSpec } from "@weir/common/config";
+import { EXPORT_CONFIG } from "@weir/flow-exporter/export-options";
 
 /** Options of `weir agent`. */
 export const AGENT_CONFIG = {
@@ -156,6 +157,7 @@ export const AGENT_CONFIG = {
     description:
       "ADDRESS[:9965] with metrics for Prometheus, in plain text for whoever reaches it (default: none)",
   },
+  ...EXPORT_CONFIG,
   runDirectory: { kind: "text", default: "/run/weir", env: "WEIR_RUN_DIR", description: "where sockets are" },
   stateDirectory: {
     kind: "text",

@@ -5,7 +5,7 @@
  * | ------------------ | ------------ | ----------------------- | -------------------------- | ------------- |
  * | datapath           | root, 9 caps | everything              | its socket                 | yes           |
  * | endpoint-manager   | unprivileged | its state               | five sockets               | no            |
- * | flow-exporter      | unprivileged | none                    | six sockets, for reading; Hubble's socket and port | no |
+ * | flow-exporter      | unprivileged | directories that flows are exported to | six sockets, for reading; Hubble's socket and port | no |
  * | certificate-authority | unprivileged | its state, the machine's certificate and withdrawals | its socket, its port (and PostgreSQL) | no |
  * | identity-allocator | unprivileged | its state               | its socket (and PostgreSQL) | no           |
  * | policy-engine      | unprivileged | its state               | two sockets                | no            |
@@ -48,6 +48,7 @@ import {
 import { ACCESS } from "./access.ts";
 import { codeOf } from "./bundle.ts";
 import { type AgentConfig, AgentConfigError } from "./config.ts";
+import { exportAccess } from "./export_access.ts";
 import { hubbleSocketOf, type Layout, readSocketOf, relaySocketOf, socketOf, stateOf } from "./layout.ts";
 
 /** How one service is started. */
@@ -326,14 +327,14 @@ export function serviceSpecs(
       ...config.device.flatMap((device) => ["--devices", device]),
     ],
   }, [socket("datapath"), identityAllocator, policyEngine, ...present(readFrom.loadBalancer)]);
-  const inCluster = clusterListenOf();
+  const inCluster = clusterListenOf(), exports = exportAccess(config, layout);
   add({
     name: "flow-exporter",
     role: "node",
     entry: "services/flow-exporter/main.ts",
     privileged: false,
     moreSockets: [hubbleSocketOf(layout)],
-    permissions: ["--allow-env=WEIR_*", "--allow-sys=hostname"],
+    permissions: ["--allow-env=WEIR_*", "--allow-sys=hostname", ...exports.permissions],
     args: [
       "--node",
       nodeName,
@@ -355,6 +356,7 @@ export function serviceSpecs(
       "--hubble-metrics",
       config.hubbleMetrics,
       ...optional("--hubble-metrics-listen", config.hubbleMetricsListen),
+      ...exports.args,
       ...(inCluster === undefined ? [] : [
         "--cluster-listen",
         inCluster.listen,

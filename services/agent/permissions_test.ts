@@ -365,3 +365,46 @@ Deno.test("serviceSpecs() lets the flow exporter serve metrics where it is told 
   equal(args[args.indexOf("--hubble-metrics") + 1], "");
   throws(() => config("--hubble-metrics", "drop tpc"), /no metric "tpc"; expected .*port-distribution/);
 });
+
+Deno.test("serviceSpecs() lets the flow exporter write into the directories that flows are exported to, and nowhere else", () => {
+  const exporterOf = (...args: string[]) =>
+    serviceSpecs(config(...args), layout, "n").find(({ name }) => name === "flow-exporter")!;
+  const more = (...args: string[]) => {
+    const without = rightsOf(exporterOf());
+    return rightsOf(exporterOf(...args)).filter((right) => !without.includes(right));
+  };
+  const file = ["--hubble-export-file-path", "/var/log/flows/events.log"];
+  deepEqual(more(...file), ["rw /var/log/flows"]);
+  deepEqual(more("--hubble-flowlogs-config-path", "/etc/weir/flowlogs.yaml"), [
+    "read /etc/weir/flowlogs.yaml",
+    "rw /var/log/weir",
+  ]);
+  const { args } = exporterOf(
+    ...file,
+    "--hubble-export-allowlist",
+    '{"verdict":["DROPPED"]},{}',
+    "--hubble-export-file-compress",
+  );
+  deepEqual(args.filter((word) => word.startsWith("--hubble-export")), [
+    "--hubble-export-file-path=/var/log/flows/events.log",
+    "--hubble-export-file-max-size-mb=10",
+    "--hubble-export-file-max-backups=5",
+    "--hubble-export-file-compress",
+    '--hubble-export-allowlist={"verdict":["DROPPED"]},{}',
+  ]);
+  for (
+    const own of ["/var/lib/weir/x/relay/e.log", "/run/weir/e.log", "/var/lib/e.log", "/run/weir/.code/e.log"]
+  ) {
+    throws(
+      () => exporterOf("--hubble-export-file-path", own),
+      /is Weir's own; expected another directory/,
+      own,
+    );
+  }
+  throws(() => exporterOf("--hubble-flowlogs-config-path", "x.yaml"), /expected an absolute path/);
+  throws(
+    () => exporterOf("--hubble-flowlogs-config-path", "/x.yaml", "--hubble-flowlogs-directory", "/"),
+    /expected the absolute path of a directory/,
+  );
+  throws(() => config("--hubble-export-allowlist", "{"), AgentConfigError);
+});

@@ -1,6 +1,10 @@
 /** The flow exporter as a process. @module */
 import { WeirClient } from "@weir/client";
 import { runService } from "@weir/common";
+import { readStaticLog } from "./export/flow_log_spec.ts";
+import { FlowLogs } from "./export/flow_logs.ts";
+import { pumpFlows } from "./export/flow_sink.ts";
+import { EXPORT_CONFIG } from "./export/options.ts";
 import { FlowExporter } from "./flow_exporter.ts";
 import { RING_FLOWS_DEFAULT, RING_FLOWS_MAX } from "./flow_ring.ts";
 import { serveHubble } from "./hubble/server.ts";
@@ -62,6 +66,7 @@ runService({
       default: "",
       description: "ADDRESS[:9965] with metrics for Prometheus, in plain text for whoever reaches it",
     },
+    ...EXPORT_CONFIG,
     clusterListen: {
       kind: "text",
       default: "",
@@ -137,6 +142,18 @@ runService({
         signal,
       });
     }
+    const logs = new FlowLogs({
+      fixed: readStaticLog(config),
+      configPath: config.hubbleFlowlogsConfigPath,
+      directory: config.hubbleFlowlogsDirectory,
+      nodeName: fullName,
+      clock,
+      metrics,
+      health,
+      log,
+    });
+    const exporting = logs.isOn ? logs.run(signal) : undefined;
+    if (exporting) pumpFlows(exporter.ring, () => logs.sinks, { clock, signal });
     const look = () => {
       const waits = names.waitingFor();
       if (waits.length === 0) health.ok("names", "in sync");
@@ -152,7 +169,7 @@ runService({
     exporter.start();
     return {
       async stop() {
-        await Promise.all([names.stop(), exporter.stop()]);
+        await Promise.all([names.stop(), exporter.stop(), exporting]);
       },
     };
   },

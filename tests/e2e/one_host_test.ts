@@ -12,6 +12,8 @@ const tag = `wt-e2e-${Deno.pid}`;
 const instance = `t${Deno.pid}`;
 const server = `${tag}-server`;
 const directory = `/run/${tag}`;
+/** What flows are exported to; the agent makes the directory. */
+const exported = `/run/${tag}-flows/drops.log`;
 const cgroup = `${cgroupRootHere()}/${tag}`;
 const environment = {
   WEIR_RUN_DIR: directory,
@@ -60,6 +62,8 @@ async function startAgent(): Promise<Deno.ChildProcess> {
   const [program, ...args] = weir(
     ...["agent", "--control-plane", "--node-name", "server", "--ipv4", "192.0.2.1"],
     ...["--hubble-metrics-listen", "127.0.0.1"],
+    ...["--hubble-export-file-path", exported, "--hubble-export-allowlist", '{"verdict":["DROPPED"]}'],
+    ...["--hubble-export-fieldmask", "verdict source.pod_name destination.pod_name drop_reason_desc"],
   );
   const agent = new Deno.Command(program, {
     args,
@@ -166,6 +170,20 @@ Deno.test({
       };
       await holds("with the policy");
       assert.match(await ok(weir("observe", "--verdict", "DROPPED", "--last", "20")), /web/);
+      const drops = async () =>
+        (await Deno.readTextFile(exported).catch(() => "")).split("\n").slice(0, -1)
+          .map((line) => JSON.parse(line)).filter(({ flow }) => flow?.source.pod_name === "stranger");
+      for (let tries = 0; tries < 300 && (await drops()).length === 0; tries++) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      const exportedFirst = await drops();
+      assert.deepEqual(exportedFirst[0]?.flow, {
+        verdict: "DROPPED",
+        source: { pod_name: "stranger" },
+        destination: { pod_name: "web" },
+        drop_reason_desc: "POLICY_DENIED",
+      });
+      assert.match(exportedFirst[0].node_name, /server$/);
 
       // A process tree is an endpoint too: its own identity, though it has the host's addresses.
       await Deno.mkdir(cgroup);
@@ -204,6 +222,10 @@ Deno.test({
       await holds("after the agent was stopped");
       agent = await startAgent();
       await holds("after the agent came back");
+      for (let tries = 0; tries < 300 && (await drops()).length <= exportedFirst.length; tries++) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      assert.ok((await drops()).length > exportedFirst.length, "flows go on into the same file");
       const status = JSON.parse(await ok(weir("status", "--wait", "-o", "json")));
       assert.equal(status.nodes[0].datapath.rebuilt, 0, "nothing is rebuilt");
       assert.equal(status.nodes[0].datapath.leftovers, 0, "nothing is left over");
@@ -238,6 +260,7 @@ Deno.test({
       for (const name of spaces) await run(["ip", "netns", "delete", name]);
       await Deno.remove(cgroup).catch(() => {});
       await Deno.remove(directory, { recursive: true }).catch(() => {});
+      await Deno.remove(exported.slice(0, exported.lastIndexOf("/")), { recursive: true }).catch(() => {});
       await Deno.remove(`/sys/fs/bpf/weir/${instance}`, { recursive: true }).catch(() => {});
     }
   },

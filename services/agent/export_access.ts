@@ -1,0 +1,83 @@
+/**
+ * What the flow exporter needs to export flows: the arguments, and the rights to the directories and files that the options name,
+ * nothing else. Directories of Weir's own are refused: services share a user, and what keeps one from another's files is this.
+ *
+ * @module
+ */
+import { STATIC_LOG_OPTIONS } from "@weir/flow-exporter/export-options";
+import { type AgentConfig, AgentConfigError } from "./config.ts";
+import { directory, type Layout } from "./layout.ts";
+
+/** Arguments and Deno's permission flags. */
+export interface ExportAccess {
+  readonly args: readonly string[];
+  readonly permissions: readonly string[];
+}
+
+/** The access of this configuration; none where nothing is exported. @throws {AgentConfigError} a directory of Weir's own */
+export function exportAccess(config: AgentConfig, layout: Layout): ExportAccess {
+  const { hubbleFlowlogsConfigPath: configPath, hubbleFlowlogsDirectory } = config;
+  const directories = exportDirectories(config, layout);
+  const permissions = [
+    ...directories.map((path) => `--allow-write=${path}`),
+    ...directories.map((path) => `--allow-read=${path}`),
+    ...(configPath === "" ? [] : [`--allow-read=${configPath}`]),
+  ];
+  const args = [
+    ...(config.hubbleExportFilePath === ""
+      ? []
+      : Object.entries(STATIC_LOG_OPTIONS).flatMap(([name, flag]) =>
+        flagOf(flag, config[name as keyof typeof STATIC_LOG_OPTIONS])
+      )),
+    ...(configPath === "" ? [] : [
+      `--hubble-flowlogs-config-path=${configPath}`,
+      `--hubble-flowlogs-directory=${hubbleFlowlogsDirectory}`,
+    ]),
+  ];
+  return { args, permissions };
+}
+
+/** Makes the directories that are not there, for the services' user; those that are there stay as they are. */
+export async function createExportDirectories(config: AgentConfig, layout: Layout): Promise<void> {
+  for (const path of exportDirectories(config, layout)) {
+    const isThere = await Deno.stat(path).then(() => true, () => false);
+    if (!isThere) await directory(path, 0o750, layout.uid, layout.gid);
+  }
+}
+
+function exportDirectories(config: AgentConfig, layout: Layout): string[] {
+  const { hubbleExportFilePath: file, hubbleFlowlogsConfigPath, hubbleFlowlogsDirectory } = config;
+  const directories = [
+    ...(file === "" ? [] : [file.slice(0, file.lastIndexOf("/"))]),
+    ...(hubbleFlowlogsConfigPath === "" ? [] : [hubbleFlowlogsDirectory.replace(/\/+$/, "")]),
+  ];
+  if (hubbleFlowlogsConfigPath !== "" && !isPath(hubbleFlowlogsConfigPath)) {
+    throw new AgentConfigError(
+      `Cannot take --hubble-flowlogs-config-path ${hubbleFlowlogsConfigPath}: expected an absolute path`,
+    );
+  }
+  for (const path of directories) {
+    if (!isPath(path)) {
+      throw new AgentConfigError(
+        `Cannot export flows to ${path || "/"}: expected the absolute path of a directory`,
+      );
+    }
+    for (const own of [layout.state, layout.sockets, layout.code].map(parentOf)) {
+      if (!isWithin(path, own) && !isWithin(own, path)) continue;
+      throw new AgentConfigError(
+        `Cannot export flows to ${path}: ${own} is Weir's own; expected another directory, such as /var/log/weir`,
+      );
+    }
+  }
+  return [...new Set(directories)];
+}
+
+const isPath = (path: string) => /^\/[^,\p{Cc}]+$/u.test(path) && !/\/\.\.?(\/|$)|\/\//.test(path);
+const parentOf = (path: string) => path.slice(0, path.lastIndexOf("/"));
+const isWithin = (path: string, directory: string) => path === directory || path.startsWith(`${directory}/`);
+
+function flagOf(flag: string, value: string | number | boolean): string[] {
+  if (value === "" || value === false) return [];
+  // One word, for a value may begin with a dash.
+  return value === true ? [`--${flag}`] : [`--${flag}=${value}`];
+}

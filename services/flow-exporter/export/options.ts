@@ -1,0 +1,65 @@
+/** Options of the export of flows, for the flow exporter, the agent and its manual: data alone. @module */
+import type { ConfigSpec } from "@weir/common/config";
+
+/** Names and defaults are those of Hubble's exporter; what begins with `otlp` is ours. */
+export const EXPORT_CONFIG = {
+  hubbleExportFilePath: {
+    kind: "text",
+    default: "",
+    description:
+      "file that takes this node's flows, one JSON object a line; its directory must be the service user's",
+  },
+  hubbleExportFileMaxSizeMb: {
+    kind: "number",
+    default: 10,
+    min: 1,
+    max: 1 << 20,
+    description: "MB (2^20 bytes) at which the file is put aside and a new one begun",
+  },
+  hubbleExportFileMaxBackups: {
+    kind: "number",
+    default: 5,
+    min: 1,
+    max: 1000,
+    description: "files put aside that are kept",
+  },
+  hubbleExportFileCompress: { kind: "flag", description: "compress files put aside (gzip)" },
+  hubbleExportAllowlist: {
+    kind: "text",
+    default: "",
+    description:
+      "FlowFilters in JSON of the flows that are written (default: all), as weir observe --print-raw-filters prints them",
+  },
+  hubbleExportDenylist: {
+    kind: "text",
+    default: "",
+    description: "FlowFilters in JSON of flows that are not written",
+  },
+  hubbleExportFieldmask: {
+    kind: "text",
+    default: "",
+    description: "fields of a flow that are written, with spaces or commas between (default: all)",
+  },
+  hubbleFlowlogsConfigPath: {
+    kind: "text",
+    default: "",
+    description:
+      "YAML file with several exports (flowLogs), taken up while it runs; the service user must be able to read it",
+  },
+  hubbleFlowlogsDirectory: {
+    kind: "text",
+    default: "/var/log/weir",
+    description: "directory below which the files of --hubble-flowlogs-config-path are",
+  },
+} as const satisfies ConfigSpec;
+
+/** Options of the export to one file, by their flags. */
+export const STATIC_LOG_OPTIONS = {
+  hubbleExportFilePath: "hubble-export-file-path",
+  hubbleExportFileMaxSizeMb: "hubble-export-file-max-size-mb",
+  hubbleExportFileMaxBackups: "hubble-export-file-max-backups",
+  hubbleExportFileCompress: "hubble-export-file-compress",
+  hubbleExportAllowlist: "hubble-export-allowlist",
+  hubbleExportDenylist: "hubble-export-denylist",
+  hubbleExportFieldmask: "hubble-export-fieldmask",
+} as const;
