@@ -7,7 +7,7 @@
  * @module
  */
 import type { Clock } from "@weir/common";
-import { type Endpoint, Flow } from "@weir/proto/flow";
+import { Flow } from "@weir/proto/flow";
 import { Connection } from "@weir/proto/history";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { type Block, BlockBuilder } from "./block.ts";
@@ -157,14 +157,22 @@ export function flowOfConnection(connection: Connection): Flow {
     : protocol === ""
     ? undefined
     : { [protocol]: {} };
-  return Flow.create({
-    IP: { source: sourceIp, destination: destinationIp, ipVersion: sourceIp.includes(":") ? "IPv6" : "IPv4" },
-    l4,
-    source: connection.source as Endpoint,
-    destination: connection.destination as Endpoint,
+  return {
+    ...EMPTY,
+    IP: {
+      source: sourceIp,
+      destination: destinationIp,
+      ipVersion: sourceIp.includes(":") ? "IPv6" : "IPv4",
+      encrypted: false,
+      source_xlated: "",
+    },
+    l4: l4 as Flow["l4"],
+    source: connection.source,
+    destination: connection.destination,
     destination_names: connection.destinationNames,
     destination_service: connection.destinationService,
     verdict: connection.verdict,
     drop_reason_desc: connection.dropReason,
-  });
+  };
 }
+const EMPTY: Flow = Flow.create();

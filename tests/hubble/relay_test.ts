@@ -263,3 +263,62 @@ async function observed(...args: string[]) {
   assert.equal(ran.code, 0, ran.err);
   return ran;
 }
+
+test("the history tells what a flow exporter that was started anew has forgotten, and that it was not heard meanwhile", async () => {
+  const ask = async (path: string) => {
+    const socket = `/run/weir/${lab.name}-node-1/flow-history-read.sock`;
+    const { code, out, err } = await run("curl", [
+      "-sS",
+      "-m",
+      "10",
+      "--unix-socket",
+      socket,
+      `http://h${path}`,
+    ]);
+    assert.equal(code, 0, err);
+    return JSON.parse(out);
+  };
+  const stored = async () => {
+    const { flows = [] } = await ask("/v1/flows?node-name=node-2&last=1000");
+    return flows.map(({ uuid }: { uuid: string }) => uuid) as string[];
+  };
+  const wait = async (what: string, holds: () => Promise<boolean>) => {
+    for (let tries = 0; !await holds(); tries++) {
+      assert.ok(tries < 300, `${what}: not within a minute`);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  };
+  await lab.expect(TRAFFIC);
+  const live = async () =>
+    linesOf(await hubble(relay, "observe", "--all", "-o", "jsonpb")).filter(({ node_name }) =>
+      node_name === "default/node-2"
+    )
+      .map(({ flow }) => (flow as unknown as { uuid: string }).uuid);
+  const before = await live();
+  assert.ok(before.length > 0);
+  await wait("all of them are in the history", async () => {
+    const known = new Set(await stored());
+    return before.every((uuid) => known.has(uuid));
+  });
+  const exporter = await processOf(lab, "node-2", "flow-exporter");
+  signal(exporter.pid, "SIGKILL");
+  await wait("it runs anew", async () => {
+    const now = await processOf(lab, "node-2", "flow-exporter");
+    return now.pid !== exporter.pid && now.state === "ready";
+  });
+  await until(["status"], /Connected Nodes: 2\/2/);
+  const now = new Set(await live());
+  assert.deepEqual(before.filter((uuid) => now.has(uuid)), [], "the node itself has forgotten");
+  const known = new Set(await stored());
+  assert.deepEqual(before.filter((uuid) => !known.has(uuid)), []);
+  await wait("the gap is told", async () => {
+    const { total } = await ask("/v1/completeness?since=1h");
+    return (total.gaps ?? []).some((gap: { node: string; untilUnixS?: number }) =>
+      gap.node === "default/node-2" && gap.untilUnixS
+    );
+  });
+  assert.match(
+    await lab.ok(["observe", "connections", "--since", "1h"]),
+    /not always heard: default\/node-2/,
+  );
+});

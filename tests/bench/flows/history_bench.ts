@@ -1,0 +1,119 @@
+/**
+ * The history of flows: how many flows a second it takes in and writes, beside reading the relay's answers alone; and how long the first
+ * page of each kind of question takes, over few and over many times as many stored flows. Ratios of one run; the database is a file.
+ *
+ *     deno run -A tests/bench/flows/history_bench.ts [FLOWS] [TIMES]     default 50000 flows, then 6 times as many
+ *
+ * A page has 120 ms (`PAGE_MS`): what no index finds is searched that long, and "next" says that there is more. Should: the first page
+ * of every question below 200 ms on a machine of its own, and pages that an index finds no slower over more flows.
+ * @module
+ */
+import { FakeClock } from "@weir/common/testing/fake_clock";
+import { GetFlowsResponse } from "@weir/proto/observer";
+import { DROPPED, flowBytes } from "../../../services/flow-history/testing/flows.ts";
+import { testHistory } from "../../../services/flow-history/testing/history.ts";
+import { seededRandom } from "../../seeded_random.ts";
+
+const [FLOWS = 50_000, TIMES = 6] = Deno.args.map(Number);
+const PODS = 200, PER_SECOND = 1000, ROUNDS = 3;
+const directory = await Deno.makeTempDir();
+const clock = new FakeClock(1_790_000_000_000);
+clock.monotonicMs = () => performance.now(); // pages have real time
+const one = testHistory(clock, `${directory}/history.db`, { bytesMax: 2 ** 40 });
+const random = seededRandom(1), below = (max: number) => Math.floor(random() * max);
+const EDGES = Array.from({ length: 1000 }, () => [below(PODS), below(PODS)]);
+
+/** A second of flows: a thousand edges between 200 pods, two flows of each connection, one of fifty dropped. */
+function second(): Uint8Array[] {
+  return Array.from({ length: PER_SECOND }, (_, n) => {
+    const [from, to] = EDGES[below(EDGES.length)];
+    return flowBytes({
+      unixMs: clock.nowMs() + n,
+      node: `node-${from % 10}`,
+      from: `app${from % 40}-${from}`,
+      to: `app${to % 40}-${to}`,
+      port: [80, 443, 5432, 6379, 9092][to % 5],
+      sourcePort: 33_000 + below(27_000),
+      isReply: n % 2 === 1,
+      more: n % 50 === 0 ? DROPPED : {},
+    });
+  });
+}
+
+let readMs = 0, takeMs = 0, writeMs = 0, written = 0;
+async function write(count: number): Promise<void> {
+  const timed = async (work: () => unknown) => {
+    const startMs = performance.now();
+    await work();
+    return performance.now() - startMs;
+  };
+  for (const end = written + count; written < end; written += PER_SECOND) {
+    const flows = second();
+    await clock.advance(PER_SECOND);
+    readMs += await timed(() => flows.forEach((bytes) => GetFlowsResponse.decode(bytes)));
+    takeMs += await timed(() => one.history.intake.take(flows));
+    writeMs += await timed(() => one.history.flush());
+  }
+  await one.history.retention.turn(new AbortController().signal);
+}
+
+const QUESTIONS = [
+  "/v1/flows?last=100",
+  "/v1/flows?first=100",
+  "/v1/flows?verdict=dropped&last=100",
+  "/v1/flows?pod=shop/app3-3&last=100",
+  "/v1/flows?from-pod=shop/app3-3&verdict=dropped&last=100",
+  "/v1/flows?label=app=app7&to-port=9092&first=100",
+  "/v1/flows?namespace=shop&last=100",
+  "/v1/flows?ip=192.0.2.9&last=100",
+  "/v1/flows?tcp-flags=URG&last=100",
+  "/v1/connections?limit=100",
+  "/v1/connections?to-pod=shop/app3-3&limit=100",
+  "/v1/rollups?since=1h&by=workload&by=verdict",
+  "/v1/rollups?since=1h&step=1m",
+  "/v1/completeness?since=1h",
+];
+
+/** Median milliseconds of the first page, and what it says. */
+async function ask(path: string): Promise<{ ms: number; says: string }> {
+  const times: number[] = [];
+  let answer: Record<string, unknown[]> = {};
+  for (let round = 0; round < ROUNDS; round++) {
+    const startMs = performance.now();
+    answer = await one.get(path);
+    times.push(performance.now() - startMs);
+  }
+  const found = (answer.flows ?? answer.connections ?? answer.rollups ?? answer.minutes ?? []).length;
+  return { ms: times.sort((a, b) => a - b)[ROUNDS >> 1], says: `${found}${answer.next ? ", more" : ""}` };
+}
+
+await one.history.load();
+try {
+  await write(FLOWS);
+  const few = new Map<string, number>();
+  for (const path of QUESTIONS) few.set(path, (await ask(path)).ms);
+  await write(FLOWS * (TIMES - 1));
+  const perSecond = (ms: number) => Math.round(written / ms * 1000).toLocaleString("en-US");
+  const size = (await Deno.stat(`${directory}/history.db`)).size;
+  console.log(
+    `${written.toLocaleString("en-US")} flows: read alone ${perSecond(readMs)}/s, taken in ${
+      perSecond(takeMs)
+    }/s, ` +
+      `written ${perSecond(writeMs)}/s; both ${perSecond(takeMs + writeMs)}/s, ${
+        ((takeMs + writeMs) / readMs).toFixed(1)
+      } times reading; ` +
+      `${Math.round(size / written)} bytes each`,
+  );
+  console.log(`first page, ms: ${FLOWS.toLocaleString("en-US")} flows, ${TIMES} times as many, ratio, found`);
+  for (const path of QUESTIONS) {
+    const { ms, says } = await ask(path), before = few.get(path)!;
+    console.log(
+      `${path.padEnd(58)} ${before.toFixed(1).padStart(7)} ${ms.toFixed(1).padStart(7)} ${
+        (ms / before).toFixed(1).padStart(5)
+      }  ${says}`,
+    );
+  }
+} finally {
+  await one.close();
+  await Deno.remove(directory, { recursive: true });
+}
