@@ -31,6 +31,7 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   "services/cli": [
     ...SHARED,
     "@weir/agent",
+    "@weir/grpc",
     "@weir/flow-filter",
     // What explains by policies that the caller brings: no service is asked.
     "@weir/policy-engine",

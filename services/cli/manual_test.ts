@@ -73,6 +73,7 @@ Deno.test("the help of weir observe has the filters that the exporter knows, and
     "drop-reason-desc": "POLICY_DENIED",
     "traffic-direction": "INGRESS",
     color: "always",
+    timeout: "5s",
     "group-by": "pod",
     "time-format": "RFC3339",
     allowlist: "{}",
@@ -111,6 +112,8 @@ Deno.test("the help of weir observe has the filters that the exporter knows, and
       "print-policy-names",
       "use-default-field-masks",
     ],
+    ...["tls", "tls-allow-insecure", "tls-ca-cert-files", "tls-client-cert-file", "tls-client-key-file"],
+    ...["tls-server-name", "timeout"],
     // Other words for values of a filter.
     ...[
       "ipv4",

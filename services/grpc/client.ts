@@ -20,11 +20,15 @@ import { GRPC_STATUS, GrpcError, type GrpcStatus } from "./status.ts";
 
 /** What a client shows, and whom it believes. PEM texts. */
 export interface GrpcClientTls {
-  readonly cert: string;
-  readonly key: string;
-  readonly authority: string;
-  /** Name that the server's certificate must have. */
-  readonly serverName: string;
+  /** Both or neither: a client without a certificate. */
+  readonly cert?: string;
+  readonly key?: string;
+  /** Who signed the server's; default: those that the system believes. */
+  readonly authority?: string;
+  /** Name that the server's certificate must have; default: the address. */
+  readonly serverName?: string;
+  /** Any certificate will do: whoever is in between reads along. */
+  readonly isInsecure?: boolean;
   /** Looks at the server's certificate, which the authority has signed. @throws what is wrong with it */
   readonly check?: (certificate: X509Certificate) => void;
 }
@@ -87,12 +91,11 @@ export async function connectGrpc(
     ? connect("http://localhost", { ...settings, createConnection: socketOf })
     : connect(`https://${text}`, {
       ...settings,
-      cert: tls.cert,
-      key: tls.key,
-      ca: [tls.authority],
-      servername: tls.serverName,
+      ...(tls.cert === undefined ? {} : { cert: tls.cert, key: tls.key }),
+      ...(tls.authority === undefined ? {} : { ca: [tls.authority] }),
+      ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
       minVersion: "TLSv1.3",
-      rejectUnauthorized: true,
+      rejectUnauthorized: tls.isInsecure !== true,
     } as http2.SecureClientSessionOptions);
   const ended = new AbortController();
   let recheck: (() => void) | undefined;

@@ -222,6 +222,17 @@ Deno.test({
           ]);
           assert.match(seen, /"node_name":"default\/server-[ab]"/);
         }
+        const files = [
+          ...["--tls-ca-cert-files", `${directory}/ca.crt`],
+          ...["--tls-client-cert-file", hers[0], "--tls-client-key-file", hers[1]],
+        ];
+        const relay = ["--server", "tls://192.0.2.1", "observe", "--last", "3"];
+        assert.match(
+          await b.weir([...relay, ...files, "--tls-server-name", "observer.weir.internal", "-o", "json"]),
+          /"node_name":"default\/server-[ab]"/,
+        );
+        const posing = [...relay, ...files, "--tls-server-name", "somebody.else"];
+        assert.match(await b.refused(...posing), /192\.0\.2\.1:4245: cannot connect/);
         const tokens = JSON.parse(await a.weir(["cluster", "token", "list", "-o", "json"]));
         const { id } = tokens.find(({ kind, name }: Record<string, string>) =>
           kind === "certificate" && name === "eva"

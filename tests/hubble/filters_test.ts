@@ -11,6 +11,7 @@ import { GrpcServer } from "@weir/grpc";
 import type { Flow } from "@weir/proto/flow";
 import { FILTERS } from "./filters.ts";
 import { generateFlows } from "./generated_flows.ts";
+import { weirObserveAt } from "./our_client.ts";
 import { hubble, isBuilt, offline, refused } from "./real_client.ts";
 
 const FLOWS = 2000;
@@ -80,6 +81,35 @@ test("every format prints the same from the server as from the file", async () =
     const [served, own] = await Promise.all([hubble(server, "observe", ...args), offline(file, ...args)]);
     assert.equal(served, own, format);
   }
+});
+
+test("weir observe asks a server of Hubble's API as the original does", async () => {
+  const asks = [
+    ["--last", "30"],
+    ["--first", "30", "-o", "dict", "--numeric"],
+    ["--all", "--verdict", "DROPPED", "--not", "--protocol", "udp"],
+    [],
+    ["--since", "2026-11-18T09:00:00Z", "--pod", "shop/cart", "-o", "dict"],
+  ];
+  for (const args of asks) {
+    const words = [...args, "--print-node-name"];
+    const [ours, theirs] = await Promise.all([
+      weirObserveAt(server, ...words, "--print-policy-names=false"),
+      hubble(server, "observe", ...words),
+    ]);
+    assert.equal(ours.code, 0, ours.err);
+    // A pod of one namespace and its service of another: the original names the pod by the service's.
+    const lines = (text: string) =>
+      text.split("\n").map((line) => line.replaceAll(/\b[a-z-]+\/(?=cart|catalog|dns)/g, ""));
+    assert.deepEqual(lines(ours.out), lines(theirs), args.join(" "));
+  }
+  const wrong = await weirObserveAt(server, "--allowlist", '{"source_port":["99999"]}');
+  assert.deepEqual([wrong.code, wrong.out], [2, ""]);
+  assert.match(wrong.err, /source_port.*0 to 65535/);
+  const away = await weirObserveAt("127.0.0.1:1", "--last", "1", "--timeout", "2s");
+  assert.equal(away.code, 1);
+  assert.match(away.err, /127\.0\.0\.1:1: cannot connect[^]*--server tls:/);
+  assert.equal((await weirObserveAt("http://127.0.0.1:1", "--tls")).code, 2);
 });
 
 test("counts and times select the same flows", async () => {

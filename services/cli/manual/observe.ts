@@ -89,6 +89,17 @@ export const GROUP_BY: FlagTexts = {
     "add up by pod, workload, namespace, identity, label:KEY (each of who sends and who receives), port, protocol, verdict, reason, policy or node",
 };
 
+const SERVER: FlagTexts = {
+  "--tls": "of --server ADDRESS:PORT: as with tls://ADDRESS:PORT",
+  "--tls-allow-insecure": "believe whatever certificate the server shows: whoever is in between reads along",
+  "--tls-ca-cert-files FILE,...": "who signed the server's certificate",
+  "--tls-client-cert-file FILE": "this client's certificate, as weir cluster certificate makes it",
+  "--tls-client-key-file FILE": "its key",
+  "--tls-server-name NAME":
+    "the name that the server's certificate must have; of Weir's own observer.weir.internal",
+  "--timeout TIME": "how long to wait for the server (default 5s)",
+};
+
 /** Flags of `weir observe`: those of `hubble observe`, and Weir's own filters. */
 export const OBSERVE_FLAGS: FlagTexts = {
   ...SELECTORS,
@@ -103,6 +114,7 @@ export const OBSERVE_FLAGS: FlagTexts = {
   "--color auto|always|never": "colours of -o compact and dict (default auto: on a terminal)",
   "--ip-translation": "names in place of addresses (default; =false: addresses)",
   "--numeric": "addresses in place of names",
+  ...SERVER,
   ...GROUP_BY,
   "--field-mask FIELD,...": "of -o json: only these fields of a flow",
   "--use-default-field-masks": "ask for no more than is printed (default; =false: for everything)",
@@ -119,7 +131,7 @@ export const CONNECTION_FLAGS: FlagTexts = {
 };
 
 /** Flags of `weir observe agent-events` and `debug-events`. */
-export const EVENTS_FLAGS: FlagTexts = { ...SELECTORS, ...FORMATTING };
+export const EVENTS_FLAGS: FlagTexts = { ...SELECTORS, ...FORMATTING, ...SERVER };
 
 /** Help of `weir observe`. */
 export const OBSERVE: Manual = {
@@ -147,6 +159,8 @@ export const OBSERVE: Manual = {
   },
   notes: `  weir observe --verdict DROPPED --to-pod default/deathstar-1
   weir observe connections --namespace shop --since 2h --group-by workload --group-by port
+  weir observe --server tls://192.0.2.1:4245 --tls-server-name observer.weir.internal --tls-ca-cert-files ca.crt \\
+    --tls-client-cert-file client.crt --tls-client-key-file client.key        (any server with Hubble's API)
   weir observe --all -o json >flows.json; weir observe --input-file flows.json --namespace shop
 `,
 };

@@ -12,7 +12,7 @@ import { table } from "../output.ts";
 import type { FlowForm } from "./flow_printer.ts";
 import { harmless } from "./flow_words.ts";
 import { followNodes } from "./follow.ts";
-import { EVENTS_OPTIONS, FLOWS_DEFAULT, readCommonArgs } from "./request.ts";
+import { EVENTS_OPTIONS, FLOWS_DEFAULT, readCommonArgs, serverFlags } from "./request.ts";
 import { timeText } from "./time_text.ts";
 
 interface EventPrint {
@@ -27,7 +27,24 @@ export async function eventsCommand(
   args: readonly string[],
   context: CommandContext,
 ): Promise<number> {
-  const { query, form, follow, timeFormat, isOn } = readCommonArgs(args, EVENTS_OPTIONS);
+  const common = readCommonArgs(args, EVENTS_OPTIONS), { query, form, follow, timeFormat, isOn } = common;
+  const asked = serverFlags(common);
+  if (context.flags.server !== undefined || asked.isTls) {
+    const { observerEvents, observerServer } = await import("./observer_client.ts");
+    const server = observerServer(context.flags.server, asked);
+    if (server !== undefined && kind === "agent-events") {
+      const print: EventPrint = { form, timeFormat, node: isOn("print-node-name") };
+      const answers: GetAgentEventsResponse[] = [];
+      let printed = 0;
+      const { interrupted: signal } = context.io;
+      for await (const answer of observerEvents(server, query, { follow, signal })) {
+        if (form === "table") answers.push(answer);
+        else context.io.out(eventText(answer, print, printed++));
+      }
+      if (form === "table") context.io.out(eventTable(answers, print));
+      return 0;
+    }
+  }
   const nodes = context.nodes();
   if (kind === "debug-events") return follow ? await untilInterrupted(context) : 0;
   const print: EventPrint = { form, timeFormat, node: isOn("print-node-name") || nodes.length > 1 };

@@ -48,6 +48,14 @@ async function observeFlows(args: string[], context: CommandContext): Promise<nu
   }
   if (request.groupBy.length > 0) return await observeGroups(request, context);
   if (request.inputFile !== "") return await observeFile(request, context);
+  if (context.flags.server !== undefined || request.server.isTls) {
+    const { observerFlows, observerServer } = await import("./observer_client.ts");
+    const server = observerServer(context.flags.server, request.server);
+    if (server !== undefined) {
+      const { follow } = request, { interrupted: signal } = context.io;
+      return await printAnswers(observerFlows(server, request.query, { follow, signal }), request, context);
+    }
+  }
   const nodes = context.nodes();
   const printer = printerOf(request, request.printNode ?? nodes.length > 1);
   if (request.follow) return await follow(context, request, printer);
@@ -103,13 +111,23 @@ async function observeGroups(request: ObserveRequest, context: CommandContext): 
 
 async function observeFile(request: ObserveRequest, context: CommandContext): Promise<number> {
   const { answerLines, linesOf, openInput } = await import("./input_file.ts");
-  const printer = printerOf(request, request.printNode ?? false);
   const warn = (text: string) => {
-    if (!request.silent) context.io.err(text);
+    if (!request.silent) context.io.err(`weir: ${text}\n`);
   };
   const lines = linesOf(await openInput(request.inputFile));
-  for await (const answer of answerLines(lines, request.query, (text) => warn(`weir: ${text}\n`))) {
-    warn(printer.warning(answer));
+  return await printAnswers(answerLines(lines, request.query, warn), request, context);
+}
+
+/** Prints answers as they come, with what they say of nodes. */
+async function printAnswers(
+  answers: AsyncIterable<GetFlowsResponse>,
+  request: ObserveRequest,
+  context: CommandContext,
+): Promise<number> {
+  const printer = printerOf(request, request.printNode ?? false);
+  for await (const answer of answers) {
+    const warning = request.silent ? "" : printer.warning(answer);
+    if (warning !== "") context.io.err(warning);
     context.io.out(printer.text(answer));
   }
   context.io.out(printer.end());

@@ -40,6 +40,15 @@ Deno.test("readObserveArgs() makes query parameters of Hubble's flags", () => {
     printRawFilters: false,
     inputFile: "",
     groupBy: [],
+    server: {
+      isTls: false,
+      isInsecure: false,
+      authorityFiles: [],
+      certFile: undefined,
+      keyFile: undefined,
+      serverName: undefined,
+      timeoutMs: 5000,
+    },
   });
   assert.deepEqual(readObserveArgs(["-4", "--not", "-A", "--unencrypted", "-ojson"]).query, {
     "ip-version": ["4"],

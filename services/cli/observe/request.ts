@@ -12,6 +12,7 @@ import { type OutputForm, outputForm } from "../output.ts";
 import { didYouMean } from "../suggestion.ts";
 import { FLOW_FORMS, type FlowForm } from "./flow_printer.ts";
 import { checkGroups } from "./groups.ts";
+import type { ServerFlags } from "./observer_client.ts";
 import { TIME_FORMAT_DEFAULT, TIME_FORMATS } from "./time_text.ts";
 
 /** What is told where flags are wrong. */
@@ -37,6 +38,8 @@ export interface ObserveRequest {
   readonly printRawFilters: boolean;
   /** "" for none, "-" for stdin. */
   readonly inputFile: string;
+  /** Of a server of Hubble's API. */
+  readonly server: ServerFlags;
   /** Add up by these. */
   readonly groupBy: readonly string[];
 }
@@ -73,6 +76,8 @@ const CONTROL = new Set([
   ...["follow", "all", "first", "last", "since", "until", "not", "allowlist", "denylist", "field-mask"],
   ...["output", "print-node-name", "print-policy-names", "time-format", "color", "ip-translation", "numeric"],
   ...["silent-errors", "print-raw-filters", "input-file", "use-default-field-masks", "group-by", "limit"],
+  ...["tls", "tls-allow-insecure", "tls-ca-cert-files", "tls-client-cert-file", "tls-client-key-file"],
+  ...["tls-server-name", "timeout"],
 ]);
 /** Options of `weir observe`, for its parser. */
 export const OBSERVE_OPTIONS: OptionTable = optionsOf(OBSERVE_FLAGS);
@@ -218,7 +223,31 @@ export function readObserveArgs(
     silent: isOn("silent-errors"),
     printRawFilters: isOn("print-raw-filters"),
     inputFile: one(parsed, "input-file") ?? "",
+    server: serverFlags(common),
     groupBy: checkGroups(texts(parsed, "group-by"), OBSERVE_HINT),
+  };
+}
+
+/** How a server of Hubble's API is spoken to. @throws {UsageError} */
+export function serverFlags({ parsed, isOn }: CommonArgs): ServerFlags {
+  const timeout = one(parsed, "timeout") ?? "5s";
+  const [, number, unit] = /^(\d{1,6}(?:\.\d{1,3})?)(ms|s|m)$/.exec(timeout) ?? [];
+  if (number === undefined || Number(number) === 0) {
+    throw new UsageError(`--timeout is "${timeout}": expected a time such as 500ms or 5s`, OBSERVE_HINT);
+  }
+  const authorityFiles = texts(parsed, "tls-ca-cert-files").flatMap((text) => text.split(","));
+  const [certFile, keyFile, serverName] = ["tls-client-cert-file", "tls-client-key-file", "tls-server-name"]
+    .map((name) => one(parsed, name));
+  const isInsecure = isOn("tls-allow-insecure");
+  const said = authorityFiles.length > 0 || (certFile ?? keyFile ?? serverName) !== undefined;
+  return {
+    isTls: isOn("tls") || isInsecure || said,
+    isInsecure,
+    authorityFiles,
+    certFile,
+    keyFile,
+    serverName,
+    timeoutMs: Number(number) * { ms: 1, s: 1000, m: 60_000 }[unit as "s"],
   };
 }
 
