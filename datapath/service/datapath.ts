@@ -48,6 +48,7 @@ import { Attachments } from "./hooks/attachments.ts";
 import { hex, mapped } from "./kernel/addresses.ts";
 import { Collector } from "./kernel/collector.ts";
 import { Holders } from "./kernel/holders.ts";
+import { hostDeviceName } from "./endpoints/pod_network.ts";
 import { EndpointStore } from "./endpoints/store.ts";
 import { EventLosses } from "./reports/event_losses.ts";
 import { EventHub, READERS_MAX } from "./reports/events.ts";
@@ -385,7 +386,9 @@ class Running implements Datapath {
       },
       get: (name) => {
         const endpoint = this.#tables.endpoints.get(name);
-        return endpoint && readEndpointSockets(endpoint, this.#parts.clock);
+        const device = hostDeviceName(this.#parts.config.instance, name);
+        const { gatewayV4 = "", gatewayV6 = "" } = this.#node.network() ?? {};
+        return endpoint && readEndpointSockets(endpoint, device, [gatewayV4, gatewayV6], this.#parts.clock);
       },
       description: "Sockets of an endpoint: what listens where, connections in trouble",
     });

@@ -4002,6 +4002,49 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "truncated": {
     "type": "bool",
     "id": 5
+   },
+   "network": {
+    "type": "EndpointNetwork",
+    "id": 6
+   }
+  }
+ },
+ "EndpointNetwork": {
+  "fields": {
+   "device": {
+    "type": "string",
+    "id": 1
+   },
+   "state": {
+    "type": "string",
+    "id": 2
+   },
+   "absentAddresses": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 3,
+    "protoName": "absent_addresses"
+   },
+   "absentRoutes": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4,
+    "protoName": "absent_routes"
+   },
+   "hostDevice": {
+    "type": "string",
+    "id": 5,
+    "protoName": "host_device"
+   },
+   "hostState": {
+    "type": "string",
+    "id": 6,
+    "protoName": "host_state"
+   },
+   "gateways": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 7
    }
   }
  },

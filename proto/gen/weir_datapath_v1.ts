@@ -529,9 +529,31 @@ export interface EndpointSockets {
   established: number;
   /** there are more sockets than were read */
   truncated: boolean;
+  /** only of endpoints in a network namespace */
+  network?: EndpointNetwork;
 }
 /** Encodings of {@link EndpointSockets}. */
 export const EndpointSockets: Message<EndpointSockets> = bindMessage("weir.datapath.v1.EndpointSockets");
+
+/** What became of the network that an endpoint was given: whoever rules its namespace may change it. */
+export interface EndpointNetwork {
+  /** in its namespace */
+  device: string;
+  /** "up", "down", "missing" */
+  state: string;
+  /** the endpoint's, and not on the device */
+  absentAddresses: string[];
+  /** "IPv4", "IPv6": of its families, without a way to others */
+  absentRoutes: string[];
+  /** the other end, on the node */
+  hostDevice: string;
+  /** as state */
+  hostState: string;
+  /** that it was given a way to */
+  gateways: string[];
+}
+/** Encodings of {@link EndpointNetwork}. */
+export const EndpointNetwork: Message<EndpointNetwork> = bindMessage("weir.datapath.v1.EndpointNetwork");
 
 /** weir.datapath.v1.ListeningSocket */
 export interface ListeningSocket {

@@ -104,6 +104,25 @@ export const CONNECTION_INCIDENTS: readonly Incident[] = [
     },
   },
   {
+    name: "the pod's device is down",
+    manifests: pod("quiet", 2, "app: quiet", serves("8080/TCP")),
+    setup: [at("shop/quiet", "--", "ip", "link", "set", "eth0", "down")],
+    traffic: traffic("shop/quiet"),
+    ask: ask("shop/quiet"),
+    says: [/network shop\/quiet: FAILS/, /its device eth0 is down/],
+    code: 4,
+    fix: { says: /In its namespace: (ip [^;\n]+)/, inPod: "shop/quiet" },
+  },
+  {
+    name: "the client has no route",
+    setup: [at("shop/client", "--", "ip", "route", "del", "default")],
+    traffic: traffic("shop/web-2"),
+    ask: ask("shop/web-2"),
+    says: [/network shop\/client: FAILS/, /no IPv4 route to others/],
+    code: 4,
+    fix: { says: /In its namespace: (ip [^;\n]+)/, inPod: "shop/client" },
+  },
+  {
     name: "the process died and nobody starts it",
     manifests: pod(
       "dying",

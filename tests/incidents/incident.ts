@@ -17,6 +17,8 @@ export type Fix =
   | "command"
   /** What the answer says is done by hand, to the manifests of the set-up. */
   | { readonly says: RegExp; readonly replace: readonly [string, string] }
+  /** The command that the answer names, the first group of `says`, is run in this pod; again while the answer names another. */
+  | { readonly says: RegExp; readonly inPod: string }
   /** What the answer says is done by commands. */
   | { readonly says: RegExp; readonly run: readonly (readonly string[])[] };
 
@@ -94,12 +96,24 @@ async function mend(lab: Lab, { manifests = "", ask }: Incident, text: string, f
     await lab.inForce();
   } else {
     assert.match(text, fix.says);
-    if ("run" in fix) { for (const words of fix.run) await ok(lab, words); }
+    if ("inPod" in fix) await runInPod(lab, ask, fix);
+    else if ("run" in fix) { for (const words of fix.run) await ok(lab, words); }
     else {
       const [old, now] = fix.replace;
       assert.ok(manifests.includes(old), `the set-up does not have ${old}`);
       await apply(lab, manifests.replaceAll(old, now));
     }
+  }
+}
+
+async function runInPod(lab: Lab, ask: readonly string[], { says, inPod }: { says: RegExp; inPod: string }) {
+  let last = "";
+  while (true) {
+    const { out } = await lab.weir([...ask]);
+    const command = says.exec(out)?.[1];
+    if (command === undefined || command === last) return;
+    await ok(lab, ["lab", "exec", inPod, "--", ...command.split(" ")]);
+    last = command;
   }
 }
 

@@ -55,7 +55,7 @@ export interface PodDevice {
 const IPV4_ANY = new Uint8Array(4), IPV6_ANY = new Uint8Array(16);
 
 /** Name of an endpoint's host device: the same for ever, so that it can be found again. */
-function hostDeviceName(instance: string, endpoint: string): string {
+export function hostDeviceName(instance: string, endpoint: string): string {
   return "lxc" + createHash("sha256").update(`${instance}\0${endpoint}`).digest("hex").slice(0, 10);
 }
 

@@ -25,6 +25,7 @@ import {
   ListeningSocket,
   TroubledConnection,
 } from "@weir/proto/datapath";
+import { readEndpointNetwork } from "./endpoint_network.ts";
 import { cgroupIds, cgroupProcesses, namespaceProcesses, socketOwners } from "./socket_owners.ts";
 
 const TCP = 6, UDP = 17;
@@ -35,9 +36,16 @@ const CONNECTED = ["ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "CLOSE_WA
 /** Longest look for whose sockets they are. */
 const OWNERS_MS = 500;
 
-/** Reads the sockets of `endpoint`. @throws {ProblemError} SOCKETS_NOT_VISIBLE */
+/**
+ * Reads the sockets of `endpoint`.
+ * @param hostDevice the node's end of its device, where it has one
+ * @param gateways of both families; "": none
+ * @throws {ProblemError} SOCKETS_NOT_VISIBLE
+ */
 export async function readEndpointSockets(
   endpoint: DatapathEndpoint,
+  hostDevice: string,
+  gateways: readonly string[],
   clock: Clock,
 ): Promise<EndpointSockets> {
   const { name, kind, netns: path, cgroup } = endpoint;
@@ -45,6 +53,7 @@ export async function readEndpointSockets(
   let found: Found;
   try {
     using netns = kind === "NETNS" ? Netns.open(path) : undefined;
+    const network = netns && readEndpointNetwork(netns, endpoint, hostDevice, gateways);
     found = readNamespace(netns, kind === "CGROUP" ? cgroupIds(cgroup) : undefined);
     const deadlineMs = clock.monotonicMs() + OWNERS_MS;
     const pids = netns === undefined
@@ -59,6 +68,7 @@ export async function readEndpointSockets(
       ),
       connections: found.troubled.slice(0, ROWS_MAX).map(connectionOf),
       established: found.established,
+      network,
       truncated: found.truncated || found.listening.length > ROWS_MAX || found.troubled.length > ROWS_MAX,
     });
   } catch (error) {

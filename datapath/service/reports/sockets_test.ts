@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import type { EndpointNetwork } from "@weir/proto/datapath";
+import { cgroupRoot } from "../kernel/cgroup.ts";
 import { nodeTest, run, sleep, type TestNode } from "../testing.ts";
 
 interface Sockets {
@@ -16,6 +18,7 @@ interface Sockets {
   connections?: { state: string; peerAddress: string; peerPort: number; retransmits?: number }[];
   established?: number;
   truncated?: boolean;
+  network?: Partial<EndpointNetwork>;
 }
 const PROGRAM = `import socket,time
 def tcp(family,address,port,only=None,backlog=7):
@@ -94,16 +97,41 @@ nodeTest(
   },
 );
 
+nodeTest("GET /v1/sockets/<endpoint> tells what became of the network it was given", async (node) => {
+  const netns = await node.pod("a"),
+    inside = (...words: string[]) => run("ip", "netns", "exec", netns, ...words);
+  const { ipv4, ipv6 } = node.endpoint(10, netns);
+  await node.request("PUT", "/v1/endpoints/web", node.endpoint(10, netns));
+  const network = async () => (await socketsOf(node, "web")).network!;
+  const whole = await network();
+  assert.deepEqual(
+    [
+      whole.device,
+      whole.state,
+      whole.hostState,
+      whole.absentAddresses,
+      whole.absentRoutes,
+      whole.gateways?.[0],
+    ],
+    ["eth0", "up", "up", undefined, undefined, "10.44.0.1"],
+  );
+  await inside("ip", "route", "del", "default");
+  assert.deepEqual((await network()).absentRoutes, ["IPv4"]);
+  await inside("ip", "address", "del", `${ipv6}/128`, "dev", "eth0");
+  assert.deepEqual((await network()).absentAddresses, [ipv6]);
+  await inside("ip", "link", "set", "eth0", "down");
+  const down = await network();
+  assert.deepEqual([down.state, down.absentAddresses], ["down", [ipv6]], `${ipv4} stays`);
+  await node.exec("ip", "link", "set", whole.hostDevice!, "down");
+  assert.equal((await network()).hostState, "down");
+  await inside("ip", "link", "set", "eth0", "name", "eth1");
+  assert.equal((await network()).state, "missing");
+});
+
 nodeTest(
   "GET /v1/sockets/<endpoint> tells the sockets of a cgroup, and no others of the node",
   async (node) => {
-    const root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].find((path) => {
-      try {
-        return Deno.statSync(`${path}/cgroup.controllers`).isFile;
-      } catch {
-        return false;
-      }
-    });
+    const root = cgroupRoot(Deno.readTextFileSync("/proc/self/mountinfo"));
     if (root === undefined) return console.log("SKIP: no cgroup v2");
     const cgroup = `${root}/${node.instance}`;
     Deno.mkdirSync(`${cgroup}/below`, { recursive: true });

@@ -23,7 +23,7 @@ import type { CommandContext } from "../context.ts";
 import type { ClusterFacts } from "./cluster_facts.ts";
 import { type End, ofPlaced } from "./ends.ts";
 import { endpointStages, inForceStages, pathStages } from "./endpoint_stage.ts";
-import { farEndStages } from "./far_end.ts";
+import { farEndStages, nearEndStages } from "./far_end.ts";
 import { serviceStage } from "./service_stage.ts";
 import { type Stage, stage } from "./stage.ts";
 
@@ -72,8 +72,9 @@ export async function explainConnection(
   const steps: ExplainStep[] = [];
   let policyRevision = 0;
   const { protocol } = connection;
-  const answers = await Promise.all(
-    targetsOf({ ...connection, to }, facts, stages).map(async (target) => ({
+  const [near, ...answers] = await Promise.all([
+    nearEndStages(from, to, context),
+    ...targetsOf({ ...connection, to }, facts, stages).map(async (target) => ({
       target,
       answer: isItself(from, target.to) ? ITSELF : await ask({ ...connection, ...target }, context),
       far: await farEndStages(
@@ -89,7 +90,8 @@ export async function explainConnection(
         nowUnixS,
       ),
     })),
-  );
+  ]);
+  stages.push(...near);
   for (const { target: { to }, answer, far } of answers) {
     policyRevision = answer.policyRevision || policyRevision;
     steps.push(...answer.steps);

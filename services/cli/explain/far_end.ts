@@ -11,7 +11,8 @@ import { clientOf } from "../clients.ts";
 import type { CommandContext, NodeTarget } from "../context.ts";
 import { question } from "@weir/client/status";
 import type { End } from "./ends.ts";
-import { type SocketQuestion, socketStage } from "./socket_stage.ts";
+import { networkStages } from "./network_stage.ts";
+import { socketStage } from "./socket_stage.ts";
 import { type Stage, stage } from "./stage.ts";
 import { type SeenFlow, trafficStage } from "./traffic_stage.ts";
 
@@ -34,48 +35,57 @@ export interface FarEnd {
   readonly nameOf?: (address: string) => string;
 }
 
-/** Stages of the far end: its socket, then what real packets met. */
+/** Stages of the far end: its network and its socket, then what real packets met. */
 export async function farEndStages(
   farEnd: FarEnd,
   context: CommandContext,
   nowUnixS: number,
 ): Promise<Stage[]> {
-  const [socket, traffic] = await Promise.all([
-    socketOf(farEnd, context),
+  const [own, traffic] = await Promise.all([
+    ownStages(farEnd, context),
     trafficOf(farEnd, context, nowUnixS),
   ]);
-  return [socket, traffic].filter((one) => one !== undefined);
+  return traffic === undefined ? own : [...own, traffic];
 }
 
-async function socketOf(
-  { to, protocol, port, service }: FarEnd,
-  context: CommandContext,
-): Promise<Stage | undefined> {
-  if (to.endpoint === undefined || port === undefined || (protocol !== TCP && protocol !== UDP)) {
-    return undefined;
-  }
-  const { target, endpoint } = to.endpoint;
-  const answer = await question(
+/** What the namespace of the near end lost. @param to where it goes, which tells the family */
+export async function nearEndStages(from: End, to: End, context: CommandContext): Promise<Stage[]> {
+  if (from.endpoint === undefined) return [];
+  const answer = await socketsOf(from.endpoint, context);
+  // Who does not answer is told of elsewhere; a device's network is another kernel's.
+  if (answer.kind !== "answered" || !answer.value?.network) return [];
+  return networkStages({
+    title: from.title,
+    network: answer.value.network,
+    address: addressesOf(from).find((one) => one.includes(":") === addressesOf(to)[0]?.includes(":")),
+  });
+}
+
+type EndpointAt = NonNullable<End["endpoint"]>;
+
+function socketsOf({ target, endpoint }: EndpointAt, context: CommandContext) {
+  return question(
     clientOf(context, "endpoint-manager", target),
     (client) => client.collection("sockets", EndpointSockets).get(endpoint.name),
   );
+}
+
+/** What the endpoint itself does with the connection. */
+async function ownStages({ to, protocol, port, service }: FarEnd, context: CommandContext): Promise<Stage[]> {
+  if (to.endpoint === undefined) return [];
+  const answer = await socketsOf(to.endpoint, context);
   if (answer.kind === "hung" || answer.kind === "away") {
-    const message = `endpoint-manager of ${target.node} does not answer${
+    const message = `endpoint-manager of ${to.endpoint.target.node} does not answer${
       answer.kind === "hung" ? " in time" : ""
     }: whether somebody listens is not known`;
-    return stage("socket", to.title, "unknown", message, { fixes: ["weir status"] });
+    return [stage("socket", to.title, "unknown", message, { fixes: ["weir status"] })];
   }
   // A device's sockets are another kernel's: nobody here sees them.
-  if (answer.kind !== "answered" || answer.value === undefined) return undefined;
-  const asked: SocketQuestion = {
-    title: to.title,
-    protocol,
-    port,
-    sockets: answer.value,
-    service,
-    address: to.address ?? (endpoint.status?.ipv4 || endpoint.status?.ipv6 || undefined),
-  };
-  return socketStage(asked);
+  if (answer.kind !== "answered" || answer.value === undefined) return [];
+  const { title } = to, sockets = answer.value, address = to.address ?? addressesOf(to)[0];
+  const network = sockets.network ? networkStages({ title, network: sockets.network, address }) : [];
+  if (port === undefined || (protocol !== TCP && protocol !== UDP)) return network;
+  return [...network, socketStage({ title, protocol, port, sockets, service, address })];
 }
 
 async function trafficOf(

@@ -126,7 +126,7 @@ export function trafficStage(
   const silence = `no answer came within ${waited.toFixed(waited < 10 ? 1 : 0)} s`;
   if (there !== undefined) {
     return broken("", `${silence} (${when}), and it arrived: the far end does not answer`, [
-      "Look at the process there: stopped, its backlog full, or it answers nothing to this",
+      "Look at the process there (stopped, its backlog full, or it answers nothing to this) and at the firewall in its own namespace: iptables -L, nft list ruleset",
     ]);
   }
   if (here !== undefined && toNode !== undefined && toNode !== fromNode) {
