@@ -63,6 +63,8 @@ export interface GrpcServerOptions {
   readonly clock?: Clock;
 }
 
+/** Headers of a call: a library sends some ten. */
+const HEADERS_MAX = 64;
 /** RST_STREAM with this says that the answer was whole. */
 const NO_ERROR = 0;
 /** Trailers go out before the stream is closed. */
@@ -107,6 +109,7 @@ export class GrpcServer {
         enablePush: false,
       },
       maxSessionMemory: 8,
+      maxHeaderListPairs: HEADERS_MAX,
     };
     const server = tls === undefined
       ? createServer(settings)
@@ -236,7 +239,9 @@ export class GrpcServer {
   }
 
   #answer = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void => {
-    const session = stream.session!;
+    const { session } = stream;
+    // Its connection was ended for a frame that came behind it.
+    if (session === undefined) return void stream.destroy();
     const count = (by: number) => this.#calls.set(session, (this.#calls.get(session) ?? 0) + by);
     count(1);
     const gone = new AbortController();
