@@ -11,6 +11,8 @@ export interface GrpcCall {
 
 /** One request, answered by a stream of encoded messages; those of a batch go out in one write. */
 export interface GrpcMethod {
+  /** One answer to one request; else a stream of them. */
+  readonly isUnary?: boolean;
   open(request: Uint8Array, call: GrpcCall): AsyncIterable<readonly Uint8Array[]>;
 }
 
@@ -24,6 +26,7 @@ export function unary<Req, Res>(
   handle: (request: Req, call: GrpcCall) => Promise<Res> | Res,
 ): GrpcMethod {
   return {
+    isUnary: true,
     async *open(bytes, call) {
       yield [response.encode(await handle(request.decode(bytes), call) as never)];
     },

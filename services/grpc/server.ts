@@ -11,6 +11,7 @@ import type * as http2 from "node:http2";
 import type { TLSSocket } from "node:tls";
 import { X509Certificate } from "node:crypto";
 import { type Clock, Logger, MetricsRegistry, ProblemError, systemClock } from "@weir/common";
+import { CallMetrics } from "./call_metrics.ts";
 import { FrameReader, framesOf } from "./frame.ts";
 import type { GrpcCall, GrpcMethods } from "./methods.ts";
 import { GRPC_STATUS, GrpcError, grpcErrorOf, grpcMessageText, timeoutMs } from "./status.ts";
@@ -81,6 +82,8 @@ export class GrpcServer {
   readonly #servers = new Set<http2.Http2Server>();
   readonly #stopping = new AbortController();
 
+  readonly #callMetrics: CallMetrics;
+
   constructor(options: GrpcServerOptions) {
     this.#limits = { ...GRPC_LIMITS, ...options.limits };
     this.#options = {
@@ -90,6 +93,7 @@ export class GrpcServer {
       clock: systemClock,
       ...options,
     };
+    this.#callMetrics = new CallMetrics(this.#options.metrics, this.#options.methods);
     this.#options.metrics.gauge("weir_grpc_connections", "gRPC connections open now")
       .collect(() => this.#sessions.size);
   }
@@ -270,6 +274,7 @@ export class GrpcServer {
       gone.abort();
     }, Math.min(limit, 2 ** 31 - 1));
     const signal = AbortSignal.any([gone.signal, this.#stopping.signal]);
+    const counted = this.#callMetrics.start(path);
     let failure: GrpcError | undefined;
     try {
       if (!`${headers["content-type"]}`.startsWith("application/grpc")) {
@@ -292,10 +297,13 @@ export class GrpcServer {
         throw new GrpcError("UNIMPLEMENTED", `there is no method ${path}`);
       }
       const request = await this.#readRequest(stream, signal);
+      counted.received();
       const call: GrpcCall = { signal, header: (name) => headers[name]?.toString() };
       for await (const batch of method.open(request, call)) {
         if (signal.aborted) break;
-        if (batch.length > 0 && !stream.write(framesOf(batch))) await this.#drained(stream, signal);
+        if (batch.length === 0) continue;
+        counted.sent(batch.length);
+        if (!stream.write(framesOf(batch))) await this.#drained(stream, signal);
       }
       if (late) throw new GrpcError("DEADLINE_EXCEEDED", "the caller's deadline has passed");
       if (this.#stopping.signal.aborted) throw new GrpcError("UNAVAILABLE", "the server stops");
@@ -304,8 +312,7 @@ export class GrpcServer {
       if (failure.status === "INTERNAL") this.#options.log.warn("gRPC call failed", { path, error });
     } finally {
       clearTimeout(timer);
-      this.#options.metrics.counter("weir_grpc_calls_total", "gRPC calls that ended, by method and status")
-        .increment({ method: method === undefined ? "unknown" : path, status: failure?.status ?? "OK" });
+      counted.ended(failure?.status ?? "OK");
     }
     if (!stream.destroyed) stream.end();
   }

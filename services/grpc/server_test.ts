@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { ProblemError } from "@weir/common";
+import { MetricsRegistry, ProblemError } from "@weir/common";
 import { ServerStatusRequest, ServerStatusResponse } from "@weir/proto/observer";
 import { HealthCheckRequest, HealthCheckResponse } from "@weir/proto/health";
 import { framesOf } from "./frame.ts";
@@ -49,22 +49,24 @@ const methods: GrpcMethods = {
 
 async function serving(
   limits: Partial<GrpcLimits>,
-  run: (caller: Caller, address: string, server: GrpcServer) => Promise<void>,
+  run: (caller: Caller, address: string, server: GrpcServer, metrics: MetricsRegistry) => Promise<void>,
 ) {
   const health = healthMethods(
     ["hubble.server.Observer"],
     () => true,
     (ms) => new Promise((r) => setTimeout(r, ms)),
   );
+  const metrics = new MetricsRegistry();
   const server = new GrpcServer({
     methods: { ...methods, ...health },
+    metrics,
     limits,
     headers: { "hubble-server-version": "1.2.3" },
   });
   const { port } = await server.listen({ hostname: "127.0.0.1", port: 0 });
   const address = `http://127.0.0.1:${port}`, caller = new Caller(address);
   try {
-    await run(caller, address, server);
+    await run(caller, address, server, metrics);
   } finally {
     caller.close();
     await server.stop();
@@ -166,6 +168,32 @@ Deno.test("GrpcServer takes so many connections, and closes those that nobody us
     const fourth = new Caller(address);
     assert.equal((await fourth.call("/t/One", EMPTY)).status, 0);
     for (const one of [second, third, fourth]) one.close();
+  });
+});
+
+Deno.test("GrpcServer counts calls as servers in Go do", async () => {
+  await serving({}, async (caller, _, __, metrics) => {
+    await caller.call("/t/Many", EMPTY);
+    await caller.call("/t/Problem", EMPTY);
+    await caller.call("/t/None/such", EMPTY);
+    const text = metrics.render();
+    const many = 'grpc_type="server_stream",grpc_service="t",grpc_method="Many"';
+    const problem = 'grpc_type="unary",grpc_service="t",grpc_method="Problem"';
+    const unknown = 'grpc_type="unary",grpc_service="unknown",grpc_method="unknown"';
+    for (
+      const line of [
+        `grpc_server_started_total{${many}} 1`,
+        `grpc_server_msg_received_total{${many}} 1`,
+        `grpc_server_msg_sent_total{${many}} 9`,
+        `grpc_server_handled_total{${many},grpc_code="OK"} 1`,
+        `grpc_server_handled_total{${problem},grpc_code="NotFound"} 1`,
+        `grpc_server_msg_sent_total{${problem}} 0`,
+        `grpc_server_handled_total{${unknown},grpc_code="Unimplemented"} 1`,
+        'grpc_server_started_total{grpc_type="server_stream",grpc_service="t",grpc_method="Wait"} 0',
+      ]
+    ) {
+      assert.ok(text.split("\n").includes(line), `${line}\n${text}`);
+    }
   });
 });
 
