@@ -4,7 +4,7 @@ import { type CertificateFacts, verifyCertificate } from "./certificate.ts";
 import type { Clock } from "./clock.ts";
 import { peerText } from "./peer.ts";
 import { ProblemError } from "./problem.ts";
-import type { TlsCredentials } from "./tls_files.ts";
+import type { TlsPair } from "./tls_files.ts";
 import type { TrustTable } from "./trust.ts";
 
 /** What certificates are judged by. */
@@ -18,7 +18,7 @@ export interface ObserverTrust {
  * A machine of the control plane, whose relay asks for flows.
  * @throws {ProblemError} of another cluster, expired, removed, not such a machine, or not known yet: nobody is let in then
  */
-export function assertRelay(certificate: X509Certificate, own: TlsCredentials, trust: ObserverTrust): void {
+export function assertRelay(certificate: X509Certificate, own: TlsPair, trust: ObserverTrust): void {
   const { peer } = assertMember(certificate, own, trust);
   if (peer.role === "control-plane" || (peer.role === "reader" && trust.table.isControlPlane(peer.node))) {
     return;
@@ -35,7 +35,7 @@ export function assertRelay(certificate: X509Certificate, own: TlsCredentials, t
  * A person with a certificate of the cluster, or a machine of the control plane: who may see the flows of all nodes.
  * @throws {ProblemError} as {@link assertRelay}
  */
-export function assertViewer(certificate: X509Certificate, own: TlsCredentials, trust: ObserverTrust): void {
+export function assertViewer(certificate: X509Certificate, own: TlsPair, trust: ObserverTrust): void {
   const { peer } = assertMember(certificate, own, trust);
   const isPlane = peer.role === "reader" && trust.table.isControlPlane(peer.node);
   if (peer.role === "viewer" || peer.role === "admin" || peer.role === "control-plane" || isPlane) return;
@@ -49,7 +49,7 @@ export function assertViewer(certificate: X509Certificate, own: TlsCredentials, 
 /** The machine of this name. @throws {ProblemError} as {@link assertRelay} */
 export function assertObserver(
   certificate: X509Certificate,
-  own: TlsCredentials,
+  own: TlsPair,
   trust: ObserverTrust,
   node: string,
 ): void {
@@ -63,7 +63,7 @@ export function assertObserver(
 
 function assertMember(
   certificate: X509Certificate,
-  { authorities }: TlsCredentials,
+  { authorities }: TlsPair,
   { cluster, table, clock }: ObserverTrust,
 ): CertificateFacts {
   if (table.pending !== undefined) {

@@ -22,13 +22,18 @@ export interface TlsPaths {
   readonly authority: string;
 }
 
-/** The files' content, in agreement. */
-export interface TlsCredentials {
+/** The files' content, in agreement: a certificate of anybody's. */
+export interface TlsPair {
   /** PEM texts. */
   readonly cert: string;
   readonly key: string;
   readonly authority: string;
   readonly authorities: readonly X509Certificate[];
+  readonly certificate: X509Certificate;
+}
+
+/** The same of a machine or person of a cluster, whose certificate says who it is. */
+export interface TlsCredentials extends TlsPair {
   readonly facts: CertificateFacts;
 }
 
@@ -42,10 +47,19 @@ export function credentialPaths(directory: string): TlsPaths {
 }
 
 /**
- * Reads the three files.
+ * Reads the three files, with a certificate of a cluster.
  * @throws {ProblemError} CREDENTIALS_MISSING, CREDENTIALS_MISMATCH, CERTIFICATE_INVALID
  */
 export function readCredentials(paths: TlsPaths): TlsCredentials {
+  const pair = readTlsPair(paths);
+  return { ...pair, facts: readCertificate(pair.certificate) };
+}
+
+/**
+ * Reads the three files, whoever made them: a certificate for Hubble's clients may have any names.
+ * @throws {ProblemError} CREDENTIALS_MISSING, CREDENTIALS_MISMATCH, CERTIFICATE_INVALID
+ */
+export function readTlsPair(paths: TlsPaths): TlsPair {
   const read = (path: string) => {
     try {
       return readInputTextSync(path, { bytesMax: FILE_BYTES_MAX });
@@ -79,20 +93,24 @@ export function readCredentials(paths: TlsPaths): TlsCredentials {
     authority,
     authorities: (authority.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [])
       .map(parseCertificate),
-    facts: readCertificate(certificate),
+    certificate,
   };
 }
 
 /** Keeps credentials as fresh as their files; asks the disk at most once per `everyMs`. */
-export class TlsFiles {
+export class TlsFiles<T extends TlsPair = TlsCredentials> {
   readonly #paths: TlsPaths;
   readonly #everyMs: number;
   #askedMs = -Infinity;
   #stamp = "";
-  #credentials: TlsCredentials | undefined;
+  #credentials: T | undefined;
   #error: ProblemError | undefined;
 
-  constructor(paths: TlsPaths, options: { everyMs?: number } = {}) {
+  readonly #readFiles: (paths: TlsPaths) => T;
+
+  /** @param options.read default {@link readCredentials} */
+  constructor(paths: TlsPaths, options: { everyMs?: number; read?: (paths: TlsPaths) => T } = {}) {
+    this.#readFiles = options.read ?? (readCredentials as unknown as (paths: TlsPaths) => T);
     this.#paths = paths;
     this.#everyMs = options.everyMs ?? 1000;
   }
@@ -107,7 +125,7 @@ export class TlsFiles {
    * @param monotonicMs the time now, of a clock that only goes forward
    * @throws {ProblemError} as {@link readCredentials}, while there never were any
    */
-  get(monotonicMs: number): TlsCredentials {
+  get(monotonicMs: number): T {
     if (monotonicMs - this.#askedMs >= this.#everyMs) {
       this.#askedMs = monotonicMs;
       const stamp = Object.values(this.#paths).map(stampOf).join();
@@ -119,7 +137,7 @@ export class TlsFiles {
 
   #read(stamp: string): void {
     try {
-      this.#credentials = readCredentials(this.#paths);
+      this.#credentials = this.#readFiles(this.#paths);
       this.#stamp = stamp;
       this.#error = undefined;
     } catch (error) {

@@ -14,9 +14,10 @@ import {
   type Logger,
   parseHostPort,
   ProblemError,
+  readTlsPair,
   removeStaleSocket,
-  type TlsCredentials,
   TlsFiles,
+  type TlsPair,
 } from "@weir/common";
 import type { GrpcAddress, GrpcListening, GrpcServer, GrpcTls } from "./server.ts";
 
@@ -31,7 +32,7 @@ export interface ListeningOptions {
   /** Directory with node.crt, node.key and ca.crt for `tcp`; "": plain. */
   readonly tlsDirectory: string;
   /** Of `tcp` with TLS: as {@link GrpcTls.check}; looked at again as long as a caller is connected. */
-  readonly check?: (certificate: X509Certificate, own: TlsCredentials) => void;
+  readonly check?: (certificate: X509Certificate, own: TlsPair) => void;
   readonly health: Health;
   readonly log: Logger;
   readonly clock: Clock;
@@ -70,7 +71,9 @@ export function keepListening(server: GrpcServer, options: ListeningOptions): vo
   const { socket, tcp, tlsDirectory } = options;
   if (socket !== "") keep(server, `unix://${socket}`, { path: socket }, undefined, options);
   if (tcp !== undefined) {
-    const files = tlsDirectory === "" ? undefined : new TlsFiles(credentialPaths(tlsDirectory));
+    const files = tlsDirectory === ""
+      ? undefined
+      : new TlsFiles(credentialPaths(tlsDirectory), { read: readTlsPair });
     keep(server, `${tcp.hostname}:${tcp.port}`, tcp, files, options);
   }
 }
@@ -79,10 +82,10 @@ async function keep(
   server: GrpcServer,
   what: string,
   address: GrpcAddress,
-  files: TlsFiles | undefined,
+  files: TlsFiles<TlsPair> | undefined,
   { check, health, log, clock, signal }: ListeningOptions,
 ): Promise<void> {
-  while (!signal.aborted) {
+  for (let told = ""; !signal.aborted;) {
     try {
       const tls = files && tlsOf(files, clock, check);
       if ("path" in address) await removeStaleSocket(address.path);
@@ -93,13 +96,15 @@ async function keep(
       if (files !== undefined) await renew(files, tls!, listening);
       return;
     } catch (error) {
-      health.ok(what, `not served: ${errorText(error)}`);
-      log.debug("Cannot serve Hubble's API yet", { address: what, error });
+      const text = errorText(error);
+      health.ok(what, `not served: ${text}`);
+      if (text !== told) log.warn("Cannot serve Hubble's API yet", { address: what, error });
+      told = text;
       await clock.sleep(RETRY_MS, signal);
     }
   }
   /** Takes new certificates as they come. */
-  async function renew(files: TlsFiles, used: GrpcTls, listening: GrpcListening): Promise<void> {
+  async function renew(files: TlsFiles<TlsPair>, used: GrpcTls, listening: GrpcListening): Promise<void> {
     for (let last = used.cert; !signal.aborted; await clock.sleep(RETRY_MS, signal)) {
       listening.recheck();
       const tls = tlsOf(files, clock, check);
@@ -111,7 +116,7 @@ async function keep(
   }
 }
 
-function tlsOf(files: TlsFiles, clock: Clock, check: ListeningOptions["check"]): GrpcTls {
+function tlsOf(files: TlsFiles<TlsPair>, clock: Clock, check: ListeningOptions["check"]): GrpcTls {
   const own = files.get(clock.monotonicMs()), { cert, key, authority } = own;
   return {
     cert: cert + authority,

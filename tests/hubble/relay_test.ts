@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { canRun, Lab, run } from "../e2e/weir.ts";
 import { processOf, signal } from "../faults/faulty_lab.ts";
 import { Following, hubble, isBuilt, refused } from "./real_client.ts";
+import { makeCertificates, RealRelay } from "./real_relay.ts";
 
 const lab = new Lab(`relay${Deno.pid}`);
 const can = canRun && isBuilt;
@@ -17,19 +18,27 @@ const TRAFFIC = [
   "from: alliance/xwing, to: empire/deathstar-2, port: 80, expect: deny",
 ];
 const NODES = ["default/node-1", "default/node-2"];
+/** Somebody's own certificates, with which the nodes show their flows to whoever has one: to the real relay. */
+const tlsDirectory = `/tmp/weir-hubble-tls-${Deno.pid}`;
 
 if (can) {
   Deno.test.beforeAll(async () => {
     const cast = `${root}deploy/examples/star-wars`;
+    await Deno.mkdir(tlsDirectory, { recursive: true });
+    await makeCertificates(tlsDirectory, ["node-1", "node-2"]);
     const ran = await run(`${root}scripts/weir`, [
       // An exporter that stands still is not started anew meanwhile.
       ...["lab", "up", "--lab", lab.name, "--nodes", "2", "--agent", "hung-after-s=3000", "-f", cast],
+      ...["--agent", "hubble-listen=0.0.0.0:4244", "--agent", `hubble-tls-directory=${tlsDirectory}`],
     ]);
     assert.equal(ran.code, 0, `weir lab up: exit ${ran.code}\n${ran.out}${ran.err}`);
     await lab.apply(await Deno.readTextFile(`${cast}/policies/rule1.yaml`));
     await lab.expect(TRAFFIC);
   });
-  Deno.test.afterAll(async () => await lab.down());
+  Deno.test.afterAll(async () => {
+    await lab.down();
+    await Deno.remove(tlsDirectory, { recursive: true });
+  });
 }
 
 const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore: !can, fn });
@@ -248,6 +257,40 @@ test("an exporter that is killed is followed again, by the same caller", async (
   const { out } = await lab.weir(["status"]);
   assert.doesNotMatch(out, /hubble-relay/);
   assert.match(out, /relay/);
+});
+
+test("the real Hubble Relay finds the nodes, asks them with mutual TLS, and answers as over nodes of its own", async () => {
+  await using real = new RealRelay({
+    node: `weir-${lab.name}--node-1`,
+    socket: `/run/weir/${lab.name}-node-1/hubble.sock`,
+    tlsDirectory,
+  });
+  const status = await real.until(["status"], /Connected Nodes: 2\/2/);
+  assert.match(status, /Healthcheck .*: Ok\nCurrent\/Max Flows: \d+\/8,190/);
+  const nodes = JSON.parse(await real.ask("list", "nodes", "-o", "json"));
+  assert.deepEqual(
+    nodes.map(({ name, state, tls }: Record<string, unknown>) => [name, state, tls]).sort(),
+    ["node-1", "node-2"].map((name) => [
+      `default/${name}`,
+      "NODE_CONNECTED",
+      { enabled: true, server_name: name },
+    ]),
+  );
+  assert.match(await real.ask("list", "namespaces"), /alliance[\s\S]*empire/);
+  await lab.expect(TRAFFIC);
+  // What is over: the same flows from it as from our relay.
+  const xwing = ["observe", "--from-pod", "alliance/xwing", "--verdict", "DROPPED", "--all", "-o", "jsonpb"];
+  const uuids = (text: string) =>
+    linesOf(text).map(({ flow }) => (flow as unknown as { uuid: string }).uuid).sort();
+  const [theirs, ours] = [uuids(await real.ask(...xwing)), uuids(await hubble(relay, ...xwing))];
+  assert.ok(theirs.length > 0);
+  assert.deepEqual(theirs, ours);
+  const all = linesOf(await real.ask("observe", "--all", "-o", "jsonpb"));
+  assert.deepEqual([...new Set(all.map(({ node_name }) => node_name))].sort(), NODES);
+  assert.match(
+    await real.ask("observe", "--from-pod", "alliance/xwing", "--print-policy-names", "--last", "20"),
+    /policy-verdict:none INGRESS DENIED BY rule1/,
+  );
 });
 
 /** `hubble observe` with what it says of nodes. */
