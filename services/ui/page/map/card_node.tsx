@@ -19,7 +19,7 @@ import {
   ServerIcon,
   TagIcon,
 } from "../parts/icons.tsx";
-import { useCard, useFar, useIslandText, useSelected } from "./map_store.ts";
+import { useCard, useIslandText, useNear, useSelected } from "./map_store.ts";
 
 /** Below this zoom a card is its name. */
 const PORTS_ZOOM = 0.42;
@@ -74,14 +74,14 @@ export function kindText(card: Card): string {
 export const CardNode = memo(function CardNode({ id, data }: NodeProps) {
   const { rows, onOpen } = data as unknown as CardNodeData;
   const card = useCard(id);
-  const selected = useSelected(id), far = useFar(id);
+  const selected = useSelected(id), near = useNear(id);
   const ports = useStore((state) => state.transform[2] >= PORTS_ZOOM);
   if (!card) return null;
   const dropped = card.droppedIn + card.droppedOut;
   return (
     <button
       type="button"
-      className={`map-card kind-${card.kind}${dropped > 0 ? " has-drops" : ""}${far ? " far" : ""}`}
+      className={`map-card kind-${card.kind}${dropped > 0 ? " has-drops" : ""}${near ? " near" : ""}`}
       aria-pressed={selected}
       data-node={id}
       onClick={() => onOpen(id)}
@@ -162,11 +162,11 @@ export const IslandNode = memo(function IslandNode({ id, data }: NodeProps) {
 /** A closed island: one box for all its cards. */
 export const ClosedIslandNode = memo(function ClosedIslandNode({ id, data }: NodeProps) {
   const { onToggle } = data as unknown as IslandNodeData;
-  const island = useIslandText(id), far = useFar(id);
+  const island = useIslandText(id), near = useNear(id);
   return (
     <button
       type="button"
-      className={`map-card map-closed${island.drops ? " has-drops" : ""}${far ? " far" : ""}`}
+      className={`map-card map-closed${island.drops ? " has-drops" : ""}${near ? " near" : ""}`}
       data-node={id}
       aria-expanded="false"
       title="Open this namespace"

@@ -35,6 +35,8 @@ const NODE_TYPES = { card: CardNode, island: IslandNode, closed: ClosedIslandNod
 /** Cards that are added to the page in one frame. */
 const CARDS_PER_FRAME = 60;
 const FIT = { padding: 0.08, maxZoom: 1.05, minZoom: 0.04 };
+/** Up to so many cards fade; each that does is a layer of its own to the browser. */
+const FADED_MAX = 150;
 /** How near the pointer must be to an edge, pixels on the screen. */
 const EDGE_REACH = 7;
 
@@ -173,6 +175,18 @@ function Canvas({ store, graph, placement, turn, onToggle, onOpen, onTouch }: Ca
     const bounds = boundsOf(placement);
     if (bounds) flow.fitBounds(bounds, { padding: FIT.padding, duration: 0 }).then(() => limitZoom(flow));
   }, [turn]);
+
+  // All but the neighbours step back, by one attribute: no card is drawn anew for it.
+  useEffect(() => {
+    const mark = () => {
+      const element = root.current;
+      if (!element) return;
+      const focused = store.near === undefined ? "" : nodes.length > FADED_MAX ? "many" : "few";
+      if ((element.dataset.focused ?? "") !== focused) element.dataset.focused = focused;
+    };
+    mark();
+    return store.subscribe(mark);
+  }, [store, nodes.length]);
 
   // The panel takes room: what it is about stays in sight.
   useEffect(() => {

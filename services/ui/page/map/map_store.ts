@@ -97,10 +97,10 @@ function textOf(island: Island | undefined): string {
   return `${island.name}\n${island.cards.length}\n${island.closed ? 1 : 0}\n${drops ? 1 : 0}`;
 }
 
-/** Whether a node steps back, for the reader looks at others. */
-export function useFar(id: string): boolean {
+/** Whether a node is what the reader looks at, or a neighbour of it. */
+export function useNear(id: string): boolean {
   const store = useMapStore();
-  return useSyncExternalStore(store.subscribe, () => store.near !== undefined && !store.near.has(id));
+  return useSyncExternalStore(store.subscribe, () => store.near?.has(id) ?? false);
 }
 
 /** Whether a node is the selected one. */
