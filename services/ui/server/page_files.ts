@@ -6,6 +6,7 @@ const TYPES: Readonly<Record<string, string>> = {
   js: "text/javascript; charset=utf-8",
   css: "text/css; charset=utf-8",
   svg: "image/svg+xml",
+  woff2: "font/woff2",
 };
 /** More is no page of ours. */
 const FILES_MAX = 256, BYTES_MAX = 64 << 20;

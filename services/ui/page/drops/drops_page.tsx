@@ -79,7 +79,7 @@ const COLUMNS: readonly GridColumn<DropCause>[] = [
   {
     id: "pair",
     header: "Who to whom",
-    width: 280,
+    width: 240,
     grow: 3,
     sort: (cause) => `${cause.fromName} ${cause.toName}`,
     cell: (cause) => (
@@ -87,19 +87,21 @@ const COLUMNS: readonly GridColumn<DropCause>[] = [
         <span className="cut">
           <Name text={cause.fromName} />
         </span>
-        <ArrowIcon />
-        <span className="cut">
-          <Name text={cause.toName} />
+        <span className="cause-to">
+          <ArrowIcon />
+          <span className="cut">
+            <Name text={cause.toName} />
+          </span>
+          <span className="number chip">{portText(cause)}</span>
         </span>
-        <span className="number chip">{portText(cause)}</span>
       </span>
     ),
   },
   {
     id: "why",
     header: "Why",
-    width: 260,
-    grow: 3,
+    width: 230,
+    grow: 4,
     sort: (cause) => cause.reason,
     cell: (cause) => (
       <span className="cause-why" title={cause.reason}>

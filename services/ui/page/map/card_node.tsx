@@ -5,7 +5,7 @@
 import { type NodeProps, useStore } from "@xyflow/react";
 import { memo } from "react";
 import type { Card, CardKind } from "../../api.ts";
-import { formatRate } from "../model/number_format.ts";
+import { formatCount, formatRate } from "../model/number_format.ts";
 import { PORTS_SHOWN_MAX } from "../model/placement.ts";
 import {
   AlertIcon,
@@ -124,7 +124,7 @@ function Ports({ card, rows }: { card: Card; rows: number }) {
             {i === shown.length - 1 && more > 0 ? ` +${more} more` : ""}
           </span>
           {port.dropped > 0 && (
-            <span className="toned tone-dropped" title={`${formatRate(port.dropped)} dropped`}>
+            <span className="toned tone-dropped" title={`${formatCount(port.dropped)} dropped`}>
               <CrossIcon />
             </span>
           )}

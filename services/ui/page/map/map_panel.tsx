@@ -91,7 +91,7 @@ function CardPanel({ state, card }: { state: MapState; card: Card }) {
                 <li key={`${port.port}/${port.protocol}`}>
                   <strong>{port.port === 0 ? port.protocol : `${port.port}/${port.protocol}`}</strong>
                   <span className="soft grow">{port.application}</span>
-                  {port.dropped > 0 && <Badge tone="dropped">{formatRate(port.dropped)}</Badge>}
+                  {port.dropped > 0 && <Badge tone="dropped">{formatCount(port.dropped)} dropped</Badge>}
                   <span>{formatRate(port.rate)}</span>
                 </li>
               ))}
@@ -206,7 +206,7 @@ function EdgePanel({ state, edge }: { state: MapState; edge: Edge }) {
             <li key={`${one.port}/${one.protocol}`}>
               <strong>{one.port === 0 ? one.protocol : `${one.port}/${one.protocol}`}</strong>
               <span className="soft grow">{one.application}</span>
-              {one.dropped > 0 && <Badge tone="dropped">{formatCount(one.dropped)}</Badge>}
+              {one.dropped > 0 && <Badge tone="dropped">{formatCount(one.dropped)} dropped</Badge>}
               <span>{formatCount(one.flows)} flows</span>
             </li>
           ))}

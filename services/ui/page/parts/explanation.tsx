@@ -105,18 +105,23 @@ export function ExplanationView({ explanation }: { explanation: Explanation }) {
   );
 }
 
-/** Who an end is, in a word that the server takes. */
+/** Identities below this number are of the world, the host and the like: their addresses say more. */
+const IDENTITY_OF_LABELS = 256;
+
+/** Who an end is, in a word that the policy engine takes. */
 function endWord(end: FlowRow["source"]): string {
-  return end.pod !== "" ? `${end.namespace}/${end.pod}` : end.card !== "" ? end.card : end.ip;
+  return end.identity >= IDENTITY_OF_LABELS || end.ip === "" ? String(end.identity) : end.ip;
 }
 
 /** Asks the policy engine about a flow, and shows what it says. `atUnixS` is the flow's time, for a flow of the past. */
 export function FlowExplanation({ flow, atUnixS }: { flow: FlowRow; atUnixS?: number }) {
+  // Policy is asked about who opened the connection.
+  const [from, to] = flow.reply ? [flow.destination, flow.source] : [flow.source, flow.destination];
   const parameters: [string, string][] = [
-    ["from", endWord(flow.source)],
-    ["to", endWord(flow.destination)],
+    ["from", endWord(from)],
+    ["to", endWord(to)],
     ["protocol", flow.protocol],
-    ["port", String(flow.destination.port)],
+    ["port", String(to.port)],
   ];
   if (atUnixS !== undefined) parameters.push(["at", String(atUnixS)]);
   const { value, error, loading } = useAnswer<Explanation>(apiUrl("explain", parameters));
