@@ -57,11 +57,17 @@ export function encodeMark(
   return mark;
 }
 
+function markOf({ name, stream }: BodyPart): Uint8Array | undefined {
+  return name === undefined ? undefined : encodeMark("COLLECTION", name, stream.encoding);
+}
+
 /** The bytes of one watch, for one reader. */
 export class WatchBody {
   #parts: readonly BodyPart[];
   /** What goes before everything else. */
   #first: Uint8Array | undefined;
+  /** Marks of the parts. */
+  #marks: readonly (Uint8Array | undefined)[];
   /** The part that the newest chunk was of; -1: none. */
   #at = -1;
   #sink: BodySink | undefined;
@@ -72,6 +78,7 @@ export class WatchBody {
   constructor(parts: readonly BodyPart[], first?: Uint8Array) {
     this.#parts = parts;
     this.#first = first;
+    this.#marks = parts.map(markOf);
     for (const { stream } of parts) stream.body = this;
   }
 
@@ -123,6 +130,7 @@ export class WatchBody {
       return;
     }
     this.#parts = this.#parts.filter((other) => other !== part);
+    this.#marks = this.#parts.map(markOf);
     this.#at = -1;
     const gone = encodeMark("GONE", part.name, stream.encoding);
     this.#first = concatBytes([...this.#first === undefined ? [] : [this.#first], ...before, gone]);
@@ -146,7 +154,7 @@ export class WatchBody {
     const parts = this.#parts, pieces: Uint8Array[] = [];
     let bytes = 0;
     for (let i = 1, from = this.#at; i <= parts.length && bytes <= GATHERED_BYTES_MAX; i++) {
-      const at = (from + i) % parts.length, { stream, name } = parts[at];
+      const at = (from + i) % parts.length, { stream } = parts[at], mark = this.#marks[at];
       let chunk: Uint8Array | undefined;
       try {
         chunk = stream.next();
@@ -155,7 +163,7 @@ export class WatchBody {
         return this.#takeFirst();
       }
       if (chunk === undefined) continue;
-      if (name !== undefined && at !== this.#at) pieces.push(encodeMark("COLLECTION", name, stream.encoding));
+      if (mark !== undefined && at !== this.#at) pieces.push(mark);
       this.#at = at;
       pieces.push(chunk);
       bytes += chunk.length;

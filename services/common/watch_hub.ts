@@ -100,10 +100,11 @@ export class WatchHub<T> implements TableObserver<T> {
   readonly #keysOf: Record<string, KeysOf<T>> = { [NAME_INDEX]: (change) => [change.name] };
   #all = new Set<WatchStream<T>>();
   #byKey = new Map<string, Map<string, Set<WatchStream<T>>>>();
-  #behind = new Set<WatchStream<T>>();
-  /** Every stream, the one that was silent for longest first. */
-  #bySilence = new Set<WatchStream<T>>();
-  #woken = new Set<WatchStream<T>>();
+  #behindCount = 0;
+  /** Every stream. */
+  #streams = new Set<WatchStream<T>>();
+  /** Streams that the next flush looks at, each once. */
+  #woken: WatchStream<T>[] = [];
   #allSince: number | undefined;
   #flushing = false;
   #restUntilMs = -Infinity;
@@ -114,6 +115,10 @@ export class WatchHub<T> implements TableObserver<T> {
   readonly #frames = new ByteCache<Change<T>, { bytes: Uint8Array; encoding: Encoding }>(CACHE_BYTES_MAX);
   readonly #chunks = new ByteCache<string, { bytes: Uint8Array; to: number | undefined }>(CACHE_BYTES_MAX);
   readonly #pages = new ByteCache<string, { bytes: Uint8Array; next: number }>(PAGES_BYTES_MAX);
+  /** What the newest stream without a filter was given: a flush gives most of them the same. */
+  #lastChunk:
+    | { from: number; at: number; encoding: Encoding; bytes: Uint8Array; to: number | undefined }
+    | undefined;
   #synced: { revision: number; epoch: string; bytes: Partial<Record<Encoding, Uint8Array>> } | undefined;
   #ticking: AbortController | undefined;
 
@@ -134,10 +139,10 @@ export class WatchHub<T> implements TableObserver<T> {
 
   /** Streams that are open. */
   get size(): number {
-    return this.#bySilence.size;
+    return this.#streams.size;
   }
   get behind(): boolean {
-    return this.#behind.size > 0 || this.#allSince !== undefined;
+    return this.#behindCount > 0 || this.#allSince !== undefined;
   }
 
   /** {@link watch} as a body. */
@@ -196,7 +201,7 @@ export class WatchHub<T> implements TableObserver<T> {
 
   changed(change: Change<T>): void {
     if (this.#at.revision < change.revision) this.#at = { ...this.#at, revision: change.revision };
-    if (this.#bySilence.size === 0) return;
+    if (this.#streams.size === 0) return;
     if (this.#all.size > 0) this.#allSince ??= change.revision - 1;
     for (const [index, byKey] of this.#byKey) {
       for (const key of this.#keysOf[index](change)) {
@@ -209,7 +214,7 @@ export class WatchHub<T> implements TableObserver<T> {
   manyChanged(since: number): void {
     this.#at = { ...this.#at, revision: this.table.revision };
     if (this.#all.size > 0) this.#allSince ??= since;
-    for (const stream of this.#bySilence) {
+    for (const stream of this.#streams) {
       if (stream.interest.keys !== undefined) this.#wake(stream, since);
     }
     this.#flushSoon();
@@ -219,9 +224,9 @@ export class WatchHub<T> implements TableObserver<T> {
     this.#wakeAll();
     const { revision, epoch } = this.#at;
     this.#at = { revision: this.table.revision, epoch: this.table.epoch };
-    this.#snapshot = this.#synced = undefined;
+    this.#snapshot = this.#synced = this.#lastChunk = undefined;
     for (const cache of [this.#frames, this.#chunks, this.#pages]) cache.clear();
-    for (const stream of [...this.#bySilence]) {
+    for (const stream of [...this.#streams]) {
       const position = { revision: stream.position ?? revision, epoch };
       stream.inStepAt = 0;
       if (this.table.holds(position)) this.#wake(stream, position.revision);
@@ -232,9 +237,9 @@ export class WatchHub<T> implements TableObserver<T> {
 
   announced(): void {
     this.#at = { ...this.#at, epoch: this.table.epoch };
-    for (const stream of this.#bySilence) {
+    for (const stream of this.#streams) {
       stream.syncDue = true;
-      this.#woken.add(stream);
+      this.#flushNext(stream);
     }
     this.#flushSoon();
   }
@@ -245,10 +250,14 @@ export class WatchHub<T> implements TableObserver<T> {
   chunkAfter(stream: WatchStream<T>, position: number): { bytes?: Uint8Array; to: number | undefined } {
     const { interest, encoding } = stream;
     const isShared = interest.keys === undefined && interest.filter === undefined;
+    const last = this.#lastChunk, { revision } = this.#at;
+    if (isShared && last?.from === position && last.encoding === encoding && last.at === revision) {
+      return last;
+    }
     const key = `${encoding} ${position}`;
     const known = isShared ? this.#chunks.get(key) : undefined;
     if (known !== undefined) {
-      return { bytes: known.bytes, to: known.to === this.#at.revision ? undefined : known.to };
+      return { bytes: known.bytes, to: known.to === revision ? undefined : known.to };
     }
     const changes = interest.keys === undefined
       ? this.table.changesSince(position, EVENTS_AT_ONCE)
@@ -266,6 +275,7 @@ export class WatchHub<T> implements TableObserver<T> {
     const to = isLast ? undefined : changes[taken - 1].revision;
     if (frames.length === 0) return { to };
     const chunk = frames.length === 1 ? frames[0] : concatBytes(frames);
+    if (isShared) this.#lastChunk = { from: position, at: revision, encoding, bytes: chunk, to };
     if (isShared && frames.length > 1) {
       this.#chunks.set(key, { bytes: chunk, to: to ?? changes[taken - 1].revision });
     }
@@ -291,27 +301,25 @@ export class WatchHub<T> implements TableObserver<T> {
 
   inStep(stream: WatchStream<T>): void {
     stream.inStepAt = this.#at.revision;
-    this.#behind.delete(stream);
-    if (this.#behind.size === 0) this.table.trim();
+    if (!stream.isBehind) return;
+    stream.isBehind = false;
+    if (--this.#behindCount === 0) this.table.trim();
   }
 
   sent(stream: WatchStream<T>): void {
     stream.sentMs = this.#clock.monotonicMs();
-    this.#bySilence.delete(stream);
-    this.#bySilence.add(stream);
   }
 
   left(stream: WatchStream<T>): void {
-    this.#bySilence.delete(stream);
-    this.#woken.delete(stream);
+    this.#streams.delete(stream);
     this.#all.delete(stream);
     const { keys } = stream.interest;
     for (const key of keys?.keys ?? []) {
       const byKey = this.#byKey.get(keys!.index)!, streams = byKey.get(key);
       if (streams?.delete(stream) && streams.size === 0) byKey.delete(key);
     }
-    if (this.#behind.has(stream)) this.inStep(stream);
-    if (this.#bySilence.size > 0) return;
+    this.inStep(stream);
+    if (this.#streams.size > 0) return;
     this.#ticking?.abort();
     this.#ticking = undefined;
     this.#forget();
@@ -330,8 +338,8 @@ export class WatchHub<T> implements TableObserver<T> {
       nowMs: this.#clock.monotonicMs(),
       onEnd: options.onEnd ?? (() => {}),
     });
-    this.#bySilence.add(stream);
-    this.#behind.add(stream);
+    this.#streams.add(stream);
+    this.#behindCount++;
     if (interest.keys === undefined) this.#all.add(stream);
     else {
       const { index, keys } = interest.keys;
@@ -354,9 +362,16 @@ export class WatchHub<T> implements TableObserver<T> {
   #wake(stream: WatchStream<T>, since: number): void {
     if (stream.position === undefined) {
       stream.position = Math.max(since, stream.inStepAt);
-      this.#behind.add(stream);
+      if (!stream.isBehind) this.#behindCount++;
+      stream.isBehind = true;
     }
-    this.#woken.add(stream);
+    this.#flushNext(stream);
+  }
+
+  #flushNext(stream: WatchStream<T>): void {
+    if (stream.isWoken) return;
+    stream.isWoken = true;
+    this.#woken.push(stream);
   }
 
   #wakeAll(): void {
@@ -380,10 +395,13 @@ export class WatchHub<T> implements TableObserver<T> {
   #flush(): void {
     this.#flushing = false;
     this.#wakeAll();
-    const woken = [...this.#woken];
-    this.#woken.clear();
+    const woken = this.#woken;
+    this.#woken = [];
     const startMs = this.#clock.monotonicMs();
-    for (const stream of woken) stream.body?.step();
+    for (const stream of woken) {
+      stream.isWoken = false;
+      stream.body?.step();
+    }
     const nowMs = this.#clock.monotonicMs();
     const restMs = Math.max(
       woken.length * FLUSH_REST_MS_PER_STREAM,
@@ -398,9 +416,9 @@ export class WatchHub<T> implements TableObserver<T> {
       await this.#clock.sleep(TICK_MS, stop.signal);
       if (stop.signal.aborted) return;
       const nowMs = this.#clock.monotonicMs();
-      for (const stream of [...this.#bySilence]) {
+      for (const stream of [...this.#streams]) {
         const silentMs = nowMs - stream.sentMs;
-        if (silentMs < WATCH_HEARTBEAT_MS) break;
+        if (silentMs < WATCH_HEARTBEAT_MS) continue;
         if (silentMs >= STREAM_STALLED_MS && stream.body?.isAwaited === false) {
           stream.body.fail(streamStalled(this.table.name, STREAM_STALLED_MS));
           continue;

@@ -66,6 +66,10 @@ export class WatchStream<T> {
   position: number | undefined;
   /** Revision of the table when the stream was last in step with it: nothing up to here is sent again. */
   inStepAt = 0;
+  /** The hub counts it among those that have changes before them. */
+  isBehind = true;
+  /** The hub looks at it with the next flush. */
+  isWoken = false;
   /** SYNCED is to be sent as soon as the stream is in step. */
   syncDue = true;
   /** When something was last sent, by the clock that only goes forward. */

@@ -123,7 +123,9 @@ function moment() {
 
 async function run(): Promise<void> {
   await processes.startServices();
-  const allocator = new WeirClient({ socket: processes.socket("identity-allocator") });
+  const allocator = new WeirClient({ socket: processes.socket("identity-allocator") }, {
+    deadlineMs: 120_000,
+  });
   const engine = new WeirClient({ socket: processes.socket("policy-engine") }, { deadlineMs: 120_000 });
   const idle = processes.usage();
   /** CPU of the services at rest, ms in each second. */
