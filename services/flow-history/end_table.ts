@@ -9,6 +9,8 @@ import { StoredEnd } from "@weir/proto/history";
 
 /** Ends that are known at once. */
 export const ENDS_MAX = 65_536;
+/** What they say, in UTF-16 units. */
+export const ENDS_LENGTH_MAX = 64 << 20;
 /** Stands for all that there was no room for. */
 export const OTHER_END = 0;
 /** How exact the time is when an end was seen last. */
@@ -28,6 +30,7 @@ export class EndTable {
   readonly #byId = new Map<number, KnownEnd>();
   #dirty = new Set<KnownEnd>();
   #nextId = 1;
+  #length = 0;
   /** Flows whose end found no room. */
   refused = 0;
 
@@ -36,7 +39,7 @@ export class EndTable {
     const key = keyOf(endpoint);
     let end = this.#byKey.get(key);
     if (end === undefined) {
-      if (this.#byKey.size >= ENDS_MAX) {
+      if (this.#byKey.size >= ENDS_MAX || this.#length + key.length > ENDS_LENGTH_MAX) {
         this.refused++;
         return OTHER_END;
       }
@@ -87,8 +90,10 @@ export class EndTable {
   forgetBefore(beforeMs: number): number[] {
     const gone = [...this.#byId.values()].filter(({ lastMs }) => lastMs < beforeMs - LAST_MS_STEP);
     for (const end of gone) {
+      const key = keyOf(end.endpoint);
       this.#byId.delete(end.id);
-      this.#byKey.delete(keyOf(end.endpoint));
+      this.#byKey.delete(key);
+      this.#length -= key.length;
       this.#dirty.delete(end);
     }
     return gone.map(({ id }) => id);
@@ -105,9 +110,10 @@ export class EndTable {
       labels,
       cluster_name: stored.clusterName,
     };
-    const end = { id, endpoint, lastMs };
+    const end = { id, endpoint, lastMs }, key = keyOf(endpoint);
     this.#byId.set(id, end);
-    this.#byKey.set(keyOf(endpoint), end);
+    if (!this.#byKey.has(key)) this.#length += key.length;
+    this.#byKey.set(key, end);
     return end;
   }
 }

@@ -7,7 +7,7 @@
  * @module
  */
 import type { Clock } from "@weir/common";
-import { Flow } from "@weir/proto/flow";
+import { type Endpoint, Flow } from "@weir/proto/flow";
 import { Connection } from "@weir/proto/history";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { type Block, BlockBuilder } from "./block.ts";
@@ -22,6 +22,8 @@ import { Sampler } from "./sampler.ts";
 /** How far a node's clock may be ahead before its flows have the time when they came. */
 export const AHEAD_MS_MAX = 60_000;
 
+/** A flow takes about 800 bytes; what takes more than this is no flow that anybody made. */
+export const FLOW_BYTES_MAX = 64 << 10;
 /** Nobody loses more at once; a node that says so is wrong. */
 const LOST_MAX = 1e9;
 
@@ -86,6 +88,7 @@ export class Intake {
   }
 
   #takeOne(bytes: Uint8Array): void {
+    if (bytes.length > FLOW_BYTES_MAX) throw new RangeError("it is too long");
     const { clock } = this.#options, nowMs = clock.nowMs();
     const { flow, lost_events: lost, node_status: status, node_name } = GetFlowsResponse.decode(bytes);
     if (status !== undefined) return this.nodes.told(status, nowMs);
@@ -107,6 +110,9 @@ export class Intake {
     const transport = transportOf(flow);
     const source = this.ends.idOf(flow.source, unixMs),
       destination = this.ends.idOf(flow.destination, unixMs);
+    // One copy of each end, however many connections have it.
+    flow.source = this.ends.get(source)?.endpoint ?? withoutLabels(flow.source);
+    flow.destination = this.ends.get(destination)?.endpoint ?? withoutLabels(flow.destination);
     const place = this.connections.add(flow, { transport, unixMs, nowMs: arrivedMs, source, destination });
     this.rollups.add(flow, place, { transport, unixMs, source, destination });
     if (fate === "stored") return;
@@ -135,6 +141,10 @@ export class Intake {
   #count({ kind, sinceMs, nodes }: Block): void {
     if (kind === "f") this.counts.stored(sinceMs, nodes);
   }
+}
+
+function withoutLabels(end: Endpoint | undefined): Endpoint | undefined {
+  return end && { ...end, labels: [], workloads: [] };
 }
 
 /** Words of a connection, as those of a flow. */
