@@ -102,6 +102,12 @@ export async function explainAt(question: PastQuestion, history: WeirClient): Pr
     stages: [
       ...(flow === undefined ? [] : [stage("flow", "", "ok", `${flow.verdict} ${flow.Summary}`.trim())]),
       ...response.steps.map((step) => policyStage(step, from, to)),
+      ...(flow === undefined || isDenied(flow) === !response.allowed ? [] : [stage(
+        "note",
+        "",
+        "unknown",
+        `The flow itself was ${flow.verdict}: policies or labels were changing at that moment, or it was no policy that decided`,
+      )]),
       ...unread.map((text) => stage("left out", "", "unknown", text)),
     ],
     steps: response.steps,
@@ -174,6 +180,11 @@ export function flowEnd(endpoint: Endpoint | undefined, ip: string | undefined):
     isOutside = labels.some((label) => /^(cidr|reserved):/.test(label));
   if (!isReserved && !isOutside && labels.length > 0) return { title, labels };
   return isReserved && reservedIdentityNumber("world") !== identity ? { title, identity } : { title, ip };
+}
+
+/** A drop for another reason than policy is no denial. */
+function isDenied({ verdict, drop_reason_desc: reason }: Flow): boolean {
+  return verdict === "DROPPED" && (reason === "POLICY_DENIED" || reason === "POLICY_DENY");
 }
 
 function flowPort({ l4 }: Flow): { protocol: number; port: number } {
