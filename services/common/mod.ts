@@ -16,6 +16,7 @@ export * from "./api_server.ts";
 export * from "./backoff.ts";
 export * from "./body.ts";
 export * from "./certificate.ts";
+export * from "./certificate_times.ts";
 export * from "./clock.ts";
 export * from "./change_history.ts";
 export * from "./collection.ts";

@@ -16,6 +16,7 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { X509Certificate } from "node:crypto";
 import { assertValidNow, type CertificateFacts, verifyCertificate } from "./certificate.ts";
+import { countCertificate } from "./certificate_times.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { Handler, Listener } from "./listener.ts";
 import { Logger } from "./log.ts";
@@ -132,6 +133,7 @@ class TlsListener implements Listener {
   async listen(): Promise<void> {
     const { hostname, port, log, trust, metrics } = this.#options;
     const refused = this.#refusedCounter;
+    countCertificate(metrics, this.#credentials.certificate, `${hostname}:${port}`);
     metrics.gauge("weir_tls_connections", "TCP connections open now").collect(() => this.#sockets.size);
     this.#server.on("connection", this.#accept);
     this.#server.on("secureConnection", this.#greet);
@@ -370,7 +372,7 @@ class TlsListener implements Listener {
   }
 
   async #checkLoop(): Promise<void> {
-    const { clock, files, log } = this.#options;
+    const { clock, files, log, metrics, hostname, port } = this.#options;
     const { signal } = this.#stop;
     let told: ProblemError | undefined;
     while (!signal.aborted) {
@@ -380,6 +382,7 @@ class TlsListener implements Listener {
         const credentials = files.get(clock.monotonicMs());
         if (credentials !== this.#credentials) {
           this.#credentials = credentials;
+          countCertificate(metrics, credentials.certificate, `${hostname}:${port}`);
           this.#server.setSecureContext({ ...this.#serverOptions(), ...this.#context() } as never);
           log.info("Certificate renewed", {
             until: new Date(credentials.facts.notAfterUnixMs).toISOString(),

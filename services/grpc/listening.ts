@@ -6,12 +6,14 @@
 import type { X509Certificate } from "node:crypto";
 import {
   type Clock,
+  countCertificate,
   credentialPaths,
   errorText,
   type Health,
   IpAddress,
   isLoopback,
   type Logger,
+  type MetricsRegistry,
   parseHostPort,
   ProblemError,
   readTlsPair,
@@ -35,6 +37,7 @@ export interface ListeningOptions {
   readonly check?: (certificate: X509Certificate, own: TlsPair) => void;
   readonly health: Health;
   readonly log: Logger;
+  readonly metrics: MetricsRegistry;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
@@ -83,11 +86,12 @@ async function keep(
   what: string,
   address: GrpcAddress,
   files: TlsFiles<TlsPair> | undefined,
-  { check, health, log, clock, signal }: ListeningOptions,
+  { check, health, log, metrics, clock, signal }: ListeningOptions,
 ): Promise<void> {
   for (let told = ""; !signal.aborted;) {
     try {
       const tls = files && tlsOf(files, clock, check);
+      countCertificate(metrics, files?.get(clock.monotonicMs()).certificate, what);
       if ("path" in address) await removeStaleSocket(address.path);
       const listening = await server.listen(address, tls);
       if ("path" in address) await Deno.chmod(address.path, 0o660);
@@ -111,6 +115,7 @@ async function keep(
       if (tls.cert === last) continue;
       last = tls.cert;
       listening.renew(tls);
+      countCertificate(metrics, files.get(clock.monotonicMs()).certificate, what);
       log.info("Took a new certificate for Hubble's API", { address: what });
     }
   }

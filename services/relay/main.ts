@@ -102,6 +102,7 @@ runService({
       }),
       health,
       log,
+      metrics,
       clock,
       signal,
     });

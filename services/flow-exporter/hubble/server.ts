@@ -84,7 +84,7 @@ export function serveHubble(parts: HubbleParts): void {
     clock,
   });
   signal.addEventListener("abort", () => server.stop());
-  keepListening(server, { socket: parts.socket, tcp, tlsDirectory, health, log, clock, signal });
+  keepListening(server, { socket: parts.socket, tcp, tlsDirectory, health, log, metrics, clock, signal });
   if (inCluster === undefined) return;
   const table = watchTrust(parts.authority, { log, clock, signal, membersOnly: true });
   keepListening(server, {
@@ -94,6 +94,7 @@ export function serveHubble(parts: HubbleParts): void {
     check: (certificate, own) => assertRelay(certificate, own, { cluster, table, clock }),
     health,
     log,
+    metrics,
     clock,
     signal,
   });
