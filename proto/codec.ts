@@ -112,6 +112,8 @@ interface Slot {
   /** Its default, where that is one value for all; else it is made anew. */
   readonly default: unknown;
   readonly makeDefault: (() => unknown) | undefined;
+  /** JSON carries it as a text. */
+  readonly isLong: boolean;
 }
 const slots = new WeakMap<protobuf.Type, readonly Slot[]>();
 
@@ -131,6 +133,7 @@ function slotsOf(type: protobuf.Type): readonly Slot[] {
       isOptional: !repeated && !map && (resolvedType instanceof protobuf.Type || isPresence(field)),
       default: value,
       makeDefault: typeof value === "object" ? () => defaultOf(field) : undefined,
+      isLong: LONGS.has(field.type),
     };
   });
   slots.set(type, made);
@@ -230,41 +233,53 @@ export const INT_RANGE: Record<string, [number, number]> = {
 export const WRAPPERS: RegExp =
   /^\.google\.protobuf\.(Bool|Int32|UInt32|Int64|UInt64|String|Bytes|Double|Float)Value$/;
 
+/** JSON of the well-known messages that are no objects there; undefined for all others. Found out once: names are put together anew each time. */
+const specials = new WeakMap<protobuf.Type, ((value: Plain) => unknown) | null>();
+
+function specialOf(type: protobuf.Type): ((value: Plain) => unknown) | null {
+  const known = specials.get(type);
+  if (known !== undefined) return known;
+  const made = type.fullName === ".google.protobuf.Timestamp"
+    ? timestampToJson
+    : type.fullName === ".google.protobuf.FieldMask"
+    ? (value: Plain) => ((value.paths ?? []) as string[]).join(",")
+    : WRAPPERS.test(type.fullName)
+    ? (value: Plain) => {
+      const [slot] = slotsOf(type);
+      return scalarToJson(slot, value.value ?? slot.default ?? new Uint8Array(0));
+    }
+    : null;
+  specials.set(type, made);
+  return made;
+}
+
 /** JSON names follow the file: lowerCamelCase in weir.*, proto names in the Hubble packages. */
 function messageToJson(type: protobuf.Type, value: Plain): unknown {
-  if (type.fullName === ".google.protobuf.Timestamp") return timestampToJson(value);
-  if (type.fullName === ".google.protobuf.FieldMask") return ((value.paths ?? []) as string[]).join(",");
-  if (WRAPPERS.test(type.fullName)) {
-    const field = type.fields.value.resolve();
-    return scalarToJson(field, value.value ?? defaultOf(field));
-  }
+  const special = specialOf(type);
+  if (special !== null) return special(value);
   const out: Plain = {};
-  for (const field of type.fieldsArray) {
-    field.resolve();
-    const v = value[field.name];
+  for (const slot of slotsOf(type)) {
+    const v = value[slot.name];
     if (v === undefined || v === null) continue;
-    const resolved = field.resolvedType;
-    if (resolved instanceof protobuf.Type) {
-      if (field.repeated && (v as unknown[]).length === 0) continue;
-      if (field.map && Object.keys(v as Plain).length === 0) continue;
-      out[field.name] = mapField(field, v, (x) => messageToJson(resolved, x as Plain));
+    const { message, repeated, map } = slot;
+    if (repeated && (v as unknown[]).length === 0) continue;
+    if (map && Object.keys(v as Plain).length === 0) continue;
+    if (message !== undefined) {
+      out[slot.name] = mapField(slot, v, (x) => messageToJson(message, x as Plain));
       continue;
     }
-    if (field.repeated && (v as unknown[]).length === 0) continue;
-    if (field.map && Object.keys(v as Plain).length === 0) continue;
-    if (!field.repeated && !field.map && !isPresence(field)) {
+    if (!repeated && !map && !slot.isOptional) {
       if (v === "" || v === 0 || v === false || (v instanceof Uint8Array && v.length === 0)) continue;
-      if (resolved instanceof protobuf.Enum && v === defaultOf(field)) continue;
+      if (slot.enumeration !== undefined && v === slot.default) continue;
     }
-    out[field.name] = mapField(field, v, (x) => scalarToJson(field, x));
+    out[slot.name] = mapField(slot, v, (x) => scalarToJson(slot, x));
   }
   return out;
 }
 
-function scalarToJson(field: protobuf.Field, value: unknown): unknown {
+function scalarToJson({ isLong }: Slot, value: unknown): unknown {
   if (value instanceof Uint8Array) return value.toBase64();
-  if (LONGS.has(field.type)) return String(value);
-  return value;
+  return isLong ? String(value) : value;
 }
 
 function timestampToJson(value: Plain): string {

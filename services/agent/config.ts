@@ -15,6 +15,7 @@ import {
   readMembership,
 } from "@weir/common";
 import { readStaticLog } from "@weir/flow-exporter/export-specs";
+import { readOtlp } from "@weir/flow-exporter/otlp-options";
 import { readMetricWords } from "@weir/flow-exporter/metric-options";
 import { AGENT_CONFIG } from "./options.ts";
 
@@ -51,6 +52,11 @@ export function readAgentConfig(
   const words = named || configFile === undefined || !isFile(configFile)
     ? args
     : ["--config", configFile, ...args];
+  if (args.some((word) => /^--otlp-headers(=|$)/.test(word))) {
+    throw new AgentConfigError(
+      "Cannot take --otlp-headers from the command line, where everybody may read it: expected WEIR_OTLP_HEADERS in the environment, or otlpHeaders in a --config file",
+    );
+  }
   const given = loadConfig(AGENT_CONFIG, { args: words, ...(env === undefined ? {} : { env }) });
   if (!/^[a-z0-9][a-z0-9-]{0,40}$/.test(given.instance)) {
     throw new AgentConfigError(
@@ -65,6 +71,7 @@ export function readAgentConfig(
   try {
     readMetricWords(config.hubbleMetrics);
     readStaticLog(config);
+    readOtlp(config);
   } catch (error) {
     throw new AgentConfigError((error as Error).message);
   }

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { STATIC_LOG_OPTIONS } from "@weir/flow-exporter/export-options";
+import { OTLP_OPTIONS, STATIC_LOG_OPTIONS } from "@weir/flow-exporter/export-options";
+import { readOtlp } from "@weir/flow-exporter/otlp-options";
 import { type AgentConfig, AgentConfigError } from "./config.ts";
 import { directory, type Layout } from "./layout.ts";
 
@@ -12,29 +13,36 @@ import { directory, type Layout } from "./layout.ts";
 export interface ExportAccess {
   readonly args: readonly string[];
   readonly permissions: readonly string[];
+  /** Whom it speaks to. */
+  readonly peers: readonly string[];
+  readonly secrets?: Readonly<Record<string, string>>;
 }
 
 /** The access of this configuration; none where nothing is exported. @throws {AgentConfigError} a directory of Weir's own */
 export function exportAccess(config: AgentConfig, layout: Layout): ExportAccess {
   const { hubbleFlowlogsConfigPath: configPath, hubbleFlowlogsDirectory } = config;
-  const directories = exportDirectories(config, layout);
+  const directories = exportDirectories(config, layout), otlp = readOtlp(config);
   const permissions = [
     ...directories.map((path) => `--allow-write=${path}`),
     ...directories.map((path) => `--allow-read=${path}`),
     ...(configPath === "" ? [] : [`--allow-read=${configPath}`]),
   ];
   const args = [
-    ...(config.hubbleExportFilePath === ""
-      ? []
-      : Object.entries(STATIC_LOG_OPTIONS).flatMap(([name, flag]) =>
-        flagOf(flag, config[name as keyof typeof STATIC_LOG_OPTIONS])
-      )),
+    ...(config.hubbleExportFilePath === "" ? [] : flagsOf(STATIC_LOG_OPTIONS, config)),
     ...(configPath === "" ? [] : [
       `--hubble-flowlogs-config-path=${configPath}`,
       `--hubble-flowlogs-directory=${hubbleFlowlogsDirectory}`,
     ]),
+    ...(otlp === undefined ? [] : flagsOf(OTLP_OPTIONS, config)),
   ];
-  return { args, permissions };
+  return {
+    args,
+    permissions,
+    peers: otlp === undefined ? [] : [otlp.target.endpoint],
+    ...(otlp === undefined || config.otlpHeaders === ""
+      ? {}
+      : { secrets: { WEIR_OTLP_HEADERS: config.otlpHeaders } }),
+  };
 }
 
 /** Makes the directories that are not there, for the services' user; those that are there stay as they are. */
@@ -76,8 +84,11 @@ const isPath = (path: string) => /^\/[^,\p{Cc}]+$/u.test(path) && !/\/\.\.?(\/|$
 const parentOf = (path: string) => path.slice(0, path.lastIndexOf("/"));
 const isWithin = (path: string, directory: string) => path === directory || path.startsWith(`${directory}/`);
 
-function flagOf(flag: string, value: string | number | boolean): string[] {
-  if (value === "" || value === false) return [];
-  // One word, for a value may begin with a dash.
-  return value === true ? [`--${flag}`] : [`--${flag}=${value}`];
+function flagsOf(flags: Partial<Record<keyof AgentConfig, string>>, config: AgentConfig): string[] {
+  return Object.entries(flags).flatMap(([name, flag]) => {
+    const value = config[name as keyof AgentConfig];
+    if (value === "" || value === false || (Array.isArray(value) && value.length === 0)) return [];
+    // One word, for a value may begin with a dash.
+    return value === true ? [`--${flag}`] : [`--${flag}=${value}`];
+  });
 }

@@ -5,7 +5,7 @@
  * | ------------------ | ------------ | ----------------------- | -------------------------- | ------------- |
  * | datapath           | root, 9 caps | everything              | its socket                 | yes           |
  * | endpoint-manager   | unprivileged | its state               | five sockets               | no            |
- * | flow-exporter      | unprivileged | directories that flows are exported to | six sockets, for reading; Hubble's socket and port | no |
+ * | flow-exporter      | unprivileged | directories that flows are exported to | six sockets, for reading; Hubble's socket and port; the endpoint that takes OTLP | no |
  * | certificate-authority | unprivileged | its state, the machine's certificate and withdrawals | its socket, its port (and PostgreSQL) | no |
  * | identity-allocator | unprivileged | its state               | its socket (and PostgreSQL) | no           |
  * | policy-engine      | unprivileged | its state               | two sockets                | no            |
@@ -335,6 +335,7 @@ export function serviceSpecs(
     privileged: false,
     moreSockets: [hubbleSocketOf(layout)],
     permissions: ["--allow-env=WEIR_*", "--allow-sys=hostname", ...exports.permissions],
+    secrets: exports.secrets,
     args: [
       "--node",
       nodeName,
@@ -373,6 +374,7 @@ export function serviceSpecs(
     asReader(readFrom.policyEngine),
     ...present(asReader(readFrom.loadBalancer)),
     `unix:${hubbleSocketOf(layout)}`,
+    ...exports.peers,
     ...present(listenTarget("hubble-listen", config.hubbleListen, HUBBLE_PORT, config.hubbleTlsDirectory)),
     ...present(
       listenTarget("hubble-metrics-listen", anyAddress(config.hubbleMetricsListen), METRICS_PORT, ""),

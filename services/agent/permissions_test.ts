@@ -408,3 +408,19 @@ Deno.test("serviceSpecs() lets the flow exporter write into the directories that
   );
   throws(() => config("--hubble-export-allowlist", "{"), AgentConfigError);
 });
+
+Deno.test("serviceSpecs() lets the flow exporter speak to the endpoint of OTLP, and keeps its headers out of its arguments", () => {
+  const env = (name: string) => name === "WEIR_OTLP_HEADERS" ? "authorization=s3cret" : undefined;
+  const withEndpoint = readAgentConfig(
+    ["--control-plane", "--otlp-endpoint", "https://otel.example/prefix/"],
+    { env },
+  );
+  const exporter = serviceSpecs(withEndpoint, layout, "n").find(({ name }) => name === "flow-exporter")!;
+  equal(rightsOf(exporter).filter((right) => right === "net otel.example:443").length, 1);
+  deepEqual(exporter.secrets, { WEIR_OTLP_HEADERS: "authorization=s3cret" });
+  const command = commandOf(exporter, layout, "/code.js", "/deno.json").join(" ");
+  match(command, /--otlp-endpoint=https:\/\/otel.example\/prefix\/ --otlp-metrics-interval-s=60/);
+  equal(command.includes("s3cret"), false);
+  throws(() => config("--otlp-headers", "a=b"), /WEIR_OTLP_HEADERS in the environment/);
+  throws(() => config("--otlp-endpoint", "localhost"), AgentConfigError);
+});

@@ -2,9 +2,9 @@
 import { WeirClient } from "@weir/client";
 import { runService } from "@weir/common";
 import { readStaticLog } from "./export/flow_log_spec.ts";
-import { FlowLogs } from "./export/flow_logs.ts";
-import { pumpFlows } from "./export/flow_sink.ts";
+import { runExports } from "./export/exports.ts";
 import { EXPORT_CONFIG } from "./export/options.ts";
+import { readOtlp } from "./export/otlp_options.ts";
 import { FlowExporter } from "./flow_exporter.ts";
 import { RING_FLOWS_DEFAULT, RING_FLOWS_MAX } from "./flow_ring.ts";
 import { serveHubble } from "./hubble/server.ts";
@@ -142,18 +142,19 @@ runService({
         signal,
       });
     }
-    const logs = new FlowLogs({
+    const exporting = runExports({
+      ring: exporter.ring,
       fixed: readStaticLog(config),
       configPath: config.hubbleFlowlogsConfigPath,
       directory: config.hubbleFlowlogsDirectory,
+      otlp: readOtlp(config),
+      services: localServices(config),
       nodeName: fullName,
       clock,
       metrics,
       health,
       log,
-    });
-    const exporting = logs.isOn ? logs.run(signal) : undefined;
-    if (exporting) pumpFlows(exporter.ring, () => logs.sinks, { clock, signal });
+    }, signal);
     const look = () => {
       const waits = names.waitingFor();
       if (waits.length === 0) health.ok("names", "in sync");

@@ -14,6 +14,14 @@ const server = `${tag}-server`;
 const directory = `/run/${tag}`;
 /** What flows are exported to; the agent makes the directory. */
 const exported = `/run/${tag}-flows/drops.log`;
+/** What an OTLP endpoint was sent, a request a line. */
+const otlpReceived = `/run/${tag}-otlp.jsonl`;
+const OTLP_ENDPOINT = `
+  Deno.serve({ hostname: "127.0.0.1", port: 4318 }, async (request) => {
+    const line = JSON.stringify({ path: new URL(request.url).pathname, body: await request.json() }) + "\\n";
+    await Deno.writeTextFile(${JSON.stringify(otlpReceived)}, line, { append: true });
+    return Response.json({});
+  });`;
 const cgroup = `${cgroupRootHere()}/${tag}`;
 const environment = {
   WEIR_RUN_DIR: directory,
@@ -64,6 +72,7 @@ async function startAgent(): Promise<Deno.ChildProcess> {
     ...["--hubble-metrics-listen", "127.0.0.1"],
     ...["--hubble-export-file-path", exported, "--hubble-export-allowlist", '{"verdict":["DROPPED"]}'],
     ...["--hubble-export-fieldmask", "verdict source.pod_name destination.pod_name drop_reason_desc"],
+    ...["--otlp-endpoint", "http://127.0.0.1:4318", "--otlp-metrics-interval-s", "1"],
   );
   const agent = new Deno.Command(program, {
     args,
@@ -105,6 +114,8 @@ Deno.test({
       for (const device of ["eth0", "far0"]) await ok(["ip", "-n", server, "link", "set", device, "up"]);
       await ok(["ip", "-n", server, "address", "add", "192.0.2.1/24", "dev", "eth0"]);
 
+      const [serve, ...script] = inside(server, Deno.execPath(), "eval", OTLP_ENDPOINT);
+      processes.push(new Deno.Command(serve, { args: script, stdout: "null", stderr: "null" }).spawn());
       agent = await startAgent();
       const second = await run(weir("agent", "--control-plane"));
       assert.equal(second.code, 1, second.out + second.err);
@@ -184,6 +195,17 @@ Deno.test({
         drop_reason_desc: "POLICY_DENIED",
       });
       assert.match(exportedFirst[0].node_name, /server$/);
+      const otlp = async (path: string, what: RegExp) =>
+        (await Deno.readTextFile(otlpReceived).catch(() => "")).split("\n")
+          .some((line) => line.includes(path) && what.test(line));
+      const hasOtlp = async () =>
+        await otlp("/v1/logs", /"hubble.source.pod_name","value":\{"stringValue":"stranger"/) &&
+        await otlp("/v1/metrics", /"weir-datapath".*weir_datapath_gate/) &&
+        await otlp("/v1/metrics", /"weir-flow-exporter".*hubble_drop_total/);
+      for (let tries = 0; tries < 300 && !await hasOtlp(); tries++) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      assert.ok(await hasOtlp(), "flows and metrics came by OTLP");
 
       // A process tree is an endpoint too: its own identity, though it has the host's addresses.
       await Deno.mkdir(cgroup);
@@ -260,6 +282,7 @@ Deno.test({
       for (const name of spaces) await run(["ip", "netns", "delete", name]);
       await Deno.remove(cgroup).catch(() => {});
       await Deno.remove(directory, { recursive: true }).catch(() => {});
+      await Deno.remove(otlpReceived).catch(() => {});
       await Deno.remove(exported.slice(0, exported.lastIndexOf("/")), { recursive: true }).catch(() => {});
       await Deno.remove(`/sys/fs/bpf/weir/${instance}`, { recursive: true }).catch(() => {});
     }

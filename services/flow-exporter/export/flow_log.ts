@@ -6,23 +6,21 @@
  *
  * @module
  */
-import { Backoff, type Clock, errorText, type Health, type Logger, type MetricsRegistry } from "@weir/common";
+import { Backoff, type Clock, errorText } from "@weir/common";
 import { compileFilters, loadEngines } from "@weir/flow-filter";
 import { compileFieldMask } from "@weir/proto/field_mask";
 import { Flow, type LostEventSource } from "@weir/proto/flow";
 import { ExportEvent } from "@weir/proto/observer";
 import { timestampOf } from "@weir/proto/timestamp";
+import { ExportReport, type ExportReportParts, type LossCause } from "./export_report.ts";
 import type { FlowLogSpec } from "./flow_log_spec.ts";
 import type { FlowSink } from "./flow_sink.ts";
 import { RotatingFile } from "./rotating_file.ts";
 
 /** What a log is made of beside its specification. */
-export interface FlowLogParts {
+export interface FlowLogParts extends ExportReportParts {
   readonly nodeName: string;
   readonly clock: Clock;
-  readonly metrics: MetricsRegistry;
-  readonly health: Pick<Health, "ok" | "remove">;
-  readonly log: Logger;
   /** Characters of lines that wait at most, default {@link QUEUE_CHARS_MAX}. */
   readonly queueCharsMax?: number;
 }
@@ -50,11 +48,13 @@ export class FlowLog implements FlowSink {
   readonly #file: RotatingFile;
   readonly #passes: (flow: Flow) => boolean;
   readonly #mask: ((flow: Flow) => Partial<Flow>) | undefined;
+  readonly #report: ExportReport;
   readonly #parts: FlowLogParts;
 
   private constructor(spec: FlowLogSpec, passes: (flow: Flow) => boolean, parts: FlowLogParts) {
     this.spec = spec;
     this.#parts = parts;
+    this.#report = new ExportReport(spec.name, parts);
     this.#passes = passes;
     this.#mask = spec.fieldMask.length === 0 ? undefined : compileFieldMask<Flow>(Flow.name, spec.fieldMask);
     this.#file = new RotatingFile({
@@ -63,13 +63,7 @@ export class FlowLog implements FlowSink {
       backupsMax: spec.fileMaxBackups,
       compress: spec.fileCompress,
       nowMs: () => parts.clock.nowMs(),
-      onError: (what) => {
-        this.#count(
-          "weir_flow_export_backup_errors_total",
-          "Files put aside that could not be compressed or removed",
-        );
-        parts.log.warn("Cannot tend files put aside", { export: spec.name, what });
-      },
+      onError: (what) => this.#report.backupError(what),
     });
     this.#say();
     this.#running = this.#run();
@@ -100,7 +94,7 @@ export class FlowLog implements FlowSink {
 
   lost(count: number): void {
     if (!this.isActive) return;
-    this.#count(LOST, LOST_HELP, count, { why: "ring" });
+    this.#report.lost(count, "ring");
     this.#add({
       lost_events: { source: SOURCE, num_events_lost: count },
       node_name: this.#parts.nodeName,
@@ -110,21 +104,19 @@ export class FlowLog implements FlowSink {
 
   /** Writes what waits, for two seconds at most, and ends. */
   async stop(): Promise<void> {
-    const { clock, health } = this.#parts;
+    const { clock } = this.#parts;
     this.#stopping.abort();
     this.#wake();
     const timer = new AbortController();
     await Promise.race([this.#running, clock.sleep(STOP_MS_MAX, timer.signal)]);
     timer.abort();
     this.#dropAll("stopped");
-    health.remove(this.#name);
-    this.#gauge("weir_flow_export_queued_chars", "").remove({ export: this.spec.name });
-    this.#gauge("weir_flow_export_failing", "").remove({ export: this.spec.name });
+    this.#report.end();
   }
 
   #add(event: Parameters<typeof ExportEvent.toJson>[0]): void {
     if (this.#chars >= (this.#parts.queueCharsMax ?? QUEUE_CHARS_MAX)) {
-      this.#count(LOST, LOST_HELP, 1, { why: "queue full" });
+      this.#report.lost(1, "queue full");
       return;
     }
     const line = `${JSON.stringify(ExportEvent.toJson(event))}\n`;
@@ -152,10 +144,10 @@ export class FlowLog implements FlowSink {
         backoff.reset();
         this.#took(count);
         this.#said("");
-        this.#count("weir_flow_export_flows_total", "Flows that were written or sent", count);
+        this.#report.flows(count);
       } catch (error) {
         this.#said(errorText(error));
-        this.#count("weir_flow_export_errors_total", "Writes and requests that failed");
+        this.#report.error();
         // At the end once more is all.
         if (signal.aborted) break;
         await clock.sleep(backoff.nextMs(), signal);
@@ -179,8 +171,8 @@ export class FlowLog implements FlowSink {
     for (const line of this.#lines.splice(0, count)) this.#chars -= line.length;
   }
 
-  #dropAll(why: string): void {
-    if (this.#lines.length > 0) this.#count(LOST, LOST_HELP, this.#lines.length, { why });
+  #dropAll(why: LossCause): void {
+    if (this.#lines.length > 0) this.#report.lost(this.#lines.length, why);
     this.#took(this.#lines.length);
   }
 
@@ -189,36 +181,21 @@ export class FlowLog implements FlowSink {
   }
 
   #said(error: string): void {
-    if ((error === "") !== (this.#error === "")) {
-      const { log } = this.#parts, fields = { export: this.spec.name, file: this.spec.filePath };
-      if (error !== "") log.warn("Cannot export flows", { ...fields, error });
-      else log.info("Exports flows again", fields);
-    }
     this.#error = error;
     this.#say();
   }
 
-  /** Says how it is, in metrics and where readiness is asked for: an export that fails takes nothing from a node. */
   #say(): void {
-    const { health, clock } = this.#parts, labels = { export: this.spec.name };
-    const hungMs = this.#writingSinceMs === undefined ? 0 : clock.monotonicMs() - this.#writingSinceMs;
+    const { filePath } = this.spec;
+    const hungMs = this.#writingSinceMs === undefined
+      ? 0
+      : this.#parts.clock.monotonicMs() - this.#writingSinceMs;
     const wrong = this.#error ||
       (hungMs > HUNG_MS ? `a write has hung for ${Math.round(hungMs / 1000)} s` : "");
-    health.ok(
-      this.#name,
-      wrong !== ""
-        ? `cannot write ${this.spec.filePath}: ${wrong}; ${this.#lines.length} flows wait`
-        : this.isActive
-        ? `writes ${this.spec.filePath}`
-        : "ended",
-    );
-    this.#gauge("weir_flow_export_queued_chars", "Characters of flows that wait to be written").set(
+    this.#report.say(
+      this.isActive ? `writes ${filePath}` : "ended",
+      wrong === "" ? "" : `cannot write ${filePath}: ${wrong}; ${this.#lines.length} flows wait`,
       this.#chars,
-      labels,
-    );
-    this.#gauge("weir_flow_export_failing", "Whether the last write or request failed or hangs").set(
-      wrong === "" ? 0 : 1,
-      labels,
     );
   }
 
@@ -226,21 +203,6 @@ export class FlowLog implements FlowSink {
   look(): void {
     this.#say();
   }
-
-  get #name(): string {
-    return `export ${this.spec.name}`;
-  }
-
-  #gauge(name: string, help: string) {
-    return this.#parts.metrics.gauge(name, help);
-  }
-
-  #count(name: string, help: string, by = 1, labels: Record<string, string> = {}): void {
-    this.#parts.metrics.counter(name, help).increment({ export: this.spec.name, ...labels }, by);
-  }
 }
 
 const encoder = new TextEncoder();
-const LOST = "weir_flow_export_lost_total";
-const LOST_HELP =
-  "Flows that an export lost: overwritten in the ring, no room in its queue, refused by the other side";

@@ -167,7 +167,8 @@ function readFilter(at: string, value: unknown): FlowFilter {
   }
 }
 
-function readMask(at: string, paths: readonly unknown[]): string[] {
+/** Paths of a field mask, looked at. @throws {ProblemError} FLOW_EXPORT_INVALID */
+export function readMask(at: string, paths: readonly unknown[]): string[] {
   const texts = paths.map(String).filter((path) => path !== "");
   try {
     if (texts.length > 0) compileFieldMask<Flow>(Flow.name, texts);

@@ -1,5 +1,5 @@
 /**
- * Where flows of the ring go beside readers, and how: one follower for all of them, which takes at most half of the processor's time
+ * Where flows of the ring go beside readers, and how: one follower for all of them, which takes at most a third of the processor's time
  * of this process, so that taking events from the datapath is not held up. What it could not take in time is lost to the sinks, and
  * they are told how much.
  * @module
@@ -19,6 +19,8 @@ export interface FlowSink {
 const BATCH_FLOWS = 64;
 /** Flows gather for so long where they are few: a write for many costs what one for one does. */
 const GATHER_MS = 100;
+/** Pause after work, in times of the work. */
+const PAUSE_OF_SPENT = 2;
 
 /** Hands every flow from now on to the sinks, until `signal` aborts. */
 export async function pumpFlows(
@@ -33,6 +35,7 @@ export async function pumpFlows(
       else for (const sink of sinks()) sink.offer(read.flow.flow);
     }
     const spentMs = clock.monotonicMs() - startMs;
-    await clock.sleep(batch.length < BATCH_FLOWS ? Math.max(GATHER_MS, spentMs) : spentMs, signal);
+    const pauseMs = PAUSE_OF_SPENT * spentMs;
+    await clock.sleep(batch.length < BATCH_FLOWS ? Math.max(GATHER_MS, pauseMs) : pauseMs, signal);
   }
 }

@@ -51,7 +51,47 @@ export const EXPORT_CONFIG = {
     default: "/var/log/weir",
     description: "directory below which the files of --hubble-flowlogs-config-path are",
   },
+  otlpEndpoint: {
+    kind: "text",
+    default: "",
+    description:
+      "http://HOST:4318 or https://HOST[:PORT][/PREFIX] that takes flows (/v1/logs) and metrics (/v1/metrics) as OTLP",
+  },
+  otlpHeaders: {
+    kind: "text",
+    default: "",
+    description: "NAME=VALUE,... that go with each request; only as WEIR_OTLP_HEADERS or in --config",
+  },
+  otlpSignals: { kind: "list", description: "what is sent: logs, metrics (default: both)" },
+  otlpAllowlist: {
+    kind: "text",
+    default: "",
+    description: "FlowFilters in JSON of the flows that are sent (default: all)",
+  },
+  otlpDenylist: { kind: "text", default: "", description: "FlowFilters in JSON of flows that are not sent" },
+  otlpFieldmask: {
+    kind: "text",
+    default: "",
+    description: "fields of a flow that its log record's body has (default: all)",
+  },
+  otlpMetricsIntervalS: {
+    kind: "number",
+    default: 60,
+    min: 1,
+    max: 3600,
+    description: "seconds between two times that metrics are sent",
+  },
 } as const satisfies ConfigSpec;
+
+/** Options of what goes to an OTLP endpoint, by their flags; headers are secret. */
+export const OTLP_OPTIONS = {
+  otlpEndpoint: "otlp-endpoint",
+  otlpSignals: "otlp-signals",
+  otlpAllowlist: "otlp-allowlist",
+  otlpDenylist: "otlp-denylist",
+  otlpFieldmask: "otlp-fieldmask",
+  otlpMetricsIntervalS: "otlp-metrics-interval-s",
+} as const;
 
 /** Options of the export to one file, by their flags. */
 export const STATIC_LOG_OPTIONS = {
