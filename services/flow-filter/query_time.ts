@@ -1,4 +1,5 @@
 /** Times as people type them: those that `hubble observe --since` takes. @module */
+import { timestampOf } from "@weir/proto/timestamp";
 import { queryInvalid } from "./query_invalid.ts";
 
 const UNIT_MS: Readonly<Record<string, number>> = {
@@ -34,7 +35,7 @@ function ago(text: string, nowMs: number): { seconds: number; nanos: number } {
   const ms = nowMs -
     [...text.matchAll(/(\d+(?:\.\d*)?)([^\d.]+)/g)]
       .reduce((sum, [, number, unit]) => sum + Number(number) * UNIT_MS[unit], 0);
-  return { seconds: Math.floor(ms / 1000), nanos: Math.floor(ms - Math.floor(ms / 1000) * 1000) * 1_000_000 };
+  return timestampOf(ms);
 }
 
 function dateOf(text: string): { seconds: number; nanos: number } | undefined {
@@ -47,5 +48,6 @@ function dateOf(text: string): { seconds: number; nanos: number } | undefined {
     ? Date.parse(text)
     : NaN;
   if (Number.isNaN(ms)) return undefined;
-  return { seconds: Math.floor(ms / 1000), nanos: Number((match?.[5] ?? "").padEnd(9, "0")) };
+  // A date knows its fraction to the nanosecond; what was parsed has whole seconds.
+  return { ...timestampOf(ms), nanos: Number((match?.[5] ?? "").padEnd(9, "0")) };
 }
