@@ -13,7 +13,7 @@ import { SocketSink } from "./socket_sink.ts";
 export const WRITE_STALL_MS_MAX = 60_000;
 
 /** What no handler asks for: each header costs a microsecond or two. */
-const UNREAD_HEADERS = new Set(["host", "user-agent", "accept-encoding", "accept-language", "connection"]);
+const UNREAD_HEADERS = new Set(["user-agent", "accept-encoding", "accept-language", "connection"]);
 
 /** One for all: making an error takes its stack. */
 const GONE = new DOMException("The client is gone", "AbortError");

@@ -5,15 +5,20 @@
 import { useStoreApi } from "@xyflow/react";
 import { useEffect, useRef } from "react";
 import { useColours } from "../data/theme.ts";
-import { edgeShape } from "./edge_shape.ts";
+import { edgeShape, signPlace } from "./edge_shape.ts";
 import { type PaintedEdge, paintMap } from "./edge_painter.ts";
 import { type MapView, useMapStore } from "./map_store.ts";
 
+/** Up to so many edges each sign is looked a place for. */
+const SIGNS_PLACED_MAX = 300;
+
 /** Curves by what they are made of: new rates make no new curves. */
 export function paintedEdges(view: MapView): PaintedEdge[] {
+  const boxes = [...view.placement.nodes.values()];
+  const few = view.graph.edges.length <= SIGNS_PLACED_MAX;
   return view.graph.edges.flatMap((edge) => {
     const shape = edgeShape(view.graph, view.placement, edge);
-    return shape ? [{ edge, shape }] : [];
+    return shape ? [{ edge, shape, sign: few ? signPlace(shape, boxes) : 0.5 }] : [];
   });
 }
 

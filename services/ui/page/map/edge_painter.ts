@@ -14,6 +14,8 @@ import type { MapView } from "./map_store.ts";
 export interface PaintedEdge {
   readonly edge: VisibleEdge;
   readonly shape: EdgeShape;
+  /** Where on the curve its sign is, 0 to 1. */
+  readonly sign: number;
 }
 
 /** What else decides how it looks. */
@@ -165,7 +167,7 @@ function strokeEdges(
 /** The verdict's sign, and the rate, on the middle of the curve. */
 function paintSign(
   context: CanvasRenderingContext2D,
-  { edge, shape }: PaintedEdge,
+  { edge, shape, sign: place }: PaintedEdge,
   { colours, font }: PaintOptions,
   label: boolean,
 ): void {
@@ -174,7 +176,7 @@ function paintSign(
     ? formatRate(edge.verdict === "dropped" ? edge.dropRate : edge.rate)
     : "";
   if (!sign && text === "") return;
-  const [x, y] = pointAt(shape, 0.5);
+  const [x, y] = pointAt(shape, place);
   const colour = colourOf(edge.verdict, true, colours);
   context.font = `500 11px ${font}`;
   const textWidth = text === "" ? 0 : context.measureText(text).width;

@@ -89,6 +89,22 @@ export function pointAt(
   return [a * x0 + b * x1 + c * x2 + d * x3, a * y0 + b * y1 + c * y2 + d * y3];
 }
 
+const SIGN_PLACES = [0.5, 0.36, 0.64, 0.24, 0.76, 0.14, 0.86] as const;
+/** Half of a sign, with some room. */
+const SIGN_X = 26, SIGN_Y = 11;
+
+/** Where on its curve an edge's sign is not hidden by a card, 0 to 1; the middle where it is everywhere. */
+export function signPlace(shape: EdgeShape, boxes: readonly Box[]): number {
+  const free = SIGN_PLACES.find((t) => {
+    const [x, y] = pointAt(shape, t);
+    return !boxes.some((box) =>
+      x > box.x - SIGN_X && x < box.x + box.width + SIGN_X && y > box.y - SIGN_Y &&
+      y < box.y + box.height + SIGN_Y
+    );
+  });
+  return free ?? 0.5;
+}
+
 const SAMPLES = 24;
 
 /** Distance of a point to a curve, as far as it is below `most`; else Infinity. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Placement } from "../model/placement.ts";
 import type { VisibleEdge, VisibleGraph } from "../model/visible_graph.ts";
-import { distanceTo, edgeShape, pointAt } from "./edge_shape.ts";
+import { distanceTo, edgeShape, pointAt, signPlace } from "./edge_shape.ts";
 
 const box = (x: number, y: number) => ({ x, y, width: 200, height: 120 });
 const placement: Placement = { nodes: new Map([["a", box(0, 0)], ["b", box(400, 200)]]), islands: new Map() };
@@ -35,6 +35,18 @@ Deno.test("edgeShape() keeps its bounds, back to the left and to itself too", ()
       assert.ok(x >= shape.left && x <= shape.right && y >= shape.top && y <= shape.bottom);
     }
   }
+});
+
+Deno.test("signPlace() keeps signs from behind cards", () => {
+  const shape = edgeShape(graph, placement, edge("a", "b"))!;
+  assert.equal(signPlace(shape, [...placement.nodes.values()]), 0.5);
+  const [x, y] = pointAt(shape, 0.5);
+  const inTheWay = { x: x - 10, y: y - 10, width: 20, height: 20 };
+  const t = signPlace(shape, [inTheWay]);
+  assert.notEqual(t, 0.5);
+  const [, signY] = pointAt(shape, t);
+  assert.ok(Math.abs(signY - y) > 10);
+  assert.equal(signPlace(shape, [{ x: -1000, y: -1000, width: 3000, height: 3000 }]), 0.5);
 });
 
 Deno.test("distanceTo() finds what is near the curve", () => {
