@@ -10,6 +10,7 @@ import type { Init } from "@weir/proto";
 import { timestampOf } from "@weir/proto/timestamp";
 import type { FlowRing } from "./flow_ring.ts";
 import type { Loss, Losses } from "./losses.ts";
+import { Pace } from "./pace.ts";
 
 /** Flows that are sent where the request names no number and does not follow. */
 export const FLOWS_DEFAULT = 20;
@@ -49,18 +50,30 @@ export async function answerFlows<F extends { readonly flow: Flow }>(
   const inTime = (flow: Flow) =>
     (!since || !before(flow.time ?? ZERO, since)) && (!until || !before(until, flow.time ?? ZERO));
   const matches = ({ flow }: { readonly flow: Flow }) => inTime(flow) && passes(flow);
+  const pace = new Pace();
   const number = request.number ||
     (request.follow ? (since ? ring.size : 0) : since || until ? ring.size : FLOWS_DEFAULT);
   return stream();
 
+  /** The first `count` that match; lets others work meanwhile, whatever the filters cost. */
+  async function pick(flows: readonly F[], count: number, matches: (flow: F) => boolean): Promise<F[]> {
+    const found: F[] = [];
+    for (const flow of flows) {
+      if (found.length >= count || context.signal.aborted) break;
+      if (matches(flow)) found.push(flow);
+      if (pace.isOver) await pace.rest();
+    }
+    return found;
+  }
+
   async function* stream(): AsyncGenerator<FlowAnswer<F>[]> {
+    const following = request.follow ? ring.follow(context.signal) : undefined;
     // `since` takes the start, the number then limits from there.
+    const isForward = request.first || since !== undefined;
     const history = number === 0
       ? []
-      : request.first || since
-      ? ring.first(number, matches)
-      : ring.last(number, matches);
-    const following = request.follow ? ring.follow(context.signal) : undefined;
+      : await pick(isForward ? ring.held() : ring.held().reverse(), number, matches);
+    if (!isForward) history.reverse();
     let losses: Loss[] = [];
     // Told with the next flows, whatever is asked for: where events are lost there are some.
     if (following) context.losses?.follow((more) => losses = losses.concat(more), context.signal);
@@ -77,6 +90,7 @@ export async function answerFlows<F extends { readonly flow: Flow }>(
       for (const read of batch) {
         if ("lost" in read) overwritten.add(read.lost, nowMs());
         else if (passes(read.flow.flow)) answers.push({ seen: read.flow });
+        if (pace.isOver) await pace.rest();
       }
       const lost = overwritten.take(nowMs());
       if (lost !== undefined) answers.unshift({ lost });

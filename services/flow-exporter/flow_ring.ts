@@ -73,9 +73,18 @@ export class FlowRing<T> {
     return found;
   }
 
-  /** Every flow from now on, in batches, until `signal` aborts. */
-  async *follow(signal: AbortSignal, batchMax = 256): AsyncGenerator<Read<T>[]> {
-    let at = this.#next;
+  /** All that are held now, oldest first. */
+  held(): T[] {
+    return this.first(this.size, () => true);
+  }
+
+  /** Every flow from now on, from this call and not from the first read, in batches, until `signal` aborts. */
+  follow(signal: AbortSignal, batchMax = 256): AsyncGenerator<Read<T>[]> {
+    return this.#follow(this.#next, signal, batchMax);
+  }
+
+  async *#follow(from: number, signal: AbortSignal, batchMax: number): AsyncGenerator<Read<T>[]> {
+    let at = from;
     while (!signal.aborted) {
       if (at === this.#next) {
         await this.#wait(signal);

@@ -15,6 +15,8 @@ export type Expression = (flow: Flow) => boolean;
 /** Longest pattern and expression that are read, in UTF-16 units. */
 export const PATTERN_LENGTH_MAX = 1024;
 export const EXPRESSION_LENGTH_MAX = 4096;
+/** Of an expression that goes through a list within a list: what it costs grows with the product of both. No deeper ones are taken. */
+export const NESTED_EXPRESSION_LENGTH_MAX = 512;
 
 /** Compilers; each throws FILTER_INVALID. */
 export interface FilterEngines {
@@ -89,7 +91,14 @@ async function loadExpressions(): Promise<FilterEngines["expression"]> {
     }
     let program: (bindings: never) => unknown;
     try {
-      program = cel.plan(environment, cel.parse(text));
+      const parsed = cel.parse(text);
+      const depth = loopDepth(parsed.expr);
+      if (depth > 2 || (depth === 2 && text.length > NESTED_EXPRESSION_LENGTH_MAX)) {
+        throw new Error(
+          `lists are gone through at most one within another, in ${NESTED_EXPRESSION_LENGTH_MAX} characters then`,
+        );
+      }
+      program = cel.plan(environment, parsed);
     } catch (error) {
       throw filterInvalid("cel_expression", text, `${expected}: ${(error as Error).message}`);
     }
@@ -110,5 +119,12 @@ async function loadExpressions(): Promise<FilterEngines["expression"]> {
     return (flow) => evaluate(flow) === true;
   };
 }
+/** How deep loops (`all`, `exists`, `map`, ...) lie within one another in a parsed expression. */
+function loopDepth(node: unknown): number {
+  if (typeof node !== "object" || node === null || ArrayBuffer.isView(node)) return 0;
+  const inner = Math.max(0, ...Object.values(node).map(loopDepth));
+  return inner + ((node as { case?: unknown }).case === "comprehensionExpr" ? 1 : 0);
+}
+
 /** Errors that no flow can mend. */
 const MISTAKES = /field not found|unresolved|no such overload|unknown|undeclared|unbound/i;

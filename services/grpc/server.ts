@@ -36,7 +36,7 @@ export interface GrpcLimits {
 export const GRPC_LIMITS: GrpcLimits = {
   connectionsMax: 512,
   callsPerConnectionMax: 100,
-  requestBytesMax: 1 << 20,
+  requestBytesMax: 1 << 18,
   headerBytesMax: 16_384,
   requestMsMax: 10_000,
   stallMsMax: 600_000,
