@@ -3,7 +3,7 @@
  * cookie. The rules by which Hubble's fields are filled are those that its clients rely on.
  * @module
  */
-import { hostPort, reservedIdentityName, workloadOf } from "@weir/common";
+import { hostPort, reservedIdentityName } from "@weir/common";
 import { Flow, type Policy, type TrafficDirection, type Verdict } from "@weir/proto/flow";
 import { DROP, EVENT, REASON, TROUBLE } from "@weir/proto/numbers";
 import { dropReasonName, tracePointName, traceReasonName, troubleText } from "@weir/proto/words";
@@ -316,14 +316,13 @@ function endpointOf(ip: string | undefined, identity: number, names: Names): Ini
 }
 
 function endNamed(known: KnownAddress | undefined, identity: number, names: Names): Init<Flow>["source"] {
-  const number = identity || known?.identity || 0, workload = workloadOf(known?.podName ?? "");
+  const number = identity || known?.identity || 0;
   return {
     identity: number,
     labels: [...labelsOf(known, number, names)],
     namespace: known?.namespace ?? "",
     pod_name: known?.podName ?? "",
     cluster_name: known?.podName ? names.cluster : "",
-    workloads: workload === undefined ? [] : [workload],
   };
 }
 

@@ -59,22 +59,6 @@ const base = {
 };
 const context = { bootUnixS: 1000, uuid: "u" };
 
-Deno.test("buildFlow() names the workload of a pod, by the pod's name", () => {
-  const named: Names = {
-    ...names,
-    address: (ip) => {
-      const known = names.address(ip);
-      return known && ip === "10.0.1.5" ? { ...known, podName: "cart-7d4b9c6f5b-x2x4z" } : known;
-    },
-  };
-  const trace: TraceEvent = { ...base, kind: "trace", point: 4, reason: 0 };
-  const { source, destination } = buildFlow(trace, named, context);
-  assert.deepEqual(source?.workloads.map(({ kind, name }) => [kind, name]), [["Deployment", "cart"]]);
-  assert.deepEqual(destination?.workloads.map(({ kind, name }) => [kind, name]), [["Pod", "db"]]);
-  const world = buildFlow(trace, { ...names, address: () => undefined }, context);
-  assert.deepEqual(world.source?.workloads, []);
-});
-
 Deno.test("buildFlow() names the endpoint that sent a packet with somebody else's address", () => {
   const drop = (reason: number, endpointId = 7): DropEvent => ({
     ...base,

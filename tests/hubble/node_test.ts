@@ -146,7 +146,6 @@ const FILTERS: string[][] = [
   ["--not", "--verdict", "DROPPED"],
   ["--pod", "empire/deathstar", "--port", "80"],
   ["--namespace", "alliance"],
-  ["--from-workload", "Pod/xwing"],
   ["--to-label", "class=deathstar", "--from-label", "org in (empire)"],
   ["--protocol", "tcp", "--tcp-flags", "SYN,ACK"],
   ["-t", "policy-verdict", "-t", "trace:to-endpoint"],
