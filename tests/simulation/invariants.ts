@@ -247,7 +247,9 @@ export class Invariants {
           this.tried++;
           if (!datapath.passes(endpoint, remote, direction, port)) {
             this.denied++;
-            const isInterrupted = address !== undefined && isKnown && since > 0 && !this.#isReplaced &&
+            // Several sets of one turn are seen as the last of them: what the acknowledged one says must be known.
+            const isInterrupted = address !== undefined && isKnown && this.#sets.has(since) &&
+              !this.#isReplaced &&
               sets.every(([revision]) => this.#allows(revision, identity, address, direction, port));
             if (isInterrupted) {
               this.#note(
