@@ -8,17 +8,19 @@ import { run } from "../e2e/weir.ts";
 /** Where it is when it was built. */
 export const HUBBLE = new URL("../../.build/hubble/hubble", import.meta.url).pathname;
 
-/** Whether the client was built: tests/hubble/build-client does. */
+export const RELAY = new URL("../../.build/hubble/hubble-relay", import.meta.url).pathname;
+
+/** Whether the clients were built: tests/hubble/build-client does. */
 export const isBuilt: boolean = (() => {
   try {
-    return Deno.statSync(HUBBLE).isFile;
+    return [HUBBLE, RELAY].every((path) => Deno.statSync(path).isFile);
   } catch {
     return false;
   }
 })();
 if (!isBuilt) {
   console.log(
-    "SKIP tests/hubble: no client: tests/hubble/build-client builds it (it needs the network once)",
+    "SKIP tests/hubble: no clients: tests/hubble/build-client builds them (it needs the network once)",
   );
 }
 

@@ -1,9 +1,8 @@
 /** The real Hubble Relay on a node of a lab, and the real `hubble` command against it. @module */
 import assert from "node:assert/strict";
 import { run } from "../e2e/weir.ts";
-import { HUBBLE } from "./real_client.ts";
+import { HUBBLE, RELAY } from "./real_client.ts";
 
-const RELAY = new URL("../../.build/hubble/hubble-relay", import.meta.url).pathname;
 const PORT = 4555;
 
 /**
