@@ -22,7 +22,8 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   "services/flow-exporter": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
   "services/flow-history": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
   "services/relay": [...SHARED, "@weir/grpc"],
-  "services/ui": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
+  // And what explains by policies that the caller brings.
+  "services/ui": [...SHARED, "@weir/grpc", "@weir/flow-filter", "@weir/policy-engine"],
   // Of the flow exporter the words of an option, to refuse a wrong one before anything starts.
   "services/agent": [...SHARED, "@weir/flow-exporter"],
   "services/lab": SHARED,

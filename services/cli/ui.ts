@@ -42,6 +42,7 @@ export async function uiCommand(args: string[], context: CommandContext): Promis
         `${context.node().directory}/hubble.sock`,
       ],
       identityAllocator: context.address("identity-allocator"),
+      flowHistory: `unix:${context.run.path}/${lab?.controlPlane ?? hostInstance()}/flow-history-read.sock`,
       policyEngine: context.address("policy-engine"),
       status: statusTargets(context),
     },

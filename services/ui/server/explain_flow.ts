@@ -36,28 +36,41 @@ function endOf(name: "from" | "to", { identity, ip, labels }: FlowEnd): Init<Exp
   return { [`${name}Labels`]: [...labels] };
 }
 
-/** The request of query parameters: `from` and `to` are identities or addresses. @throws {ProblemError} QUERY_INVALID */
-export function requestOfQuery(query: URLSearchParams): Init<ExplainRequest> {
+/**
+ * The request of query parameters: `from` and `to` are identities, addresses, pods or ids of cards.
+ * @param identityOf identity of a pod or card
+ * @throws {ProblemError} QUERY_INVALID
+ */
+export function requestOfQuery(
+  query: URLSearchParams,
+  identityOf: (name: string) => number | undefined,
+): Init<ExplainRequest> {
   const port = query.get("port") ?? "0";
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
     throw new ProblemError("QUERY_INVALID", { detail: "Cannot take this port", expected: "0 to 65535" });
   }
   const direction = query.get("direction")?.toUpperCase();
   return {
-    ...endOfText("from", query.get("from") ?? ""),
-    ...endOfText("to", query.get("to") ?? ""),
+    ...endOfText("from", query.get("from") ?? "", identityOf),
+    ...endOfText("to", query.get("to") ?? "", identityOf),
     protocol: protocolNumber(query.get("protocol") ?? "TCP"),
     port: Number(port),
     ...(direction === "INGRESS" || direction === "EGRESS" ? { direction } : {}),
   };
 }
 
-function endOfText(name: "from" | "to", text: string): Init<ExplainRequest> {
+function endOfText(
+  name: "from" | "to",
+  text: string,
+  identityOf: (name: string) => number | undefined,
+): Init<ExplainRequest> {
   if (/^\d{1,10}$/.test(text)) return { [`${name}Identity`]: Number(text) };
   if (/^[0-9a-fA-F.:]{2,45}$/.test(text)) return { [`${name}Ip`]: text };
+  const identity = identityOf(text);
+  if (identity !== undefined && identity !== 0) return { [`${name}Identity`]: identity };
   throw new ProblemError("QUERY_INVALID", {
     detail: `Cannot take ${name}=${text.slice(0, 80)}`,
-    expected: "the number of an identity, or an address",
+    expected: "the number of an identity, an address, or a pod or card that the map knows",
   });
 }
 

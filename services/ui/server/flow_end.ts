@@ -56,7 +56,9 @@ export function endOf(flow: Flow, side: "source" | "destination", names: EndName
   if (kind === "world" || identity >= IDENTITY_LOCAL_MIN) {
     if (domain !== "") return plain("dns", identity, { name: domain });
     const cidr = cidrOf(endpoint);
-    return cidr === "" || cidr.endsWith("/0") ? plain("world", 2) : plain("cidr", identity, { name: cidr });
+    return cidr === "" || cidr.endsWith("/0")
+      ? plain("world", identity)
+      : plain("cidr", identity, { name: cidr });
   }
   if (kind !== undefined) return plain(kind, identity, { labels: endpoint?.labels });
   const node = names.nodeAt(ip);

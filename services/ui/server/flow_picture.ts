@@ -26,6 +26,8 @@ export class FlowPicture {
   readonly causes = new DropCauses(MAP_LIMITS.causesMax);
   readonly hits = new PolicyHits();
   readonly strip: StripCounter;
+  /** Time of the oldest flow that is in it, Unix seconds; Infinity: none. */
+  oldestS = Infinity;
   /** Events that were lost on the way. */
   lost = 0;
   readonly #names: EndNames;
@@ -39,6 +41,7 @@ export class FlowPicture {
   /** Takes in one flow. */
   add(flow: Flow, nowS: number): void {
     const atS = secondsOf(flow, nowS), type = flow.event_type?.type;
+    this.oldestS = Math.min(this.oldestS, atS);
     const pair = this.table.add(flow, nowS);
     this.strip.add("flows", atS);
     if (pair === undefined) return;

@@ -44,7 +44,7 @@ const encoder = new TextEncoder();
 
 /** The maps. */
 export class LiveMaps {
-  readonly sinceS: number;
+  readonly #startS: number;
   readonly #parts: LiveMapParts;
   readonly #views = new Map<Group, Kept>();
   #next = Promise.withResolvers<void>();
@@ -53,8 +53,13 @@ export class LiveMaps {
 
   constructor(parts: LiveMapParts) {
     this.#parts = parts;
-    this.sinceS = parts.clock.nowMs() / 1000;
+    this.#startS = parts.clock.nowMs() / 1000;
     this.#run();
+  }
+
+  /** Since when it counts, Unix seconds: it began with what the nodes had in memory. */
+  get sinceS(): number {
+    return Math.min(this.#startS, this.#parts.picture.oldestS);
   }
 
   /** The map of a grouping as it is now. @throws {ProblemError} TOO_MANY_GROUPS */

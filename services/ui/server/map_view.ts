@@ -75,9 +75,13 @@ export class MapView {
   readonly #lively = new Set<EdgeState>();
   #ticks: Tick[] = [];
 
-  constructor(group: Group, limits: MapLimits = MAP_LIMITS) {
+  /** Of a window of the past: its seconds, over which rates are the mean. */
+  readonly #windowS: number | undefined;
+
+  constructor(group: Group, limits: MapLimits = MAP_LIMITS, windowS?: number) {
     this.group = group;
     this.#limits = limits;
+    this.#windowS = windowS;
   }
 
   /** Takes in everything that a table holds: a map that begins later than the table. */
@@ -227,9 +231,20 @@ export class MapView {
     tick.goneCards.add(card.head.id);
   }
 
+  #ratesAt(nowS: number): Rates {
+    const windowS = this.#windowS;
+    if (windowS !== undefined) {
+      return {
+        rate: (pair) => flowsOf(pair) / windowS,
+        drops: (pair) => pair.dropped / windowS,
+      };
+    }
+    return { rate: (pair) => pair.rate.at(nowS), drops: (pair) => pair.dropRate.at(nowS) };
+  }
+
   #encodeEdge(edge: EdgeState, nowS: number, tick: Tick): void {
-    const value = edgeValue(edge, nowS), text = JSON.stringify(value);
-    if (value.rate > 0 || value.dropRate > 0) this.#lively.add(edge);
+    const value = edgeValue(edge, this.#ratesAt(nowS)), text = JSON.stringify(value);
+    if (this.#windowS === undefined && (value.rate > 0 || value.dropRate > 0)) this.#lively.add(edge);
     else this.#lively.delete(edge);
     edge.value = value;
     if (text === edge.text) return;
@@ -238,7 +253,7 @@ export class MapView {
   }
 
   #encodeCard(card: CardState, nowS: number, tick: Tick): void {
-    const value = cardValue(card, nowS, this.#limits), text = JSON.stringify(value);
+    const value = cardValue(card, this.#ratesAt(nowS), this.#limits), text = JSON.stringify(value);
     card.value = value;
     if (text === card.text) return;
     card.text = text;
@@ -246,7 +261,13 @@ export class MapView {
   }
 }
 
-function edgeValue({ id, from, to, pairs }: EdgeState, nowS: number): Edge {
+/** Per second, of a pair. */
+interface Rates {
+  rate(pair: Pair): number;
+  drops(pair: Pair): number;
+}
+
+function edgeValue({ id, from, to, pairs }: EdgeState, rates: Rates): Edge {
   let allowed = 0, dropped = 0, audited = 0, trouble = 0, rate = 0, dropRate = 0;
   let firstSeenS = Infinity, lastSeenS = 0;
   const protocols = new Map<string, EdgeProtocol & { flows: number; dropped: number }>();
@@ -256,8 +277,8 @@ function edgeValue({ id, from, to, pairs }: EdgeState, nowS: number): Edge {
     dropped += pair.dropped;
     audited += pair.audited;
     trouble += pair.trouble;
-    rate += pair.rate.at(nowS);
-    dropRate += pair.dropRate.at(nowS);
+    rate += rates.rate(pair);
+    dropRate += rates.drops(pair);
     firstSeenS = Math.min(firstSeenS, pair.firstSeenS);
     lastSeenS = Math.max(lastSeenS, pair.lastSeenS);
     for (const [reason, count] of pair.reasons) reasons.set(reason, (reasons.get(reason) ?? 0) + count);
@@ -302,12 +323,12 @@ function verdictOf(
 
 const flowsOf = (pair: Pair) => pair.allowed + pair.dropped + pair.audited;
 
-function cardValue(card: CardState, nowS: number, limits: MapLimits): Card {
+function cardValue(card: CardState, rates: Rates, limits: MapLimits): Card {
   let rateIn = 0, rateOut = 0, droppedIn = 0, droppedOut = 0, lastSeenS = 0;
   const ports = new Map<string, CardPort & { flows: number }>();
   const ends = new Set<KnownEnd>();
   for (const edge of card.edges) {
-    const { rate, dropRate, lastSeenUnixS } = edge.value ?? edgeValue(edge, nowS);
+    const { rate, dropRate, lastSeenUnixS } = edge.value ?? edgeValue(edge, rates);
     lastSeenS = Math.max(lastSeenS, lastSeenUnixS);
     if (edge.from === card) {
       rateOut += rate;
@@ -326,7 +347,7 @@ function cardValue(card: CardState, nowS: number, limits: MapLimits): Card {
       ports.set(key, {
         ...row,
         application: application || row.application,
-        rate: row.rate + pair.rate.at(nowS),
+        rate: row.rate + rates.rate(pair),
         dropped: row.dropped + pair.dropped,
         flows: row.flows + flowsOf(pair),
       });

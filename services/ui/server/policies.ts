@@ -148,12 +148,13 @@ export async function explain(engine: WeirClient, request: Init<ExplainRequest>)
     request: { message: ExplainRequest, value: request },
     response: ExplainResponse,
   });
-  return {
-    allowed: answer.allowed,
-    policyRevision: answer.policyRevision,
-    atUnixS: 0,
-    steps: answer.steps.map(stepOf),
-  };
+  return explanationOf(answer, 0);
+}
+
+/** The engine's answer for the page. @param atUnixS when the policies held; 0: now */
+export function explanationOf(answer: ExplainResponse, atUnixS: number): Explanation {
+  const { allowed, policyRevision, steps } = answer;
+  return { allowed, policyRevision, atUnixS, steps: steps.map(stepOf) };
 }
 
 function stepOf(step: ExplainStep): Explanation["steps"][number] {

@@ -16,13 +16,15 @@ import type {
   Session,
 } from "../api.ts";
 import { commandsOf, noPolicyReason, quoted, requestOf, requestOfQuery } from "./explain_flow.ts";
+import { cardOf } from "./flow_end.ts";
 import type { FlowPicture } from "./flow_picture.ts";
-import { askRows, type RowParts, rowStream } from "./flow_rows.ts";
+import { askRows, type RowParts, ROWS_MAX, rowStream } from "./flow_rows.ts";
 import type { FlowSource } from "./flow_source.ts";
 import { healthReport } from "./health_report.ts";
 import { completenessOf, type LiveMaps } from "./live_map.ts";
 import { MAP_LIMITS } from "./map_view.ts";
 import type { NodeNames } from "./node_names.ts";
+import { type Past, type PastWindow, readTime, windowOf } from "./past.ts";
 import { explain, policyDetail, policyReport } from "./policies.ts";
 import { Shared } from "./shared_answer.ts";
 
@@ -33,6 +35,7 @@ export interface RouteParts {
   readonly source: FlowSource;
   readonly names: NodeNames;
   readonly engine: WeirClient;
+  readonly past: Past;
   readonly status: StatusTargets;
   readonly lab: string;
   readonly cluster: string;
@@ -48,41 +51,62 @@ const HEALTH_MS = 2000, POLICIES_MS = 1000;
 
 /** The API below a base path. */
 export function apiRoutes(parts: RouteParts): Hono {
-  const { picture, maps, source, names, engine, clock, signal } = parts;
+  const { picture, maps, source, names, engine, past, clock, signal } = parts;
   const app = new Hono(), nowS = () => clock.nowMs() / 1000;
   const sources = () => source.sources(picture.lost);
   const rows: RowParts = { source, names, sources, clock, signal };
-  const hits = { hits: picture.hits, sinceUnixS: maps.sinceS };
+  const hits = () => ({ hits: picture.hits, sinceUnixS: maps.sinceS });
   const health = new Shared<HealthReport>({
     ms: HEALTH_MS,
     clock,
     ask: () => healthReport(parts.status, { nowS, sources: sources(), folded: foldedOf(picture) }),
   });
-  const policies = new Shared({ ms: POLICIES_MS, clock, ask: () => policyReport(engine, hits) });
+  const policies = new Shared({ ms: POLICIES_MS, clock, ask: () => policyReport(engine, hits()) });
   app.onError((error) => problemResponse(error));
   app.notFound(() =>
     problemResponse(new ProblemError("NOT_FOUND", { status: 404, detail: "There is nothing here" }))
   );
-  app.get("/session", (c) => c.json(sessionOf(parts)));
+  /** The window that is asked for; undefined: now. */
+  const pastOf = async (query: URLSearchParams) => {
+    const window = windowOf(query, nowS());
+    return window === undefined ? undefined : await past.window(window);
+  };
+  const get = (path: string, answer: (query: URLSearchParams) => unknown) =>
+    app.get(path, async (c) => c.json(await answer(new URL(c.req.url).searchParams) as object));
+  const hitsOf = (window: PastWindow | undefined) =>
+    window === undefined ? hits() : { hits: window.picture.hits, sinceUnixS: window.sinceS };
+  get("/session", () => sessionOf(parts));
   app.get("/live", (c) => new Response(maps.stream(groupOf(c.req.query("group"))), { headers: NDJSON }));
-  app.get("/map", (c) => c.json(snapshotOf(parts, groupOf(c.req.query("group")))));
-  app.get("/card", (c) => c.json(cardDetail(parts, c.req.query("id") ?? "", groupOf(c.req.query("group")))));
-  app.get("/flows", async (c) => c.json(await askRows(new URL(c.req.url).searchParams, rows)));
+  get(
+    "/map",
+    async (query) => snapshotOf(parts, groupOf(query.get("group") ?? undefined), await pastOf(query)),
+  );
+  get("/card", async (query) => cardDetail(parts, query, await pastOf(query)));
+  get("/flows", (query) => {
+    const window = windowOf(query, nowS());
+    return window === undefined ? askRows(query, rows) : past.rows(query, window, ROWS_MAX);
+  });
   app.get(
     "/flows/stream",
     (c) => new Response(rowStream(new URL(c.req.url).searchParams, rows), { headers: NDJSON }),
   );
-  app.get("/drops", (c) => c.json(dropReport(parts)));
-  app.get("/drops/explain", async (c) => c.json(await explainCause(parts, c.req.query("cause") ?? "")));
-  app.get(
-    "/explain",
-    async (c) => c.json(await explain(engine, requestOfQuery(new URL(c.req.url).searchParams))),
-  );
-  app.get("/policies", async (c) => c.json(await policies.get()));
-  app.get("/policy", async (c) => c.json(await policyDetail(engine, c.req.query("name") ?? "", hits)));
-  app.get("/health", async (c) => c.json(await health.get()));
-  app.get("/strip", (c) => c.json(picture.strip.since(0)));
-  app.get("/names", (c) => c.json(namesOf(picture, names)));
+  get("/drops", async (query) => dropReport(parts, await pastOf(query)));
+  get("/drops/explain", async (query) => explainCause(parts, query.get("cause") ?? "", await pastOf(query)));
+  get("/explain", (query) => {
+    const request = requestOfQuery(query, (text) => identityOfName(picture, text)), at = query.get("at");
+    return at === null ? explain(engine, request) : past.explain(request, readTime("at", at));
+  });
+  get("/policies", async (query) => {
+    const window = await pastOf(query);
+    return window === undefined ? await policies.get() : await policyReport(engine, hitsOf(window));
+  });
+  get("/policy", async (query) => policyDetail(engine, query.get("name") ?? "", hitsOf(await pastOf(query))));
+  get("/health", () => health.get());
+  get("/strip", (query) => {
+    const window = windowOf(query, nowS()), step = Number(query.get("step") ?? 60);
+    return window === undefined ? picture.strip.since(0) : past.strip(window, step > 0 ? step : 60);
+  });
+  get("/names", () => namesOf(picture, names));
   return app;
 }
 
@@ -97,7 +121,8 @@ function groupOf(text = "workload"): Group {
   });
 }
 
-function sessionOf({ lab, cluster, names, clock, maps }: RouteParts): Session {
+async function sessionOf({ lab, cluster, names, clock, maps, past }: RouteParts): Promise<Session> {
+  const { history, reason, sinceUnixS } = await past.state();
   return {
     version: WEIR_VERSION,
     cluster,
@@ -105,30 +130,41 @@ function sessionOf({ lab, cluster, names, clock, maps }: RouteParts): Session {
     nodes: names.list(),
     sinceUnixS: maps.sinceS,
     nowUnixS: clock.nowMs() / 1000,
-    history: false,
-    historyReason: "no flow history is asked by this server",
-    historySinceUnixS: 0,
+    history,
+    historyReason: reason,
+    historySinceUnixS: sinceUnixS,
     limits: MAP_LIMITS,
   };
 }
 
-function snapshotOf({ maps, picture, clock }: RouteParts, group: Group): MapSnapshot {
-  const view = maps.view(group), { cards, edges } = view.snapshot();
+function snapshotOf(
+  { maps, picture: live, clock }: RouteParts,
+  group: Group,
+  window?: PastWindow,
+): MapSnapshot {
+  const view = window?.view(group) ?? maps.view(group), { cards, edges } = view.snapshot();
+  const picture = window?.picture ?? live;
   return {
     group,
-    sinceUnixS: maps.sinceS,
-    untilUnixS: clock.nowMs() / 1000,
+    sinceUnixS: window?.sinceS ?? maps.sinceS,
+    untilUnixS: window?.untilS ?? clock.nowMs() / 1000,
     cards: cards.map((text) => JSON.parse(text)),
     edges: edges.map((text) => JSON.parse(text)),
     foldedCards: view.foldedCards.size,
     foldedEdges: view.foldedEdges.size + picture.table.folded,
-    completeness: completenessOf(picture),
+    completeness: window?.completeness ?? completenessOf(picture),
   };
 }
 
 /** @throws {ProblemError} NOT_FOUND */
-function cardDetail({ maps, picture, clock, lab }: RouteParts, id: string, group: Group): CardDetail {
-  const found = maps.view(group).card(id);
+function cardDetail(
+  { maps, picture: live, clock, lab }: RouteParts,
+  query: URLSearchParams,
+  window?: PastWindow,
+): CardDetail {
+  const id = query.get("id") ?? "", group = groupOf(query.get("group") ?? undefined);
+  const picture = window?.picture ?? live, nowS = window?.untilS ?? clock.nowMs() / 1000;
+  const found = (window?.view(group) ?? maps.view(group)).card(id);
   if (found === undefined) {
     throw new ProblemError("NOT_FOUND", {
       status: 404,
@@ -142,7 +178,7 @@ function cardDetail({ maps, picture, clock, lab }: RouteParts, id: string, group
     card,
     edges,
     policies: picture.hits.ofCard(id),
-    causes: picture.causes.list(clock.nowMs() / 1000).filter(({ from, to }) => from === id || to === id)
+    causes: picture.causes.list(nowS).filter(({ from, to }) => from === id || to === id)
       .sort((a, b) => b.lastSeenUnixS - a.lastSeenUnixS),
     commands: filter === "" ? [] : [
       { title: "Follow its flows", text: `weir observe${own} ${filter} -f` },
@@ -152,23 +188,26 @@ function cardDetail({ maps, picture, clock, lab }: RouteParts, id: string, group
   };
 }
 
-function dropReport({ maps, picture, clock }: RouteParts): DropReport {
-  const nowS = clock.nowMs() / 1000, causes = picture.causes.list(nowS);
+function dropReport({ maps, picture: live, clock }: RouteParts, window?: PastWindow): DropReport {
+  const picture = window?.picture ?? live, nowS = window?.untilS ?? clock.nowMs() / 1000;
+  const causes = picture.causes.list(nowS);
   return {
-    sinceUnixS: Math.min(maps.sinceS, ...causes.map(({ firstSeenUnixS }) => firstSeenUnixS)),
+    sinceUnixS: window?.sinceS ?? causes.reduce((s, cause) => Math.min(s, cause.firstSeenUnixS), maps.sinceS),
     untilUnixS: nowS,
     causes,
     foldedDrops: picture.causes.folded,
-    completeness: completenessOf(picture),
+    completeness: window?.completeness ?? completenessOf(picture),
   };
 }
 
 /** @throws {ProblemError} NOT_FOUND */
 async function explainCause(
-  { picture, engine, clock, lab }: RouteParts,
+  { picture, engine, past, clock, lab }: RouteParts,
   id: string,
+  window?: PastWindow,
 ): Promise<DropExplanation> {
-  const cause = picture.causes.list(clock.nowMs() / 1000).find((one) => one.id === id);
+  const causes = (window?.picture ?? picture).causes;
+  const cause = causes.list(window?.untilS ?? clock.nowMs() / 1000).find((one) => one.id === id);
   if (cause === undefined) {
     throw new ProblemError("NOT_FOUND", {
       status: 404,
@@ -177,7 +216,21 @@ async function explainCause(
   }
   const commands = commandsOf(cause, lab), reason = noPolicyReason(cause);
   if (reason !== "") return { cause: id, explanation: null, reason, commands };
-  return { cause: id, explanation: await explain(engine, requestOf(cause.example)), reason: "", commands };
+  const request = requestOf(cause.example);
+  const explanation = window === undefined
+    ? await explain(engine, request)
+    : await past.explain(request, cause.example.timeUnixS);
+  return { cause: id, explanation, reason: "", commands };
+}
+
+/** Identity of a pod ("shop/cart") or of a workload's card; undefined where the live map knows none. */
+function identityOfName({ table }: FlowPicture, text: string): number | undefined {
+  for (const { end, pods } of table.ends()) {
+    const isPod = end.kind === "workload" && text.startsWith(`${end.namespace}/`) &&
+      pods.has(text.slice(end.namespace.length + 1));
+    if (isPod || cardOf(end, "workload").id === text) return end.identity;
+  }
+  return undefined;
 }
 
 function foldedOf({ table, causes, hits }: FlowPicture): HealthReport["folded"] {

@@ -21,6 +21,7 @@ import { guard, type GuardLimits } from "./guard.ts";
 import { listenWeb, type WebTls } from "./web_listener.ts";
 import { LiveMaps } from "./live_map.ts";
 import { NodeNames } from "./node_names.ts";
+import { Past } from "./past.ts";
 import { PageFiles } from "./page_files.ts";
 import { apiRoutes } from "./routes.ts";
 import { isLoopback } from "@weir/common";
@@ -36,6 +37,8 @@ export interface UiServices {
   readonly flowSockets: readonly string[];
   readonly identityAllocator: string;
   readonly policyEngine: string;
+  /** Address of the flow history; undefined: there is none here. */
+  readonly flowHistory?: string;
   readonly status: StatusTargets;
 }
 
@@ -85,7 +88,10 @@ export async function startUi(options: UiOptions): Promise<RunningUi> {
   const picture = new FlowPicture({ names });
   const source = new FlowSource({ sockets: services.flowSockets, clock, log, signal });
   const maps = new LiveMaps({ picture, sources: () => source.sources(picture.lost), clock, signal });
+  const cluster = options.cluster ?? "default";
+  const past = new Past({ address: services.flowHistory, names, clock, cluster });
   const api = apiRoutes({
+    past,
     picture,
     maps,
     source,
@@ -93,7 +99,7 @@ export async function startUi(options: UiOptions): Promise<RunningUi> {
     engine,
     status: services.status,
     lab: options.lab ?? "",
-    cluster: options.cluster ?? "default",
+    cluster,
     clock,
     signal,
   });
@@ -122,6 +128,7 @@ export async function startUi(options: UiOptions): Promise<RunningUi> {
       stop.abort();
       await listener.shutdown();
       await Promise.all([nodes.stop(), following]);
+      past.close();
       allocator.close();
       engine.close();
     },
