@@ -75,6 +75,10 @@ const groups: Group[] = [
     needs: "tests/hubble/build-client",
   },
   {
+    ...tests("ui", "the web page in Chromium, in a lab and with 1,000 workloads", "tests/ui"),
+    needs: "tests/ui/install-chromium",
+  },
+  {
     ...tests("incidents", "what is broken is named by one command, and its fix works", "tests/incidents"),
     beside: "labs",
   },

@@ -146,14 +146,16 @@ export function basePathOf(text: string): string {
 }
 
 function listenAddressOf({ listen, tls, token }: UiOptions): { hostname: string; port: number } {
-  const address = parseHostPort(listen, UI_PORT);
+  // Port 0, any that is free, is none for others to connect to, and parseHostPort() refuses it.
+  const isAny = listen.endsWith(":0");
+  const address = parseHostPort(isAny ? `${listen.slice(0, -1)}1` : listen, UI_PORT);
   if (address === undefined) {
     throw new ProblemError("LISTEN_INVALID", {
       detail: `Cannot listen on ${JSON.stringify(listen)}`,
       expected: `ADDRESS[:${UI_PORT}]`,
     });
   }
-  const { hostname, port } = address;
+  const { hostname } = address, port = isAny ? 0 : address.port;
   if (!isLoopback(hostname) && (tls === undefined || (token === undefined && tls.authority === undefined))) {
     throw new ProblemError("TCP_INSECURE", {
       detail:

@@ -1,0 +1,189 @@
+/**
+ * The web page in a lab with real traffic, as a person uses it: map, flows, a drop and its why, a policy, health, and the same at
+ * another time.
+ * @module
+ */
+import assert from "node:assert/strict";
+import type { Page } from "playwright-core";
+import { canRun, Lab } from "../e2e/weir.ts";
+import { Chromium, hasChromium, seriousFindings, type Watched } from "./browser.ts";
+
+const root = new URL("../../", import.meta.url).pathname;
+const pod = (name: string, node: string, command: string) => `
+apiVersion: v1
+kind: Pod
+metadata: { name: ${name}, namespace: shop, labels: { app: ${name} } }
+spec:
+  nodeName: ${node}
+  containers: [{ name: c, command: ${command}, ports: [{ containerPort: 8080, name: http }] }]
+---`;
+const MANIFESTS = `
+apiVersion: v1
+kind: Namespace
+metadata: { name: shop }
+---${pod("web", "node-1", '["python3", "-m", "http.server", "8080", "--bind", "::"]')}${
+  pod("cart", "node-2", '["sleep", "100000"]')
+}${pod("thief", "node-1", '["sleep", "100000"]')}
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: { name: web, namespace: shop }
+spec:
+  endpointSelector: { matchLabels: { app: web } }
+  ingress:
+    - fromEndpoints: [{ matchLabels: { app: cart } }]
+      toPorts: [{ ports: [{ port: "8080", protocol: TCP }] }]
+`;
+
+/** `weir ui` of a lab, until it is stopped. */
+async function startUi(lab: string): Promise<{ address: string; stop(): Promise<void> }> {
+  const child = new Deno.Command(`${root}scripts/weir`, {
+    args: ["ui", "--lab", lab, "--no-open", "--listen", "127.0.0.1:0", "--base-path", "/weir"],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (!text.includes("\n")) {
+    const { done, value } = await reader.read();
+    assert.ok(!done, "weir ui ended before it said where it is");
+    text += value;
+  }
+  return {
+    address: text.trim(),
+    async stop() {
+      child.kill("SIGINT");
+      const { code } = await child.status;
+      await reader.cancel();
+      assert.equal(code, 0, "weir ui ends in order");
+    },
+  };
+}
+
+/** Waits until the page shows a text somewhere. */
+async function shows(page: Page, text: string | RegExp): Promise<void> {
+  await page.getByText(text).first().waitFor();
+}
+
+/** Nothing serious by axe-core, and nothing that the browser complains about. */
+async function isSound({ page, complaints }: Watched, what: string): Promise<void> {
+  assert.deepEqual(await seriousFindings(page), [], what);
+  assert.deepEqual(complaints, [], what);
+}
+
+Deno.test({
+  name: "the web page shows a lab's traffic, explains a drop, and shows the same at another time",
+  ignore: !canRun || !await hasChromium(),
+  async fn(t) {
+    const lab = new Lab("ui-page");
+    await lab.up(2, MANIFESTS);
+    let ui: Awaited<ReturnType<typeof startUi>> | undefined, browser: Chromium | undefined;
+    try {
+      const endpoints = JSON.parse(await lab.ok(["endpoint", "list", "-o", "json"])) as {
+        name: string;
+        status: { ipv4: string };
+      }[];
+      const { ipv4 } = endpoints.find(({ name }) => name === "shop/web")!.status;
+      const ask = (from: string) =>
+        lab.weir([
+          "lab",
+          "exec",
+          from,
+          "--",
+          "curl",
+          "-s",
+          "-o",
+          "/dev/null",
+          "-m",
+          "3",
+          `http://${ipv4}:8080/`,
+        ]);
+      // Ready is the endpoint; what runs in it takes a moment more.
+      for (let tries = 0; (await ask("cart")).code !== 0; tries++) {
+        assert.ok(tries < 30, "web does not answer");
+      }
+      assert.notEqual((await ask("thief")).code, 0);
+      ui = await startUi(lab.name);
+      const { address } = ui;
+      browser = await Chromium.start();
+      const chromium = browser;
+      await t.step("the map has a card for each workload, in both colours", async () => {
+        for (const dark of [false, true]) {
+          const watched = await chromium.open(`${address}map`, { dark }), { page } = watched;
+          for (const name of ["cart", "thief", "web"]) {
+            await page.locator(`[data-node="workload:shop/Pod/${name}"]`).waitFor();
+          }
+          await shows(page, "3 cards, 2 edges");
+          await isSound(watched, `the map, ${dark ? "dark" : "light"}`);
+          await page.close();
+        }
+      });
+      await t.step("the table follows, and its filter is the command line's", async () => {
+        const watched = await chromium.open(
+          `${address}flows?q=${encodeURIComponent("verdict=dropped to-port=8080")}`,
+        );
+        const { page } = watched, rows = page.locator('[role="row"][data-key]');
+        await rows.first().waitFor();
+        const before = await rows.count();
+        for (const text of await rows.allInnerTexts()) assert.match(text, /shop\/thief[\s\S]*POLICY_DENIED/);
+        await ask("thief");
+        await page.waitForFunction(`document.querySelectorAll('[role="row"][data-key]').length > ${before}`);
+        await isSound(watched, "the flows");
+        await page.close();
+      });
+      await t.step("a drop is a cause with its why and the smallest change", async () => {
+        const watched = await chromium.open(`${address}drops`), { page } = watched;
+        const cause = page.locator('[role="row"][data-key]', { hasText: "shop/thief" });
+        await cause.click();
+        await shows(page, /Give the source label app=cart/);
+        await shows(
+          page,
+          /weir policy explain --lab ui-page --from shop\/thief --to shop\/web --port 8080\/TCP/,
+        );
+        await isSound(watched, "the drops");
+        await page.close();
+      });
+      await t.step(
+        "a policy stands beside its text with hits, and health names programs and nodes",
+        async () => {
+          const policy = await chromium.open(
+            `${address}policies?policy=${encodeURIComponent("cnp:shop/web")}`,
+          );
+          await shows(policy.page, /fromEndpoints/);
+          await shows(policy.page, "denied by default");
+          await isSound(policy, "the policy");
+          await policy.page.close();
+          const health = await chromium.open(`${address}health`);
+          await health.page.locator('section[aria-label="Node node-2"]').waitFor();
+          await shows(health.page, /all accepted by the verifier/);
+          await isSound(health, "health");
+          await health.page.close();
+        },
+      );
+      await t.step("a window of the past shows what was, and says that nothing was before", async () => {
+        // What the history has written: it takes flows in batches.
+        const nowS = Math.ceil(Date.now() / 1000), window = `since=${nowS - 3600}&until=${nowS}`;
+        for (let tries = 0;; tries++) {
+          const response = await fetch(`${address}api/drops?${window}`);
+          const { causes } = await response.json();
+          if (causes?.some((one: { fromName: string }) => one.fromName === "shop/thief")) break;
+          assert.ok(tries < 120, "the history does not get the drop");
+          await new Promise((resolve) => setTimeout(resolve, 500));
+        }
+        const text = (unixS: number) => encodeURIComponent(new Date(unixS * 1000).toISOString());
+        const then = await chromium.open(`${address}map?since=${text(nowS - 3600)}&until=${text(nowS)}`);
+        await then.page.locator('[data-node="workload:shop/Pod/thief"]').waitFor();
+        await shows(then.page, /as it was then/);
+        await isSound(then, "the map of the past");
+        await then.page.close();
+        const before = await (await fetch(`${address}api/map?since=${nowS - 7200}&until=${nowS - 7000}`))
+          .json();
+        assert.deepEqual(before.cards, []);
+      });
+    } finally {
+      await browser?.stop();
+      await ui?.stop();
+      await lab.down();
+    }
+  },
+});
