@@ -120,7 +120,9 @@ Deno.test({
       });
       await t.step("the table follows, and its filter is the command line's", async () => {
         const watched = await chromium.open(
-          `${address}flows?q=${encodeURIComponent("verdict=dropped to-port=8080")}`,
+          `${address}flows?q=${
+            encodeURIComponent("verdict=dropped from-pod=shop/thief drop-reason=POLICY_DENIED")
+          }`,
         );
         const { page } = watched, rows = page.locator('[role="row"][data-key]');
         await rows.first().waitFor();
