@@ -95,7 +95,13 @@ Deno.test({
     await using witness = await Witness.begin(lab);
     // A file that is open for writing keeps the file system writable: the services must be gone for a moment.
     await until("the disk is read-only", async () => {
-      const writers = ["identity-allocator", "policy-engine", "load-balancer", "endpoint-manager"];
+      const writers = [
+        "identity-allocator",
+        "policy-engine",
+        "load-balancer",
+        "endpoint-manager",
+        "flow-history",
+      ];
       for (const { name, pid } of await processes(lab)) {
         if (writers.includes(name) && pid > 0) signal(pid, "SIGKILL");
       }
