@@ -274,8 +274,10 @@ Deno.test({
         await until("networkd manages eth0", async () => await setup("eth0") === "configured");
         assert.equal(await setup("weir_vxlan"), "unmanaged");
         await traffic.holds("beside systemd-networkd");
+        // Its socket would start it again at the next change of a link, and then it takes the host's own address away.
         await hostB.sh(
-          "systemctl stop systemd-networkd; rm -r /etc/systemd/system/systemd-networkd.service.d",
+          `systemctl stop systemd-networkd.socket systemd-networkd
+          rm -r /etc/systemd/system/systemd-networkd.service.d /etc/systemd/network/90-all.network`,
         );
       });
 
