@@ -124,9 +124,11 @@ ${configUsage(AGENT_CONFIG)}`);
   systemClock.sleep(READY_MS_MAX, stop.signal).then(() => {
     if (!announcedAll) manager.notify("READY=1");
   });
-  await new Promise<void>((resolve) =>
-    stop.signal.addEventListener("abort", () => resolve(), { once: true })
-  );
+  // Whoever was told to stop while it began has been told.
+  await new Promise<void>((resolve) => {
+    if (stop.signal.aborted) resolve();
+    else stop.signal.addEventListener("abort", () => resolve(), { once: true });
+  });
   console.log("Stopping: what is in the kernel stays and works");
   health.waitFor("services", "stopping");
   await alive;

@@ -161,7 +161,9 @@ Deno.test({
         return holders.size >= 6;
       });
       for (const [service, has] of holders) {
-        const needs = ["identity-allocator", "policy-engine", "load-balancer"].includes(service);
+        const needs = ["identity-allocator", "policy-engine", "load-balancer", "flow-history"].includes(
+          service,
+        );
         assert.equal(has, needs, service);
       }
     } finally {
