@@ -24,7 +24,7 @@ async function tunnel(use: (made: Cluster, heard: () => Promise<string>) => Prom
     for await (const part of listener.stdout.pipeThrough(new TextDecoderStream())) text += part;
   })();
   try {
-    while (!text.includes("ready")) await new Promise((done) => setTimeout(done, 20));
+    while (!text.includes("ready\n")) await new Promise((done) => setTimeout(done, 20));
     text = "";
     await use(made, async () => {
       await new Promise((done) => setTimeout(done, 150));
