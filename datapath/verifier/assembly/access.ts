@@ -22,7 +22,8 @@ import {
   Reg,
   setKind,
 } from "./reg";
-import { FIELD_BYTES, maps, options, progFlags } from "./request";
+import { options } from "./options";
+import { FIELD_BYTES, maps, progFlags } from "./request";
 import { cur, originOf } from "./run";
 import { tempReg2 } from "./scratch";
 

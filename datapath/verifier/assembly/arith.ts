@@ -33,7 +33,7 @@ import {
   unlink,
 } from "./reg";
 import { sink } from "./relevance";
-import { OPTION_NO_DISTANCES, OPTION_NO_QUOTIENTS, options } from "./request";
+import { OPTION_NO_DISTANCES, OPTION_NO_QUOTIENTS, options } from "./options";
 import { freshId, originOf, reg } from "./run";
 import { tempReg, tempReg2 } from "./scratch";
 

@@ -2,16 +2,8 @@
 import * as E from "./gen/codes";
 import * as C from "./contract";
 import { attachFlags, attachTarget } from "./btf";
-import {
-  beginCall,
-  callee,
-  callName,
-  checkArgument,
-  mapIndex,
-  mapMismatch,
-  release,
-  wrong,
-} from "./call_argument";
+import { checkArgument } from "./call_argument";
+import { beginCall, callee, callName, mapIndex, mapMismatch, release, wrong } from "./current_call";
 import { callCallback, callUnderLock } from "./call_function";
 import { callLater } from "./call_later";
 import { setResult } from "./call_result";
@@ -24,7 +16,8 @@ import { fail1, failIS, failS, opS } from "./outcome";
 import { heldAtTailCall } from "./reference";
 import { F_NULL, isConst, K_NONE, K_NUM, setKind } from "./reg";
 import { sink } from "./relevance";
-import { kfuncName, maps, options, progFlags, progType } from "./request";
+import { options } from "./options";
+import { kfuncName, maps, progFlags, progType } from "./request";
 import { cur, noteOrigin, reg } from "./run";
 import { dropRefValues, invalidatePacket, removeRef } from "./spread";
 

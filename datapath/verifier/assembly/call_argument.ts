@@ -5,10 +5,29 @@ import { MAP_ARRAY } from "./map_type";
 import { strict } from "./access";
 import { lockArgument, ringbufArgument, timerArgument } from "./call_held";
 import { isSockmap, socketArgument, sockmapValue } from "./call_socket";
+import {
+  callHelperId,
+  callName,
+  isZero,
+  mapIndex,
+  mapMismatch,
+  memArg,
+  memNullable,
+  memWrite,
+  movedArgument,
+  setAlloc,
+  setCallee,
+  setCallMap,
+  setMemory,
+  setSizeMax,
+  sizeMax,
+  takesPacket,
+  wrong,
+} from "./current_call";
 import { kindName } from "./kind_name";
 import { changesMap, isKnownMap, M_RDONLY_PROG, mapFits } from "./map_type";
 import { helperMemory } from "./memory";
-import { fail1, fail2, failIS, opI, opS, setLostAt } from "./outcome";
+import { fail1, fail2, failIS, opI } from "./outcome";
 import {
   F_NULL,
   F_TRUSTED,
@@ -21,33 +40,14 @@ import {
   K_MAP,
   K_MEM,
   K_META,
-  K_NONE,
   K_NUM,
   K_PKT,
   K_VALUE,
   Reg,
 } from "./reg";
 import { maps } from "./request";
-import { originOf, reg } from "./run";
+import { reg } from "./run";
 import { stackWritten } from "./stack";
-
-export function wrong(i: i32, a: u32, expected: string): bool {
-  const r = reg(a);
-  if (r.kind == K_NONE) return fail1(E.UNINITIALISED_REGISTER, i, a);
-  if (r.flags & F_NULL) {
-    setLostAt(originOf(r.id));
-    return failIS(E.ARGUMENT_NULL, i, a, callName());
-  }
-  if (r.kind == K_NUM) setLostAt(r.size - 1);
-  failIS(E.ARGUMENT_TYPE, i, a, callName());
-  opS(kindName(r));
-  opS(expected);
-  return false;
-}
-
-export function isZero(r: Reg): bool {
-  return r.kind == K_NUM && isConst(r) && r.bits == 0;
-}
 
 function isMemory(i: i32, a: u32, takesPacket: bool): bool {
   const r = reg(a);
@@ -89,63 +89,6 @@ function readsAddress(id: i32): bool {
     (id >= C.H_PROBE_READ_USER && id <= C.H_PROBE_READ_KERNEL_STR);
 }
 
-/// What the call that is being checked is about; its arguments fill it in, later ones rest on earlier ones.
-let givenName: string = "";
-/// Name of what is called. Made when a finding needs it: a text per call would fill the memory.
-export function callName(): string {
-  return givenName.length ? givenName : C.helperName(callHelperId);
-}
-
-export let callHelperId: i32 = 0;
-export let takesPacket: bool = false;
-/// The map of the call, and what the values of that map are worth to its other arguments; -1: none yet.
-export let mapIndex: i32 = -1;
-
-/// Largest size of the newest argument that is memory, and the constant size that is to be allocated.
-export let sizeMax: i64 = 0, alloc: i64 = 0;
-
-/// Reference that the call releases; reference of the socket that it casts.
-export let release: u32 = 0, cast: u32 = 0;
-
-/// Start of the function that is called back; -1: none.
-export let callee: i32 = -1;
-
-/// Memory whose size is the next argument.
-let memArg: u32 = 0, memWrite: bool = false, memNullable: bool = false;
-
-export function beginCall(id: i32, flags: u8): void {
-  callHelperId = id;
-  givenName = "";
-  takesPacket = (flags & 8) != 0;
-  mapIndex = -1;
-  sizeMax = 0;
-  alloc = 0;
-  release = 0;
-  cast = 0;
-  callee = -1;
-  memArg = 0;
-  memWrite = false;
-  memNullable = false;
-}
-
-/// A kernel function is called: its arguments are told by its name.
-export function beginKfunc(name: string): void {
-  beginCall(0, 0);
-  givenName = name;
-}
-
-export function setCallMap(map: i32): void {
-  mapIndex = map;
-}
-
-export function setRelease(ref: u32): void {
-  release = ref;
-}
-
-export function setCastOf(ref: u32): void {
-  cast = ref;
-}
-
 /// Argument a of the call at i against the kind that the helper's contract demands.
 export function checkArgument(i: i32, a: u32, kind: u8): bool {
   const r = reg(a);
@@ -175,9 +118,11 @@ export function checkArgument(i: i32, a: u32, kind: u8): bool {
     case C.A_UMEM:
     case C.A_UMEMI:
     case C.A_MEMN:
-      memArg = a;
-      memWrite = kind == C.A_UMEM || kind == C.A_UMEMI || kind == C.A_MEMN;
-      memNullable = kind == C.A_MEM_NULL || kind == C.A_MEMN;
+      setMemory(
+        a,
+        kind == C.A_UMEM || kind == C.A_UMEMI || kind == C.A_MEMN,
+        kind == C.A_MEM_NULL || kind == C.A_MEMN,
+      );
       return memNullable && isZero(r) || isMemory(i, a, takesPacket);
     case C.A_SIZE:
     case C.A_SIZE0:
@@ -186,7 +131,7 @@ export function checkArgument(i: i32, a: u32, kind: u8): bool {
       if (r.kind != K_NUM || !isConst(r) || r.bits >= 1 << 29) {
         return failIS(E.ARGUMENT_NOT_CONSTANT, i, a, callName());
       }
-      alloc = <i64> r.bits;
+      setAlloc(<i64> r.bits);
       return true;
     case C.A_U32:
     case C.A_U64:
@@ -199,7 +144,7 @@ export function checkArgument(i: i32, a: u32, kind: u8): bool {
       return isString(r) ? true : failIS(E.ARGUMENT_STRING, i, a, callName());
     case C.A_FUNC:
       if (r.kind != K_FUNC) return failIS(E.FUNCTION_EXPECTED, i, a, callName());
-      callee = r.map;
+      setCallee(r.map);
       return true;
     case C.A_STACK_NULL:
       return r.kind == K_FP || isZero(r) ? true : wrong(i, a, "a stack pointer or 0");
@@ -219,18 +164,11 @@ function contextArgument(i: i32, a: u32, r: Reg): bool {
   return r.off != 0 || !isConst(r) ? movedArgument(E.CONTEXT_ARGUMENT_OFFSET, i, a, r) : true;
 }
 
-/// What must be handed over as it was got was moved.
-export function movedArgument(code: i32, i: i32, a: u32, r: Reg): bool {
-  failIS(code, i, a, callName());
-  opI(r.off);
-  return false;
-}
-
 function mapArgument(i: i32, a: u32, r: Reg): bool {
   if (r.kind != K_MAP || r.flags & F_NULL) return wrong(i, a, "a map");
   // a timer belongs to the map that it lies in
   if (mapIndex >= 0 && mapIndex != r.map) return failIS(E.TIMER_OF_OTHER_MAP, i, a, callName());
-  mapIndex = r.map;
+  setCallMap(r.map);
   if (!isKnownMap(maps[mapIndex].type)) {
     return failIS(E.UNSUPPORTED_MAP, i, <i32> maps[mapIndex].handle, maps[mapIndex].type.toString());
   }
@@ -238,12 +176,6 @@ function mapArgument(i: i32, a: u32, r: Reg): bool {
     return fail1(E.MAP_READ_ONLY, i, <i32> maps[mapIndex].handle);
   }
   return mapFits(callHelperId, maps[mapIndex].type) ? true : mapMismatch(i);
-}
-
-export function mapMismatch(i: i32): bool {
-  failIS(E.MAP_HELPER_MISMATCH, i, <i32> maps[mapIndex].handle, callName());
-  opI(maps[mapIndex].type);
-  return false;
 }
 
 function memoryOf(i: i32, a: u32, r: Reg, size: u32, write: bool): bool {
@@ -260,7 +192,7 @@ function sizeArgument(i: i32, a: u32, kind: u8, r: Reg): bool {
     return false;
   }
   if (r.umin == 0 && kind == C.A_SIZE) return failIS(E.ARGUMENT_SIZE_ZERO, i, a, callName());
-  sizeMax = <i64> r.umax;
+  setSizeMax(<i64> r.umax);
   const m = reg(memArg);
   if (m.kind == K_BTF && r.umin == 0) return fail1(E.UNSUPPORTED_BTF_POINTER, i, memArg);
   if (memNullable && isZero(m)) {

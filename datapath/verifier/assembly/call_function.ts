@@ -2,7 +2,7 @@
 // entered by a waiting state.
 import * as E from "./gen/codes";
 import * as C from "./contract";
-import { callee, isZero, wrong } from "./call_argument";
+import { callee, isZero, wrong } from "./current_call";
 import { immOf } from "./instruction";
 import { kindName } from "./kind_name";
 import { maySleepHere } from "./call_later";
@@ -33,7 +33,7 @@ import { Sub, subs } from "./request";
 import { cur, frame, freshId, refreshFrame, reg } from "./run";
 import { invalidatePacket } from "./spread";
 import { copyState, enterFrame, frameOf, FRAMES_MAX, regOf } from "./state";
-import { wait } from "./walk";
+import { wait } from "./waiting";
 
 export function callFunction(i: i32): bool {
   const k = findSub(i + 1 + immOf(i)), s = subs[k];

@@ -1,7 +1,7 @@
 // Arguments of helpers that are held: ring buffer memory, locks.
 import * as E from "./gen/codes";
 import * as C from "./contract";
-import { callHelperId, callName, movedArgument, setCallMap, setRelease, wrong } from "./call_argument";
+import { callHelperId, callName, movedArgument, setCallMap, setRelease, wrong } from "./current_call";
 import { immOf, OP_CALL, opcode, srcOf } from "./instruction";
 import { fail2, failIS, failS, setLostAt } from "./outcome";
 import { FIELD_TIMER, hasField, hasLock } from "./program";

@@ -1,9 +1,10 @@
 // Keys of lookups whose value is known.
-import { mapIndex } from "./call_argument";
+import { mapIndex } from "./current_call";
 import { MAP_ARRAY, MAP_PERCPU_ARRAY } from "./map_type";
 import { isConst, K_FP, K_NUM } from "./reg";
 import { mark } from "./relevance";
-import { maps, OPTION_NO_CONSTANT_KEYS, options, outerMaps } from "./request";
+import { OPTION_NO_CONSTANT_KEYS, options } from "./options";
+import { maps, outerMaps } from "./request";
 import { cur, reg } from "./run";
 import { tempReg } from "./scratch";
 import { readFixed } from "./stack";

@@ -6,7 +6,7 @@
 import * as E from "./gen/codes";
 import { B_CSS, B_SOCK_COMMON, B_TASK, isTrusted, setClass } from "./btf";
 import { FLAG_SLEEPABLE } from "./contract";
-import { beginKfunc } from "./call_argument";
+import { beginKfunc } from "./current_call";
 import { isStruct } from "./call_socket";
 import { callUnderLock } from "./call_function";
 import { immOf } from "./instruction";
@@ -45,12 +45,13 @@ import {
   setUnknown,
 } from "./reg";
 import { sink } from "./relevance";
-import { attachType, kfuncName, options, progFlags, progType } from "./request";
+import { options } from "./options";
+import { attachType, kfuncName, progFlags, progType } from "./request";
 import { cur, refreshFrame, reg } from "./run";
 import { dropRefValues, removeRef } from "./spread";
 import { setTypes, stackBounds } from "./stack";
 import { copyState, ensureSlot, Frame, frameOf, regOf, slotReg, slotTypes, State, T_SPILL } from "./state";
-import { wait } from "./walk";
+import { wait } from "./waiting";
 
 /// A function that is never called may be anything: a weak one that the kernel lacks stands behind a branch not taken.
 export function callKfunc(i: i32): bool {

@@ -15,7 +15,7 @@ import {
   B_UNIX,
   setClass,
 } from "./btf";
-import { alloc, cast, mapIndex, sizeMax } from "./call_argument";
+import { alloc, cast, mapIndex, sizeMax } from "./current_call";
 import { isSockmap } from "./call_socket";
 import { setRangeS, setRangeU } from "./number";
 import { failIS } from "./outcome";

@@ -25,7 +25,7 @@ import {
   setCastOf,
   setRelease,
   wrong,
-} from "./call_argument";
+} from "./current_call";
 import { notHeld } from "./call_held";
 import { kindName } from "./kind_name";
 import { fail1, failIS, opI, opS } from "./outcome";

@@ -3,7 +3,8 @@ import { newTable, noTable } from "./table";
 import { ADD, alu } from "./alu";
 import { joinNumbers } from "./number";
 import { copyReg, K_NONE, K_NUM, Reg, REG_BYTES, setConst, setKind } from "./reg";
-import { claimCount, claimList, count, options } from "./request";
+import { options } from "./options";
+import { claimCount, claimList, count } from "./request";
 import { reg } from "./run";
 
 let table: StaticArray<usize> = noTable<usize>();

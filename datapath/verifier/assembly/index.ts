@@ -2,13 +2,14 @@
 import * as E from "./gen/codes";
 import * as C from "./contract";
 import * as O from "./outcome";
+import { checkStructure } from "./structure";
 import * as P from "./program";
 import * as B from "./btf";
 import { claimOf } from "./claims";
 import { sleepableMap } from "./map_type";
 import { checkDepth } from "./depth";
 import { KF_NEW, KF_NEXT, kfuncKind, prepareKfuncs } from "./kfunc";
-import { statesPeak, statesTotal } from "./kept";
+import { statesPeak, statesTotal } from "./live_states";
 import { analyse } from "./liveness";
 import { F_NULL, F_RDONLY, Reg, REG_BYTES } from "./reg";
 import { prepareRelevance } from "./relevance";
@@ -69,7 +70,7 @@ function run(pointer: usize, length: u32): bool {
   }
   C.setColumn(column);
   if (!checkAttach()) return false;
-  if (!P.checkStructure()) return false;
+  if (!checkStructure()) return false;
   for (let i = 0; i < P.count; i++) {
     if (
       !(P.mark[i] & P.M_HIGH) && P.opcode(i) == P.OP_CALL && P.srcOf(i) == 0 &&

@@ -5,6 +5,7 @@ import { H_LOOP } from "./gen/tables";
 import * as P from "./program";
 import { goesOn, wentOn } from "./call_kfunc";
 import { truncate, within } from "./number";
+import { countState, dropState } from "./live_states";
 import { fail1 } from "./outcome";
 import { dropLoneIds, stateCovers } from "./prune";
 import { K_NUM, setUnknown } from "./reg";
@@ -13,7 +14,6 @@ import { cur, inCallback, reg } from "./run";
 import {
   copyState,
   frameOf,
-  freeState,
   memoryOk,
   memoryScarce,
   regOf,
@@ -26,19 +26,11 @@ import {
 /// Unfinished states of a loop that are compared with; a list of all of them would make long loops quadratic.
 const LOOK_BACK: u32 = 64;
 
-export let statesPeak: u32 = 0, statesTotal: u32 = 0;
-let statesNow: u32 = 0;
 let kept: StaticArray<usize> = noTable<usize>(); // per instruction, list linked by next
 let keptCount: u32 = 0;
 /// States that help no more but that others still name, linked by next.
 let retired: usize = 0;
 let jumpsSince: u32 = 0, insnsSince: u32 = 0, forksSince: u32 = 0;
-export function countState(): bool {
-  statesTotal++;
-  statesNow++;
-  if (statesNow > statesPeak) statesPeak = statesNow;
-  return statesNow <= P.statesMax ? true : fail1(E.STATE_LIMIT, cur.insn, statesNow);
-}
 
 /// Forgets all kept states, those of the function at `first` and what follows it before the others.
 export function dropAllKept(first: i32): void {
@@ -46,11 +38,6 @@ export function dropAllKept(first: i32): void {
   for (let i = 0; i < first; i++) dropKept(i);
   dropList(retired);
   retired = 0;
-}
-
-export function dropState(s: State): void {
-  statesNow--;
-  freeState(s);
 }
 
 export function resetKept(): void {

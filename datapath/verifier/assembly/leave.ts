@@ -11,7 +11,7 @@ import { copyReg, isConst, K_FP, K_NONE, K_NUM, setConst, setUnknown } from "./r
 import { sink } from "./relevance";
 import { cur, frame, refreshFrame, reg } from "./run";
 import { copyState, frameOf, freeFrame, refOf, regOf, slotReg, slotTypes, T_SPILL } from "./state";
-import { wait } from "./walk";
+import { wait } from "./waiting";
 
 /// The function that is verified alone: the program or a global function.
 let mainSub: i32 = 0;

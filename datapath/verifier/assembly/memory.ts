@@ -36,7 +36,8 @@ import {
   setKind,
   setUnknown,
 } from "./reg";
-import { FIELD_BYTES, maps, options, progFlags } from "./request";
+import { options } from "./options";
+import { FIELD_BYTES, maps, progFlags } from "./request";
 import { cur, freshId, noteOrigin, reg } from "./run";
 import { tempReg } from "./scratch";
 import { socketField } from "./socket_field";

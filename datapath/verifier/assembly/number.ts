@@ -1,7 +1,7 @@
 // The number domain: known bits, signed and unsigned ranges in 64 and 32 bits. Every operation over-approximates;
 // `sync` refines the parts by each other and answers whether any value is left.
 import { noBounds, Reg, setUnknown, setValue } from "./reg";
-import { OPTION_NO_SIGNS, options } from "./request";
+import { OPTION_NO_SIGNS, options } from "./options";
 import { tB, tM, tRange } from "./tnum";
 
 /// A number in lo..hi, unsigned.

@@ -20,7 +20,8 @@
 //    ▲                      │                  the path, so the path is remembered (`ended`) and told. Until S is
 //    └──────────────────────┘                  explored, T waits for it (`waitsFor`): every number of T counts.
 // ```
-import { claimCount, options } from "./request";
+import { options } from "./options";
+import { claimCount } from "./request";
 import { cur, frame } from "./run";
 import { K_NUM } from "./reg";
 import { countMemory, frameOf, regOf, slotReg, State } from "./state";

@@ -2,6 +2,7 @@
 import * as E from "./gen/codes";
 import { flagsOfType, MAP_PERF_EVENT_ARRAY } from "./map_type";
 import { BYTES_OF_ANSWER, BYTES_OF_SLOT, setAnswers, setAttach, setStructs } from "./btf";
+import { setOptions } from "./options";
 import { failS } from "./outcome";
 
 export class MapInfo {
@@ -42,11 +43,7 @@ export class Sub {
 
 export let insns: usize = 0;
 export let count: i32 = 0;
-/// Options of the request; see request.ts of the host.
-export const OPTION_NO_QUOTIENTS: u32 = 32, OPTION_NO_DISTANCES: u32 = 64;
-export const OPTION_NO_CONSTANT_KEYS: u32 = 128, OPTION_NO_PRIVATE_STACKS: u32 = 256;
-export const OPTION_NO_SIGNS: u32 = 512;
-export let progType: i32 = 0, attachType: i32 = 0, progFlags: u32 = 0, options: u32 = 0;
+export let progType: i32 = 0, attachType: i32 = 0, progFlags: u32 = 0;
 export let visitsMax: u32 = 0, statesMax: u32 = 0, memoryMax: u32 = 0;
 /// Kernel functions that the program calls: numbers in the kernel's BTF, and names.
 export const kfuncNumbers: Array<i32> = [];
@@ -118,7 +115,7 @@ export function readRequest(pointer: usize, length: u32): bool {
   progType = u();
   attachType = u();
   progFlags = u();
-  options = u();
+  setOptions(u());
   const profile = text();
   visitsMax = u();
   statesMax = u();

@@ -9,10 +9,11 @@ import { callFunction } from "./call_function";
 import { callKfunc } from "./call_kfunc";
 import { forgetLater, nextLater } from "./call_later";
 import { recordClaim } from "./claims";
-import { countInsn, countJump, countState, dropAllKept, dropState, resetKept, visited } from "./kept";
+import { countInsn, countJump, dropAllKept, resetKept, visited } from "./kept";
+import { countState, dropState } from "./live_states";
 import { leave, returnTo, setMainSub } from "./leave";
 import { loadInto, storeFrom } from "./memory";
-import { fail, fail1, fail2, failIS, failS } from "./outcome";
+import { fail, fail1, failIS, failS } from "./outcome";
 import {
   copyReg,
   F_NULL,
@@ -28,26 +29,14 @@ import {
 } from "./reg";
 import { cur, freshId, reg, setCur } from "./run";
 import { tempReg2 } from "./scratch";
-import { addPath, copyState, enterFrame, frameOf, memoryOk, newState, regOf, State } from "./state";
+import { addPath, copyState, enterFrame, memoryOk, newState, regOf, State } from "./state";
 import { atomic, atomicAddress, extend, loadAcquire, loadConstant, loadPacket } from "./step";
+import { forgetWaiting, nextWaiting, wait } from "./waiting";
 
-const WAITING_MAX: u32 = 8192;
 export let visits: u32 = 0;
-let waitingCount: u32 = 0;
-let waiting: State = changetype<State>(0); // stack of states to continue, linked by next
 let visitCounts: StaticArray<u32> = noTable<u32>();
 export function visitsOf(i: i32): u32 {
   return changetype<usize>(visitCounts) ? visitCounts[i] : 0;
-}
-
-/// Puts a state on the stack of those to continue later.
-export function wait(s: State, insn: i32): bool {
-  s.next = changetype<usize>(waiting);
-  waiting = s;
-  if (s.parent) changetype<State>(s.parent).branches++;
-  waitingCount++;
-  if (waitingCount > WAITING_MAX) return fail1(E.BRANCH_LIMIT, insn, waitingCount);
-  return countState() && memoryOk(insn);
 }
 
 /// The current path has ended: those kept states without continuations left were explored to their ends.
@@ -65,7 +54,7 @@ function walkFrom(k: i32): bool {
   const s = P.subs[k];
   setMainSub(k);
   resetKept();
-  waitingCount = 0;
+  forgetWaiting();
   forgetLater();
   const st = newState();
   if (!(s.isGlobal && k != 0)) {
@@ -99,17 +88,14 @@ function walkFrom(k: i32): bool {
     endPath();
     const done = cur;
     dropState(done);
-    if (!changetype<usize>(waiting)) {
+    const next = nextWaiting();
+    if (!changetype<usize>(next)) {
       const later = nextLater();
       if (!changetype<usize>(later)) break;
       setCur(later);
       if (!countState()) return false;
       continue;
     }
-    const next = waiting;
-    waiting = changetype<State>(next.next);
-    next.next = 0;
-    waitingCount--;
     setCur(next);
   }
   dropAllKept(s.start);
