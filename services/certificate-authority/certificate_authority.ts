@@ -47,7 +47,6 @@ import { Authority, createAuthority } from "./authority.ts";
 import { type AuthorityConfig, type AuthorityParts, CONFIG_DEFAULT } from "./config.ts";
 import { RateLimit } from "./rate_limit.ts";
 import { isMember, MEMBERS, MEMBERS_MAX } from "./member.ts";
-import { mountAuthority } from "./routes.ts";
 import { ensureAuthority, MIGRATIONS } from "./schema.ts";
 import { checkJoinSecret, makeToken, spend, TOKENS, TOKENS_MAX } from "./token_table.ts";
 import { removalOf, WITHDRAWALS, WithdrawalTable } from "./withdrawal_table.ts";
@@ -68,7 +67,7 @@ export interface CertificateAuthorityOptions {
   api?: ApiServer;
 }
 
-/** The service. Made by {@link createCertificateAuthority}. */
+/** The service, without its routes. Made by `createCertificateAuthority`. */
 export class CertificateAuthority {
   readonly api: ApiServer;
   readonly members: WatchedTable<Member>;
@@ -97,7 +96,6 @@ export class CertificateAuthority {
     this.members = this.#store.collection(MEMBERS, Member, { entriesMax: MEMBERS_MAX });
     this.tokens = this.#store.collection(TOKENS, Token, { entriesMax: TOKENS_MAX });
     this.#withdrawals = new WithdrawalTable(this.#store, this.members, { ...this.#parts, log: this.#log });
-    mountAuthority(this);
     const { metrics } = this.api;
     metrics.gauge("weir_members", "Machines that are or were members").collect(() => this.members.size);
   }
@@ -485,11 +483,6 @@ export class CertificateAuthority {
       await this.sweep().catch((error) => this.#log.warn("Sweep failed", { error: errorText(error) }));
     }
   }
-}
-
-/** The factory: everything that the authority needs comes in here. Call `start()` next. */
-export function createCertificateAuthority(options: CertificateAuthorityOptions): CertificateAuthority {
-  return new CertificateAuthority(options);
 }
 
 function hashOfAuthority(authority: Authority): string {

@@ -6,7 +6,8 @@ import { FakeClock } from "@weir/common/testing/fake_clock";
 import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
 import { parseJoinToken, type Peer, readCertificate, verifyCertificate } from "@weir/common";
 import { CreateTokenRequest, IssueRequest, RenewRequest } from "@weir/proto/certificate";
-import { type CertificateAuthority, createCertificateAuthority } from "./certificate_authority.ts";
+import type { CertificateAuthority } from "./certificate_authority.ts";
+import { createCertificateAuthority } from "./routes.ts";
 import { isMember } from "./member.ts";
 import { RateLimit } from "./rate_limit.ts";
 

@@ -2,7 +2,7 @@
 import { runService } from "@weir/common";
 import { Database } from "@weir/common/state";
 import { watchTrust } from "@weir/client";
-import { createCertificateAuthority } from "./certificate_authority.ts";
+import { createCertificateAuthority } from "./routes.ts";
 import { PROCESS_CONFIG } from "./config.ts";
 
 runService({

@@ -13,15 +13,21 @@ import {
   Withdrawal,
 } from "@weir/proto/certificate";
 import { REQUEST_CHARS_MAX } from "./authority.ts";
-import type { CertificateAuthority } from "./certificate_authority.ts";
+import { CertificateAuthority, type CertificateAuthorityOptions } from "./certificate_authority.ts";
 import { MEMBERS } from "./member.ts";
 import { TOKENS } from "./token_table.ts";
 import { WITHDRAWALS } from "./withdrawal_table.ts";
 
 const BODY_BYTES_MAX = REQUEST_CHARS_MAX + 16_384;
 
-/** Mounts its routes. */
-export function mountAuthority(authority: CertificateAuthority): void {
+/** The factory: everything that the authority needs comes in here. Call `start()` next. */
+export function createCertificateAuthority(options: CertificateAuthorityOptions): CertificateAuthority {
+  const authority = new CertificateAuthority(options);
+  mountRoutes(authority);
+  return authority;
+}
+
+function mountRoutes(authority: CertificateAuthority): void {
   const { api } = authority;
   api.action({
     path: "/v1/certificates:issue",

@@ -6,7 +6,8 @@ import { createCertificateRequest } from "@weir/common/certificate-request";
 import { FakeClock } from "@weir/common/testing/fake_clock";
 import { parseJoinToken, type Peer, readCertificate, TrustTable, writeWithdrawals } from "@weir/common";
 import { CreateTokenRequest, IssueRequest, RenewRequest, type Withdrawal } from "@weir/proto/certificate";
-import { type CertificateAuthority, createCertificateAuthority } from "./certificate_authority.ts";
+import type { CertificateAuthority } from "./certificate_authority.ts";
+import { createCertificateAuthority } from "./routes.ts";
 import { isMember } from "./member.ts";
 
 const STRANGER: Peer = { role: "anonymous", node: "" }, NODE: Peer = { role: "node", node: "node-2" };

@@ -116,3 +116,13 @@ function splitFlag(word: string): [string | undefined, string | undefined] {
   const equals = word.indexOf("=");
   return equals < 0 ? [word.slice(2), undefined] : [word.slice(2, equals), word.slice(equals + 1)];
 }
+
+/** "90s", "15m", "24h", "30d" in seconds; 0 when nothing was said. `usage` is what the error tells to read. */
+export function seconds(given: string | undefined, usage?: string): number {
+  if (given === undefined) return 0;
+  const match = /^(\d{1,9})(s|m|h|d)$/.exec(given);
+  if (match === null || Number(match[1]) === 0) {
+    throw new UsageError(`Cannot take "${given}" for a time: expected 90s, 15m, 24h or 30d`, usage);
+  }
+  return Number(match[1]) * { s: 1, m: 60, h: 3600, d: 86_400 }[match[2] as "s"]!;
+}

@@ -6,7 +6,7 @@
 import { CreateTokenRequest, CreateTokenResponse, Member, Token } from "@weir/proto/certificate";
 import { Node } from "@weir/proto/identity";
 import { type Clock, systemClock } from "@weir/common/clock";
-import { noWords, parse, text } from "./args.ts";
+import { noWords, parse, seconds, text } from "./args.ts";
 import type { WeirClient } from "@weir/client";
 import { clientOf } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
@@ -170,7 +170,7 @@ async function createToken(args: string[], context: CommandContext, client: Weir
         role,
         uses: Number(uses),
         name: text(parsed, "name") ?? "",
-        lifetimeS: seconds(text(parsed, "expires")),
+        lifetimeS: seconds(text(parsed, "expires"), HINT),
       },
     },
     response: CreateTokenResponse,
@@ -191,16 +191,6 @@ function stateOf(member: Member | undefined, nowMs: number): string {
   if (member === undefined) return "no certificate";
   if (member.issuedUnixS <= member.removedUnixS) return "removed";
   return member.expiresUnixS * 1000 <= nowMs ? "expired" : "member";
-}
-
-/** "90s", "15m", "24h", "30d" in seconds; 0 when nothing was said. */
-export function seconds(given: string | undefined): number {
-  if (given === undefined) return 0;
-  const match = /^(\d{1,9})(s|m|h|d)$/.exec(given);
-  if (match === null || Number(match[1]) === 0) {
-    throw new UsageError(`Cannot take "${given}" for a time: expected 90s, 15m, 24h or 30d`, HINT);
-  }
-  return Number(match[1]) * { s: 1, m: 60, h: 3600, d: 86_400 }[match[2] as "s"]!;
 }
 
 function time(unixS: number | undefined): string {

@@ -6,9 +6,8 @@
 import { createCertificateRequest } from "@weir/common/certificate-request";
 import { OBSERVER_NAME, RELAY_PORT } from "@weir/common/membership";
 import { IssueRequest, IssueResponse } from "@weir/proto/certificate";
-import { parse, text } from "./args.ts";
+import { parse, seconds, text } from "./args.ts";
 import { clientOf } from "./clients.ts";
-import { seconds } from "./cluster.ts";
 import { type CommandContext, UsageError } from "./context.ts";
 
 const HINT = "weir help cluster";
@@ -20,7 +19,7 @@ export async function certificateCommand(args: string[], context: CommandContext
   if (name === undefined || more.length > 0) {
     throw new UsageError("Say whose certificate it is to be: weir cluster certificate NAME", HINT);
   }
-  const lifetimeS = seconds(text(parsed, "expires")), out = text(parsed, "out") ?? name;
+  const lifetimeS = seconds(text(parsed, "expires"), HINT), out = text(parsed, "out") ?? name;
   if (!/^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$/.test(name)) {
     throw new UsageError(`The name is "${name}": expected up to 100 letters, digits, dots and dashes`, HINT);
   }
