@@ -13,6 +13,7 @@ import {
   type ProblemError,
   readMembership,
   systemClock,
+  untilAborted,
   WEIR_VERSION,
 } from "@weir/common";
 import { askSignOfLife, WeirClient } from "@weir/client";
@@ -124,11 +125,7 @@ ${configUsage(AGENT_CONFIG)}`);
   systemClock.sleep(READY_MS_MAX, stop.signal).then(() => {
     if (!announcedAll) manager.notify("READY=1");
   });
-  // Whoever was told to stop while it began has been told.
-  await new Promise<void>((resolve) => {
-    if (stop.signal.aborted) resolve();
-    else stop.signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+  await untilAborted(stop.signal);
   console.log("Stopping: what is in the kernel stays and works");
   health.waitFor("services", "stopping");
   await alive;

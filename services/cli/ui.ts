@@ -1,4 +1,5 @@
 /** `weir ui`: serves the web page in the foreground. @module */
+import { untilAborted } from "@weir/common/deadline";
 import { readInputTextSync } from "@weir/common/input-file";
 import { Logger } from "@weir/common/log";
 import { startUi, type WebTls } from "@weir/ui";
@@ -51,12 +52,7 @@ export async function uiCommand(args: string[], context: CommandContext): Promis
     context.io.out(`${ui.address}\n`);
     if (token !== undefined) context.io.err(`weir: open it with ?token= and what ${tokenFile} holds\n`);
     if (!flag(parsed, "no-open") && token === undefined) openBrowser(ui.address);
-    const { interrupted } = context.io;
-    if (!interrupted.aborted) {
-      await new Promise<void>((resolve) =>
-        interrupted.addEventListener("abort", () => resolve(), { once: true })
-      );
-    }
+    await untilAborted(context.io.interrupted);
   } finally {
     await ui.stop();
   }

@@ -11,6 +11,7 @@ import pg from "pg";
 import { type Clock, systemClock } from "./clock.ts";
 import { isDatabaseError } from "./database_error.ts";
 import { NodeSqliteDialect } from "./node_sqlite.ts";
+import { untilAborted } from "./deadline.ts";
 import { deadlineClient } from "./pg_client.ts";
 import { ProblemError } from "./problem.ts";
 
@@ -163,9 +164,7 @@ export class Database {
     client.on("error", fail);
     client.on("end", () => fail(new Error("the connection ended")));
     lost.catch(() => {});
-    const aborted = new Promise<void>((resolve) =>
-      signal.addEventListener("abort", () => resolve(), { once: true })
-    );
+    const aborted = untilAborted(signal);
     try {
       await Promise.race([client.connect(), lost]);
       client.on("notification", onNotify);

@@ -1,4 +1,4 @@
-/** Work with a deadline. @module */
+/** Work with a deadline, and waiting for an end. @module */
 import type { Clock } from "./clock.ts";
 
 /** Options of {@link withDeadline}. */
@@ -36,4 +36,12 @@ export async function withDeadline<R>(
     timer.abort();
     signal?.removeEventListener("abort", abort);
   }
+}
+
+/** Comes when `signal` aborts, at once when it has: who was told before waiting has been told. */
+export function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
 }

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { type Clock, errorText } from "@weir/common";
+import { type Clock, errorText, untilAborted } from "@weir/common";
 import { GrpcError } from "@weir/grpc";
 import { GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import type { NodeState } from "@weir/proto/relay";
@@ -124,7 +124,7 @@ class Answer {
     const { clock } = this.#parts;
     if (this.#request.follow && this.#merge.hasItems) return await clock.sleep(TICK_MS, this.#signal);
     const wake = AbortSignal.any([this.#wake.signal, this.#signal]);
-    if (!wake.aborted) await new Promise<void>((resolve) => wake.addEventListener("abort", () => resolve()));
+    await untilAborted(wake);
     this.#wake = new AbortController();
   }
 
@@ -205,10 +205,7 @@ class Answer {
   }
 
   async #untilSpace(): Promise<void> {
-    const space = AbortSignal.any([this.#space.signal, this.#signal]);
-    if (!space.aborted) {
-      await new Promise<void>((resolve) => space.addEventListener("abort", () => resolve()));
-    }
+    await untilAborted(AbortSignal.any([this.#space.signal, this.#signal]));
   }
 
   #tell(state_change: NodeState, node_names: string[], message = ""): void {

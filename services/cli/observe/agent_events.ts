@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { untilAborted } from "@weir/common/deadline";
 import type { AgentEvent } from "@weir/proto/flow";
 import { GetAgentEventsResponse } from "@weir/proto/observer";
 import { answersOf, onEveryNode } from "../clients.ts";
@@ -85,10 +86,7 @@ export async function eventsCommand(
 }
 
 async function untilInterrupted({ io }: CommandContext): Promise<number> {
-  const { interrupted } = io;
-  if (!interrupted.aborted) {
-    await new Promise<void>((resolve) => interrupted.addEventListener("abort", () => resolve()));
-  }
+  await untilAborted(io.interrupted);
   return 0;
 }
 

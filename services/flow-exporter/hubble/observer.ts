@@ -2,7 +2,7 @@
  * Hubble's Observer of one node, by gRPC path: what the `hubble` command, Hubble Relay and the backend of Hubble UI ask for.
  * @module
  */
-import { WEIR_VERSION } from "@weir/common";
+import { untilAborted, WEIR_VERSION } from "@weir/common";
 import { type GrpcMethods, streaming, streamingBytes, unary } from "@weir/grpc";
 import {
   GetAgentEventsRequest,
@@ -81,9 +81,7 @@ export function observerMethods(parts: ObserverParts): GrpcMethods {
       GetDebugEventsRequest,
       GetDebugEventsResponse,
       async function* ({ follow }, { signal }) {
-        if (follow && !signal.aborted) {
-          await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
-        }
+        if (follow) await untilAborted(signal);
         yield [];
       },
     ),
