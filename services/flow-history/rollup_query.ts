@@ -12,7 +12,7 @@ import { Rollup, type StoredRollup } from "@weir/proto/history";
 import { type Endpoint, Flow } from "@weir/proto/flow";
 import type { EndTable } from "./end_table.ts";
 import { OTHER_END } from "./end_table.ts";
-import { type RollupPart, unpackRows } from "./rollup_table.ts";
+import { addCounts, type RollupPart, unpackRows } from "./rollup_table.ts";
 import type { Window } from "./completeness.ts";
 
 /** What sums can be grouped by, one end's or both. */
@@ -85,13 +85,7 @@ export async function sumRollups(
         });
         groups.set(key, group);
       }
-      group.flows += row.flows;
-      group.connections += row.connections;
-      group.dropped += row.dropped;
-      group.audited += row.audited;
-      group.troubles += row.troubles;
-      group.firstUnixS = Math.min(group.firstUnixS, row.firstUnixS);
-      group.lastUnixS = Math.max(group.lastUnixS, row.lastUnixS);
+      addCounts(group, row);
     }
   };
   for (const part of request.tail) if (part.startS >= firstS && part.startS < endS) take(part);

@@ -148,6 +148,22 @@ function rowKey(row: RowParts): string {
     `${row.node} ${row.policy} ${row.sourceName} ${row.destinationName}`;
 }
 
+type Counts = Pick<
+  StoredRollup,
+  "flows" | "connections" | "dropped" | "audited" | "troubles" | "firstUnixS" | "lastUnixS"
+>;
+
+/** Adds what a row counts to a sum. */
+export function addCounts(sum: Counts, row: Counts): void {
+  sum.flows += row.flows;
+  sum.connections += row.connections;
+  sum.dropped += row.dropped;
+  sum.audited += row.audited;
+  sum.troubles += row.troubles;
+  sum.firstUnixS = Math.min(sum.firstUnixS, row.firstUnixS);
+  sum.lastUnixS = Math.max(sum.lastUnixS, row.lastUnixS);
+}
+
 /** The sum of rows of several parts, one row for each kind. Pure. At most `rowsMax`; the rest has the ends "other". */
 export function sumRows(parts: Iterable<readonly StoredRollup[]>, rowsMax = ROLLUP_ROWS_MAX): StoredRollup[] {
   const sums = new Map<string, StoredRollup>();
@@ -170,13 +186,7 @@ export function sumRows(parts: Iterable<readonly StoredRollup[]>, rowsMax = ROLL
         sums.set(key, { ...row });
         continue;
       }
-      sum.flows += row.flows;
-      sum.connections += row.connections;
-      sum.dropped += row.dropped;
-      sum.audited += row.audited;
-      sum.troubles += row.troubles;
-      sum.firstUnixS = Math.min(sum.firstUnixS, row.firstUnixS);
-      sum.lastUnixS = Math.max(sum.lastUnixS, row.lastUnixS);
+      addCounts(sum, row);
     }
   }
   return [...sums.values()];

@@ -1,15 +1,12 @@
 /** Requests for flows that are made to cost: they are refused with words, or others are answered meanwhile. @module */
 import assert from "node:assert/strict";
 import { MetricsRegistry } from "@weir/common";
-import { FrameReader, framesOf, GrpcServer } from "@weir/grpc";
+import { FrameReader, framesOf } from "@weir/grpc";
 import { Flow } from "@weir/proto/flow";
 import { GetFlowsRequest, ServerStatusRequest } from "@weir/proto/observer";
 import { FlowRing } from "../flow_ring.ts";
-import { Losses } from "../losses.ts";
 import type { SeenFlow } from "../seen_flow.ts";
-import { AgentEvents } from "./agent_events.ts";
-import { Namespaces } from "./namespaces.ts";
-import { observerMethods } from "./observer.ts";
+import { observerServer } from "./testing.ts";
 
 const FLOWS = 1023;
 const times = <T>(count: number, make: (n: number) => T): T[] =>
@@ -100,19 +97,7 @@ async function serving(
     });
     ring.push({ flow } as SeenFlow);
   }
-  const server = new GrpcServer({
-    metrics,
-    methods: observerMethods({
-      exporter: { ring, losses: new Losses(new MetricsRegistry()) },
-      events: new AgentEvents({ nowMs: () => 0, later: () => {} }),
-      namespaces: new Namespaces(() => 0),
-      nodeName: "node-1",
-      cluster: "default",
-      uptimeMs: () => 1,
-      address: () => "",
-      isTls: false,
-    }),
-  });
+  const server = observerServer(ring, metrics);
   const { port } = await server.listen({ hostname: "127.0.0.1", port: 0 });
   const session = connect(`http://127.0.0.1:${port}`);
   const open = (method: string, request: Uint8Array) => {

@@ -1,16 +1,11 @@
 /** A hundred readers that take nothing, while more flows come than anybody could read. @module */
 import assert from "node:assert/strict";
-import { MetricsRegistry } from "@weir/common";
-import { GrpcServer } from "@weir/grpc";
 import { Flow } from "@weir/proto/flow";
 import { GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import { FrameReader, framesOf } from "@weir/grpc";
 import { FlowRing } from "../flow_ring.ts";
-import { Losses } from "../losses.ts";
 import type { SeenFlow } from "../seen_flow.ts";
-import { AgentEvents } from "./agent_events.ts";
-import { Namespaces } from "./namespaces.ts";
-import { observerMethods } from "./observer.ts";
+import { observerServer } from "./testing.ts";
 
 const READERS = 100, CONNECTIONS = 10, ROUND = 20_000, ROUNDS = 8;
 const LABELS = Array.from({ length: 8 }, (_, n) => `k8s:some.label.of.a.pod/number-${n}=value-${n}`);
@@ -33,18 +28,7 @@ class Reader {
 Deno.test("a hundred readers that stand still hold no memory, and who reads learns of every flow that it missed", async () => {
   const { connect } = await import("node:http2");
   const ring = new FlowRing<SeenFlow>(1023);
-  const server = new GrpcServer({
-    methods: observerMethods({
-      exporter: { ring, losses: new Losses(new MetricsRegistry()) },
-      events: new AgentEvents({ nowMs: () => 0, later: () => {} }),
-      namespaces: new Namespaces(() => 0),
-      nodeName: "node-1",
-      cluster: "default",
-      uptimeMs: () => 1,
-      address: () => "",
-      isTls: false,
-    }),
-  });
+  const server = observerServer(ring);
   const { port } = await server.listen({ hostname: "127.0.0.1", port: 0 });
   const sessions = Array.from({ length: CONNECTIONS + 1 }, () => connect(`http://127.0.0.1:${port}`));
   const open = (session: typeof sessions[number]) => {
