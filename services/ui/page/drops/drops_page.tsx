@@ -23,7 +23,7 @@ import { ArrowIcon, CheckIcon } from "../parts/icons.tsx";
 import { ObserveCommands } from "../parts/observe_commands.tsx";
 import { Block, Panel } from "../parts/panel.tsx";
 import { Sparkline } from "../parts/sparkline.tsx";
-import { Empty, ErrorState, Notice, StaleNotice, Waiting } from "../parts/states.tsx";
+import { Empty, Notice, NotYet, StaleNotice, Waiting } from "../parts/states.tsx";
 import { Badge } from "../parts/verdict.tsx";
 import { flowTerms } from "../flows/flow_detail.tsx";
 
@@ -192,14 +192,8 @@ export function DropsPage() {
               initialSort={SORT}
             />
           )
-          : report.error && !report.value
-          ? <ErrorState error={report.error} again={report.again} />
-          : report.loading
-          ? (
-            <div className="pad">
-              <Waiting lines={6} />
-            </div>
-          )
+          : report.loading || (report.error && !report.value)
+          ? <NotYet answer={report} lines={6} />
           : (
             <Empty title="Nothing is dropped" icon={<CheckIcon />}>
               <p>

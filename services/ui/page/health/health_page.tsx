@@ -11,7 +11,7 @@ import { useAnswer } from "../data/use_answer.ts";
 import { formatAge, formatCount, formatShare } from "../model/number_format.ts";
 import { CommandLine } from "../parts/command_line.tsx";
 import { CheckIcon } from "../parts/icons.tsx";
-import { ErrorState, Notice, StaleNotice, Waiting } from "../parts/states.tsx";
+import { Notice, NotYet, StaleNotice } from "../parts/states.tsx";
 import { Badge, type Tone } from "../parts/verdict.tsx";
 
 const EVERY_MS = 4000;
@@ -21,15 +21,12 @@ export function HealthPage() {
   const now = useNow();
   const lab = useSession()?.lab ?? "";
   const { window } = useUrlState();
-  const { value: report, error, atMs, again } = useAnswer<HealthReport>(apiUrl("health"), EVERY_MS);
+  const answer = useAnswer<HealthReport>(apiUrl("health"), EVERY_MS);
+  const { value: report, error, atMs } = answer;
   if (!report) {
     return (
       <div className="view">
-        {error ? <ErrorState error={error} again={again} /> : (
-          <div className="pad">
-            <Waiting lines={10} />
-          </div>
-        )}
+        <NotYet answer={answer} lines={10} />
       </div>
     );
   }

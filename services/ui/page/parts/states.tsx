@@ -4,6 +4,7 @@
  */
 import type { ReactNode } from "react";
 import type { ApiError } from "../data/api_client.ts";
+import type { Answer } from "../data/use_answer.ts";
 import { AlertIcon, BoxIcon } from "./icons.tsx";
 
 export function Empty({ title, children, icon }: { title: string; children?: ReactNode; icon?: ReactNode }) {
@@ -37,6 +38,18 @@ export function Waiting({ lines = 4 }: { lines?: number }) {
   return (
     <div className="block" role="status" aria-label="Loading">
       {Array.from({ length: lines }, (_, i) => <div key={i} className="waiting" />)}
+    </div>
+  );
+}
+
+/** What stands for an answer that is not there: why, or grey lines while it comes. */
+export function NotYet(
+  { answer, lines }: { answer: Answer<unknown> & { readonly again: () => void }; lines: number },
+) {
+  if (answer.error && !answer.value) return <ErrorState error={answer.error} again={answer.again} />;
+  return (
+    <div className="pad">
+      <Waiting lines={lines} />
     </div>
   );
 }

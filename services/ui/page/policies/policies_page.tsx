@@ -11,7 +11,7 @@ import { useAnswer } from "../data/use_answer.ts";
 import { formatAge, formatCount, formatDateTime, formatDuration } from "../model/number_format.ts";
 import { CommandLine } from "../parts/command_line.tsx";
 import { DataGrid, type GridColumn } from "../parts/data_grid.tsx";
-import { Empty, ErrorState, Notice, StaleNotice, Waiting } from "../parts/states.tsx";
+import { Empty, Notice, NotYet, StaleNotice } from "../parts/states.tsx";
 import { Badge } from "../parts/verdict.tsx";
 import { PolicyPage } from "./policy_page.tsx";
 
@@ -159,14 +159,8 @@ function PolicyTable({ past }: { past: boolean }) {
             initialSort={SORT}
           />
         )
-        : report.error && !report.value
-        ? <ErrorState error={report.error} again={report.again} />
-        : report.loading
-        ? (
-          <div className="pad">
-            <Waiting lines={6} />
-          </div>
-        )
+        : report.loading || (report.error && !report.value)
+        ? <NotYet answer={report} lines={6} />
         : (
           <Empty title="No policy">
             <p>Everybody may speak to everybody. A policy begins with</p>

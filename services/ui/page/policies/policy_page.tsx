@@ -11,7 +11,7 @@ import { useAnswer } from "../data/use_answer.ts";
 import { formatAge, formatCount, formatDuration, formatShort } from "../model/number_format.ts";
 import { CommandLine, CopyButton } from "../parts/command_line.tsx";
 import { CheckIcon, CrossIcon } from "../parts/icons.tsx";
-import { ErrorState, Notice, StaleNotice, Waiting } from "../parts/states.tsx";
+import { Notice, NotYet, StaleNotice } from "../parts/states.tsx";
 import { Badge } from "../parts/verdict.tsx";
 
 const EVERY_MS = 4000;
@@ -34,11 +34,7 @@ export function PolicyPage({ name }: { name: string }) {
     return (
       <div className="view">
         <Back />
-        {answer.error ? <ErrorState error={answer.error} again={answer.again} /> : (
-          <div className="pad">
-            <Waiting lines={10} />
-          </div>
-        )}
+        <NotYet answer={answer} lines={10} />
       </div>
     );
   }
