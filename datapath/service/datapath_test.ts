@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { closeFd, openPin, pin, unpin } from "@weir/loader";
+import { cgroupRoot } from "./kernel/cgroup.ts";
 import { nodeTest, pings, run, sleep, TestNode } from "./testing.ts";
 
 const allow = (identity: number, change: Record<string, unknown> = {}) => ({
@@ -504,13 +505,7 @@ for (const routingMode of ["TUNNEL", "DIRECT"]) {
 }
 
 nodeTest("A cgroup endpoint's processes are held to its policy", async (node) => {
-  const root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].find((path) => {
-    try {
-      return Deno.statSync(`${path}/cgroup.controllers`).isFile;
-    } catch {
-      return false;
-    }
-  });
+  const root = cgroupRoot(Deno.readTextFileSync("/proc/self/mountinfo"));
   if (root === undefined) return console.log("SKIP: no cgroup v2");
   const cgroup = `${root}/${node.instance}`;
   Deno.mkdirSync(cgroup);

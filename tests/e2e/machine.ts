@@ -4,7 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import type { Ran } from "./weir.ts";
+import { type Ran, run } from "./weir.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 
@@ -42,21 +42,9 @@ export class Machine {
     return ["nsenter", "-t", String(this.pid), "--mount", "--net", "--uts", "--", ...words];
   }
 
-  async run(words: string[], stdin?: string): Promise<Ran> {
+  run(words: string[], stdin?: string): Promise<Ran> {
     const [program, ...args] = this.words(...words);
-    const child = new Deno.Command(program, {
-      args,
-      stdin: stdin === undefined ? "null" : "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    if (stdin !== undefined) {
-      const writer = child.stdin.getWriter();
-      await writer.write(new TextEncoder().encode(stdin));
-      await writer.close();
-    }
-    const { code, stdout, stderr } = await child.output();
-    return { code, out: new TextDecoder().decode(stdout), err: new TextDecoder().decode(stderr) };
+    return run(program, args, stdin);
   }
 
   async ok(words: string[], stdin?: string): Promise<string> {

@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { cgroupRootHere } from "../cgroup_root.ts";
-import { canRun } from "./weir.ts";
+import { canRun, run as runProgram } from "./weir.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 const tag = `wt-e2e-${Deno.pid}`;
@@ -29,28 +29,7 @@ const environment = {
   WEIR_INSTANCE: instance,
 };
 
-interface Ran {
-  code: number;
-  out: string;
-  err: string;
-}
-
-async function run(words: string[], stdin?: string): Promise<Ran> {
-  const child = new Deno.Command(words[0], {
-    args: words.slice(1),
-    env: environment,
-    stdin: stdin === undefined ? "null" : "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  if (stdin !== undefined) {
-    const writer = child.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(stdin));
-    await writer.close();
-  }
-  const { code, stdout, stderr } = await child.output();
-  return { code, out: new TextDecoder().decode(stdout), err: new TextDecoder().decode(stderr) };
-}
+const run = ([program, ...args]: string[], stdin?: string) => runProgram(program, args, stdin, environment);
 
 async function ok(words: string[], stdin?: string): Promise<string> {
   const ran = await run(words, stdin);

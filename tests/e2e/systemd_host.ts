@@ -5,7 +5,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import type { Ran } from "./weir.ts";
+import { type Ran, run } from "./weir.ts";
 
 /** Holds what outlives a boot: the files. Each line that comes is a boot. */
 const HOLD = `
@@ -65,25 +65,8 @@ export async function whyNoSystemd(): Promise<string | undefined> {
   for (const path of ["/lib/systemd/systemd", "/usr/bin/dpkg-deb", "/usr/bin/unshare"]) {
     if (await Deno.stat(path).then(() => false, () => true)) return `${path} is not there`;
   }
-  const tried = await output("unshare", ["-m", "-n", "-p", "-f", "-u", "-i", "-C", "true"]);
+  const tried = await run("unshare", ["-m", "-n", "-p", "-f", "-u", "-i", "-C", "true"]);
   return tried.code === 0 ? undefined : `namespaces cannot be made: ${tried.err.trim()}`;
-}
-
-async function output(program: string, args: string[], stdin?: string): Promise<Ran> {
-  const child = new Deno.Command(program, {
-    args,
-    stdin: stdin === undefined ? "null" : "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  if (stdin !== undefined) {
-    const writer = child.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(stdin));
-    await writer.close();
-  }
-  const { code, stdout, stderr } = await child.output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, out: text(stdout), err: text(stderr) };
 }
 
 /** One such host; `await using` ends it and removes every trace. */
@@ -167,7 +150,7 @@ export class SystemdHost {
   /** A wire between two hosts, at the device eth0 of both. */
   static async connect(a: SystemdHost, addressA: string, b: SystemdHost, addressB: string): Promise<void> {
     const far = ["type", "veth", "peer", "name", "eth0", "netns", String(b.pid)];
-    const made = await output("nsenter", ["-t", String(a.pid), "-n", "ip", "link", "add", "eth0", ...far]);
+    const made = await run("nsenter", ["-t", String(a.pid), "-n", "ip", "link", "add", "eth0", ...far]);
     assert.equal(made.code, 0, made.err);
     for (const [host, address] of [[a, addressA], [b, addressB]] as const) {
       await host.sh(`ip address add ${address}/24 dev eth0; ip link set eth0 up`);
@@ -176,7 +159,7 @@ export class SystemdHost {
 
   /** Runs a command inside, whatever comes of it. */
   run(...words: string[]): Promise<Ran> {
-    return output("nsenter", this.words(...words));
+    return run("nsenter", this.words(...words));
   }
 
   /** Like {@link SystemdHost.run}, and it must end with 0. */
@@ -219,7 +202,7 @@ export class SystemdHost {
 
 /** This machine's runtime, its cache, and the checkout. */
 async function buildPaths(): Promise<string[]> {
-  const { out } = await output(Deno.execPath(), ["info", "--json"]);
+  const { out } = await run(Deno.execPath(), ["info", "--json"]);
   const { denoDir } = JSON.parse(out) as { denoDir: string };
   return [await Deno.realPath(Deno.execPath()), denoDir, new URL("../../", import.meta.url).pathname];
 }
@@ -238,7 +221,7 @@ for try in $(seq 50); do
   sleep 0.1
 done
 exit 1`;
-  await output("unshare", ["-m", "--propagation", "private", "--", "sh", "-c", sweep, "sweep", base, name]);
+  await run("unshare", ["-m", "--propagation", "private", "--", "sh", "-c", sweep, "sweep", base, name]);
   await Deno.remove(base, { recursive: true });
 }
 

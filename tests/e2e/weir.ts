@@ -13,10 +13,16 @@ export interface Ran {
   err: string;
 }
 
-/** Runs a program to its end. */
-export async function run(command: string, args: string[], stdin = ""): Promise<Ran> {
+/** Runs a program to its end; `env` is added to this process's variables. */
+export async function run(
+  command: string,
+  args: string[],
+  stdin = "",
+  env: Readonly<Record<string, string>> = {},
+): Promise<Ran> {
   const child = new Deno.Command(command, {
     args,
+    env,
     cwd: root,
     stdin: "piped",
     stdout: "piped",
