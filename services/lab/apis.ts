@@ -8,12 +8,14 @@ import type { Node } from "@weir/proto/identity";
 import type { Change, Pod as ServicePod, Service } from "@weir/proto/loadbalancer";
 import type { Policy } from "@weir/proto/policy";
 
-/** The endpoint manager of one node. */
+/** The endpoint manager and the datapath of one node. */
 export interface NodeApi {
   putEndpoint(endpoint: Partial<Endpoint> & { name: string }): Promise<void>;
   /** Answers after the endpoint is gone, or was not there. */
   deleteEndpoint(name: string): Promise<void>;
   listEndpoints(): Promise<Endpoint[]>;
+  /** Identities of the prefixes that the node's kernel knows: "10.0.1.2/32", "fd00::2/128". */
+  listIpcache(): Promise<ReadonlyMap<string, number>>;
 }
 
 /** The cluster's services. */

@@ -33,6 +33,8 @@ export interface LabOptions {
   readonly hostsFile: string;
   /** How long `apply` waits for pods to become ready. */
   readonly readyMsMax?: number;
+  /** How long `apply` waits for every node's kernel to know the addresses of pods. */
+  readonly addressesMsMax?: number;
   readonly pollMs?: number;
   /** How long an endpoint manager may take to say what endpoints it has. */
   readonly answerMsMax?: number;
@@ -41,6 +43,8 @@ export interface LabOptions {
 const READY_MS_MAX = 60_000;
 /** How long `apply` waits for policies to be in force. */
 const POLICY_MS_MAX = 20_000;
+/** How long `apply` waits for nodes to know addresses. */
+const ADDRESSES_MS_MAX = 20_000;
 const POLL_MS = 50;
 const ANSWER_MS_MAX = 2000;
 const NOTES_MAX = 1000;
@@ -103,6 +107,7 @@ export class Lab {
         results.push(await this.#applyPolicy(manifest as PolicyManifest));
       }
       await this.#waitForPods(results);
+      notes.push(...await this.#waitForAddresses(results));
       if (
         results.some(({ kind, action }) =>
           findKind(kind)?.taker === "policy-engine" && action !== "unchanged"
@@ -374,6 +379,42 @@ export class Lab {
       item.action = "failed";
       item.message = `not ready: ${pod.toLabPod().message}`;
     }
+  }
+
+  /**
+   * Waits until every node's kernel knows the addresses of the pods that are ready, after a change of some: the first packet to another
+   * node is a pod's, not a stranger's. Says which nodes are behind; one that does not answer is not waited for.
+   */
+  async #waitForAddresses(results: readonly ManifestResult[]): Promise<string[]> {
+    if (
+      !results.some(({ kind, action }) => (kind === "Pod" || kind === "Namespace") && action !== "unchanged")
+    ) return [];
+    const wanted = new Map<string, number>();
+    for (const { manifest, state, ipv4, ipv6, endpoint } of this.pods) {
+      if (manifest.hostNetwork || state !== "ready") continue;
+      if (ipv4 !== "") wanted.set(`${ipv4}/32`, endpoint?.status?.identity ?? 0);
+      if (ipv6 !== "") wanted.set(`${ipv6}/128`, endpoint?.status?.identity ?? 0);
+    }
+    const deadlineMs = Date.now() + (this.options.addressesMsMax ?? ADDRESSES_MS_MAX);
+    const answerMsMax = this.options.answerMsMax ?? ANSWER_MS_MAX;
+    const notes = await Promise.all([...this.options.nodeApis].map(async ([node, api]) => {
+      try {
+        while (true) {
+          const known = await within(api.listIpcache(), answerMsMax);
+          const missing = [...wanted].filter(([prefix, identity]) => known.get(prefix) !== identity);
+          if (missing.length === 0) return [];
+          if (Date.now() > deadlineMs) {
+            return [
+              `${node} does not know ${missing.length} of ${wanted.size} addresses of pods yet: see weir status`,
+            ];
+          }
+          await delay(this.options.pollMs ?? POLL_MS);
+        }
+      } catch (error) {
+        return [`whether ${node} knows the pods' addresses is not known: ${(error as Error).message}`];
+      }
+    }));
+    return notes.flat();
   }
 
   /** Waits until the policies that were just applied are in force at every node; says so if it takes too long. */

@@ -11,8 +11,10 @@ import { createPodNamespace, labNamespaces, processesIn, removeNamespaces } from
 const isRoot = Deno.uid() === 0;
 if (!isRoot) console.log("SKIP Lab tests: pods are network namespaces and need root");
 
+type FakeNode = NodeApi & { endpoints: Map<string, Endpoint> };
+
 /** A node whose endpoints are ready as soon as they are asked for. */
-function fakeNode(number: number): NodeApi & { endpoints: Map<string, Endpoint> } {
+function fakeNode(number: number, ipcache = new Map<string, number>()): FakeNode {
   const endpoints = new Map<string, Endpoint>();
   return {
     endpoints,
@@ -22,10 +24,12 @@ function fakeNode(number: number): NodeApi & { endpoints: Map<string, Endpoint> 
         endpoint.name,
         Endpoint.create({ ...endpoint, status: { state: "READY", identity: 300, ipv4 } }),
       );
+      ipcache.set(`${ipv4}/32`, 300);
       return Promise.resolve();
     },
     deleteEndpoint: (name) => Promise.resolve(void endpoints.delete(name)),
     listEndpoints: () => Promise.resolve([...endpoints.values()]),
+    listIpcache: () => Promise.resolve(ipcache),
   };
 }
 
@@ -75,7 +79,8 @@ Deno.test({
   ignore: !isRoot,
   async fn() {
     const name = `u${Deno.pid}`;
-    const nodes = [fakeNode(1), fakeNode(2)];
+    const ipcache = new Map<string, number>();
+    const nodes = [fakeNode(1, ipcache), fakeNode(2, ipcache)];
     const cluster = fakeCluster();
     const directory = await Deno.makeTempDir();
     const lab = new Lab({
@@ -250,6 +255,48 @@ Deno.test({
       await lab.halt();
       agent.kill("SIGKILL");
       await agent.status;
+      await removeNamespaces(await labNamespaces(name));
+      await Deno.remove(directory, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name: "Lab.apply ends when every node knows the addresses of the pods, and names a node that does not",
+  ignore: !isRoot,
+  async fn() {
+    const name = `x${Deno.pid}`;
+    const nodes = [fakeNode(1), fakeNode(2)];
+    const directory = await Deno.makeTempDir();
+    const lab = new Lab({
+      topology: topology(name, 2),
+      cluster: fakeCluster(),
+      nodeApis: new Map([["node-1", nodes[0]], ["node-2", nodes[1]]]),
+      logDirectory: directory,
+      hostsFile: `${directory}/hosts`,
+      pollMs: 5,
+      addressesMsMax: 200,
+      answerMsMax: 200,
+    });
+    const apply = async (text: string) =>
+      (await lab.apply({ files: [{ file: "t.yaml", directory: "/", text }], pods: [] })).notes;
+    let asked = 0;
+    try {
+      nodes[1].listIpcache = () =>
+        Promise.resolve(new Map([["10.0.1.2/32", ++asked < 3 ? 299 : 300], ["10.0.2.2/32", 300]]));
+      deepEqual(await apply(pod("a", "nodeName: node-1")), []);
+      equal(asked, 3, "an older identity is not the pod's");
+      deepEqual(await apply(pod("a", "nodeName: node-1")), []);
+      equal(asked, 3, "nothing changed");
+      deepEqual(await apply(pod("b", "nodeName: node-1")), [
+        "node-2 does not know 1 of 2 addresses of pods yet: see weir status",
+      ]);
+      nodes[1].listIpcache = () => new Promise(() => {});
+      deepEqual(await apply(pod("c", "nodeName: node-1")), [
+        "whether node-2 knows the pods' addresses is not known: no answer within 0.2 s",
+      ]);
+    } finally {
+      await lab.halt();
       await removeNamespaces(await labNamespaces(name));
       await Deno.remove(directory, { recursive: true });
     }

@@ -6,6 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { WeirClient } from "@weir/client";
 import { ProblemError, retry } from "@weir/common";
+import { MapDump } from "@weir/proto/datapath";
 import { Endpoint } from "@weir/proto/endpoint";
 import { Node } from "@weir/proto/identity";
 import { ApplyRequest, ApplyResponse, Pod, Service } from "@weir/proto/loadbalancer";
@@ -24,9 +25,10 @@ const PATIENCE_MS = 50_000;
 /** Longest wait for policies of one call, in seconds: shorter than its deadline. */
 const POLICY_WAIT_S_MAX = 5;
 
-/** The endpoint manager of an instance. */
+/** The endpoint manager and the datapath of an instance. */
 export function nodeApi(instance: string): NodeApi {
   const client = new WeirClient({ socket: serviceSocket(instance, "endpoint-manager") });
+  const datapath = new WeirClient({ socket: serviceSocket(instance, "datapath") });
   const endpoints = client.collection("endpoints", Endpoint);
   return {
     // A PUT may be repeated: an endpoint manager that hangs is started anew within less than this.
@@ -42,6 +44,10 @@ export function nodeApi(instance: string): NodeApi {
       }
     },
     listEndpoints: async () => (await endpoints.list()).items,
+    async listIpcache() {
+      const { rows } = await datapath.call("/v1/maps/ipcache", { method: "GET", response: MapDump });
+      return new Map(rows.map(({ fields }) => [fields.prefix, Number(fields.identity)]));
+    },
   };
 }
 
