@@ -46,6 +46,7 @@ export class IdentityOrder {
   readonly #waiting = new Map<string, IpcacheEntry>();
   readonly #waitingOwn = new Map<string, readonly IpcacheEntry[]>();
   #isWhole = false;
+  #isLooking = false;
 
   constructor(parts: IdentityOrderParts) {
     this.#parts = parts;
@@ -82,7 +83,7 @@ export class IdentityOrder {
     // What another endpoint was must not stand for this one.
     const isOther = previous && (previous.node !== entry.node || previous.endpoint !== entry.endpoint);
     if (isOther) this.#parts.onEntry(name, undefined);
-    this.#follow(entry.identity);
+    this.#awaitPage(entry.identity);
   }
 
   /** What one of this node's endpoints has in the kernel; none: nothing any more. */
@@ -92,7 +93,7 @@ export class IdentityOrder {
       return this.#parts.onOwn(endpoint, entries);
     }
     this.#waitingOwn.set(endpoint, entries);
-    for (const { identity } of entries) this.#follow(identity);
+    for (const { identity } of entries) this.#awaitPage(identity);
   }
 
   /** A page as the stream of map states tells it; undefined: there is none. */
@@ -135,11 +136,19 @@ export class IdentityOrder {
     for (const [endpoint, entries] of [...this.#waitingOwn]) this.changeOwn(endpoint, entries);
   }
 
-  #follow(identity: number): void {
+  /** Follows the page of an identity. One that was told before its address came is looked at now, for nothing else will happen. */
+  #awaitPage(identity: number): void {
     const page = knownPageOf(identity);
-    if (this.#pages.has(page)) return;
-    this.#pages.add(page);
-    this.#parts.onPages();
+    if (!this.#pages.has(page)) {
+      this.#pages.add(page);
+      this.#parts.onPages();
+    } else if (!this.#isLooking && this.#told.get(page)?.has(identity) && !this.#known.has(identity)) {
+      this.#isLooking = true;
+      queueMicrotask(() => {
+        this.#isLooking = false;
+        this.look();
+      });
+    }
   }
 
   #mustWait(identity: number): boolean {

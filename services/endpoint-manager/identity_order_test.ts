@@ -51,6 +51,26 @@ Deno.test("IdentityOrder lets an address in when its identity was told, all befo
   assert.deepEqual(take(), ["a=gone"]);
 });
 
+Deno.test("IdentityOrder lets an address in at once that comes after its identity was told", async () => {
+  const { order, state, take } = setUp();
+  order.page("known-0", []);
+  order.whole();
+  order.change("a", entry(300), undefined);
+  order.page("known-1", [300, 301, 302]);
+  order.whole();
+  assert.deepEqual(take(), ["pages known-0,known-1", "a=300"]);
+  order.change("b", entry(301), undefined);
+  order.changeOwn("default/near", [entry(302)]);
+  await Promise.resolve();
+  assert.deepEqual(take(), ["b=301", "default/near=302"]);
+  state.isApplied = false;
+  order.page("known-1", [300, 301, 302, 303]);
+  order.whole();
+  order.change("c", entry(303), undefined);
+  await Promise.resolve();
+  assert.deepEqual(take(), [], "policies come first");
+});
+
 Deno.test("IdentityOrder keeps what an endpoint was while it waits, and nothing of another one", () => {
   const { order, take } = setUp();
   order.page("known-0", []);
