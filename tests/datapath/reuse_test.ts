@@ -67,6 +67,8 @@ async function forget(made: Cluster, node: TestNode): Promise<void> {
   node.gc(abi.GC_ENDPOINT, { endpoint: 2 });
   for (const own of POD3) node.gc(abi.GC_ADDRESS, { address: own });
 }
+/** What workers say that do it again at once. */
+const all = (workers: Worker[]) => Promise.all(workers.map((worker) => worker.again()));
 const received = (node: TestNode) => Number(node.endpointCounters(2).rxPackets);
 
 /** The world keeps speaking to who spoke to it. */
@@ -127,13 +129,13 @@ kernelTest("a pod's address that another gets at once: nobody's live flow goes o
     await late.again();
     // pod1: its own rule; pod2, whose node has not heard yet: the new pod's rule.
     const [fromPod1, fromPod2] = [workers.slice(1, 3), workers.slice(3, 5)];
-    for (const worker of [...fromPod1, ...fromPod2]) assert.equal(await worker.again(), "0");
+    assert.deepEqual(await all([...fromPod1, ...fromPod2]), ["0", "0", "0", "0"]);
     assert.equal(received(node), before, `nothing came: ${made.drops()}`);
     assert.ok(node.counted(abi.DROP_POLICY) > 0);
     // then it has
     for (const own of POD3) far.setIpcache(own, 1009, "192.0.2.1");
     const refused = far.counted(abi.DROP_POLICY);
-    for (const worker of fromPod2) assert.equal(await worker.again(), "0");
+    assert.deepEqual(await all(fromPod2), ["0", "0"]);
     assert.ok(far.counted(abi.DROP_POLICY) > refused);
     assert.equal(received(node), before);
     // The host reaches its pods always: TCP of before hears that there is no such connection.
