@@ -91,9 +91,12 @@ async function up(args: string[], context: CommandContext): Promise<number> {
     }
     const whole = await client.call("/v1/status", { method: "GET", response: LabStatus });
     if (whole.pods.length > 0) context.io.out("\n" + podTable(whole, "table"));
-    context.io.out(
-      `\nlab ${name} is ready: weir status, weir lab exec POD -- CMD, weir observe -f, weir lab down\n`,
+    // Where there are several, every command has to say which one it means.
+    const which = context.run.labs().length > 1 ? ` --lab ${name}` : "";
+    const next = ["status", "lab exec POD -- CMD", "observe -f", "lab down"].map((command) =>
+      `weir${which} ${command}`
     );
+    context.io.out(`\nlab ${name} is ready: ${next.join(", ")}\n`);
     return 0;
   } finally {
     client.close();
