@@ -62,7 +62,7 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
   const sourceEndpoint = view.getUint16(2, true), destinationEndpoint = view.getUint16(4, true);
   const captured = Math.min(view.getUint16(6, true), record.length - HEADER_BYTES);
   const base = {
-    timeNs: Number(view.getBigUint64(8, true)),
+    timeNs: view.getUint32(8, true) + view.getUint32(12, true) * 2 ** 32,
     sourceIdentity: view.getUint32(16, true),
     destinationIdentity: view.getUint32(20, true),
     ifindex: view.getUint32(24, true),

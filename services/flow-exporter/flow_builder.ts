@@ -10,7 +10,7 @@ import { dropReasonName, tracePointName, traceReasonName, troubleText } from "@w
 import type { Rule } from "@weir/proto/policy";
 import type { Init } from "@weir/proto";
 import type { DatapathEvent, DropEvent, TroubleEvent } from "./event.ts";
-import { type Packet, type Quoted, readPacket, type Transport } from "./packet.ts";
+import { type Packet, type Quoted, readEthernet, readPacket, type Transport } from "./packet.ts";
 
 /** What is known of an address. */
 export interface KnownAddress {
@@ -90,7 +90,7 @@ export function buildFlow(
     Type: "L3_L4",
     verdict: verdictOf(event),
     node_name: names.cluster === "" ? names.nodeName : `${names.cluster}/${names.nodeName}`,
-    ethernet: packet.ethernet,
+    ethernet: readEthernet(event.packet, event.layer),
     IP: packet.ip && {
       source: packet.ip.source,
       destination: packet.ip.destination,

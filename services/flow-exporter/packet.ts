@@ -40,7 +40,6 @@ export interface Quoted {
 
 /** What could be read. */
 export interface Packet {
-  ethernet?: { source: string; destination: string };
   ip?: { family: 4 | 6; source: string; destination: string; protocol: number };
   transport?: Transport;
 }
@@ -61,37 +60,59 @@ const SCTP_CHUNKS: Readonly<Record<number, SCTPChunkType>> = {
 };
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
-// Written out: these two run for every packet that is seen.
 const mac = (b: Uint8Array, at: number) =>
   `${HEX[b[at]]}:${HEX[b[at + 1]]}:${HEX[b[at + 2]]}:${HEX[b[at + 3]]}:${HEX[b[at + 4]]}:${HEX[b[at + 5]]}`;
-const ipv4 = (b: Uint8Array, at: number) => `${b[at]}.${b[at + 1]}.${b[at + 2]}.${b[at + 3]}`;
+const u16 = (b: Uint8Array, at: number) => b[at] << 8 | b[at + 1];
+
+/** Texts of IPv4 addresses that were seen last, each at the place that its hash gives: packets are of few addresses, again and again. */
+const TEXTS_MAX = 4096;
+const textOf = new Uint32Array(TEXTS_MAX);
+const texts: string[] = new Array(TEXTS_MAX).fill("0.0.0.0");
+
+function ipv4(b: Uint8Array, at: number): string {
+  const number = (b[at] << 24 | b[at + 1] << 16 | b[at + 2] << 8 | b[at + 3]) >>> 0;
+  const place = Math.imul(number, 0x9e3779b1) >>> 20;
+  if (textOf[place] !== number) {
+    textOf[place] = number;
+    texts[place] = `${b[at]}.${b[at + 1]}.${b[at + 2]}.${b[at + 3]}`;
+  }
+  return texts[place];
+}
+
+/** Addresses of the frame's own header; undefined: it has none, or it is cut. Nobody needs them before a whole flow is made. */
+export function readEthernet(
+  bytes: Uint8Array,
+  layer: 2 | 3,
+): { source: string; destination: string } | undefined {
+  return layer === 2 && bytes.length >= 14
+    ? { destination: mac(bytes, 0), source: mac(bytes, 6) }
+    : undefined;
+}
 
 /** Reads a frame, or with `layer: 3` a packet that begins with its IP header. Never throws. */
 export function readPacket(bytes: Uint8Array, layer: 2 | 3 = 2): Packet {
   const packet: Packet = {};
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let offset = 0;
   let version = 0;
   if (layer === 2) {
     if (bytes.length < 14) return packet;
-    packet.ethernet = { destination: mac(bytes, 0), source: mac(bytes, 6) };
-    let type = view.getUint16(12);
+    let type = u16(bytes, 12);
     offset = 14;
     for (let tags = 0; tags < 2 && (type === ETHERTYPE_VLAN || type === ETHERTYPE_QINQ); tags++) {
       if (bytes.length < offset + 4) return packet;
-      type = view.getUint16(offset + 2);
+      type = u16(bytes, offset + 2);
       offset += 4;
     }
     version = type === ETHERTYPE_IPV4 ? 4 : type === ETHERTYPE_IPV6 ? 6 : 0;
   } else if (bytes.length > 0) {
     version = bytes[0] >> 4;
   }
-  if (version === 4) readIpv4(packet, bytes, view, offset);
-  else if (version === 6) readIpv6(packet, bytes, view, offset);
+  if (version === 4) readIpv4(packet, bytes, offset);
+  else if (version === 6) readIpv6(packet, bytes, offset);
   return packet;
 }
 
-function readIpv4(packet: Packet, bytes: Uint8Array, view: DataView, at: number): void {
+function readIpv4(packet: Packet, bytes: Uint8Array, at: number): void {
   if (bytes.length < at + 20) return;
   const headerBytes = (bytes[at] & 0x0f) * 4;
   const protocol = bytes[at + 9];
@@ -101,13 +122,13 @@ function readIpv4(packet: Packet, bytes: Uint8Array, view: DataView, at: number)
     destination: ipv4(bytes, at + 16),
     protocol,
   };
-  const fragmentOffset = view.getUint16(at + 6) & 0x1fff;
+  const fragmentOffset = u16(bytes, at + 6) & 0x1fff;
   if (headerBytes >= 20 && fragmentOffset === 0) {
-    readTransport(packet, bytes, view, at + headerBytes, protocol);
+    readTransport(packet, bytes, at + headerBytes, protocol);
   }
 }
 
-function readIpv6(packet: Packet, bytes: Uint8Array, view: DataView, at: number): void {
+function readIpv6(packet: Packet, bytes: Uint8Array, at: number): void {
   if (bytes.length < at + 40) return;
   let protocol = bytes[at + 6];
   let offset = at + 40;
@@ -121,7 +142,7 @@ function readIpv6(packet: Packet, bytes: Uint8Array, view: DataView, at: number)
     if (bytes.length < offset + 8) return;
     const next = bytes[offset];
     if (protocol === 44) {
-      if ((view.getUint16(offset + 2) & 0xfff8) !== 0) return;
+      if ((u16(bytes, offset + 2) & 0xfff8) !== 0) return;
       offset += 8;
     } else {
       offset += protocol === 51 ? (bytes[offset + 1] + 2) * 4 : (bytes[offset + 1] + 1) * 8;
@@ -129,13 +150,12 @@ function readIpv6(packet: Packet, bytes: Uint8Array, view: DataView, at: number)
     protocol = next;
     packet.ip.protocol = protocol;
   }
-  readTransport(packet, bytes, view, offset, protocol);
+  readTransport(packet, bytes, offset, protocol);
 }
 
 function readTransport(
   packet: Packet,
   bytes: Uint8Array,
-  view: DataView,
   at: number,
   protocol: number,
 ): void {
@@ -145,8 +165,8 @@ function readTransport(
       const f = bytes[at + 13];
       packet.transport = {
         kind: "TCP",
-        sourcePort: view.getUint16(at),
-        destinationPort: view.getUint16(at + 2),
+        sourcePort: u16(bytes, at),
+        destinationPort: u16(bytes, at + 2),
         flags: {
           FIN: (f & 1) !== 0,
           SYN: (f & 2) !== 0,
@@ -164,7 +184,7 @@ function readTransport(
     case 17:
     case 132: {
       if (bytes.length < at + 4) return;
-      const sourcePort = view.getUint16(at), destinationPort = view.getUint16(at + 2);
+      const sourcePort = u16(bytes, at), destinationPort = u16(bytes, at + 2);
       packet.transport = protocol === 17
         ? { kind: "UDP", sourcePort, destinationPort }
         : { kind: "SCTP", sourcePort, destinationPort };
@@ -178,9 +198,11 @@ function readTransport(
       packet.transport = { kind: protocol === 1 ? "ICMPv4" : "ICMPv6", type: bytes[at], code: bytes[at + 1] };
       if (bytes.length < at + 8) return;
       if (protocol === 1 && bytes[at] === 3 && bytes[at + 1] === 4) {
-        packet.transport.mtu = view.getUint16(at + 6);
+        packet.transport.mtu = u16(bytes, at + 6);
       }
-      if (protocol === 58 && bytes[at] === 2) packet.transport.mtu = view.getUint32(at + 4);
+      if (protocol === 58 && bytes[at] === 2) {
+        packet.transport.mtu = u16(bytes, at + 4) * 65536 + u16(bytes, at + 6);
+      }
       if (quotes(protocol, bytes[at])) packet.transport.about = quoted(bytes.subarray(at + 8));
   }
 }

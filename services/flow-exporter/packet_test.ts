@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readPacket } from "./packet.ts";
+import { readEthernet, readPacket } from "./packet.ts";
 
 const hex = (text: string) => Uint8Array.from(text.replace(/\s/g, "").match(/../g)!, (b) => parseInt(b, 16));
 const ETHERNET = "020000000002 020000000001 ";
@@ -8,8 +8,8 @@ const IPV6 = "60000000 0014 0640 fd000000000000000000000000000005 fd000000000000
 const TCP = "a8a4 0050 00000001 00000000 5012 7210 0000 0000";
 
 Deno.test("readPacket() reads addresses, ports and flags of both families", () => {
-  const v4 = readPacket(hex(ETHERNET + "0800" + IPV4 + TCP));
-  assert.deepEqual(v4.ethernet, { source: "02:00:00:00:00:01", destination: "02:00:00:00:00:02" });
+  const frame = hex(ETHERNET + "0800" + IPV4 + TCP), v4 = readPacket(frame);
+  assert.deepEqual(readEthernet(frame, 2), { source: "02:00:00:00:00:01", destination: "02:00:00:00:00:02" });
   assert.deepEqual(v4.ip, { family: 4, source: "10.0.1.5", destination: "10.0.2.7", protocol: 6 });
   assert.equal(v4.transport?.kind, "TCP");
   const v6 = readPacket(hex(ETHERNET + "86dd" + IPV6 + TCP));
@@ -38,6 +38,24 @@ Deno.test("readPacket() walks IPv6 extension headers and stops at later fragment
   assert.equal(packet.ip?.source, "fd00::5");
   const laterV4 = readPacket(hex(ETHERNET + "0800" + IPV4.replace("0000 4000", "0000 0010") + TCP));
   assert.equal(laterV4.transport, undefined);
+});
+
+Deno.test("readPacket() tells IPv4 addresses apart, however many there are", () => {
+  const frame = hex(ETHERNET + "0800" + IPV4 + TCP), at = 14 + 12;
+  for (const round of [0, 1]) {
+    for (let n = 0; n < 20_000; n++) {
+      const address = [n & 255, n >> 8, round, 255 - (n & 255)];
+      frame.set([...address, ...address.toReversed()], at);
+      const { ip } = readPacket(frame);
+      assert.equal(ip?.source, address.join("."));
+      assert.equal(ip?.destination, address.toReversed().join("."));
+    }
+  }
+});
+
+Deno.test("readEthernet() reads a whole frame's addresses only", () => {
+  assert.equal(readEthernet(hex(IPV4 + TCP), 3), undefined);
+  assert.equal(readEthernet(hex(ETHERNET), 2), undefined, "it is cut");
 });
 
 Deno.test("readPacket() takes every truncation and every byte without an error", () => {

@@ -34,6 +34,16 @@ export class SeenFlow {
   }
 }
 
+/** What is known of one event's endpoint and rule. */
+interface EventNames {
+  readonly endpointId: number;
+  /** Who the reporting endpoint is. */
+  readonly reporter: KnownAddress | undefined;
+  readonly addresses: readonly string[];
+  readonly cookie: number | undefined;
+  readonly rule: Rule | undefined;
+}
+
 /** What a record's events need of the names, taken at once; the events of a record share it. */
 export class SeenNames implements Names {
   readonly nodeName: string;
@@ -41,25 +51,20 @@ export class SeenNames implements Names {
   readonly packet: Packet;
   readonly #source: KnownAddress | undefined;
   readonly #destination: KnownAddress | undefined;
-  /** Who the reporting endpoint is. */
-  readonly #reporters: readonly (KnownAddress | undefined)[];
+  readonly #ofEvents: readonly EventNames[];
   readonly #sourceIdentity: number;
   readonly #sourceLabels: readonly string[] | undefined;
   readonly #destinationIdentity: number;
   readonly #destinationLabels: readonly string[] | undefined;
   /** Of who sent a packet that wears another's address. */
   readonly #senderLabels: readonly string[] | undefined;
-  readonly #rules: readonly (Rule | undefined)[];
-  readonly #addresses: readonly (readonly string[])[];
   readonly #device: string;
   readonly #known: ServiceName | undefined;
   readonly #sourceService: ServiceName | undefined;
   readonly #destinationService: ServiceName | undefined;
-  readonly #events: readonly DatapathEvent[];
 
   /** @param events those of one record, at least one: they have one packet */
   constructor(events: readonly DatapathEvent[], names: Names) {
-    this.#events = events;
     const [{ packet, layer, sourceIdentity, destinationIdentity, ifindex, service }] = events;
     this.nodeName = names.nodeName;
     this.cluster = names.cluster;
@@ -75,9 +80,16 @@ export class SeenNames implements Names {
       const sender = trueSender(event, ip?.source, names);
       if (sender !== undefined) this.#senderLabels = names.identityLabels(sender.identity);
     }
-    this.#rules = events.map((event) => "cookie" in event ? names.rule(event.cookie) : undefined);
-    this.#addresses = events.map((event) => names.endpointAddresses(event.endpointId));
-    this.#reporters = events.map((event) => names.endpoint(event.endpointId));
+    this.#ofEvents = events.map((event) => {
+      const { endpointId } = event, cookie = "cookie" in event ? event.cookie : undefined;
+      return {
+        endpointId,
+        reporter: names.endpoint(endpointId),
+        addresses: names.endpointAddresses(endpointId),
+        cookie,
+        rule: cookie === undefined ? undefined : names.rule(cookie),
+      };
+    });
     this.#device = names.interfaceName(ifindex);
     this.#known = service === 0 ? undefined : names.service(service);
     if (this.#known === undefined && ip && transport && "sourcePort" in transport) {
@@ -92,17 +104,17 @@ export class SeenNames implements Names {
     return ip === this.packet.ip?.destination ? this.#destination : undefined;
   }
   endpoint(id: number): KnownAddress | undefined {
-    return this.#reporters[this.#events.findIndex((event) => event.endpointId === id)];
+    return this.#ofEvents.find(({ endpointId }) => endpointId === id)?.reporter;
   }
   identityLabels(identity: number): readonly string[] | undefined {
     if (identity === this.#sourceIdentity) return this.#sourceLabels;
     return identity === this.#destinationIdentity ? this.#destinationLabels : this.#senderLabels;
   }
   rule(cookie: number): Rule | undefined {
-    return this.#rules[this.#events.findIndex((event) => "cookie" in event && event.cookie === cookie)];
+    return this.#ofEvents.find((event) => event.cookie === cookie)?.rule;
   }
   endpointAddresses(id: number): readonly string[] {
-    return this.#addresses[this.#events.findIndex((event) => event.endpointId === id)] ?? [];
+    return this.#ofEvents.find(({ endpointId }) => endpointId === id)?.addresses ?? [];
   }
   interfaceName(): string {
     return this.#device;
