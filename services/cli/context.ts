@@ -10,6 +10,7 @@
  */
 import { type PlaneService, planeTarget, readMembership, SERVICE_PORTS } from "@weir/common/membership";
 import { readStream } from "@weir/common/input-file";
+import { harmlessOutput } from "./harmless_text.ts";
 import { type LabRecord, RunDirectory } from "./run_directory.ts";
 
 /** Services that a command may talk to; each has the socket `<name>.sock` in its instance's directory. */
@@ -57,9 +58,9 @@ export interface NodeTarget {
 
 /** Input and output of a command; tests give their own. */
 export interface CommandIo {
-  /** Writes to stdout exactly as given (no newline is added). */
+  /** Writes to stdout as given (no newline is added), but for what a terminal would obey. */
   out(text: string): void;
-  /** Writes to stderr exactly as given; only errors and progress go there. */
+  /** Writes to stderr in the same way; only errors and progress go there. */
   err(text: string): void;
   /** True where a person looks: colours and redrawing are welcome. */
   readonly terminal: boolean;
@@ -183,8 +184,8 @@ export function hostname(): string {
 export function processIo(): CommandIo {
   const interrupted = new AbortController();
   return {
-    out: (text) => writeAll(Deno.stdout, text),
-    err: (text) => writeAll(Deno.stderr, text),
+    out: (text) => writeAll(Deno.stdout, harmlessOutput(text)),
+    err: (text) => writeAll(Deno.stderr, harmlessOutput(text)),
     terminal: Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR"),
     confirm: Deno.stdin.isTerminal() ? (question) => confirm(question) : undefined,
     readStdin: async (bytesMax) =>

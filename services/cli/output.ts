@@ -4,6 +4,7 @@
  * @module
  */
 import { UsageError } from "./context.ts";
+import { harmless } from "./harmless_text.ts";
 import { paint, PLAIN, type Screen, strong, tellsState } from "./screen.ts";
 import { didYouMean } from "./suggestion.ts";
 import { yamlText } from "./yaml_text.ts";
@@ -55,9 +56,10 @@ function written(whole: unknown, form: "json" | "yaml"): string {
 
 /**
  * A table with columns three spaces apart; the last column is not padded. On a terminal the widest columns are shortened
- * until a line fits, unless `whole`.
+ * until a line fits, unless `whole`. Cells are words that others may have written: no terminal obeys them, and none begins a line.
  */
-export function table(titles: string[], rows: string[][], whole = false): string {
+export function table(titles: string[], cells: string[][], whole = false): string {
+  const rows = cells.map((row) => row.map(harmless));
   const wanted = titles.map((title, index) =>
     rows.reduce((most, row) => Math.max(most, width(row[index] ?? "")), width(title))
   );
@@ -123,7 +125,7 @@ function fit(wanted: number[], titles: string[], columns: number | undefined): n
 
 function shorten(text: string, columns: number): string {
   if (width(text) <= columns) return text;
-  return `${[...text.replace(COLOUR, "")].slice(0, columns - 1).join("")}…`;
+  return `${[...text].slice(0, columns - 1).join("")}…`;
 }
 
 function show(value: string | number | boolean | undefined | null): string {
@@ -131,12 +133,9 @@ function show(value: string | number | boolean | undefined | null): string {
   return String(value);
 }
 
-// deno-lint-ignore no-control-regex
-const COLOUR = /\x1b\[[0-9;]*m/g;
-
-/** Width on the screen: colours take no room. */
+/** Width on the screen, of text without colours. */
 function width(text: string): number {
-  return [...text.replace(COLOUR, "")].length;
+  return [...text].length;
 }
 
 /** Age as kubectl shows it: 5s, 3m12s, 2h5m, 4d. */

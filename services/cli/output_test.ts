@@ -3,10 +3,10 @@ import { UsageError } from "./context.ts";
 import { labelMatcher } from "./label_text.ts";
 import { age, numbered, outputForm, render, table } from "./output.ts";
 
-Deno.test("table() aligns columns and colours take no room", () => {
+Deno.test("table() aligns columns, and no cell is obeyed by a terminal or begins a line", () => {
   equal(
-    table(["A", "BB"], [["xxx", "1"], ["\x1b[31my\x1b[0m", ""]]),
-    "A     BB\nxxx   1\n\x1b[31my\x1b[0m\n",
+    table(["A", "BB"], [["xxx", "1"], ["\x1b[31my\u009b0m", "\u202e\n"]]),
+    "A                 BB\nxxx               1\n^[[31my\\u009b0m   \\u202e\\n\n",
   );
 });
 

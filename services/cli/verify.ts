@@ -24,6 +24,7 @@ import {
 import { readInputFileSync } from "@weir/common/input-file";
 import { flag, parse, text } from "./args.ts";
 import { UsageError } from "./context.ts";
+import { harmlessOutput } from "./harmless_text.ts";
 import { codeLabel, verifierVersion, verifierWasmUrl } from "@weir/verifier";
 
 /** Largest files that are read: an object, kernel types (a vmlinux with its debug information), a kernel configuration. */
@@ -58,7 +59,7 @@ export async function verifyCommand(args: string[]): Promise<number> {
     return entries.length > 0 && entries.every((entry) => entry.verdict === "accepted") ? 0 : 1;
   } catch (error) {
     if (error instanceof UsageError) throw error;
-    console.error((error as Error).message);
+    console.error(harmlessOutput((error as Error).message));
     return 1;
   }
 }
@@ -249,6 +250,6 @@ async function readKernelConfig(release: string | undefined): Promise<KernelConf
 }
 
 function write(text: string): void {
-  const bytes = new TextEncoder().encode(text);
+  const bytes = new TextEncoder().encode(harmlessOutput(text));
   for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
 }

@@ -1,4 +1,5 @@
 /** An explanation as people read it. @module */
+import { harmless } from "../harmless_text.ts";
 import type { Explanation } from "./explanation.ts";
 import type { Stage } from "./stage.ts";
 
@@ -12,7 +13,8 @@ export function explanationText(explanation: Explanation): string {
   for (const stage of stages) {
     lines.push("", ...stageLines(stage, allowed));
   }
-  return lines.join("\n") + "\n";
+  // Names, labels and what servers say stand in them: no terminal obeys a line, and none becomes two.
+  return lines.map(harmless).join("\n") + "\n";
 }
 
 function verdict({ allowed, works, stages }: Explanation): string {

@@ -11,7 +11,7 @@ import { answersOf, onEveryNode } from "../clients.ts";
 import type { CommandContext } from "../context.ts";
 import { table } from "../output.ts";
 import type { FlowForm } from "./flow_printer.ts";
-import { harmless } from "./flow_words.ts";
+import { harmless } from "../harmless_text.ts";
 import { followNodes } from "./follow.ts";
 import { EVENTS_OPTIONS, FLOWS_DEFAULT, readCommonArgs, serverFlags } from "./request.ts";
 import { timeText } from "./time_text.ts";

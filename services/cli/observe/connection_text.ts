@@ -9,8 +9,9 @@ import {
   Connection as ConnectionMessage,
   Rollup as RollupMessage,
 } from "@weir/proto/history";
+import { harmless } from "../harmless_text.ts";
 import { type Column, type OutputForm, render } from "../output.ts";
-import { endText, harmless, policyText } from "./flow_words.ts";
+import { endText, policyText } from "./flow_words.ts";
 import { timeText } from "./time_text.ts";
 
 /** Something that is shown, and how much of what happened it is made of. */

@@ -5,8 +5,9 @@
  */
 import { Flow } from "@weir/proto/flow";
 import { GetFlowsResponse } from "@weir/proto/observer";
+import { harmless } from "../harmless_text.ts";
 import { table } from "../output.ts";
-import { type FlowWords, flowWords, harmless, type WordOptions } from "./flow_words.ts";
+import { type FlowWords, flowWords, type WordOptions } from "./flow_words.ts";
 import { type Time, timeText } from "./time_text.ts";
 
 /** Forms of `weir observe -o`. */
@@ -67,7 +68,7 @@ export class FlowPrinter {
       return `${prefix}: ${node_names.length} nodes are unavailable: ${names}\n`;
     }
     if (state !== "NODE_ERROR") return "";
-    return `${prefix}: Error ${JSON.stringify(message)} on ${node_names.length} nodes: ${names}\n`;
+    return `${prefix}: Error ${harmless(JSON.stringify(message))} on ${node_names.length} nodes: ${names}\n`;
   }
 
   /** What comes after the last answer. */
@@ -85,7 +86,7 @@ export class FlowPrinter {
     const { flow, lost_events } = answer, { node } = this.#options;
     if (flow === undefined && lost_events === undefined) return undefined;
     const values: string[] = flow === undefined
-      ? [lost_events!.source, "-", "EVENTS LOST", "-", this.#lostSummary(answer, "- ")]
+      ? [harmless(`${lost_events!.source}`), "-", "EVENTS LOST", "-", this.#lostSummary(answer, "- ")]
       : valuesOf(flowWords(flow, this.#options));
     const name = flow === undefined ? answer.node_name || "-" : flow.node_name;
     return [
@@ -110,7 +111,7 @@ export class FlowPrinter {
   }
 
   #lostLine(answer: GetFlowsResponse): string {
-    return `${this.#time(answer.time)} EVENTS LOST: ${answer.lost_events!.source} ${
+    return `${this.#time(answer.time)} EVENTS LOST: ${harmless(`${answer.lost_events!.source}`)} ${
       this.#lostSummary(answer, "")
     }\n`;
   }

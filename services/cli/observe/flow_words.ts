@@ -7,6 +7,7 @@ import { reservedIdentityName } from "@weir/common/identity";
 import type { Endpoint, Flow, Policy, Service } from "@weir/proto/flow";
 import { EVENT } from "@weir/proto/numbers";
 import { dropReasonText, matchTypeText, tracePointText, troubleText } from "@weir/proto/words";
+import { harmless } from "../harmless_text.ts";
 
 /** How words of a flow are made. */
 export interface WordOptions {
@@ -31,26 +32,6 @@ export interface FlowWords {
   readonly type: string;
   readonly verdict: string;
   readonly summary: string;
-}
-
-// deno-lint-ignore no-control-regex
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/g;
-
-/** Text that came from the network: what a terminal would obey is shown instead. */
-export function harmless(text: string): string {
-  return text.replace(
-    CONTROL,
-    (char) =>
-      char === "\x1b"
-        ? "^["
-        : char === "\r"
-        ? "\\r"
-        : char === "\n"
-        ? "\\n"
-        : char === "\t"
-        ? " "
-        : `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }
 
 const COLOURS = { red: 31, green: 32, yellow: 33, magenta: 35, cyan: 36 } as const;
@@ -221,7 +202,9 @@ function summaryText(flow: Flow, options: WordOptions): string {
   const trace = flow.ip_trace_id?.trace_id ? `IP Trace ID: ${flow.ip_trace_id.trace_id}; ` : "";
   const auth = flow.auth_type === "DISABLED"
     ? ""
-    : `; Auth: ${painted(flow.auth_type, flow.auth_type === "SPIRE" ? "green" : "red", options)}`;
+    : `; Auth: ${
+      painted(harmless(`${flow.auth_type}`), flow.auth_type === "SPIRE" ? "green" : "red", options)
+    }`;
   const text = `${trace}${harmless(flow.Summary)}${auth}`;
   return options.why
     ? [text, harmless(tunnelText(flow)), harmless(placeText(flow))].filter((part) => part !== "").join("; ")
@@ -238,7 +221,7 @@ export function flowWords(flow: Flow, options: WordOptions): FlowWords {
     sourceIdentity: identityText(flow.source, flow.source_service, options),
     destinationIdentity: identityText(flow.destination, flow.destination_service, options),
     arrow: reply === undefined ? "<>" : reply ? "<-" : "->",
-    type: typeText(flow, options.why),
+    type: harmless(typeText(flow, options.why)),
     verdict: painted(harmless(verdictText(flow, options.why)), VERDICT_COLOURS[flow.verdict], options),
     summary: summaryText(flow, options),
   };

@@ -3,7 +3,7 @@ import { Tunnel } from "@weir/proto/flow";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { UsageError } from "../context.ts";
 import { type FlowForm, FlowPrinter } from "./flow_printer.ts";
-import { harmless } from "./flow_words.ts";
+import { harmless } from "../harmless_text.ts";
 import { answerLines, LINE_LENGTH_MAX, linesOf } from "./input_file.ts";
 import { readObserveArgs } from "./request.ts";
 import { timeText } from "./time_text.ts";
