@@ -526,6 +526,7 @@ export const descriptions: Readonly<Record<string, string>> = {
  "weir.policy.v1.NodePolicy.behindSinceUnixS": "engine: since when there is one that is not in force there; 0 when not behind",
  "weir.policy.v1.NodePolicy.prefixEpoch": "where prefixes come from another replica than map states: their table's epoch, \"\" else",
  "weir.policy.v1.NodePolicy.prefixRevision": "and how far they are; epoch and revision are of the map states alone then",
+ "weir.policy.v1.NodePolicy.policySet": "engine, in the answer to a PUT: that policy set, \"REVISION:TAG\", as only this history of its database has it; \"\" not known",
  "weir.policy.v1.NodePolicy.newestPolicyRevision": "the newest policy set that was ever in force there: a database that has only older ones is an older copy",
  "weir.policy.v1.WaitRequest": "POST /v1/policies:wait: answers when the policy set is in force at every node of the cluster, or after the timeout.",
  "weir.policy.v1.WaitRequest.policyRevision": "0: the newest",

@@ -7500,6 +7500,11 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "id": 13,
     "protoName": "prefix_revision"
    },
+   "policySet": {
+    "type": "string",
+    "id": 14,
+    "protoName": "policy_set"
+   },
    "newestPolicyRevision": {
     "type": "uint64",
     "id": 11,

@@ -293,6 +293,8 @@ export interface NodePolicy {
   prefixEpoch: string;
   /** and how far they are; epoch and revision are of the map states alone then */
   prefixRevision: number;
+  /** engine, in the answer to a PUT: that policy set, "REVISION:TAG", as only this history of its database has it; "" not known */
+  policySet: string;
   /** the newest policy set that was ever in force there: a database that has only older ones is an older copy */
   newestPolicyRevision: number;
 }

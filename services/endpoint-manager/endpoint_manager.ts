@@ -30,6 +30,7 @@ import { NodePeers } from "./node_peers.ts";
 import type { PeerName } from "./peer_effects.ts";
 import { PolicyAcknowledger } from "./policy_acknowledger.ts";
 import { PolicyReconciler } from "./policy_reconciler.ts";
+import type { PolicySetStore } from "./policy_set_file.ts";
 import { PrefixOrder } from "./prefix_order.ts";
 import { NO_SERVICES, ServiceReconciler } from "./service_reconciler.ts";
 import type { Datapath, Directory, Mirror, PolicySource, ServiceSource } from "./sources.ts";
@@ -46,6 +47,8 @@ export interface EndpointManagerParts {
   services?: ServiceSource;
   store: EndpointStore;
   nodeStore: NodeStore;
+  /** Keeps which policy set was in force; without one that is learnt anew after a start. */
+  policySetStore?: PolicySetStore;
   /** Where the peers are, for people. */
   addresses?: Partial<Record<PeerName, string>>;
   clock?: Clock;
@@ -225,6 +228,8 @@ export class EndpointManager {
       table,
       policies: this.#policies,
       source: policy,
+      store: parts.policySetStore,
+      log: this.#log,
       peer: policyPeer,
       clock,
       isTold: () => this.#configurator.configured && this.#endpoints.waitsFor() === undefined,
@@ -291,6 +296,7 @@ export class EndpointManager {
 
   /** Reads back what the last process knew and starts to follow the sources. */
   async start(): Promise<void> {
+    await this.#acknowledger.load();
     const { endpoints, broken } = await this.#parts.store.load();
     for (const file of broken) this.#log("Cannot read endpoint file, set aside", { ...file });
     for (const kept of endpoints) {
@@ -359,9 +365,17 @@ export class EndpointManager {
     return waits;
   }
 
-  /** The newest policy set that was ever in force here: no older one is to be had of the policy engine. */
-  get newestPolicyRevision(): number {
-    return this.#acknowledger.newestPolicyRevision;
+  /**
+   * Headers of requests to the policy engine (`policy-engine/evidence.ts`): the newest policy set that was ever in force here.
+   * No older one is to be had of it.
+   */
+  evidence(): Record<string, string> {
+    const { newestPolicyRevision, newestPolicySet } = this.#acknowledger;
+    return {
+      "weir-node": this.#parts.config.nodeName,
+      "weir-policy-revision": `${newestPolicyRevision}`,
+      ...newestPolicySet === "" ? {} : { "weir-policy-set": newestPolicySet },
+    };
   }
 
   /** Whether services come from somewhere. */

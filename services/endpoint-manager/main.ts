@@ -5,6 +5,7 @@ import { EndpointSockets } from "@weir/proto/datapath";
 import { EndpointManager } from "./endpoint_manager.ts";
 import { EndpointFiles } from "./endpoint_store.ts";
 import { NodeFile } from "./node_file.ts";
+import { PolicySetFile } from "./policy_set_file.ts";
 import { httpDatapath, httpDirectory, httpPolicySource, httpServiceSource } from "./http_sources.ts";
 import { BULK_DEADLINE_MS } from "./peer.ts";
 import { mountEndpointManager } from "./server.ts";
@@ -108,10 +109,7 @@ runService({
       "identity-allocator": new WeirClient(config.allocator, { joint: true }),
       "policy-engine": new WeirClient(config.policyEngine, {
         joint: true,
-        headers: (): Record<string, string> => ({
-          "weir-node": nodeName,
-          "weir-policy-revision": `${manager.newestPolicyRevision}`,
-        }),
+        headers: (): Record<string, string> => manager.evidence(),
       }),
       "datapath": new WeirClient(config.datapath, { deadlineMs: BULK_DEADLINE_MS }),
       "load-balancer": config.loadBalancer === ""
@@ -143,6 +141,7 @@ runService({
       services: clients["load-balancer"] && httpServiceSource(clients["load-balancer"], log),
       store: new EndpointFiles(`${config.state}/endpoints`),
       nodeStore: new NodeFile(`${config.state}/node.json`),
+      policySetStore: new PolicySetFile(`${config.state}/policy-set.json`),
       addresses: Object.fromEntries(
         Object.entries(clients).map(([name, client]) => [name, client?.address]),
       ),

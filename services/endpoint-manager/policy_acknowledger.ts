@@ -13,6 +13,7 @@ import type { EndpointTable } from "./endpoint_table.ts";
 import type { Peer } from "./peer.ts";
 import type { PolicyReconciler } from "./policy_reconciler.ts";
 import { CLOSED_POLICY } from "./policy_reconciler.ts";
+import type { NewestPolicySet, PolicySetStore } from "./policy_set_file.ts";
 import type { PolicyInForce, PolicySource } from "./sources.ts";
 import type { Workload } from "./workload.ts";
 import { type Failure, WorkQueue } from "./work_queue.ts";
@@ -28,6 +29,9 @@ export interface PolicyAcknowledgerParts {
   table: EndpointTable;
   policies: PolicyReconciler;
   source: PolicySource;
+  /** Keeps the newest policy set over restarts; without one it is learnt anew. */
+  store?: PolicySetStore;
+  log: (message: string, fields?: Record<string, unknown>) => void;
   peer: Peer;
   clock: Clock;
   /** Whether the datapath is configured and was told of every endpoint that runs. */
@@ -50,6 +54,9 @@ export class PolicyAcknowledger {
   #lookDue = false;
   /** The newest policy set that was ever in force here: an engine with an older database is told apart by it. */
   #newest = 0;
+  /** The newest that the engine named, and whether that is on the disk. */
+  #named: NewestPolicySet = { policyRevision: 0, policySet: "" };
+  #isKept = true;
   readonly #stop = new AbortController();
 
   constructor(parts: PolicyAcknowledgerParts) {
@@ -63,6 +70,19 @@ export class PolicyAcknowledger {
       this.#newest = Math.max(this.#newest, status.policyRevision);
     }
     return this.#newest;
+  }
+
+  /** That policy set, or one before it, as the engine named it; "": none. */
+  get newestPolicySet(): string {
+    return this.#named.policySet;
+  }
+
+  /** Reads back what an earlier process knew. */
+  async load(): Promise<void> {
+    const kept = await this.#parts.store?.load();
+    if (kept === undefined) return;
+    this.#named = kept;
+    this.#newest = Math.max(this.#newest, kept.policyRevision);
   }
 
   /** Something was told or applied. Many things of a moment are looked at once. */
@@ -149,9 +169,31 @@ export class PolicyAcknowledger {
     const inForce = this.inForce;
     if (!inForce) return;
     const { source, peer, clock } = this.#parts;
-    await peer.call("say which policies are in force", () => source.acknowledge(inForce));
+    const named = await peer.call("say which policies are in force", () => source.acknowledge(inForce));
     this.#told = inForce;
     this.#toldMs = clock.nowMs();
+    await this.#keep(named);
+  }
+
+  /** Keeps what the engine named; an engine with an older database names older ones. */
+  async #keep(named: NewestPolicySet): Promise<void> {
+    const { store, log } = this.#parts, before = this.#named;
+    if (named.policySet !== "" && named.policyRevision >= this.newestPolicyRevision) {
+      const isSame = named.policySet === before.policySet && named.policyRevision === before.policyRevision;
+      if (!isSame) {
+        this.#named = named;
+        this.#newest = Math.max(this.#newest, named.policyRevision);
+        this.#isKept = false;
+      }
+    }
+    if (this.#isKept || store === undefined) return;
+    try {
+      await store.save(this.#named);
+      this.#isKept = true;
+    } catch (error) {
+      // It is tried again with the next sign of life; until then this process knows it.
+      log("Cannot keep which policies are in force", { error });
+    }
   }
 }
 

@@ -467,6 +467,36 @@ Deno.test("what is in force is acknowledged, never ahead of the datapath, with w
   assert.ok(neighbours.acknowledged.length >= count + 2, "a sign of life, again and again");
 });
 
+Deno.test("the newest policy set that the engine named is said for ever: by the next process, after a full disk, and in spite of an older one", async () => {
+  await using node = await withPods("a");
+  const { neighbours, disk } = node;
+  const publish = () => {
+    neighbours.cidrTable.revision = neighbours.mapStateTable.revision;
+    neighbours.cidrTable.beat();
+    neighbours.mapStateTable.beat();
+  };
+  const said = () => node.manager.evidence();
+  const named = { policyRevision: 5, policySet: "5:0123456789abcdef" };
+  neighbours.policySet = named;
+  disk.full = new Error("full");
+  publish();
+  await node.pass(8_000);
+  assert.equal(disk.policySet, undefined);
+  assert.deepEqual(said(), {
+    "weir-node": "node-1",
+    "weir-policy-revision": "5",
+    "weir-policy-set": named.policySet,
+  });
+  disk.full = undefined;
+  await node.pass(8_000);
+  assert.deepEqual(disk.policySet, named);
+  neighbours.policySet = { policyRevision: 4, policySet: "4:fedcba9876543210" };
+  await node.pass(8_000);
+  assert.equal(said()["weir-policy-set"], named.policySet, "an engine with an older database");
+  await node.restart();
+  assert.deepEqual([said()["weir-policy-revision"], said()["weir-policy-set"]], ["5", named.policySet]);
+});
+
 Deno.test("what is in force is acknowledged also while map states and prefixes come from different replicas", async () => {
   await using node = await withPods("a");
   const { neighbours } = node;

@@ -3,6 +3,7 @@
  * and the simulation join sources in one process.
  * @module
  */
+import type { NewestPolicySet } from "./policy_set_file.ts";
 import type { Position } from "@weir/common";
 import type { Init } from "@weir/proto";
 import type {
@@ -112,8 +113,8 @@ export interface PolicySource {
   cidrs(listener: ChangeListener<CidrIdentity>): Mirror<CidrIdentity>;
   /** Map states, named by identity. */
   mapStates(listener: ChangeListener<MapState>): NamedMirror<MapState>;
-  /** Says what is in force here. Repeatable. */
-  acknowledge(inForce: PolicyInForce): Promise<void>;
+  /** Says what is in force here; answers which policy set that is, as far as the engine knows. Repeatable. */
+  acknowledge(inForce: PolicyInForce): Promise<NewestPolicySet>;
 }
 
 /** Cluster scope: services and their backends. The load balancer. */

@@ -3,6 +3,7 @@ import type { ProblemError } from "@weir/common";
 import { Endpoint } from "@weir/proto/endpoint";
 import { EndpointFiles } from "./endpoint_store.ts";
 import { NodeFile } from "./node_file.ts";
+import { PolicySetFile } from "./policy_set_file.ts";
 import { writeStateFile } from "./state_file.ts";
 
 const endpoint = (id: number, name = "default/web") => Endpoint.create({ name, netns: "/n", status: { id } });
@@ -105,6 +106,18 @@ Deno.test({
       }
     }),
 });
+
+Deno.test("PolicySetFile gives back what was kept, and nothing where it cannot be read", () =>
+  withDirectory(async (directory) => {
+    const path = `${directory}/policy-set.json`, file = new PolicySetFile(path);
+    assert.equal(await file.load(), undefined);
+    await file.save({ policyRevision: 5, policySet: "5:0123456789abcdef" });
+    assert.deepEqual(await file.load(), { policyRevision: 5, policySet: "5:0123456789abcdef" });
+    for (const broken of ["{", "7", "null", '{"policyRevision": "5", "policySet": ""}']) {
+      await Deno.writeTextFile(path, broken);
+      assert.equal(await file.load(), undefined, broken);
+    }
+  }));
 
 Deno.test("NodeFile gives back what was kept, and nothing where it cannot be read", () =>
   withDirectory(async (directory) => {

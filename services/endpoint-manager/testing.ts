@@ -13,6 +13,7 @@ import { EndpointManager } from "./endpoint_manager.ts";
 import type { EndpointStore, KeptEndpoint } from "./endpoint_store.ts";
 import { holdersDigest } from "./identity_reconciler.ts";
 import type { NodeStore } from "./node_file.ts";
+import type { NewestPolicySet, PolicySetStore } from "./policy_set_file.ts";
 import type {
   ChangeListener,
   Datapath,
@@ -124,6 +125,8 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
   datapathEpoch: string = this.datapathTable.epoch;
   readonly calls: string[] = [];
   readonly acknowledged: PolicyInForce[] = [];
+  /** What it answers to that. */
+  policySet: NewestPolicySet = { policyRevision: 0, policySet: "" };
   /** The kernel: identity and policy of each endpoint. */
   readonly kernel = new Map<string, { identity: number; policy: string }>();
   /** The kernel's policies. */
@@ -237,9 +240,10 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
   ipcache = (l: ChangeListener<IpcacheEntry>): Mirror<IpcacheEntry> => this.ipcacheTable.mirror(l);
   cidrs = (l: ChangeListener<CidrIdentity>): Mirror<CidrIdentity> => this.cidrTable.mirror(l);
   mapStates = (l: ChangeListener<MapState>): NamedMirror<MapState> => this.mapStateTable.mirror(l);
-  async acknowledge(inForce: PolicyInForce): Promise<void> {
+  async acknowledge(inForce: PolicyInForce): Promise<NewestPolicySet> {
     await this.#call("acknowledge", false);
     this.acknowledged.push(inForce);
+    return this.policySet;
   }
   servicePorts = (l: ChangeListener<ServicePort>): Mirror<ServicePort> => this.portTable.mirror(l);
   backends = (l: ChangeListener<Backend>): Mirror<Backend> => this.backendTable.mirror(l);
@@ -352,6 +356,12 @@ export class FakeDisk implements EndpointStore {
   kept: Node | undefined;
   /** Whatever writes fails with this. */
   full: Error | undefined;
+  policySet: NewestPolicySet | undefined;
+  /** The file of its newest policy set. */
+  readonly policySetStore: PolicySetStore = {
+    load: () => Promise.resolve(this.policySet),
+    save: (newest) => this.#write(() => this.policySet = newest),
+  };
   /** The node's file. */
   readonly nodeStore: NodeStore = {
     load: () => Promise.resolve(structuredClone(this.kept)),
@@ -467,6 +477,7 @@ export class TestNode implements AsyncDisposable {
       datapath: neighbours,
       store: disk,
       nodeStore: disk.nodeStore,
+      policySetStore: disk.policySetStore,
       clock,
     });
   }

@@ -71,6 +71,8 @@ export interface NodePoliciesOptions {
   policyRevision: () => number;
   /** A node says that this policy set was in force there. */
   onClaim?: (evidence: Evidence) => void;
+  /** A node said something, here or to another replica. */
+  onHeard?: (node: string) => void;
 }
 
 interface Point {
@@ -78,6 +80,8 @@ interface Point {
   readonly revision: number;
   readonly policyRevision: number;
   readonly unixS: number;
+  /** The policy set with its tag; undefined where another replica, or an earlier life, published it. */
+  readonly policySet?: string;
 }
 
 /** What is kept of a node. */
@@ -135,10 +139,11 @@ export class NodePolicies {
   }
 
   /** The engine's tables reflect a policy set from this revision on. False when that is known. */
-  published(epoch: string, revision: number, policyRevision: number): boolean {
+  published({ epoch, revision }: Position, policyRevision: number, policySet: string): boolean {
     const last = this.#points.get(epoch)?.at(-1);
     if (last !== undefined && last.policyRevision >= policyRevision) return false;
-    const point: Point = { epoch, revision, policyRevision, unixS: unixSeconds(this.#options.clock) };
+    const unixS = unixSeconds(this.#options.clock);
+    const point: Point = { epoch, revision, policyRevision, unixS, policySet };
     this.#learn(point);
     this.#unsavedPoints.push(point);
     this.#resolveAll();
@@ -183,7 +188,8 @@ export class NodePolicies {
     this.#unsavedNodes.add(name);
     this.#resolve(told);
     this.#wake();
-    return this.#describe(name, told);
+    this.#options.onHeard?.(name);
+    return { ...this.#describe(name, told), policySet: this.#pointAt(told)?.policySet ?? "" };
   }
 
   /** Every node of the cluster, and those that told something lately; sorted. */
@@ -348,6 +354,8 @@ export class NodePolicies {
     }
     for (const row of nodes) {
       const name = String(row.node);
+      // The first reading has what was said in earlier lives.
+      if (this.#batch >= 0 && !isOlder) this.#options.onHeard?.(name);
       // What came later was written later; clocks of replicas say nothing. What was heard here since is newer than both.
       if (this.#unsavedNodes.has(name) || (isOlder && this.#told.has(name))) continue;
       this.#told.set(name, {

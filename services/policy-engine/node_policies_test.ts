@@ -69,7 +69,7 @@ class Replica {
 
   publish(epoch: string, revision: number, policyRevision: number): void {
     this.policyRevision = policyRevision;
-    this.policies.published(epoch, revision, policyRevision);
+    this.policies.published({ epoch, revision }, policyRevision, `${policyRevision}:0123456789abcdef`);
   }
 
   tell(node: string, epoch: string, revision: number, more: Partial<NodePolicy> = {}): NodePolicy {
@@ -113,6 +113,7 @@ Deno.test("NodePolicies says who is behind, with since when, and what is in forc
       behind: false,
       behindSinceUnixS: 0,
       newestPolicyRevision: 0,
+      policySet: "7:0123456789abcdef",
     });
     const startS = clock.ms / 1000;
     await clock.pass(10_000);

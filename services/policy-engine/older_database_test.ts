@@ -68,9 +68,13 @@ const accept = (client: WeirClient) =>
 const tell = (client: WeirClient, newestPolicyRevision: number, node = "node-2") =>
   client.collection("nodepolicies", NodePolicy).put(node, { node, newestPolicyRevision });
 /** A client as a node has it: it says what is in force there with each request. */
-const nodeClient = (engine: PolicyEngine, policyRevision: number) =>
+const nodeClient = (engine: PolicyEngine, policyRevision: number, node = "node-2", policySet = "") =>
   new WeirClient({ handler: engine.handler }, {
-    headers: () => ({ "weir-node": "node-2", "weir-policy-revision": `${policyRevision}` }),
+    headers: () => ({
+      "weir-node": node,
+      "weir-policy-revision": `${policyRevision}`,
+      "weir-policy-set": policySet,
+    }),
   });
 async function doubted(engine: PolicyEngine): Promise<void> {
   while (engine.follower.faults().length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -204,6 +208,89 @@ Deno.test("What a node cannot know is refused, its name is said, and who is remo
       await tell(client, 2 ** 48);
       await engine.store.store.pull();
       assert.deepEqual(await faultsOf(client), [], "and there is nothing left to claim");
+    }, directory);
+  } finally {
+    await database.close();
+  }
+});
+
+Deno.test("An older copy that was written to until its numbers are greater is told apart all the same, until it is accepted", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "weir-policy-" });
+  const [path, old] = [`${directory}/policy.db`, `${directory}/old.db`];
+  let database = new Database(`sqlite:${path}`);
+  try {
+    let before!: NodePolicy;
+    await life(database, async (engine, client) => {
+      await apply(client, manifest("a"));
+      using file = new (await import("node:sqlite")).DatabaseSync(path);
+      file.exec(`vacuum into '${old}'`);
+      await apply(client, manifest("b"));
+      const { policyRevision } = await stateOf(client);
+      // A node says how far it is, and is told which policy set that is.
+      before = await client.collection("nodepolicies", NodePolicy).put("node-2", {
+        node: "node-2",
+        epoch: engine.publisher.epoch,
+        revision: engine.publisher.mapStates.revision,
+        newestPolicyRevision: policyRevision,
+      });
+      assert.equal(before.policyRevision, policyRevision);
+      assert.match(before.policySet, new RegExp(`^${policyRevision}:[0-9a-f]{16}$`));
+    });
+    await database.close();
+    await Deno.copyFile(old, path);
+    for (const end of ["-wal", "-shm"]) await Deno.remove(path + end).catch(() => {});
+    database = new Database(`sqlite:${path}`);
+    const { policyRevision, policySet } = before;
+    await life(database, async (engine, client) => {
+      for (const name of ["c", "d", "e"]) await apply(client, manifest(name));
+      const copy = await stateOf(client);
+      assert.ok(copy.error === "" && copy.policyRevision > policyRevision, "by its numbers it is newer");
+      assert.equal(
+        (await stateOf(nodeClient(engine, policyRevision))).error,
+        "",
+        "numbers alone say nothing",
+      );
+      assert.deepEqual(await faultsOf(client), []);
+      const held = await stateOf(nodeClient(engine, policyRevision, "node-2", policySet));
+      assert.match(held.error, /older than what is in force on node-2/);
+      await assert.rejects(prefixesOf(client), /older than/);
+      assert.equal((await faultsOf(client))[0].holds, true);
+    });
+    await life(database, async (engine, client) => {
+      const held = await stateOf(client);
+      assert.match(held.error, /older than what is in force on node-2/, "the next process knows it too");
+      assert.deepEqual(held.entries, []);
+      await accept(client);
+      const node = nodeClient(engine, policyRevision, "node-2", policySet);
+      const state = await stateOf(node);
+      assert.equal(state.error, "", "what was accepted is asked no more");
+      assert.ok(state.policyRevision > policyRevision);
+      const own = nodeClient(engine, state.policyRevision, "node-2", engine.store.policySet);
+      assert.equal((await stateOf(own)).error, "", "nor does its own history give doubt");
+      const ancient = nodeClient(engine, state.policyRevision, "node-2", `0:${"0".repeat(16)}`);
+      assert.equal((await stateOf(ancient)).error, "", "nor what is too long ago to tell");
+      for (const damaged of ["x", `1:${"0".repeat(17)}`, `-1:${"0".repeat(16)}`]) {
+        const node = nodeClient(engine, state.policyRevision, "node-2", damaged);
+        assert.equal((await stateOf(node)).error, "", "what is damaged says nothing");
+      }
+    });
+  } finally {
+    await database.close();
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("A node that comes new is answered by an engine that began only after the nodes that there are were heard", async () => {
+  const database = new Database("sqlite::memory:");
+  const directory = allocator((nodes) => nodes.put("node-3", Node.create({ name: "node-3" })));
+  try {
+    await life(database, async (engine) => {
+      let isAnswered = false;
+      const isNew = stateOf(nodeClient(engine, 0, "node-3")).finally(() => isAnswered = true);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      assert.equal(isAnswered, false, "node-2 may know better");
+      await stateOf(nodeClient(engine, 9, "node-2"));
+      assert.match((await isNew).error, /older than what is in force on node-2/, "and does");
     }, directory);
   } finally {
     await database.close();

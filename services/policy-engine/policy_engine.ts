@@ -18,12 +18,13 @@ import type { Database } from "@weir/common/state";
 import type { WeirClient } from "@weir/client";
 import { Directory } from "./directory.ts";
 import { DirectoryLoss } from "./directory_loss.ts";
-import { type Evidence, evidenceOf } from "./evidence.ts";
+import { type Evidence, evidenceOf, senderOf } from "./evidence.ts";
 import { NodePolicies } from "./node_policies.ts";
 import { PolicyFollower } from "./policy_follower.ts";
 import { PolicyRepository } from "./policy_repository.ts";
 import { PolicyStore } from "./policy_store.ts";
 import { Publisher } from "./publisher.ts";
+import { RollCall } from "./roll_call.ts";
 import { mountRoutes } from "./routes.ts";
 
 /** What the engine is built from. */
@@ -65,6 +66,7 @@ export class PolicyEngine {
   readonly inForce: NodePolicies;
   readonly cluster: string;
   readonly #loss: DirectoryLoss;
+  readonly #rollCall: RollCall;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #health: Health;
@@ -97,12 +99,14 @@ export class PolicyEngine {
       log: this.#log,
       nodes: () => this.directory.nodes(),
       policyRevision: () => this.store.policyRevision,
+      onHeard: (node) => this.#rollCall.heard(node),
       onClaim: (evidence) =>
         void this.#judge(evidence).catch((error) => {
           // Nodes say it again.
           this.#log.warn("Cannot note that the policy database is older than what is in force", { error });
         }),
     });
+    this.#rollCall = new RollCall({ clock, nodes: () => this.directory.nodes() });
     this.#loss = new DirectoryLoss({ database: options.database, clock, log: this.#log });
     this.follower = new PolicyFollower({
       store: this.store,
@@ -137,8 +141,18 @@ export class PolicyEngine {
     }
     if (/^\/v1\/(mapstates|cidridentities)\b/.test(pathname)) {
       try {
-        const evidence = evidenceOf(request);
+        const evidence = evidenceOf(request), sender = senderOf(request);
         if (evidence !== undefined) await this.#judge(evidence);
+        // Judged before it counts as heard: who waits for it is answered after that.
+        if (sender !== undefined) this.#rollCall.heard(sender);
+        const isNew = sender !== undefined && evidence === undefined;
+        if (isNew && !await this.#rollCall.wait(this.#stop.signal)) {
+          return notReady(
+            `nodes may have newer policies and were not heard yet: ${
+              this.#rollCall.missing().slice(0, 3).join(", ")
+            }`,
+          );
+        }
         // The tables may have it already, and what is shown not yet: nobody gets older policies than it has.
         if (this.publisher.policyRevision < (evidence?.policyRevision ?? 0)) {
           await this.syncPolicies();
@@ -194,10 +208,12 @@ export class PolicyEngine {
     this.#publishing = undefined;
     // Before everything is known a map state would be wrong, and nobody can see it anyway.
     if (!this.ready) return;
+    this.#rollCall.begin();
     const revision = this.publisher.publish(this.follower.isBehind);
-    const { policyRevision } = this.repository;
+    const { policyRevision } = this.repository, { epoch } = this.publisher;
+    const policySet = this.store.doubts.size === 0 ? this.follower.policySet : "";
     // Nodes say what they have by how far they are, and those whom a policy does not touch hear of nothing else.
-    if (this.inForce.published(this.publisher.epoch, revision, policyRevision)) this.publisher.announce();
+    if (this.inForce.published({ epoch, revision }, policyRevision, policySet)) this.publisher.announce();
   }
 
   /**
@@ -217,7 +233,7 @@ export class PolicyEngine {
     await store.store.pull(); // another replica may have written it
     if (!store.isNews(evidence)) return;
     this.#log.error("The policy database is older than what is in force", { ...evidence });
-    await store.note(evidence);
+    await store.note(evidence, this.repository.policyRevision);
     await this.syncPolicies();
     this.publishNow();
   }

@@ -7,6 +7,7 @@ import { type Clock, type Health, type Logger, unixSeconds } from "@weir/common"
 import { formatFault } from "@weir/common/manifest";
 import type { Policy as PolicyMessage, PolicyFault } from "@weir/proto/policy";
 import { readManifests } from "./manifest.ts";
+import { formatPolicySet, parsePolicySet, type PolicySet } from "./evidence.ts";
 import type { Policy } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
 import { type PolicyStore, texts } from "./policy_store.ts";
@@ -43,6 +44,8 @@ export class PolicyFollower {
   #undecodable = new Set<string>();
   /** The newest policy set that was taken in without doubt: nodes may have it. */
   #known = 0;
+  /** The same with its tag, as the database had it. */
+  #knownSet: PolicySet | undefined;
   #revision = -1;
   #epoch = "";
   #cidrRevision = -1;
@@ -74,6 +77,11 @@ export class PolicyFollower {
     return Math.max(0, ...this.#options.store.doubts.values()) > this.#known;
   }
 
+  /** The policy set that was taken in last without doubt, `REVISION:TAG`; "" where it has no tag. */
+  get policySet(): string {
+    return this.#knownSet === undefined ? "" : formatPolicySet(this.#knownSet);
+  }
+
   /** Stored policies that cannot be put in force, by name. */
   get unread(): ReadonlyMap<string, UnreadPolicy> {
     return this.#unread;
@@ -103,7 +111,10 @@ export class PolicyFollower {
     const { repository, store } = this.#options;
     const changed = await this.#takeIn();
     // What changes in doubt is given to nobody.
-    if (store.doubts.size === 0) this.#known = repository.policyRevision;
+    if (store.doubts.size === 0) {
+      this.#known = repository.policyRevision;
+      this.#knownSet = parsePolicySet(store.policySet);
+    }
     return changed;
   }
 
@@ -160,7 +171,8 @@ export class PolicyFollower {
         else mentioned.set(message.name, texts(policy));
       }
       const given = repository.cidrPairs();
-      if (!await store.reconcile(revision, { mentioned, unread, given }, this.#known)) {
+      const before = { policyRevision: this.#known, policySet: this.#knownSet };
+      if (!await store.reconcile(revision, { mentioned, unread, given }, before)) {
         if (attempt < RELOADS_MAX) continue;
         throw new Error(`Cannot compare the numbers of prefixes with the policies: they change all the time`);
       }

@@ -9,6 +9,7 @@ import {
   type Health,
   type Logger,
   ProblemError,
+  randomEpoch,
   unixSeconds,
   type WatchedTable,
 } from "@weir/common";
@@ -16,7 +17,7 @@ import { type Database, Store, type StoreTransaction } from "@weir/common/state"
 import { CidrIdentity, Policy as PolicyMessage, type PolicyChange } from "@weir/proto/policy";
 import { CIDR_MIGRATIONS, type CidrEvidence, CidrRegistry, CIDRS } from "./cidr_registry.ts";
 import { DIRECTORY_LOSS_MIGRATIONS } from "./directory_loss.ts";
-import type { Evidence } from "./evidence.ts";
+import { type Evidence, formatPolicySet, type PolicySet } from "./evidence.ts";
 import { NODE_POLICY_MIGRATIONS } from "./node_policies.ts";
 import { type Policy, policyPrefixes } from "./policy.ts";
 
@@ -29,6 +30,12 @@ const POLICY_SET = "policy-set";
 const NEWEST = "newest";
 /** The others of the policy set, one of each witness: what was in force there, which this database does not have. */
 const DOUBT = "in-doubt";
+/** Another one: up to which policy set others than the database's own are known to be lost, for an operator has said so. */
+const ACCEPTED = "accepted";
+/** The tags of the newest policy sets: a ring, each object is one place of it. */
+const SETS = "policy-set-tags";
+/** How many policy sets are told apart from those of other histories; of older ones only numbers are compared. */
+export const POLICY_SETS_MAX = 1024;
 /** Witnesses that are kept: more prove nothing more, and as many may be removed for liars. */
 const WITNESSES_MAX = 16;
 
@@ -47,6 +54,7 @@ export class PolicyStore {
   /** Prefixes that policies mention, with their numbers. */
   readonly cidrs: WatchedTable<CidrIdentity>;
   readonly #set: WatchedTable<PolicyMessage>;
+  readonly #tags: WatchedTable<PolicyMessage>;
   readonly #registry: CidrRegistry;
   readonly #clock: Clock;
 
@@ -59,6 +67,7 @@ export class PolicyStore {
     this.policies = this.store.collection(POLICIES, PolicyMessage, { entriesMax: Infinity });
     this.cidrs = this.store.collection(CIDRS, CidrIdentity, { entriesMax: Infinity });
     this.#set = this.store.collection(POLICY_SET, PolicyMessage);
+    this.#tags = this.store.collection(SETS, PolicyMessage, { entriesMax: POLICY_SETS_MAX });
   }
 
   /** Stored policies whose bytes cannot be decoded, by name, with the reason. */
@@ -84,19 +93,42 @@ export class PolicyStore {
     return found;
   }
 
+  /** The policy set that this replica has read, `REVISION:TAG`; "" for one that was written before there were tags. */
+  get policySet(): string {
+    const { policyRevision } = this, row = this.#tags.get(placeOf(policyRevision));
+    return row?.policyRevision === policyRevision ? formatPolicySet({ policyRevision, tag: row.file }) : "";
+  }
+
+  /** True for a set that this replica's copy of the database has never had: that of another history. */
+  lacks({ policyRevision, tag }: PolicySet): boolean {
+    if (policyRevision <= (this.#set.get(ACCEPTED)?.policyRevision ?? 0)) return false;
+    const row = this.#tags.get(placeOf(policyRevision));
+    // Its place was taken by a later one: it is too long ago to tell.
+    if (row !== undefined && row.policyRevision > policyRevision) return false;
+    return row?.policyRevision !== policyRevision || row.file !== tag;
+  }
+
   /** True for a policy set that this replica's copy of the database cannot have had, and that is not noted yet. */
-  isNews({ node, policyRevision }: Evidence): boolean {
-    if (policyRevision <= Math.max(this.policyRevision, this.policies.revision)) return false;
+  isNews(evidence: Evidence): boolean {
+    const { node, policyRevision, policySet } = evidence;
+    const isNewer = policyRevision > Math.max(this.policyRevision, this.policies.revision);
+    if (!isNewer && !(policySet !== undefined && this.lacks(policySet))) return false;
     const { doubts } = this, known = doubts.get(node);
     return known === undefined ? doubts.size < WITNESSES_MAX : known < policyRevision;
   }
 
-  /** Notes for all replicas, until {@link accept}, that the database is older than what is in force. Repeatable. */
-  async note(evidence: Evidence): Promise<void> {
+  /**
+   * Notes for all replicas, until {@link accept}, that the database is older than what is in force. Repeatable.
+   * @param known the policy revision of what this engine has resolved
+   */
+  async note(evidence: Evidence, known: number): Promise<void> {
     await this.store.transact(async (tx) => {
       const newest = await tx.get<PolicyMessage>(POLICY_SET, NEWEST);
-      if (evidence.policyRevision > Math.max(newest?.policyRevision ?? 0, tx.revision)) {
-        await noteDoubt(tx, evidence);
+      const counted = Math.max(newest?.policyRevision ?? 0, tx.revision);
+      if (evidence.policyRevision > counted) await noteDoubt(tx, evidence);
+      else if (evidence.policySet !== undefined && this.lacks(evidence.policySet)) {
+        // Whatever this history counted: nothing of it is what was in force.
+        await noteDoubt(tx, { ...evidence, policyRevision: Math.max(counted, known) + 1 });
       }
     });
   }
@@ -123,6 +155,8 @@ export class PolicyStore {
       for (const name of [DOUBT, ...[...doubts.keys()].map(doubtName)]) await tx.delete(POLICY_SET, name);
       // Newer than what nodes have, so that they take it.
       const newest = Math.max(known, ...doubts.values());
+      const accepted = PolicyMessage.create({ name: ACCEPTED, policyRevision: newest });
+      await tx.put<PolicyMessage>(POLICY_SET, ACCEPTED, accepted);
       await advance(tx, Math.max(newest + 1, await nextPolicyRevision(tx)));
       return true;
     });
@@ -190,15 +224,23 @@ export class PolicyStore {
   /**
    * Makes the numbers in the database follow from its policies, see {@link CidrRegistry.reconcile}.
    * @param revision of the policies that `evidence` was read from; false, and nothing was done, when there are newer ones
-   * @param known the newest policy set that this process gave to nodes: a database that has an older one is in doubt
+   * @param given the newest policy set that this process gave to nodes: a database that has an older one, or that one not, is in doubt
    */
-  async reconcile(revision: number, evidence: CidrEvidence, known: number): Promise<boolean> {
+  async reconcile(
+    revision: number,
+    evidence: CidrEvidence,
+    given: { policyRevision: number; policySet?: PolicySet },
+  ): Promise<boolean> {
+    const { policyRevision: known, policySet } = given;
     return await this.store.transact(async (tx) => {
       if (tx.revision !== revision) return false;
       await this.#registry.reconcile(tx, evidence);
       const newest = await tx.get<PolicyMessage>(POLICY_SET, NEWEST);
-      if (known > Math.max(newest?.policyRevision ?? 0, tx.revision)) {
+      const counted = Math.max(newest?.policyRevision ?? 0, tx.revision);
+      if (known > counted) {
         await noteDoubt(tx, { policyRevision: known, node: "" });
+      } else if (policySet !== undefined && this.lacks(policySet)) {
+        await noteDoubt(tx, { policyRevision: counted + 1, node: "" });
       } else if (newest === undefined || newest.policyRevision < known) {
         await advance(tx, Math.max(known + 1, await nextPolicyRevision(tx)));
       }
@@ -244,7 +286,14 @@ async function nextPolicyRevision(tx: StoreTransaction, changes = 1): Promise<nu
 
 /** The last write of a change, so that who reads the log in parts never takes half of it for the whole. */
 async function advance(tx: StoreTransaction, policyRevision: number): Promise<void> {
+  const name = placeOf(policyRevision), file = randomEpoch();
+  await tx.put<PolicyMessage>(SETS, name, PolicyMessage.create({ name, policyRevision, file }));
   await tx.put<PolicyMessage>(POLICY_SET, NEWEST, PolicyMessage.create({ name: NEWEST, policyRevision }));
+}
+
+/** The place of a policy set in the ring of tags. */
+function placeOf(policyRevision: number): string {
+  return `${policyRevision % POLICY_SETS_MAX}`;
 }
 
 async function refuseTooMany(tx: StoreTransaction, created: number): Promise<void> {

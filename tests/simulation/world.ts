@@ -194,10 +194,7 @@ export class World {
     const write = <R>(action: () => Promise<R>) => this.network.write(process, action);
     const attached = node.datapath.attach(process, write);
     const directory = httpDirectory(this.client(process, ALLOCATOR), node.name);
-    const engine = this.client(process, ENGINE, () => ({
-      "weir-node": node.name,
-      "weir-policy-revision": `${manager.newestPolicyRevision}`,
-    }));
+    const engine = this.client(process, ENGINE, () => manager.evidence());
     const policy = httpPolicySource(engine, node.name);
     const manager: EndpointManager = node.manager = new EndpointManager({
       config: { ...TEST_CONFIG, nodeName: node.name, nodeIpv4: `192.0.2.${this.nodes.indexOf(node) + 1}` },
@@ -220,6 +217,10 @@ export class World {
         save: (endpoint, current) => write(() => node.disk.save(endpoint, current)),
         markDeleting: (endpoint) => write(() => node.disk.markDeleting(endpoint)),
         remove: (endpoint) => write(() => node.disk.remove(endpoint)),
+      },
+      policySetStore: {
+        load: () => node.disk.policySetStore.load(),
+        save: (newest) => write(() => node.disk.policySetStore.save(newest)),
       },
       nodeStore: {
         load: () => node.disk.nodeStore.load(),
