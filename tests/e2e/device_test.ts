@@ -3,6 +3,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { until } from "../until.ts";
 import { canRun, Lab, names, run } from "./weir.ts";
 
 const lab = new Lab(`dev${Deno.pid}`);
@@ -37,10 +38,8 @@ const fromVm = async (address: string) =>
 /** Other nodes drop the packets of a new identity until their policies know it. */
 async function reached(address: string): Promise<void> {
   const ping = [`--net=/run/netns/${vm}`, "ping", "-n", "-c", "1", "-W", "1", address];
-  for (let tries = 0; tries < PINGS_MAX; tries++) if ((await run("nsenter", ping)).code === 0) return;
-  assert.fail(`the VM does not reach ${address}`);
+  await until(`the VM reaches ${address}`, async () => (await run("nsenter", ping)).code === 0);
 }
-const PINGS_MAX = 30;
 
 Deno.test({
   name:

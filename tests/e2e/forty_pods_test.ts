@@ -3,6 +3,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { until } from "../until.ts";
 import { PodStream } from "./stream.ts";
 import { canRun, Lab, names } from "./weir.ts";
 
@@ -367,14 +368,18 @@ e2e("relabelling a running pod changes what it may do", async () => {
     for (const [node, name] of [["node-1", "shop/client-1-5"], ["node-2", "shop/client-2-5"]]) {
       await lab.expect([line(name, "shop/server-1-1", 80, "deny")]);
       await lab.ok(["endpoint", "label", name, "--node", node, "k8s:guest=yes"]);
-      await until(async () =>
-        (await lab.weir(["lab", "test", "-"], `- { ${line(name, "shop/server-1-1", 80, "allow")} }\n`))
-          .code === 0
+      await until(
+        `${name} may`,
+        async () =>
+          (await lab.weir(["lab", "test", "-"], `- { ${line(name, "shop/server-1-1", 80, "allow")} }\n`))
+            .code === 0,
       );
       await lab.ok(["endpoint", "label", name, "--node", node, "k8s:guest-"]);
-      await until(async () =>
-        (await lab.weir(["lab", "test", "-"], `- { ${line(name, "shop/server-1-1", 80, "deny")} }\n`))
-          .code === 0
+      await until(
+        `${name} may not`,
+        async () =>
+          (await lab.weir(["lab", "test", "-"], `- { ${line(name, "shop/server-1-1", 80, "deny")} }\n`))
+            .code === 0,
       );
     }
   } finally {
@@ -396,7 +401,7 @@ e2e("a deny that is added stops a running stream; removing it lets a new connect
     ]);
     const ip = JSON.parse(address).status.ipv4 as string;
     await using running = new PodStream(lab, "shop/client-1-6", ip, 80);
-    await until(() => Promise.resolve(running.count > 5));
+    await until("the stream runs", () => running.count > 5);
     try {
       await lab.apply(
         policy(
@@ -404,7 +409,7 @@ e2e("a deny that is added stops a running stream; removing it lets a new connect
           `{ endpointSelector: { matchLabels: { app: server, number: '${number}' } }, ingressDeny: [{ fromEndpoints: [{ matchLabels: { app: client } }] }] }`,
         ),
       );
-      await until(() => Promise.resolve(running.stopped));
+      await until("the stream stops", () => running.stopped);
       await lab.flow(
         "the stream's packets dropped by the deny",
         (f) =>
@@ -421,11 +426,3 @@ e2e("a deny that is added stops a running stream; removing it lets a new connect
     await lab.expect([line("shop/client-1-6", `shop/${target}`, 80, "allow")]);
   }
 });
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 100; tries++) {
-    if (await condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  assert.fail("It did not come about in 10 seconds of trying");
-}

@@ -5,7 +5,8 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { Machine, MachineNetwork, until } from "./machine.ts";
+import { until } from "../until.ts";
+import { Machine, MachineNetwork } from "./machine.ts";
 import { HUBBLE, isBuilt } from "../hubble/real_client.ts";
 import { canRun } from "./weir.ts";
 
@@ -121,7 +122,7 @@ Deno.test({
       }
       const [web] = JSON.parse(await a.weir(["endpoint", "list", "-o", "json"]));
       a.background("ip", "netns", "exec", "web", "python3", "-m", "http.server", "80", "--bind", "0.0.0.0");
-      const reaches = async (name: string) => {
+      const reaches = async (name: string, patienceS = 20) => {
         const url = `http://${web.status.ipv4}/`;
         return (await b.run([
           "ip",
@@ -133,13 +134,13 @@ Deno.test({
           "-o",
           "/dev/null",
           "--max-time",
-          "2",
+          `${patienceS}`,
           url,
         ]))
           .code === 0;
       };
-      await until(() => reaches("client"));
-      assert.equal(await reaches("stranger"), false);
+      await until("the client reaches the web", () => reaches("client"));
+      assert.equal(await reaches("stranger", 2), false);
       assert.match(await b.weir(["policy", "list"]), /web/);
       assert.match(await b.weir(["identity", "list"]), /app=web/);
       assert.match(
@@ -156,10 +157,10 @@ Deno.test({
       "http://x/readyz?verbose",
     ];
     await step("the relay reads the flows of both machines, and no other machine does", async () => {
-      await until(async () => /2 connected/.test((await a.run(relayReady)).out));
+      await until("the relay has both", async () => /2 connected/.test((await a.run(relayReady)).out));
       const asks = async (machine: Machine, address: string, directory: string) => {
         const { code, out } = await machine.run([
-          ...["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", "--http2"],
+          ...["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20", "--http2"],
           ...["--resolve", `observer.weir.internal:4244:${address}`, "--cacert", "/var/lib/weir/host/ca.crt"],
           ...certificate(directory),
           "https://observer.weir.internal:4244/",
@@ -169,16 +170,17 @@ Deno.test({
       // 415: it was let in, and asks for nothing of gRPC.
       const own = "/var/lib/weir/host", reader = `${own}/reader`;
       for (const directory of [own, reader]) {
-        await until(async () => await asks(a, "192.0.2.2", directory) === "415");
+        await until("the relay's machine may", async () => await asks(a, "192.0.2.2", directory) === "415");
         assert.equal(await asks(b, "192.0.2.1", directory), "refused", directory);
       }
       if (isBuilt) {
         const relay = ["--server", "unix:///run/weir/host/hubble-relay.sock", "--config", "/dev/null"];
         const nodes = await a.ok([HUBBLE, "list", "nodes", ...relay]);
         assert.match(nodes, /server-a +Connected[^]*server-b +Connected/);
-        const out = await a.ok([HUBBLE, "observe", "--all", "-o", "jsonpb", ...relay]);
-        assert.match(out, /"node_name":"default\/server-a"/);
-        assert.match(out, /"node_name":"default\/server-b"/);
+        await until("flows of both are shown", async () => {
+          const out = await a.ok([HUBBLE, "observe", "--all", "-o", "jsonpb", ...relay]);
+          return ["server-a", "server-b"].every((name) => out.includes(`"node_name":"default/${name}"`));
+        });
       }
     });
 
@@ -201,14 +203,14 @@ Deno.test({
         }
         const asks = async (cert: string, key: string) => {
           const { code, out } = await b.run([
-            ...["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", "--http2"],
+            ...["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20", "--http2"],
             ...["--resolve", "observer.weir.internal:4245:192.0.2.1", "--cacert", `${directory}/ca.crt`],
             ...["--cert", cert, "--key", key, "https://observer.weir.internal:4245/"],
           ]);
           return code === 0 ? out : "refused";
         };
         const hers = [`${directory}/client.crt`, `${directory}/client.key`] as const;
-        await until(async () => await asks(...hers) === "415");
+        await until("she may", async () => await asks(...hers) === "415");
         const own = "/var/lib/weir/host";
         for (const machine of [own, `${own}/reader`]) {
           assert.equal(await asks(`${machine}/node.crt`, `${machine}/node.key`), "refused", machine);
@@ -238,7 +240,7 @@ Deno.test({
           kind === "certificate" && name === "eva"
         );
         await a.weir(["cluster", "token", "revoke", id]);
-        await until(async () => await asks(...hers) === "refused");
+        await until("she may not any more", async () => await asks(...hers) === "refused");
       },
     );
 
@@ -269,7 +271,7 @@ Deno.test({
       }
       // The flow exporter has a certificate of its own, which reads what it needs.
       const ready = ["curl", "-sf", "--unix-socket", "/run/weir/host/flow-exporter.sock", "http://x/readyz"];
-      await until(async () => (await b.run(ready)).code === 0);
+      await until("the flow exporter is ready", async () => (await b.run(ready)).code === 0);
       for (const [port, path, more] of lies) {
         assert.equal((await b.curl(plane(port, path), ...READER, ...more)).code, "FORBIDDEN", path);
       }
@@ -308,15 +310,16 @@ Deno.test({
       );
       const id = viewer.split("_")[1];
       await a.weir(["cluster", "token", "revoke", id]);
-      await until(async () =>
-        (await b.curl(plane(7442, "/v1/policies"), ...bearer)).code === "UNAUTHENTICATED"
+      await until(
+        "the token is nobody's",
+        async () => (await b.curl(plane(7442, "/v1/policies"), ...bearer)).code === "UNAUTHENTICATED",
       );
     });
 
     await step("certificates are renewed while the agents run, the streams go on", async () => {
       const read = (machine: Machine) => machine.ok(["cat", "/var/lib/weir/host/node.crt"]);
       const before = [await read(a), await read(b)];
-      await until(async () => await read(a) !== before[0] && await read(b) !== before[1]);
+      await until("both are renewed", async () => await read(a) !== before[0] && await read(b) !== before[1]);
       assert.match(await b.weir(["policy", "list"]), /web/);
       await b.ok(["ip", "netns", "add", "late"]);
       await b.weir(["endpoint", "add", "late", "--netns", "late", "--label", "app=late", "--wait"]);
@@ -330,8 +333,9 @@ Deno.test({
       await b.ok(["cp", "/run/stolen/ca.crt", "/var/lib/weir/host/ca.crt"]);
       for (const port of [7440, 7441, 7442, 7443]) {
         const url = `https://192.0.2.1:${port}/readyz`;
-        await until(async () =>
-          (await b.curl(url, ...certificate("/run/stolen"))).code === "CERTIFICATE_REMOVED"
+        await until(
+          `${port} refuses the old certificate`,
+          async () => (await b.curl(url, ...certificate("/run/stolen"))).code === "CERTIFICATE_REMOVED",
         );
       }
       const machines = JSON.parse(await a.weir(["cluster", "nodes", "-o", "json"]));
@@ -351,17 +355,19 @@ Deno.test({
       await a.ok(["cp", "-a", authority, yesterday]);
       const kept = () => a.ok(["stat", "-c", "%i %y", "/var/lib/weir/host/withdrawals"]);
       const before = await kept();
-      await until(async () => /2 connected/.test((await a.run(relayReady)).out));
+      await until("the relay has both again", async () => /2 connected/.test((await a.run(relayReady)).out));
       await a.weir(["cluster", "remove", "server-b"]);
-      await until(async () => / 1 connected/.test((await a.run(relayReady)).out));
-      await until(async () =>
-        (await b.curl("https://192.0.2.1:7442/v1/policies", ...OWN)).code === "CERTIFICATE_REMOVED"
-      );
-      assert.match(await b.refused("policy", "list"), /was removed from the cluster/);
+      await until("the relay has one", async () => / 1 connected/.test((await a.run(relayReady)).out));
       // Its streams are cut and its heartbeats refused: it does not come back by itself.
-      assert.equal((await b.curl("https://192.0.2.1:7441/v1/nodes", ...OWN)).code, "CERTIFICATE_REMOVED");
+      for (const url of ["https://192.0.2.1:7442/v1/policies", "https://192.0.2.1:7441/v1/nodes"]) {
+        await until(
+          `${url} refuses it`,
+          async () => (await b.curl(url, ...OWN)).code === "CERTIFICATE_REMOVED",
+        );
+      }
+      assert.match(await b.refused("policy", "list"), /was removed from the cluster/);
       // Nor when the authority's database comes back from before the removal.
-      await until(async () => await kept() !== before);
+      await until("the removal is kept", async () => await kept() !== before);
       await a.stopAgent();
       await a.ok(["rm", "-r", authority]);
       await a.ok(["cp", "-a", yesterday, authority]);

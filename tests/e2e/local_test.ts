@@ -4,20 +4,32 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { at, client, eventually } from "./service.ts";
+import { signal } from "../faults/faulty_lab.ts";
+import { until } from "../until.ts";
+import { at, client } from "./service.ts";
 import { canRun, Lab } from "./weir.ts";
 
 const lab = new Lab(`loc${Deno.pid}`);
 const POD = { pod: "shop/client" }, NODE = { node: "node-1" };
 const PORT = 7777;
 
-/** Counts datagrams at a port of the host for some seconds. */
-const EAR = `import socket,sys,time
-s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('0.0.0.0',${PORT})); s.settimeout(0.5); heard=[]; end=time.time()+float(sys.argv[1])
-while time.time()<end:
-    try: heard.append(s.recv(100).decode())
+/** Takes datagrams at a port of the host, from when it has answered a greeting until it is told to end. */
+const EAR = `import socket
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('0.0.0.0',${PORT})); heard=set()
+while True:
+    said,who=s.recvfrom(100)
+    if said==b'end': break
+    if said==b'hello': s.sendto(said,who)
+    else: heard.add(said.decode())
+print(' '.join(sorted(heard)))
+`;
+/** Greets what listens at the port of its own host, until it answers. */
+const GREET = `import socket
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(0.2)
+while True:
+    s.sendto(b'hello',('127.0.0.1',${PORT}))
+    try: s.recv(100); break
     except TimeoutError: pass
-print(' '.join(sorted(set(heard))))
 `;
 const SAY = `import socket,sys,time
 s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.setsockopt(socket.SOL_SOCKET,socket.SO_BROADCAST,1)
@@ -32,10 +44,11 @@ const policy = (egress: string) =>
 
 /** Which of the addresses the host's socket heard from the pod. */
 async function heard(...addresses: string[]): Promise<string[]> {
-  const ear = at(lab, NODE, ["python3", "-c", EAR, "4"]);
-  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const ear = at(lab, NODE, ["python3", "-c", EAR]);
+  await node("python3", "-c", GREET);
   const said = await at(lab, POD, ["python3", "-c", SAY, ...addresses]);
   assert.equal(said.code, 0, said.err);
+  await node("python3", "-c", TELL, "end");
   const { code, out, err } = await ear;
   assert.equal(code, 0, err);
   return out.trim().split(" ").filter((text) => text !== "");
@@ -85,7 +98,8 @@ socket.socket(socket.AF_INET,socket.SOCK_DGRAM).sendto(sys.argv[1].encode(),('12
 
 async function kill(...roles: string[]): Promise<void> {
   const [listed] = JSON.parse(await lab.ok(["lab", "list", "-o", "json"]));
-  for (const { role, pid } of listed.processes) if (roles.includes(role)) Deno.kill(pid, "SIGKILL");
+  // (One that is being started anew has no number.)
+  for (const { role, pid } of listed.processes) if (roles.includes(role) && pid > 0) signal(pid, "SIGKILL");
 }
 
 if (canRun) {
@@ -152,7 +166,7 @@ Deno.test({
   name: "The VLANs that an agent lets through are in the kernel of its node",
   ignore: !canRun,
   fn: () =>
-    eventually("weir_vlans has VLAN 100", async () => {
+    until("weir_vlans has VLAN 100", async () => {
       const dump = await lab.ok([
         "lab",
         "exec",

@@ -164,11 +164,6 @@ export class Machine {
   }
 }
 
-/** Waits as long as it takes: the runner's own limit ends what never comes. */
-export async function until(condition: () => Promise<boolean>): Promise<void> {
-  while (!await condition()) await new Promise((resolve) => setTimeout(resolve, 200));
-}
-
 /** Machines on one switch, each at its device eth0. Disposing of it takes the machines down, the last one first. */
 export class MachineNetwork implements AsyncDisposable {
   readonly #switch = new Machine("switch", "");

@@ -4,7 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { ask, at, client, eventually, type From, service, whoami } from "./service.ts";
+import { answers, ask, at, client, DENIED_S, type From, service, whoami } from "./service.ts";
 import { canRun, type Flow, Lab } from "./weir.ts";
 
 const lab = new Lab(`sender${Deno.pid}`);
@@ -34,11 +34,7 @@ const pod = (name: string): From => ({ pod: `shop/${name}` });
 if (canRun) {
   Deno.test.beforeAll(async () => {
     await lab.up(2, manifests);
-    await eventually(
-      "the first answer of a service",
-      async () => (await ask(lab, pod("good"), "tcp", NODE_1, 30080)).failed.length === 0,
-      20_000,
-    );
+    await answers(lab, pod("good"), NODE_1, 30080);
   });
   Deno.test.afterAll(async () => await lab.down());
 }
@@ -48,7 +44,8 @@ e2e("another node's NodePort: TCP and UDP reach the backend for who may, and for
   for (const kind of ["tcp", "udp"] as const) {
     for (const node of [NODE_1, NODE_2]) {
       assert.deepEqual((await ask(lab, pod("good"), kind, node, 30080)).failed, [], `good, ${kind} ${node}`);
-      assert.notDeepEqual((await ask(lab, pod("bad"), kind, node, 30080)).failed, [], `bad, ${kind} ${node}`);
+      const { failed } = await ask(lab, pod("bad"), kind, node, 30080, 1, DENIED_S);
+      assert.notDeepEqual(failed, [], `bad, ${kind} ${node}`);
     }
   }
 });

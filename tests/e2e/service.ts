@@ -3,9 +3,11 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { until } from "../until.ts";
 import type { Lab, Ran } from "./weir.ts";
 
-const program = (name: string) => new URL(`testdata/${name}`, import.meta.url).pathname;
+/** Path of a program of the tests. */
+export const program = (name: string) => new URL(`testdata/${name}`, import.meta.url).pathname;
 
 /** What `ask.py` saw. */
 export interface Answers {
@@ -33,39 +35,72 @@ export function at(lab: Lab, from: From, command: string[]): Promise<Ran> {
   return lab.weir(["lab", "exec", ...place(from), "--", ...command]);
 }
 
-/** Asks and reports; see `testdata/ask.py`. */
+/** Seconds that an answer may take: far more than it does, on a machine that is slow. */
+const PATIENCE_S = 20;
+/** Where no answer is to come. */
+export const DENIED_S = 2;
+
+/** Asks and reports; see `testdata/ask.py`. @param patienceS how long one answer may take */
 export async function ask(
   lab: Lab,
   from: From,
-  how: "tcp" | "udp" | "connected-udp" | "bulk" | "peer",
+  how: "tcp" | "udp" | "bulk" | "peer",
   address: string,
   port: number,
   count = 1,
-  seconds?: number,
+  patienceS = PATIENCE_S,
 ): Promise<Answers> {
-  const args = [how, address, `${port}`, `${count}`, ...(seconds === undefined ? [] : [`${seconds}`])];
+  const args = [how, address, `${port}`, `${count}`, `${patienceS}`];
   const ran = await at(lab, from, ["python3", program("ask.py"), ...args]);
   assert.equal(ran.code, 0, `ask.py ${args.join(" ")}: exit ${ran.code}\n${ran.out}${ran.err}`);
   return JSON.parse(ran.out);
 }
 
-/** Asks until the answers are as wanted; state reaches nodes in moments, not at once. */
-export async function eventually(
-  what: string,
-  body: () => Promise<boolean>,
-  msMax = 10_000,
-): Promise<void> {
-  const deadline = Date.now() + msMax;
-  let last: unknown;
-  while (Date.now() < deadline) {
-    try {
-      if (await body()) return;
-    } catch (error) {
-      last = error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 200));
+/** Waits until a service answers: it does in moments, not at once. */
+export async function answers(lab: Lab, from: From, address: string, port: number): Promise<void> {
+  await until(
+    `${address} ${port} answers`,
+    async () => (await ask(lab, from, "tcp", address, port, 1, DENIED_S)).failed.length === 0,
+  );
+}
+
+/** Asks on and on, until it is stopped. */
+export class Asking implements AsyncDisposable {
+  readonly #file = Deno.makeTempFileSync({ prefix: "weir-asking-" });
+  readonly #ran: Promise<Ran>;
+
+  /** @param how by a fresh connection each time, or by one connected socket */
+  constructor(lab: Lab, from: From, how: "tcp" | "connected-udp", address: string, port: number) {
+    const patienceS = how === "tcp" ? 10 : 1;
+    const args = [how, address, `${port}`, "0", `${patienceS}`, this.#file];
+    this.#ran = at(lab, from, ["python3", program("ask.py"), ...args]);
   }
-  assert.fail(`${what}: not within ${msMax} ms${last ? `, last: ${last}` : ""}`);
+
+  /** What it has seen so far. */
+  async seen(): Promise<Answers> {
+    return JSON.parse(await Deno.readTextFile(`${this.#file}.state`));
+  }
+
+  /** Waits until all of these have answered. */
+  async heard(...names: string[]): Promise<void> {
+    await until(`${names} answer`, async () => {
+      const { by } = await this.seen();
+      return names.every((name) => by[name] > 0);
+    });
+  }
+
+  async stop(): Promise<Answers> {
+    await Deno.remove(this.#file);
+    const { code, out, err } = await this.#ran;
+    assert.equal(code, 0, err);
+    return JSON.parse(out);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.#file).catch(() => {});
+    await this.#ran;
+    await Deno.remove(`${this.#file}.state`).catch(() => {});
+  }
 }
 
 /** A pod that says who it is on these ports. */

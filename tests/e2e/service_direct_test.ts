@@ -3,7 +3,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { ask, at, client, eventually, type From, service, whoami } from "./service.ts";
+import { answers, ask, at, client, type From, service, whoami } from "./service.ts";
 import { canRun, Lab } from "./weir.ts";
 
 const lab = new Lab(`direct${Deno.pid}`);
@@ -34,11 +34,7 @@ const manifests = [
 if (canRun) {
   Deno.test.beforeAll(async () => {
     await lab.up(2, manifests, ["--routing", "direct", "--agent", "xdp", "--agent", "masquerade"]);
-    await eventually(
-      "the first answer of a service",
-      async () => (await ask(lab, POD, "tcp", "10.96.0.2", 80)).failed.length === 0,
-      20_000,
-    );
+    await answers(lab, POD, "10.96.0.2", 80);
   });
   Deno.test.afterAll(async () => await lab.down());
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { until } from "../until.ts";
 import { SystemdHost, whyNoSystemd } from "./systemd_host.ts";
 import { run } from "./weir.ts";
 
@@ -30,15 +31,6 @@ async function buildPackages(directory: string): Promise<[older: Uint8Array, new
   await Deno.writeTextFile(`${tree}/DEBIAN/control`, control.replace("0.1.0~1", "0.1.0~2"));
   await must("dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, second);
   return [await Deno.readFile(first), await Deno.readFile(second)];
-}
-
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  // Ends with the run's own time limit: how long things take here says nothing.
-  for (let tries = 0; tries < 3000; tries++) {
-    if (await holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  assert.fail(`in vain: ${what}`);
 }
 
 /** A host with an agent under systemd. */
@@ -128,7 +120,7 @@ class Traffic {
       "the server listens",
       async () => (await this.web.run("test", "-e", "/run/serving.json")).code === 0,
     );
-    await until("the client reaches it", () => this.#reaches("client"));
+    await until("the client reaches it", () => this.#reaches("client", 3));
     await start(this.client, "sending", "client", "send", address, "80");
     await this.goesOn("at first");
   }
@@ -156,16 +148,16 @@ class Traffic {
     assert.equal(newest - datagrams, 0, `${when}: datagrams of ${newest} that were lost`);
   }
 
-  async #reaches(netns: string): Promise<boolean> {
+  async #reaches(netns: string, patienceS: number): Promise<boolean> {
     const script = `import socket; socket.create_connection((${
       JSON.stringify(this.address)
-    }, 80), timeout=3)`;
+    }, 80), timeout=${patienceS})`;
     return (await this.client.run("ip", "netns", "exec", netns, "python3", "-c", script)).code === 0;
   }
 
   /** The stranger is refused from some moment on. */
   async isDenied(when: string): Promise<void> {
-    await until(`${when}: the stranger may not`, async () => !await this.#reaches("stranger"));
+    await until(`${when}: the stranger may not`, async () => !await this.#reaches("stranger", 3));
   }
 
   /** What is allowed goes on, what is denied stays denied. */
@@ -175,8 +167,8 @@ class Traffic {
   }
 
   async mayAndMayNot(when: string): Promise<void> {
-    await until(`${when}: the client may connect`, () => this.#reaches("client"));
-    assert.equal(await this.#reaches("stranger"), false, `${when}: the stranger may not`);
+    await until(`${when}: the client may connect`, () => this.#reaches("client", 20));
+    assert.equal(await this.#reaches("stranger", 3), false, `${when}: the stranger may not`);
   }
 }
 

@@ -4,7 +4,8 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { at, client, eventually, type From } from "./service.ts";
+import { until } from "../until.ts";
+import { at, client, type From } from "./service.ts";
 import { canRun, type Flow, Lab, run } from "./weir.ts";
 
 const lab = new Lab(`trouble${Deno.pid}`);
@@ -76,6 +77,15 @@ async function socketsOf(pod: string, node: string): Promise<Sockets> {
   const { out } = await run("curl", ["-s", "-H", "accept: application/json", "--unix-socket", socket, url]);
   return JSON.parse(out);
 }
+/** Waits until a process of the pod listens, and tells of it. */
+async function listeningIn(pod: string, node: string) {
+  let listening: Sockets["listening"];
+  await until(`${pod} listens`, async () => {
+    ({ listening } = await socketsOf(pod, node));
+    return listening?.length === 1;
+  });
+  return listening![0];
+}
 
 if (canRun) {
   Deno.test.beforeAll(async () => {
@@ -90,23 +100,24 @@ if (canRun) {
 const e2e = (name: string, body: () => Promise<void>) => Deno.test({ name, ignore: !canRun, fn: body });
 
 e2e("nobody listens, or on 127.0.0.1 only: refused, by the endpoint itself", async () => {
+  const { protocol, address, port, process } = await listeningIn("inward", "node-2");
+  assert.deepEqual([protocol, address, port], ["TCP", "127.0.0.1", 8080]);
+  assert.match(process!, /^python/);
   for (const pod of ["idle", "inward"]) {
-    await knock(addresses[pod], "tcp", "1", "0");
+    await knock(addresses[pod], "tcp", "no");
     const there = await trouble("refused", "node-2", towards(pod));
     assert.equal(there.trouble?.by_endpoint, true);
     assert.equal(there.is_reply, true);
     const here = await trouble("refused", "node-1", towards(pod));
     assert.ok(!here.trouble?.by_endpoint);
   }
-  const [{ protocol, address, port, process }] = (await socketsOf("inward", "node-2")).listening!;
-  assert.deepEqual([protocol, address, port], ["TCP", "127.0.0.1", 8080]);
-  assert.match(process!, /^python/);
   assert.deepEqual((await socketsOf("idle", "node-2")).listening ?? [], []);
-  await knock(addresses.idle, "udp", "1", "0");
+  await knock(addresses.idle, "udp", "no");
   assert.equal((await trouble("unreachable", "node-2", towards("idle"))).trouble?.by_endpoint, true);
 });
 
 e2e("a stopped server with a full backlog: no answer, at both nodes", async () => {
+  await listeningIn("stopped", "node-2");
   await knock(addresses.stopped, "tcp", "4", "2.5");
   for (const node of ["node-1", "node-2"]) {
     const flow = await trouble("no-answer", node, towards("stopped"));
@@ -114,7 +125,7 @@ e2e("a stopped server with a full backlog: no answer, at both nodes", async () =
     assert.ok(flow.trouble!.tries! >= 1, JSON.stringify(flow.trouble));
     assert.deepEqual([flow.source?.pod_name, flow.destination?.pod_name], ["asker", "stopped"]);
   }
-  const [{ queue, queueMax }] = (await socketsOf("stopped", "node-2")).listening!;
+  const { queue, queueMax } = await listeningIn("stopped", "node-2");
   assert.ok(queue! > (queueMax ?? 0), `${queue} wait, ${queueMax} may`);
 });
 
@@ -123,18 +134,21 @@ e2e(
   async () => {
     const lose = (how: string) =>
       at(lab, { node: "node-2" }, ["iptables", how, "OUTPUT", "-p", "udp", "--dport", "8472", "-j", "DROP"]);
+    const talk = await Deno.makeTempDir({ prefix: "weir-talk-" });
+    const begin = (from: From, ...words: string[]) =>
+      at(lab, from, ["sh", "-c", '"$@" >/dev/null 2>&1 &', "sh", ...words]);
     // One that accepts: `stopped` would not answer now.
-    await at(lab, { pod: "shop/idle" }, [
-      "sh",
-      "-c",
-      `python3 -m http.server 8081 >/dev/null 2>&1 & sleep 1`,
-    ]);
+    await begin({ pod: "shop/idle" }, "python3", "-m", "http.server", "8081");
     // One that is open already, and sends when the way back is gone.
-    const words = ["python3", script, addresses.idle, "talk", "3", "8081"].join(" ");
-    await at(lab, ASKER, ["sh", "-c", `${words} >/dev/null 2>&1 & sleep 1`]);
+    await begin(ASKER, "python3", script, addresses.idle, "talk", talk, "8081");
+    await until(
+      "the connection is open",
+      () => Deno.stat(`${talk}/open`).then(() => true, () => false),
+    );
     assert.equal((await lose("-I")).code, 0);
     try {
-      await eventually(
+      await Deno.writeTextFile(`${talk}/send`, "");
+      await until(
         "the open connection sends again",
         async () =>
           (await socketsOf("asker", "node-1")).connections?.some((
@@ -150,6 +164,7 @@ e2e(
       assert.ok(there.trouble!.waited_s! >= 1);
     } finally {
       await lose("-D");
+      await Deno.remove(talk, { recursive: true });
     }
   },
 );
@@ -157,7 +172,7 @@ e2e(
 e2e("the path is too small: said with how much fits", async () => {
   const route = ["ip", "route", "add", FAR, "via", NODE_2, "mtu", "lock", "1300"];
   assert.equal((await at(lab, "outside", route)).code, 0);
-  await at(lab, ASKER, ["ping", "-c", "1", "-W", "1", "-M", "do", "-s", "1350", FAR]);
+  await at(lab, ASKER, ["ping", "-c", "3", "-i", "0.3", "-W", "1", "-M", "do", "-s", "1350", FAR]);
   const flow = await trouble("too-big", "node-1");
   assert.equal(flow.trouble?.mtu, 1300, JSON.stringify(flow));
 });

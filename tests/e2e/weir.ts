@@ -3,6 +3,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { until } from "../until.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 
@@ -36,6 +37,9 @@ export async function run(
   return { code, out: text(stdout), err: text(stderr) };
 }
 
+/** How long policies may take to be in force: as long as a slow machine takes. */
+const IN_FORCE_MAX = "5m";
+
 /** One lab, by name. Everything a test does goes through the command line. */
 export class Lab {
   constructor(readonly name: string) {}
@@ -57,21 +61,28 @@ export class Lab {
     const file = await Deno.makeTempFile({ suffix: ".yaml" });
     try {
       await Deno.writeTextFile(file, manifests);
-      const ran = await run(`${root}scripts/weir`, [
-        "lab",
-        "up",
-        "--lab",
-        this.name,
-        "--nodes",
-        `${nodes}`,
-        "-f",
-        file,
-        ...options,
-      ]);
-      assert.equal(ran.code, 0, `weir lab up: exit ${ran.code}\n${ran.out}${ran.err}`);
+      await this.upFrom(nodes, file, options);
     } finally {
       await Deno.remove(file);
     }
+  }
+
+  /** Likewise with the manifests of a file or a directory. */
+  async upFrom(nodes: number, path: string, options: string[] = []): Promise<void> {
+    const words = ["lab", "up", "--lab", this.name, "--nodes", `${nodes}`, "-f", path, ...options];
+    const ran = await run(`${root}scripts/weir`, words);
+    assert.equal(ran.code, 0, `weir lab up: exit ${ran.code}\n${ran.out}${ran.err}`);
+    await this.#catchUp(ran.out);
+  }
+
+  /** Applies manifests of pods and more with `weir lab apply`. */
+  async put(manifests: string): Promise<void> {
+    await this.#catchUp(await this.ok(["lab", "apply", "-f", "-"], manifests));
+  }
+
+  /** The lab waits for its nodes, but not for as long as a slow machine may take; then it says who is behind. */
+  async #catchUp(said: string): Promise<void> {
+    if (/^note: .*(see weir status|is not known: )/m.test(said)) await this.inForce();
   }
 
   async down(): Promise<void> {
@@ -81,17 +92,24 @@ export class Lab {
 
   /** Applies policies; the command ends when they are in force on every node. */
   async apply(manifests: string): Promise<void> {
-    await this.ok(["policy", "apply", "-f", "-"], manifests);
+    await this.ok(["policy", "apply", "-f", "-", "--timeout", IN_FORCE_MAX], manifests);
   }
 
   /** Deletes policies by name ("cnp:shop/x"), likewise. */
   async drop(...names: string[]): Promise<void> {
-    await this.ok(["policy", "delete", ...names]);
+    await this.ok(["policy", "delete", "--timeout", IN_FORCE_MAX, ...names]);
   }
 
   /** Waits until the kernel of every node has what the policies make of its endpoints: for changes of pods and labels. */
   async inForce(): Promise<void> {
-    const ran = await run("deno", ["run", "-A", "--no-check", "scripts/wait-policy.ts", "--lab", this.name]);
+    const words = [
+      "scripts/wait-policy.ts",
+      "--timeout",
+      `${parseInt(IN_FORCE_MAX) * 60}`,
+      "--lab",
+      this.name,
+    ];
+    const ran = await run("deno", ["run", "-A", "--no-check", ...words]);
     assert.equal(ran.code, 0, `wait-policy: exit ${ran.code}\n${ran.out}${ran.err}`);
   }
 
@@ -109,17 +127,16 @@ export class Lab {
 
   /** Waits for a flow that the test wants; the datapath's ring is polled, so it may take a moment. */
   async flow(what: string, wanted: (flow: Flow) => boolean, ...filters: string[]): Promise<Flow> {
-    let seen: Flow[] = [];
-    for (let tries = 0; tries < 25; tries++) {
+    let seen: Flow[] = [], found: Flow | undefined;
+    const inVain = () =>
+      `a flow that shows ${what}; the last of ${seen.length} with ${filters.join(" ")}:\n` +
+      seen.slice(-5).map((f) => JSON.stringify(f)).join("\n");
+    await until(inVain, async () => {
       seen = await this.flows(...filters);
-      const found = seen.findLast(wanted);
-      if (found) return found;
-      await new Promise((resolve) => setTimeout(resolve, 200));
-    }
-    const short = seen.slice(-5).map((f) => JSON.stringify(f)).join("\n");
-    assert.fail(
-      `No flow that shows ${what}; the last of ${seen.length} with ${filters.join(" ")}:\n${short}`,
-    );
+      found = seen.findLast(wanted);
+      return found !== undefined;
+    });
+    return found!;
   }
 }
 

@@ -5,7 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import { CAST, clients, isWell, pod, processes, signal, until, Witness } from "./faulty_lab.ts";
+import { until } from "../until.ts";
+import { CAST, clients, isWell, pod, processes, signal, Witness } from "./faulty_lab.ts";
 
 const lab = new Lab(`disk${Deno.pid}`);
 const STATE_KIB = 4096;
@@ -78,7 +79,7 @@ Deno.test({
       async () => (await lab.weir(["policy", "apply", "-f", "-"], clients("client", "late"))).code === 0,
     );
     await lab.ok(["lab", "delete", "pod/default/full-1"]);
-    await lab.ok(["lab", "apply", "-f", "-"], pod("late-1", 1));
+    await lab.put(pod("late-1", 1));
     await lab.inForce();
     await lab.expect(["from: late-1, to: server-1, port: 80, expect: allow"]);
     await lab.ok(["lab", "delete", "pod/default/late-1"]);
@@ -107,12 +108,10 @@ Deno.test({
       }
       return (await run("mount", ["-o", "remount,ro", state])).code === 0;
     });
-    const status = await lab.weir(["status"]);
-    assert.equal(status.code, 1);
-    await until(
-      "a service says why it is not ready",
-      async () => /read.?only/i.test((await lab.weir(["status"])).out),
-    );
+    await until("weir status says why a service is not ready", async () => {
+      const { code, out } = await lab.weir(["status"]);
+      return code === 1 && /read.?only/i.test(out);
+    });
     await witness.goesOn("while the disk is read-only");
     await ok("mount", "-o", "remount,rw", state);
     await isWell(lab);

@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { PodStream } from "../e2e/stream.ts";
 import { type Lab, run } from "../e2e/weir.ts";
+import { until } from "../until.ts";
 
 const server = new URL("../e2e/testdata/server.py", import.meta.url).pathname;
 const weir = new URL("../../scripts/weir", import.meta.url).pathname;
@@ -58,11 +59,14 @@ export async function processes(lab: Lab): Promise<ProcessRow[]> {
   return labs.find(({ name }) => name === lab.name)!.processes;
 }
 
-/** Process id of a service. */
+/** Process id of a service; waits for one that is just being started anew. */
 export async function pidOf(lab: Lab, name: string, node: string): Promise<number> {
-  const row = (await processes(lab)).find((row) => row.name === name && row.node === node && row.pid > 0);
-  assert.ok(row, `lab list names a ${name} of ${node}`);
-  return row.pid;
+  let row: ProcessRow | undefined;
+  await until(`lab list names a ${name} of ${node} that runs`, async () => {
+    row = (await processes(lab)).find((row) => row.name === name && row.node === node && row.pid > 0);
+    return row !== undefined;
+  });
+  return row!.pid;
 }
 
 /** Sends a signal; a process that has ended meanwhile is no error. */
@@ -74,25 +78,6 @@ export function signal(pid: number, name: Deno.Signal): void {
   }
 }
 
-/** Tries for two minutes and at least twenty times: only what will never be fails, however slow the machine is. */
-export async function until(
-  what: string,
-  condition: () => Promise<boolean> | boolean,
-  everyMs = 200,
-): Promise<void> {
-  const why: string[] = [];
-  const startMs = performance.now();
-  for (let tries = 0; tries < 20 || performance.now() - startMs < 120_000; tries++) {
-    try {
-      if (await condition()) return;
-    } catch (error) {
-      why[0] = (error as Error).message;
-    }
-    await new Promise((resolve) => setTimeout(resolve, everyMs));
-  }
-  assert.fail(`${what}: not within two minutes${why.length > 0 ? `: ${why[0]}` : ""}`);
-}
-
 /** What the agent of a node says of one service, "" in `lastError` when it never ended. */
 export async function processOf(
   lab: Lab,
@@ -100,7 +85,7 @@ export async function processOf(
   name: string,
 ): Promise<{ state: string; pid: number; restarts: number; lastError: string }> {
   const { out } = await run("curl", [
-    ...["-s", "-m", "3", "--unix-socket", `/run/weir/${lab.name}-${node}/agent.sock`],
+    ...["-s", "-m", "20", "--unix-socket", `/run/weir/${lab.name}-${node}/agent.sock`],
     `http://x/v1/processes/${name}`,
   ]);
   return { restarts: 0, lastError: "", ...JSON.parse(out) };
@@ -192,7 +177,7 @@ export class Witness implements AsyncDisposable {
 
 /** Waits until `weir status` finds nothing wrong and traffic is as it should be. */
 export async function isWell(lab: Lab): Promise<void> {
-  const { code, out } = await lab.weir(["status", "--wait", "--timeout", "90"]);
+  const { code, out } = await lab.weir(["status", "--wait", "--timeout", "300"]);
   assert.equal(code, 0, `weir status: ${out}`);
   await lab.expect(TRAFFIC);
 }

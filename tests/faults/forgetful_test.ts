@@ -5,18 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import {
-  CAST,
-  clients,
-  isWell,
-  pidOf,
-  pod,
-  processes,
-  signal,
-  TRAFFIC,
-  until,
-  Witness,
-} from "./faulty_lab.ts";
+import { until } from "../until.ts";
+import { CAST, clients, isWell, pidOf, pod, processes, signal, TRAFFIC, Witness } from "./faulty_lab.ts";
 
 const lab = new Lab(`forget${Deno.pid}`);
 /** Where the lab keeps its state, given by `WEIR_STATE_DIR`. */
@@ -40,7 +30,7 @@ const numbers = (rows: EndpointRow[]) =>
 
 async function ask(node: string, service: string, path: string): Promise<{ items?: unknown[] }> {
   const socket = `/run/weir/${lab.name}-${node}/${service}.sock`;
-  const { out } = await run("curl", ["-s", "-m", "5", "--unix-socket", socket, `http://x/v1/${path}`]);
+  const { out } = await run("curl", ["-s", "-m", "20", "--unix-socket", socket, `http://x/v1/${path}`]);
   return JSON.parse(out);
 }
 
@@ -121,7 +111,7 @@ fault(
     await witness.goesOn("while the directory is empty");
     await isFilled();
     assert.deepEqual(numbers(await endpoints()), before);
-    await lab.ok(["lab", "apply", "-f", "-"], pod("new-1", 1));
+    await lab.put(pod("new-1", 1));
     await isReady("new-1");
     const [first, ...rest] = (await endpoints()).map((e) => e.status.identity).sort();
     assert.equal(new Set([first, ...rest]).size, 4, "servers share one, and nobody else does");
@@ -135,11 +125,11 @@ fault(
 fault(
   "the allocator's database is yesterday's: what came since is told again, what went since does not come back",
   async () => {
-    await lab.ok(["lab", "apply", "-f", "-"], pod("yesterday-1", 2));
+    await lab.put(pod("yesterday-1", 2));
     await isReady("yesterday-1");
     const old = await backup("identity-allocator", "identity.db");
     await lab.ok(["lab", "delete", "pod/default/yesterday-1"]);
-    await lab.ok(["lab", "apply", "-f", "-"], pod("today-1", 2));
+    await lab.put(pod("today-1", 2));
     await lab.apply(clients("client", "today"));
     await lab.expect(["from: today-1, to: server-1, port: 80, expect: allow"]);
     await using witness = await Witness.begin(lab);
@@ -153,7 +143,7 @@ fault(
     });
     await lab.expect([...TRAFFIC, "from: today-1, to: server-1, port: 80, expect: allow"]);
     const taken = (await endpoints()).map(({ status }) => status.identity);
-    await lab.ok(["lab", "apply", "-f", "-"], pod("new-1", 1));
+    await lab.put(pod("new-1", 1));
     await isReady("new-1");
     const fresh = (await endpoints()).find(({ name }) => name === "default/new-1")!.status.identity;
     assert.equal(taken.includes(fresh), false, `${fresh} is nobody else's`);

@@ -6,8 +6,9 @@
 import assert from "node:assert/strict";
 import { PodStream } from "../e2e/stream.ts";
 import { canRun, Lab, run } from "../e2e/weir.ts";
+import { until } from "../until.ts";
 import { seededRandom } from "../seeded_random.ts";
-import { addressOf, CAST, isWell, processes, signal, TRAFFIC, until, Witness } from "./faulty_lab.ts";
+import { addressOf, CAST, isWell, pidOf, processes, signal, TRAFFIC, Witness } from "./faulty_lab.ts";
 
 const lab = new Lab(`kill${Deno.pid}`);
 const MANIFESTS = [
@@ -58,22 +59,20 @@ for (
       const address = await addressOf(lab, "server-2", "node-2");
       await using running = new PodStream(lab, "default/client-1", address, 80);
       await using served = new PodStream(lab, "default/client-1", SERVICE, 8000);
-      await until("the streams run", () => Promise.resolve(running.count > 5 && served.count > 5));
-      const row = (await processes(lab)).find((p) => p.name === victim && p.node === "node-1");
-      assert.ok(row, `lab list names a ${victim}`);
-      Deno.kill(row.pid, "SIGKILL");
+      await until("the streams run", () => running.count > 5 && served.count > 5);
+      const killed = await pidOf(lab, victim, "node-1");
+      signal(killed, "SIGKILL");
       await lab.expect(TRAFFIC);
       await using fresh = new PodStream(lab, "default/client-1", SERVICE, 8000);
-      await until("the service takes new connections", () => Promise.resolve(fresh.count > 2));
+      await until("the service takes new connections", () => fresh.count > 2);
       const before = running.count, servedBefore = served.count;
       await until("it is back and in sync", async () => {
-        const again = (await processes(lab)).find((p) => p.name === victim && p.node === row.node);
-        return again !== undefined && again.pid !== row.pid &&
+        return await pidOf(lab, victim, "node-1") !== killed &&
           (await datapathStatus("node-1")).synced === true;
       });
       await until(
         "the streams went on",
-        () => Promise.resolve(running.count > before + 5 && served.count > servedBefore + 5),
+        () => running.count > before + 5 && served.count > servedBefore + 5,
       );
       for (const stream of [running, served, fresh]) {
         assert.equal(stream.stopped, false, `a stream paused: ...${stream.said.slice(-60)}`);
@@ -93,34 +92,35 @@ Deno.test({
   async fn() {
     const address = await addressOf(lab, "server-2", "node-2");
     await using running = new PodStream(lab, "default/client-1", address, 80);
-    await until("the stream runs", () => Promise.resolve(running.count > 5));
-    const pidOf = async (name: string) => {
-      const row = (await processes(lab)).find((p) => p.name === name && p.node === "node-2");
-      return row?.pid ?? 0;
-    };
+    await until("the stream runs", () => running.count > 5);
     for (let round = 1; round <= 4; round++) {
-      const [manager, datapath] = [await pidOf("endpoint-manager"), await pidOf("datapath")];
-      Deno.kill(manager, "SIGKILL");
+      const [manager, datapath] = [
+        await pidOf(lab, "endpoint-manager", "node-2"),
+        await pidOf(lab, "datapath", "node-2"),
+      ];
+      signal(manager, "SIGKILL");
       // It has told what it knows, and the sweep is next, or is at work.
       await until("a new endpoint manager waits for the sweep", async () => {
         const socket = `/run/weir/${lab.name}-node-2/endpoint-manager.sock`;
         const { out } = await run("curl", [
           "-s",
           "-m",
-          "2",
+          "20",
           "--unix-socket",
           socket,
           "http://x/readyz?verbose",
         ]);
         return /waits for the first full sync/.test(out) || /^ready/m.test(out);
       }, 10);
-      Deno.kill(datapath, "SIGKILL");
+      signal(datapath, "SIGKILL");
       await until(
         "both are back and in sync",
-        async () => await pidOf("datapath") !== datapath && (await datapathStatus("node-2")).synced === true,
+        async () =>
+          await pidOf(lab, "datapath", "node-2") !== datapath &&
+          (await datapathStatus("node-2")).synced === true,
       );
       const { count } = running;
-      await until("the stream goes on", () => Promise.resolve(running.count > count + 5));
+      await until("the stream goes on", () => running.count > count + 5);
       assert.equal(
         running.stopped,
         false,

@@ -5,7 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { nodeTest, pings, rowsOf, run, type TestNode } from "../../datapath/service/testing.ts";
-import { until } from "./faulty_lab.ts";
+import { until } from "../until.ts";
+import {} from "./faulty_lab.ts";
 
 const SERVICE = "10.96.0.10";
 const service = {
@@ -135,7 +136,7 @@ for (const change of CHANGES) {
           "-c",
           "60",
           "-W",
-          "1",
+          "20",
           "10.44.0.11",
         );
         for (const map of change.maps) {

@@ -8,7 +8,8 @@
  */
 import assert from "node:assert/strict";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import { CAST, clients, isWell, pidOf, pod, signal, until, Witness } from "./faulty_lab.ts";
+import { until } from "../until.ts";
+import { CAST, clients, isWell, pidOf, pod, signal, Witness } from "./faulty_lab.ts";
 
 const lab = new Lab(`part${Deno.pid}`);
 const SERVICES = ["identity-allocator", "policy-engine", "load-balancer"];
@@ -141,8 +142,10 @@ Deno.test({
     {
       await using _delay = await delayed();
       await using _loss = await losing("-m", "statistic", "--mode", "random", "--probability", "0.2");
-      await lab.ok(["policy", "apply", "-f", "-", "--timeout", "120s"], clients("client", "lossy"));
-      await lab.ok(["lab", "apply", "-f", "-"], pod("lossy-1", 2));
+      await lab.apply(clients("client", "lossy"));
+      // The lab itself waits for a minute.
+      const put = () => lab.weir(["lab", "apply", "-f", "-"], pod("lossy-1", 2));
+      await until("the pod is ready", async () => (await put()).code === 0);
       await lab.inForce();
       await lab.expect(["from: lossy-1, to: server-2, port: 80, expect: allow"]);
       await witness.goesOn("while packets are lost");
@@ -159,10 +162,14 @@ Deno.test({
   ignore: !canRun,
   async fn() {
     await using witness = await Witness.begin(lab);
-    await lab.ok(["lab", "apply", "-f", "-"], pod("cut-1", 1));
+    await lab.put(pod("cut-1", 1));
     await using partition = await losing();
     await lab.weir(["policy", "apply", "-f", "-", "--timeout", "1s"], clients("client", "cut"));
-    await lab.expect(["from: cut-1, to: server-1, port: 80, expect: allow"]);
+    const near = "- { from: cut-1, to: server-1, port: 80, expect: allow }\n";
+    await until(
+      "the policy is in force at node-1",
+      async () => (await lab.weir(["lab", "test", "-"], near)).code === 0,
+    );
     await until("weir status says that node-2 is cut off, or that what it has is stale", async () => {
       const { code, out } = await lab.weir(["status"]);
       return code === 1 && /node-2: (PARTITIONED|STALE)/.test(out);

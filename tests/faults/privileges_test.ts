@@ -5,11 +5,12 @@
  */
 import assert from "node:assert/strict";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import { CAST, processes, until } from "./faulty_lab.ts";
+import { until } from "../until.ts";
+import { CAST, processes } from "./faulty_lab.ts";
 
 const lab = new Lab(`priv${Deno.pid}`);
 const weir = new URL("../../scripts/weir", import.meta.url).pathname;
-const SECRET = "s3cret-of-the-database";
+const SECRET = `s3cret-of-the-database-of-${Deno.pid}`;
 const sockets = () => `/run/weir/${lab.name}-node-1`;
 const state = () => `${Deno.env.get("WEIR_STATE_DIR") ?? "/var/lib/weir"}/${lab.name}-node-1`;
 

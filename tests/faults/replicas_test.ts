@@ -5,8 +5,9 @@
  */
 import assert from "node:assert/strict";
 import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
-import { Machine, MachineNetwork, until } from "../e2e/machine.ts";
+import { Machine, MachineNetwork } from "../e2e/machine.ts";
 import { canRun } from "../e2e/weir.ts";
+import { until } from "../until.ts";
 import { signal } from "./faulty_lab.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
@@ -51,10 +52,10 @@ class Traffic {
         ],
       );
     start(this.web, "web", "serving", "serve", "80");
-    await until(() => this.#has("serving"));
-    await until(() => this.reaches(this.far, "far"));
+    await until("the server listens", () => this.#has("serving"));
+    await until("the client reaches it", () => this.reaches(this.far, "far"));
     start(this.far, "far", "sending", "send", address, "80");
-    await until(() => this.#has("sending"));
+    await until("the client sends", () => this.#has("sending"));
   }
 
   async #has(role: string): Promise<boolean> {
@@ -73,21 +74,24 @@ class Traffic {
       return sent;
     };
     const before = await sent();
-    await until(async () => await sent() >= before + 50);
+    await until(`${when}: the stream goes on`, async () => await sent() >= before + 50);
     const count = await sent();
-    await until(async () => (await this.#state("serving")).newest >= count);
+    await until(
+      `${when}: every datagram has come`,
+      async () => (await this.#state("serving")).newest >= count,
+    );
     const { datagrams, newest } = await this.#state("serving");
     assert.equal(newest - datagrams, 0, `${when}: datagrams of ${newest} that were lost`);
     for (const pod of may) assert.ok(await this.reaches(this.web, pod), `${when}: ${pod} may`);
     for (const pod of mayNot) {
-      assert.equal(await this.reaches(this.web, pod), false, `${when}: ${pod} may not`);
+      assert.equal(await this.reaches(this.web, pod, 2), false, `${when}: ${pod} may not`);
     }
   }
 
-  async reaches(machine: Machine, pod: string): Promise<boolean> {
+  async reaches(machine: Machine, pod: string, patienceS = 20): Promise<boolean> {
     const script = `import socket; socket.create_connection((${
       JSON.stringify(this.address)
-    }, 80), timeout=3)`;
+    }, 80), timeout=${patienceS})`;
     return (await machine.run(["ip", "netns", "exec", pod, "python3", "-c", script])).code === 0;
   }
 }
@@ -157,7 +161,7 @@ Deno.test({
         const added = performance.now();
         // The machines that are away are named, and those that are there have it.
         await c.weir(["policy", "apply", "-f", "-", "--no-wait"], policy("client", "far", "late"));
-        await until(() => traffic.reaches(c, "late"));
+        await until("the new policy lets who is late in", () => traffic.reaches(c, "late", 2));
         const seconds = [added - begun, performance.now() - added].map((ms) => (ms / 1000).toFixed(1));
         console.log(`    a new endpoint took ${seconds[0]} s, a new policy ${seconds[1]} s`);
         await traffic.holds("with one machine", ["client", "late"], ["stranger"]);
@@ -173,8 +177,10 @@ Deno.test({
       await step("the database becomes an older copy while all run", async () => {
         const before = await endpoints(c);
         await postgres.restore("plane", older);
-        await until(async () =>
-          /older than what is in force/.test((await c.run([`${root}scripts/weir`, "policy", "list"])).err)
+        await until(
+          "the older database is named",
+          async () =>
+            /older than what is in force/.test((await c.run([`${root}scripts/weir`, "policy", "list"])).err),
         );
         await traffic.holds("with the older database", ["client", "late"], ["stranger"]);
         await a.weir(["policy", "apply", "-f", "-", "--no-wait"], policy("client", "far", "late"));

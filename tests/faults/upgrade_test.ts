@@ -8,7 +8,8 @@
  */
 import assert from "node:assert/strict";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import { CAST, clients, isWell, pod, processes, signal, TRAFFIC, until, Witness } from "./faulty_lab.ts";
+import { until } from "../until.ts";
+import { CAST, clients, isWell, pod, processes, signal, TRAFFIC, Witness } from "./faulty_lab.ts";
 
 const from = Deno.env.get("WEIR_UPGRADE_FROM");
 if (from === undefined) console.log("SKIP tests/faults/upgrade_test.ts: WEIR_UPGRADE_FROM names no commit");
@@ -97,7 +98,7 @@ Deno.test({
         before,
         "endpoints and services are what they were",
       );
-      await lab.ok(["lab", "apply", "-f", "-"], pod("late-2", 2));
+      await lab.put(pod("late-2", 2));
       await lab.apply(clients("client", "late"));
       await lab.expect(["from: late-2, to: server-1, port: 80, expect: allow", ...TRAFFIC]);
       await witness.goesOn("in the end");

@@ -106,7 +106,7 @@ test("weir observe asks a server of Hubble's API as the original does", async ()
   const wrong = await weirObserveAt(server, "--allowlist", '{"source_port":["99999"]}');
   assert.deepEqual([wrong.code, wrong.out], [2, ""]);
   assert.match(wrong.err, /source_port.*0 to 65535/);
-  const away = await weirObserveAt("127.0.0.1:1", "--last", "1", "--timeout", "2s");
+  const away = await weirObserveAt("127.0.0.1:1", "--last", "1", "--timeout", "30s");
   assert.equal(away.code, 1);
   assert.match(away.err, /127\.0\.0\.1:1: cannot connect[^]*--server tls:/);
   assert.equal((await weirObserveAt("http://127.0.0.1:1", "--tls")).code, 2);

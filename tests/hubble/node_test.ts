@@ -4,7 +4,9 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { EVENT } from "@weir/proto/numbers";
 import { canRun, Lab, run } from "../e2e/weir.ts";
+import { until } from "../until.ts";
 import { exposed, expressions, labelsOf, metricsOf } from "./monitoring.ts";
 import { Following, hubble, isBuilt, offline, refused } from "./real_client.ts";
 
@@ -16,15 +18,18 @@ const cast = `${root}deploy/examples/star-wars`;
 
 if (can) {
   Deno.test.beforeAll(async () => {
-    const ran = await run(`${root}scripts/weir`, [
-      ...["lab", "up", "--lab", lab.name, "--nodes", "2", "-f", cast],
-    ]);
-    assert.equal(ran.code, 0, `weir lab up: exit ${ran.code}\n${ran.out}${ran.err}`);
+    await lab.upFrom(2, cast);
     await lab.apply(await Deno.readTextFile(`${cast}/policies/rule1.yaml`));
     await lab.expect([
       "from: empire/tiefighter, to: empire/deathstar-2, port: 80, expect: allow",
       "from: alliance/xwing, to: empire/deathstar-2, port: 80, expect: deny",
     ]);
+    // A flow is there a moment after its packet; what follows reads them once.
+    await lab.flow(
+      "a drop",
+      ({ event_type }) => event_type?.type === EVENT.DROP,
+      ...["--node", "node-2", "--from-pod", "alliance/xwing"],
+    );
   });
   Deno.test.afterAll(async () => await lab.down());
 }
@@ -159,9 +164,10 @@ test("hubble observe -f follows, and a wrong question is refused with words", as
   const here = server("node-2");
   await using following = new Following(here, "observe", "-f", "--to-pod", "empire/deathstar-2");
   // Traffic begins when it listens: it says nothing before.
-  for (let tries = 0; tries < 20 && following.said === ""; tries++) {
+  await until("it follows", async () => {
     await lab.expect(["from: empire/tiefighter, to: empire/deathstar-2, port: 80, expect: allow"]);
-  }
+    return following.said !== "";
+  });
   await following.until(/empire\/tiefighter:\d+ .* -> empire\/deathstar-2:80/);
   assert.match(
     await refused(here, "observe", "--allowlist", '{"source_port":["99999"]}'),
@@ -180,12 +186,12 @@ test("hubble observe agent-events tells of endpoints, addresses and policies; de
   }
   for (const form of ["compact", "dict"]) {
     const words = ["observe", "agent-events", "--all", "-o", form, "--print-node-name"];
-    for (let tries = 0;; tries++) {
-      const [theirs, ours] = [await hubble(here, ...words), await lab.ok([...words, "--node", "node-2"])];
+    let both: string[] = [];
+    await until(() => `both say the same: ${both.join("\n")}`, async () => {
+      both = [await hubble(here, ...words), await lab.ok([...words, "--node", "node-2"])];
       // It may happen between the two questions; and the original forgets an end of a line in dict.
-      if (ours === theirs.replaceAll("------------  TIME", "------------\n  TIME")) break;
-      assert.ok(tries < 20, `${ours}\n${theirs}`);
-    }
+      return both[1] === both[0].replaceAll("------------  TIME", "------------\n  TIME");
+    });
   }
   assert.equal((await hubble(here, "observe", "debug-events", "--last", "5")).trim(), "");
 });

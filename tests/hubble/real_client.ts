@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { run } from "../e2e/weir.ts";
+import { until } from "../until.ts";
 
 /** Where it is when it was built. */
 export const HUBBLE = new URL("../../.build/hubble/hubble", import.meta.url).pathname;
@@ -81,11 +82,7 @@ export class Following implements AsyncDisposable {
   }
 
   async #until(what: RegExp, said: () => string): Promise<void> {
-    for (let tries = 0; tries < 150; tries++) {
-      if (what.test(said())) return;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    assert.fail(`it never said ${what}:\n${said().slice(-4000)}`);
+    await until(() => `it says ${what}:\n${said().slice(-4000)}`, () => what.test(said()), 100);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,7 @@
 /** The real Hubble Relay on a node of a lab, and the real `hubble` command against it. @module */
 import assert from "node:assert/strict";
 import { run } from "../e2e/weir.ts";
+import { until } from "../until.ts";
 import { HUBBLE, RELAY } from "./real_client.ts";
 
 const PORT = 4555;
@@ -90,12 +91,14 @@ export class RealRelay implements AsyncDisposable {
   /** Asks until the answer is as it will be. */
   async until(args: readonly string[], what: RegExp): Promise<string> {
     let answer = "";
-    for (let tries = 0; tries < 120; tries++) {
-      answer = await this.ask(...args);
-      if (what.test(answer)) return answer;
-      await new Promise((resolve) => setTimeout(resolve, 500));
-    }
-    assert.fail(`hubble ${args.join(" ")} never says ${what}:\n${answer}\n${this.said.slice(-4000)}`);
+    await until(
+      () => `hubble ${args.join(" ")} says ${what}:\n${answer}\n${this.said.slice(-4000)}`,
+      async () => {
+        answer = await this.ask(...args);
+        return what.test(answer);
+      },
+    );
+    return answer;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -168,7 +168,7 @@ export const CONNECTION_INCIDENTS: readonly Incident[] = [
   },
   {
     name: "no way leads to an address outside of the cluster",
-    setup: [at("shop/client", "--", "python3", knock, "203.0.113.77", "tcp", "1", "0.2", "80")],
+    setup: [at("shop/client", "--", "python3", knock, "203.0.113.77", "tcp", "no", "80")],
     ask: ask("203.0.113.77", "80"),
     says: [
       /172\.30\.0\.100 said \d+ s ago that it cannot deliver: no route to that network/,
@@ -179,7 +179,7 @@ export const CONNECTION_INCIDENTS: readonly Incident[] = [
   },
   {
     name: "a host outside of the cluster refuses",
-    setup: [at("shop/client", "--", "python3", knock, "198.51.100.10", "tcp", "1", "0.2", "81")],
+    setup: [at("shop/client", "--", "python3", knock, "198.51.100.10", "tcp", "no", "81")],
     ask: ask("198.51.100.10", "81"),
     says: [/it left the cluster, and 198\.51\.100\.10 \(or a firewall in front of it\) said no/],
     saysNot: [/between the nodes/],
@@ -201,7 +201,7 @@ export const CONNECTION_INCIDENTS: readonly Incident[] = [
     name: "a node has no way out",
     setup: [
       at("--node", "node-1", "--", "ip", "route", "add", "unreachable", "198.51.100.0/24"),
-      at("shop/client", "--", "python3", knock, "198.51.100.10", "tcp", "1", "0.2", "80"),
+      at("shop/client", "--", "python3", knock, "198.51.100.10", "tcp", "no", "80"),
     ],
     cleanup: [at("--node", "node-1", "--", "ip", "route", "del", "unreachable", "198.51.100.0/24")],
     ask: ask("198.51.100.10", "80"),

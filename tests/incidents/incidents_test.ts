@@ -14,7 +14,10 @@ import { SERVICE_INCIDENTS } from "./service_incidents.ts";
 const lab = new Lab(`inc${Deno.pid}`);
 
 if (canRun) {
-  Deno.test.beforeAll(async () => await lab.up(2, CAST));
+  Deno.test.beforeAll(async () => {
+    // What stands still is to stand still until it was asked about: an agent would start it anew.
+    await lab.up(2, CAST, ["--agent", "hung-after-s=3000"]);
+  });
   Deno.test.afterAll(async () => await lab.down());
 }
 

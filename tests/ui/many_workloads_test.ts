@@ -7,6 +7,7 @@ import { Flow } from "@weir/proto/flow";
 import { EVENT } from "@weir/proto/numbers";
 import { GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import { startUi } from "@weir/ui";
+import { until } from "../until.ts";
 import { Chromium, hasChromium, seriousFindings } from "./browser.ts";
 
 const WORKLOADS = 1000, EDGES = 5000, NAMESPACES = 20;
@@ -86,16 +87,13 @@ Deno.test({
     });
     let browser: Chromium | undefined;
     try {
-      const endMs = Date.now() + 60_000;
-      for (;;) {
-        const map = await (await fetch(`${ui.address}api/map?group=workload`)).json();
-        if (map.cards.length === WORKLOADS && map.edges.length === EDGES) {
-          assert.deepEqual([map.foldedCards, map.foldedEdges], [0, 0]);
-          break;
-        }
-        assert.ok(Date.now() < endMs, `${map.cards.length} cards, ${map.edges.length} edges`);
-        await new Promise((resolve) => setTimeout(resolve, 300));
-      }
+      const map = async () => await (await fetch(`${ui.address}api/map?group=workload`)).json();
+      await until("the map is whole", async () => {
+        const { cards, edges } = await map();
+        return cards.length === WORKLOADS && edges.length === EDGES;
+      });
+      const { foldedCards, foldedEdges } = await map();
+      assert.deepEqual([foldedCards, foldedEdges], [0, 0]);
       browser = await Chromium.start();
       const { page, complaints } = await browser.open(`${ui.address}map`);
       await page.getByText("1,000 cards, 5,000 edges").first().waitFor();

@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
 import { canRun, Lab } from "../e2e/weir.ts";
+import { until } from "../until.ts";
 import { Chromium, hasChromium, seriousFindings, type Watched } from "./browser.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
@@ -75,7 +76,7 @@ Deno.test({
   name: "the web page shows a lab's traffic, explains a drop, and shows the same at another time",
   ignore: !canRun || !await hasChromium(),
   async fn(t) {
-    const lab = new Lab("ui-page");
+    const lab = new Lab(`page${Deno.pid}`);
     await lab.up(2, MANIFESTS);
     let ui: Awaited<ReturnType<typeof startUi>> | undefined, browser: Chromium | undefined;
     try {
@@ -99,9 +100,7 @@ Deno.test({
           `http://${ipv4}:8080/`,
         ]);
       // Ready is the endpoint; what runs in it takes a moment more.
-      for (let tries = 0; (await ask("cart")).code !== 0; tries++) {
-        assert.ok(tries < 30, "web does not answer");
-      }
+      await until("web answers", async () => (await ask("cart")).code === 0);
       assert.notEqual((await ask("thief")).code, 0);
       ui = await startUi(lab.name);
       const { address } = ui;
@@ -140,7 +139,7 @@ Deno.test({
         await shows(page, /Give the source label app=cart/);
         await shows(
           page,
-          /weir policy explain --lab ui-page --from shop\/thief --to shop\/web --port 8080\/TCP/,
+          `weir policy explain --lab ${lab.name} --from shop/thief --to shop/web --port 8080/TCP`,
         );
         await isSound(watched, "the drops");
         await page.close();
@@ -165,13 +164,10 @@ Deno.test({
       await t.step("a window of the past shows what was, and says that nothing was before", async () => {
         // What the history has written: it takes flows in batches.
         const nowS = Math.ceil(Date.now() / 1000), window = `since=${nowS - 3600}&until=${nowS}`;
-        for (let tries = 0;; tries++) {
-          const response = await fetch(`${address}api/drops?${window}`);
-          const { causes } = await response.json();
-          if (causes?.some((one: { fromName: string }) => one.fromName === "shop/thief")) break;
-          assert.ok(tries < 120, "the history does not get the drop");
-          await new Promise((resolve) => setTimeout(resolve, 500));
-        }
+        await until("the history has the drop", async () => {
+          const { causes } = await (await fetch(`${address}api/drops?${window}`)).json();
+          return causes?.some((one: { fromName: string }) => one.fromName === "shop/thief") ?? false;
+        });
         const text = (unixS: number) => encodeURIComponent(new Date(unixS * 1000).toISOString());
         const then = await chromium.open(`${address}map?since=${text(nowS - 3600)}&until=${text(nowS)}`);
         await then.page.locator('[data-node="workload:shop/Pod/thief"]').waitFor();

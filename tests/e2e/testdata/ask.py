@@ -1,18 +1,24 @@
 """Asks a service and prints JSON: who answered how often, whom they saw, what failed. Arguments:
-  ask.py tcp|udp ADDRESS PORT COUNT [SECONDS]   COUNT fresh connections (or, with SECONDS, as many as fit into them)
-  ask.py connected-udp ADDRESS PORT COUNT SECONDS   one connected socket asks on and on
-  ask.py bulk ADDRESS PORT COUNT   COUNT connections that carry two megabytes each way
-  ask.py peer ADDRESS PORT 1   what the connected socket says that its peer is"""
+  ask.py tcp|udp ADDRESS PORT COUNT PATIENCE   COUNT fresh connections or datagrams, each answer within PATIENCE seconds
+  ask.py tcp|connected-udp ADDRESS PORT 0 PATIENCE FILE   on and on while FILE is there, with what was seen so far in FILE.state;
+                                                          connected-udp asks by one connected socket
+  ask.py bulk ADDRESS PORT COUNT PATIENCE   COUNT connections that carry two megabytes each way
+  ask.py peer ADDRESS PORT 1 PATIENCE   what the connected socket says that its peer is"""
 import errno
 import json
+import os
 import random
 import socket
+import struct
 import sys
 import threading
 import time
 
-how, address, port, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-until = time.monotonic() + float(sys.argv[5]) if len(sys.argv) > 5 else None
+how, address, port, count, patience = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:6])
+port = int(port)
+going = sys.argv[6] if len(sys.argv) > 6 else None
+# Who removes the file may be killed before.
+GOING_MAX = 900
 by, clients, failed, order = {}, {}, [], []
 
 
@@ -27,13 +33,28 @@ def note(line):
 def datagram():
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     s = socket.socket(family, socket.SOCK_DGRAM)
-    s.settimeout(1)
+    s.settimeout(patience)
+    return s
+
+
+def connect():
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_STREAM)
+    s.settimeout(patience)
+    try:
+        # (A name is looked up first.)
+        s.connect(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4])
+    except OSError as error:
+        # tcpi_total_retrans
+        (again,) = struct.unpack_from("I", s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)
+        s.close()
+        raise OSError("%s, %d sent again" % (error, again)) from None
     return s
 
 
 def once(connected=None):
     if how == "bulk":
-        with socket.create_connection((address, port), timeout=5) as s:
+        with connect() as s:
             reader = s.makefile("rb")
             note(reader.readline().decode())
             whole = bytes(random.randbytes(2 << 20))
@@ -43,7 +64,7 @@ def once(connected=None):
                 raise OSError("what came back is not what was sent")
             sender.join()
     elif how == "tcp" or how == "peer":
-        with socket.create_connection((address, port), timeout=3) as s:
+        with connect() as s:
             note(s.makefile().readline())
             if how == "peer":
                 by["peer"] = "%s %d" % s.getpeername()[:2]
@@ -62,14 +83,25 @@ def once(connected=None):
                 raise OSError("the answer came from %s %d" % peer[:2])
 
 
+def seen():
+    return {"by": by, "clients": clients, "failed": failed, "order": order, "asked": asked,
+            "seconds": time.monotonic() - started}
+
+
+def tell():
+    with open(going + ".new", "w") as file:
+        json.dump(seen(), file)
+    os.rename(going + ".new", going + ".state")
+
+
 socket_of_all = None
 if how == "connected-udp":
     socket_of_all = datagram()
     socket_of_all.connect((address, port))
-started = time.monotonic()
-i = 0
-while i < count if until is None else time.monotonic() < until:
-    i += 1
+started = told = time.monotonic()
+asked = 0
+while asked < count if going is None else os.path.exists(going) and time.monotonic() < started + GOING_MAX:
+    asked += 1
     try:
         once(socket_of_all)
     except (OSError, ValueError) as error:
@@ -82,5 +114,7 @@ while i < count if until is None else time.monotonic() < until:
             time.sleep(0.05)
     if how == "connected-udp":
         time.sleep(0.02)
-print(json.dumps({"by": by, "clients": clients, "failed": failed, "order": order, "asked": i,
-                  "seconds": time.monotonic() - started}))
+    if going is not None and time.monotonic() > told + 0.1:
+        told = time.monotonic()
+        tell()
+print(json.dumps(seen()))

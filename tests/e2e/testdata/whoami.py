@@ -41,7 +41,7 @@ while ends is None or time.monotonic() < ends:
             if key.data == "listener":
                 connection, peer = key.fileobj.accept()
                 connection.sendall(f"{name} {peer[0]}\n".encode())
-                connection.settimeout(5)
+                connection.settimeout(30)
                 ready.register(connection, selectors.EVENT_READ, "stream")
             elif key.data == "datagram":
                 _, peer = key.fileobj.recvfrom(65535)
