@@ -59,9 +59,9 @@ for (const [what, mode] of [["tunnel", abi.CONFIG_TUNNEL], ["direct routing", ab
             assert.ok(own.ok, own.text);
             assert.deepEqual([own.peer, own.port], [NODE[family], 41000]);
           }
-          const ping = await made.in("pod1", "ping", "-c", "2", "-i", "0.2", "-W", "2", WORLD[family]);
+          const ping = await made.in("pod1", "ping", "-c", "2", "-i", "0.2", "-W", "20", WORLD[family]);
           assert.equal(ping.code, 0, ping.text + made.drops());
-          const large = await made.in("pod1", "ping", "-c", "1", "-W", "2", "-s", "4000", WORLD[family]);
+          const large = await made.in("pod1", "ping", "-c", "1", "-W", "20", "-s", "4000", WORLD[family]);
           assert.equal(large.code, 0, large.text + made.drops());
         }
         const pairs = natEntries(made.nodes[0]);
@@ -85,19 +85,19 @@ kernelTest(
     cluster(abi.CONFIG_DIRECT, async (made) => {
       for (const family of [0, 1]) {
         // a socket of the node has the port already, towards nobody in particular
-        const held = made.in(
-          "node1",
-          "python3",
-          "-c",
-          `import socket,time
-s=socket.socket(socket.AF_INET${family ? "6" : ""},socket.SOCK_DGRAM); s.bind(('',45000)); time.sleep(3)`,
-        );
-        await new Promise((done) => setTimeout(done, 500));
+        const hold = `import socket,time
+s=socket.socket(socket.AF_INET${
+          family ? "6" : ""
+        },socket.SOCK_DGRAM); s.bind(('',45000)); print('ready',flush=True); time.sleep(600)`;
+        await using holder = new Deno.Command("ip", {
+          args: ["netns", "exec", made.netns("node1"), "python3", "-c", hold],
+          stdout: "piped",
+        }).spawn();
+        await holder.stdout.getReader().read();
         const pod = await made.ask("pod1", "udp", WORLD[family], 8080, { source: 45000 });
         assert.ok(pod.ok, pod.text);
         assert.equal(pod.peer, NODE[family]);
         assert.notEqual(pod.port, 45000);
-        await held;
         // a pod has it: the node's own connection gets another, and its answers
         const first = await made.ask("pod1", "tcp", WORLD[family], 8080, { source: 46000 });
         assert.ok(first.ok, first.text);
@@ -142,11 +142,11 @@ kernelTest(
       await made.ip("outside", "route", "add", "2001:db8:9::42/128", "dev", "lan");
       await made.in("outside", "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1");
       for (const [family, gone] of ["198.51.100.99", "2001:db8:9::99"].entries()) {
-        const ping = await made.in("pod1", "ping", "-c", "1", "-W", "2", gone);
+        const ping = await made.in("pod1", "ping", "-c", "1", "-W", "20", gone);
         assert.match(ping.text, /unreachable|No route/i, ping.text + made.drops());
         // traceroute's way: the hop behind the node answers for itself
         const far = family ? "2001:db8:9::42" : "198.51.100.42";
-        const hop = await made.in("pod1", "ping", "-c", "1", "-W", "2", "-t", "2", far);
+        const hop = await made.in("pod1", "ping", "-c", "1", "-W", "20", "-t", "2", far);
         assert.match(hop.text, /Time (to live )?exceeded/i, hop.text + made.drops());
         assert.match(hop.text, new RegExp(OUTSIDE[family].replaceAll(".", "\\.")));
         // a smaller MTU on the way
@@ -160,7 +160,7 @@ kernelTest(
           "mtu",
           "1280",
         );
-        const big = await made.in("pod1", "ping", "-c", "1", "-W", "2", "-M", "do", "-s", "1300", far);
+        const big = await made.in("pod1", "ping", "-c", "1", "-W", "20", "-M", "do", "-s", "1300", far);
         assert.match(
           big.text,
           family ? /Packet too big: mtu=1280/ : /Frag needed and DF set \(mtu = 1280\)/,

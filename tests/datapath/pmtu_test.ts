@@ -31,7 +31,7 @@ while True: threading.Thread(target=one,args=(s.accept()[0],),daemon=True).start
 `;
 /** address, port, bytes, own address: how many came. */
 const CLIENT = `import socket,sys
-c=socket.create_connection((sys.argv[1],int(sys.argv[2])),timeout=5,source_address=(sys.argv[4],0) if len(sys.argv)>4 else None)
+c=socket.create_connection((sys.argv[1],int(sys.argv[2])),timeout=30,source_address=(sys.argv[4],0) if len(sys.argv)>4 else None)
 c.sendall(sys.argv[3].rjust(8).encode()); n=0
 while True:
     d=c.recv(1<<16)
@@ -42,7 +42,7 @@ print(n)
 
 /** address, port, bytes: how many the server says came. */
 const UPLOAD = `import socket,sys
-c=socket.create_connection((sys.argv[1],int(sys.argv[2])),timeout=5)
+c=socket.create_connection((sys.argv[1],int(sys.argv[2])),timeout=30)
 c.sendall(b'0'.rjust(8)+b'x'*int(sys.argv[3])); c.shutdown(1); print(c.recv(100).decode())
 `;
 

@@ -1,5 +1,6 @@
 /** RST, FIN and SYN that are not what they claim to be: a connection that both sockets still have is never lost. */
 import assert from "node:assert/strict";
+import { until } from "../until.ts";
 import * as abi from "@weir/maps";
 import { Cluster, type Place, WORLD } from "./cluster.ts";
 import { kernelTest } from "./kernel_test_case.ts";
@@ -120,8 +121,11 @@ kernelTest("no forged RST or FIN ends the tracking of a connection that both soc
           assert.equal(await here.tell("recv"), "end");
           for (const at of flags(cluster, sport)) assert.ok(at & abi.CT_CLOSING_REVERSE, what);
           assert.equal(await here.tell("close"), "closed");
-          await new Promise((done) => setTimeout(done, 200));
-          for (const at of flags(cluster, sport)) assert.equal(at & BOTH, BOTH, what);
+          await until(
+            `both have closed ${what}`,
+            () => flags(cluster, sport).every((at) => (at & BOTH) === BOTH),
+            50,
+          );
         }
       }
     }

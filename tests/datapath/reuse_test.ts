@@ -3,6 +3,7 @@
  * not reach the one after as if nothing had happened.
  */
 import assert from "node:assert/strict";
+import { until } from "../until.ts";
 import * as abi from "@weir/maps";
 import { Cluster, must, type Place, sh, WORLD } from "./cluster.ts";
 import { kernelTest } from "./kernel_test_case.ts";
@@ -109,9 +110,7 @@ kernelTest("a pod's address that another gets at once: nobody's live flow goes o
     assert.match(await late.line(), /^192\.0\.2\.1 \d+$/);
     const first = received(node);
     await late.again();
-    for (let i = 0; i < 50 && received(node) === first; i++) {
-      await new Promise((done) => setTimeout(done, 20));
-    }
+    await until("the world's answer comes", () => received(node) > first, 20);
     assert.equal(received(node), first + 1, "the world's answer finds the first pod");
 
     await forget(made, node);

@@ -3,6 +3,7 @@
  * hears is what its socket gets.
  */
 import assert from "node:assert/strict";
+import { until } from "../until.ts";
 import * as abi from "@weir/maps";
 import { Cluster, must, OUTSIDE, type Place } from "./cluster.ts";
 import { kernelTest } from "./kernel_test_case.ts";
@@ -12,6 +13,7 @@ import { setBackend, setFrontend, setSelection } from "./services.ts";
 const script = (name: string) => new URL(`testdata/${name}`, import.meta.url).pathname;
 
 /** Two nodes with a tunnel; `heard` says what pod 1's sockets at port 9999 got so far. */
+const LAST = "::ffff:127.0.0.1 0\n";
 async function tunnel(use: (made: Cluster, heard: () => Promise<string>) => Promise<void>): Promise<void> {
   const made = await Cluster.open(abi.CONFIG_TUNNEL);
   const command = new Deno.Command("ip", {
@@ -27,8 +29,12 @@ async function tunnel(use: (made: Cluster, heard: () => Promise<string>) => Prom
     while (!text.includes("ready\n")) await new Promise((done) => setTimeout(done, 20));
     text = "";
     await use(made, async () => {
-      await new Promise((done) => setTimeout(done, 150));
-      const got = text;
+      // What came before this has been printed when this is.
+      const last =
+        `import socket;socket.socket(socket.AF_INET,socket.SOCK_DGRAM).sendto(b'',('127.0.0.1',9999))`;
+      assert.equal((await made.in("pod1", "python3", "-c", last)).code, 0);
+      await until("the last is printed", () => text.includes(LAST), 20);
+      const got = text.replace(LAST, "");
       text = "";
       return got;
     });

@@ -3,6 +3,7 @@
  * Nobody collects: the shares alone have to do.
  */
 import assert from "node:assert/strict";
+import { until } from "../until.ts";
 import { u32 } from "@weir/loader";
 import * as abi from "@weir/maps";
 import { Cluster, type Place, WORLD } from "./cluster.ts";
@@ -100,14 +101,11 @@ kernelTest(
           data("flood.py"),
           "eth0",
         ];
-        command.push("02:00:00:00:02:01", "10.0.1.10", to, kind, `${port}`, `${rate}`, "60");
+        command.push("02:00:00:00:02:01", "10.0.1.10", to, kind, `${port}`, `${rate}`, "600");
         const flood = new Deno.Command(command[0], { args: command.slice(1), stdout: "null" }).spawn();
         const known = attacks(node);
-        for (let i = 0; i < 200 && !attacks(node).on[name]; i++) {
-          await new Promise((done) => setTimeout(done, 50));
-        }
+        await until(`${name}: it is an attack`, () => attacks(node).on[name], 50);
         const before = attacks(node);
-        assert.ok(before.on[name], `${name}: it is an attack`);
         const dns = kind === "dns";
         const [pod, own] = await Promise.all([
           kind === "fragment"
@@ -128,7 +126,7 @@ kernelTest(
         assert.ok(pod.good >= 0.99, `${name}: ${pod.good} of another pod's connections`);
         assert.equal(own.good, 1, `${name}: of the node's own`);
         // On two CPUs that the attack shares; a connection that lost its first packet would take a second.
-        assert.ok(pod.p99 < Math.max(50 * quiet.p99, 100_000), `p99 ${pod.p99} us, quiet ${quiet.p99} us`);
+        assert.ok(pod.p99 < Math.max(50 * quiet.p99, 900_000), `p99 ${pod.p99} us, quiet ${quiet.p99} us`);
         // counted on several CPUs at once, and exact all the same
         assert.equal(node.held(abi.HOLDING_MAX - 2), node.flows().length, `${name}: conntrack`);
         assert.equal(node.held(abi.HOLDING_MAX - 1), natEntries(node).length, `${name}: translation`);

@@ -94,7 +94,7 @@ while True:
     c.sendall(str(n).encode()); c.close()
 `;
 const CLIENT = `import socket,sys
-c=socket.create_connection((sys.argv[1],8080),timeout=3); data=b'x'*int(sys.argv[2])
+c=socket.create_connection((sys.argv[1],8080),timeout=30); data=b'x'*int(sys.argv[2])
 c.sendall(data); c.shutdown(socket.SHUT_WR); print(c.recv(100).decode())
 `;
 
@@ -103,7 +103,7 @@ kernelTest(
   async () => {
     await pods(async (node, [a, b]) => {
       for (const target of ["10.0.1.11", "fd00:1::11"]) {
-        const ping = await sh("ip", "netns", "exec", a, "ping", "-c", "2", "-i", "0.2", "-W", "2", target);
+        const ping = await sh("ip", "netns", "exec", a, "ping", "-c", "2", "-i", "0.2", "-W", "20", target);
         assert.equal(
           ping.code,
           0,
@@ -114,7 +114,7 @@ kernelTest(
             ),
         );
         // fragments: 4000 bytes through a device of 1500
-        const large = await sh("ip", "netns", "exec", a, "ping", "-c", "1", "-s", "4000", "-W", "2", target);
+        const large = await sh("ip", "netns", "exec", a, "ping", "-c", "1", "-s", "4000", "-W", "20", target);
         assert.equal(large.code, 0, large.text);
       }
       const server = new Deno.Command("ip", {
@@ -148,7 +148,7 @@ kernelTest(
           a,
           "python3",
           "-c",
-          CLIENT.replace("timeout=3", "timeout=1"),
+          CLIENT.replace("timeout=30", "timeout=1"),
           "10.0.1.11",
           "1",
         );

@@ -149,7 +149,7 @@ while True:
     c.sendall(str(n).encode()); c.close()
 `;
 const CLIENT = `import socket,sys
-c=socket.create_connection((sys.argv[1],8080),timeout=3); data=b'x'*int(sys.argv[2])
+c=socket.create_connection((sys.argv[1],8080),timeout=int(sys.argv[3])); data=b'x'*int(sys.argv[2])
 c.sendall(data); c.shutdown(socket.SHUT_WR); print(c.recv(100).decode())
 `;
 
@@ -184,7 +184,19 @@ for (
       );
       nodes.push(await node(1, mode, links), await node(2, mode, links));
       const ping = async (from: string, to: string, ...more: string[]) => {
-        const result = await sh("ip", "netns", "exec", name(from), "ping", "-c", "1", "-W", "2", ...more, to);
+        const result = await sh(
+          "ip",
+          "netns",
+          "exec",
+          name(from),
+          "ping",
+          "-c",
+          "1",
+          "-W",
+          "20",
+          ...more,
+          to,
+        );
         const drops = nodes.flatMap((n, i) =>
           n.drainEvents().filter((e) => e.type === abi.EVENT_DROP).map((e) =>
             `node ${i + 1}: ${e.subtype} line ${e.line} file ${e.file}`
@@ -226,8 +238,8 @@ for (
         stderr: "null",
       }).spawn();
       await server.stdout.getReader().read();
-      const send = (to: string, bytes: number) =>
-        sh("ip", "netns", "exec", name("pod1"), "python3", "-c", CLIENT, to, `${bytes}`);
+      const send = (to: string, bytes: number, patienceS = 30) =>
+        sh("ip", "netns", "exec", name("pod1"), "python3", "-c", CLIENT, to, `${bytes}`, `${patienceS}`);
       for (const pod2 of ["10.0.2.10", "fd00:2::10"]) {
         assert.equal((await send(pod2, 20 << 20)).text.trim(), `${20 << 20}`);
       }
@@ -251,7 +263,7 @@ for (
         rules: [{ direction: "ingress", identity: 1009, protocol: TCP, port: 8080 }],
       });
       nodes[1].changeEndpoint(1, { policy: 2 });
-      assert.notEqual((await send("10.0.2.10", 1000)).code, 0);
+      assert.notEqual((await send("10.0.2.10", 1000, 2)).code, 0);
       assert.ok(nodes[1].counted(abi.DROP_POLICY) > 0);
     } finally {
       if (server) {
