@@ -3,10 +3,11 @@ import { type Datagram, DatagramSocket } from "./datagram.ts";
 import { NetError } from "./errors.ts";
 
 const V4 = Uint8Array.of(127, 0, 0, 1), V6 = Uint8Array.from({ length: 16 }, (_, i) => i === 15 ? 1 : 0);
-const PORT = 42_000 + Deno.pid % 10_000;
+/** Below those that the kernel gives out. */
+const PORT = 20_000 + Deno.pid % 10_000;
 
 async function next<T>(ask: () => T | undefined): Promise<T> {
-  for (let tries = 0; tries < 200; tries++) {
+  for (let tries = 0; tries < 6000; tries++) {
     const found = ask();
     if (found !== undefined) return found;
     await new Promise((resolve) => setTimeout(resolve, 10));

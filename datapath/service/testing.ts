@@ -1,5 +1,6 @@
 /** What the service's tests and the attach benchmark share: a datapath process in a node's namespace, pods, requests. @module */
 
+import { until } from "@weir/common/testing/until";
 import { Netns } from "@weir/net";
 import { uninstall } from "./uninstall.ts";
 
@@ -220,27 +221,60 @@ export class TestNode {
   }
 }
 
-/** True when `ping` from a pod reaches an address. */
+/** How long an answer may take, in seconds: more than it does, on a machine that is slow. */
+const PING_S_MAX = 20;
+
+/** True when `ping` from a pod reaches an address; see {@link isSilent}. */
 export async function pings(netns: string, address: string, count = 1): Promise<boolean> {
-  try {
-    await run(
-      "ip",
-      "netns",
-      "exec",
-      netns,
-      "ping",
-      "-n",
-      "-c",
-      String(count),
-      "-i",
-      "0.2",
-      "-W",
-      "1",
-      address,
-    );
-    return true;
-  } catch {
-    return false;
+  return await ping(netns, address, count, PING_S_MAX);
+}
+
+/** True when `ping` from a pod gets no answer for a second. */
+export async function isSilent(netns: string, address: string): Promise<boolean> {
+  return !await ping(netns, address, 1, 1);
+}
+
+async function ping(netns: string, address: string, count: number, patienceS: number): Promise<boolean> {
+  const how = ["-n", "-c", `${count}`, "-i", "0.2", "-W", `${patienceS}`, address];
+  return await run("ip", "netns", "exec", netns, "ping", ...how).then(() => true, () => false);
+}
+
+/** `ping` that goes on until it is stopped. */
+export class PingStream implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #reading: Promise<void>;
+  #said = "";
+
+  constructor(netns: string, address: string, intervalS: number) {
+    this.#child = new Deno.Command("ip", {
+      args: ["netns", "exec", netns, "ping", "-n", "-i", `${intervalS}`, address],
+      stdin: "null",
+      stdout: "piped",
+    }).spawn();
+    this.#reading = this.#read();
+  }
+
+  /** Numbers of the packets that were answered. */
+  get answered(): number[] {
+    return [...this.#said.matchAll(/icmp_seq=(\d+) ttl/g)].map(([, number]) => Number(number));
+  }
+
+  /** Waits for some more answers, then says which of all before the last one never came. */
+  async missing(): Promise<number[]> {
+    const before = this.answered.length;
+    await until("answers go on", () => this.answered.length > before + 3);
+    const answered = new Set(this.answered), last = Math.max(...answered);
+    return Array.from({ length: last }, (_, i) => i + 1).filter((number) => !answered.has(number));
+  }
+
+  async #read(): Promise<void> {
+    for await (const text of this.#child.stdout.pipeThrough(new TextDecoderStream())) this.#said += text;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#child.status;
+    await this.#reading;
   }
 }
 

@@ -3,7 +3,7 @@
  * one, every way to forge one.
  */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import * as abi from "@weir/maps";
 import { kernelTest } from "./kernel_test_case.ts";
 import { PASS, REDIRECT, type Run, SHOT } from "./node.ts";

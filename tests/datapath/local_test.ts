@@ -3,7 +3,7 @@
  * deliver there, and those whom many hear.
  */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import * as abi from "@weir/maps";
 import { Cluster } from "./cluster.ts";
 import { kernelTest } from "./kernel_test_case.ts";

@@ -1,6 +1,6 @@
 /** RST, FIN and SYN that are not what they claim to be: a connection that both sockets still have is never lost. */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import * as abi from "@weir/maps";
 import { Cluster, type Place, WORLD } from "./cluster.ts";
 import { kernelTest } from "./kernel_test_case.ts";

@@ -3,7 +3,7 @@
  * not reach the one after as if nothing had happened.
  */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import * as abi from "@weir/maps";
 import { Cluster, must, type Place, sh, WORLD } from "./cluster.ts";
 import { kernelTest } from "./kernel_test_case.ts";

@@ -3,7 +3,7 @@
  * hears is what its socket gets.
  */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import * as abi from "@weir/maps";
 import { Cluster, must, OUTSIDE, type Place } from "./cluster.ts";
 import { kernelTest } from "./kernel_test_case.ts";

@@ -3,7 +3,7 @@
  * Nobody collects: the shares alone have to do.
  */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { u32 } from "@weir/loader";
 import * as abi from "@weir/maps";
 import { Cluster, type Place, WORLD } from "./cluster.ts";

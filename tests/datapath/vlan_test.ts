@@ -1,6 +1,6 @@
 /** Tagged frames: in the frame (by test run), and beside it, as real devices deliver them. */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import * as abi from "@weir/maps";
 import { Cluster } from "./cluster.ts";
 import { decapsulator } from "./decapsulator.ts";

@@ -3,7 +3,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { PodStream } from "./stream.ts";
 import { canRun, Lab, names } from "./weir.ts";
 

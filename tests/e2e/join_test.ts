@@ -5,7 +5,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { Machine, MachineNetwork } from "./machine.ts";
 import { HUBBLE, isBuilt } from "../hubble/real_client.ts";
 import { canRun } from "./weir.ts";

@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { signal } from "../faults/faulty_lab.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { at, client } from "./service.ts";
 import { canRun, Lab } from "./weir.ts";
 

@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { cgroupRootHere } from "../cgroup_root.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { canRun, run as runProgram } from "./weir.ts";
 
 const root = new URL("../../", import.meta.url).pathname;

@@ -3,7 +3,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { canRun, Lab, run } from "./weir.ts";
 
 const lab = new Lab(`cast${Deno.pid}`);

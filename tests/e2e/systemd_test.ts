@@ -4,7 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { SystemdHost, whyNoSystemd } from "./systemd_host.ts";
 import { run } from "./weir.ts";
 

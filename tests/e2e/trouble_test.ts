@@ -4,7 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { at, client, type From } from "./service.ts";
 import { canRun, type Flow, Lab, run } from "./weir.ts";
 

@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { CAST, clients, isWell, pod, processes, signal, Witness } from "./faulty_lab.ts";
 
 const lab = new Lab(`disk${Deno.pid}`);

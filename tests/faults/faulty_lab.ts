@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { PodStream } from "../e2e/stream.ts";
 import { type Lab, run } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 
 const server = new URL("../e2e/testdata/server.py", import.meta.url).pathname;
 const weir = new URL("../../scripts/weir", import.meta.url).pathname;

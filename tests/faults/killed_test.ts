@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { PodStream } from "../e2e/stream.ts";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { seededRandom } from "../seeded_random.ts";
 import { addressOf, CAST, isWell, pidOf, processes, signal, TRAFFIC, Witness } from "./faulty_lab.ts";
 

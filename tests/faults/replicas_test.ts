@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
 import { Machine, MachineNetwork } from "../e2e/machine.ts";
 import { canRun } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { signal } from "./faulty_lab.ts";
 
 const root = new URL("../../", import.meta.url).pathname;

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { PodStream } from "../e2e/stream.ts";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { addressOf, Attempts, CAST, clients, pidOf, pod, TRAFFIC } from "./faulty_lab.ts";
 
 const lab = new Lab(`slow${Deno.pid}`);

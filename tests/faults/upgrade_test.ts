@@ -8,7 +8,7 @@
  */
 import assert from "node:assert/strict";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { CAST, clients, isWell, pod, processes, signal, TRAFFIC, Witness } from "./faulty_lab.ts";
 
 const from = Deno.env.get("WEIR_UPGRADE_FROM");

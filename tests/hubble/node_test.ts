@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { EVENT } from "@weir/proto/numbers";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { exposed, expressions, labelsOf, metricsOf } from "./monitoring.ts";
 import { Following, hubble, isBuilt, offline, refused } from "./real_client.ts";
 

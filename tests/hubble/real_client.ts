@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { run } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 
 /** Where it is when it was built. */
 export const HUBBLE = new URL("../../.build/hubble/hubble", import.meta.url).pathname;

@@ -1,7 +1,7 @@
 /** The real Hubble Relay on a node of a lab, and the real `hubble` command against it. @module */
 import assert from "node:assert/strict";
 import { run } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { HUBBLE, RELAY } from "./real_client.ts";
 
 const PORT = 4555;

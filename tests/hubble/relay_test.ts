@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { processOf, signal } from "../faults/faulty_lab.ts";
 import { Following, hubble, isBuilt, refused } from "./real_client.ts";
 import { makeCertificates, RealRelay } from "./real_relay.ts";

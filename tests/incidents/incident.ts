@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import type { Lab, Ran } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 
 /** Traffic as `weir lab test` has it: `from: shop/client, to: shop/web-1, port: 8080`. */
 export type Traffic = string;

@@ -7,7 +7,7 @@ import { Flow } from "@weir/proto/flow";
 import { EVENT } from "@weir/proto/numbers";
 import { GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import { startUi } from "@weir/ui";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { Chromium, hasChromium, seriousFindings } from "./browser.ts";
 
 const WORKLOADS = 1000, EDGES = 5000, NAMESPACES = 20;

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
 import { canRun, Lab } from "../e2e/weir.ts";
-import { until } from "../until.ts";
+import { until } from "@weir/common/testing/until";
 import { Chromium, hasChromium, seriousFindings, type Watched } from "./browser.ts";
 
 const root = new URL("../../", import.meta.url).pathname;

@@ -1,5 +1,6 @@
 /** What the node's store tells the programs: addresses as the kernel gets them, VLANs as the configuration says. */
 import assert from "node:assert/strict";
+import { until } from "@weir/common/testing/until";
 import { BpfMap, openPin } from "@weir/loader";
 import { ADDRESS_BROADCAST, ADDRESS_HOST, AddressOwner, Config, VlanKey } from "@weir/maps";
 import { unmapped } from "../kernel/addresses.ts";
@@ -19,7 +20,7 @@ nodeTest(
       );
     /** Far sooner than the look that is taken every 30 s. */
     const becomes = async (text: string, wanted: number | undefined) => {
-      for (let i = 0; i < 100 && flags()[text] !== wanted; i++) await sleep(50);
+      for (let i = 0; i < 400 && flags()[text] !== wanted; i++) await sleep(50);
       assert.equal(flags()[text], wanted, text);
     };
     assert.equal(flags()["192.0.2.1"], ADDRESS_HOST);
@@ -48,9 +49,11 @@ nodeTest(
 nodeTest("A node at rest changes nothing: the kernel tells of no address, route or device", async (node) => {
   // What is told meanwhile is told by ourselves. An IPv6 address that is added again is told again.
   await node.exec("ip", "address", "add", "192.0.2.7/32", "dev", "lo");
-  await sleep(1000);
-  const told = await node.exec("sh", "-c", "timeout 2 ip monitor address route link || true");
-  assert.equal(told, "");
+  let told = "";
+  await until(() => `it comes to rest: ${told}`, async () => {
+    told = await node.exec("sh", "-c", "timeout 3 ip monitor address route link || true");
+    return told === "";
+  });
 });
 
 nodeTest(
@@ -65,7 +68,7 @@ nodeTest(
     const index = async () => parseInt(await node.exec("ip", "-o", "link", "show", "under0"));
     /** Far sooner than the look that is taken every 30 s. */
     const becomes = async (what: string, holds: () => Promise<boolean>) => {
-      for (let i = 0; i < 200 && !await holds(); i++) await sleep(50);
+      for (let i = 0; i < 400 && !await holds(); i++) await sleep(50);
       assert.ok(await holds(), what);
     };
     const isRouted = async () => /10\.45\.0\.0\/24/.test(await route());

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { until } from "@weir/common/testing/until";
 import type { EndpointNetwork } from "@weir/proto/datapath";
 import { cgroupRoot } from "../kernel/cgroup.ts";
-import { nodeTest, run, sleep, type TestNode } from "../testing.ts";
+import { nodeTest, run, type TestNode } from "../testing.ts";
 
 interface Sockets {
   endpoint: string;
@@ -30,7 +31,7 @@ held=[tcp(four,'127.0.0.1',8080),tcp(six,'::',8081,0),tcp(six,'::1',8082,1),tcp(
 u=socket.socket(four,socket.SOCK_DGRAM); u.bind(('0.0.0.0',5353))
 waiting=[socket.create_connection(('127.0.0.1',8083)) for _ in range(2)]
 asks=socket.socket(four); asks.setblocking(False); asks.connect_ex(('127.0.0.1',81))
-print('ready',flush=True); time.sleep(60)
+print('ready',flush=True); time.sleep(600)
 `;
 
 /** Runs the program in a namespace or cgroup until the test is over. */
@@ -87,10 +88,12 @@ nodeTest(
     await run("ip", "netns", "exec", netns, ...LOSE);
     {
       await using running = await program(["ip", "netns", "exec", netns, "python3", "-uc"]);
-      await sleep(2500);
-      const sockets = await socketsOf(node, "shop/web");
+      let sockets!: Sockets;
+      await until("its SYN is sent again", async () => {
+        sockets = await socketsOf(node, "shop/web");
+        return (sockets.connections?.[0].retransmits ?? 0) >= 1;
+      });
       assertProgram(sockets, running.pid);
-      assert.ok((sockets.connections![0].retransmits ?? 0) >= 1, "its SYN was sent again");
       assert.deepEqual((await socketsOf(node, "shop/idle")).listening ?? [], [], "nobody else's");
     }
     assert.deepEqual((await socketsOf(node, "shop/web")).listening ?? [], [], "gone with the process");

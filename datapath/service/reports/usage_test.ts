@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { until } from "@weir/common/testing/until";
 import { TROUBLES_PER_SECOND } from "@weir/maps";
-import { nodeTest, run, sleep, type TestNode } from "../testing.ts";
+import { nodeTest, run, type TestNode } from "../testing.ts";
 
 /** Datagrams to a port each, from a pod. */
 const flood = (netns: string, count: number, to = "203.0.113.1") =>
@@ -45,6 +46,7 @@ async function holdersOf(node: TestNode, table: string): Promise<Record<string, 
 /** Reads the event stream until `stop`; who made how many of the records, and what was said of losses. */
 function reader(node: TestNode) {
   const client = Deno.createHttpClient({ proxy: { transport: "unix", path: node.socket } });
+  const opened = Promise.withResolvers<void>();
   const stop = new AbortController(), made: Record<number, number> = {}, lostBy: Record<string, number> = {};
   const done = (async () => {
     const response = await fetch("http://localhost/v1/events?watch=true", {
@@ -52,6 +54,7 @@ function reader(node: TestNode) {
       signal: stop.signal,
       headers: { accept: "application/json" },
     } as RequestInit);
+    opened.resolve();
     let text = "";
     for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
       const lines = (text + chunk).split("\n");
@@ -68,6 +71,8 @@ function reader(node: TestNode) {
     }
   })().catch(() => {});
   return {
+    /** When it reads. */
+    open: opened.promise,
     made,
     lostBy,
     async close() {
@@ -87,8 +92,9 @@ nodeTest(
     await node.configure();
     const { noisy, quiet } = await twoPods(node);
     const events = reader(node);
-    await sleep(300);
+    await events.open;
     const before = (await holdersOf(node, "events"))["default/quiet"]?.held ?? 0;
+    const startMs = performance.now();
     node.signal("SIGSTOP");
     try {
       await flood(noisy, 5000);
@@ -96,10 +102,16 @@ nodeTest(
     } finally {
       node.signal("SIGCONT");
     }
+    let holders: Awaited<ReturnType<typeof holdersOf>> = {};
+    await until("all is counted and read", async () => {
+      holders = await holdersOf(node, "events");
+      const { held = 0, refused = 0 } = holders["default/noisy"] ?? {};
+      return held + refused >= 5000 && events.made[10] === held &&
+        events.lostBy["default/noisy"] === refused &&
+        holders["default/quiet"].held! - before >= 100 && events.made[11] === holders["default/quiet"].held;
+    });
     // Nobody answers these flows: some of them are told of once more, after a second.
-    const told = 2 * TROUBLES_PER_SECOND;
-    await sleep(3000);
-    const holders = await holdersOf(node, "events");
+    const told = Math.ceil(1 + (performance.now() - startMs) / 1000) * TROUBLES_PER_SECOND;
     const loud = holders["default/noisy"], still = holders["default/quiet"];
     assert.ok(loud.held! > 600 && loud.refused! > 3000, `${JSON.stringify(loud)}`);
     const all = loud.held! + loud.refused!;
