@@ -182,7 +182,7 @@ export class PolicyAcknowledger {
       const isSame = named.policySet === before.policySet && named.policyRevision === before.policyRevision;
       if (!isSame) {
         this.#named = named;
-        this.#newest = Math.max(this.#newest, named.policyRevision);
+        this.#newest = named.policyRevision;
         this.#isKept = false;
       }
     }

@@ -99,8 +99,10 @@ export class PolicyStore {
     return row?.policyRevision === policyRevision ? formatPolicySet({ policyRevision, tag: row.file }) : "";
   }
 
-  /** True for a set that this replica's copy of the database has never had: that of another history. */
-  lacks({ policyRevision, tag }: PolicySet): boolean {
+  /** True for a set that this replica's copy of the database has never had: that of another history. Of none nothing is known. */
+  lacks(set: PolicySet | undefined): boolean {
+    if (set === undefined) return false;
+    const { policyRevision, tag } = set;
     if (policyRevision <= (this.#set.get(ACCEPTED)?.policyRevision ?? 0)) return false;
     const row = this.#tags.get(placeOf(policyRevision));
     // Its place was taken by a later one: it is too long ago to tell.
@@ -112,7 +114,7 @@ export class PolicyStore {
   isNews(evidence: Evidence): boolean {
     const { node, policyRevision, policySet } = evidence;
     const isNewer = policyRevision > Math.max(this.policyRevision, this.policies.revision);
-    if (!isNewer && !(policySet !== undefined && this.lacks(policySet))) return false;
+    if (!isNewer && !this.lacks(policySet)) return false;
     const { doubts } = this, known = doubts.get(node);
     return known === undefined ? doubts.size < WITNESSES_MAX : known < policyRevision;
   }
@@ -126,7 +128,7 @@ export class PolicyStore {
       const newest = await tx.get<PolicyMessage>(POLICY_SET, NEWEST);
       const counted = Math.max(newest?.policyRevision ?? 0, tx.revision);
       if (evidence.policyRevision > counted) await noteDoubt(tx, evidence);
-      else if (evidence.policySet !== undefined && this.lacks(evidence.policySet)) {
+      else if (this.lacks(evidence.policySet)) {
         // Whatever this history counted: nothing of it is what was in force.
         await noteDoubt(tx, { ...evidence, policyRevision: Math.max(counted, known) + 1 });
       }
@@ -239,7 +241,7 @@ export class PolicyStore {
       const counted = Math.max(newest?.policyRevision ?? 0, tx.revision);
       if (known > counted) {
         await noteDoubt(tx, { policyRevision: known, node: "" });
-      } else if (policySet !== undefined && this.lacks(policySet)) {
+      } else if (this.lacks(policySet)) {
         await noteDoubt(tx, { policyRevision: counted + 1, node: "" });
       } else if (newest === undefined || newest.policyRevision < known) {
         await advance(tx, Math.max(known + 1, await nextPolicyRevision(tx)));

@@ -149,7 +149,7 @@ export function eventText(answer: GetAgentEventsResponse, print: EventPrint, nth
 function eventTable(answers: readonly GetAgentEventsResponse[], { node, timeFormat }: EventPrint): string {
   const rows = answers.filter(({ agent_event }) => agent_event !== undefined).map((answer) => [
     timeText(answer.time, timeFormat),
-    ...(node ? [harmless(answer.node_name)] : []),
+    ...(node ? [answer.node_name] : []),
     answer.agent_event!.type,
     eventDetails(answer.agent_event!, timeFormat),
   ]);

@@ -38,7 +38,7 @@ function end(connection: Connection, which: "source" | "destination"): string {
   });
   const port = isSource ? connection.sourcePort : connection.destinationPort;
   const service = connection.destinationService?.name;
-  const through = !isSource && service ? ` (service ${harmless(service)})` : "";
+  const through = !isSource && service ? ` (service ${service})` : "";
   return `${text.includes(":") ? `[${text}]` : text}${port === 0 ? "" : `:${port}`}${through}`;
 }
 
@@ -71,7 +71,7 @@ function verdict(connection: Connection): string {
   const why = connection.verdict === "DROPPED" && by.length === 0 ? ` ${connection.dropReason}` : "";
   // No rule refused it: policies select the workload, and none of their rules allows it.
   const words = denied.length > 0 && connection.dropReason === "POLICY_DENIED" ? "BY default deny of" : "BY";
-  return `${connection.verdict}${why}${by.length > 0 ? ` ${words} ${harmless(policyText(by))}` : ""}`;
+  return `${connection.verdict}${why}${by.length > 0 ? ` ${words} ${policyText(by)}` : ""}`;
 }
 
 const CONNECTION_COLUMNS: Column<Connection>[] = [
@@ -150,7 +150,7 @@ export function groupsText(
   const columns: Column<Rollup>[] = [
     ...names.map((name): Column<Rollup> => ({
       title: name.toUpperCase().replace(".", " "),
-      cell: ({ keys }) => harmless(keys[name] ?? ""),
+      cell: ({ keys }) => keys[name] ?? "",
     })),
     { title: "FLOWS", cell: ({ flows }) => flows },
     { title: "CONNECTIONS", cell: ({ connections }) => connections },
