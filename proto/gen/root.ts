@@ -5098,6 +5098,32 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "folded": {
     "type": "uint64",
     "id": 5
+   },
+   "ends": {
+    "rule": "repeated",
+    "type": "RollupEnd",
+    "id": 6
+   }
+  }
+ },
+ "RollupEnd": {
+  "fields": {
+   "number": {
+    "type": "string",
+    "id": 1
+   },
+   "endpoint": {
+    "type": "flow.Endpoint",
+    "id": 2
+   },
+   "name": {
+    "type": "string",
+    "id": 3
+   },
+   "pods": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4
    }
   }
  },

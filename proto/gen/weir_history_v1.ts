@@ -197,9 +197,25 @@ export interface RollupAnswer {
   stepS: number;
   /** flows of minutes with too many kinds of flows, whose ends are "other" */
   folded: number;
+  /** by=end: who the numbers in "from.end" and "to.end" are, as far as they are in `rollups` */
+  ends: RollupEnd[];
 }
 /** Encodings of {@link RollupAnswer}. */
 export const RollupAnswer: Message<RollupAnswer> = bindMessage("weir.history.v1.RollupAnswer");
+
+/** by=end: who an end was, all its pods together. Another identity, that is another set of labels, is another end. */
+export interface RollupEnd {
+  /** the value of "from.end" and "to.end"; of this answer alone. "other": no end of the list */
+  number: string;
+  /** its labels; workloads as the flow had them, else made of the pod's name; pod_name: see `pods` */
+  endpoint?: Endpoint;
+  /** DNS name of an end outside the cluster */
+  name: string;
+  /** names of its pods, at most 256 */
+  pods: string[];
+}
+/** Encodings of {@link RollupEnd}. */
+export const RollupEnd: Message<RollupEnd> = bindMessage("weir.history.v1.RollupEnd");
 
 /** What held in the cluster, with the time in which it did. */
 export interface Holding {

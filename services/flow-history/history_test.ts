@@ -212,3 +212,37 @@ Deno.test("FlowHistory adds up all flows, also those that are not kept, the same
   ]);
   await one.close();
 });
+
+Deno.test("GET /v1/rollups by end says who they are, with the pods of a workload together, and DNS names apart", async () => {
+  const clock = new FakeClock(START_MS), one = testHistory(clock);
+  await one.history.load();
+  const unixMs = START_MS, names = (name: string) => ({ destination_names: [name] });
+  one.history.intake.take([
+    flowBytes({ unixMs, from: "cart-1" }),
+    flowBytes({ unixMs: unixMs + 500, from: "cart-2", isReply: true }),
+    flowBytes({ unixMs, from: "cart-2", to: "", port: 443, more: names("a.example.com") }),
+    flowBytes({ unixMs, from: "cart-2", to: "", port: 443, more: { ...names("b.example.com"), ...DROPPED } }),
+  ]);
+  const { rollups, ends, groups } = await one.get("/v1/rollups?by=end&by=port&by=verdict");
+  // deno-lint-ignore no-explicit-any
+  const endOf = (number: string) => ends.find((end: any) => end.number === number);
+  deepEqual(
+    // deno-lint-ignore no-explicit-any
+    rollups.map(({ keys, flows, firstUnixS, lastUnixS }: any) => {
+      const from = endOf(keys["from.end"]), to = endOf(keys["to.end"]);
+      return [from.pods, to.pods ?? to.name, keys.port, keys.verdict, flows, lastUnixS - firstUnixS];
+    }),
+    [
+      [["cart-1", "cart-2"], "b.example.com", "443", "DROPPED", "1", 0],
+      [["cart-1", "cart-2"], ["db-1"], "5432", "FORWARDED", "2", 0.5],
+      [["cart-1", "cart-2"], "a.example.com", "443", "FORWARDED", "1", 0],
+    ],
+  );
+  const [{ endpoint }] = ends;
+  deepEqual(endpoint.workloads, [{ name: "cart", kind: "Deployment" }]);
+  deepEqual(endpoint.labels, ["k8s:app=cart", "k8s:io.kubernetes.pod.namespace=shop"]);
+  equal(groups, "3");
+  const first = await one.get("/v1/rollups?by=from:end&limit=1");
+  equal(first.ends.length, 1, "only those that are in the answer");
+  await one.close();
+});

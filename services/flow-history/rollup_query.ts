@@ -12,11 +12,12 @@ import { Rollup, type StoredRollup } from "@weir/proto/history";
 import { type Endpoint, Flow } from "@weir/proto/flow";
 import type { EndTable } from "./end_table.ts";
 import { OTHER_END } from "./end_table.ts";
+import { EndNumbers } from "./rollup_end.ts";
 import { addCounts, type RollupPart, unpackRows } from "./rollup_table.ts";
 import type { Window } from "./completeness.ts";
 
 /** What sums can be grouped by, one end's or both. */
-export const END_DIMENSIONS = ["pod", "workload", "namespace", "identity", "name"] as const;
+export const END_DIMENSIONS = ["end", "pod", "workload", "namespace", "identity", "name"] as const;
 export const FLOW_DIMENSIONS = [
   "port",
   "protocol",
@@ -60,8 +61,9 @@ export async function sumRollups(
   ends: EndTable,
   clock: Clock,
   request: RollupRequest,
-): Promise<{ rollups: Rollup[]; folded: number }> {
-  const dimensions = dimensionsOf(request.by, ends), groups = new Map<string, Rollup>();
+): Promise<{ rollups: Rollup[]; folded: number; numbers: EndNumbers }> {
+  const numbers = new EndNumbers(ends), dimensions = dimensionsOf(request.by, ends, numbers);
+  const groups = new Map<string, Rollup>();
   const firstS = Math.floor(request.sinceMs / 60_000) * 60,
     endS = Math.floor(request.untilMs / 60_000) * 60 + 60;
   const endMs = clock.monotonicMs() + request.deadlineMs;
@@ -103,7 +105,7 @@ export async function sumRollups(
         : { startS: last.startS, part: last.part + 1 };
     }
   }
-  return { rollups: sorted([...groups.values()], request.stepS !== 0), folded };
+  return { rollups: sorted([...groups.values()], request.stepS !== 0), folded, numbers };
 }
 
 interface Tile {
@@ -154,12 +156,14 @@ async function readParts(
 }
 
 /** @throws {ProblemError} QUERY_INVALID for a dimension that there is not */
-export function dimensionsOf(by: readonly string[], ends: EndTable): Dimension[] {
+function dimensionsOf(by: readonly string[], ends: EndTable, numbers: EndNumbers): Dimension[] {
   const all = by.flatMap((text): Dimension[] => {
     const [, side, name] = /^(?:(from|to)[:.])?(.+)$/.exec(text) ?? [];
     const isEnd = (END_DIMENSIONS as readonly string[]).includes(name ?? "") || /^label:.+/.test(name ?? "");
     if (isEnd) {
-      return (side === undefined ? ["from", "to"] : [side]).map((one) => endDimension(one, name, ends));
+      return (side === undefined ? ["from", "to"] : [side]).map((one) =>
+        name === "end" ? numberDimension(one, numbers) : endDimension(one, name, ends)
+      );
     }
     if (side === undefined && (FLOW_DIMENSIONS as readonly string[]).includes(text)) {
       return [flowDimension(text)];
@@ -190,6 +194,15 @@ function flowDimension(name: string): Dimension {
     key: name,
     valueOf: (row) =>
       name === "reason" && row.reason === "DROP_REASON_UNKNOWN" ? "" : `${row[name as "port"]}`,
+  };
+}
+
+function numberDimension(side: string, numbers: EndNumbers): Dimension {
+  const isSource = side === "from";
+  return {
+    key: `${side}.end`,
+    valueOf: (row) =>
+      isSource ? numbers.of(row.source, row.sourceName) : numbers.of(row.destination, row.destinationName),
   };
 }
 

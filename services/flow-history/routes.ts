@@ -21,13 +21,13 @@ import { HELD_KINDS } from "./held_objects.ts";
 import type { FlowHistory } from "./history.ts";
 import { holdingsAt } from "./holdings.ts";
 import { AHEAD_MS_MAX, flowOfConnection } from "./intake.ts";
-import { STEPS_MAX, sumRollups } from "./rollup_query.ts";
+import { GROUPS_MAX, STEPS_MAX, sumRollups } from "./rollup_query.ts";
 import { formatPlace, type Found, parsePlace, search } from "./search.ts";
 
 /** Items of a page: without a word, and at most. */
 export const PAGE_DEFAULT = 100, PAGE_MAX = 1000;
 /** Groups of sums of an answer. */
-export const ROLLUPS_DEFAULT = 1000, ROLLUPS_MAX = 10_000;
+export const ROLLUPS_DEFAULT = 1000, ROLLUPS_MAX = GROUPS_MAX;
 /** What a page is searched for, in milliseconds; what is not found by then is for the next. */
 export const PAGE_MS = 120;
 /** A question about sums ends after this. */
@@ -133,7 +133,7 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
     const limit = readCount("limit", own.limit, ROLLUPS_DEFAULT);
     const reached = reachable(window, history.retention.rollupOldestMs, clock.nowMs()),
       stepS = readStep(own.step, reached);
-    const { rollups, folded } = await sumRollups(database, history.intake.ends, clock, {
+    const { rollups, folded, numbers } = await sumRollups(database, history.intake.ends, clock, {
       ...reached,
       by,
       stepS,
@@ -143,8 +143,10 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
       compactedS: (level) => history.store.compactedS(level),
       deadlineMs: ROLLUP_MS_MAX,
     });
+    const given = rollups.slice(0, Math.min(limit, ROLLUPS_MAX));
     return {
-      rollups: rollups.slice(0, Math.min(limit, ROLLUPS_MAX)),
+      rollups: given,
+      ends: numbers.list(given),
       groups: rollups.length,
       completeness: await completeness(window),
       stepS,
