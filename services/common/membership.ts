@@ -46,6 +46,8 @@ export type PlaneService = keyof typeof SERVICE_PORTS;
 
 /** Ports of Hubble's API on a node and at the relay, and of its metrics. */
 export const HUBBLE_PORT = 4244, RELAY_PORT = 4245, METRICS_PORT = 9965;
+/** A node holds so many flows at most, of Hubble's form 2^n - 1. */
+export const RING_FLOWS_MAX = 65535;
 
 /** Target of a service of the control plane for a client on a machine that joined. */
 export function planeTarget(addresses: readonly string[], service: PlaneService, directory: string): string {

@@ -5,10 +5,11 @@
  *     ring of 4095   [ n-4094 ... n-1 | n ]     each flow has a running number; slot = number mod size
  * @module
  */
+import { RING_FLOWS_MAX } from "@weir/common";
 
-/** Size by default and at most, of Hubble's form 2^n - 1. */
+/** Size by default. */
 export const RING_FLOWS_DEFAULT = 4095;
-export const RING_FLOWS_MAX = 65535;
+export { RING_FLOWS_MAX };
 
 /** What a stream gives: a flow, or the number of flows that were overwritten under the reader. */
 export type Read<T> = { flow: T } | { lost: number };

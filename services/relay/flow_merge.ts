@@ -77,9 +77,9 @@ export class NodeQueue {
 export class FlowMerge {
   readonly #queues = new Set<NodeQueue>();
 
-  /** A place for another node, or for one that is back. */
-  open(): NodeQueue {
-    const queue = new NodeQueue();
+  /** A place for another node, or again for one that is back. */
+  open(queue: NodeQueue = new NodeQueue()): NodeQueue {
+    queue.isOver = false;
     this.#queues.add(queue);
     return queue;
   }
@@ -131,8 +131,8 @@ export class FlowMerge {
   }
 
   /**
-   * What is due at this time, in order, with all that is older. A node that is full gives its older half. The clock of a node
-   * that is ahead does not draw along what others have just sent.
+   * What is due at this time, in order, with all that is older. A node that is full gives its older half before its time, and that
+   * and the clock of a node that is ahead draw nothing of the others along: their order stays.
    */
   takeDue(nowMs: number, nowUnixMs: number): Uint8Array[] {
     let last = -Infinity;
@@ -144,9 +144,7 @@ export class FlowMerge {
       }
       if (this.isFull(queue)) {
         const times = items.map(({ unixMs }) => unixMs).sort((a, b) => a - b);
-        const half = times[times.length >> 1];
-        full.set(queue, half);
-        if (half <= nowUnixMs) last = Math.max(last, half);
+        full.set(queue, times[times.length >> 1]);
       }
     }
     const due: MergeItem[] = [];

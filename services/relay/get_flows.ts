@@ -3,11 +3,11 @@
  *
  *     caller ◀─ batches ◀─ FlowMerge ◀─┬─ queue ◀─ node-1      a queue that is full is not read: the node's own ring then
  *                                      ├─ queue ◀─ node-2      says what it lost
- *                                      └─ node_status          away, back, refused: at once, not in the order of flows
+ *                                      └─ node_status          away, back, refused, at fault: at once, not in the order of flows
  *
  * @module
  */
-import { type Clock, errorText, untilAborted } from "@weir/common";
+import { type Clock, type Counter, errorText, type Logger, untilAborted } from "@weir/common";
 import { GrpcError } from "@weir/grpc";
 import { GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import type { NodeState } from "@weir/proto/relay";
@@ -15,7 +15,7 @@ import { timestampOf } from "@weir/proto/timestamp";
 import { FlowMerge, type NodeQueue } from "./flow_merge.ts";
 import type { NodeLink } from "./node_link.ts";
 import type { NodeLinks } from "./node_links.ts";
-import { readResponseHead } from "./response_bytes.ts";
+import { NodeAnswer, NodeFault } from "./node_answer.ts";
 
 const PATH = "/observer.Observer/GetFlows";
 /** What is due is looked for so often. */
@@ -33,6 +33,9 @@ export interface GetFlowsParts {
   /** Of the relay: who tells of nodes. */
   readonly nodeName: string;
   readonly clock: Clock;
+  readonly log: Logger;
+  /** Nodes that sent what they should not. */
+  readonly faults: Counter;
 }
 
 /**
@@ -72,9 +75,13 @@ class Answer {
   readonly #events: Uint8Array[] = [];
   /** Nodes that are read now. */
   readonly #reading = new Set<string>();
+  /** One for each node, however often it comes back: what it sent before counts. */
+  readonly #queues = new Map<string, NodeQueue>();
+  /** Nodes that sent what they should not: they are asked no more. */
+  readonly #atFault = new Set<string>();
   /** Newest time that came from a node: what it is asked for when it is back. */
   readonly #newest = new Map<string, number>();
-  /** Nodes that failed since they last sent something. */
+  /** Nodes that failed and did not go on for long since then. */
   readonly #failures = new Map<string, { text: string; times: number }>();
   readonly #startUnixMs: number;
   #answered = 0;
@@ -148,39 +155,46 @@ class Answer {
 
   async #read(link: NodeLink, request: Uint8Array): Promise<void> {
     const { name, connection } = link, { clock } = this.#parts, { follow } = this.#request;
-    if (connection === undefined || this.#reading.has(name)) return;
+    if (connection === undefined || this.#reading.has(name) || this.#atFault.has(name)) return;
     this.#reading.add(name);
-    const queue = this.#merge.open();
-    let isRefused = false;
+    const queue = this.#merge.open(this.#queues.get(name));
+    this.#queues.set(name, queue);
+    const { number, field_mask } = this.#request, isMasked = field_mask != null;
+    const judged = new NodeAnswer({ node: name, number, isFollowed: follow, isMasked });
+    const startMs = clock.monotonicMs();
+    let isLast = false;
     try {
+      await this.#untilSpace(queue);
       const options = { signal: this.#signal, quietMsMax: follow ? undefined : QUIET_MS_MAX };
+      let askedMs = clock.monotonicMs();
       for await (const messages of connection.stream(PATH, request, options)) {
-        this.#failures.delete(name);
-        this.#take(name, messages, queue);
-        while (this.#merge.isFull(queue) && !this.#signal.aborted) await this.#untilSpace();
+        judged.waited(clock.monotonicMs() - askedMs);
+        this.#take(name, messages, queue, judged);
+        await this.#untilSpace(queue);
+        askedMs = clock.monotonicMs();
       }
       this.#answered++;
       if (follow) throw new GrpcError("INTERNAL", "it ended what should go on");
     } catch (error) {
-      isRefused = this.#failed(name, error);
+      if (clock.monotonicMs() - startMs > AGAIN_MS_MAX) this.#failures.delete(name);
+      isLast = this.#failed(name, error);
     } finally {
       this.#merge.close(queue);
       this.#reading.delete(name);
       this.#wake.abort();
     }
-    if (!follow || isRefused) return;
+    if (!follow || isLast) return;
     // A connection that is lost is made again, and told then; this is for one that stayed, or was back at once.
     const times = this.#failures.get(name)?.times ?? 0;
     await clock.sleep(Math.min(AGAIN_MS_MIN * 2 ** times, AGAIN_MS_MAX), this.#signal);
     if (!this.#signal.aborted && link.state === "connected") this.#read(link, this.#again(name));
   }
 
-  /** @throws {RangeError} the node sends what it should not */
-  #take(name: string, messages: readonly Uint8Array[], queue: NodeQueue): void {
+  /** @throws {NodeFault} the node sends what it should not */
+  #take(name: string, messages: readonly Uint8Array[], queue: NodeQueue, judged: NodeAnswer): void {
     const { clock } = this.#parts, arrivedMs = clock.monotonicMs();
     for (const bytes of messages) {
-      const { nodeName, unixMs } = readResponseHead(bytes);
-      if (nodeName !== "" && nodeName !== name) throw new RangeError(`it speaks for ${nodeName}`);
+      const unixMs = judged.take(bytes, clock.nowMs());
       const newestMs = this.#newest.get(name) ?? -Infinity;
       // Without a time, by its mask, a flow has the place in which it came.
       const orderMs = unixMs ?? (this.#request.follow ? clock.nowMs() : newestMs);
@@ -190,22 +204,33 @@ class Answer {
     this.#wake.abort();
   }
 
-  /** Whether it is the request that was refused. */
+  /** Whether the node is not to be asked again: it refused the request, or is at fault. */
   #failed(name: string, error: unknown): boolean {
     if (this.#signal.aborted) return true;
     const { follow } = this.#request, status = error instanceof GrpcError ? error.status : "INTERNAL";
-    const isRefused = status === "INVALID_ARGUMENT";
+    const isRefused = status === "INVALID_ARGUMENT", isFault = error instanceof NodeFault;
     if (isRefused) this.#refused = error as GrpcError;
-    const text = `${name}: ${errorText(error)}`, before = this.#failures.get(name);
+    if (isFault) {
+      this.#atFault.add(name);
+      this.#parts.faults.increment({ node: name });
+      this.#parts.log.warn("Node is at fault and left out of a request", {
+        node: name,
+        reason: error.message,
+      });
+    }
+    const text = `${name}: ${errorText(error)}${isFault ? "; it is left out of this request" : ""}`;
+    const before = this.#failures.get(name);
     this.#failures.set(name, { text, times: (before?.times ?? -1) + 1 });
     // Where it goes on, the link tells the end of a connection; and once is enough.
-    if (follow && (status === "UNAVAILABLE" || before?.text === text)) return isRefused;
+    if (follow && (status === "UNAVAILABLE" || before?.text === text)) return isRefused || isFault;
     this.#tell(status === "UNAVAILABLE" ? "NODE_UNAVAILABLE" : "NODE_ERROR", [name], text);
-    return isRefused;
+    return isRefused || isFault;
   }
 
-  async #untilSpace(): Promise<void> {
-    await untilAborted(AbortSignal.any([this.#space.signal, this.#signal]));
+  async #untilSpace(queue: NodeQueue): Promise<void> {
+    while (this.#merge.isFull(queue) && !this.#signal.aborted) {
+      await untilAborted(AbortSignal.any([this.#space.signal, this.#signal]));
+    }
   }
 
   #tell(state_change: NodeState, node_names: string[], message = ""): void {

@@ -75,6 +75,8 @@ runService({
         links,
         nodeName: config.node ?? Deno.hostname(),
         clock,
+        log,
+        metrics,
         isSynced: () => nodes.synced,
       }),
       log,

@@ -1,6 +1,7 @@
 /** The connection to one node's Observer, for as long as the node is known: made, lost, made again with backoff. @module */
 import { Backoff, type Clock, errorText, type Logger } from "@weir/common";
 import { connectGrpc, type GrpcAddress, type GrpcClientTls, type GrpcConnection } from "@weir/grpc";
+import { RESPONSE_BYTES_MAX } from "./node_answer.ts";
 
 /** How a node is reached. */
 export interface NodeTarget {
@@ -72,7 +73,12 @@ export class NodeLink {
       let reason: string;
       try {
         const { address, tls } = target();
-        const connection = await connectGrpc(address, { tls: tls?.(), clock, signal });
+        const connection = await connectGrpc(address, {
+          tls: tls?.(),
+          limits: { messageBytesMax: RESPONSE_BYTES_MAX },
+          clock,
+          signal,
+        });
         if (signal.aborted) return connection.close();
         this.connection = connection;
         this.#set("connected", "");

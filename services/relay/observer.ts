@@ -1,5 +1,5 @@
 /** Hubble's Observer of a whole cluster, by gRPC path. Agent and debug events are each node's own: they are unimplemented here. @module */
-import { type Clock, WEIR_VERSION } from "@weir/common";
+import { type Clock, type Logger, type MetricsRegistry, WEIR_VERSION } from "@weir/common";
 import { type GrpcMethods, healthMethods, unary } from "@weir/grpc";
 import type { Init, Message } from "@weir/proto";
 import {
@@ -20,6 +20,9 @@ import type { NodeLinks } from "./node_links.ts";
 const OBSERVER_HEALTH = "hubble.server.Observer";
 /** A node that does not answer a question in this time is left out of the answer. */
 const ASK_MS_MAX = 3000;
+/** Of what nodes say of themselves: their sum is a number still, and one client reads the answers of all, and takes 4 MiB. */
+const COUNT_MAX = 1e15;
+const NAMESPACES_MAX = 4096, NAME_MAX = 253, VERSION_MAX = 256;
 
 /** What the methods answer from. */
 export interface RelayParts {
@@ -27,29 +30,37 @@ export interface RelayParts {
   /** Of the node that the relay runs on. */
   readonly nodeName: string;
   readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: MetricsRegistry;
   /** The list of nodes is known. */
   readonly isSynced: () => boolean;
 }
 
 /** Methods by path. */
 export function relayMethods(parts: RelayParts): GrpcMethods {
-  const { links, clock } = parts, startMs = clock.monotonicMs();
+  const { links, clock, metrics } = parts, startMs = clock.monotonicMs();
+  const faults = metrics.counter(
+    "weir_relay_node_faults_total",
+    "Requests that a node was left out of, for it sent what it should not",
+  );
   const isServing = () => parts.isSynced() && links.connected.length > 0;
   return {
-    "/observer.Observer/GetFlows": { open: (bytes, { signal }) => getFlows(bytes, parts, signal) },
+    "/observer.Observer/GetFlows": {
+      open: (bytes, { signal }) => getFlows(bytes, { ...parts, faults }, signal),
+    },
     "/observer.Observer/ServerStatus": unary(
       ServerStatusRequest,
       ServerStatusResponse,
       async (_, { signal }) => {
         const answers = await askStatus(links, signal);
         const total = (of: (status: ServerStatusResponse) => number) =>
-          answers.reduce((sum, { answer }) => sum + (answer === undefined ? 0 : of(answer)), 0);
+          answers.reduce((sum, { answer }) => sum + counted(answer === undefined ? 0 : of(answer)), 0);
         const away = answers.filter(({ answer }) => answer === undefined).map(({ link }) => link.name);
         return ServerStatusResponse.create({
-          num_flows: total((one) => one.num_flows),
-          max_flows: total((one) => one.max_flows),
-          seen_flows: total((one) => one.seen_flows),
-          flows_rate: total((one) => one.flows_rate),
+          num_flows: total(({ num_flows }) => num_flows),
+          max_flows: total(({ max_flows }) => max_flows),
+          seen_flows: total(({ seen_flows }) => seen_flows),
+          flows_rate: total(({ flows_rate }) => flows_rate),
           uptime_ns: Math.round((clock.monotonicMs() - startMs) * 1e6),
           num_connected_nodes: { value: answers.length - away.length },
           num_unavailable_nodes: { value: away.length },
@@ -69,7 +80,10 @@ export function relayMethods(parts: RelayParts): GrpcMethods {
         const path = "/observer.Observer/GetNamespaces";
         const answers = await askAll(links, path, [GetNamespacesRequest, GetNamespacesResponse], signal);
         const found = new Map<string, Namespace>();
-        for (const { cluster, namespace } of answers.flatMap(({ answer }) => answer?.namespaces ?? [])) {
+        const told = answers.flatMap(({ answer }) => answer?.namespaces.slice(0, NAMESPACES_MAX) ?? []);
+        for (const { cluster, namespace } of told) {
+          if (found.size >= NAMESPACES_MAX) break;
+          if (cluster.length > NAME_MAX || namespace.length > NAME_MAX) continue;
           found.set(`${cluster}/${namespace}`, { cluster, namespace });
         }
         return GetNamespacesResponse.create({
@@ -119,10 +133,15 @@ function nodeOf(link: NodeLink, status: ServerStatusResponse | undefined): Init<
     address,
     tls,
     state: "NODE_CONNECTED",
-    version,
-    uptime_ns,
-    num_flows,
-    max_flows,
-    seen_flows,
+    version: version.slice(0, VERSION_MAX),
+    uptime_ns: counted(uptime_ns),
+    num_flows: counted(num_flows),
+    max_flows: counted(max_flows),
+    seen_flows: counted(seen_flows),
   };
+}
+
+/** A number that adds up, whatever a node says. */
+function counted(number: number): number {
+  return number >= 0 ? Math.min(number, COUNT_MAX) : 0;
 }
