@@ -75,6 +75,13 @@ export class MapSlot {
     return true;
   }
 
+  /** Whether a map has the same keys, and values that begin like this one's if nothing but a tail was added. */
+  extends(fd: number): boolean {
+    const info = mapInfo(fd);
+    return info.type === this.type && info.keySize === this.keySize && info.flags === this.flags &&
+      info.valueSize <= this.valueSize;
+  }
+
   /** First contents of a data section; `change` alters a copy before loading. */
   setInitialValue(change: (bytes: Bytes) => void): void {
     const size = new BigUint64Array(1);

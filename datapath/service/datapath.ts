@@ -125,6 +125,7 @@ export async function createDatapath(parts: DatapathParts): Promise<Datapath> {
     adopted: kernel.programsAdopted,
     changed: [...kernel.programsChanged],
     mapsRebuilt: kernel.mapsRebuilt,
+    mapsCarried: Object.fromEntries(kernel.mapsCarried),
     pinsRemoved: kernel.pinsRemoved,
   });
   const hz = kernel.config.get(0)?.hz || await measureHz(kernel, clock);
@@ -605,6 +606,7 @@ class Running implements Datapath {
     for (const path of this.#attachments.leftovers()) if (unpin(path)) swept++;
     for (const route of this.#leftoverRoutes()) if (deleteRoute(this.#socket, route)) swept++;
     this.#synced = true;
+    this.kernel.finishTakeover();
     // Programs of another version, which count otherwise, are off the hooks now.
     this.#collector.collect();
     return { swept };

@@ -292,7 +292,8 @@ struct ct_end {
 };
 _Static_assert(sizeof(struct ct_end) == 16, "ct_end");
 
-/* Value of weir_ct.
+/* Value of weir_ct. It grows at its end only, by what is nothing when it is zero: an upgrade copies the entries of the version before
+ * (datapath/service/kernel/carry_over.ts).
  *
  *   0  expires          4  flags   6 tcp_flags[2]   8  revision
  *  12  reported[2] (forward, reverse)              20  created

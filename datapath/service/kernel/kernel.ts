@@ -1,27 +1,33 @@
 /**
  * The programs and maps of one instance in the kernel: loaded once per node through the gate, pinned, and taken over from
- * the process before. A map whose layout is the same is reused with its contents; programs are replaced under their links
- * only when their instructions differ.
+ * the process before. A map whose layout is the same is reused with its contents, one whose values have grown is filled from the
+ * one before; programs are replaced under their links only when their instructions differ.
  *
  * @module
  */
 import {
+  BpfError,
   BpfLink,
-  type BpfMap,
+  BpfMap,
   BpfObject,
   type BpfProgram,
   closeFd,
   createMap,
   ensureBpffs,
+  expedited,
   type Gate,
   type GateDecision,
   listPins,
+  mapInfo,
+  type MapSlot,
   MapType,
   openPin,
   pin,
   type ProgramInfo,
+  programInfo,
   u32,
   unpin,
+  waitForPrograms,
 } from "@weir/loader";
 import {
   type Bytes,
@@ -33,12 +39,18 @@ import {
   RevisionRequest,
   REVISIONS_MAX,
 } from "@weir/maps";
+import { CarryOver } from "./carry_over.ts";
 import type { ServiceMaps } from "./service_maps.ts";
 import { type MapName, type MapOf, typedMap } from "./typed_map.ts";
 import type { Pins } from "./pins.ts";
 
 /** More changes at once than this send every flow through the slow path, which is cheaper. */
 const REVISIONS_AT_ONCE_MAX = 1024;
+
+/** Maps whose contents outlive their layout, and the size of a value since which it has only grown at its end, where zero says nothing. */
+const CARRIED: Record<string, number> = { weir_ct: 104 };
+/** Maps that hold nothing from one packet to the next. */
+const WORKING_MEMORY = ["weir_ct_new", "weir_ct_claims"];
 
 /** Sizes of maps that differ from the object's own. */
 export type MapSizes = Record<string, number>;
@@ -49,12 +61,18 @@ export class Kernel {
   programsAdopted = 0;
   /** Pinned maps whose layout differs: made anew. */
   mapsRebuilt: string[] = [];
+  /** Pinned maps whose values were smaller: made anew, and filled from the ones before. Entries by map. */
+  readonly mapsCarried: Map<string, { carried: number; left: number }> = new Map();
   /** Pinned maps and programs that this version does not have: removed. */
   pinsRemoved: string[] = [];
   /** Programs whose instructions changed since the process before. */
   readonly programsChanged: Set<string> = new Set();
   readonly #object: BpfObject;
   readonly #maps = new Map<string, BpfMap>();
+  /** Maps of the version before, as long as its programs may use them. */
+  readonly #carryOvers = new Map<string, CarryOver>();
+  /** Program by the id of the one whose pin it took. */
+  readonly #successors = new Map<number, string>();
 
   readonly config: MapOf<"weir_config">;
   readonly endpoints: MapOf<"weir_endpoints">;
@@ -98,6 +116,7 @@ export class Kernel {
     ensureBpffs();
     const object = BpfObject.open(options.object, { name: "weir" });
     const rebuilt: string[] = [], fresh: string[] = [];
+    const grown = new Map<string, BpfMap>();
     try {
       for (const slot of object.maps) {
         if (slot.internal) continue;
@@ -105,6 +124,10 @@ export class Kernel {
         if (size !== undefined) slot.setEntriesMax(size);
         const fd = openPin(pins.map(slot.name));
         const reused = fd !== undefined && slot.reuse(fd);
+        if (fd !== undefined && !reused && canCarry(slot, fd)) {
+          grown.set(slot.name, new BpfMap(fd, slot.name));
+          continue;
+        }
         if (fd !== undefined) closeFd(fd); // libbpf keeps a copy of its own
         if (!reused) (fd === undefined ? fresh : rebuilt).push(slot.name);
       }
@@ -118,14 +141,30 @@ export class Kernel {
         natEntriesMax: kernel.map("weir_nat").info.entriesMax,
       };
       kernel.map("weir_limits").update(u32(0), Limits.encode(limits));
-      for (const name of [...fresh, ...rebuilt]) pin(kernel.map(name).fd, pins.map(name));
+      for (const [name, map] of grown) kernel.#carryOvers.set(name, new CarryOver(map, kernel.map(name)));
+      for (const carryOver of kernel.#carryOvers.values()) carryOver.begin();
+      for (const name of [...fresh, ...rebuilt, ...grown.keys()]) pin(kernel.map(name).fd, pins.map(name));
       for (const name of object.programNames) kernel.#takeOver(name);
       kernel.#removeStrangers();
+      // Everything else that they read is there: the new programs can take over at once.
+      if (grown.size > 0 && fresh.length === 0 && rebuilt.every((name) => WORKING_MEMORY.includes(name))) {
+        kernel.#switchLinks();
+      }
+      kernel.#catchUp();
       return kernel;
     } catch (error) {
+      grown.forEach((map) => map.close());
       object.close();
       throw error;
     }
+  }
+
+  /** To be called when no program of the version before is on a hook any more: what it has put into its maps comes along. */
+  finishTakeover(): void {
+    waitForPrograms();
+    this.#catchUp();
+    for (const carryOver of this.#carryOvers.values()) carryOver[Symbol.dispose]();
+    this.#carryOvers.clear();
   }
 
   /** What services are made of. */
@@ -231,7 +270,34 @@ export class Kernel {
 
   /** Closes the descriptors; everything pinned goes on. */
   close(): void {
+    for (const carryOver of this.#carryOvers.values()) carryOver[Symbol.dispose]();
+    this.#carryOvers.clear();
     this.#object.close();
+  }
+
+  /** Has every link run the successor of its program: within milliseconds, so that flows see one conntrack, not one per device. */
+  #switchLinks(): void {
+    expedited(() => {
+      for (const path of listPins(this.pins.links)) {
+        using link = openPinnedLink(path);
+        const successor = link && this.#successors.get(link.info.programId);
+        if (link === undefined || successor === undefined) continue;
+        try {
+          link.update(this.program(successor).fd);
+        } catch (error) {
+          // Its device is gone: whoever is told of the endpoint makes another.
+          if (!(error instanceof BpfError)) throw error;
+        }
+      }
+      waitForPrograms();
+    });
+  }
+
+  #catchUp(): void {
+    for (const [name, carryOver] of this.#carryOvers) {
+      carryOver.catchUp();
+      this.mapsCarried.set(name, { carried: carryOver.carried, left: carryOver.left });
+    }
   }
 
   #removeStrangers(): void {
@@ -251,11 +317,18 @@ export class Kernel {
     }
     const path = this.pins.program(name), before = openPin(path);
     if (before !== undefined) {
+      this.#successors.set(programInfo(before).id, name);
       closeFd(before);
       this.programsChanged.add(name);
     }
     pin(this.program(name).fd, path);
   }
+}
+
+/** Whether what the pinned map holds can be that of the new one. */
+function canCarry(slot: MapSlot, fd: number): boolean {
+  const since = CARRIED[slot.name];
+  return since !== undefined && slot.extends(fd) && mapInfo(fd).valueSize >= since;
 }
 
 /** A pinned link, undefined when there is none. */
