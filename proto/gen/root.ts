@@ -2737,6 +2737,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "PartRange",
     "id": 7
+   },
+   "problem": {
+    "type": "Problem",
+    "id": 8
    }
   },
   "nested": {

@@ -25,6 +25,8 @@ export interface WatchEvent {
   part: number;
   /** of PUT: elements that the object has beside those in `object` */
   parts: PartRange[];
+  /** of GONE: what the collection alone would have answered, where that is not about its position */
+  problem?: Problem;
 }
 /** Encodings of {@link WatchEvent}. */
 export const WatchEvent: Message<WatchEvent> = bindMessage("weir.common.v1.WatchEvent");

@@ -211,7 +211,11 @@ export class JointWatch {
       if (event.type === "GONE") {
         const gone = open.get(event.name);
         current = undefined;
-        if (gone !== undefined) this.#remove(gone, { error: positionGone(event.name) });
+        const { problem } = event;
+        const error = problem === undefined || problem.code === ""
+          ? positionGone(event.name)
+          : ProblemError.fromProblem(problem, problem.status);
+        if (gone !== undefined) this.#remove(gone, { error });
         if (this.#subscriptions.size === 0) return;
         continue;
       }

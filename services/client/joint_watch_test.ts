@@ -12,11 +12,14 @@ async function until(what: () => boolean, ms = 15_000): Promise<void> {
   }
 }
 
-function serve(options: { isOlder?: boolean } = {}) {
+function serve(options: { isOlder?: boolean; refuse?: { nodes: boolean } } = {}) {
   const nodes = new WatchedTable<Node>({ name: "nodes" });
   const ipcache = new WatchedTable<IpcacheEntry>({ name: "ipcache" });
   const api = new ApiServer({ name: "test" });
-  api.collection({ name: "nodes", message: Node, table: nodes });
+  const guard = () => {
+    if (options.refuse?.nodes) throw new ProblemError("NOT_READY", { status: 503, detail: "Not yet" });
+  };
+  api.collection({ name: "nodes", message: Node, table: nodes, guard });
   api.collection({ name: "ipcache", message: IpcacheEntry, table: ipcache });
   /** Paths asked for, and what joint streams were asked for. */
   const paths: string[] = [], asked: JointWatchRequest[] = [];
@@ -92,6 +95,32 @@ Deno.test("a collection that lost its history begins anew, and the others of the
   assert.ok(asked.length >= 2, "the stream was opened anew");
   await until(() => some.state === "IN_STEP" && all.state === "IN_STEP");
   assert.ok(gone.includes("back"));
+  await Promise.all([some.stop(), all.stop()]);
+});
+
+Deno.test("a collection that cannot be answered yet says why, is asked again, and the others go on", async () => {
+  const refuse = { nodes: true };
+  const { nodes, ipcache, follow, asked } = serve({ refuse });
+  nodes.put("a", Node.create({ name: "a" }));
+  ipcache.put("1", IpcacheEntry.create({ prefix: "1" }));
+  const states: (ProblemError | undefined)[] = [], seen: string[] = [];
+  const some = follow<Node>("nodes", { onState: (error) => states.push(error) });
+  const all = follow<IpcacheEntry>("ipcache", { onChange: (name) => seen.push(name) });
+  await all.waitSynced();
+  await until(() => states.length > 0 && asked.length > 3);
+  assert.deepEqual([states[0]?.code, states[0]?.status, states[0]?.message], ["NOT_READY", 503, "Not yet"]);
+  refuse.nodes = false;
+  await some.waitSynced();
+  assert.deepEqual([some.size, seen, all.error], [1, ["1"], undefined]);
+  // Where it had a position, it goes on from there.
+  const { revision, epoch } = some;
+  refuse.nodes = true;
+  ipcache.reset([], ipcache.revision + 100);
+  await until(() => some.error !== undefined);
+  refuse.nodes = false;
+  await until(() => some.error === undefined);
+  const again = asked.at(-1)!.watches.find(({ collection }) => collection === "nodes")!.request!;
+  assert.deepEqual([again.revision, again.epoch], [revision, epoch]);
   await Promise.all([some.stop(), all.stop()]);
 });
 

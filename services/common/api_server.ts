@@ -13,6 +13,7 @@ import {
   answer,
   type CollectionOptions,
   contextOf,
+  type Guard,
   mountCollection,
   type RequestContext,
   type WatchObserver,
@@ -63,6 +64,8 @@ export interface ActionOptions<Q, A> {
   request?: Message<Q>;
   response: Message<A>;
   handle: (request: Q, context: RequestContext) => Promise<A> | A;
+  /** Asked before the body is read. */
+  guard?: Guard;
   bodyBytesMax?: number;
   description?: string;
 }
@@ -147,6 +150,7 @@ export class ApiServer {
   action<Q, A>(options: ActionOptions<Q, A>): void {
     const method = options.method ?? "POST";
     this.app.on(method, options.path, async (c) => {
+      await options.guard?.(c.req.raw);
       let request = undefined as Q;
       if (options.request !== undefined) {
         const bytes = await readBody(c.req.raw, options.bodyBytesMax ?? BODY_BYTES_MAX);
@@ -219,7 +223,9 @@ export class ApiServer {
     });
     this.app.onError((error) => {
       const problem = toProblem(error);
-      if (problem.status >= 500) this.log.error("Request failed", { code: problem.code, error: problem });
+      // Who begins waits for something: no failure, and readers ask again and again.
+      const isFailure = problem.status >= 500 && problem.code !== "NOT_READY";
+      if (isFailure) this.log.error("Request failed", { code: problem.code, error: problem });
       return problemResponse(problem);
     });
     this.app.notFound((c) =>

@@ -38,6 +38,9 @@ export interface RequestContext {
   readonly issuedUnixMs?: number;
 }
 
+/** Judges a request before it is answered; rejects with the problem that is the answer. */
+export type Guard = (request: Request) => Promise<void> | void;
+
 /** Options of `ApiServer.collection()`. */
 export interface CollectionOptions<T> {
   /** Path segment: `/v1/<name>`. */
@@ -60,6 +63,8 @@ export interface CollectionOptions<T> {
   partsOf?: PartsOf<T>;
   /** Other filters by query parameter: `?identity=4242` on list and watch. Repeated parameters: any may match. */
   filters?: Record<string, (argument: string) => WatchFilter<T>>;
+  /** Asked before anything of the collection is read or written: list, object, watch, part of a joint watch, put, delete. */
+  guard?: Guard;
   /** Default 8 MiB. */
   bodyBytesMax?: number;
   /** For /openapi.json. */
@@ -78,6 +83,8 @@ export interface MountOptions {
 /** A collection as joint streams see it. */
 export interface WatchSource {
   readonly name: string;
+  /** The collection's own. */
+  readonly guard: Guard;
   /** @throws {ProblemError} REVISION_GONE, NOT_READY, WATCH_NOT_SUPPORTED, INVALID_ARGUMENT */
   // deno-lint-ignore no-explicit-any
   open(watch: CollectionWatch, encoding: Encoding): WatchStream<any>;
@@ -99,17 +106,21 @@ export function mountCollection<T>(
   const stored = (name: string, c: Context) =>
     options.get ? options.get(name, contextOf(c)) : options.table?.get(name);
   const { table, message, indexes, partsOf } = options;
+  const guard: Guard = (request) => options.guard?.(request);
   const hub = table && new WatchHub({ table, message, indexes, partsOf, clock });
   app.on(
     ["GET", "HEAD"],
     base,
-    (c) =>
-      c.req.query("watch") === "true"
+    async (c) => {
+      await guard(c.req.raw);
+      return c.req.query("watch") === "true"
         ? watch(c, options, assertHub(hub, options), observer)
-        : list(c, options),
+        : await list(c, options);
+    },
   );
-  app.post(`${base}:watch`, (c) => watchNames(c, options, assertHub(hub, options), observer));
+  app.post(`${base}:watch`, (c) => watchNames(c, options, () => assertHub(hub, options), observer));
   app.on(["GET", "HEAD"], `${base}/*`, async (c) => {
+    await guard(c.req.raw);
     assertRead(options.table);
     const name = nameOf(c.req.raw, base);
     const value = await stored(name, c);
@@ -118,6 +129,7 @@ export function mountCollection<T>(
   });
   app.put(`${base}/*`, async (c) => {
     if (options.put === undefined) throw notAllowed("PUT", options.name);
+    await guard(c.req.raw);
     const name = nameOf(c.req.raw, base);
     const bytes = await readBody(c.req.raw, options.bodyBytesMax ?? BODY_BYTES_MAX);
     const value = decodeBody(options.message, bytes, encodingOfContent(c.req.header("content-type")));
@@ -126,6 +138,7 @@ export function mountCollection<T>(
   });
   app.delete(`${base}/*`, async (c) => {
     if (options.delete === undefined) throw notAllowed("DELETE", options.name);
+    await guard(c.req.raw);
     const name = nameOf(c.req.raw, base);
     await checkOwnership(c.req.raw, { stored: () => stored(name, c) });
     const existed = await options.delete(name, contextOf(c));
@@ -134,6 +147,7 @@ export function mountCollection<T>(
   });
   return {
     name: options.name,
+    guard,
     open({ byNames, request }, encoding) {
       const watched = assertHub(hub, options);
       const stream = (more: EndingOptions) =>
@@ -226,13 +240,16 @@ function watch<T>(
 async function watchNames<T>(
   c: Context,
   options: CollectionOptions<T>,
-  hub: WatchHub<T>,
+  hub: () => WatchHub<T>,
   observer?: WatchObserver,
 ): Promise<Response> {
   const bytes = await readBody(c.req.raw, options.bodyBytesMax ?? BODY_BYTES_MAX);
   const request = decodeBody(WatchRequest, bytes, encodingOfContent(c.req.header("content-type")));
   const wanted = namesOf(options.name, request);
-  return watchAnswer(c, options.name, observer, (more) => hub.openNames({ ...wanted, ...more }));
+  // Not before the body is there: what it finds must still be so when the stream begins.
+  await options.guard?.(c.req.raw);
+  const watched = hub();
+  return watchAnswer(c, options.name, observer, (more) => watched.openNames({ ...wanted, ...more }));
 }
 
 /** @throws {ProblemError} INVALID_ARGUMENT: too many names */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Node } from "@weir/proto/identity";
-import { ApiServer, WatchedTable } from "./mod.ts";
+import { ApiServer, ProblemError, WatchedTable } from "./mod.ts";
 import { FakeClock } from "./testing/fake_clock.ts";
 
 function serve() {
@@ -63,6 +63,50 @@ Deno.test("a position that is not held is told of its collection only, and refus
     assert.equal((await watch([{ collection: "others" }, { collection: name }])).ok, false);
   }
   assert.match(metrics.render(), /weir_watch_streams\{collection="others"\} 0/);
+});
+
+Deno.test("a collection's guard is asked however it is read, and one that is not ready is told of its collection only", async () => {
+  const api = new ApiServer({ name: "test" });
+  let refusal: ProblemError | undefined = new ProblemError("NOT_READY", { status: 503, detail: "Not yet" });
+  const asked: string[] = [];
+  for (const name of ["nodes", "others"]) {
+    const guard = async (request: Request) => {
+      asked.push(`${name} ${request.headers.get("weir-node")}`);
+      await Promise.resolve();
+      if (name === "nodes" && refusal !== undefined) throw refusal;
+    };
+    const table = new WatchedTable<Node>({ name });
+    table.put("a", Node.create({ name: "a" }));
+    api.collection({ name, message: Node, table, guard, put: (_, value) => value, delete: () => true });
+  }
+  const ask = (path: string, method = "GET", body?: string) =>
+    api.fetch(new Request(`http://x/v1/${path}`, { method, body, headers: { "weir-node": "node-1" } }));
+  const watch = (names: string[]) =>
+    ask("watch", "POST", JSON.stringify({ watches: names.map((collection) => ({ collection })) }));
+  for (
+    const [path, method, body] of [
+      ["nodes"],
+      ["nodes", "HEAD"],
+      ["nodes/a"],
+      ["nodes?watch=true"],
+      ["nodes:watch", "POST", "{}"],
+      ["nodes/a", "PUT", "{}"],
+      ["nodes/a", "DELETE"],
+    ]
+  ) {
+    assert.equal((await ask(path, method, body)).status, 503, `${method} ${path}`);
+  }
+  assert.equal((await watch(["nodes"])).status, 503);
+  assert.ok(asked.length === 8 && asked.every((text) => text === "nodes node-1"), "the request is shown");
+  const lines: string[] = [];
+  for await (const line of linesOf(await watch(["nodes", "others"]))) {
+    lines.push(line);
+    if (line === "SYNCED") break;
+  }
+  assert.deepEqual(lines, ["GONE nodes", "COLLECTION others", "PUT a", "SYNCED"]);
+  refusal = new ProblemError("INVALID_ARGUMENT", { detail: "No" });
+  assert.equal((await watch(["nodes", "others"])).status, 400, "anything else is the request's");
+  assert.match(api.metrics.render(), /weir_watch_streams\{collection="others"\} 0/);
 });
 
 Deno.test("silence of several collections ends with one write", async () => {

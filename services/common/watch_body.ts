@@ -8,8 +8,10 @@
  *
  * @module
  */
+import type { Init } from "@weir/proto";
 import { WatchEvent } from "@weir/proto/common";
 import { concatBytes, delimit, type Encoding } from "./framing.ts";
+import type { Problem } from "./problem.ts";
 import type { WatchStream } from "./watch_stream.ts";
 
 const encoder = new TextEncoder();
@@ -49,12 +51,21 @@ export function encodeMark(
   const key = `${type} ${name} ${encoding}`;
   let mark = marks.get(key);
   if (mark === undefined) {
-    mark = encoding === "protobuf"
-      ? delimit(WatchEvent.encode({ type, name }))
-      : encoder.encode(JSON.stringify({ type, name }) + "\n");
+    mark = encodeEvent({ type, name }, encoding);
     marks.set(key, mark);
   }
   return mark;
+}
+
+/** Says that nothing of a collection comes, and why. */
+export function encodeRefusal(name: string, problem: Problem, encoding: Encoding): Uint8Array<ArrayBuffer> {
+  return encodeEvent({ type: "GONE", name, problem }, encoding);
+}
+
+function encodeEvent(event: Init<WatchEvent>, encoding: Encoding): Uint8Array<ArrayBuffer> {
+  return encoding === "protobuf"
+    ? delimit(WatchEvent.encode(event))
+    : encoder.encode(JSON.stringify(event) + "\n");
 }
 
 function markOf({ name, stream }: BodyPart): Uint8Array | undefined {

@@ -50,6 +50,11 @@ export function senderOf(request: Request): string | undefined {
   return request.headers.get(NODE_HEADER) || undefined;
 }
 
+/** Whether a request says what is in force at its node, be it nothing. Not all that calls with a node's certificate does. */
+export function saysWhatIsInForce(request: Request): boolean {
+  return request.headers.has(REVISION_HEADER);
+}
+
 /** What the sender of a request says; undefined: nothing. @throws {ProblemError} INVALID_ARGUMENT */
 export function evidenceOf(request: Request): Evidence | undefined {
   const text = request.headers.get(REVISION_HEADER), node = senderOf(request);

@@ -67,9 +67,10 @@ const accept = (client: WeirClient) =>
 /** A node says what was in force there. */
 const tell = (client: WeirClient, newestPolicyRevision: number, node = "node-2") =>
   client.collection("nodepolicies", NodePolicy).put(node, { node, newestPolicyRevision });
-/** A client as a node has it: it says what is in force there with each request. */
+/** A client as a node has it: it says what is in force there with each request, and has one stream. */
 const nodeClient = (engine: PolicyEngine, policyRevision: number, node = "node-2", policySet = "") =>
   new WeirClient({ handler: engine.handler }, {
+    joint: true,
     headers: () => ({
       "weir-node": node,
       "weir-policy-revision": `${policyRevision}`,
@@ -78,6 +79,34 @@ const nodeClient = (engine: PolicyEngine, policyRevision: number, node = "node-2
   });
 async function doubted(engine: PolicyEngine): Promise<void> {
   while (engine.follower.faults().length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+/** What a node's stream begins with: its map state and the prefixes, or why there are none. */
+async function streamOf(node: WeirClient) {
+  const states = new Map<string, MapState>(), problems: Record<string, ProblemError | undefined> = {};
+  const backoff = { delayMsMin: 5, delayMsMax: 20 };
+  const onState = (name: string) => (error: ProblemError | undefined) => problems[name] ??= error;
+  const mapStates = new Reflector(node.collection("mapstates", MapState), {
+    names: ["300"],
+    onChange: (name, state) => states.set(name, state!),
+    onState: onState("mapstates"),
+    backoff,
+  }).start();
+  const prefixes = new Reflector(node.collection("cidridentities", CidrIdentity), {
+    onState: onState("cidridentities"),
+    backoff,
+  }).start();
+  const isDecided = (name: string, reflector: { synced: boolean }) =>
+    reflector.synced || problems[name] !== undefined;
+  while (!isDecided("mapstates", mapStates) || !isDecided("cidridentities", prefixes)) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const found = {
+    state: states.get("300"),
+    prefixes: prefixes.synced ? prefixes.list() : undefined,
+    problems,
+  };
+  await Promise.all([mapStates.stop(), prefixes.stop()]);
+  return found;
 }
 async function isReady(engine: PolicyEngine): Promise<boolean> {
   return (await engine.handler(new Request("http://x/readyz"))).status === 200;
@@ -145,6 +174,9 @@ Deno.test("A node that has newer policies in force is never given older ones, no
       }).start();
       const state = await given.promise;
       await mapStates.stop();
+      const stream = await streamOf(node);
+      assert.match(stream.state!.error, /older than what is in force on node-2/);
+      assert.deepEqual([stream.prefixes, stream.problems.cidridentities?.code], [undefined, "NOT_READY"]);
       assert.match(state.error, /older than what is in force on node-2 \(policy revision 9\)/);
       assert.deepEqual([state.enforceIngress, state.enforceEgress, state.entries], [true, true, []]);
       const withheld = (e: ProblemError) => e.code === "NOT_READY" && /older than/.test(e.message);
@@ -251,8 +283,14 @@ Deno.test("An older copy that was written to until its numbers are greater is to
         "numbers alone say nothing",
       );
       assert.deepEqual(await faultsOf(client), []);
-      const held = await stateOf(nodeClient(engine, policyRevision, "node-2", policySet));
-      assert.match(held.error, /older than what is in force on node-2/);
+      const { error } = (await streamOf(nodeClient(engine, policyRevision, "node-2"))).state!;
+      assert.equal(error, "", "nor in a stream");
+      // A node has one stream of both, and says with it what it holds.
+      const held = await streamOf(nodeClient(engine, policyRevision, "node-2", policySet));
+      assert.match(held.state!.error, /older than what is in force on node-2/);
+      assert.deepEqual(held.state!.entries, [], "not even first of all");
+      assert.deepEqual([held.prefixes, held.problems.cidridentities?.status], [undefined, 503]);
+      assert.match(held.problems.cidridentities!.message, /older than what is in force/);
       await assert.rejects(prefixesOf(client), /older than/);
       assert.equal((await faultsOf(client))[0].holds, true);
     });
@@ -293,6 +331,74 @@ Deno.test("A node that comes new is answered by an engine that began only after 
       assert.match((await isNew).error, /older than what is in force on node-2/, "and does");
     }, directory);
   } finally {
+    await database.close();
+  }
+});
+
+Deno.test("A node is heard by what it says: in its stream, or when it says how far it is, and not by another call with its certificate", async () => {
+  const directory = allocator((nodes) => nodes.put("node-3", Node.create({ name: "node-3" })));
+  const policySet = `1:${"0123".repeat(4)}`;
+  /** Node-2 has a set of another history. What a new node is told, if anything, before and after node-2 spoke. */
+  const spoken: Record<string, (engine: PolicyEngine) => Promise<unknown>> = {
+    stream: (engine) => streamOf(nodeClient(engine, 1, "node-2", policySet)),
+    acknowledgement: (engine) => tell(nodeClient(engine, 1, "node-2", policySet), 1),
+  };
+  for (const [how, speak] of Object.entries(spoken)) {
+    const database = new Database("sqlite::memory:");
+    try {
+      await life(database, (_, client) => apply(client, MANIFEST).then(() => {}), directory);
+      await life(database, async (engine) => {
+        // Says nothing of what is in force there.
+        const other = new Request("http://x/v1/watch", {
+          method: "POST",
+          body: JSON.stringify({ watches: [{ collection: "cidridentities" }] }),
+        });
+        setPeer(other, { role: "node", node: "node-2" });
+        const answered = engine.handler(other);
+        let isAnswered = false;
+        const isNew = streamOf(nodeClient(engine, 0, "node-3")).finally(() => isAnswered = true);
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        assert.equal(isAnswered, false, how);
+        await speak(engine);
+        const { state, problems } = await isNew;
+        // Its request may have been there for too long: then it asks again.
+        const told = state ?? (await streamOf(nodeClient(engine, 0, "node-3"))).state!;
+        assert.match(told.error, /older than what is in force on node-2/, `${how} ${problems}`);
+        await (await answered).body?.cancel();
+      }, directory);
+    } finally {
+      await database.close();
+    }
+  }
+});
+
+Deno.test("An engine that is not ready refuses every kind of request for what it resolves", async () => {
+  const database = new Database("sqlite::memory:");
+  const engine = createPolicyEngine({ database, allocator: ALLOCATOR });
+  try {
+    const ask = async (path: string, body?: unknown) => {
+      const init = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
+      const answer = await engine.handler(new Request(`http://x${path}`, init));
+      return `${answer.status} ${(await answer.json()).code}`;
+    };
+    const collections = ["mapstates", "cidridentities", "rules"];
+    for (const name of collections) {
+      assert.equal(await ask(`/v1/${name}`), "503 NOT_READY", name);
+      assert.equal(await ask(`/v1/${name}/300`), "503 NOT_READY", name);
+      assert.equal(await ask(`/v1/${name}?watch=true`), "503 NOT_READY", name);
+      assert.equal(await ask(`/v1/${name}:watch`, { newNames: ["300"] }), "503 NOT_READY", name);
+      assert.equal(await ask("/v1/watch", { watches: [{ collection: name }] }), "503 NOT_READY", name);
+    }
+    const watches = collections.map((collection) => ({ collection }));
+    assert.equal(await ask("/v1/watch", { watches }), "503 NOT_READY");
+    for (const path of ["/v1/policies", "/v1/nodepolicies", "/v1/policyfaults", "/v1/revision"]) {
+      assert.equal(await ask(path), "503 NOT_READY", path);
+    }
+    for (const path of ["/v1/policies:apply", "/v1/policies:wait", "/v1/explain"]) {
+      assert.equal(await ask(path, {}), "503 NOT_READY", path);
+    }
+  } finally {
+    await engine.stop();
     await database.close();
   }
 });

@@ -3,22 +3,13 @@
  * served. A function of its clients, database, clock and configuration; `handler` needs no socket.
  * @module
  */
-import {
-  ApiServer,
-  Backoff,
-  type Clock,
-  Health,
-  Logger,
-  MetricsRegistry,
-  ProblemError,
-  problemResponse,
-  systemClock,
-} from "@weir/common";
+import { ApiServer, Backoff, type Clock, Health, Logger, MetricsRegistry, systemClock } from "@weir/common";
 import type { Database } from "@weir/common/state";
 import type { WeirClient } from "@weir/client";
+import { Admission } from "./admission.ts";
 import { Directory } from "./directory.ts";
 import { DirectoryLoss } from "./directory_loss.ts";
-import { type Evidence, evidenceOf, senderOf } from "./evidence.ts";
+import type { Evidence } from "./evidence.ts";
 import { NodePolicies } from "./node_policies.ts";
 import { PolicyFollower } from "./policy_follower.ts";
 import { PolicyRepository } from "./policy_repository.ts";
@@ -64,6 +55,8 @@ export class PolicyEngine {
   readonly directory: Directory;
   /** What is in force at which node. */
   readonly inForce: NodePolicies;
+  /** Who is answered, and when. */
+  readonly admission: Admission;
   readonly cluster: string;
   readonly #loss: DirectoryLoss;
   readonly #rollCall: RollCall;
@@ -107,6 +100,20 @@ export class PolicyEngine {
         }),
     });
     this.#rollCall = new RollCall({ clock, nodes: () => this.directory.nodes() });
+    this.admission = new Admission({
+      health: this.#health,
+      rollCall: this.#rollCall,
+      isLoaded: () => this.#policiesLoaded,
+      isReady: () => this.ready,
+      isBehind: () => this.follower.isBehind,
+      shownRevision: () => this.publisher.policyRevision,
+      catchUp: async () => {
+        await this.syncPolicies();
+        this.publishNow();
+      },
+      judge: (evidence) => this.#judge(evidence),
+      signal: this.#stop.signal,
+    });
     this.#loss = new DirectoryLoss({ database: options.database, clock, log: this.#log });
     this.follower = new PolicyFollower({
       store: this.store,
@@ -127,46 +134,8 @@ export class PolicyEngine {
     mountRoutes(this);
   }
 
-  /**
-   * Serves one request. What is resolved is not shown before everything it depends on is in sync: an empty list would
-   * look like "no policy".
-   */
-  readonly handler = async (request: Request): Promise<Response> => {
-    const { pathname } = new URL(request.url);
-    const isState = /^\/v1\/(mapstates|cidridentities|rules|explain|revision|nodepolicies|policyfaults)\b/
-      .test(pathname);
-    if ((isState && !this.ready) || (pathname.startsWith("/v1/policies") && !this.#policiesLoaded)) {
-      const waits = this.#health.list().filter((check) => !check.ok).map((check) => check.message);
-      return notReady(waits.join("; ") || "starting");
-    }
-    if (/^\/v1\/(mapstates|cidridentities)\b/.test(pathname)) {
-      try {
-        const evidence = evidenceOf(request), sender = senderOf(request);
-        if (evidence !== undefined) await this.#judge(evidence);
-        // Judged before it counts as heard: who waits for it is answered after that.
-        if (sender !== undefined) this.#rollCall.heard(sender);
-        const isNew = sender !== undefined && evidence === undefined;
-        if (isNew && !await this.#rollCall.wait(this.#stop.signal)) {
-          return notReady(
-            `nodes may have newer policies and were not heard yet: ${
-              this.#rollCall.missing().slice(0, 3).join(", ")
-            }`,
-          );
-        }
-        // The tables may have it already, and what is shown not yet: nobody gets older policies than it has.
-        if (this.publisher.policyRevision < (evidence?.policyRevision ?? 0)) {
-          await this.syncPolicies();
-          this.publishNow();
-        }
-      } catch (error) {
-        return problemResponse(error);
-      }
-      if (pathname.startsWith("/v1/cidr") && this.follower.isBehind) {
-        return notReady("the policy database is older than what is in force; see /v1/policyfaults");
-      }
-    }
-    return await this.api.fetch(request);
-  };
+  /** Serves one request. */
+  readonly handler = (request: Request): Promise<Response> => this.api.fetch(request);
 
   /** True once policies, identities and port names were all complete. */
   get ready(): boolean {
@@ -306,14 +275,4 @@ export class PolicyEngine {
       if (!signal.aborted) this.publishNow();
     });
   }
-}
-
-function notReady(why: string): Response {
-  return problemResponse(
-    new ProblemError("NOT_READY", {
-      status: 503,
-      detail: `Cannot answer yet: ${why}`,
-      action: "Try again; /readyz?verbose says what is waited for",
-    }),
-  );
 }

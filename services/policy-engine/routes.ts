@@ -35,9 +35,10 @@ const BODY_BYTES_MAX = MANIFEST_BYTES_MAX + 64 * 1024;
 
 /** Mounts everything on the engine's server. */
 export function mountRoutes(engine: PolicyEngine): void {
-  const { api, publisher, repository } = engine;
+  const { api, publisher, repository, admission } = engine;
   api.collection<Policy>({
     name: "policies",
+    guard: admission.toPolicies,
     message: Policy,
     table: engine.store.policies,
     filters: {
@@ -67,6 +68,7 @@ export function mountRoutes(engine: PolicyEngine): void {
   });
   api.action({
     path: "/v1/policies:apply",
+    guard: admission.toPolicies,
     request: ApplyRequest,
     response: ApplyResponse,
     bodyBytesMax: BODY_BYTES_MAX,
@@ -82,6 +84,7 @@ export function mountRoutes(engine: PolicyEngine): void {
   });
   api.action({
     path: "/v1/policies:delete",
+    guard: admission.toPolicies,
     request: DeleteRequest,
     response: ApplyResponse,
     bodyBytesMax: BODY_BYTES_MAX,
@@ -97,6 +100,7 @@ export function mountRoutes(engine: PolicyEngine): void {
   });
   api.action({
     path: "/v1/policies:accept-database",
+    guard: admission.toPolicies,
     response: ApplyResponse,
     handle: async () => {
       const accepted = await engine.store.accept(repository.policyRevision);
@@ -112,6 +116,7 @@ export function mountRoutes(engine: PolicyEngine): void {
   });
   api.collection<MapState>({
     name: "mapstates",
+    guard: admission.toMapStates,
     message: SHARED_MAP_STATE,
     table: publisher.mapStates,
     indexes: { identity: (state) => String(state.identity) },
@@ -120,18 +125,21 @@ export function mountRoutes(engine: PolicyEngine): void {
   });
   api.collection<CidrIdentity>({
     name: "cidridentities",
+    guard: admission.toPrefixes,
     message: CidrIdentity,
     table: publisher.cidrIdentities,
     description: "Prefixes that policies mention, and their identities",
   });
   api.collection<Rule>({
     name: "rules",
+    guard: admission.toState,
     message: Rule,
     table: publisher.rules,
     description: "What each rule cookie stands for",
   });
   api.collection<NodePolicy>({
     name: "nodepolicies",
+    guard: admission.toNodePolicies,
     message: NodePolicy,
     list: () => engine.inForce.list(),
     get: (name) => engine.inForce.get(name),
@@ -153,6 +161,7 @@ export function mountRoutes(engine: PolicyEngine): void {
   });
   api.collection<PolicyFault>({
     name: "policyfaults",
+    guard: admission.toState,
     message: PolicyFault,
     list: () => engine.follower.faults(),
     get: (name) => engine.follower.faults().find((fault) => fault.name === name),
@@ -160,6 +169,7 @@ export function mountRoutes(engine: PolicyEngine): void {
   });
   api.action({
     path: "/v1/policies:wait",
+    guard: admission.toPolicies,
     request: WaitRequest,
     response: WaitResponse,
     handle: (request) => engine.inForce.wait(request),
@@ -167,6 +177,7 @@ export function mountRoutes(engine: PolicyEngine): void {
   });
   api.action({
     path: "/v1/explain",
+    guard: admission.toState,
     request: ExplainRequest,
     response: ExplainResponse,
     handle: (request) =>
@@ -181,6 +192,7 @@ export function mountRoutes(engine: PolicyEngine): void {
   api.action({
     method: "GET",
     path: "/v1/revision",
+    guard: admission.toState,
     response: EngineRevision,
     handle: () => ({
       policyRevision: repository.policyRevision,

@@ -1,5 +1,6 @@
 /** A network in this process: it loses, delays and doubles, cuts streams, and separates pairs. The seed decides. @module */
 import type { Handler } from "@weir/common";
+import { JOINT_WATCH_PATH } from "@weir/common/access-control";
 import { Choices } from "./random.ts";
 import type { Timed, VirtualTime } from "./virtual_time.ts";
 
@@ -99,7 +100,8 @@ export class Network {
       const choices = new Choices(this.#seed, `${key} ${number}`);
       const fate = this.faulty ? choices.next() : 1, delayMs = choices.below(DELAY_MS_MAX);
       const url = new URL(request.url);
-      const isStream = url.searchParams.get("watch") === "true" || url.pathname.endsWith(":watch");
+      const isStream = url.searchParams.get("watch") === "true" || url.pathname.endsWith(":watch") ||
+        url.pathname === JOINT_WATCH_PATH;
       await this.#pass(from, to);
       if (fate < 0.04) throw new TypeError("simulated network: the request was lost");
       if (fate < 0.06) return await new Promise<never>(() => {});

@@ -6,7 +6,7 @@
 import { sql } from "kysely";
 import { ApiServer, isKnownPage } from "@weir/common";
 import { Database } from "@weir/common/state";
-import { WeirClient } from "@weir/client";
+import { type ClientOptions, WeirClient } from "@weir/client";
 import { createIdentityAllocator, type IdentityAllocator } from "@weir/identity-allocator";
 import { createPolicyEngine, type PolicyEngine } from "@weir/policy-engine";
 import { createLoadBalancer, type LoadBalancer } from "@weir/load-balancer";
@@ -49,6 +49,9 @@ export interface WorldOptions {
   /** Whether there are load balancers. Default false. */
   services?: boolean;
 }
+
+/** What nodes' clients have beside those of services. */
+type NodeClientOptions = Pick<ClientOptions, "joint" | "headers">;
 
 /** What of a node outlives its processes, and the endpoint manager that runs. */
 export interface SimulatedNode {
@@ -116,7 +119,7 @@ export class World {
   }
 
   /** A client of `service`, wherever it runs, for `process`. */
-  client(process: SimulatedProcess, service: string, headers?: () => Record<string, string>): WeirClient {
+  client(process: SimulatedProcess, service: string, options: NodeClientOptions = {}): WeirClient {
     const clock = this.time.clock(process), places = this.replicas[service];
     const first = new Choices(this.#seed, `${process.name} ${service} ${this.#lives}`).below(places.length);
     const url = places.map((place) => `http://${place}`).join(",");
@@ -129,7 +132,7 @@ export class World {
       if (!signal || answer.body === null) return answer;
       return new Response(answer.body.pipeThrough(new TransformStream(), { signal }), answer);
     };
-    return new WeirClient({ url, clock, first, fetch: ask }, { clock, headers });
+    return new WeirClient({ url, clock, first, fetch: ask }, { clock, ...options });
   }
 
   async startAllocator(name: string): Promise<void> {
@@ -193,8 +196,9 @@ export class World {
     const process = node.process = this.#process(node.name);
     const write = <R>(action: () => Promise<R>) => this.network.write(process, action);
     const attached = node.datapath.attach(process, write);
-    const directory = httpDirectory(this.client(process, ALLOCATOR), node.name);
-    const engine = this.client(process, ENGINE, () => manager.evidence());
+    // As nodes have them: one stream of each service.
+    const directory = httpDirectory(this.client(process, ALLOCATOR, { joint: true }), node.name);
+    const engine = this.client(process, ENGINE, { joint: true, headers: () => manager.evidence() });
     const policy = httpPolicySource(engine, node.name);
     const manager: EndpointManager = node.manager = new EndpointManager({
       config: { ...TEST_CONFIG, nodeName: node.name, nodeIpv4: `192.0.2.${this.nodes.indexOf(node) + 1}` },
@@ -209,7 +213,7 @@ export class World {
         ? withoutPages(policy)
         : policy,
       services: this.replicas[BALANCER].length > 0
-        ? httpServiceSource(this.client(process, BALANCER))
+        ? httpServiceSource(this.client(process, BALANCER, { joint: true }))
         : undefined,
       datapath: this.#fault === "backends-stay" ? keepBackends(attached) : attached,
       store: {
