@@ -14,6 +14,11 @@ import { commandOf, type ServiceSpec, serviceSpecs } from "./permissions.ts";
 
 /** Variables that children get beside `WEIR_*`. */
 const ENVIRONMENT = ["PATH", "HOME", "LANG", "TZ"];
+/**
+ * From so many free bytes at the heap's end, the C library gives them back to the kernel. By default its threshold follows
+ * the largest block that was ever freed, up to 64 MiB: 20 MiB of the datapath, whose verifier needs large blocks.
+ */
+const MALLOC_TRIM_BYTES = "262144";
 /** Variables that are the agent's own: they name secrets, or options that a service does not have. */
 const WITHHELD = ["WEIR_DATABASE_URL", "WEIR_TOKEN", "WEIR_CONFIG"];
 
@@ -118,7 +123,11 @@ export class Agent {
   }
 
   #environment(): Record<string, string> {
-    const environment: Record<string, string> = { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
+    const environment: Record<string, string> = {
+      NO_COLOR: "1",
+      DENO_NO_UPDATE_CHECK: "1",
+      MALLOC_TRIM_THRESHOLD_: MALLOC_TRIM_BYTES,
+    };
     for (const [name, value] of Object.entries(Deno.env.toObject())) {
       if (WITHHELD.includes(name)) continue;
       if (ENVIRONMENT.includes(name) || name.startsWith("WEIR_") || name === "DENO_DIR") {
