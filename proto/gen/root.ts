@@ -5260,6 +5260,17 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "relay": {
     "type": "string",
     "id": 15
+   },
+   "skewedFlows": {
+    "type": "uint64",
+    "id": 16,
+    "protoName": "skewed_flows"
+   },
+   "skewedNodes": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 17,
+    "protoName": "skewed_nodes"
    }
   }
  },

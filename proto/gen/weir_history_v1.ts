@@ -30,7 +30,7 @@ export const Completeness: Message<Completeness> = bindMessage("weir.history.v1.
 
 /** weir.history.v1.LossCount */
 export interface LossCount {
-  /** PERF_EVENT_RING_BUFFER, OBSERVER_EVENTS_QUEUE, HUBBLE_RING_BUFFER (flow.LostEventSource); HISTORY: the database did not take it */
+  /** PERF_EVENT_RING_BUFFER, OBSERVER_EVENTS_QUEUE, HUBBLE_RING_BUFFER (flow.LostEventSource); HISTORY: the database did not take it; HISTORY_SUMS: it took the flow, and not the sum that it is in */
   source: string;
   node: string;
   /** records; one of the kernel's would have become up to three flows */
@@ -273,6 +273,10 @@ export interface HistoryStatus {
   waitingFlows: number;
   /** connected, or why not */
   relay: string;
+  /** whose time was over a minute ahead, or older than the history: they have the time when they came */
+  skewedFlows: number;
+  /** nodes of these, the last one last, at most 64 */
+  skewedNodes: string[];
 }
 /** Encodings of {@link HistoryStatus}. */
 export const HistoryStatus: Message<HistoryStatus> = bindMessage("weir.history.v1.HistoryStatus");

@@ -147,13 +147,18 @@ class NodeSqliteDriver implements Driver {
     }
     if (this.#statements !== undefined) return this.#statements;
     const database = new DatabaseSync(this.#path);
-    database.exec(`pragma busy_timeout = ${OPEN_BUSY_MS}`);
-    database.exec("pragma journal_mode = wal");
-    // WAL with FULL: a commit that was answered survives a power cut; an identity must never be given twice.
-    database.exec("pragma synchronous = full");
-    database.exec("pragma foreign_keys = on");
-    // From here on a statement that finds a lock is tried again by the clock, while the process does its other work.
-    database.exec("pragma busy_timeout = 0");
+    try {
+      database.exec(`pragma busy_timeout = ${OPEN_BUSY_MS}`);
+      database.exec("pragma journal_mode = wal");
+      // WAL with FULL: a commit that was answered survives a power cut; an identity must never be given twice.
+      database.exec("pragma synchronous = full");
+      database.exec("pragma foreign_keys = on");
+      // From here on a statement that finds a lock is tried again by the clock, while the process does its other work.
+      database.exec("pragma busy_timeout = 0");
+    } catch (error) {
+      database.close(); // it is tried again and again, each time with a file of its own
+      throw error;
+    }
     if (isFile) this.#file = fileOf(this.#path);
     this.#database = database;
     return this.#statements = new Statements(database);

@@ -7,7 +7,8 @@
  * @module
  */
 import { deflateRawSync, inflateRawSync } from "node:zlib";
-import { type Connection, StoredBlock } from "@weir/proto/history";
+import { StoredBlock } from "@weir/proto/history";
+import type { OpenConnection } from "./connection_table.ts";
 import { ITEMS_MAX } from "./item_set.ts";
 
 /** What a block holds. */
@@ -35,8 +36,8 @@ export interface Item {
   readonly unixMs: number;
   /** Whose flow it is; "" of connections, and of what was read from a block. */
   readonly node: string;
-  /** What the bytes say, where it was never packed: they are empty then. */
-  readonly connection?: Connection;
+  /** One that goes on and was never packed: the bytes are empty then. */
+  readonly open?: OpenConnection;
 }
 
 /** A block, whole. */

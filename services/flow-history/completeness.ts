@@ -164,11 +164,13 @@ function completeness(
   { sinceMs, untilMs }: Window,
   gaps: readonly Init<Gap>[],
 ): Completeness {
-  const named = [...losses.values()].sort((a, b) => b.lost - a.lost).slice(0, NAMED_MAX);
-  const lost = [...losses.values()].reduce((sum, one) => sum + one.lost, 0);
+  const known = [...losses.values()], named = known.sort((a, b) => b.lost - a.lost).slice(0, NAMED_MAX);
+  const lostBy = (isMeant: (source: string) => boolean) =>
+    known.reduce((sum, one) => sum + (isMeant(one.source) ? one.lost : 0), 0);
+  const uncounted = lostBy((source) => source === "HISTORY_SUMS"),
+    lost = lostBy((source) => source !== "HISTORY_SUMS");
   // What the database did not take was seen all the same.
-  const unseen = lost -
-    named.filter(({ source }) => source === "HISTORY").reduce((sum, one) => sum + one.lost, 0);
+  const unseen = lost - lostBy((source) => source === "HISTORY");
   const all = seen + unseen, storedShare = all === 0 ? 1 : Math.min(1, stored / all);
   return Completeness.create({
     sinceUnixS: sinceMs / 1000,
@@ -180,17 +182,19 @@ function completeness(
     losses: named,
     gaps: [...gaps],
     storedShare,
-    countedShare: all === 0 ? 1 : seen / all,
-    text: completenessText({ stored, all, sampledOut, lost, gaps }),
+    countedShare: all === 0 ? 1 : Math.max(0, seen - uncounted) / all,
+    text: completenessText({ stored, all, sampledOut, lost, uncounted, gaps }),
   });
 }
 
 /** For people: "12,480 flows, 100 %". Pure. */
-export function completenessText({ stored, all, sampledOut, lost, gaps }: {
+export function completenessText({ stored, all, sampledOut, lost, uncounted, gaps }: {
   stored: number;
   all: number;
   sampledOut: number;
   lost: number;
+  /** Flows that are in no sum. */
+  uncounted: number;
   gaps: readonly Init<Gap>[];
 }): string {
   const number = (value: number) => value.toLocaleString("en-US");
@@ -199,6 +203,7 @@ export function completenessText({ stored, all, sampledOut, lost, gaps }: {
     `${sampledOut > 0 ? "sampled, " : ""}${percent(stored / all)}`,
   ];
   if (lost > 0) parts.push(`${number(lost)} lost`);
+  if (uncounted > 0) parts.push(`${number(uncounted)} in no sum`);
   if (gaps.length > 0) {
     const nodes = [...new Set(gaps.map(({ node }) => node || "all nodes"))].sort();
     const shown = nodes.length > 3

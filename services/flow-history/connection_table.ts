@@ -48,6 +48,14 @@ interface Open {
   isAllowed: boolean;
 }
 
+/** A connection that goes on. */
+export interface OpenConnection {
+  /** Its state is not told yet. */
+  readonly value: Connection;
+  /** As it is now. */
+  readonly snapshot: () => Connection;
+}
+
 /** A connection that has ended, with the numbers of its ends. */
 export interface EndedConnection {
   readonly connection: Connection;
@@ -127,9 +135,11 @@ export class ConnectionTable {
     return this.#ended.splice(0).map(finished);
   }
 
-  /** Those that go on, as they are now. */
-  list(): Connection[] {
-    return [...this.#open.values()].map((open) => ({ ...open.value, state: stateOf(open) }));
+  /** Those that go on, about in the order of their last flows; they change under the reader, and {@link OpenConnection.snapshot} does not. */
+  *list(): Generator<OpenConnection> {
+    for (const open of this.#open.values()) {
+      yield { value: open.value, snapshot: () => ({ ...open.value, state: stateOf(open) }) };
+    }
   }
 
   get size(): number {

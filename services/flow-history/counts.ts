@@ -5,7 +5,7 @@
  */
 
 const MINUTE_MS = 60_000;
-/** Minutes and nodes that wait to be written. */
+/** Minutes and nodes that wait to be written; beyond it those of all nodes are one, then those of an hour. */
 export const COUNTS_WAITING_MAX = 10_000;
 
 /** Of one minute and node. */
@@ -59,6 +59,7 @@ export class Counts {
   lost(node: string, source: string, unixMs: number, count: number): void {
     const key = `${minuteS(unixMs)} ${source} ${node}`;
     this.#losses.set(key, (this.#losses.get(key) ?? 0) + count);
+    if (this.#losses.size > COUNTS_WAITING_MAX) this.#losses = foldKeys(this.#losses, true, (a, b) => a + b);
   }
 
   gap(change: GapChange): void {
@@ -73,6 +74,14 @@ export class Counts {
   #of(unixMs: number, node: string): MinuteCount {
     const key = `${minuteS(unixMs)} ${node}`;
     let count = this.#minutes.get(key);
+    if (count === undefined && this.#minutes.size >= COUNTS_WAITING_MAX) {
+      this.#minutes = foldKeys(this.#minutes, false, (a, b) => ({
+        seen: a.seen + b.seen,
+        stored: a.stored + b.stored,
+        sampledOut: a.sampledOut + b.sampledOut,
+      }));
+      count = this.#minutes.get(key);
+    }
     if (count === undefined) this.#minutes.set(key, count = { seen: 0, stored: 0, sampledOut: 0 });
     return count;
   }
@@ -90,29 +99,26 @@ export class Counts {
   peek(): CountChanges {
     return { minutes: this.#minutes, losses: this.#losses, gaps: this.#gaps };
   }
+}
 
-  /** It was not written. What there is no room for is forgotten, the oldest first. */
-  restore({ minutes, losses, gaps }: CountChanges): void {
-    for (const [key, { seen, stored, sampledOut }] of minutes) {
-      const known = this.#minutes.get(key);
-      if (known === undefined) this.#minutes.set(key, { seen, stored, sampledOut });
-      else {
-        known.seen += seen;
-        known.stored += stored;
-        known.sampledOut += sampledOut;
-      }
+/** Half as many keys, and the same sum: those of all nodes are one, and where that is not enough those of an hour. */
+function foldKeys<V>(
+  map: ReadonlyMap<string, V>,
+  hasSource: boolean,
+  add: (a: V, b: V) => V,
+): Map<string, V> {
+  const foldBy = (widthS: number) => {
+    const folded = new Map<string, V>();
+    for (const [key, value] of map) {
+      const [second, source] = key.split(" ", 2);
+      const coarse = `${Number(second) - Number(second) % widthS} ${hasSource ? `${source} ` : ""}`;
+      const known = folded.get(coarse);
+      folded.set(coarse, known === undefined ? value : add(known, value));
     }
-    for (const [key, lost] of losses) this.#losses.set(key, (this.#losses.get(key) ?? 0) + lost);
-    const later = this.#gaps;
-    this.#gaps = [...gaps];
-    for (const gap of later) this.gap(gap);
-    for (const map of [this.#minutes, this.#losses] as Map<string, unknown>[]) {
-      for (const key of map.keys()) {
-        if (map.size <= COUNTS_WAITING_MAX) break;
-        map.delete(key);
-      }
-    }
-  }
+    return folded;
+  };
+  const minutes = foldBy(60);
+  return minutes.size <= COUNTS_WAITING_MAX / 2 ? minutes : foldBy(3600);
 }
 
 /** Begin of the minute in Unix seconds. */

@@ -81,11 +81,6 @@ export class EndTable {
     return dirty;
   }
 
-  /** It was not written. */
-  restoreDirty(ends: readonly KnownEnd[]): void {
-    for (const end of ends) this.#dirty.add(end);
-  }
-
   /** Forgets ends that nothing has referred to since `beforeMs`; gives their numbers. */
   forgetBefore(beforeMs: number): number[] {
     const gone = [...this.#byId.values()].filter(({ lastMs }) => lastMs < beforeMs - LAST_MS_STEP);

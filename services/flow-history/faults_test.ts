@@ -4,39 +4,19 @@ import { Logger, MetricsRegistry, systemClock } from "@weir/common";
 import { FakeClock } from "@weir/common/testing/fake_clock";
 import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
 import { GrpcServer } from "@weir/grpc";
+import { Flow } from "@weir/proto/flow";
 import { GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import { sql } from "kysely";
-import { BLOCKS_WAITING_MAX } from "./history.ts";
+import { BLOCKS_WAITING_MAX, ROLLUP_ROWS_WAITING_MAX } from "./history.ts";
 import { CLAIM_MS } from "./history_store.ts";
 import { RelayFollower } from "./relay_follower.ts";
 import { BELIEVE_MS } from "./retention.ts";
-import { flowBytes } from "./testing/flows.ts";
-import { testHistory } from "./testing/history.ts";
+import { ROLLUP_ROWS_MAX } from "./rollup_table.ts";
+import { blockful, flowBytes } from "./testing/flows.ts";
+import { settled, testHistory, withFile } from "./testing/history.ts";
 
 const START_MS = 1_790_000_000_000;
-
-async function withFile(walk: (path: string) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir();
-  try {
-    await walk(`${directory}/history.db`);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-}
-
-/** Flows that make a block of their own. */
-const blockful = (unixMs: number) => Array.from({ length: 256 }, () => flowBytes({ unixMs }));
-
-/** Advances the clock until it is settled. */
-async function settled<R>(clock: FakeClock, promise: Promise<R>): Promise<PromiseSettledResult<R>> {
-  let result: PromiseSettledResult<R> | undefined;
-  Promise.allSettled([promise]).then(([one]) => result = one);
-  while (result === undefined) {
-    await clock.advance(100);
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-  return result;
-}
+const READ_ONLY_CHILD = new URL("./testing/read_only.ts", import.meta.url).pathname;
 
 Deno.test("FlowHistory holds what a full database does not take, counts what it cannot hold, and goes on", async () => {
   await withFile(async (path) => {
@@ -103,6 +83,101 @@ Deno.test("FlowHistory waits for a database that another holds, and begins anew 
     await settled(clock, history.stop());
     await one.close();
   });
+});
+
+for (
+  const [what, harm] of [
+    ["is no database", (bytes: Uint8Array) => bytes.fill(7, 0, 100)],
+    ["is damaged within", (bytes: Uint8Array) => bytes.fill(7, 4096)],
+  ] as const
+) {
+  Deno.test(`FlowHistory sets a file aside that ${what}, and begins anew`, async () => {
+    await withFile(async (path) => {
+      const clock = new FakeClock(START_MS), before = testHistory(clock, path);
+      await before.history.load();
+      before.history.intake.take(blockful(START_MS));
+      await before.history.flush({ isLast: true });
+      await before.close();
+      const bytes = await Deno.readFile(path);
+      harm(bytes);
+      await Deno.writeFile(path, bytes);
+
+      const one = testHistory(clock, path);
+      one.history.start();
+      for (let n = 0; n < 100 && one.lost.length === 0; n++) {
+        await clock.advance(2000);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      match(one.lost[0] ?? "", /it is kept as .*history\.db\.damaged$/);
+      ok(clock.nowMs() - START_MS >= 30_000, "it was tried again before");
+      equal((await one.get("/v1/status")).state, "failing");
+      await settled(clock, one.history.stop());
+      await one.close();
+      deepEqual(await Deno.readFile(`${path}.damaged`), bytes);
+      const anew = testHistory(clock, path);
+      await anew.history.load();
+      anew.history.intake.take(blockful(START_MS));
+      await anew.history.flush();
+      equal((await anew.get("/v1/completeness")).total.text, "256 flows, 100 %");
+      await anew.close();
+    });
+  });
+}
+
+Deno.test({
+  name:
+    "FlowHistory answers from a file that became read-only, holds what comes, and writes it when it can again",
+  ignore: Deno.uid() !== 0,
+  async fn() {
+    await withFile(async (path) => {
+      // In a mount namespace of its own: nothing of it is left whatever happens.
+      const child = new Deno.Command("unshare", {
+        args: ["--mount", Deno.execPath(), "run", "-A", "--no-check", READ_ONLY_CHILD, path],
+        stdout: "piped",
+        stderr: "piped",
+      });
+      const { success, stdout, stderr } = await child.output(), text = new TextDecoder();
+      ok(success, text.decode(stderr));
+      deepEqual(JSON.parse(text.decode(stdout)), {
+        error: "readonly",
+        waiting: 256,
+        whileReadOnly: "512 flows, 100 %",
+        shown: 512,
+        loadedReadOnly: "none", // one that begins then answers too
+        after: "512 flows, 100 %",
+        waitingAfter: 0,
+      });
+    });
+  },
+});
+
+Deno.test("FlowHistory tells of sums that found no room while the database was away", async () => {
+  const clock = new FakeClock(START_MS), one = testHistory(clock), { history } = one;
+  await history.load();
+  await sql`pragma max_page_count = 1`.execute(history.store.database.kysely);
+  const flow = Flow.create({ verdict: "FORWARDED" }), place = { isReply: false, isNew: true };
+  for (let minute = 0; minute < ROLLUP_ROWS_WAITING_MAX / ROLLUP_ROWS_MAX + 2; minute++) {
+    for (let port = 0; port < ROLLUP_ROWS_MAX; port++) {
+      const transport = { protocol: "TCP", sourcePort: 1, destinationPort: port };
+      history.intake.rollups.add(flow, place, {
+        transport,
+        unixMs: clock.nowMs(),
+        source: 1,
+        destination: 2,
+      });
+    }
+    history.intake.take([flowBytes({ unixMs: clock.nowMs() })]);
+    await clock.advance(70_000);
+    await history.flush().catch(() => {});
+  }
+  const rows = history.rollupTail().reduce((sum, part) => sum + part.rows.length, 0);
+  ok(rows <= ROLLUP_ROWS_WAITING_MAX + ROLLUP_ROWS_MAX, `${rows} rows wait`);
+  await sql`pragma max_page_count = 1000000`.execute(history.store.database.kysely);
+  await history.flush();
+  const { completeness } = await one.get("/v1/rollups?since=2h");
+  match(completeness.text, /, [\d,]+ in no sum$/);
+  equal(completeness.losses[0].source, "HISTORY_SUMS");
+  await one.close();
 });
 
 Deno.test("FlowHistory keeps running on answers that cannot be, and gives flows of clocks that are off the time when they came", async () => {

@@ -15,6 +15,7 @@ import type { GetFlowsRequest } from "@weir/proto/observer";
 import { ANY_TERM, type BlockKind } from "./block.ts";
 import { type EndTable, OTHER_END } from "./end_table.ts";
 import { EPHEMERAL_PORT_MIN } from "./flow_facts.ts";
+import { wordOf } from "./word.ts";
 
 /** Words of a group: with more it would take longer to look for them than to open the blocks. */
 export const GROUP_TERMS_MAX = 128;
@@ -108,7 +109,7 @@ function groupsOf(filter: Filter, kind: BlockKind, ends: EndTable): string[][] {
   const groups: string[][] = [];
   const words = (letter: string, values: readonly (string | number)[] | undefined) => {
     if (values !== undefined && values.length > 0 && values.length <= GROUP_TERMS_MAX) {
-      groups.push(values.map((value) => `${kind}${letter}:${value}`));
+      groups.push(values.map((value) => `${kind}${letter}:${wordOf(`${value}`)}`));
     }
   };
   for (const side of ["source", "destination"] as const) {

@@ -5,6 +5,7 @@
 import { L7_EVENT } from "@weir/flow-filter";
 import type { Flow, Policy } from "@weir/proto/flow";
 import { EVENT } from "@weir/proto/numbers";
+import { wordOf } from "./word.ts";
 
 /** Ports from here on are mostly chosen by the kernel for one connection (Linux: ip_local_port_range); they are no words. */
 export const EPHEMERAL_PORT_MIN = 32_768;
@@ -72,11 +73,11 @@ export function* flowTerms(
   if (destinationPort > 0 && destinationPort < EPHEMERAL_PORT_MIN) yield `fp:${destinationPort}`;
   if (flow.event_type) yield `ft:${flow.event_type.type}`;
   if (flow.drop_reason_desc !== "DROP_REASON_UNKNOWN") yield `fr:${flow.drop_reason_desc}`;
-  if (flow.source?.namespace) yield `fm:${flow.source.namespace}`;
-  if (flow.destination?.namespace) yield `fn:${flow.destination.namespace}`;
+  if (flow.source?.namespace) yield `fm:${wordOf(flow.source.namespace)}`;
+  if (flow.destination?.namespace) yield `fn:${wordOf(flow.destination.namespace)}`;
   if (flow.IP) {
-    yield `fa:${flow.IP.source}`;
-    yield `fb:${flow.IP.destination}`;
+    yield `fa:${wordOf(flow.IP.source)}`;
+    yield `fb:${wordOf(flow.IP.destination)}`;
   }
 }
 

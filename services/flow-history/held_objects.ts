@@ -11,12 +11,15 @@ import type { Clock, Logger } from "@weir/common";
 import type { Message } from "@weir/proto";
 import { Identity, IpcacheEntry } from "@weir/proto/identity";
 import { Policy } from "@weir/proto/policy";
+import { wordOf } from "./word.ts";
 
 /** Kinds of objects that are kept. */
 export const HELD_KINDS = ["policy", "identity", "address"] as const;
 export type HeldKind = typeof HELD_KINDS[number];
 /** Changes that wait to be written; beyond it they are looked for anew at the next start. */
 export const HELD_WAITING_MAX = 100_000;
+/** What they say, in bytes. */
+export const HELD_WAITING_BYTES_MAX = 64 << 20;
 
 /** From `atMs` on this object is so, or is gone. */
 export interface HeldChange {
@@ -42,6 +45,7 @@ export class HeldObjects {
   /** What is written or waits, as "kind name" -> digest. */
   readonly #known = new Map<string, number>();
   #changes: HeldChange[] = [];
+  #waitingBytes = 0;
   /** Kinds whose first list was compared with what was written. */
   readonly #compared = new Set<HeldKind>();
   /** Changes that found no room. */
@@ -86,43 +90,37 @@ export class HeldObjects {
   }
 
   /** Takes a look at an object. `isExact`: it changed now. */
-  see(kind: HeldKind, name: string, body: Uint8Array | undefined, isExact: boolean): void {
+  see(kind: HeldKind, given: string, body: Uint8Array | undefined, isExact: boolean): void {
+    const name = wordOf(given), length = body?.length ?? 0;
     const key = `${kind} ${name}`, known = this.#known.get(key);
     const now = body === undefined ? undefined : digest(body);
     if (known === now) return;
-    if (this.#changes.length >= HELD_WAITING_MAX) {
+    if (this.#changes.length >= HELD_WAITING_MAX || this.#waitingBytes + length > HELD_WAITING_BYTES_MAX) {
       this.refused++;
       return;
     }
     if (now === undefined) this.#known.delete(key);
     else this.#known.set(key, now);
     this.#changes.push({ kind, name, atMs: this.#clock.nowMs(), isExact, body });
+    this.#waitingBytes += length;
   }
 
   /** The first list of a kind is complete: what is written and not in it is gone. */
   compare(kind: HeldKind, names: ReadonlySet<string>): void {
     if (this.#compared.has(kind)) return;
     this.#compared.add(kind);
+    const kept = new Set([...names].map(wordOf));
     for (const key of [...this.#known.keys()]) {
       if (!key.startsWith(`${kind} `)) continue;
       const name = key.slice(kind.length + 1);
-      if (!names.has(name)) this.see(kind, name, undefined, false);
+      if (!kept.has(name)) this.see(kind, name, undefined, false);
     }
   }
 
   /** What is to be written. */
   take(): HeldChange[] {
+    this.#waitingBytes = 0;
     return this.#changes.splice(0);
-  }
-
-  /** It was not written. */
-  restoreChanges(changes: readonly HeldChange[]): void {
-    this.#changes = [...changes, ...this.#changes];
-  }
-
-  /** What is not written yet. */
-  peek(): readonly HeldChange[] {
-    return this.#changes;
   }
 
   #follow<T>(

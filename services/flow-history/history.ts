@@ -16,10 +16,11 @@ import type { Database } from "@weir/common/state";
 import { Connection } from "@weir/proto/history";
 import { GetFlowsResponse } from "@weir/proto/observer";
 import { sql } from "kysely";
-import { type Block, type BlockKind, packItems, unpackItems } from "./block.ts";
+import { type Block, type BlockKind, BUCKET_MS, packItems, unpackItems } from "./block.ts";
+import type { OpenConnection } from "./connection_table.ts";
 import { Intake } from "./intake.ts";
 import { HeldObjects } from "./held_objects.ts";
-import { HistoryStore, WRITE_MS_MAX, type WriteBatch } from "./history_store.ts";
+import { HistoryStore, isDamage, WRITE_MS_MAX, type WriteBatch } from "./history_store.ts";
 import { Retention, type RetentionLimits } from "./retention.ts";
 import type { RollupPart } from "./rollup_table.ts";
 import type { MemoryBlock } from "./search.ts";
@@ -32,13 +33,15 @@ export const ROLLUP_ROWS_WAITING_MAX = 200_000;
 const WRITE_EVERY_MS = 1000;
 /** Between two checkpoints of the connections that go on. */
 const CHECKPOINT_MS = 60_000;
-/** Ids of stored flows that a start reads, of so long before its end. */
-const RECENT_MS = 90_000;
+/** A start reads the ids of the flows of so many blocks: as many as are known while it runs. */
+const RECENT_BLOCKS = 64;
 /** A process that ended without a word has not written the sums of so long. */
 const SUMS_MS = 70_000;
 /** A database that is gone for so long does not come back as it was. */
 const GONE_MS = 30_000;
 const OPEN_PART = 1024;
+/** Of a read in whose time something is written. */
+const READ_TRIES_MAX = 3;
 const NO_BYTES = new Uint8Array();
 
 /** What a history is made of. */
@@ -67,13 +70,16 @@ export class FlowHistory {
   /** Why the last write failed; "" when it did not. */
   error = "";
   errorSinceMs = 0;
+  #failingSinceMs = 0;
   readonly #parts: HistoryParts;
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
   #waiting: Block[] = [];
   #rollups: RollupPart[] = [];
-  /** What is being written. */
+  /** What is being written, or was not, as far as is known. */
   #writing: WriteBatch | undefined;
+  /** Batches that were written. */
+  #written = 0;
   #checkpointMs = -Infinity;
   #loaded = Promise.withResolvers<void>();
   isLoaded = false;
@@ -131,6 +137,33 @@ export class FlowHistory {
     return blocks;
   }
 
+  /** The newest time that there is, as of the last look: behind a clock that was put back it is in the future. */
+  get newestMs(): number {
+    return Math.max(this.retention.newestMs, this.intake.newestMs);
+  }
+
+  /** The oldest time of flows, and of sums, stored or not; 0: not known yet. */
+  get oldestMs(): { flows: number; rollups: number } {
+    const { oldestMs, rollupOldestMs } = this.retention;
+    return {
+      flows: Math.min(oldestMs, ...this.memory("f").map(({ sinceMs }) => sinceMs)),
+      rollups: Math.min(rollupOldestMs, ...this.rollupTail().map(({ startS }) => startS * 1000)),
+    };
+  }
+
+  /** Reads tables and what is in no table yet; again where a batch came from here to there meanwhile, and would count twice. */
+  async readWhole<R>(read: () => Promise<R>, what: "counts" | "rollups" = "counts"): Promise<R> {
+    for (let tries = 0;; tries++) {
+      const written = this.#written, batch = this.#writing;
+      const isMoving = what === "counts" || (batch ?? { rollups: this.#rollups }).rollups.length > 0;
+      const result = await read();
+      if (!isMoving || tries >= READ_TRIES_MAX) return result;
+      // Whoever was told of a commit has said so after this.
+      if (batch !== undefined) await new Promise((resolve) => setTimeout(resolve, 0));
+      if (written === this.#written) return result;
+    }
+  }
+
   /** Sums that are in no table yet. Take it before the database is asked. */
   rollupTail(): RollupPart[] {
     return [...this.#writing?.rollups ?? [], ...this.#rollups, ...this.intake.rollups.tail()];
@@ -155,7 +188,8 @@ export class FlowHistory {
 
   /** Flows that wait to be written. */
   get waitingFlows(): number {
-    return this.#waiting.reduce((sum, { kind, count }) => sum + (kind === "f" ? count : 0), 0) +
+    const blocks = [...this.#writing?.blocks ?? [], ...this.#waiting];
+    return blocks.reduce((sum, { kind, count }) => sum + (kind === "f" ? count : 0), 0) +
       this.intake.flowBlocks.count;
   }
 
@@ -183,6 +217,7 @@ export class FlowHistory {
       } catch (error) {
         if (this.error === "") {
           this.errorSinceMs = clock.nowMs();
+          this.#failingSinceMs = clock.monotonicMs();
           log.warn("Cannot write the history", { error });
         }
         this.error = errorText(error);
@@ -202,14 +237,15 @@ export class FlowHistory {
     if (this.writer !== this.store.owner) return false;
     const loaded = await this.store.load((rows) => intake.ends.load(rows));
     intake.goOn(loaded.nextBlock);
+    this.retention.newestMs = loaded.newestMs;
     const aliveMs = Number(loaded.state.get("alive-ms") ?? 0),
       isOrderly = loaded.state.get("stopped") === "yes";
-    const newest = [...loaded.state].filter(([name]) => name.startsWith("node:"))
+    const last = [...loaded.state].filter(([name]) => name.startsWith("node:"))
       .map(([name, value]): [string, number] => [name.slice("node:".length), Number(value)]);
     intake.nodes.restore({
-      newest,
+      last,
       openGaps: loaded.openGaps,
-      uuids: await this.#recentIds(aliveMs),
+      uuids: await this.#recentIds(),
       sumsFromMs: aliveMs === 0 || isOrderly
         ? Infinity
         : Math.floor((aliveMs - SUMS_MS) / 60_000 + 1) * 60_000,
@@ -224,20 +260,29 @@ export class FlowHistory {
     return true;
   }
 
-  /** A file that is not there any more, tables that are another's: what is in memory does not go on from them. */
+  /** A file that is not there any more, or damaged, tables that are another's: what is in memory does not go on from them. */
   #lookWhetherLost(error: unknown): void {
     const { clock, onLost } = this.#parts, { code, problem } = error as Partial<ProblemError>;
     const isGone = /its file is gone/.test(problem?.detail ?? "") ||
       /lacks Weir's tables/.test(problem?.action ?? "");
-    if (code === "CLAIM_LOST" || (isGone && clock.nowMs() - this.errorSinceMs >= GONE_MS)) onLost(this.error);
+    if (code === "CLAIM_LOST") return onLost(this.error);
+    const isOver = clock.monotonicMs() - this.#failingSinceMs >= GONE_MS;
+    if (isOver && isGone) onLost(this.error);
+    if (!isOver || !isDamage(error)) return;
+    try {
+      onLost(`${this.error}; it is kept as ${this.store.setAside()}`);
+    } catch (cause) {
+      this.error += `; and it cannot be set aside: ${errorText(cause)}`;
+    }
   }
 
   /** Ids of the newest flows that are stored. */
-  async #recentIds(aliveMs: number): Promise<string[]> {
+  async #recentIds(): Promise<string[]> {
     const ids: string[] = [];
+    // By number, not by time: behind a clock that was put back the newest are others.
     const { rows } = await this.store.database.query((db) =>
       sql<{ body: Uint8Array }>`select body from weir_history_block where kind = 'f'
-        and until_ms >= ${aliveMs - RECENT_MS} order by until_ms desc limit 64`.execute(db)
+        order by id desc limit ${RECENT_BLOCKS}`.execute(db)
     );
     for (const { body } of rows) {
       for (const { bytes } of readable(() => unpackItems(body)) ?? []) {
@@ -251,13 +296,17 @@ export class FlowHistory {
   async flush({ isLast = false } = {}): Promise<void> {
     const { clock } = this.#parts, { intake } = this, nowMs = clock.nowMs();
     for (const block of intake.takeBlocks(isLast)) {
-      if (this.#waiting.length < BLOCKS_WAITING_MAX) this.#waiting.push(block);
-      else this.#lose(block);
+      if (this.#waiting.length + (this.#writing?.blocks.length ?? 0) < BLOCKS_WAITING_MAX) {
+        this.#waiting.push(block);
+      } else this.#lose(block);
     }
     this.#rollups.push(...intake.rollups.takeClosed(isLast ? Infinity : nowMs));
     this.#trimRollups();
+    // What failed goes first and as it was: it may be written, and its answer lost.
+    if (this.#writing !== undefined) await this.#write(this.#writing);
     const isDue = isLast || clock.monotonicMs() - this.#checkpointMs >= CHECKPOINT_MS;
     const batch: WriteBatch = {
+      id: crypto.randomUUID(),
       blocks: this.#waiting,
       ends: intake.ends.takeDirty(),
       rollups: this.#rollups,
@@ -265,26 +314,29 @@ export class FlowHistory {
       held: this.held.take(),
       open: isDue ? this.#packedOpen() : undefined,
       state: new Map([
-        ...[...intake.nodes.newest()].map(([name, ms]): [string, string] => [`node:${name}`, `${ms}`]),
+        ...[...intake.nodes.last()].map(([name, ms]): [string, string] => [`node:${name}`, `${ms}`]),
         ["alive-ms", `${Math.floor(nowMs)}`],
         ["stopped", isLast ? "yes" : "no"],
       ]),
     };
-    this.#writing = batch;
     this.#waiting = [];
     this.#rollups = [];
-    try {
-      await this.store.write(batch);
-      if (isDue) this.#checkpointMs = clock.monotonicMs();
-    } catch (error) {
-      this.#waiting = [...batch.blocks, ...this.#waiting];
-      this.#rollups = [...batch.rollups, ...this.#rollups];
-      intake.ends.restoreDirty(batch.ends);
-      intake.counts.restore(batch.counts);
-      this.held.restoreChanges(batch.held);
-      throw error;
-    } finally {
-      this.#writing = undefined;
+    this.#writing = batch;
+    await this.#write(batch);
+  }
+
+  async #write(batch: WriteBatch): Promise<void> {
+    const refused = await this.store.write(batch);
+    this.#writing = undefined;
+    this.#written++;
+    this.retention.note(batch);
+    if (batch.open !== undefined) this.#checkpointMs = this.#parts.clock.monotonicMs();
+    for (const { kind, block, rollup, error } of refused) {
+      this.#parts.log.error("The database refuses a part of the history", { kind, error });
+      this.#parts.metrics.counter("weir_history_refused_total", "What the database refused, by kind")
+        .increment({ kind });
+      if (block !== undefined) this.#lose(block);
+      if (rollup !== undefined) this.#loseSums(rollup);
     }
   }
 
@@ -295,19 +347,26 @@ export class FlowHistory {
   }
 
   #trimRollups(): void {
-    let rows = this.#rollups.reduce((sum, part) => sum + part.rows.length, 0);
-    while (rows > ROLLUP_ROWS_WAITING_MAX) {
-      const gone = this.#rollups.shift()!.rows;
-      rows -= gone.length;
-      this.#parts.metrics.counter("weir_history_lost_total", "What the database did not take, by kind")
-        .increment({ kind: "rollups" }, gone.length);
+    const rowsOf = (parts: readonly RollupPart[]) => parts.reduce((sum, { rows }) => sum + rows.length, 0);
+    let rows = rowsOf(this.#rollups) + rowsOf(this.#writing?.rollups ?? []);
+    while (rows > ROLLUP_ROWS_WAITING_MAX && this.#rollups.length > 0) {
+      const gone = this.#rollups.shift()!;
+      rows -= gone.rows.length;
+      this.#loseSums(gone);
     }
   }
 
+  #loseSums({ startS, rows }: RollupPart): void {
+    const flows = rows.reduce((sum, row) => sum + row.flows, 0);
+    this.intake.counts.lost("", "HISTORY_SUMS", startS * 1000, flows);
+    this.#parts.metrics.counter("weir_history_lost_total", "What the database did not take, by kind")
+      .increment({ kind: "rollups" }, rows.length);
+  }
+
   #packedOpen(): Uint8Array[] {
-    const items = this.intake.connections.list().map((connection) => ({
-      bytes: Connection.encode(connection),
-      unixMs: connection.endUnixS * 1000,
+    const items = [...this.intake.connections.list()].map(({ value, snapshot }) => ({
+      bytes: Connection.encode(snapshot()),
+      unixMs: value.endUnixS * 1000,
       node: "",
     }));
     const parts: Uint8Array[] = [];
@@ -315,21 +374,21 @@ export class FlowHistory {
     return parts;
   }
 
-  /** Connections that go on, as blocks: they are newest by what was heard last. */
+  /** Connections that go on, as blocks: they stand by what was heard last, and those of a block are of one stretch of time. */
   #openBlocks(): MemoryBlock[] {
-    const open = this.intake.connections.list().sort((a, b) => a.endUnixS - b.endUnixS);
-    const blocks: MemoryBlock[] = [];
-    for (let i = 0; i < open.length; i += OPEN_PART) {
-      const part = open.slice(i, i + OPEN_PART);
+    const open = [...this.intake.connections.list()].sort((a, b) => a.value.endUnixS - b.value.endUnixS);
+    const blocks: MemoryBlock[] = [], msOf = ({ value }: OpenConnection) => value.endUnixS * 1000;
+    const bucketOf = (one: OpenConnection) => Math.floor(msOf(one) / BUCKET_MS);
+    for (let from = 0, to = 0; from < open.length; from = to) {
+      const bucket = bucketOf(open[from]);
+      while (to < open.length && to - from < OPEN_PART && bucketOf(open[to]) === bucket) to++;
+      const part = open.slice(from, to);
       blocks.push({
-        block: Number.MAX_SAFE_INTEGER - 1 - i,
-        sinceMs: Math.floor(part[0].endUnixS * 1000),
-        untilMs: Math.ceil(part[part.length - 1].endUnixS * 1000),
+        block: Number.MAX_SAFE_INTEGER - 1 - from,
+        sinceMs: Math.floor(msOf(part[0])),
+        untilMs: Math.ceil(msOf(part[part.length - 1])),
         terms: undefined,
-        open: () =>
-          part.map((connection) => ({
-            ...{ bytes: NO_BYTES, unixMs: connection.endUnixS * 1000, node: "", connection },
-          })),
+        open: () => part.map((open) => ({ bytes: NO_BYTES, unixMs: msOf(open), node: "", open })),
       });
     }
     return blocks;

@@ -10,13 +10,16 @@ import type { CountChanges } from "./counts.ts";
 import { encodeEnd, type KnownEnd } from "./end_table.ts";
 import type { HeldChange } from "./held_objects.ts";
 import { formatItems } from "./item_set.ts";
-import { packRows, type RollupPart, sumRows, unpackRows } from "./rollup_table.ts";
+import { insertRollup, setState, storedBytes, writeCounts, writeHeld } from "./history_rows.ts";
+import { type RollupPart, sumRows, unpackRows } from "./rollup_table.ts";
 import { MIGRATIONS } from "./schema.ts";
 
 type Tx = Transaction<unknown>;
 
 /** What is written at once. */
 export interface WriteBatch {
+  /** Of this batch alone: it is told by it when it is written again, since the answer to the first time may be what was lost. */
+  readonly id: string;
   readonly blocks: readonly Block[];
   readonly ends: readonly KnownEnd[];
   readonly rollups: readonly RollupPart[];
@@ -31,6 +34,8 @@ export interface WriteBatch {
 /** What a start finds. */
 export interface Loaded {
   readonly nextBlock: number;
+  /** Of the newest flow, Unix milliseconds; 0: none. */
+  readonly newestMs: number;
   readonly state: ReadonlyMap<string, string>;
   readonly openGaps: readonly { node: string; sinceMs: number }[];
   readonly open: readonly Uint8Array[];
@@ -49,6 +54,14 @@ export interface Usage {
   readonly rollupOldestMs: number;
 }
 
+/** A part of a batch that the database refuses for what it says, whatever one tries. */
+export interface Refused {
+  readonly kind: "block" | "end" | "rollup" | "counts" | "held" | "open" | "state";
+  readonly block?: Block;
+  readonly rollup?: RollupPart;
+  readonly error: unknown;
+}
+
 interface OldBlock {
   id: string | number;
   until_ms: string | number;
@@ -60,7 +73,7 @@ interface OldBlock {
 export const ROLLUP_LEVELS = [10, 60] as const;
 /** Rows that one statement reads. */
 const ROWS_AT_ONCE = 5000;
-const WRITER = "writer";
+const WRITER = "writer", BATCH = "batch";
 /** Who has not written for so long has lost the right to; by the database's clock. */
 export const CLAIM_MS = 15_000;
 const COMPACTED = (level: number) => `compacted-${level}`;
@@ -118,8 +131,9 @@ export class HistoryStore {
         .execute(db);
       for (const { name, value } of words.rows) state.set(name, value);
       for (const level of ROLLUP_LEVELS) this.#compacted.set(level, Number(state.get(COMPACTED(level)) ?? 0));
-      const newest = await sql<{ id: string | number | null }>`select max(id) as id from weir_history_block`
-        .execute(db);
+      const newest = await sql<{ id: string | number | null; until_ms: string | number | null }>`
+        select (select max(id) from weir_history_block) as id,
+          (select max(until_ms) from weir_history_block where kind = 'f') as until_ms`.execute(db);
       const gaps = await sql<{ node: string; since_ms: string | number }>`
         select node, since_ms from weir_history_gap where until_ms is null`.execute(db);
       const open = await sql<{ body: Uint8Array }>`select body from weir_history_open order by part`.execute(
@@ -127,6 +141,7 @@ export class HistoryStore {
       );
       return {
         nextBlock: Number(newest.rows[0].id ?? 0) + 1,
+        newestMs: Number(newest.rows[0].until_ms ?? 0),
         state,
         openGaps: gaps.rows.map(({ node, since_ms }) => ({ node, sinceMs: Number(since_ms) })),
         open: open.rows.map(({ body }) => body),
@@ -134,33 +149,92 @@ export class HistoryStore {
     });
   }
 
-  /** Writes a batch. @throws {ProblemError} nothing of it is written */
-  async write(batch: WriteBatch): Promise<void> {
-    await this.database.transaction(async (tx) => {
-      if (this.database.kind === "postgres") await this.#renewClaim(tx);
-      for (const block of batch.blocks) await this.#insertBlock(tx, block);
-      for (const end of batch.ends) {
+  /**
+   * Writes a batch, once however often it is called with it. What the database refuses for what it says is left out, and told.
+   * @throws {ProblemError} nothing of it is written, or it is not known whether it is
+   */
+  async write(batch: WriteBatch): Promise<Refused[]> {
+    const writeParts = (each: Each) =>
+      this.database.transaction(async (tx) => {
+        if (this.database.kind === "postgres") await this.#renewClaim(tx);
+        // Behind the claim's lock: a commit whose answer was lost has ended by now, well or not.
+        const { rows: [last] } = await sql<{ value: string }>`
+          select value from weir_history_state where name = ${BATCH}`.execute(tx);
+        if (last?.value === batch.id) return;
+        await this.#writeParts(tx, batch, each);
+        await setState(tx, BATCH, batch.id);
+      });
+    try {
+      await writeParts((_, write) => write());
+      return [];
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+    }
+    const refused: Refused[] = [];
+    await writeParts(async (part, write, tx) => {
+      await sql`savepoint part`.execute(tx);
+      try {
+        await write();
+        await sql`release savepoint part`.execute(tx);
+      } catch (error) {
+        if (!isRefusal(error)) throw error;
+        await sql`rollback to savepoint part`.execute(tx);
+        refused.push({ ...part, error });
+      }
+    });
+    return refused;
+  }
+
+  async #writeParts(tx: Tx, batch: WriteBatch, each: Each): Promise<void> {
+    for (const block of batch.blocks) {
+      await each({ kind: "block", block }, () => this.#insertBlock(tx, block), tx);
+    }
+    for (const end of batch.ends) {
+      await each({ kind: "end" }, async () => {
         await sql`insert into weir_history_end (id, body, last_ms)
           values (${end.id}, ${encodeEnd(end)}, ${Math.floor(end.lastMs)})
           on conflict (id) do update set last_ms = excluded.last_ms`.execute(tx);
-      }
-      for (const { startS, rows } of batch.rollups) {
+      }, tx);
+    }
+    for (const rollup of batch.rollups) {
+      await each({ kind: "rollup", rollup }, async () => {
+        const { startS, rows } = rollup;
         await insertRollup(tx, 1, startS, rows);
         for (const level of ROLLUP_LEVELS) {
           const coarse = startS - startS % (level * 60);
           if (coarse < (this.#compacted.get(level) ?? 0)) await insertRollup(tx, level, coarse, rows);
         }
-      }
-      await writeCounts(tx, batch.counts);
-      for (const change of batch.held) await writeHeld(tx, change);
-      if (batch.open !== undefined) {
+      }, tx);
+    }
+    await each({ kind: "counts" }, () => writeCounts(tx, batch.counts), tx);
+    for (const change of batch.held) await each({ kind: "held" }, () => writeHeld(tx, change), tx);
+    const { open } = batch;
+    if (open !== undefined) {
+      await each({ kind: "open" }, async () => {
         await sql`delete from weir_history_open`.execute(tx);
-        for (const [part, body] of batch.open.entries()) {
+        for (const [part, body] of open.entries()) {
           await sql`insert into weir_history_open (part, body) values (${part}, ${body})`.execute(tx);
         }
+      }, tx);
+    }
+    for (const [name, value] of batch.state) {
+      await each({ kind: "state" }, () => setState(tx, name, value), tx);
+    }
+  }
+
+  /** Renames a SQLite file that is damaged, in the place of one before; gives its name. What opens it next begins with an empty one. */
+  setAside(): string {
+    const path = this.database.url.replace(/^sqlite:(\/\/)?/, ""), aside = `${path}.damaged`;
+    Deno.renameSync(path, aside);
+    // What the log has is of this file alone.
+    for (const suffix of ["-wal", "-shm"]) {
+      try {
+        Deno.renameSync(`${path}${suffix}`, `${aside}${suffix}`);
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
       }
-      for (const [name, value] of batch.state) await setState(tx, name, value);
-    });
+    }
+    return aside;
   }
 
   /** Makes one coarser sum that is due. False when none is. */
@@ -313,68 +387,28 @@ export class HistoryStore {
   }
 }
 
+/** SQLite says that the file is damaged: CORRUPT, NOTADB. What fails while it is opened has no code. */
+export function isDamage(error: unknown): boolean {
+  const { errcode, cause, message = "" } = (error ?? {}) as Error & { errcode?: number };
+  return (errcode !== undefined && [11, 26].includes(errcode & 0xff)) ||
+    /^(file is not a database|database disk image is malformed)$/.test(message) ||
+    (cause !== undefined && cause !== error && isDamage(cause));
+}
+
+/** Writes one part of a batch. */
+type Each = (part: Omit<Refused, "error">, write: () => Promise<void>, tx: Tx) => Promise<void>;
+
+/**
+ * The database is there, and does not take what it was given: it never will. PostgreSQL: data exceptions (22), integrity (23), program
+ * limits (54); SQLite: TOOBIG, CONSTRAINT, MISMATCH, RANGE.
+ */
+function isRefusal(error: unknown): boolean {
+  const own = error as { code?: string; errcode?: number; cause?: unknown } | undefined;
+  if (own === undefined || own === null) return false;
+  const sqlite = own.errcode === undefined ? 0 : own.errcode & 0xff;
+  return /^(22|23|54)[0-9A-Z]{3}$/.test(own.code ?? "") || [18, 19, 20, 25].includes(sqlite) ||
+    (own.cause !== error && isRefusal(own.cause));
+}
+
 /** Longest time in which a write has ended, well or not. */
 export const WRITE_MS_MAX = 12 * DATABASE_STATEMENT_MS_MAX;
-
-/** What a block takes, with its words: a row each, twice (in the table of words, and in its own row). */
-function storedBytes({ body, terms }: Block): number {
-  let bytes = body.length + 100;
-  for (const [term, items] of terms) bytes += 2 * term.length + 24 + Math.min(64, 2 * items.length);
-  return bytes;
-}
-
-async function insertRollup(tx: Tx, level: number, startS: number, rows: RollupPart["rows"]): Promise<void> {
-  const body = packRows(rows);
-  const { rows: [{ part }] } = await sql<{ part: string | number }>`
-    select coalesce(max(part), 0) + 1 as part from weir_history_rollup
-    where level = ${level} and start_s = ${startS}`.execute(tx);
-  await sql`insert into weir_history_rollup (level, start_s, part, bytes, body)
-    values (${level}, ${startS}, ${Number(part)}, ${body.length + 50}, ${body})`.execute(tx);
-}
-
-async function writeCounts(tx: Tx, { minutes, losses, gaps }: CountChanges): Promise<void> {
-  for (const [key, { seen, stored, sampledOut }] of minutes) {
-    const [minute, node] = split(key, 2);
-    await sql`insert into weir_history_minute (minute_s, node, seen, stored, sampled_out)
-      values (${Number(minute)}, ${node}, ${seen}, ${stored}, ${sampledOut})
-      on conflict (minute_s, node) do update set seen = weir_history_minute.seen + excluded.seen,
-        stored = weir_history_minute.stored + excluded.stored,
-        sampled_out = weir_history_minute.sampled_out + excluded.sampled_out`.execute(tx);
-  }
-  for (const [key, lost] of losses) {
-    const [minute, source, node] = split(key, 3);
-    await sql`insert into weir_history_loss (minute_s, node, source, lost)
-      values (${Number(minute)}, ${node}, ${source}, ${lost})
-      on conflict (minute_s, node, source) do update set lost = weir_history_loss.lost + excluded.lost`
-      .execute(tx);
-  }
-  for (const { node, sinceMs, untilMs } of gaps) {
-    await sql`insert into weir_history_gap (node, since_ms, until_ms)
-      values (${node}, ${Math.floor(sinceMs)}, ${untilMs === undefined ? null : Math.ceil(untilMs)})
-      on conflict (node, since_ms) do update set until_ms = excluded.until_ms`.execute(tx);
-  }
-  // One that ended where it began was none.
-  await sql`delete from weir_history_gap where until_ms <= since_ms`.execute(tx);
-}
-
-/** "a b the rest" in `count` parts. */
-function split(key: string, count: number): string[] {
-  const parts = key.split(" ");
-  return [...parts.slice(0, count - 1), parts.slice(count - 1).join(" ")];
-}
-
-async function writeHeld(tx: Tx, change: HeldChange): Promise<void> {
-  const { kind, name, atMs, isExact, body } = change;
-  await sql`update weir_history_held set until_ms = ${atMs}, until_exact = ${isExact ? 1 : 0}
-    where kind = ${kind} and name = ${name} and until_ms is null`.execute(tx);
-  if (body === undefined) return;
-  await sql`insert into weir_history_held (kind, name, since_ms, until_ms, since_exact, until_exact, body)
-    values (${kind}, ${name}, ${atMs}, ${null}, ${isExact ? 1 : 0}, ${0}, ${body})
-    on conflict (kind, name, since_ms) do update
-    set until_ms = excluded.until_ms, until_exact = excluded.until_exact, body = excluded.body`.execute(tx);
-}
-
-async function setState(tx: Tx, name: string, value: string): Promise<void> {
-  await sql`insert into weir_history_state (name, value) values (${name}, ${value})
-    on conflict (name) do update set value = excluded.value`.execute(tx);
-}

@@ -2,6 +2,7 @@
 import { ProblemError } from "@weir/common";
 import { sql } from "kysely";
 import type { Database } from "@weir/common/state";
+import { wordOf } from "./word.ts";
 import { Holding } from "@weir/proto/history";
 
 /** What is asked. */
@@ -69,7 +70,7 @@ function readAfter(text: string | undefined): [string, string] {
   if (text === undefined) return ["", ""];
   try {
     const [kind, name] = JSON.parse(text);
-    if (typeof kind === "string" && typeof name === "string") return [kind, name];
+    if (typeof kind === "string" && typeof name === "string") return [wordOf(kind), wordOf(name)];
   } catch {
     // Said below.
   }

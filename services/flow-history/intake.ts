@@ -18,12 +18,15 @@ import { flowMs, flowTerms, isDrop, isTrouble, transportOf } from "./flow_facts.
 import { FollowedNodes } from "./followed_nodes.ts";
 import { RollupTable } from "./rollup_table.ts";
 import { Sampler } from "./sampler.ts";
+import { nodeNameOf } from "./word.ts";
 
 /** How far a node's clock may be ahead before its flows have the time when they came. */
 export const AHEAD_MS_MAX = 60_000;
 
 /** A flow takes about 800 bytes; what takes more than this is no flow that anybody made. */
 export const FLOW_BYTES_MAX = 64 << 10;
+/** Nodes whose clock is wrong, that are named. */
+const SKEWED_NODES_MAX = 64;
 /** Nobody loses more at once; a node that says so is wrong. */
 const LOST_MAX = 1e9;
 
@@ -49,6 +52,10 @@ export class Intake {
   /** Answers that could not be read; flows whose time could not be. */
   unreadable = 0;
   skewed = 0;
+  /** The newest time that a flow had, Unix milliseconds. Behind a clock that was put back it is in the future. */
+  newestMs = 0;
+  /** Node -> when a flow of it last had a time that cannot be; the newest last. */
+  readonly skewedNodes: Map<string, number> = new Map();
   #full: Block[] = [];
   #nextBlock = 1;
   readonly #options: IntakeOptions;
@@ -90,13 +97,14 @@ export class Intake {
   #takeOne(bytes: Uint8Array): void {
     if (bytes.length > FLOW_BYTES_MAX) throw new RangeError("it is too long");
     const { clock } = this.#options, nowMs = clock.nowMs();
-    const { flow, lost_events: lost, node_status: status, node_name } = GetFlowsResponse.decode(bytes);
+    const { flow, lost_events: lost, node_status: status, ...answer } = GetFlowsResponse.decode(bytes);
+    const node = nodeNameOf(answer.node_name || (flow?.node_name ?? ""));
     if (status !== undefined) return this.nodes.told(status, nowMs);
     if (lost !== undefined) {
-      return this.counts.lost(node_name, lost.source, nowMs, Math.min(lost.num_events_lost, LOST_MAX));
+      return this.counts.lost(node, lost.source, nowMs, Math.min(lost.num_events_lost, LOST_MAX));
     }
     if (flow === undefined) return;
-    this.#takeFlow(flow, node_name === "" ? flow.node_name : node_name, bytes);
+    this.#takeFlow(flow, node, bytes);
   }
 
   #takeFlow(flow: Flow, node: string, bytes: Uint8Array): void {
@@ -104,8 +112,9 @@ export class Intake {
     const ownMs = flowMs(flow) ?? NaN;
     const isBelieved = ownMs <= nowMs + AHEAD_MS_MAX && ownMs >= nowMs - ageMsMax;
     const unixMs = isBelieved ? ownMs : nowMs;
-    if (!isBelieved) this.skewed++;
-    const fate = this.nodes.came(node, unixMs, flow.uuid);
+    if (!isBelieved) this.#noteSkew(node, nowMs);
+    this.newestMs = Math.max(this.newestMs, unixMs);
+    const fate = this.nodes.came(node, { unixMs, arrivedMs, uuid: flow.uuid });
     if (fate === "known") return;
     const transport = transportOf(flow);
     const source = this.ends.idOf(flow.source, unixMs),
@@ -124,6 +133,15 @@ export class Intake {
     const terms = flowTerms(flow, source, destination, transport);
     const full = this.flowBlocks.add({ bytes, unixMs, node }, terms, arrivedMs);
     if (full !== undefined) this.#fill(full);
+  }
+
+  #noteSkew(node: string, nowMs: number): void {
+    this.skewed++;
+    this.skewedNodes.delete(node);
+    if (this.skewedNodes.size >= SKEWED_NODES_MAX) {
+      this.skewedNodes.delete(this.skewedNodes.keys().next().value!);
+    }
+    this.skewedNodes.set(node, nowMs);
   }
 
   #takeEnded({ connection, sourceEnd, destinationEnd }: EndedConnection): void {

@@ -86,11 +86,17 @@ Deno.test("BlockBuilder keeps few blocks open, each of one bucket, and one with 
   deepEqual([...wide.takeOld(Infinity)[0].terms], [[ANY_TERM, [0, 1]]]);
 });
 
-Deno.test("Counts that cannot be written stay within their maximum", () => {
-  const counts = new Counts();
-  for (let n = 0; n < COUNTS_WAITING_MAX + 100; n++) counts.sampledOut("n", n * 60_000);
-  counts.restore(counts.take());
-  equal(counts.peek().minutes.size, COUNTS_WAITING_MAX);
+Deno.test("Counts that cannot be written stay within their maximum, and lose nothing of the sum", () => {
+  const counts = new Counts(), count = COUNTS_WAITING_MAX + 100;
+  for (let n = 0; n < count; n++) {
+    counts.sampledOut(`n${n}`, n * 600_000);
+    counts.lost(`n ${n}`, "HISTORY", (n % 3) * 60_000, 2);
+  }
+  const { minutes, losses } = counts.peek();
+  ok(minutes.size <= COUNTS_WAITING_MAX && losses.size <= COUNTS_WAITING_MAX);
+  equal([...minutes.values()].reduce((sum, { seen }) => sum + seen, 0), count);
+  equal([...losses.values()].reduce((sum, lost) => sum + lost, 0), 2 * count);
+  ok([...losses.keys()].every((key) => /^\d+ HISTORY /.test(key)));
 });
 
 Deno.test("Sampler keeps about as many as it may, whole connections, and has room for drops", () => {

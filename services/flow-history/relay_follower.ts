@@ -54,6 +54,7 @@ export class RelayFollower {
     const connection = await connectGrpc(relay, { clock, signal });
     try {
       this.away = "";
+      intake.nodes.asked(clock.monotonicMs());
       const sinceMs = intake.nodes.sinceMs(clock.nowMs()) ?? 0;
       const request = GetFlowsRequest.encode({ follow: true, since: timestampOf(sinceMs) });
       for await (const messages of connection.stream(PATH, request, { signal })) {

@@ -6,7 +6,7 @@
 import type { Clock, Health, Logger } from "@weir/common";
 import { sql } from "kysely";
 import type { EndTable } from "./end_table.ts";
-import type { HistoryStore } from "./history_store.ts";
+import type { HistoryStore, WriteBatch } from "./history_store.ts";
 
 /** How much is kept. Milliseconds and bytes. */
 export interface RetentionLimits {
@@ -58,6 +58,17 @@ export class Retention {
 
   constructor(parts: RetentionParts) {
     this.#parts = parts;
+  }
+
+  /** This was written since the last look: what is earlier or later than all before is not hidden until the next. */
+  note({ blocks, rollups }: Pick<WriteBatch, "blocks" | "rollups">): void {
+    for (const { sinceMs, untilMs } of blocks) {
+      if (this.oldestMs > 0) this.oldestMs = Math.min(this.oldestMs, sinceMs);
+      this.newestMs = Math.max(this.newestMs, untilMs);
+    }
+    for (const { startS } of rollups) {
+      if (this.rollupOldestMs > 0) this.rollupOldestMs = Math.min(this.rollupOldestMs, startS * 1000);
+    }
   }
 
   /** One look, when it is due: adds up, compacts sums, and drops what has to go. @throws {ProblemError} */

@@ -27,8 +27,9 @@ export interface RollupPart {
 
 /** Sums that are being made. */
 export class RollupTable {
-  /** Minute (seconds) -> rows by key. */
+  /** Minute (seconds) -> rows by key; the one that was used last is the last. */
   readonly #minutes = new Map<number, Map<string, StoredRollup>>();
+  #lastS = NaN;
   #closed: RollupPart[] = [];
   /** Flows that found no room for a row of their own. */
   folded = 0;
@@ -91,7 +92,9 @@ export class RollupTable {
   /** Minutes that are over; all of them with `Infinity`. `nowMs`: as flows are ordered. */
   takeClosed(nowMs: number): RollupPart[] {
     for (const startS of [...this.#minutes.keys()]) {
-      if (nowMs - startS * 1000 >= MINUTE_MS + GRACE_MS) this.#close(startS);
+      const agoMs = nowMs - startS * 1000;
+      // One that is far in the future is from before the clock was put back.
+      if (agoMs >= MINUTE_MS + GRACE_MS || agoMs < -2 * MINUTE_MS) this.#close(startS);
     }
     return this.#closed.splice(0);
   }
@@ -106,10 +109,14 @@ export class RollupTable {
 
   #rowsOf(startS: number): Map<string, StoredRollup> {
     let rows = this.#minutes.get(startS);
+    if (startS === this.#lastS && rows !== undefined) return rows;
     if (rows === undefined) {
-      if (this.#minutes.size >= OPEN_MINUTES_MAX) this.#close(Math.min(...this.#minutes.keys()));
-      this.#minutes.set(startS, rows = new Map());
-    }
+      // Not the oldest: behind a clock that was put back that is the one of now.
+      if (this.#minutes.size >= OPEN_MINUTES_MAX) this.#close(this.#minutes.keys().next().value!);
+      rows = new Map();
+    } else this.#minutes.delete(startS);
+    this.#minutes.set(startS, rows);
+    this.#lastS = startS;
     return rows;
   }
 

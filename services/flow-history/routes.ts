@@ -22,6 +22,7 @@ import type { FlowHistory } from "./history.ts";
 import { holdingsAt } from "./holdings.ts";
 import { AHEAD_MS_MAX, flowOfConnection } from "./intake.ts";
 import { GROUPS_MAX, STEPS_MAX, sumRollups } from "./rollup_query.ts";
+import { wordOf } from "./word.ts";
 import { formatPlace, type Found, parsePlace, search } from "./search.ts";
 
 /** Items of a page: without a word, and at most. */
@@ -71,12 +72,11 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
       },
     });
   };
-  const completeness = (window: Window) =>
-    completenessOf(
-      database,
-      reachable(window, history.retention.oldestMs, clock.nowMs()),
-      history.countTail(),
-    );
+  const newestMs = () => Math.max(clock.nowMs() + AHEAD_MS_MAX, history.newestMs);
+  const completeness = async (window: Window) => {
+    const reached = reachable(window, history.oldestMs.flows, newestMs());
+    return await history.readWhole(() => completenessOf(database, reached, history.countTail()));
+  };
 
   get(
     "/v1/flows",
@@ -116,9 +116,11 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
       count: pageSize(readCount("limit", own.limit, PAGE_DEFAULT)),
       after: own.after === undefined ? undefined : parsePlace(own.after),
       memory: history.memory("c"),
-      read: ({ bytes, connection = Connection.decode(bytes) }) => {
+      read: ({ bytes, open }) => {
+        const connection = open?.value ?? Connection.decode(bytes);
         const isIn = connection.startUnixS * 1000 <= window.untilMs;
-        return isIn && plan.matches(flowOfConnection(connection)) ? connection : undefined;
+        if (!isIn || !plan.matches(flowOfConnection(connection))) return undefined;
+        return open?.snapshot() ?? connection;
       },
     });
     return { connections: found.values, ...pageParts(found), completeness: await completeness(window) };
@@ -131,18 +133,22 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
     checkRollupFilters(request);
     const plan = await planFilters(request, "f", history.intake.ends);
     const limit = readCount("limit", own.limit, ROLLUPS_DEFAULT);
-    const reached = reachable(window, history.retention.rollupOldestMs, clock.nowMs()),
+    const reached = reachable(window, history.oldestMs.rollups, newestMs()),
       stepS = readStep(own.step, reached);
-    const { rollups, folded, numbers } = await sumRollups(database, history.intake.ends, clock, {
-      ...reached,
-      by,
-      stepS,
-      matches: plan.matches,
-      isUnfiltered: (request.whitelist?.length ?? 0) + (request.blacklist?.length ?? 0) === 0,
-      tail: history.rollupTail(),
-      compactedS: (level) => history.store.compactedS(level),
-      deadlineMs: ROLLUP_MS_MAX,
-    });
+    const { rollups, folded, numbers } = await history.readWhole(
+      () =>
+        sumRollups(database, history.intake.ends, clock, {
+          ...reached,
+          by,
+          stepS,
+          matches: plan.matches,
+          isUnfiltered: (request.whitelist?.length ?? 0) + (request.blacklist?.length ?? 0) === 0,
+          tail: history.rollupTail(),
+          compactedS: (level) => history.store.compactedS(level),
+          deadlineMs: ROLLUP_MS_MAX,
+        }),
+      "rollups",
+    );
     const given = rollups.slice(0, Math.min(limit, ROLLUPS_MAX));
     return {
       rollups: given,
@@ -157,11 +163,8 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
   get("/v1/completeness", CompletenessAnswer, "How much of what happened is known", async (query) => {
     const window = readWindow(query, clock, HOUR_MS);
     checkEmpty(query, ["since", "until"]);
-    return await completenessByMinute(
-      database,
-      reachable(window, history.retention.oldestMs, clock.nowMs()),
-      history.countTail(),
-    );
+    const reached = reachable(window, history.oldestMs.flows, newestMs());
+    return await history.readWhole(() => completenessByMinute(database, reached, history.countTail()));
   });
 
   get(
@@ -177,7 +180,7 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
       return await holdingsAt(database, {
         atMs: own.at === undefined ? clock.nowMs() : readMs("at", own.at, clock),
         kind: own.kind,
-        name: own.name,
+        name: own.name === undefined ? undefined : wordOf(own.name),
         after: own.after,
         limit: pageSize(readCount("limit", own.limit, PAGE_MAX)),
       });
@@ -202,6 +205,8 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
       openConnections: intake.connections.size,
       waitingFlows: history.waitingFlows,
       relay: parts.relayAway() || "connected",
+      skewedFlows: intake.skewed,
+      skewedNodes: [...intake.skewedNodes.keys()],
     };
   });
 }
@@ -247,9 +252,9 @@ function readMs(name: string, text: string, clock: Clock): number {
   return seconds * 1000 + nanos / 1e6;
 }
 
-/** A window as far as there is anything: not before the oldest, not in the future. */
-function reachable({ sinceMs, untilMs }: Window, oldestMs: number, nowMs: number): Window {
-  const last = Math.min(untilMs, nowMs + AHEAD_MS_MAX);
+/** A window as far as there is anything: not before the oldest, not in the future but for what a clock that was put back left there. */
+function reachable({ sinceMs, untilMs }: Window, oldestMs: number, newestMs: number): Window {
+  const last = Math.min(untilMs, newestMs);
   return { sinceMs: Math.min(last, Math.max(sinceMs, oldestMs)), untilMs: last };
 }
 

@@ -46,6 +46,10 @@ export function flowBytes(words: FlowWords): Uint8Array {
   });
 }
 
+/** Flows that make a block of their own. */
+export const blockful = (unixMs: number): Uint8Array[] =>
+  Array.from({ length: 256 }, () => flowBytes({ unixMs }));
+
 /** What a drop by policy has. */
 export const DROPPED: Init<Flow> = {
   verdict: "DROPPED",

@@ -1,4 +1,5 @@
 /** A history for tests, with its routes and without a relay. @module */
+import type { FakeClock } from "@weir/common/testing/fake_clock";
 import { ApiServer, type Clock, Health, Logger, MetricsRegistry } from "@weir/common";
 import { Database } from "@weir/common/state";
 import { FlowHistory } from "../history.ts";
@@ -51,4 +52,25 @@ export function testHistory(
     },
     close: () => database.close(),
   };
+}
+
+/** Gives a path for a database file, in a directory that goes afterwards. */
+export async function withFile(walk: (path: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  try {
+    await walk(`${directory}/history.db`);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** Advances the clock until it is settled. */
+export async function settled<R>(clock: FakeClock, promise: Promise<R>): Promise<PromiseSettledResult<R>> {
+  let result: PromiseSettledResult<R> | undefined;
+  Promise.allSettled([promise]).then(([one]) => result = one);
+  while (result === undefined) {
+    await clock.advance(100);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  return result;
 }
