@@ -67,7 +67,12 @@ const groups: Group[] = [
   },
   { ...tests("datapath", "packets through the real programs", "tests/datapath"), beside: "packets" },
   atOnce(tests("conformance", "policy cases of other implementations", "tests/conformance")),
-  tests("simulation", "services in one process over a seeded, faulty network", "tests/simulation"),
+  tests(
+    "simulation",
+    "services in one process over a seeded, faulty network; a hundred simulated nodes against real services",
+    "tests/simulation",
+    "tests/scale",
+  ),
   tests("selftests", "kernel selftests, fuzzers", "tests/verifier"),
   tests("e2e", "two nodes, forty pods", "tests/e2e"),
   {

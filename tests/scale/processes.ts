@@ -1,5 +1,6 @@
 /** The services and workers of a simulated cluster. @module */
 import { WeirClient } from "@weir/client";
+import { until } from "@weir/common/testing/until";
 import type { WorkerLoad } from "./node_worker.ts";
 
 /** The services that run, in the order of figures. */
@@ -26,6 +27,8 @@ export interface ProcessesOptions {
 export class Processes {
   readonly #options: ProcessesOptions;
   #services: Deno.ChildProcess[] = [];
+  /** CPU of services that were killed, in ms, and of whom they were. */
+  readonly #goneCpuMs = SERVICES.map(() => 0);
   #workers: Deno.ChildProcess[] = [];
 
   constructor(options: ProcessesOptions) {
@@ -37,39 +40,49 @@ export class Processes {
     return `${this.#options.directory}/${name}.sock`;
   }
 
-  /** Starts the services and waits until they answer. */
+  /** Starts the services and waits until they are ready. */
   async startServices(): Promise<void> {
+    this.#services = SERVICES.map((name) => this.#start(name));
+    for (const name of SERVICES) await this.#isReady(name);
+  }
+
+  /** Kills a service, starts it again, and waits until it is ready. */
+  async restart(name: typeof SERVICES[number]): Promise<void> {
+    const at = SERVICES.indexOf(name), service = this.#services[at];
+    this.#goneCpuMs[at] += usageOf(service.pid).cpuMs;
+    service.kill("SIGKILL");
+    await service.status;
+    this.#services[at] = this.#start(name);
+    await this.#isReady(name);
+  }
+
+  #start(name: typeof SERVICES[number]): Deno.ChildProcess {
     const { directory, root, profile } = this.#options;
-    this.#services = SERVICES.map((name) => {
-      const allocator = ["--identity-allocator", `unix:${this.socket("identity-allocator")}`];
-      return new Deno.Command(Deno.execPath(), {
-        args: [
-          "run",
-          "-A",
-          "--quiet",
-          "--no-check",
-          ...["--config", `${root}/deno.json`],
-          ...(profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}/${name}`]),
-          `${root}/services/${name}/main.ts`,
-          ...["--socket", this.socket(name), "--database-url", `sqlite:${directory}/${name}.db`],
-          ...(name === "identity-allocator" ? [] : allocator),
-          // As in a cluster of several machines, where the sockets are served for many streams.
-          ...["--listen", "127.0.0.1:0", "--log-level", "warn"],
-        ],
-        cwd: root,
-        stdout: "null",
-        stderr: "inherit",
-      }).spawn();
-    });
-    for (const name of SERVICES) {
-      const client = new WeirClient({ socket: this.socket(name) });
-      for (let tries = 0;; tries++) {
-        if (await client.send("/livez").then((a) => a.body?.cancel().then(() => true), () => false)) break;
-        if (tries > 300) throw new Error(`${name} does not answer`);
-        await new Promise((resolve) => setTimeout(resolve, 200));
-      }
-      client.close();
-    }
+    const allocator = ["--identity-allocator", `unix:${this.socket("identity-allocator")}`];
+    return new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "-A",
+        "--quiet",
+        "--no-check",
+        ...["--config", `${root}/deno.json`],
+        ...(profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}/${name}`]),
+        `${root}/services/${name}/main.ts`,
+        ...["--socket", this.socket(name), "--database-url", `sqlite:${directory}/${name}.db`],
+        ...(name === "identity-allocator" ? [] : allocator),
+        // As in a cluster of several machines, where the sockets are served for many streams.
+        ...["--listen", "127.0.0.1:0", "--log-level", "error"],
+      ],
+      cwd: root,
+      stdout: "null",
+      stderr: "inherit",
+    }).spawn();
+  }
+
+  async #isReady(name: typeof SERVICES[number]): Promise<void> {
+    const client = new WeirClient({ socket: this.socket(name) });
+    await until(`${name} is ready`, async () => (await client.readiness()).ready);
+    client.close();
   }
 
   /** Starts a worker; `onLine` is given each object that it says. */
@@ -91,15 +104,17 @@ export class Processes {
     })();
   }
 
-  /** Of each service, or of each worker. */
-  usage(ofWorkers = false): Usage[] {
-    return (ofWorkers ? this.#workers : this.#services).map(({ pid }) => {
-      const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
-      const status = Deno.readTextFileSync(`/proc/${pid}/status`);
-      const mib = (name: string) => Number(status.match(new RegExp(`${name}:\\s+(\\d+)`))![1]) / 1024;
-      const cpuMs = (Number(fields[11]) + Number(fields[12])) * 10;
-      return { cpuMs, rssMib: mib("VmRSS"), ownMib: mib("RssAnon") };
+  /** Of each service, those before it included. */
+  usage(): Usage[] {
+    return this.#services.map(({ pid }, at) => {
+      const usage = usageOf(pid);
+      return { ...usage, cpuMs: usage.cpuMs + this.#goneCpuMs[at] };
     });
+  }
+
+  /** Of each worker. */
+  workersUsage(): Usage[] {
+    return this.#workers.map(({ pid }) => usageOf(pid));
   }
 
   /** Ends all: the services in order, for their profiles. */
@@ -114,4 +129,12 @@ export class Processes {
     for (const service of this.#services) end(service, isProfiled ? "SIGTERM" : "SIGKILL");
     await Promise.all([...this.#workers, ...this.#services].map((child) => child.status));
   }
+}
+
+function usageOf(pid: number): Usage {
+  const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
+  const status = Deno.readTextFileSync(`/proc/${pid}/status`);
+  const mib = (name: string) => Number(status.match(new RegExp(`${name}:\\s+(\\d+)`))![1]) / 1024;
+  const cpuMs = (Number(fields[11]) + Number(fields[12])) * 10;
+  return { cpuMs, rssMib: mib("VmRSS"), ownMib: mib("RssAnon") };
 }
