@@ -24,7 +24,8 @@ import { healthReport } from "./health_report.ts";
 import { completenessOf, type LiveMaps } from "./live_map.ts";
 import { MAP_LIMITS } from "./map_view.ts";
 import type { NodeNames } from "./node_names.ts";
-import { type Past, type PastWindow, readTime, windowOf } from "./past.ts";
+import { filterOf, type Past, readTime, windowOf } from "./past.ts";
+import type { PastWindow } from "./past_window.ts";
 import { explain, policyDetail, policyReport } from "./policies.ts";
 import { Shared } from "./shared_answer.ts";
 
@@ -69,12 +70,15 @@ export function apiRoutes(parts: RouteParts): Hono {
   /** The window that is asked for; undefined: now. */
   const pastOf = async (query: URLSearchParams) => {
     const window = windowOf(query, nowS());
-    return window === undefined ? undefined : await past.window(window);
+    return window === undefined ? undefined : await past.window(window, filterOf(query));
   };
   const get = (path: string, answer: (query: URLSearchParams) => unknown) =>
     app.get(path, async (c) => c.json(await answer(new URL(c.req.url).searchParams) as object));
-  const hitsOf = (window: PastWindow | undefined) =>
-    window === undefined ? hits() : { hits: window.picture.hits, sinceUnixS: window.sinceS };
+  const hitsOf = async (query: URLSearchParams) => {
+    const window = windowOf(query, nowS());
+    if (window === undefined) return hits();
+    return { hits: await (await past.window(window)).hits(), sinceUnixS: window.sinceS };
+  };
   get("/session", () => sessionOf(parts));
   app.get("/live", (c) => new Response(maps.stream(groupOf(c.req.query("group"))), { headers: NDJSON }));
   get(
@@ -97,10 +101,11 @@ export function apiRoutes(parts: RouteParts): Hono {
     return at === null ? explain(engine, request) : past.explain(request, readTime("at", at));
   });
   get("/policies", async (query) => {
-    const window = await pastOf(query);
-    return window === undefined ? await policies.get() : await policyReport(engine, hitsOf(window));
+    return windowOf(query, nowS()) === undefined
+      ? await policies.get()
+      : await policyReport(engine, await hitsOf(query));
   });
-  get("/policy", async (query) => policyDetail(engine, query.get("name") ?? "", hitsOf(await pastOf(query))));
+  get("/policy", async (query) => policyDetail(engine, query.get("name") ?? "", await hitsOf(query)));
   get("/health", () => health.get());
   get("/strip", (query) => {
     const window = windowOf(query, nowS()), step = Number(query.get("step") ?? 60);
@@ -137,13 +142,12 @@ async function sessionOf({ lab, cluster, names, clock, maps, past }: RouteParts)
   };
 }
 
-function snapshotOf(
-  { maps, picture: live, clock }: RouteParts,
+async function snapshotOf(
+  { maps, picture, clock }: RouteParts,
   group: Group,
   window?: PastWindow,
-): MapSnapshot {
-  const view = window?.view(group) ?? maps.view(group), { cards, edges } = view.snapshot();
-  const picture = window?.picture ?? live;
+): Promise<MapSnapshot> {
+  const view = await window?.view(group) ?? maps.view(group), { cards, edges } = view.snapshot();
   return {
     group,
     sinceUnixS: window?.sinceS ?? maps.sinceS,
@@ -151,20 +155,21 @@ function snapshotOf(
     cards: cards.map((text) => JSON.parse(text)),
     edges: edges.map((text) => JSON.parse(text)),
     foldedCards: view.foldedCards.size,
-    foldedEdges: view.foldedEdges.size + picture.table.folded,
+    foldedEdges: view.foldedEdges.size + (window?.foldedPairs ?? picture.table.folded),
     completeness: window?.completeness ?? completenessOf(picture),
   };
 }
 
 /** @throws {ProblemError} NOT_FOUND */
-function cardDetail(
-  { maps, picture: live, clock, lab }: RouteParts,
+async function cardDetail(
+  { maps, picture, clock, lab }: RouteParts,
   query: URLSearchParams,
   window?: PastWindow,
-): CardDetail {
+): Promise<CardDetail> {
   const id = query.get("id") ?? "", group = groupOf(query.get("group") ?? undefined);
-  const picture = window?.picture ?? live, nowS = window?.untilS ?? clock.nowMs() / 1000;
-  const found = (window?.view(group) ?? maps.view(group)).card(id);
+  const causes = window?.causes ?? picture.causes.list(clock.nowMs() / 1000);
+  const hits = await window?.hits() ?? picture.hits;
+  const found = (await window?.view(group) ?? maps.view(group)).card(id);
   if (found === undefined) {
     throw new ProblemError("NOT_FOUND", {
       status: 404,
@@ -177,8 +182,8 @@ function cardDetail(
   return {
     card,
     edges,
-    policies: picture.hits.ofCard(id),
-    causes: picture.causes.list(nowS).filter(({ from, to }) => from === id || to === id)
+    policies: hits.ofCard(id),
+    causes: causes.filter(({ from, to }) => from === id || to === id)
       .sort((a, b) => b.lastSeenUnixS - a.lastSeenUnixS),
     commands: filter === "" ? [] : [
       { title: "Follow its flows", text: `weir observe${own} ${filter} -f` },
@@ -188,14 +193,14 @@ function cardDetail(
   };
 }
 
-function dropReport({ maps, picture: live, clock }: RouteParts, window?: PastWindow): DropReport {
-  const picture = window?.picture ?? live, nowS = window?.untilS ?? clock.nowMs() / 1000;
-  const causes = picture.causes.list(nowS);
+function dropReport({ maps, picture, clock }: RouteParts, window?: PastWindow): DropReport {
+  const nowS = window?.untilS ?? clock.nowMs() / 1000;
+  const causes = window?.causes ?? picture.causes.list(nowS);
   return {
     sinceUnixS: window?.sinceS ?? causes.reduce((s, cause) => Math.min(s, cause.firstSeenUnixS), maps.sinceS),
     untilUnixS: nowS,
     causes,
-    foldedDrops: picture.causes.folded,
+    foldedDrops: window?.foldedDrops ?? picture.causes.folded,
     completeness: window?.completeness ?? completenessOf(picture),
   };
 }
@@ -206,8 +211,8 @@ async function explainCause(
   id: string,
   window?: PastWindow,
 ): Promise<DropExplanation> {
-  const causes = (window?.picture ?? picture).causes;
-  const cause = causes.list(window?.untilS ?? clock.nowMs() / 1000).find((one) => one.id === id);
+  const causes = window?.causes ?? picture.causes.list(clock.nowMs() / 1000);
+  const cause = causes.find((one) => one.id === id);
   if (cause === undefined) {
     throw new ProblemError("NOT_FOUND", {
       status: 404,

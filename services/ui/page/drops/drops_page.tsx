@@ -17,6 +17,7 @@ import {
   formatDuration,
 } from "../model/number_format.ts";
 import { CommandLine } from "../parts/command_line.tsx";
+import { Counted } from "../parts/counted.tsx";
 import { DataGrid, type GridColumn } from "../parts/data_grid.tsx";
 import { ExplanationView, FlowExplanation, PolicyList } from "../parts/explanation.tsx";
 import { ArrowIcon, CheckIcon } from "../parts/icons.tsx";
@@ -159,6 +160,7 @@ export function DropsPage() {
             </span>
           )}
           <span className="grow" />
+          <Counted of={report.value} />
           {filter !== "" && <span className="soft">The filter is of the flows; causes are shown all.</span>}
           <a className="button" href={urlOf({ page: "flows", filter: "verdict=DROPPED", selected: "" })}>
             Each dropped flow

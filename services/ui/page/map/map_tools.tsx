@@ -10,6 +10,7 @@ import { useUrlState } from "../data/url_store.ts";
 import type { MapState } from "../model/map_state.ts";
 import { formatCount } from "../model/number_format.ts";
 import type { VisibleGraph } from "../model/visible_graph.ts";
+import { Counted } from "../parts/counted.tsx";
 import { FitIcon, MinusIcon, PlusIcon, SearchIcon, TidyIcon } from "../parts/icons.tsx";
 
 export function MapTools({ state, graph, newcomers, onGroup, onTidy, onIslands, onOpen }: {
@@ -72,6 +73,7 @@ export function MapTools({ state, graph, newcomers, onGroup, onTidy, onIslands, 
           {formatCount(state!.foldedCards)} cards and {formatCount(state!.foldedEdges)} edges are in “other”
         </span>
       )}
+      <Counted of={state} />
       <span className="soft number" role="status" aria-live="off">
         {state ? `${formatCount(state.cards.size)} cards, ${formatCount(state.edges.size)} edges` : ""}
       </span>
