@@ -9,7 +9,7 @@ import type { Completeness } from "../api.ts";
 
 const PAGE = 1000, ASK_MS_MAX = 12_000, STATUS_MS_MAX = 2000, HOLDINGS_MAX = 200_000;
 /** Groups of sums of one answer; the history gives no more. */
-const GROUPS_MAX = 10_000;
+const GROUPS_MAX = 50_000;
 
 /** A window of time, Unix seconds. */
 export interface Window {

@@ -16,7 +16,7 @@ import { rowOf } from "./flow_row.ts";
 import { type FilterParameters, HistoryReader, type Window } from "./history_reader.ts";
 import { windowOfFlows } from "./past_flows.ts";
 import { windowOfSums } from "./past_sums.ts";
-import type { PastWindow } from "./past_window.ts";
+import type { ShownWindow } from "./shown_window.ts";
 import { explanationOf } from "./policies.ts";
 
 const WINDOWS_MAX = 8, BUCKETS_MAX = 1000;
@@ -48,7 +48,7 @@ export class Past {
   readonly #options: PastOptions;
   readonly #client: WeirClient | undefined;
   readonly #reader: HistoryReader | undefined;
-  readonly #windows = new Map<string, { made: Promise<PastWindow>; atMs: number }>();
+  readonly #windows = new Map<string, { made: Promise<ShownWindow>; atMs: number }>();
   #state: { value: PastState; atMs: number } | undefined;
 
   constructor(options: PastOptions) {
@@ -88,7 +88,7 @@ export class Past {
   }
 
   /** A window, from memory where it was asked for just now. @throws {ProblemError} */
-  async window(window: Window, filter = NO_FILTER): Promise<PastWindow> {
+  async window(window: Window, filter = NO_FILTER): Promise<ShownWindow> {
     const { clock } = this.#options, nowMs = clock.monotonicMs();
     const key = `${window.sinceS} ${window.untilS} ${JSON.stringify(filter)}`;
     const known = this.#windows.get(key);
@@ -120,12 +120,23 @@ export class Past {
   }
 
   /** Flows and drops by time, whole steps of minutes. @throws {ProblemError} */
-  async strip({ sinceS, untilS }: Window, wantedStepS: number): Promise<TimeStrip> {
+  async strip(
+    { sinceS, untilS }: Window,
+    wantedStepS: number,
+    filter = NO_FILTER,
+  ): Promise<TimeStrip> {
     const leastS = Math.ceil((untilS - sinceS) / BUCKETS_MAX / 60) * 60;
     const stepS = Math.max(60, leastS, Math.ceil(wantedStepS / 60) * 60);
-    const { rollups } = await this.#need().sums({ sinceS, untilS }, [], { stepS });
+    const reader = this.#need();
+    let ofAll = false;
+    const { rollups } = await reader.sums({ sinceS, untilS }, [], { filter, stepS }).catch((error) => {
+      if (!(error instanceof ProblemError) || error.code !== "FILTER_NOT_SUPPORTED") throw error;
+      ofAll = true;
+      return reader.sums({ sinceS, untilS }, [], { stepS });
+    });
     return {
       stepS,
+      ofAll,
       buckets: rollups.map(({ startUnixS, flows, dropped, audited, troubles }) => ({
         atUnixS: startUnixS,
         flows,
@@ -155,7 +166,7 @@ export class Past {
   }
 
   /** Of sums, which are whole; where they cannot answer, of the newest flows. */
-  async #make(window: Window, filter: FilterParameters): Promise<PastWindow> {
+  async #make(window: Window, filter: FilterParameters): Promise<ShownWindow> {
     const parts = { reader: this.#need(), names: this.#options.names, filter };
     try {
       return await windowOfSums(window, parts);
@@ -177,11 +188,21 @@ export class Past {
 }
 
 const FILTERS = new Set(FLOW_PARAMETERS.flatMap((name) => [name, `not-${name}`]));
+/** Parameters that are no filters. */
+const OWN = new Set(["group", "id", "cause", "since", "until", "last", "step"]);
 
-/** The parameters that filter, in one order: the same filter is the same text. Pure. */
+/**
+ * The parameters that filter, in one order: the same filter is the same text. Pure.
+ * @throws {ProblemError} QUERY_INVALID: a name that there is not would filter nothing, silently
+ */
 export function filterOf(query: URLSearchParams): FilterParameters {
-  const names = [...new Set(query.keys())].filter((name) => FILTERS.has(name)).sort();
-  return Object.fromEntries(names.map((name) => [name, query.getAll(name)]));
+  const names = [...new Set(query.keys())].filter((name) => !OWN.has(name)).sort();
+  for (const name of names) {
+    if (!FILTERS.has(name)) {
+      throw invalid(name, query.get(name) ?? "", "the name of a filter, as weir observe has them");
+    }
+  }
+  return Object.fromEntries(names.map((name) => [name, query.getAll(name).sort()]));
 }
 
 /** The window that is asked for; undefined: now. `since` and `until` are Unix seconds or RFC 3339. @throws {ProblemError} QUERY_INVALID */

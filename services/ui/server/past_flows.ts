@@ -4,7 +4,7 @@ import type { EndNames } from "./flow_end.ts";
 import { FlowPicture } from "./flow_picture.ts";
 import type { FilterParameters, HistoryReader, Window } from "./history_reader.ts";
 import { MapView } from "./map_view.ts";
-import type { PastWindow } from "./past_window.ts";
+import type { ShownWindow } from "./shown_window.ts";
 
 /** Flows that a window is made of; of more the newest, and the answer says so. */
 export const WINDOW_FLOWS_MAX = 20_000;
@@ -22,7 +22,7 @@ export interface PastFlowsParts {
 export async function windowOfFlows(
   { sinceS, untilS }: Window,
   { reader, names, filter, why }: PastFlowsParts,
-): Promise<PastWindow> {
+): Promise<ShownWindow> {
   const stepS = Math.max(1, Math.ceil((untilS - sinceS) / 360));
   const picture = new FlowPicture({ names, stepS, bucketsMax: 400 });
   const { flows, completeness } = await reader.flows({ sinceS, untilS }, WINDOW_FLOWS_MAX, filter);
@@ -31,6 +31,7 @@ export async function windowOfFlows(
   return {
     sinceS,
     untilS,
+    isPast: true,
     completeness: why === undefined
       ? completeness
       : { ...completeness, text: `${completeness.text}; made of single flows: ${why}` },

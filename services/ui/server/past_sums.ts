@@ -20,7 +20,7 @@ import { type FilterParameters, type HistoryReader, wholeMinutes, type Window } 
 import { MapView } from "./map_view.ts";
 import { pastCauses } from "./past_causes.ts";
 import { windowOfFlows } from "./past_flows.ts";
-import type { PastWindow } from "./past_window.ts";
+import type { ShownWindow } from "./shown_window.ts";
 import { endOfSum, HOST, type IdentityLabels, pairText } from "./sum_ends.ts";
 
 const ENDS = ["from.workload", "to.workload", "from.identity", "to.identity"] as const;
@@ -36,7 +36,7 @@ export interface PastSumsParts {
 }
 
 /** The window. @throws {ProblemError} FILTER_NOT_SUPPORTED, QUERY_INVALID: sums do not hold what the filter asks */
-export async function windowOfSums(window: Window, parts: PastSumsParts): Promise<PastWindow> {
+export async function windowOfSums(window: Window, parts: PastSumsParts): Promise<ShownWindow> {
   const { reader, names, filter } = parts, whole = wholeMinutes(window), { sinceS, untilS } = whole;
   const asked = { sinceS, untilS: untilS - 0.001 };
   const ask = (by: readonly string[]) => reader.sums(asked, by, { filter });
@@ -64,6 +64,7 @@ export async function windowOfSums(window: Window, parts: PastSumsParts): Promis
   };
   return {
     ...whole,
+    isPast: true,
     completeness: completenessOf(sums, Object.keys(filter).length > 0),
     causes: causes.list,
     foldedDrops: causes.folded,
