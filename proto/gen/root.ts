@@ -5327,113 +5327,6 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "StoredRollup",
     "id": 1
-   },
-   "columns": {
-    "type": "StoredRollupColumns",
-    "id": 2
-   }
-  }
- },
- "StoredRollupColumns": {
-  "fields": {
-   "words": {
-    "rule": "repeated",
-    "type": "string",
-    "id": 1
-   },
-   "source": {
-    "rule": "repeated",
-    "type": "uint32",
-    "id": 2
-   },
-   "destination": {
-    "rule": "repeated",
-    "type": "uint32",
-    "id": 3
-   },
-   "sourceName": {
-    "rule": "repeated",
-    "type": "uint32",
-    "id": 4,
-    "protoName": "source_name"
-   },
-   "destinationName": {
-    "rule": "repeated",
-    "type": "uint32",
-    "id": 5,
-    "protoName": "destination_name"
-   },
-   "port": {
-    "rule": "repeated",
-    "type": "uint32",
-    "id": 6
-   },
-   "protocol": {
-    "rule": "repeated",
-    "type": "uint32",
-    "id": 7
-   },
-   "verdict": {
-    "rule": "repeated",
-    "type": "uint32",
-    "id": 8
-   },
-   "reason": {
-    "rule": "repeated",
-    "type": "uint32",
-    "id": 9
-   },
-   "policy": {
-    "rule": "repeated",
-    "type": "uint32",
-    "id": 10
-   },
-   "direction": {
-    "rule": "repeated",
-    "type": "uint32",
-    "id": 11
-   },
-   "node": {
-    "rule": "repeated",
-    "type": "uint32",
-    "id": 12
-   },
-   "flows": {
-    "rule": "repeated",
-    "type": "double",
-    "id": 13
-   },
-   "connections": {
-    "rule": "repeated",
-    "type": "double",
-    "id": 14
-   },
-   "dropped": {
-    "rule": "repeated",
-    "type": "double",
-    "id": 15
-   },
-   "audited": {
-    "rule": "repeated",
-    "type": "double",
-    "id": 16
-   },
-   "troubles": {
-    "rule": "repeated",
-    "type": "double",
-    "id": 17
-   },
-   "firstUnixS": {
-    "rule": "repeated",
-    "type": "double",
-    "id": 18,
-    "protoName": "first_unix_s"
-   },
-   "lastUnixS": {
-    "rule": "repeated",
-    "type": "double",
-    "id": 19,
-    "protoName": "last_unix_s"
    }
   }
  },
@@ -7652,6 +7545,11 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "string",
     "id": 14,
     "protoName": "policy_set"
+   },
+   "repeatS": {
+    "type": "double",
+    "id": 15,
+    "protoName": "repeat_s"
    },
    "newestPolicyRevision": {
     "type": "uint64",

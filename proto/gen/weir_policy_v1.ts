@@ -295,6 +295,8 @@ export interface NodePolicy {
   prefixRevision: number;
   /** engine, in the answer to a PUT: that policy set, "REVISION:TAG", as only this history of its database has it; "" not known */
   policySet: string;
+  /** engine, in the answer to a PUT: so long the node need not say it again while nothing changes */
+  repeatS: number;
   /** the newest policy set that was ever in force there: a database that has only older ones is an older copy */
   newestPolicyRevision: number;
 }

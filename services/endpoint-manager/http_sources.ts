@@ -167,7 +167,7 @@ export function httpPolicySource(client: WeirClient, nodeName: string, log?: Log
     cidrs: (listener) => new ReflectedMirror(cidrs, listener, { log }),
     mapStates: (listener) => new ReflectedMirror(mapStates, listener, { names: [], log }),
     async acknowledge({ epoch, revision, prefixes, error, endpoints, newestPolicyRevision }) {
-      const { policyRevision, policySet } = await inForce.put(nodeName, {
+      const { policyRevision, policySet, repeatS } = await inForce.put(nodeName, {
         node: nodeName,
         epoch,
         revision,
@@ -177,7 +177,7 @@ export function httpPolicySource(client: WeirClient, nodeName: string, log?: Log
         endpoints,
         newestPolicyRevision,
       });
-      return { policyRevision, policySet };
+      return { policyRevision, policySet, repeatS };
     },
   };
 }

@@ -18,8 +18,10 @@ import type { PolicyInForce, PolicySource } from "./sources.ts";
 import type { Workload } from "./workload.ts";
 import { type Failure, WorkQueue } from "./work_queue.ts";
 
-/** How often it is said again although nothing has changed, milliseconds. */
+/** How often it is said again although nothing has changed, milliseconds; a large cluster's engine wants it less often. */
 export const REPEAT_MS = 6_000;
+/** At least so often, whatever the engine wants. */
+export const REPEAT_MS_MAX = 60_000;
 /** How long after a change it is looked at, milliseconds: every endpoint is compared. */
 const LOOK_DELAY_MS = 20;
 const ACKNOWLEDGE = "acknowledge policies";
@@ -51,6 +53,7 @@ export class PolicyAcknowledger {
   readonly #queue: WorkQueue;
   #told: PolicyInForce | undefined;
   #toldMs = 0;
+  #repeatMs = REPEAT_MS;
   #lookDue = false;
   /** The newest policy set that was ever in force here: an engine with an older database is told apart by it. */
   #newest = 0;
@@ -108,7 +111,7 @@ export class PolicyAcknowledger {
         inForce.error === this.#told?.error &&
         inForce.newestPolicyRevision === this.#told.newestPolicyRevision);
     // Again and again: a sign of life, and an engine may have forgotten.
-    const due = inForce && clock.nowMs() - this.#toldMs >= REPEAT_MS;
+    const due = inForce && clock.nowMs() - this.#toldMs >= this.#repeatMs;
     if (news || due) this.#queue.suggest(ACKNOWLEDGE);
   }
 
@@ -172,12 +175,13 @@ export class PolicyAcknowledger {
     const named = await peer.call("say which policies are in force", () => source.acknowledge(inForce));
     this.#told = inForce;
     this.#toldMs = clock.nowMs();
+    this.#repeatMs = repeatMsOf(named.repeatS);
     await this.#keep(named);
   }
 
   /** Keeps what the engine named; an engine with an older database names older ones. */
-  async #keep(named: NewestPolicySet): Promise<void> {
-    const { store, log } = this.#parts, before = this.#named;
+  async #keep({ policyRevision, policySet }: NewestPolicySet): Promise<void> {
+    const { store, log } = this.#parts, before = this.#named, named = { policyRevision, policySet };
     if (named.policySet !== "" && named.policyRevision >= this.newestPolicyRevision) {
       const isSame = named.policySet === before.policySet && named.policyRevision === before.policyRevision;
       if (!isSame) {
@@ -195,6 +199,11 @@ export class PolicyAcknowledger {
       log("Cannot keep which policies are in force", { error });
     }
   }
+}
+
+/** After how many milliseconds it is said again. @param repeatS what the engine wants, in seconds; undefined or 0: nothing */
+export function repeatMsOf(repeatS: number | undefined): number {
+  return Math.min(REPEAT_MS_MAX, Math.max(REPEAT_MS, (repeatS || 0) * 1000));
 }
 
 function isSame(a: Position | undefined, b: Position | undefined): boolean {

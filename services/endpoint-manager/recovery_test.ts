@@ -465,6 +465,15 @@ Deno.test("what is in force is acknowledged, never ahead of the datapath, with w
   const count = neighbours.acknowledged.length;
   await node.pass(20_000);
   assert.ok(neighbours.acknowledged.length >= count + 2, "a sign of life, again and again");
+  // A large cluster's engine wants it less often, and is not let alone for ever.
+  for (const [repeatS, most] of [[28, 5], [1e9, 3]]) {
+    neighbours.repeatS = repeatS;
+    await node.pass(70_000);
+    const before = neighbours.acknowledged.length;
+    await node.pass(130_000);
+    const times = neighbours.acknowledged.length - before;
+    assert.ok(times >= 2 && times <= most, `${times} times in 130 s, ${repeatS} s were wanted`);
+  }
 });
 
 Deno.test("the newest policy set that the engine named is said for ever: by the next process, after a full disk, and in spite of an older one", async () => {

@@ -108,13 +108,19 @@ export interface PolicyInForce extends Position {
   newestPolicyRevision: number;
 }
 
+/** What the policy engine answers to {@link PolicyInForce}: which policy set that is, as far as it knows. */
+export interface PolicyAcknowledged extends NewestPolicySet {
+  /** So long it need not be said again while nothing changes, in seconds; absent or 0: an older engine. */
+  readonly repeatS?: number;
+}
+
 /** Cluster scope: policy by identity. The policy engine. */
 export interface PolicySource {
   cidrs(listener: ChangeListener<CidrIdentity>): Mirror<CidrIdentity>;
   /** Map states, named by identity. */
   mapStates(listener: ChangeListener<MapState>): NamedMirror<MapState>;
-  /** Says what is in force here; answers which policy set that is, as far as the engine knows. Repeatable. */
-  acknowledge(inForce: PolicyInForce): Promise<NewestPolicySet>;
+  /** Says what is in force here. Repeatable. */
+  acknowledge(inForce: PolicyInForce): Promise<PolicyAcknowledged>;
 }
 
 /** Cluster scope: services and their backends. The load balancer. */

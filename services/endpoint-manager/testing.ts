@@ -22,6 +22,7 @@ import type {
   HeartbeatAnswer,
   Mirror,
   NamedMirror,
+  PolicyAcknowledged,
   PolicyInForce,
   PolicySource,
   ServiceSource,
@@ -127,10 +128,10 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
   readonly acknowledged: PolicyInForce[] = [];
   /** What it answers to that. */
   policySet: NewestPolicySet = { policyRevision: 0, policySet: "" };
+  /** How long the engine need not hear again, in seconds. */
+  repeatS: number | undefined;
   /** The kernel: identity and policy of each endpoint. */
   readonly kernel = new Map<string, { identity: number; policy: string }>();
-  /** Most entries of one policy; one with more is refused, before anything is written. */
-  policyEntriesMax = Infinity;
   /** The kernel's policies. */
   readonly kernelPolicies = new Map<string, DatapathPolicy>();
   /** Told after each change of the kernel. */
@@ -242,10 +243,10 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
   ipcache = (l: ChangeListener<IpcacheEntry>): Mirror<IpcacheEntry> => this.ipcacheTable.mirror(l);
   cidrs = (l: ChangeListener<CidrIdentity>): Mirror<CidrIdentity> => this.cidrTable.mirror(l);
   mapStates = (l: ChangeListener<MapState>): NamedMirror<MapState> => this.mapStateTable.mirror(l);
-  async acknowledge(inForce: PolicyInForce): Promise<NewestPolicySet> {
+  async acknowledge(inForce: PolicyInForce): Promise<PolicyAcknowledged> {
     await this.#call("acknowledge", false);
     this.acknowledged.push(inForce);
-    return this.policySet;
+    return { ...this.policySet, repeatS: this.repeatS };
   }
   servicePorts = (l: ChangeListener<ServicePort>): Mirror<ServicePort> => this.portTable.mirror(l);
   backends = (l: ChangeListener<Backend>): Mirror<Backend> => this.backendTable.mirror(l);
@@ -267,12 +268,6 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
   putPolicy: Datapath["putPolicy"] = async (policy) => {
     this.#refuseOther(policy.process);
     await this.#call(`putPolicy ${policy.name}`);
-    if ((policy.entries?.length ?? 0) > this.policyEntriesMax) {
-      throw new ProblemError("POLICY_MAP_FULL", {
-        status: 507,
-        detail: `Cannot write policy ${policy.name}`,
-      });
-    }
     const given = DatapathPolicy.create({ ...policy, process: "" });
     this.kernelPolicies.set(given.name, given);
     this.onKernel();

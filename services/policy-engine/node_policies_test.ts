@@ -95,6 +95,23 @@ async function passUntil(clock: TestClock, what: () => boolean): Promise<void> {
   }
 }
 
+Deno.test("NodePolicies wants signs of life of many nodes less often, but before they are forgotten", async () => {
+  const replica = new Replica("sqlite::memory:");
+  try {
+    let { repeatS } = replica.tell("node-0", "e", 1);
+    const wanted = new Set([repeatS]);
+    for (let n = 1; n < 20_000; n++) {
+      const { repeatS: next } = replica.tell(`node-${n}`, "e", 1);
+      assert.ok(next >= repeatS && next < 30, `${next} s with ${n} nodes`);
+      wanted.add(repeatS = next);
+    }
+    assert.equal(Math.min(...wanted), 6);
+    assert.ok(repeatS > 20);
+  } finally {
+    await replica.close();
+  }
+});
+
 Deno.test("NodePolicies says who is behind, with since when, and what is in force there", async () => {
   const replica = new Replica("sqlite::memory:"), { clock } = replica;
   try {
@@ -114,6 +131,7 @@ Deno.test("NodePolicies says who is behind, with since when, and what is in forc
       behindSinceUnixS: 0,
       newestPolicyRevision: 0,
       policySet: "7:0123456789abcdef",
+      repeatS: 6,
     });
     const startS = clock.ms / 1000;
     await clock.pass(10_000);

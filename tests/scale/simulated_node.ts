@@ -16,7 +16,7 @@ import {
   Node,
 } from "@weir/proto/identity";
 import { NodePolicy } from "@weir/proto/policy";
-import { REPEAT_MS } from "../../services/endpoint-manager/policy_acknowledger.ts";
+import { repeatMsOf } from "../../services/endpoint-manager/policy_acknowledger.ts";
 import { FollowedWatch, type Watched } from "./followed_watch.ts";
 import type { WorkerLoad } from "./node_worker.ts";
 
@@ -46,7 +46,8 @@ export class SimulatedNode {
   #mirror: Reflector<IpcacheEntry> | undefined;
   #endpoints = 0;
   #acknowledged = "";
-  #acknowledgedMs = 0;
+  /** When it is said again. */
+  #nextMs = 0;
   #newestPolicyRevision = 0;
   #isTelling = false;
 
@@ -204,11 +205,11 @@ export class SimulatedNode {
     if (!states?.isSynced || !cidrs?.isSynced || states.epoch !== cidrs.epoch || this.#isTelling) return;
     const { epoch } = states, revision = Math.min(states.revision, cidrs.revision);
     const position = `${epoch} ${revision}`;
-    if (position === this.#acknowledged && performance.now() - this.#acknowledgedMs < REPEAT_MS) return;
+    if (position === this.#acknowledged && performance.now() < this.#nextMs) return;
     const { engine } = this.#around, node = this.name;
     this.#isTelling = true;
     this.acknowledgements++;
-    const { policyRevision } = await this.#retried(
+    const { policyRevision, repeatS } = await this.#retried(
       "acknowledge",
       () =>
         engine.collection("nodepolicies", NodePolicy).put(node, {
@@ -222,8 +223,9 @@ export class SimulatedNode {
     this.#isTelling = false;
     this.#newestPolicyRevision = Math.max(this.#newestPolicyRevision, policyRevision);
     this.#acknowledged = position;
-    this.#acknowledgedMs = performance.now();
-    setTimeout(() => void this.#acknowledge(), REPEAT_MS);
+    const repeatMs = repeatMsOf(repeatS);
+    this.#nextMs = performance.now() + repeatMs;
+    setTimeout(() => void this.#acknowledge(), repeatMs);
     // Something may have come meanwhile.
     void this.#acknowledge();
   }
