@@ -1,8 +1,6 @@
 /**
  * A watch written straight to its connection, as HTTP/1.1 chunks (RFC 9112, section 7.1): no stream and no promise between
- * the two. What many watchers are given is made into a chunk once.
- *
- *     | length in hex CRLF | bytes | CRLF |
+ * the two. What many watchers are given is made into a chunk once (`http_chunk.ts`).
  *
  * What waits for the reader is what the kernel did not take: one write, and those before it up to the socket's high-water
  * mark (64 KiB). Then nothing is written before it has drained.
@@ -11,16 +9,13 @@
  */
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { concatBytes } from "./framing.ts";
+import { chunkAround, chunkHead, concatInChunk, CRLF } from "./http_chunk.ts";
 import type { BodySink, WatchBody } from "./watch_body.ts";
 
 /** Chunks up to so many bytes are made in one piece and remembered. */
-const SHARED_BYTES_MAX = 16_384;
+const SHARED_BYTES_MAX = 131_072;
 /** How many of the newest are remembered. */
 const SHARED_MAX = 8;
-
-const encoder = new TextEncoder();
-const CRLF = encoder.encode("\r\n");
 
 /** The newest chunks by the pieces that they were made of. Pieces never change: the same ones make the same chunk. */
 const shared: { pieces: readonly Uint8Array[]; chunk: Uint8Array }[] = [];
@@ -54,7 +49,7 @@ export class SocketSink implements BodySink {
     const chunk = chunkOf(pieces);
     if (chunk !== undefined) return socket.write(chunk);
     socket.cork();
-    socket.write(headOf(pieces));
+    socket.write(chunkHead(bytesOf(pieces)));
     for (const piece of pieces) socket.write(piece);
     const isFlowing = socket.write(CRLF);
     socket.uncork();
@@ -68,9 +63,11 @@ export class SocketSink implements BodySink {
 
 /** The pieces as one chunk; undefined where they are long, and copying them would cost more than it saves. */
 function chunkOf(pieces: readonly Uint8Array[]): Uint8Array | undefined {
+  const made = pieces.length === 1 ? chunkAround(pieces[0]) : undefined;
+  if (made !== undefined) return made;
   for (const known of shared) if (isSame(known.pieces, pieces)) return known.chunk;
   if (bytesOf(pieces) > SHARED_BYTES_MAX) return undefined;
-  const chunk = concatBytes([headOf(pieces), ...pieces, CRLF]);
+  const chunk = chunkAround(concatInChunk(pieces))!;
   shared[oldest] = { pieces, chunk };
   oldest = (oldest + 1) % SHARED_MAX;
   return chunk;
@@ -80,10 +77,6 @@ function isSame(some: readonly Uint8Array[], others: readonly Uint8Array[]): boo
   if (some.length !== others.length) return false;
   for (let i = 0; i < some.length; i++) if (some[i] !== others[i]) return false;
   return true;
-}
-
-function headOf(pieces: readonly Uint8Array[]): Uint8Array {
-  return encoder.encode(bytesOf(pieces).toString(16) + "\r\n");
 }
 
 function bytesOf(pieces: readonly Uint8Array[]): number {

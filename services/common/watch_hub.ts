@@ -12,7 +12,8 @@ import type { Message } from "@weir/proto";
 import { ByteCache } from "./byte_cache.ts";
 import type { Change, KeysOf } from "./change_history.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import { concatBytes, type Encoding } from "./framing.ts";
+import type { Encoding } from "./framing.ts";
+import { concatInChunk } from "./http_chunk.ts";
 import { type PartsOf, PartWriter } from "./shared_parts.ts";
 import { encodeChange, encodeSynced } from "./watch_event.ts";
 import { streamOf } from "./pulled_body.ts";
@@ -31,8 +32,11 @@ import {
 export const WATCH_HEARTBEAT_MS = 10_000;
 /** A stream whose reader took nothing for so long is cut. */
 export const STREAM_STALLED_MS = 30_000;
-/** Bytes gathered into one chunk before it is handed to the socket. */
-export const STREAM_CHUNK_BYTES = 64 * 1024;
+/**
+ * Bytes gathered into one chunk before it is handed to the socket: a write costs the same whatever is in it. With the event
+ * that goes beyond it a chunk is most often below a socket's high-water mark (64 KiB), so that the next follows at once.
+ */
+export const STREAM_CHUNK_BYTES = 60 * 1024;
 /** Encoded events and chunks that one table keeps for its watchers, in bytes each. */
 const CACHE_BYTES_MAX = 8 * 1024 * 1024;
 /**
@@ -40,7 +44,7 @@ const CACHE_BYTES_MAX = 8 * 1024 * 1024;
  * begin one after the other go through all of it, and a cache of a part would have let go of each page before the next comes.
  */
 const PAGES_BYTES_MAX = 64 * 1024 * 1024;
-const EVENTS_AT_ONCE = 256;
+const EVENTS_AT_ONCE = 1024;
 /**
  * Rest after a flush: three times what it took, so that a quarter of the process's time goes to flushes whatever changes;
  * at least so much per stream that it woke (a write costs 6 us on a unix socket, more over TLS), and at most a second. So
@@ -274,7 +278,7 @@ export class WatchHub<T> implements TableObserver<T> {
     const isLast = taken === changes.length && changes.length < EVENTS_AT_ONCE;
     const to = isLast ? undefined : changes[taken - 1].revision;
     if (frames.length === 0) return { to };
-    const chunk = frames.length === 1 ? frames[0] : concatBytes(frames);
+    const chunk = frames.length === 1 ? frames[0] : concatInChunk(frames);
     if (isShared) this.#lastChunk = { from: position, at: revision, encoding, bytes: chunk, to };
     if (isShared && frames.length > 1) {
       this.#chunks.set(key, { bytes: chunk, to: to ?? changes[taken - 1].revision });
@@ -486,7 +490,7 @@ export class WatchHub<T> implements TableObserver<T> {
   ): { bytes: Uint8Array; next: number } {
     const frames: Uint8Array[] = [];
     let bytes = 0, next = from;
-    while (next < changes.length && frames.length < EVENTS_AT_ONCE && bytes < STREAM_CHUNK_BYTES) {
+    while (next < changes.length && bytes < STREAM_CHUNK_BYTES) {
       const change = changes[next++];
       const known = this.#frames.get(change);
       const frame = this.#partedFrame(change, parts) ??
@@ -494,7 +498,7 @@ export class WatchHub<T> implements TableObserver<T> {
       frames.push(frame);
       bytes += frame.length;
     }
-    return { bytes: concatBytes(frames), next };
+    return { bytes: concatInChunk(frames), next };
   }
 
   #frameFor(change: Change<T>, stream: WatchStream<T>): Uint8Array | undefined {

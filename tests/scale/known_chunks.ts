@@ -1,18 +1,25 @@
 /**
  * What chunks come to that many readers are given: they are decoded once, and compared byte by byte ever after.
  *
- *     length, hash of the first bytes ─▶ the chunk as it once came, number of its PUTs, sum of their revisions, the last
+ *     length, hash of the first bytes ─▶ the chunk as it once came ─▶ PUTs of each collection in it, sum of their revisions
  *
  * @module
  */
 
-/** A chunk of PUTs of one collection. */
-export interface KnownChunk {
-  readonly bytes: Uint8Array;
+/** PUTs of one collection, one after the other. */
+export interface KnownPuts {
+  readonly collection: string;
   readonly puts: number;
   readonly sum: number;
-  /** Of the last PUT. */
+  /** Of the last; 0: there is none. */
   readonly revision: number;
+}
+
+/** A chunk of nothing but PUTs, and of what collections they are. */
+export interface KnownChunk {
+  readonly bytes: Uint8Array;
+  /** In their order; the first are of the collection before the chunk. */
+  readonly runs: readonly KnownPuts[];
 }
 
 /** Shorter chunks are decoded as fast as they are compared. */

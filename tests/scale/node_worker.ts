@@ -66,6 +66,8 @@ if (import.meta.main) {
       trouble("failure", `${what}: ${(error as { code?: string }).code ?? (error as Error).message}`),
     cut: (why: string) => trouble("cut", why),
   };
+  // In order, so that a profile is written.
+  Deno.addSignalListener("SIGTERM", () => Deno.exit());
   const nodes: SimulatedNode[] = [];
   let begun = 0, next = 0;
   setInterval(() => console.log(JSON.stringify(stateOf(nodes, begun))), STATE_MS);

@@ -19,7 +19,7 @@ export interface ProcessesOptions {
   directory: string;
   /** Tree that the services run from. */
   root: string;
-  /** Directory for CPU profiles of the services. */
+  /** Directory for CPU profiles of services and workers. */
   profile?: string;
 }
 
@@ -57,7 +57,7 @@ export class Processes {
   }
 
   #start(name: typeof SERVICES[number]): Deno.ChildProcess {
-    const { directory, root, profile } = this.#options;
+    const { directory, root } = this.#options;
     const allocator = ["--identity-allocator", `unix:${this.socket("identity-allocator")}`];
     return new Deno.Command(Deno.execPath(), {
       args: [
@@ -66,7 +66,7 @@ export class Processes {
         "--quiet",
         "--no-check",
         ...["--config", `${root}/deno.json`],
-        ...(profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}/${name}`]),
+        ...this.#profiled(name),
         `${root}/services/${name}/main.ts`,
         ...["--socket", this.socket(name), "--database-url", `sqlite:${directory}/${name}.db`],
         ...(name === "identity-allocator" ? [] : allocator),
@@ -79,6 +79,11 @@ export class Processes {
     }).spawn();
   }
 
+  #profiled(name: string): string[] {
+    const { profile } = this.#options;
+    return profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}/${name}`];
+  }
+
   async #isReady(name: typeof SERVICES[number]): Promise<void> {
     const client = new WeirClient({ socket: this.socket(name) });
     await until(`${name} is ready`, async () => (await client.readiness()).ready);
@@ -89,7 +94,7 @@ export class Processes {
   startWorker(load: WorkerLoad, onLine: (said: { kind: string; [field: string]: unknown }) => void): void {
     const script = new URL("./node_worker.ts", import.meta.url).pathname;
     const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--quiet", "--no-check", script, JSON.stringify(load)],
+      args: ["run", "-A", "--quiet", "--no-check", ...this.#profiled("worker"), script, JSON.stringify(load)],
       stdout: "piped",
       stderr: "inherit",
     }).spawn();
@@ -117,16 +122,15 @@ export class Processes {
     return this.#workers.map(({ pid }) => usageOf(pid));
   }
 
-  /** Ends all: the services in order, for their profiles. */
+  /** Ends all: in order where there are profiles to be written. */
   async stop(): Promise<void> {
     const end = (child: Deno.ChildProcess, signal: Deno.Signal) => {
       try {
         child.kill(signal);
       } catch { /* it has ended */ }
     };
-    for (const worker of this.#workers) end(worker, "SIGKILL");
-    const isProfiled = this.#options.profile !== undefined;
-    for (const service of this.#services) end(service, isProfiled ? "SIGTERM" : "SIGKILL");
+    const signal = this.#options.profile === undefined ? "SIGKILL" : "SIGTERM";
+    for (const child of [...this.#workers, ...this.#services]) end(child, signal);
     await Promise.all([...this.#workers, ...this.#services].map((child) => child.status));
   }
 }

@@ -32,7 +32,7 @@ export interface ClusterOptions
   directory: string;
   /** Tree that the services run from. */
   root: string;
-  /** Directory for CPU profiles of the services. */
+  /** Directory for CPU profiles of services and workers. */
   profile?: string;
   /** A wait longer than this fails, in seconds. */
   timeoutS: number;

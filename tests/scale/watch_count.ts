@@ -14,6 +14,7 @@ import {
   keyOfChunk,
   type KnownChunk,
   knownChunk,
+  type KnownPuts,
   learnChunk,
 } from "./known_chunks.ts";
 
@@ -48,9 +49,10 @@ interface Kept {
   readonly key: number;
   readonly bytes: Uint8Array;
   at: number;
-  /** Of the collection before it. */
-  readonly puts: number;
-  readonly sum: number;
+  readonly runs: KnownPuts[];
+  /** Of the collection before the run that is read. */
+  puts: number;
+  sum: number;
 }
 
 /** Sums of one watch; they go on over streams that resume. */
@@ -107,8 +109,9 @@ export class WatchCount {
     const known = knownChunk(key);
     if (known === undefined) {
       expectChunk(key);
-      this.#kept = { key, bytes: new Uint8Array(length), at: 0, puts: current.puts, sum: current.sum };
-    } else if (known !== "coming") {
+      const bytes = new Uint8Array(length);
+      this.#kept = { key, bytes, at: 0, runs: [], puts: current.puts, sum: current.sum };
+    } else if (known !== "coming" && known.runs[0].collection === this.#currentName) {
       this.#known = known;
       this.#knownAt = 0;
     }
@@ -126,20 +129,28 @@ export class WatchCount {
   }
 
   #endChunk(): void {
-    const known = this.#known, kept = this.#kept, current = this.#current;
-    if (known !== undefined && current !== undefined) {
-      this.#known = undefined;
-      current.puts += known.puts;
-      current.sum = (current.sum + known.sum) % SUM_MODULUS;
-      if (current.isSynced) current.revision = known.revision;
+    const known = this.#known, kept = this.#kept;
+    this.#known = undefined;
+    for (const { collection, puts, sum, revision } of known?.runs ?? []) {
+      if (collection !== this.#currentName) this.#select(collection);
+      const current = this.#current!;
+      current.puts += puts;
+      current.sum = (current.sum + sum) % SUM_MODULUS;
+      if (current.isSynced && puts > 0) current.revision = revision;
     }
-    if (kept === undefined || current === undefined) return;
+    if (kept === undefined) return;
     if (this.#carry.length > 0) return this.#keepNot();
+    this.#endRun(kept);
     this.#kept = undefined;
-    learnChunk(kept.key, {
-      bytes: kept.bytes,
-      puts: current.puts - kept.puts,
-      sum: (current.sum - kept.sum + SUM_MODULUS) % SUM_MODULUS,
+    learnChunk(kept.key, kept);
+  }
+
+  #endRun(kept: Kept): void {
+    const { puts, sum } = this.#current!;
+    kept.runs.push({
+      collection: this.#currentName,
+      puts: puts - kept.puts,
+      sum: (sum - kept.sum + SUM_MODULUS) % SUM_MODULUS,
       revision: this.#lastRevision,
     });
   }
@@ -176,7 +187,6 @@ export class WatchCount {
       at = start + length;
       const current = this.#current;
       if (current === undefined || !isPut(bytes, start)) {
-        this.#keepNot();
         this.#event(bytes, start, at);
         continue;
       }
@@ -210,13 +220,15 @@ export class WatchCount {
     }
     if (type === COLLECTION || type === GONE) {
       const name = decoder.decode(bytes.subarray(at + 2, to));
-      if (type === COLLECTION) return this.#select(name);
+      if (type === COLLECTION) return this.#turn(name);
+      this.#keepNot();
       this.collections.delete(name);
       this.#current = undefined;
       this.#options.onGone?.(name);
       return;
     }
     const current = this.#current;
+    this.#keepNot();
     if (current === undefined) throw new Error("an event of no collection");
     if (type === DELETED) {
       current.deletes++;
@@ -228,6 +240,14 @@ export class WatchCount {
       current.isSynced = true;
       this.#options.onSynced?.(this.#currentName, current);
     }
+  }
+
+  /** The events after it are of this collection. */
+  #turn(name: string): void {
+    const kept = this.#kept;
+    if (kept !== undefined) this.#endRun(kept);
+    this.#select(name);
+    if (kept !== undefined) Object.assign(kept, { puts: this.#current!.puts, sum: this.#current!.sum });
   }
 
   #select(name: string): void {

@@ -29,8 +29,7 @@ export interface EndNames {
   nodeOf(ip: string): string | undefined;
 }
 
-/** What the reserved identities are, by their names. */
-export const RESERVED: Readonly<Record<string, CardKind>> = {
+const RESERVED: Readonly<Record<string, CardKind>> = {
   host: "host",
   world: "world",
   "world-ipv4": "world",
@@ -56,7 +55,7 @@ export function endOf(flow: Flow, side: "source" | "destination", names: EndName
   if (identity === 0 && service?.name) return serviceEnd(service);
   if (kind === "world" || identity >= IDENTITY_LOCAL_MIN) {
     if (domain !== "") return plain("dns", identity, { name: domain });
-    const cidr = cidrOf(endpoint?.labels ?? []);
+    const cidr = cidrOf(endpoint);
     return cidr === "" || cidr.endsWith("/0")
       ? plain("world", identity)
       : plain("cidr", identity, { name: cidr });
@@ -68,8 +67,7 @@ export function endOf(flow: Flow, side: "source" | "destination", names: EndName
 }
 
 /** Numbers that stand for the labels of an endpoint. */
-export const isWorkload = (identity: number) =>
-  identity >= IDENTITY_ALLOCATED_MIN && identity < IDENTITY_LOCAL_MIN;
+const isWorkload = (identity: number) => identity >= IDENTITY_ALLOCATED_MIN && identity < IDENTITY_LOCAL_MIN;
 
 function workloadEnd(
   flow: Flow,
@@ -100,7 +98,7 @@ function workloadEnd(
 }
 
 /** An endpoint that is no pod, as `weir endpoint add` makes them, is told by its labels. */
-export function nameOfLabels(labels: readonly string[], identity: number): { name: string; kind: string } {
+function nameOfLabels(labels: readonly string[], identity: number): { name: string; kind: string } {
   for (const key of ["app.kubernetes.io/name", "app", "name", "k8s-app"]) {
     const value = valueOfLabel(labels, key);
     if (value) return { name: value, kind: "Endpoint" };
@@ -108,8 +106,7 @@ export function nameOfLabels(labels: readonly string[], identity: number): { nam
   return { name: labels[0]?.replace(/^[^:]*:/, "") ?? `identity ${identity}`, kind: "Endpoint" };
 }
 
-/** An end that is no workload. */
-export function plain(
+function plain(
   kind: CardKind,
   identity: number,
   { name = "", node = "", labels = [] }: { name?: string; node?: string; labels?: readonly string[] } = {},
@@ -133,9 +130,9 @@ function serviceEnd({ name, namespace }: Service): End {
 }
 
 /** "cidr:10.0.0.0/8" among the labels; the longest where there are several. "" for none. */
-export function cidrOf(labels: readonly string[]): string {
+function cidrOf(endpoint: Endpoint | undefined): string {
   let found = "", length = -1;
-  for (const label of labels) {
+  for (const label of endpoint?.labels ?? []) {
     if (!label.startsWith("cidr:")) continue;
     const prefix = label.slice(5).replace(/=$/, "");
     const bits = Number(prefix.slice(prefix.lastIndexOf("/") + 1));

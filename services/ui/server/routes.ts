@@ -21,17 +21,17 @@ import type { FlowPicture } from "./flow_picture.ts";
 import { askRows, type RowParts, ROWS_MAX, rowStream } from "./flow_rows.ts";
 import type { FlowSource } from "./flow_source.ts";
 import { healthReport } from "./health_report.ts";
-import { type LivePictures, shownNow } from "./live_pictures.ts";
+import { completenessOf, type LiveMaps } from "./live_map.ts";
 import { MAP_LIMITS } from "./map_view.ts";
 import type { NodeNames } from "./node_names.ts";
-import { filterOf, type Past, readTime, windowOf } from "./past.ts";
-import type { ShownWindow } from "./shown_window.ts";
+import { type Past, type PastWindow, readTime, windowOf } from "./past.ts";
 import { explain, policyDetail, policyReport } from "./policies.ts";
 import { Shared } from "./shared_answer.ts";
 
 /** What the handlers answer from. */
 export interface RouteParts {
-  readonly lives: LivePictures;
+  readonly picture: FlowPicture;
+  readonly maps: LiveMaps;
   readonly source: FlowSource;
   readonly names: NodeNames;
   readonly engine: WeirClient;
@@ -51,7 +51,7 @@ const HEALTH_MS = 2000, POLICIES_MS = 1000;
 
 /** The API below a base path. */
 export function apiRoutes(parts: RouteParts): Hono {
-  const { lives, source, names, engine, past, clock, signal } = parts, { picture, maps } = lives.whole;
+  const { picture, maps, source, names, engine, past, clock, signal } = parts;
   const app = new Hono(), nowS = () => clock.nowMs() / 1000;
   const sources = () => source.sources(picture.lost);
   const rows: RowParts = { source, names, sources, clock, signal };
@@ -66,31 +66,22 @@ export function apiRoutes(parts: RouteParts): Hono {
   app.notFound(() =>
     problemResponse(new ProblemError("NOT_FOUND", { status: 404, detail: "There is nothing here" }))
   );
-  /** The window that is asked for, or now, through the filter. */
-  const shownOf = async (query: URLSearchParams): Promise<ShownWindow> => {
-    const window = windowOf(query, nowS()), filter = filterOf(query);
-    return window === undefined
-      ? shownNow(await lives.of(filter), nowS())
-      : await past.window(window, filter);
+  /** The window that is asked for; undefined: now. */
+  const pastOf = async (query: URLSearchParams) => {
+    const window = windowOf(query, nowS());
+    return window === undefined ? undefined : await past.window(window);
   };
   const get = (path: string, answer: (query: URLSearchParams) => unknown) =>
     app.get(path, async (c) => c.json(await answer(new URL(c.req.url).searchParams) as object));
-  const hitsOf = async (query: URLSearchParams) => {
-    const window = windowOf(query, nowS());
-    if (window === undefined) return hits();
-    return { hits: await (await past.window(window)).hits(), sinceUnixS: window.sinceS };
-  };
+  const hitsOf = (window: PastWindow | undefined) =>
+    window === undefined ? hits() : { hits: window.picture.hits, sinceUnixS: window.sinceS };
   get("/session", () => sessionOf(parts));
-  app.get("/live", async (c) => {
-    const { searchParams } = new URL(c.req.url), group = groupOf(searchParams.get("group") ?? undefined);
-    const live = await lives.of(filterOf(searchParams));
-    return new Response(live.maps.stream(group), { headers: NDJSON });
-  });
+  app.get("/live", (c) => new Response(maps.stream(groupOf(c.req.query("group"))), { headers: NDJSON }));
   get(
     "/map",
-    async (query) => await snapshotOf(await shownOf(query), groupOf(query.get("group") ?? undefined)),
+    async (query) => snapshotOf(parts, groupOf(query.get("group") ?? undefined), await pastOf(query)),
   );
-  get("/card", async (query) => await cardDetail(await shownOf(query), query, parts.lab));
+  get("/card", async (query) => cardDetail(parts, query, await pastOf(query)));
   get("/flows", (query) => {
     const window = windowOf(query, nowS());
     return window === undefined ? askRows(query, rows) : past.rows(query, window, ROWS_MAX);
@@ -99,27 +90,21 @@ export function apiRoutes(parts: RouteParts): Hono {
     "/flows/stream",
     (c) => new Response(rowStream(new URL(c.req.url).searchParams, rows), { headers: NDJSON }),
   );
-  get("/drops", async (query) => dropReport(await shownOf(query)));
-  get(
-    "/drops/explain",
-    async (query) => await explainCause(parts, query.get("cause") ?? "", await shownOf(query)),
-  );
+  get("/drops", async (query) => dropReport(parts, await pastOf(query)));
+  get("/drops/explain", async (query) => explainCause(parts, query.get("cause") ?? "", await pastOf(query)));
   get("/explain", (query) => {
     const request = requestOfQuery(query, (text) => identityOfName(picture, text)), at = query.get("at");
     return at === null ? explain(engine, request) : past.explain(request, readTime("at", at));
   });
   get("/policies", async (query) => {
-    return windowOf(query, nowS()) === undefined
-      ? await policies.get()
-      : await policyReport(engine, await hitsOf(query));
+    const window = await pastOf(query);
+    return window === undefined ? await policies.get() : await policyReport(engine, hitsOf(window));
   });
-  get("/policy", async (query) => policyDetail(engine, query.get("name") ?? "", await hitsOf(query)));
+  get("/policy", async (query) => policyDetail(engine, query.get("name") ?? "", hitsOf(await pastOf(query))));
   get("/health", () => health.get());
   get("/strip", (query) => {
     const window = windowOf(query, nowS()), step = Number(query.get("step") ?? 60);
-    return window === undefined
-      ? picture.strip.since(0)
-      : past.strip(window, step > 0 ? step : 60, filterOf(query));
+    return window === undefined ? picture.strip.since(0) : past.strip(window, step > 0 ? step : 60);
   });
   get("/names", () => namesOf(picture, names));
   return app;
@@ -136,14 +121,14 @@ function groupOf(text = "workload"): Group {
   });
 }
 
-async function sessionOf({ lab, cluster, names, clock, lives, past }: RouteParts): Promise<Session> {
+async function sessionOf({ lab, cluster, names, clock, maps, past }: RouteParts): Promise<Session> {
   const { history, reason, sinceUnixS } = await past.state();
   return {
     version: WEIR_VERSION,
     cluster,
     lab,
     nodes: names.list(),
-    sinceUnixS: lives.whole.maps.sinceS,
+    sinceUnixS: maps.sinceS,
     nowUnixS: clock.nowMs() / 1000,
     history,
     historyReason: reason,
@@ -152,24 +137,34 @@ async function sessionOf({ lab, cluster, names, clock, lives, past }: RouteParts
   };
 }
 
-async function snapshotOf(shown: ShownWindow, group: Group): Promise<MapSnapshot> {
-  const view = await shown.view(group), { cards, edges } = view.snapshot();
+function snapshotOf(
+  { maps, picture: live, clock }: RouteParts,
+  group: Group,
+  window?: PastWindow,
+): MapSnapshot {
+  const view = window?.view(group) ?? maps.view(group), { cards, edges } = view.snapshot();
+  const picture = window?.picture ?? live;
   return {
     group,
-    sinceUnixS: shown.sinceS,
-    untilUnixS: shown.untilS,
+    sinceUnixS: window?.sinceS ?? maps.sinceS,
+    untilUnixS: window?.untilS ?? clock.nowMs() / 1000,
     cards: cards.map((text) => JSON.parse(text)),
     edges: edges.map((text) => JSON.parse(text)),
     foldedCards: view.foldedCards.size,
-    foldedEdges: view.foldedEdges.size + shown.foldedPairs,
-    completeness: shown.completeness,
+    foldedEdges: view.foldedEdges.size + picture.table.folded,
+    completeness: window?.completeness ?? completenessOf(picture),
   };
 }
 
 /** @throws {ProblemError} NOT_FOUND */
-async function cardDetail(shown: ShownWindow, query: URLSearchParams, lab: string): Promise<CardDetail> {
+function cardDetail(
+  { maps, picture: live, clock, lab }: RouteParts,
+  query: URLSearchParams,
+  window?: PastWindow,
+): CardDetail {
   const id = query.get("id") ?? "", group = groupOf(query.get("group") ?? undefined);
-  const found = (await shown.view(group)).card(id);
+  const picture = window?.picture ?? live, nowS = window?.untilS ?? clock.nowMs() / 1000;
+  const found = (window?.view(group) ?? maps.view(group)).card(id);
   if (found === undefined) {
     throw new ProblemError("NOT_FOUND", {
       status: 404,
@@ -182,8 +177,8 @@ async function cardDetail(shown: ShownWindow, query: URLSearchParams, lab: strin
   return {
     card,
     edges,
-    policies: (await shown.hits()).ofCard(id),
-    causes: shown.causes.filter(({ from, to }) => from === id || to === id)
+    policies: picture.hits.ofCard(id),
+    causes: picture.causes.list(nowS).filter(({ from, to }) => from === id || to === id)
       .sort((a, b) => b.lastSeenUnixS - a.lastSeenUnixS),
     commands: filter === "" ? [] : [
       { title: "Follow its flows", text: `weir observe${own} ${filter} -f` },
@@ -193,23 +188,26 @@ async function cardDetail(shown: ShownWindow, query: URLSearchParams, lab: strin
   };
 }
 
-function dropReport({ sinceS, untilS, causes, foldedDrops, completeness }: ShownWindow): DropReport {
+function dropReport({ maps, picture: live, clock }: RouteParts, window?: PastWindow): DropReport {
+  const picture = window?.picture ?? live, nowS = window?.untilS ?? clock.nowMs() / 1000;
+  const causes = picture.causes.list(nowS);
   return {
-    sinceUnixS: causes.reduce((s, { firstSeenUnixS }) => Math.min(s, firstSeenUnixS), sinceS),
-    untilUnixS: untilS,
+    sinceUnixS: window?.sinceS ?? causes.reduce((s, cause) => Math.min(s, cause.firstSeenUnixS), maps.sinceS),
+    untilUnixS: nowS,
     causes,
-    foldedDrops,
-    completeness,
+    foldedDrops: picture.causes.folded,
+    completeness: window?.completeness ?? completenessOf(picture),
   };
 }
 
 /** @throws {ProblemError} NOT_FOUND */
 async function explainCause(
-  { engine, past, lab }: RouteParts,
+  { picture, engine, past, clock, lab }: RouteParts,
   id: string,
-  { causes, isPast }: ShownWindow,
+  window?: PastWindow,
 ): Promise<DropExplanation> {
-  const cause = causes.find((one) => one.id === id);
+  const causes = (window?.picture ?? picture).causes;
+  const cause = causes.list(window?.untilS ?? clock.nowMs() / 1000).find((one) => one.id === id);
   if (cause === undefined) {
     throw new ProblemError("NOT_FOUND", {
       status: 404,
@@ -219,7 +217,7 @@ async function explainCause(
   const commands = commandsOf(cause, lab), reason = noPolicyReason(cause);
   if (reason !== "") return { cause: id, explanation: null, reason, commands };
   const request = requestOf(cause.example);
-  const explanation = !isPast
+  const explanation = window === undefined
     ? await explain(engine, request)
     : await past.explain(request, cause.example.timeUnixS);
   return { cause: id, explanation, reason: "", commands };

@@ -15,10 +15,11 @@ import {
   systemClock,
 } from "@weir/common";
 import { Node } from "@weir/proto/identity";
+import { FlowPicture } from "./flow_picture.ts";
 import { FlowSource } from "./flow_source.ts";
 import { guard, type GuardLimits } from "./guard.ts";
 import { listenWeb, type WebTls } from "./web_listener.ts";
-import { LivePictures } from "./live_pictures.ts";
+import { LiveMaps } from "./live_map.ts";
 import { NodeNames } from "./node_names.ts";
 import { Past } from "./past.ts";
 import { PageFiles } from "./page_files.ts";
@@ -84,13 +85,15 @@ export async function startUi(options: UiOptions): Promise<RunningUi> {
     log,
     onChange: (name, node) => names.set(name, node),
   }).start();
+  const picture = new FlowPicture({ names });
   const source = new FlowSource({ sockets: services.flowSockets, clock, log, signal });
-  const lives = new LivePictures({ source, names, clock, signal });
+  const maps = new LiveMaps({ picture, sources: () => source.sources(picture.lost), clock, signal });
   const cluster = options.cluster ?? "default";
   const past = new Past({ address: services.flowHistory, names, clock, cluster });
   const api = apiRoutes({
     past,
-    lives,
+    picture,
+    maps,
     source,
     names,
     engine,
@@ -118,7 +121,7 @@ export async function startUi(options: UiOptions): Promise<RunningUi> {
     throw error;
   });
   const following = Promise.race([nodes.waitSynced(signal), clock.sleep(NAMES_MS_MAX, signal)])
-    .then(() => source.follow(lives.whole.picture));
+    .then(() => source.follow(picture));
   return {
     address: `${tls === undefined ? "http" : "https"}://${hostPort(hostname, listener.port)}${base}`,
     async stop() {

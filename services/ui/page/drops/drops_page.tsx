@@ -8,7 +8,6 @@ import { apiUrl } from "../data/api_client.ts";
 import { useNow } from "../data/clock.ts";
 import { navigate, urlOf, useUrlState } from "../data/url_store.ts";
 import { useAnswer } from "../data/use_answer.ts";
-import { useShownParameters } from "../data/use_filter.ts";
 import { formatFilter } from "../model/filter_language.ts";
 import {
   formatAge,
@@ -18,10 +17,8 @@ import {
   formatDuration,
 } from "../model/number_format.ts";
 import { CommandLine } from "../parts/command_line.tsx";
-import { Counted } from "../parts/counted.tsx";
 import { DataGrid, type GridColumn } from "../parts/data_grid.tsx";
 import { ExplanationView, FlowExplanation, PolicyList } from "../parts/explanation.tsx";
-import { FilterInput } from "../parts/filter_input.tsx";
 import { ArrowIcon, CheckIcon } from "../parts/icons.tsx";
 import { ObserveCommands } from "../parts/observe_commands.tsx";
 import { Block, Panel } from "../parts/panel.tsx";
@@ -138,8 +135,13 @@ const COLUMNS: readonly GridColumn<DropCause>[] = [
 export function DropsPage() {
   const { window, selected, filter } = useUrlState();
   const now = useNow();
-  const shown = useShownParameters();
-  const report = useAnswer<DropReport>(apiUrl("drops", shown), window ? 0 : EVERY_MS);
+  const report = useAnswer<DropReport>(
+    apiUrl(
+      "drops",
+      window ? [["since", String(window.sinceUnixS)], ["until", String(window.untilUnixS)]] : [],
+    ),
+    window ? 0 : EVERY_MS,
+  );
   const causes = report.value?.causes ?? NONE;
   const chosen = useMemo(() => causes.find((cause) => cause.id === selected), [causes, selected]);
   const total = causes.reduce((sum, cause) => sum + cause.count, 0) + (report.value?.foldedDrops ?? 0);
@@ -147,12 +149,7 @@ export function DropsPage() {
     <>
       <div className="view">
         <div className="tools">
-          <h1 className="unseen">Drops</h1>
-          <FilterInput
-            value={filter}
-            placeholder="Filter: namespace=shop to-port=5432"
-            onChange={(text) => navigate({ filter: text, selected: "" })}
-          />
+          <h1>Drops</h1>
           {report.value && (
             <span className="soft number">
               {formatCount(total)} drops from {formatCount(causes.length)}{" "}
@@ -162,11 +159,8 @@ export function DropsPage() {
             </span>
           )}
           <span className="grow" />
-          <Counted of={report.value} />
-          <a
-            className="button"
-            href={urlOf({ page: "flows", filter: `${filter} verdict=DROPPED`.trim(), selected: "" })}
-          >
+          {filter !== "" && <span className="soft">The filter is of the flows; causes are shown all.</span>}
+          <a className="button" href={urlOf({ page: "flows", filter: "verdict=DROPPED", selected: "" })}>
             Each dropped flow
             <ArrowIcon />
           </a>
@@ -201,14 +195,9 @@ export function DropsPage() {
           : report.loading || (report.error && !report.value)
           ? <NotYet answer={report} lines={6} />
           : (
-            <Empty
-              title={filter === "" ? "Nothing is dropped" : "No drop matches"}
-              icon={filter === "" ? <CheckIcon /> : undefined}
-            >
+            <Empty title="Nothing is dropped" icon={<CheckIcon />}>
               <p>
-                {filter !== ""
-                  ? "No packet that fits this filter was dropped."
-                  : window
+                {window
                   ? "No packet was dropped in this window."
                   : "No packet was dropped in the last hour, or since the server runs."}
               </p>
@@ -224,9 +213,14 @@ const NONE: readonly DropCause[] = [];
 const SORT = { id: "count", desc: true };
 
 function CausePanel({ cause }: { cause: DropCause }) {
+  const { window } = useUrlState();
   const now = useNow();
-  const shown = useShownParameters();
-  const answer = useAnswer<DropExplanation>(apiUrl("drops/explain", [["cause", cause.id], ...shown]));
+  const answer = useAnswer<DropExplanation>(apiUrl("drops/explain", [
+    ["cause", cause.id],
+    ...(window
+      ? [["since", String(window.sinceUnixS)], ["until", String(window.untilUnixS)]] as [string, string][]
+      : []),
+  ]));
   const terms = [...flowTerms(cause.example), { name: "verdict", value: "DROPPED", not: false }];
   return (
     <Panel

@@ -8,13 +8,7 @@ import { useNames } from "../data/session.ts";
 import { completeFilter, readFilter } from "../model/filter_language.ts";
 import { CrossIcon, SearchIcon } from "./icons.tsx";
 
-export function FilterInput(
-  { value, onChange, placeholder = "from-pod=shop/cart verdict=DROPPED not port=53" }: {
-    value: string;
-    onChange: (text: string) => void;
-    placeholder?: string;
-  },
-) {
+export function FilterInput({ value, onChange }: { value: string; onChange: (text: string) => void }) {
   const names = useNames();
   const [text, setText] = useState(value);
   const [cursor, setCursor] = useState(value.length);
@@ -84,7 +78,7 @@ export function FilterInput(
           aria-activedescendant={active >= 0 && options.length > 0 ? `${id}-${active}` : undefined}
           aria-invalid={fault !== undefined && !open}
           aria-describedby={`${id}-fault`}
-          placeholder={placeholder}
+          placeholder="from-pod=shop/cart verdict=DROPPED not port=53"
           spellCheck={false}
           autoComplete="off"
           maxLength={2000}

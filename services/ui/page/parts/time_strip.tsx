@@ -13,7 +13,6 @@ import { useSession } from "../data/session.ts";
 import { useColours } from "../data/theme.ts";
 import { navigate, useUrlState } from "../data/url_store.ts";
 import { useAnswer } from "../data/use_answer.ts";
-import { useFilter } from "../data/use_filter.ts";
 import { formatClock, formatCount, formatDateTime, formatDuration } from "../model/number_format.ts";
 import { DotIcon } from "./icons.tsx";
 import { moveEnd, rangeFor, RANGES } from "../model/time_window.ts";
@@ -21,8 +20,7 @@ import { moveEnd, rangeFor, RANGES } from "../model/time_window.ts";
 const HEIGHT = 58;
 
 export function TimeStrip() {
-  const { window, page } = useUrlState();
-  const { parameters } = useFilter();
+  const { window } = useUrlState();
   const session = useSession();
   const now = useNow();
   const live = useLivePart("buckets"), liveStepS = useLivePart("stepS");
@@ -40,7 +38,6 @@ export function TimeStrip() {
         ["since", String(Math.floor(sinceS / 60) * 60)],
         ["until", String(Math.ceil(untilS / 60) * 60)],
         ["step", String(Math.round(stepS))],
-        ...(page === "policies" || page === "health" ? [] : parameters),
       ])
       : null,
   );
@@ -86,7 +83,6 @@ export function TimeStrip() {
               </strong>
               <span className="soft number">
                 {formatDuration(window.untilUnixS - window.sinceUnixS)}, as it was then
-                {asked && answer.value?.ofAll && "; the strip shows all flows"}
               </span>
             </>
           )
