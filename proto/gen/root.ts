@@ -5327,6 +5327,113 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "StoredRollup",
     "id": 1
+   },
+   "columns": {
+    "type": "StoredRollupColumns",
+    "id": 2
+   }
+  }
+ },
+ "StoredRollupColumns": {
+  "fields": {
+   "words": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 1
+   },
+   "source": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 2
+   },
+   "destination": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 3
+   },
+   "sourceName": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 4,
+    "protoName": "source_name"
+   },
+   "destinationName": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 5,
+    "protoName": "destination_name"
+   },
+   "port": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 6
+   },
+   "protocol": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 7
+   },
+   "verdict": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 8
+   },
+   "reason": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 9
+   },
+   "policy": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 10
+   },
+   "direction": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 11
+   },
+   "node": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 12
+   },
+   "flows": {
+    "rule": "repeated",
+    "type": "double",
+    "id": 13
+   },
+   "connections": {
+    "rule": "repeated",
+    "type": "double",
+    "id": 14
+   },
+   "dropped": {
+    "rule": "repeated",
+    "type": "double",
+    "id": 15
+   },
+   "audited": {
+    "rule": "repeated",
+    "type": "double",
+    "id": 16
+   },
+   "troubles": {
+    "rule": "repeated",
+    "type": "double",
+    "id": 17
+   },
+   "firstUnixS": {
+    "rule": "repeated",
+    "type": "double",
+    "id": 18,
+    "protoName": "first_unix_s"
+   },
+   "lastUnixS": {
+    "rule": "repeated",
+    "type": "double",
+    "id": 19,
+    "protoName": "last_unix_s"
    }
   }
  },

@@ -304,10 +304,41 @@ export const StoredBlock: Message<StoredBlock> = bindMessage("weir.history.v1.St
 
 /** All rollups of a minute, ten or sixty. */
 export interface StoredRollups {
+  /** as older versions wrote them */
   rows: StoredRollup[];
+  /** the same by columns, which are read in a quarter of the time */
+  columns?: StoredRollupColumns;
 }
 /** Encodings of {@link StoredRollups}. */
 export const StoredRollups: Message<StoredRollups> = bindMessage("weir.history.v1.StoredRollups");
+
+/** Each column has a value for each row; those of texts are places in `words`. */
+export interface StoredRollupColumns {
+  words: string[];
+  source: number[];
+  destination: number[];
+  sourceName: number[];
+  destinationName: number[];
+  port: number[];
+  protocol: number[];
+  /** the name of the flow.Verdict */
+  verdict: number[];
+  /** of the flow.DropReason */
+  reason: number[];
+  policy: number[];
+  /** of the flow.TrafficDirection */
+  direction: number[];
+  node: number[];
+  flows: number[];
+  connections: number[];
+  dropped: number[];
+  audited: number[];
+  troubles: number[];
+  firstUnixS: number[];
+  lastUnixS: number[];
+}
+/** Encodings of {@link StoredRollupColumns}. */
+export const StoredRollupColumns: Message<StoredRollupColumns> = bindMessage("weir.history.v1.StoredRollupColumns");
 
 /** weir.history.v1.StoredRollup */
 export interface StoredRollup {

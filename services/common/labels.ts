@@ -83,8 +83,8 @@ export function makeLabel(source: string, key: string, value = ""): Label {
     throw new LabelError(text, `a value of at most ${LABEL_VALUE_LENGTH_MAX} characters`);
   }
   // The separator of LabelSet.key and everything that would break a line of output stay out.
-  // deno-lint-ignore no-control-regex
-  if (/[\x00-\x20;=\x7f]/.test(key) || /[\x00-\x1f;\x7f]/.test(value)) {
+  // Cc: control characters, those of 8 bits too; Zl, Zp: ends of lines; Cs: half a character, which no message can carry.
+  if (/[\p{Cc}\p{Z}\p{Cs};=]/u.test(key) || /[\p{Cc}\p{Zl}\p{Zp}\p{Cs};]/u.test(value)) {
     throw new LabelError(text, "no control character, no ; and no blank in the key");
   }
   return { source, key, value };

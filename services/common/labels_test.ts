@@ -33,6 +33,10 @@ Deno.test("parseLabel() refuses what would not survive a line of output", () => 
     "k8s:a=b;c",
     "k8s:a=b\nc",
     "k8s:a\0=b",
+    "k8s:a=\u009bm",
+    "k8s:a\u0085=b",
+    "k8s:a=b\u2028c",
+    "k8s:a=\ud800",
   ];
   for (const text of [...bad, `k8s:${"k".repeat(513)}`, `k8s:a=${"v".repeat(513)}`]) {
     assert.throws(() => parseLabel(text), LabelError, JSON.stringify(text));

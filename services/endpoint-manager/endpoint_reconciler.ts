@@ -267,9 +267,11 @@ export class EndpointReconciler {
   async #cover(): Promise<void> {
     const { configurator, policies, prefixes, table } = this.#parts;
     if (!configurator.configured) return;
-    const version = await policies.cover();
+    const { version, isHeld, failure } = await policies.cover();
     if (prefixes.isComing) { for (const workload of table.workloads()) await this.#bind(workload); }
-    prefixes.covered(version);
+    prefixes.covered(version, isHeld);
+    // What is held is tried again.
+    if (failure) throw failure;
   }
 
   /** After another start of the datapath the kernel's endpoint has the policy as it was, until the endpoint is given again. */

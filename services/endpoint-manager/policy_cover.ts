@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { isDeepStrictEqual } from "node:util";
 import { IDENTITY_WORLD_IPV4, IDENTITY_WORLD_IPV6, isLocalIdentity } from "@weir/common";
 import type { Init } from "@weir/proto";
 import type { DatapathPolicy } from "@weir/proto/datapath";
@@ -98,11 +99,16 @@ function isWorld(identity: number): boolean {
   return identity === IDENTITY_WORLD_IPV4 || identity === IDENTITY_WORLD_IPV6;
 }
 
+/** Copies by identity, as the kernel has them. */
+type WrittenCopies = ReadonlyMap<number, readonly Init<MapStateEntry>[]>;
+
 /** The copies that one policy needs, kept up to date with what is to be covered. */
 export class PolicyCopies {
   readonly #policy: KnowingPolicy;
   readonly #cover: PrefixPairs;
   readonly #copies = new Map<PrefixPair, readonly Init<MapStateEntry>[]>();
+  /** Undefined: that is not known. */
+  #written: WrittenCopies | undefined;
   #version = -1;
 
   constructor(policy: KnowingPolicy, cover: PrefixPairs) {
@@ -131,14 +137,64 @@ export class PolicyCopies {
 
   /** The policy with its copies. */
   covered(): Init<DatapathPolicy> {
-    const { policy } = this.#policy;
-    if (this.#copies.size === 0) return policy;
-    const entries = [...policy.entries ?? []], identities = new Set<number>();
-    for (const [{ identity }, copies] of this.#copies) {
-      // An identity that is between two prefixes has one set of entries.
-      if (!identities.has(identity)) entries.push(...copies);
-      identities.add(identity);
+    return this.#withCopies(this.#byIdentity());
+  }
+
+  /**
+   * Writes the policy with its copies. What the kernel has of them is known when it went well, or left everything as it was.
+   * @param isUnwritten whether a failure left everything as it was
+   * @param isCovered which prefixes it is to have copies for; default all
+   */
+  async write(
+    write: (covered: Init<DatapathPolicy>) => Promise<void>,
+    isUnwritten: (error: unknown) => boolean,
+    isCovered?: (pair: PrefixPair) => boolean,
+  ): Promise<void> {
+    const before = this.#written, copies = this.#byIdentity(isCovered);
+    this.#written = undefined;
+    try {
+      await write(this.#withCopies(copies));
+      this.#written = copies;
+    } catch (error) {
+      if (isUnwritten(error)) this.#written = before;
+      throw error;
     }
-    return { ...policy, entries };
+  }
+
+  /** Nobody knows what the kernel has of it: the datapath is there anew. */
+  forget(): void {
+    this.#written = undefined;
+  }
+
+  /** The kernel has the policy without copies. */
+  adopt(): void {
+    this.#written = new Map();
+  }
+
+  /**
+   * Whether the kernel's policy, whatever it lacks of other prefixes, judges the addresses of this one the same with it and
+   * without it: it has the copies that the prefix needs, most often none.
+   */
+  isWrittenFor(pair: PrefixPair): boolean {
+    if (this.#written === undefined) return false;
+    // What the policy means itself has come before it; one that comes again is another prefix's identity.
+    if (this.#policy.knows(pair.identity)) return false;
+    const wanted = this.#policy.copiesFor(pair, this.#cover);
+    return isDeepStrictEqual(this.#written.get(pair.identity) ?? NOTHING, wanted);
+  }
+
+  #withCopies(copies: WrittenCopies): Init<DatapathPolicy> {
+    const { policy } = this.#policy;
+    if (copies.size === 0) return policy;
+    return { ...policy, entries: [...policy.entries ?? [], ...[...copies.values()].flat()] };
+  }
+
+  #byIdentity(isCovered: (pair: PrefixPair) => boolean = () => true): WrittenCopies {
+    const found = new Map<number, readonly Init<MapStateEntry>[]>();
+    for (const [pair, copies] of this.#copies) {
+      // An identity that is between two prefixes has one set of entries.
+      if (!found.has(pair.identity) && isCovered(pair)) found.set(pair.identity, copies);
+    }
+    return found;
   }
 }

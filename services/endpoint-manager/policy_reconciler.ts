@@ -18,6 +18,7 @@ import type { Peer } from "./peer.ts";
 import { KnowingPolicy, PolicyCopies } from "./policy_cover.ts";
 import { policyName, resolvePolicy } from "./policy_variant.ts";
 import type { PrefixOrder } from "./prefix_order.ts";
+import type { PrefixPair } from "./prefix_pairs.ts";
 import type { Datapath, NamedMirror, PolicySource } from "./sources.ts";
 
 /** Name of the policy of an endpoint that is not known yet: it passes nothing. */
@@ -52,8 +53,20 @@ interface Given {
   copies: PolicyCopies;
   /** What the kernel may have instead, because giving it did not end well, or has not ended yet. */
   before: KnowingPolicy[];
+  /** Why it covers only prefixes that the kernel may have, and none that is to come; undefined: it covers all. */
+  full?: ProblemError;
   /** The process of the datapath that runs now has it. */
   isThere: boolean;
+}
+
+/** Which prefixes all policies in the kernel cover. */
+export interface PolicyCover {
+  /** They cover those of this version of the prefixes, */
+  readonly version: number;
+  /** but for those that a policy without room for their copies would judge otherwise with than without. */
+  readonly isHeld: (pair: PrefixPair) => boolean;
+  /** Why that policy has none; undefined: there is none of the kind. */
+  readonly failure: Error | undefined;
 }
 
 /** Follows map states and gives policies. */
@@ -126,6 +139,7 @@ export class PolicyReconciler implements Disposable {
   forget(): void {
     for (const given of this.#given.values()) {
       given.isThere = false;
+      given.copies.forget();
       for (const made of [given.made, ...given.before]) {
         this.#unbound.push(made);
         this.#count(made, 1);
@@ -153,6 +167,7 @@ export class PolicyReconciler implements Disposable {
       const made = KnowingPolicy.found(policy, identities);
       const copies = new PolicyCopies(made, this.#parts.prefixes.cover);
       const isOther = copies.update();
+      if (isThere) copies.adopt();
       this.#given.set(policy.name, { made, copies, before: [], isThere: isThere && !isOther });
       this.#count(made, 1);
     }
@@ -212,22 +227,32 @@ export class PolicyReconciler implements Disposable {
   /**
    * Makes every policy cover the prefixes that are to come and those that go; one that was found and that the datapath does not
    * have by name only where some are to come. One that cannot be given does not keep the others.
-   * @returns the version of the prefixes that all of them cover @throws {Error} the first that failed
+   * @throws {Error} the first that failed, but for those that have no room
    */
-  async cover(): Promise<number> {
+  async cover(): Promise<PolicyCover> {
     const { version } = this.#parts.prefixes.cover;
-    let first: unknown;
+    const full: Given[] = [];
+    let first: unknown, failure: ProblemError | undefined;
     for (const [name, { made, isThere }] of [...this.#given]) {
       if (made.isFound && !isThere && !this.#parts.prefixes.isComing) continue;
+      let noRoom: ProblemError | undefined;
       try {
         await this.#give(name, made);
+        noRoom = this.#given.get(name)?.full;
       } catch (error) {
-        first ??= error;
+        if (isUnwritten(error)) noRoom = error;
+        else first ??= error;
         if (this.#parts.datapathPeer.state !== "OK") break;
       }
+      if (noRoom === undefined) continue;
+      full.push(this.#given.get(name)!);
+      failure ??= noRoom;
     }
     if (first) throw first;
-    return version;
+    // What else the kernel may have of it has other copies.
+    const lacks = ({ copies, before }: Given, pair: PrefixPair) =>
+      before.length > 0 || !copies.isWrittenFor(pair);
+    return { version, isHeld: (pair) => full.some((given) => lacks(given, pair)), failure };
   }
 
   /** Takes back the policies that nobody uses. */
@@ -279,21 +304,29 @@ export class PolicyReconciler implements Disposable {
     const had = this.#given.get(name), isNew = had?.made !== made;
     const copies = had && !isNew ? had.copies : new PolicyCopies(made, prefixes.cover);
     const isOther = copies.update();
-    if (had && !isNew && had.isThere && !isOther) return;
+    if (had && !isNew && had.isThere && !isOther && !had.full) return;
     // From here on the kernel may have either.
     const before = had ? [...had.before, ...isNew ? [had.made] : []] : [];
     const given: Given = { made, copies, before, isThere: false };
     this.#given.set(name, given);
     if (isNew) this.#count(made, 1);
-    try {
+    const put = async (covered: Init<DatapathPolicy>) => {
       const { status } = await datapathPeer.call(
         `apply policy ${name}`,
-        () => datapath.putPolicy({ ...copies.covered(), process: process() }),
+        () => datapath.putPolicy({ ...covered, process: process() }),
       );
       if (status?.error) throw new Error(`Cannot apply policy ${name}: ${status.error.error}`);
+    };
+    try {
+      await copies.write(put, isUnwritten).catch(async (error) => {
+        if (!isUnwritten(error)) throw error;
+        // What is to come waits; what there is it may judge.
+        await copies.write(put, isUnwritten, (pair) => prefixes.mayBeThere(pair));
+        given.full = error;
+      });
     } catch (error) {
       // Nothing was written: what was there goes on, and covers what is to come if that has room.
-      if (isNew && error instanceof ProblemError && UNWRITTEN.has(error.code)) {
+      if (isNew && isUnwritten(error)) {
         this.#count(made, -1);
         if (had) this.#given.set(name, had);
         else this.#given.delete(name);
@@ -337,6 +370,10 @@ export class PolicyReconciler implements Disposable {
 
 /** Codes of a datapath that has no room for a policy and has left the one before as it was. */
 const UNWRITTEN = new Set(["POLICY_MAP_FULL", "POLICY_SLOTS_FULL"]);
+
+function isUnwritten(error: unknown): error is ProblemError {
+  return error instanceof ProblemError && UNWRITTEN.has(error.code);
+}
 
 const CLOSED_PARTS: Init<DatapathPolicy> = {
   name: CLOSED_POLICY,

@@ -15,6 +15,13 @@
  * the longest prefix around the address that M knows is the one around p, its entries are those of the copy, and the verdict is
  * M's again. Every step keeps (1) and (2), and replacing one policy is one step of the kernel. So what both policies allow passes all
  * along, and what both deny never does. No step asks where a stream is: replicas need not agree on positions.
+ *
+ * A policy that has no room for all of its copies gets those of the prefixes that the ipcache may have, or stays as it was. Both
+ * keep (1). It covers a prefix p that comes all the same where M does not know p's identity and its entries of that are what they
+ * are to be: mostly none, for M does not tell p from the prefix around it. What it lacks of other prefixes are entries of other
+ * identities, and the prefix around p that M knows is the same with and without those. So only prefixes that it would judge
+ * otherwise wait.
+ *
  * @module
  */
 import { Prefix } from "@weir/common";
@@ -33,6 +40,8 @@ export interface OrderedPair extends PrefixPair {
   /** Version of the cover that has it first. */
   readonly since: number;
   isWanted: boolean;
+  /** The kernel was told of it, and not yet that it is gone. */
+  mayBeThere: boolean;
 }
 
 /** What {@link PrefixOrder} is made of. */
@@ -82,13 +91,18 @@ export class PrefixOrder {
     return pairs.size === 1 && [...pairs][0].state === "THERE";
   }
 
+  /** Whether the kernel may have the prefix with this identity. */
+  mayBeThere({ prefix, identity }: PrefixPair): boolean {
+    return this.cover.get(prefix, identity)?.mayBeThere ?? false;
+  }
+
   /** What an earlier process left in the kernel. Until it is wanted, or no policy knows it, it stays. */
   adopt(found: Iterable<{ prefix: string; identity: number }>): void {
     for (const { prefix: text, identity } of found) {
       const prefix = Prefix.tryParse(text);
       if (!prefix) continue;
       const known = this.cover.get(prefix, identity);
-      if (known) known.state = "THERE";
+      if (known) Object.assign(known, { state: "THERE", mayBeThere: true });
       else this.#add(prefix, identity, "THERE");
       this.#parts.onIpcache(prefix.text, identity);
     }
@@ -106,16 +120,20 @@ export class PrefixOrder {
     this.#parts.onCover();
   }
 
-  /** Every policy covers what was to be covered at this version. */
-  covered(version: number): void {
+  /**
+   * Every policy covers what was to be covered at this version.
+   * @param isHeld but for these: a policy has no room for their copies
+   */
+  covered(version: number, isHeld: (pair: PrefixPair) => boolean = () => false): void {
     for (const pair of this.#unsettled) {
-      if (pair.state !== "COMING" || pair.since > version || !pair.isWanted) continue;
+      if (pair.state !== "COMING" || pair.since > version || !pair.isWanted || isHeld(pair)) continue;
       // One identity, two prefixes: the other one goes first.
       if (this.cover.ofIdentity(pair.identity).size > 1) continue;
       for (const other of this.cover.of(pair.prefix)) {
         if (other.state === "GIVEN" || other.state === "THERE") other.state = "TAKEN";
       }
       pair.state = "GIVEN";
+      pair.mayBeThere = true;
       this.#parts.onIpcache(pair.prefix.text, pair.identity);
     }
     this.look();
@@ -126,6 +144,7 @@ export class PrefixOrder {
     let isNews = false;
     for (const pair of this.#unsettled) {
       if (pair.state === "TAKEN") pair.state = "GONE";
+      if (pair.state === "GONE" || pair.state === "COMING") pair.mayBeThere = false;
       if (pair.state !== "GIVEN" || !isWhole) continue;
       pair.state = "THERE";
       isNews = true;
@@ -175,6 +194,7 @@ export class PrefixOrder {
       state,
       since: this.cover.version + 1,
       isWanted: state === "COMING",
+      mayBeThere: state !== "COMING",
     };
     this.cover.add(pair);
     this.#unsettled.add(pair);

@@ -37,6 +37,20 @@ Deno.test("PrefixOrder: a prefix comes once every policy covers it, and policies
   assert.deepEqual([order.has(1), order.isWaiting, take()], [true, false, ["there"]]);
 });
 
+Deno.test("PrefixOrder: a prefix that a policy has no room for waits, and no other one", () => {
+  const { order, put, take } = bench();
+  put(A, 1);
+  put(B, 2);
+  take();
+  order.covered(order.cover.version, ({ identity }) => identity === 1);
+  assert.deepEqual(take(), [`${B}=2`]);
+  order.told(true);
+  assert.deepEqual([order.has(1), order.has(2), order.isComing], [false, true, true]);
+  take();
+  order.covered(order.cover.version);
+  assert.deepEqual(take(), [`${A}=1`]);
+});
+
 Deno.test("PrefixOrder: a prefix goes once no policy knows it, and is covered until the kernel has let it go", () => {
   const { order, knows, put, take } = bench(1);
   put(A, 1);

@@ -53,11 +53,11 @@ async function withPolicy(first: PolicySet) {
       for (const row of set.prefixes) cidrTable.put(row.prefix, row);
       cidrTable.beat();
     },
-    mapState({ entries, silent = [] }: PolicySet) {
+    mapState({ entries, silent = [] }: PolicySet, identity = SUBJECT) {
       mapStateTable.put(
-        `${SUBJECT}`,
+        `${identity}`,
         MapState.create({
-          identity: SUBJECT,
+          identity,
           policyRevision: ++revision,
           enforceEgress: true,
           entries: [...entries],
@@ -68,13 +68,13 @@ async function withPolicy(first: PolicySet) {
       mapStateTable.beat();
     },
   };
-  const passes = (address: IpAddress) => {
+  const passes = (address: IpAddress, endpoint = "default/a") => {
     let identity = IDENTITY_WORLD_IPV4, longest = -1;
     for (const [text, of] of kernelIpcache) {
       const prefix = Prefix.parse(text);
       if (prefix.length > longest && prefix.contains(address)) [identity, longest] = [of, prefix.length];
     }
-    const policy = kernelPolicies.get(kernel.get("default/a")!.policy)!;
+    const policy = kernelPolicies.get(kernel.get(endpoint)!.policy)!;
     return Lookup.of(MapState.create(policy)).lookup(identity, "EGRESS", 17, 53).allowed;
   };
   publish.prefixes(first);
@@ -193,6 +193,72 @@ Deno.test("prefixes stay out while a policy has no room to cover them, and polic
   neighbours.fail = undefined;
   await node.pass(30_000);
   assert.deepEqual([policyInForce()?.entries, wrong], [SETS[3].entries, []]);
+});
+
+Deno.test("a policy that is full holds up the prefixes that it tells from what is around them, and no others", async () => {
+  const bench = await withPolicy(SETS[0]);
+  await using node = bench.node;
+  const { publish, wrong, neighbours, policyInForce, passes } = bench;
+  const { kernelIpcache } = neighbours;
+  const second = SUBJECT + 1;
+  await node.manager.put(
+    "default/b",
+    Endpoint.create({ name: "default/b", netns: "/run/netns/b", labels: ["k8s:app=b"] }),
+  );
+  publish.mapState({ prefixes: [OTHER], entries: [entry(IDENTITY_WORLD_IPV4)] }, second);
+  await node.settle();
+  assert.equal(passes(DENIED, "default/b"), true);
+  neighbours.policyEntriesMax = 1;
+  // One inside of what the first policy allows, the same prefix anew, and one that is nothing to it.
+  const inner = { prefix: "203.0.113.128/25", identity: 0x100_0004, labels: [] };
+  const again = { ...WIDE, identity: 0x100_0005 };
+  const after = { prefixes: [OTHER, inner, NARROW, again], entries: [entry(IDENTITY_WORLD_IPV4)] };
+  publish.prefixes(after);
+  // The second policy makes an exception of it; the world's entries are not copied for the others.
+  publish.mapState(
+    { ...after, silent: [NARROW.identity, inner.identity, again.identity, OTHER.identity] },
+    second,
+  );
+  await node.pass(60_000);
+  assert.deepEqual(
+    [NARROW, again, OTHER, inner].map(({ prefix }) => kernelIpcache.get(prefix)),
+    [undefined, undefined, OTHER.identity, undefined],
+    "the second one is full too, and would judge each otherwise",
+  );
+  // It has room for the copies, but the first one has not.
+  neighbours.policyEntriesMax = 5;
+  const fill = [300, 301, 302, 303].map((identity) =>
+    MapStateEntry.create({ direction: "INGRESS", identity, precedence: 1 })
+  );
+  const full = { prefixes: after.prefixes, entries: [entry(OTHER.identity), ...fill] };
+  publish.mapState(full);
+  await node.pass(60_000);
+  assert.deepEqual(policyInForce()?.entries, full.entries);
+  assert.deepEqual(
+    [NARROW, again, OTHER, inner].map(({ prefix }) => kernelIpcache.get(prefix)),
+    [NARROW.identity, again.identity, OTHER.identity, undefined],
+    "the first one tells only the inner one from what is around it",
+  );
+  assert.deepEqual([passes(ALLOWED), passes(IpAddress.parse("203.0.113.200"))], [true, true]);
+  const condition = () => node.manager.table.view.get("default/b")!.status!.conditions.map((c) => c.message);
+  assert.match(condition().join(), /made with a prefix \(identity 16777220\)/, "who means that one waits");
+  publish.mapState({ ...after, silent: [NARROW.identity, again.identity] }, second);
+  await node.pass(20_000);
+  assert.deepEqual([passes(DENIED, "default/b"), condition()], [false, []], "and nobody else");
+  // Its own prefix under another identity: the old one stays, and with it the policy.
+  const moved = { ...OTHER, identity: 0x100_0006 };
+  publish.prefixes({ ...after, prefixes: [moved, inner, NARROW, again] });
+  publish.mapState({ ...full, entries: [entry(moved.identity), ...fill] });
+  await node.pass(60_000);
+  assert.equal(kernelIpcache.get(OTHER.prefix), OTHER.identity);
+  assert.deepEqual(policyInForce()?.entries, full.entries);
+  neighbours.policyEntriesMax = 7;
+  await node.pass(60_000);
+  assert.deepEqual(
+    [...kernelIpcache].filter(([, identity]) => identity >= 0x100_0000).sort(),
+    [moved, inner, NARROW, again].map(({ prefix, identity }) => [prefix, identity]).sort(),
+  );
+  assert.deepEqual(wrong, []);
 });
 
 Deno.test("a policy engine that does not say which prefixes it knows is taken to know all of them", async () => {

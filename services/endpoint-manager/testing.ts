@@ -132,6 +132,8 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
   repeatS: number | undefined;
   /** The kernel: identity and policy of each endpoint. */
   readonly kernel = new Map<string, { identity: number; policy: string }>();
+  /** Most entries of one policy; one with more is refused, before anything is written. */
+  policyEntriesMax = Infinity;
   /** The kernel's policies. */
   readonly kernelPolicies = new Map<string, DatapathPolicy>();
   /** Told after each change of the kernel. */
@@ -268,6 +270,12 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
   putPolicy: Datapath["putPolicy"] = async (policy) => {
     this.#refuseOther(policy.process);
     await this.#call(`putPolicy ${policy.name}`);
+    if ((policy.entries?.length ?? 0) > this.policyEntriesMax) {
+      throw new ProblemError("POLICY_MAP_FULL", {
+        status: 507,
+        detail: `Cannot write policy ${policy.name}`,
+      });
+    }
     const given = DatapathPolicy.create({ ...policy, process: "" });
     this.kernelPolicies.set(given.name, given);
     this.onKernel();

@@ -6,7 +6,9 @@ import { sql, type Transaction } from "kysely";
 import type { Block } from "./block.ts";
 import type { CountChanges } from "./counts.ts";
 import type { HeldChange } from "./held_objects.ts";
-import { packRows, type RollupPart } from "./rollup_table.ts";
+import { totalsOf } from "./rollup_totals.ts";
+import { packRows } from "./rollup_columns.ts";
+import type { RollupPart } from "./rollup_table.ts";
 
 type Tx = Transaction<unknown>;
 
@@ -24,12 +26,12 @@ export async function insertRollup(
   startS: number,
   rows: RollupPart["rows"],
 ): Promise<void> {
-  const body = packRows(rows);
+  const body = packRows(rows), totals = JSON.stringify(totalsOf(rows));
   const { rows: [{ part }] } = await sql<{ part: string | number }>`
     select coalesce(max(part), 0) + 1 as part from weir_history_rollup
     where level = ${level} and start_s = ${startS}`.execute(tx);
-  await sql`insert into weir_history_rollup (level, start_s, part, bytes, body)
-    values (${level}, ${startS}, ${Number(part)}, ${body.length + 50}, ${body})`.execute(tx);
+  await sql`insert into weir_history_rollup (level, start_s, part, bytes, body, totals)
+    values (${level}, ${startS}, ${Number(part)}, ${body.length + 250}, ${body}, ${totals})`.execute(tx);
 }
 
 /** Adds to the counts, and sets gaps. */

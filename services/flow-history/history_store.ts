@@ -11,7 +11,8 @@ import { encodeEnd, type KnownEnd } from "./end_table.ts";
 import type { HeldChange } from "./held_objects.ts";
 import { formatItems } from "./item_set.ts";
 import { insertRollup, setState, storedBytes, writeCounts, writeHeld } from "./history_rows.ts";
-import { type RollupPart, sumRows, unpackRows } from "./rollup_table.ts";
+import { unpackRows } from "./rollup_columns.ts";
+import { type RollupPart, sumRows } from "./rollup_table.ts";
 import { MIGRATIONS } from "./schema.ts";
 
 type Tx = Transaction<unknown>;

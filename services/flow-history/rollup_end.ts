@@ -23,20 +23,10 @@ interface Named {
 /** The ends of one answer. */
 export class EndNumbers {
   readonly #ends: EndTable;
-  /** End's number in the table and DNS name -> value. */
-  readonly #known = new Map<string, string>();
   readonly #byKey = new Map<string, Named>();
 
   constructor(ends: EndTable) {
     this.#ends = ends;
-  }
-
-  /** The value of an end; `id`: its number in the table. */
-  of(id: number, name: string): string {
-    const row = name === "" ? `${id}` : `${id} ${name}`;
-    let value = this.#known.get(row);
-    if (value === undefined) this.#known.set(row, value = this.#numberOf(id, name));
-    return value;
   }
 
   /** Who the ends of these sums are. */
@@ -48,7 +38,8 @@ export class EndNumbers {
     }));
   }
 
-  #numberOf(id: number, name: string): string {
+  /** The value of an end; `id`: its number in the table. */
+  of(id: number, name: string): string {
     const stored = this.#ends.get(id)?.endpoint;
     if (stored === undefined) return OTHER;
     const { identity, namespace, pod_name, cluster_name } = stored;

@@ -8,39 +8,21 @@
 import { sql } from "kysely";
 import { type Clock, ProblemError } from "@weir/common";
 import type { Database } from "@weir/common/state";
-import { Rollup, type StoredRollup } from "@weir/proto/history";
-import { type Endpoint, Flow } from "@weir/proto/flow";
+import type { Rollup, StoredRollup } from "@weir/proto/history";
+import { Flow } from "@weir/proto/flow";
 import type { EndTable } from "./end_table.ts";
-import { OTHER_END } from "./end_table.ts";
 import { EndNumbers } from "./rollup_end.ts";
-import { addCounts, type RollupPart, unpackRows } from "./rollup_table.ts";
+import { unpackRows } from "./rollup_columns.ts";
+import { dimensionsOf } from "./rollup_dimension.ts";
+import { RollupGroups } from "./rollup_groups.ts";
+import { isFolded, type RollupPart } from "./rollup_table.ts";
+import { readTotals } from "./rollup_totals.ts";
 import type { Window } from "./completeness.ts";
 
-/** What sums can be grouped by, one end's or both. */
-export const END_DIMENSIONS = ["end", "pod", "workload", "namespace", "identity", "name"] as const;
-export const FLOW_DIMENSIONS = [
-  "port",
-  "protocol",
-  "verdict",
-  "reason",
-  "policy",
-  "direction",
-  "node",
-] as const;
-/** Dimensions of one request. */
-export const DIMENSIONS_MAX = 8;
-/** Groups that are added up; beyond it the request is refused. */
-export const GROUPS_MAX = 50_000;
 /** Rows of sums that are read at once. */
 const PARTS_AT_ONCE = 64;
 /** Steps of one answer. */
 export const STEPS_MAX = 5000;
-
-/** Column -> value of a row. */
-interface Dimension {
-  readonly key: string;
-  readonly valueOf: (row: StoredRollup) => string;
-}
 
 /** What is asked. */
 export interface RollupRequest extends Window {
@@ -63,31 +45,18 @@ export async function sumRollups(
   request: RollupRequest,
 ): Promise<{ rollups: Rollup[]; folded: number; numbers: EndNumbers }> {
   const numbers = new EndNumbers(ends), dimensions = dimensionsOf(request.by, ends, numbers);
-  const groups = new Map<string, Rollup>();
+  const groups = new RollupGroups(dimensions);
   const firstS = Math.floor(request.sinceMs / 60_000) * 60,
     endS = Math.floor(request.untilMs / 60_000) * 60 + 60;
   const endMs = clock.monotonicMs() + request.deadlineMs;
   let folded = 0;
+  const flowOf = flowMaker(ends), isTotal = dimensions.length === 0 && request.isUnfiltered;
   const take = ({ startS, rows }: RollupPart) => {
+    const stepS = request.stepS === 0 ? firstS : startS - startS % request.stepS;
     for (const row of rows) {
-      if (!request.isUnfiltered && !request.matches(flowOfRow(row, ends))) continue;
-      if (row.source === OTHER_END && row.destination === OTHER_END && row.protocol === "") {
-        folded += row.flows;
-      }
-      const stepS = request.stepS === 0 ? firstS : startS - startS % request.stepS;
-      const values = dimensions.map(({ valueOf }) => valueOf(row)), key = `${stepS}\n${values.join("\n")}`;
-      let group = groups.get(key);
-      if (group === undefined) {
-        if (groups.size >= GROUPS_MAX) throw tooWide();
-        group = Rollup.create({
-          keys: Object.fromEntries(dimensions.map(({ key }, index) => [key, values[index]])),
-          startUnixS: stepS,
-          firstUnixS: row.firstUnixS,
-          lastUnixS: row.lastUnixS,
-        });
-        groups.set(key, group);
-      }
-      addCounts(group, row);
+      if (!request.isUnfiltered && !request.matches(flowOf(row))) continue;
+      if (isFolded(row)) folded += row.flows;
+      groups.add(row, stepS);
     }
   };
   for (const part of request.tail) if (part.startS >= firstS && part.startS < endS) take(part);
@@ -97,15 +66,15 @@ export async function sumRollups(
       after !== undefined;
     ) {
       if (clock.monotonicMs() >= endMs) throw late(request.deadlineMs);
-      const rows: StoredPart[] = await readParts(database, tile, after);
-      for (const { startS, body } of rows) take({ startS, rows: unpackRows(body) });
+      const rows: StoredPart[] = await readParts(database, tile, after, isTotal);
+      for (const { startS, totals, body } of rows) take({ startS, rows: totals ?? unpackRows(body!) });
       const last: StoredPart | undefined = rows.at(-1);
       after = rows.length < PARTS_AT_ONCE || last === undefined
         ? undefined
         : { startS: last.startS, part: last.part + 1 };
     }
   }
-  return { rollups: sorted([...groups.values()], request.stepS !== 0), folded, numbers };
+  return { rollups: sorted(groups.list(), request.stepS !== 0), folded, numbers };
 }
 
 interface Tile {
@@ -117,7 +86,9 @@ interface Tile {
 interface StoredPart {
   readonly startS: number;
   readonly part: number;
-  readonly body: Uint8Array;
+  /** Where they are enough, and there; else the body. */
+  readonly totals: StoredRollup[] | undefined;
+  readonly body: Uint8Array | null;
 }
 
 /** Which level fills which part of the window, in the order of time. Pure. */
@@ -145,128 +116,43 @@ async function readParts(
   database: Database,
   { level, endS }: Tile,
   { startS, part }: { startS: number; part: number },
+  isTotal: boolean,
 ): Promise<StoredPart[]> {
+  const columns = isTotal ? "totals, case when totals is null then body end as body" : "null as totals, body";
   const { rows } = await database.query((db) =>
-    sql<{ start_s: string | number; part: number; body: Uint8Array }>`
-      select start_s, part, body from weir_history_rollup
+    sql<{ start_s: string | number; part: number; totals: string | null; body: Uint8Array | null }>`
+      select start_s, part, ${sql.raw(columns)} from weir_history_rollup
       where level = ${level} and (start_s, part) >= (${startS}, ${part}) and start_s < ${endS}
       order by start_s, part limit ${PARTS_AT_ONCE}`.execute(db)
   );
-  return rows.map((row) => ({ startS: Number(row.start_s), part: Number(row.part), body: row.body }));
+  return rows.map(({ start_s, part, totals, body }) => ({
+    startS: Number(start_s),
+    part: Number(part),
+    totals: readTotals(totals),
+    body,
+  }));
 }
 
-/** @throws {ProblemError} QUERY_INVALID for a dimension that there is not */
-function dimensionsOf(by: readonly string[], ends: EndTable, numbers: EndNumbers): Dimension[] {
-  const all = by.flatMap((text): Dimension[] => {
-    const [, side, name] = /^(?:(from|to)[:.])?(.+)$/.exec(text) ?? [];
-    const isEnd = (END_DIMENSIONS as readonly string[]).includes(name ?? "") || /^label:.+/.test(name ?? "");
-    if (isEnd) {
-      return (side === undefined ? ["from", "to"] : [side]).map((one) =>
-        name === "end" ? numberDimension(one, numbers) : endDimension(one, name, ends)
-      );
-    }
-    if (side === undefined && (FLOW_DIMENSIONS as readonly string[]).includes(text)) {
-      return [flowDimension(text)];
-    }
-    const expected = `${END_DIMENSIONS.join(", ")}, label:KEY (with from: or to: for one end), ${
-      FLOW_DIMENSIONS.join(", ")
-    }`;
-    throw new ProblemError("QUERY_INVALID", {
-      status: 400,
-      detail: `Cannot group by ${text.slice(0, 80)}: expected ${expected}`,
-      found: text.slice(0, 80),
-      expected,
-    });
-  });
-  if (all.length > DIMENSIONS_MAX) {
-    throw new ProblemError("QUERY_INVALID", {
-      status: 400,
-      detail: `Cannot group by ${all.length} columns: at most ${DIMENSIONS_MAX}`,
-      found: all.length,
-      expected: `at most ${DIMENSIONS_MAX}`,
-    });
-  }
-  return all;
-}
-
-function flowDimension(name: string): Dimension {
-  return {
-    key: name,
-    valueOf: (row) =>
-      name === "reason" && row.reason === "DROP_REASON_UNKNOWN" ? "" : `${row[name as "port"]}`,
+/** Makes a row the flow that a filter asks: always the same one, for a new one takes longer than to ask it. */
+function flowMaker(ends: EndTable): (row: StoredRollup) => Flow {
+  const ports = { source_port: 0, destination_port: 0 }, flow = { ...EMPTY };
+  const transports: Record<string, Flow["l4"]> = {};
+  const transportOf = (protocol: string): Flow["l4"] => {
+    const isStream = protocol === "TCP" || protocol === "UDP" || protocol === "SCTP";
+    return { [protocol]: isStream ? ports : {} } as Flow["l4"];
   };
-}
-
-function numberDimension(side: string, numbers: EndNumbers): Dimension {
-  const isSource = side === "from";
-  return {
-    key: `${side}.end`,
-    valueOf: (row) =>
-      isSource ? numbers.of(row.source, row.sourceName) : numbers.of(row.destination, row.destinationName),
-  };
-}
-
-function endDimension(side: string, name: string, ends: EndTable): Dimension {
-  const isSource = side === "from";
-  // Of the same end again and again.
-  const known = new Map<string, string>();
-  return {
-    key: `${side}.${name}`,
-    valueOf: (row) => {
-      const end = isSource ? row.source : row.destination,
-        dns = isSource ? row.sourceName : row.destinationName;
-      const key = `${end} ${dns}`;
-      let value = known.get(key);
-      if (value === undefined) known.set(key, value = endText(ends.get(end)?.endpoint, name, dns));
-      return value;
-    },
-  };
-}
-
-/** What an end is called. Pure. `undefined`: one of many that had no room. */
-export function endText(end: Endpoint | undefined, name: string, dns: string): string {
-  if (end === undefined) return "other";
-  if (name.startsWith("label:")) return labelValue(end.labels, name.slice("label:".length));
-  if (name === "namespace") return end.namespace;
-  if (name === "identity") return `${end.identity}`;
-  if (name === "name") return dns;
-  const [workload] = end.workloads;
-  const pod = end.pod_name === "" ? "" : `${end.namespace}/${end.pod_name}`;
-  const own = name === "workload" && workload !== undefined
-    ? `${end.namespace}/${workload.kind}/${workload.name}`
-    : pod;
-  if (own !== "") return own;
-  // Who is no pod: its DNS name, else what it is (host, world, remote-node), else its number.
-  const reserved = end.labels.find((label) => label.startsWith("reserved:"))?.slice("reserved:".length);
-  return dns || reserved || (end.identity === 0 ? "unknown" : `identity ${end.identity}`);
-}
-
-/** "k8s:app" one source's, "app" any's. */
-function labelValue(labels: readonly string[], key: string): string {
-  for (const label of labels) {
-    const equals = label.indexOf("="), full = equals < 0 ? label : label.slice(0, equals);
-    if (full === key || full.slice(full.indexOf(":") + 1) === key) {
-      return equals < 0 ? "" : label.slice(equals + 1);
-    }
-  }
-  return "";
-}
-
-/** A row as the flow that a filter asks. */
-function flowOfRow(row: StoredRollup, ends: EndTable): Flow {
-  const ports = { source_port: 0, destination_port: row.port };
-  const isStream = row.protocol === "TCP" || row.protocol === "UDP" || row.protocol === "SCTP";
-  return {
-    ...EMPTY,
-    source: ends.get(row.source)?.endpoint,
-    destination: ends.get(row.destination)?.endpoint,
-    source_names: row.sourceName === "" ? [] : [row.sourceName],
-    destination_names: row.destinationName === "" ? [] : [row.destinationName],
-    verdict: row.verdict,
-    drop_reason_desc: row.reason,
-    traffic_direction: row.direction,
-    node_name: row.node,
-    l4: row.protocol === "" ? undefined : { [row.protocol]: isStream ? ports : {} } as Flow["l4"],
+  return (row) => {
+    flow.source = ends.get(row.source)?.endpoint;
+    flow.destination = ends.get(row.destination)?.endpoint;
+    flow.source_names = row.sourceName === "" ? [] : [row.sourceName];
+    flow.destination_names = row.destinationName === "" ? [] : [row.destinationName];
+    flow.verdict = row.verdict;
+    flow.drop_reason_desc = row.reason;
+    flow.traffic_direction = row.direction;
+    flow.node_name = row.node;
+    ports.destination_port = row.port;
+    flow.l4 = row.protocol === "" ? undefined : transports[row.protocol] ??= transportOf(row.protocol);
+    return flow;
   };
 }
 const EMPTY: Flow = Flow.create();
@@ -275,15 +161,6 @@ function sorted(rollups: Rollup[], byTime: boolean): Rollup[] {
   return rollups.sort((a, b) =>
     (byTime ? a.startUnixS - b.startUnixS : 0) || b.dropped - a.dropped || b.flows - a.flows
   );
-}
-
-function tooWide(): ProblemError {
-  return new ProblemError("QUERY_TOO_WIDE", {
-    status: 422,
-    detail: `Cannot add up: there are more than ${GROUPS_MAX} groups`,
-    expected: `at most ${GROUPS_MAX} groups`,
-    action: "Group by less, take longer steps, or filter",
-  });
 }
 
 function late(ms: number): ProblemError {

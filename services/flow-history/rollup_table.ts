@@ -4,8 +4,7 @@
  * @module
  */
 import type { Flow } from "@weir/proto/flow";
-import { StoredRollup, StoredRollups } from "@weir/proto/history";
-import { deflateRawSync, inflateRawSync } from "node:zlib";
+import { StoredRollup } from "@weir/proto/history";
 import type { FlowPlace } from "./connection_table.ts";
 import { OTHER_END } from "./end_table.ts";
 import { isDrop, isTrouble, policiesOf, type Transport } from "./flow_facts.ts";
@@ -17,7 +16,6 @@ export const OPEN_MINUTES_MAX = 4;
 /** A minute is written so long after its end. */
 const GRACE_MS = 5000;
 const MINUTE_MS = 60_000;
-const UNPACKED_BYTES_MAX = 64 << 20;
 
 /** The rows of one stretch of time. */
 export interface RollupPart {
@@ -171,6 +169,11 @@ export function addCounts(sum: Counts, row: Counts): void {
   sum.lastUnixS = Math.max(sum.lastUnixS, row.lastUnixS);
 }
 
+/** Its flows had no room for rows of their own: the ends are "other". */
+export function isFolded({ source, destination, protocol }: StoredRollup): boolean {
+  return source === OTHER_END && destination === OTHER_END && protocol === "";
+}
+
 /** The sum of rows of several parts, one row for each kind. Pure. At most `rowsMax`; the rest has the ends "other". */
 export function sumRows(parts: Iterable<readonly StoredRollup[]>, rowsMax = ROLLUP_ROWS_MAX): StoredRollup[] {
   const sums = new Map<string, StoredRollup>();
@@ -197,14 +200,4 @@ export function sumRows(parts: Iterable<readonly StoredRollup[]>, rowsMax = ROLL
     }
   }
   return [...sums.values()];
-}
-
-/** Packs rows. */
-export function packRows(rows: readonly StoredRollup[]): Uint8Array {
-  return deflateRawSync(StoredRollups.encode({ rows: [...rows] }), { level: 1 });
-}
-
-/** Unpacks them. @throws {Error} the body is damaged */
-export function unpackRows(body: Uint8Array): StoredRollup[] {
-  return StoredRollups.decode(inflateRawSync(body, { maxOutputLength: UNPACKED_BYTES_MAX })).rows;
 }

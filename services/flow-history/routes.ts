@@ -21,7 +21,8 @@ import { HELD_KINDS } from "./held_objects.ts";
 import type { FlowHistory } from "./history.ts";
 import { holdingsAt } from "./holdings.ts";
 import { AHEAD_MS_MAX, flowOfConnection } from "./intake.ts";
-import { GROUPS_MAX, STEPS_MAX, sumRollups } from "./rollup_query.ts";
+import { GROUPS_MAX } from "./rollup_groups.ts";
+import { STEPS_MAX, sumRollups } from "./rollup_query.ts";
 import { wordOf } from "./word.ts";
 import { formatPlace, type Found, parsePlace, search } from "./search.ts";
 

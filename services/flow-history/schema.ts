@@ -57,4 +57,10 @@ export const MIGRATIONS: readonly Migration[] = [{
     await sql`create table weir_history_open (part integer primary key, body ${bytes} not null)`.execute(tx);
     await sql`create table weir_history_state (name text primary key, value text not null)`.execute(tx);
   },
+}, {
+  name: "history-2",
+  async up(tx) {
+    // The sum of all rows of a part, as StoredRollup in JSON; null in what is older.
+    await sql`alter table weir_history_rollup add column totals text`.execute(tx);
+  },
 }];

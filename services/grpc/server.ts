@@ -8,28 +8,26 @@
  * @module
  */
 import type * as http2 from "node:http2";
+import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { X509Certificate } from "node:crypto";
 import { type Clock, Logger, MetricsRegistry, ProblemError, systemClock } from "@weir/common";
 import { CallMetrics } from "./call_metrics.ts";
+import { type ConnectionLimits, Connections } from "./connections.ts";
 import { FrameReader, framesOf } from "./frame.ts";
 import type { GrpcCall, GrpcMethods } from "./methods.ts";
 import { GRPC_STATUS, GrpcError, grpcErrorOf, grpcMessageText, timeoutMs } from "./status.ts";
 
 /** Limits of a server; each has a default. */
-export interface GrpcLimits {
-  /** Connections at once. */
-  connectionsMax: number;
+export interface GrpcLimits extends ConnectionLimits {
   /** Calls at once on one connection. */
-  callsPerConnectionMax: number;
+  readonly callsPerConnectionMax: number;
   /** A request's message, its headers. */
-  requestBytesMax: number;
-  headerBytesMax: number;
-  /** Longest wait for a request's message, and for a reader that takes nothing, in milliseconds. */
-  requestMsMax: number;
-  stallMsMax: number;
-  /** A connection without a call or ping is closed after this time; one with calls is asked for a sign of life as often. */
-  idleMsMax: number;
+  readonly requestBytesMax: number;
+  readonly headerBytesMax: number;
+  /** Longest wait for a handshake and for a request's message, and for a reader that takes nothing, in milliseconds. */
+  readonly requestMsMax: number;
+  readonly stallMsMax: number;
 }
 
 /** Defaults: a reader that takes nothing for ten minutes is nobody any more. */
@@ -78,7 +76,7 @@ export type GrpcAddress = { readonly path: string } | { readonly hostname: strin
 export class GrpcServer {
   readonly #options: Required<Omit<GrpcServerOptions, "limits">>;
   readonly #limits: GrpcLimits;
-  readonly #sessions = new Set<http2.ServerHttp2Session>();
+  readonly #connections: Connections;
   readonly #servers = new Set<http2.Http2Server>();
   readonly #stopping = new AbortController();
 
@@ -94,8 +92,8 @@ export class GrpcServer {
       ...options,
     };
     this.#callMetrics = new CallMetrics(this.#options.metrics, this.#options.methods);
-    this.#options.metrics.gauge("weir_grpc_connections", "gRPC connections open now")
-      .collect(() => this.#sessions.size);
+    const { clock, metrics } = this.#options;
+    this.#connections = new Connections({ limits: this.#limits, clock, metrics });
   }
 
   /**
@@ -115,15 +113,21 @@ export class GrpcServer {
       maxSessionMemory: 8,
       maxHeaderListPairs: HEADERS_MAX,
     };
-    const server = tls === undefined
-      ? createServer(settings)
-      : createSecureServer({ ...settings, ...contextOf(tls) } as http2.SecureServerOptions);
+    const server = tls === undefined ? createServer(settings) : createSecureServer({
+      ...settings,
+      ...contextOf(tls),
+      handshakeTimeout: this.#limits.requestMsMax,
+    } as http2.SecureServerOptions);
     let current = tls;
     const callers = new Map<http2.ServerHttp2Session, X509Certificate>();
     server.on("session", (session: http2.ServerHttp2Session) => {
       if (current?.check !== undefined && !this.#admit(session, current.check, callers)) return;
-      this.#greet(session);
+      this.#connections.add(session);
     });
+    if (tls !== undefined) {
+      server.on("connection", (socket: Socket) => this.#connections.handshake(socket));
+      server.on("tlsClientError", () => this.#connections.refused("handshake"));
+    }
     server.on("stream", this.#answer);
     server.on("sessionError", () => {});
     const text = "path" in address ? address.path : `${address.hostname}:${address.port}`;
@@ -179,7 +183,7 @@ export class GrpcServer {
       check();
       return true;
     } catch (error) {
-      this.#refused.increment({ reason: "certificate" });
+      this.#connections.refused("certificate");
       this.#options.log.debug("gRPC caller refused", { error });
       session.destroy();
       return false;
@@ -193,64 +197,18 @@ export class GrpcServer {
       new Promise<void>((resolve) => server.close(() => resolve()))
     );
     const grace = this.#options.clock.sleep(graceMs);
-    for (const session of this.#sessions) session.close();
+    this.#connections.close(false);
     await Promise.race([Promise.all(closed), grace]);
-    for (const session of this.#sessions) session.destroy();
-  }
-
-  #greet = (session: http2.ServerHttp2Session): void => {
-    if (this.#sessions.size >= this.#limits.connectionsMax) {
-      this.#refused.increment({ reason: "connections" });
-      session.destroy();
-      return;
-    }
-    this.#sessions.add(session);
-    const end = new AbortController();
-    session.on("error", () => {});
-    // Who keeps a connection for its next call says so by pings.
-    session.on("ping", () => this.#pinged.add(session));
-    session.on("close", () => {
-      this.#sessions.delete(session);
-      end.abort();
-    });
-    this.#keepAlive(session, end.signal);
-  };
-
-  readonly #calls = new WeakMap<http2.Http2Session, number>();
-  /** Those that have pinged since they were looked at. */
-  readonly #pinged = new WeakSet<http2.Http2Session>();
-
-  /** Closes connections that nobody uses, and those with calls that give no sign of life. */
-  async #keepAlive(session: http2.ServerHttp2Session, signal: AbortSignal): Promise<void> {
-    for (;;) {
-      await this.#options.clock.sleep(this.#limits.idleMsMax, signal);
-      if (signal.aborted) return;
-      if (this.#pinged.delete(session)) continue;
-      if ((this.#calls.get(session) ?? 0) === 0) return session.close();
-      let heard = false;
-      try {
-        session.ping(() => heard = true);
-      } catch {
-        return session.destroy();
-      }
-      await this.#options.clock.sleep(this.#limits.requestMsMax, signal);
-      if (!heard && !signal.aborted) return session.destroy();
-    }
-  }
-
-  get #refused() {
-    return this.#options.metrics.counter("weir_grpc_refused_total", "gRPC connections and calls refused");
+    this.#connections.close(true);
   }
 
   #answer = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void => {
     const { session } = stream;
     // Its connection was ended for a frame that came behind it.
     if (session === undefined) return void stream.destroy();
-    const count = (by: number) => this.#calls.set(session, (this.#calls.get(session) ?? 0) + by);
-    count(1);
-    const gone = new AbortController();
+    const ended = this.#connections.call(session), gone = new AbortController();
     stream.on("close", () => {
-      count(-1);
+      ended();
       gone.abort();
     });
     stream.on("error", () => gone.abort());
@@ -277,6 +235,10 @@ export class GrpcServer {
     const counted = this.#callMetrics.start(path);
     let failure: GrpcError | undefined;
     try {
+      if (this.#isClogged(stream)) {
+        await this.#taken(stream, signal);
+        if (stream.destroyed) return;
+      }
       if (!`${headers["content-type"]}`.startsWith("application/grpc")) {
         stream.respond({ ":status": 415 }, { endStream: true });
         return;
@@ -303,7 +265,8 @@ export class GrpcServer {
         if (signal.aborted) break;
         if (batch.length === 0) continue;
         counted.sent(batch.length);
-        if (!stream.write(framesOf(batch))) await this.#drained(stream, signal);
+        stream.write(framesOf(batch));
+        await this.#taken(stream, signal);
       }
       if (late) throw new GrpcError("DEADLINE_EXCEEDED", "the caller's deadline has passed");
       if (this.#stopping.signal.aborted) throw new GrpcError("UNAVAILABLE", "the server stops");
@@ -314,7 +277,18 @@ export class GrpcServer {
       clearTimeout(timer);
       counted.ended(failure?.status ?? "OK");
     }
-    if (!stream.destroyed) stream.end();
+    if (stream.destroyed) return;
+    stream.end();
+    // The last of it may never be taken.
+    const closed = new AbortController();
+    stream.on("close", () => closed.abort());
+    await this.#options.clock.sleep(this.#limits.stallMsMax, closed.signal);
+    if (!closed.signal.aborted) this.#stalled(stream);
+  }
+
+  #stalled(stream: http2.ServerHttp2Stream): void {
+    this.#connections.refused("stalled");
+    stream.destroy();
   }
 
   /** The one message of a request. */
@@ -354,20 +328,30 @@ export class GrpcServer {
     });
   }
 
-  /** Until the reader has taken what was written. */
-  async #drained(stream: http2.ServerHttp2Stream, signal: AbortSignal): Promise<void> {
+  /**
+   * Until the reader has taken what was written, of this call and of its connection: a window says what the reader would take, and
+   * `node:http2` writes all of that to a socket that stands still.
+   */
+  async #taken(stream: http2.ServerHttp2Stream, signal: AbortSignal): Promise<void> {
+    const isClogged = this.#isClogged(stream);
+    if (signal.aborted || (!stream.writableNeedDrain && !isClogged)) return;
     const waiting = new AbortController();
-    const drained = new Promise<void>((resolve) => {
-      stream.once("drain", resolve);
-      signal.addEventListener("abort", () => resolve(), { signal: waiting.signal });
-    });
+    const aborted = new Promise<void>((resolve) =>
+      signal.addEventListener("abort", () => resolve(), { signal: waiting.signal })
+    );
+    const drained = Promise.all([
+      stream.writableNeedDrain && new Promise<void>((resolve) => stream.once("drain", resolve)),
+      isClogged && this.#connections.drained(stream.session!),
+    ]);
     const stalled = this.#options.clock.sleep(this.#limits.stallMsMax, waiting.signal)
       .then(() => waiting.signal.aborted ? "" : "stalled");
-    const ended = await Promise.race([drained, stalled]);
+    const ended = await Promise.race([drained, aborted, stalled]);
     waiting.abort();
-    if (ended !== "stalled") return;
-    this.#refused.increment({ reason: "stalled" });
-    stream.destroy();
+    if (ended === "stalled") this.#stalled(stream);
+  }
+
+  #isClogged({ session }: http2.ServerHttp2Stream): boolean {
+    return session !== undefined && this.#connections.isClogged(session);
   }
 }
 

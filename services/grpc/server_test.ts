@@ -153,21 +153,32 @@ Deno.test("GrpcServer asks nothing of a handler while its reader stands still, a
   });
 });
 
-Deno.test("GrpcServer takes so many connections, and closes those that nobody uses", async () => {
-  await serving({ connectionsMax: 2, idleMsMax: 200 }, async (caller, address) => {
-    await caller.call("/t/One", EMPTY);
+Deno.test("GrpcServer takes so many connections with calls, and closes those that nobody uses", async () => {
+  await serving({ connectionsMax: 2, idleMsMax: 200 }, async (caller, address, _, metrics) => {
+    const wait = async (one: Caller) => {
+      const stream = one.open("/t/Wait", framesOf([EMPTY]));
+      stream.on("error", () => {});
+      await new Promise<void>((resolve) => stream.once("response", () => resolve()));
+    };
+    await wait(caller);
     const second = new Caller(address);
-    await second.call("/t/One", EMPTY);
+    await wait(second);
     const third = new Caller(address);
     assert.equal((await third.call("/t/One", EMPTY).catch(() => ({ status: -1 }))).status, -1);
-    const pings = setInterval(() => caller.session.ping(() => {}), 40);
-    await until(() => second.session.closed || second.session.destroyed);
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    clearInterval(pings);
-    assert.equal((await caller.call("/t/One", EMPTY)).status, 0, "who pings means to come again");
+    assert.match(metrics.render(), /refused_total\{reason="connections"\} 1/);
+    second.close();
+    await until(() => /^weir_grpc_connections 1$/m.test(metrics.render()));
     const fourth = new Caller(address);
     assert.equal((await fourth.call("/t/One", EMPTY)).status, 0);
-    for (const one of [second, third, fourth]) one.close();
+    const fifth = new Caller(address);
+    assert.equal((await fifth.call("/t/One", EMPTY)).status, 0, "who has no call makes room");
+    await until(() => fourth.session.destroyed);
+    const pings = setInterval(() => fifth.session.ping(() => {}), 40);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    clearInterval(pings);
+    assert.equal((await fifth.call("/t/One", EMPTY)).status, 0, "who pings means to come again");
+    await until(() => fifth.session.closed || fifth.session.destroyed);
+    for (const one of [third, fourth, fifth]) one.close();
   });
 });
 

@@ -9,18 +9,18 @@
  * | path | answers |
  * | --- | --- |
  * | `api/session` | {@link Session} |
- * | `api/live?group=` | stream of {@link LiveEvent}: map, time strip, totals |
- * | `api/map?group=&since=&until=` | {@link MapSnapshot} of a window of the past |
- * | `api/card?id=&group=&since=&until=` | {@link CardDetail}, for the panel |
+ * | `api/live?group=&FILTER` | stream of {@link LiveEvent}: map, time strip, totals |
+ * | `api/map?group=&FILTER&since=&until=` | {@link MapSnapshot}; of now without `since` |
+ * | `api/card?id=&group=&FILTER&since=&until=` | {@link CardDetail}, for the panel |
  * | `api/flows?FILTER&last=&since=&until=` | {@link FlowPage}, newest last |
  * | `api/flows/stream?FILTER&last=` | stream of {@link FlowEvent} |
- * | `api/drops?since=&until=` | {@link DropReport}; without `since` of what the server saw since it runs, one hour at most |
- * | `api/drops/explain?cause=ID` | {@link DropExplanation} |
+ * | `api/drops?FILTER&since=&until=` | {@link DropReport}; without `since` of what the server saw since it runs, one hour at most |
+ * | `api/drops/explain?cause=ID&FILTER&since=&until=` | {@link DropExplanation} |
  * | `api/explain?FLOW` | {@link Explanation} for `from`, `to` (card ids, pods, addresses), `protocol`, `port` |
  * | `api/policies` | {@link PolicyReport} |
  * | `api/policy?name=cnp:NS/NAME` | {@link PolicyDetail} |
  * | `api/health` | {@link HealthReport} |
- * | `api/strip?since=&until=&step=` | {@link TimeStrip} |
+ * | `api/strip?FILTER&since=&until=&step=` | {@link TimeStrip} |
  * | `api/names` | {@link Names}, for completion |
  *
  * FILTER is the flags of `weir observe` without dashes, `from-pod=shop/cart&verdict=dropped&not-port=53`: the parameters of the
@@ -243,6 +243,8 @@ export interface Sources {
 export interface TimeStrip {
   /** Seconds per bucket. */
   readonly stepS: number;
+  /** Sums do not hold what the filter asks: these are all flows. */
+  readonly ofAll?: boolean;
   readonly buckets: readonly TimeBucket[];
 }
 

@@ -6,6 +6,10 @@
 import assert from "node:assert/strict";
 import { canRun, Lab, run } from "../e2e/weir.ts";
 import { until } from "@weir/common/testing/until";
+import { Database } from "@weir/common/state";
+import { WeirClient } from "@weir/client";
+import { createPolicyEngine } from "@weir/policy-engine";
+import { ApplyRequest, ApplyResponse } from "@weir/proto/policy";
 import { CAST, clients, isWell, pidOf, pod, processes, signal, TRAFFIC, Witness } from "./faulty_lab.ts";
 
 const lab = new Lab(`forget${Deno.pid}`);
@@ -58,6 +62,33 @@ async function backup(service: string, file: string): Promise<string> {
   }
   signal(pid, "SIGCONT");
   return to;
+}
+
+/** Writes policies into a copy of the policy engine's database, as an engine that runs on it does. */
+async function writeInto(path: string, texts: readonly string[]): Promise<void> {
+  const database = new Database(`sqlite:${path}`);
+  const allocator = new WeirClient({ socket: `/run/weir/${lab.name}-node-1/identity-allocator.sock` });
+  const engine = createPolicyEngine({ database, allocator });
+  engine.start();
+  try {
+    await engine.waitReady();
+    const client = new WeirClient({ handler: engine.handler });
+    for (const manifest of texts) {
+      const request = { message: ApplyRequest, value: { manifest } };
+      await client.call("/v1/policies:apply", { request, response: ApplyResponse });
+    }
+  } finally {
+    await engine.stop();
+    allocator.close();
+    await database.close();
+  }
+}
+
+/** The newest policy set that the engine of the lab has, and the one that a node holds with its tag. */
+async function policySets(): Promise<{ engine: number; node: number }> {
+  const { policyRevision } = await ask("node-1", "policy-engine", "revision") as { policyRevision?: string };
+  const kept = await Deno.readTextFile(`${state}/${lab.name}-node-2/endpoint-manager/policy-set.json`);
+  return { engine: Number(policyRevision), node: Number(JSON.parse(kept).policyRevision) };
 }
 
 async function isReady(pod: string): Promise<void> {
@@ -152,6 +183,64 @@ fault(
     await isWell(lab);
     await lab.ok(["lab", "delete", "pod/default/today-1", "pod/default/new-1"]);
     await lab.apply(clients("client"));
+  },
+);
+
+fault(
+  "the policy engine's database is yesterday's and was written to past its old numbers: nothing of it opens before it is accepted",
+  async () => {
+    await lab.put(pod("yesterday-1", 2));
+    await isReady("yesterday-1");
+    await lab.apply(clients("client", "yesterday"));
+    await lab.expect(["from: yesterday-1, to: server-1, port: 80, expect: allow"]);
+    const old = await backup("policy-engine", "policy.db");
+    await lab.apply(clients("client"));
+    const closed = [
+      "from: yesterday-1, to: server-1, port: 80, expect: deny",
+      "from: yesterday-1, to: server-2, port: 80, expect: deny",
+    ];
+    await lab.expect(closed);
+    let now = 0;
+    await until("the nodes were told which policy set they hold", async () => {
+      const { engine, node } = await policySets();
+      now = engine;
+      return node === engine;
+    });
+    const fillers = Array.from(
+      { length: 8 },
+      (_, i) => clients("client").replace("name: clients", `name: more-${i}`),
+    );
+    await writeInto(old, fillers);
+    await using witness = await Witness.begin(lab);
+    await replaceDatabase("policy-engine", "policy.db", old);
+    await until(
+      "the nodes say that the policy engine is older than what is in force",
+      async () =>
+        (await endpoints()).some(({ status }) =>
+          status.conditions?.some((c) =>
+            c.kind === "POLICY_FAILED" && /older than what is in force on node-\d/.test(c.message)
+          )
+        ),
+    );
+    assert.ok((await policySets()).engine > now, "its numbers are the greater ones");
+    const listed = await lab.weir(["policy", "list"]);
+    assert.match(listed.err, /older than what is in force on node-\d.*weir policy accept-database/);
+    await lab.expect([...TRAFFIC, ...closed]);
+    // A node whose process begins anew opens nothing either.
+    signal(await pidOf(lab, "endpoint-manager", "node-2"), "SIGKILL");
+    await witness.goesOn("while the database is in doubt");
+    await lab.expect([...TRAFFIC, ...closed]);
+    await lab.ok(["policy", "accept-database"]);
+    await lab.apply(clients("client"));
+    await lab.drop(...fillers.map((_, i) => `cnp:default/more-${i}`));
+    await until(
+      "the policy is in force",
+      async () => (await endpoints()).every(({ status }) => !status.conditions?.length),
+    );
+    await lab.expect([...TRAFFIC, ...closed]);
+    await witness.goesOn("after the database was accepted");
+    await lab.ok(["lab", "delete", "pod/default/yesterday-1"]);
+    await isWell(lab);
   },
 );
 

@@ -117,6 +117,33 @@ Deno.test({
           await page.close();
         }
       });
+      await t.step(
+        "the map and the drops show what the filter lets through, now and at another time",
+        async () => {
+          const q = encodeURIComponent("from-pod=shop/thief");
+          const map = await chromium.open(`${address}map?q=${q}`);
+          await map.page.locator('[data-node="workload:shop/Pod/thief"]').waitFor();
+          await shows(map.page, /2 cards, 1 edges?/);
+          assert.equal(await map.page.locator('[data-node="workload:shop/Pod/cart"]').count(), 0);
+          await isSound(map, "the filtered map");
+          await map.page.locator("input[data-filter]").first().fill("from-pod=shop/nobody");
+          await map.page.keyboard.press("Enter");
+          await shows(map.page, "No flow matches");
+          assert.match(map.page.url(), /q=from-pod=shop\/nobody$/);
+          await map.page.close();
+          const drops = await chromium.open(`${address}drops?q=${encodeURIComponent("from-pod=shop/cart")}`);
+          await shows(drops.page, "No drop matches");
+          await isSound(drops, "the filtered drops");
+          await drops.page.close();
+          const nowS = Math.ceil(Date.now() / 1000), window = `since=${nowS - 3600}&until=${nowS}`;
+          await until("the history has the filtered edge", async () => {
+            const { edges } = await (await fetch(`${address}api/map?${window}&from-pod=shop/thief`)).json();
+            return edges?.length === 1 && edges[0].dropped > 0;
+          });
+          const wrong = await fetch(`${address}api/map?from-pot=shop/thief`);
+          assert.deepEqual([wrong.status, (await wrong.json()).code], [400, "QUERY_INVALID"]);
+        },
+      );
       await t.step("the table follows, and its filter is the command line's", async () => {
         const watched = await chromium.open(
           `${address}flows?q=${

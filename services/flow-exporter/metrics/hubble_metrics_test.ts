@@ -4,6 +4,7 @@ import { HandClock } from "./testing.ts";
 import { SERIES_KEPT_MS } from "./pod_lifetimes.ts";
 import { FOLDED_SERIES_MAX, SeriesTable } from "./series_table.ts";
 import { workloadOf } from "@weir/common";
+import { readExposition } from "@weir/common/testing/exposition";
 
 const CART = { namespace: "shop", podName: "cart-7d4b9c6f5b-x2x4z" },
   DB = { namespace: "shop", podName: "db-0" };
@@ -73,6 +74,15 @@ Deno.test("SeriesTable has a bound for folded series too, room again when things
   table.add(['"\\\n'], () => []);
   match(table.render().join("\n"), /^m\{a="\\"\\\\\\n"\} 1$/m);
   equal(table.value(["0"]), 0);
+});
+
+Deno.test("SeriesTable counts who is called other in the series of what was folded: no series comes twice", () => {
+  for (const names of [["other", "a", "b", "c"], ["a", "b", "c", "other"]]) {
+    const table = new SeriesTable({ name: "m", help: "h", labels: [{ name: "a", isOpen: true }] }, 2);
+    for (const name of names) table.add([name], () => []);
+    const samples = readExposition(`${table.render().join("\n")}\n`).get("m")!.samples;
+    equal(samples.reduce((sum, { value }) => sum + value, 0), 4);
+  }
 });
 
 Deno.test("SeriesTable shares no memory with who gives it values, and forgets each series whole", () => {

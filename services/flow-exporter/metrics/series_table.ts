@@ -111,7 +111,8 @@ export class SeriesTable {
   }
 
   #get(values: readonly string[], things: () => readonly string[]): Series {
-    const key = keyOf(values), known = this.#series.get(key);
+    // Somebody may be called "other": one series has one place.
+    const key = keyOf(values), known = this.#series.get(key) ?? this.#folded.get(key);
     if (known !== undefined) return known;
     if (this.#series.size >= this.#seriesMax) return this.#fold(values);
     const series = this.#make(key, values, things());
@@ -128,7 +129,7 @@ export class SeriesTable {
     this.folded++;
     const { labels } = this.spec;
     const folded = values.map((value, i) => labels[i].isOpen ? OTHER : value);
-    const key = keyOf(folded), known = this.#folded.get(key);
+    const key = keyOf(folded), known = this.#series.get(key) ?? this.#folded.get(key);
     if (known !== undefined) return known;
     if (this.#folded.size < FOLDED_SERIES_MAX) {
       const series = this.#make(key, folded, []);
@@ -136,8 +137,8 @@ export class SeriesTable {
       return series;
     }
     const rest = labels.map(() => OTHER), restKey = keyOf(rest);
-    const series = this.#folded.get(restKey) ?? this.#make(restKey, rest, []);
-    this.#folded.set(restKey, series);
+    const series = this.#series.get(restKey) ?? this.#folded.get(restKey) ?? this.#make(restKey, rest, []);
+    if (!this.#series.has(restKey)) this.#folded.set(restKey, series);
     return series;
   }
 

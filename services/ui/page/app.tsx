@@ -11,6 +11,7 @@ import { NAMES_EMPTY, NamesContext, SessionContext, useSession } from "./data/se
 import { isDark, setTheme, useTheme } from "./data/theme.ts";
 import { navigate, setTitle, urlOf, urlState, useUrlState } from "./data/url_store.ts";
 import { useAnswer } from "./data/use_answer.ts";
+import { useFilter } from "./data/use_filter.ts";
 import { DropsPage } from "./drops/drops_page.tsx";
 import { FlowsPage } from "./flows/flows_page.tsx";
 import { HealthPage } from "./health/health_page.tsx";
@@ -36,12 +37,15 @@ const VIEWS: Readonly<Record<Page, () => ReactNode>> = {
   health: HealthPage,
 };
 
+/** Pages that a filter is of. */
+const FILTERED: readonly Page[] = ["map", "flows", "drops"];
+const NO_FILTER: readonly (readonly [string, string])[] = [];
+
 export function App() {
-  const { page, group } = useUrlState();
+  const { page } = useUrlState();
   const session = useAnswer<Session>(apiUrl("session"), 30_000);
   const names = useAnswer<Names>(apiUrl("names"), 15_000);
   const [help, setHelp] = useState(false);
-  useEffect(() => followLive(group), [group]);
   useEffect(() => setTitle(`${TITLES[page]} · Weir${session.value?.lab ? ` · ${session.value.lab}` : ""}`), [
     page,
     session.value,
@@ -52,6 +56,7 @@ export function App() {
   return (
     <SessionContext.Provider value={session.value}>
       <NamesContext.Provider value={names.value ?? NAMES_EMPTY}>
+        <Following />
         <div className="app">
           <a className="skip" href="#main">Skip to the page</a>
           <header className="top">
@@ -93,6 +98,14 @@ export function App() {
       </NamesContext.Provider>
     </SessionContext.Provider>
   );
+}
+
+/** Follows what is live of what is looked at. */
+function Following() {
+  const { page, group } = useUrlState(), { parameters } = useFilter();
+  const filter = FILTERED.includes(page) ? parameters : NO_FILTER;
+  useEffect(() => followLive(group, filter), [group, filter]);
+  return null;
 }
 
 function Place() {

@@ -29,10 +29,11 @@ export class DropCauses {
     if (flow.verdict !== "DROPPED" || flow.event_type?.type === EVENT.POLICY_VERDICT) return;
     const example = rowOf(flow, names, nowS), from = cardOf(pair.from.end, "workload");
     const to = cardOf(pair.to.end, "workload");
-    const rules = example.policies.map(({ name, path }) => `${name}#${path}`).join(",");
-    const key = [from.id, to.id, pair.protocol, pair.port, example.dropReason, example.direction, rules].join(
-      " ",
-    );
+    const key = causeKey({
+      ...{ from: from.id, to: to.id, protocol: pair.protocol, port: pair.port },
+      ...{ reason: example.dropReason, direction: example.direction },
+      policies: example.policies.map(({ name }) => name),
+    });
     let cause = this.#causes.get(key);
     if (cause === undefined) {
       if (this.#causes.size >= this.causesMax) this.#forgetOldest();
@@ -45,7 +46,11 @@ export class DropCauses {
         protocol: pair.protocol,
         port: pair.port,
         reason: example.dropReason,
-        reasonText: reasonText(flow, example.policies.length > 0),
+        reasonText: reasonText(
+          example.dropReason,
+          example.policies.length > 0,
+          dropReasonText(flow.event_type?.sub_type ?? 0),
+        ),
         direction: directionOf(flow),
         policies: example.policies,
         count: 0,
@@ -94,22 +99,40 @@ export class DropCauses {
   }
 }
 
-/** For people: what dropped it. */
-function reasonText(flow: Flow, hasPolicies: boolean): string {
-  const text = dropReasonText(flow.event_type?.sub_type ?? 0) ?? flow.drop_reason_desc;
-  if (flow.drop_reason_desc === "POLICY_DENIED") {
-    return hasPolicies ? "policies select it, and none of their rules allows this (default deny)" : text;
-  }
-  if (flow.drop_reason_desc === "POLICY_DENY") return "a rule denies it";
-  return text;
+/** What causes are told apart by. */
+export interface CauseParts {
+  /** Ids of cards (workloads). */
+  readonly from: string;
+  readonly to: string;
+  readonly protocol: string;
+  readonly port: number;
+  readonly reason: string;
+  readonly direction: string;
+  /** Names of objects. */
+  readonly policies: readonly string[];
 }
 
-function nameOf({ name, namespace }: { name: string; namespace: string }): string {
+/** Causes with the same key are one: of now and of the past. Pure. */
+export function causeKey({ from, to, protocol, port, reason, direction, policies }: CauseParts): string {
+  const names = [...new Set(policies)].sort().join(",");
+  return [from, to, protocol, port, reason, direction, names].join(" ");
+}
+
+/** For people: what dropped it. Pure. @param text What the reason's number is called */
+export function reasonText(reason: string, hasPolicies: boolean, text: string = reason): string {
+  if (reason === "POLICY_DENIED" && hasPolicies) {
+    return "policies select it, and none of their rules allows this (default deny)";
+  }
+  return reason === "POLICY_DENY" ? "a rule denies it" : text;
+}
+
+/** Of a card for people: "shop/cart". Pure. */
+export function nameOf({ name, namespace }: { name: string; namespace: string }): string {
   return namespace === "" ? name : `${namespace}/${name}`;
 }
 
 /** A short name of a cause: the same in every server. */
-function idOf(key: string): string {
+export function idOf(key: string): string {
   let hash = 0xcbf29ce484222325n;
   for (const byte of new TextEncoder().encode(key)) {
     hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);

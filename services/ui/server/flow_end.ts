@@ -29,7 +29,8 @@ export interface EndNames {
   nodeOf(ip: string): string | undefined;
 }
 
-const RESERVED: Readonly<Record<string, CardKind>> = {
+/** What the reserved identities are, by their names. */
+export const RESERVED: Readonly<Record<string, CardKind>> = {
   host: "host",
   world: "world",
   "world-ipv4": "world",
@@ -55,7 +56,7 @@ export function endOf(flow: Flow, side: "source" | "destination", names: EndName
   if (identity === 0 && service?.name) return serviceEnd(service);
   if (kind === "world" || identity >= IDENTITY_LOCAL_MIN) {
     if (domain !== "") return plain("dns", identity, { name: domain });
-    const cidr = cidrOf(endpoint);
+    const cidr = cidrOf(endpoint?.labels ?? []);
     return cidr === "" || cidr.endsWith("/0")
       ? plain("world", identity)
       : plain("cidr", identity, { name: cidr });
@@ -67,7 +68,8 @@ export function endOf(flow: Flow, side: "source" | "destination", names: EndName
 }
 
 /** Numbers that stand for the labels of an endpoint. */
-const isWorkload = (identity: number) => identity >= IDENTITY_ALLOCATED_MIN && identity < IDENTITY_LOCAL_MIN;
+export const isWorkload = (identity: number) =>
+  identity >= IDENTITY_ALLOCATED_MIN && identity < IDENTITY_LOCAL_MIN;
 
 function workloadEnd(
   flow: Flow,
@@ -98,7 +100,7 @@ function workloadEnd(
 }
 
 /** An endpoint that is no pod, as `weir endpoint add` makes them, is told by its labels. */
-function nameOfLabels(labels: readonly string[], identity: number): { name: string; kind: string } {
+export function nameOfLabels(labels: readonly string[], identity: number): { name: string; kind: string } {
   for (const key of ["app.kubernetes.io/name", "app", "name", "k8s-app"]) {
     const value = valueOfLabel(labels, key);
     if (value) return { name: value, kind: "Endpoint" };
@@ -106,7 +108,8 @@ function nameOfLabels(labels: readonly string[], identity: number): { name: stri
   return { name: labels[0]?.replace(/^[^:]*:/, "") ?? `identity ${identity}`, kind: "Endpoint" };
 }
 
-function plain(
+/** An end that is no workload. */
+export function plain(
   kind: CardKind,
   identity: number,
   { name = "", node = "", labels = [] }: { name?: string; node?: string; labels?: readonly string[] } = {},
@@ -130,9 +133,9 @@ function serviceEnd({ name, namespace }: Service): End {
 }
 
 /** "cidr:10.0.0.0/8" among the labels; the longest where there are several. "" for none. */
-function cidrOf(endpoint: Endpoint | undefined): string {
+export function cidrOf(labels: readonly string[]): string {
   let found = "", length = -1;
-  for (const label of endpoint?.labels ?? []) {
+  for (const label of labels) {
     if (!label.startsWith("cidr:")) continue;
     const prefix = label.slice(5).replace(/=$/, "");
     const bits = Number(prefix.slice(prefix.lastIndexOf("/") + 1));

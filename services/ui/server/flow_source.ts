@@ -31,6 +31,15 @@ export interface FlowSourceOptions {
   readonly signal: AbortSignal;
 }
 
+/** A picture of some flows. */
+export interface FilteredFollow {
+  /** Its filters. */
+  readonly request: Init<GetFlowsRequest>;
+  readonly signal: AbortSignal;
+  /** Told of each batch, with "", and why there is none. */
+  readonly onState: (error: string) => void;
+}
+
 /** The source. */
 export class FlowSource {
   readonly #options: FlowSourceOptions;
@@ -54,13 +63,19 @@ export class FlowSource {
     };
   }
 
-  /** Fills a picture until the signal ends. Never rejects. */
-  async follow(picture: FlowPicture): Promise<void> {
-    const { clock, log, signal } = this.#options;
+  /** Fills a picture until the signal ends: with all flows, or with those that a filter takes. Never rejects. */
+  async follow(picture: FlowPicture, filtered?: FilteredFollow): Promise<void> {
+    const { clock, log } = this.#options, signal = filtered?.signal ?? this.#options.signal;
     const backoff = new Backoff({ delayMsMin: 250, delayMsMax: 5000 });
-    let sinceMs: number | undefined;
+    let sinceMs: number | undefined, error: string | undefined;
+    const tell = (text: string) => {
+      if (text !== error && text !== "") log.warn("Flows do not come", { reason: text });
+      error = text;
+      if (filtered === undefined) this.#error = text;
+      else filtered.onState(text);
+    };
     while (!signal.aborted) {
-      const request: Init<GetFlowsRequest> = { number: FLOWS_AT_START, follow: true };
+      const request: Init<GetFlowsRequest> = { ...filtered?.request, number: FLOWS_AT_START, follow: true };
       // What was missed, and nothing twice.
       if (sinceMs !== undefined) {
         request.number = 0;
@@ -68,21 +83,19 @@ export class FlowSource {
       }
       try {
         for await (const answers of this.stream(request, signal)) {
-          this.#error = "";
           backoff.reset();
           const nowMs = clock.nowMs();
           for (const answer of answers) {
             if (answer.flow) picture.add(answer.flow, nowMs / 1000);
             else if (answer.lost_events) picture.lose(answer.lost_events.num_events_lost, nowMs / 1000);
-            this.#note(answer);
+            if (filtered === undefined) this.#note(answer);
           }
+          tell("");
           sinceMs = nowMs;
         }
-        this.#error = "the stream of flows ended";
+        tell("the stream of flows ended");
       } catch (error) {
-        const text = errorText(error);
-        if (text !== this.#error) log.warn("Flows do not come", { reason: text });
-        this.#error = text;
+        tell(errorText(error));
       }
       await clock.sleep(backoff.nextMs(), signal);
     }

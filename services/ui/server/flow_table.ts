@@ -67,6 +67,25 @@ export interface Pair {
   lastSeenS: number;
 }
 
+/** Counts of a pair that somebody else has added up. */
+export interface PairSum {
+  readonly from: End;
+  readonly to: End;
+  /** Names of pods that the ends stand for. */
+  readonly fromPods?: readonly string[];
+  readonly toPods?: readonly string[];
+  readonly protocol: string;
+  readonly port: number;
+  readonly flows: number;
+  readonly allowed: number;
+  readonly dropped: number;
+  readonly audited: number;
+  readonly trouble: number;
+  readonly reasons: ReadonlyMap<string, number>;
+  readonly firstSeenS: number;
+  readonly lastSeenS: number;
+}
+
 type Verdict = "allowed" | "audited" | "dropped";
 interface Connection {
   pair: Pair;
@@ -128,6 +147,18 @@ export class FlowTable {
     return pair;
   }
 
+  /** Takes in counts as they are. */
+  addSum(sum: PairSum): void {
+    const { protocol, port, firstSeenS, lastSeenS } = sum;
+    const from = this.#known(sum.from, lastSeenS, sum.fromPods);
+    const to = this.#known(sum.to, lastSeenS, sum.toPods);
+    const pair = this.#place(from, to, { protocol, port, atS: firstSeenS });
+    this.seen += sum.flows;
+    for (const what of ["allowed", "dropped", "audited", "trouble"] as const) pair[what] += sum[what];
+    pair.lastSeenS = Math.max(pair.lastSeenS, lastSeenS);
+    for (const [reason, count] of sum.reasons) this.#addReason(pair, reason, count);
+  }
+
   /** All ends that are known. */
   ends(): Iterable<KnownEnd> {
     return this.#ends.values();
@@ -157,11 +188,13 @@ export class FlowTable {
     pair.dropped++;
     pair.dropRate.add(atS);
     if (connection?.verdict !== "allowed") pair.rate.add(atS);
-    const reason = flow.drop_reason_desc;
-    if (pair.reasons.has(reason) || pair.reasons.size < this.#limits.reasonsPerPairMax) {
-      pair.reasons.set(reason, (pair.reasons.get(reason) ?? 0) + 1);
-    }
+    this.#addReason(pair, flow.drop_reason_desc, 1);
     this.#remember(key, { pair, verdict: "dropped", atS });
+  }
+
+  #addReason({ reasons }: Pair, reason: string, count: number): void {
+    if (!reasons.has(reason) && reasons.size >= this.#limits.reasonsPerPairMax) return;
+    reasons.set(reason, (reasons.get(reason) ?? 0) + count);
   }
 
   #allow(
@@ -242,7 +275,7 @@ export class FlowTable {
     return pair;
   }
 
-  #known(end: End, atS: number): KnownEnd {
+  #known(end: End, atS: number, podNames: readonly string[] = end.pod === "" ? [] : [end.pod]): KnownEnd {
     let known = this.#ends.get(end.key);
     if (known === undefined) {
       if (this.#ends.size >= this.#limits.endsMax) return this.#other;
@@ -250,7 +283,7 @@ export class FlowTable {
     }
     known.end = end;
     known.lastSeenS = Math.max(known.lastSeenS, atS);
-    if (end.pod !== "" && known.pods.size < this.#limits.podsPerEndMax) known.pods.add(end.pod);
+    for (const pod of podNames) if (known.pods.size < this.#limits.podsPerEndMax) known.pods.add(pod);
     return known;
   }
 }

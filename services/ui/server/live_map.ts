@@ -23,6 +23,8 @@ export interface LiveMapParts {
   readonly sources: () => Sources;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** Of the flows that a filter takes. */
+  readonly isFiltered?: boolean;
 }
 
 interface Kept {
@@ -62,6 +64,18 @@ export class LiveMaps {
     return Math.min(this.#startS, this.#parts.picture.oldestS);
   }
 
+  /** Streams that are read. */
+  get readers(): number {
+    let readers = 0;
+    for (const kept of this.#views.values()) readers += kept.readers;
+    return readers;
+  }
+
+  /** How much of what happened is in it. */
+  get completeness(): Completeness {
+    return completenessOf(this.#parts.picture, this.#parts.isFiltered);
+  }
+
   /** The map of a grouping as it is now. @throws {ProblemError} TOO_MANY_GROUPS */
   view(group: Group): MapView {
     return this.#kept(group).view;
@@ -75,7 +89,7 @@ export class LiveMaps {
       untilUnixS: Math.floor(this.#nowS),
       foldedCards: view.foldedCards.size,
       foldedEdges: view.foldedEdges.size + this.#parts.picture.table.folded,
-      completeness: completenessOf(this.#parts.picture),
+      completeness: this.completeness,
     };
   }
 
@@ -216,9 +230,11 @@ function mapLine(
 }
 
 /** How much of what happened a live picture holds. */
-export function completenessOf({ table, lost }: Pick<FlowPicture, "table" | "lost">): Completeness {
-  const seen = table.seen + lost;
-  return completeness({ seen, shown: table.seen, lost, sampled: 1 });
+function completenessOf({ table, lost }: FlowPicture, isFiltered = false): Completeness {
+  const seen = table.seen + lost, whole = completeness({ seen, shown: table.seen, lost, sampled: 1 });
+  if (!isFiltered) return whole;
+  const count = `${table.seen.toLocaleString("en-US")} flow${table.seen === 1 ? " matches" : "s match"}`;
+  return { ...whole, text: lost > 0 ? `${count}, ${lost.toLocaleString("en-US")} lost` : count };
 }
 
 /** With its text: "12,480 flows, 100 %". */

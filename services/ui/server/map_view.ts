@@ -84,6 +84,18 @@ export class MapView {
     this.#windowS = windowS;
   }
 
+  /** The map of a window of the past, Unix seconds: whole at once, its rates the mean over the window. */
+  static ofWindow(
+    group: Group,
+    table: FlowTable,
+    { sinceS, untilS }: { sinceS: number; untilS: number },
+  ): MapView {
+    const view = new MapView(group, undefined, Math.max(1, untilS - sinceS));
+    view.begin(table);
+    while (view.update(untilS));
+    return view;
+  }
+
   /** Takes in everything that a table holds: a map that begins later than the table. */
   begin(table: FlowTable): void {
     for (const pair of table.pairs.values()) this.change(pair);

@@ -21,17 +21,17 @@ import type { FlowPicture } from "./flow_picture.ts";
 import { askRows, type RowParts, ROWS_MAX, rowStream } from "./flow_rows.ts";
 import type { FlowSource } from "./flow_source.ts";
 import { healthReport } from "./health_report.ts";
-import { completenessOf, type LiveMaps } from "./live_map.ts";
+import { type LivePictures, shownNow } from "./live_pictures.ts";
 import { MAP_LIMITS } from "./map_view.ts";
 import type { NodeNames } from "./node_names.ts";
-import { type Past, type PastWindow, readTime, windowOf } from "./past.ts";
+import { filterOf, type Past, readTime, windowOf } from "./past.ts";
+import type { ShownWindow } from "./shown_window.ts";
 import { explain, policyDetail, policyReport } from "./policies.ts";
 import { Shared } from "./shared_answer.ts";
 
 /** What the handlers answer from. */
 export interface RouteParts {
-  readonly picture: FlowPicture;
-  readonly maps: LiveMaps;
+  readonly lives: LivePictures;
   readonly source: FlowSource;
   readonly names: NodeNames;
   readonly engine: WeirClient;
@@ -51,7 +51,7 @@ const HEALTH_MS = 2000, POLICIES_MS = 1000;
 
 /** The API below a base path. */
 export function apiRoutes(parts: RouteParts): Hono {
-  const { picture, maps, source, names, engine, past, clock, signal } = parts;
+  const { lives, source, names, engine, past, clock, signal } = parts, { picture, maps } = lives.whole;
   const app = new Hono(), nowS = () => clock.nowMs() / 1000;
   const sources = () => source.sources(picture.lost);
   const rows: RowParts = { source, names, sources, clock, signal };
@@ -66,22 +66,31 @@ export function apiRoutes(parts: RouteParts): Hono {
   app.notFound(() =>
     problemResponse(new ProblemError("NOT_FOUND", { status: 404, detail: "There is nothing here" }))
   );
-  /** The window that is asked for; undefined: now. */
-  const pastOf = async (query: URLSearchParams) => {
-    const window = windowOf(query, nowS());
-    return window === undefined ? undefined : await past.window(window);
+  /** The window that is asked for, or now, through the filter. */
+  const shownOf = async (query: URLSearchParams): Promise<ShownWindow> => {
+    const window = windowOf(query, nowS()), filter = filterOf(query);
+    return window === undefined
+      ? shownNow(await lives.of(filter), nowS())
+      : await past.window(window, filter);
   };
   const get = (path: string, answer: (query: URLSearchParams) => unknown) =>
     app.get(path, async (c) => c.json(await answer(new URL(c.req.url).searchParams) as object));
-  const hitsOf = (window: PastWindow | undefined) =>
-    window === undefined ? hits() : { hits: window.picture.hits, sinceUnixS: window.sinceS };
+  const hitsOf = async (query: URLSearchParams) => {
+    const window = windowOf(query, nowS());
+    if (window === undefined) return hits();
+    return { hits: await (await past.window(window)).hits(), sinceUnixS: window.sinceS };
+  };
   get("/session", () => sessionOf(parts));
-  app.get("/live", (c) => new Response(maps.stream(groupOf(c.req.query("group"))), { headers: NDJSON }));
+  app.get("/live", async (c) => {
+    const { searchParams } = new URL(c.req.url), group = groupOf(searchParams.get("group") ?? undefined);
+    const live = await lives.of(filterOf(searchParams));
+    return new Response(live.maps.stream(group), { headers: NDJSON });
+  });
   get(
     "/map",
-    async (query) => snapshotOf(parts, groupOf(query.get("group") ?? undefined), await pastOf(query)),
+    async (query) => await snapshotOf(await shownOf(query), groupOf(query.get("group") ?? undefined)),
   );
-  get("/card", async (query) => cardDetail(parts, query, await pastOf(query)));
+  get("/card", async (query) => await cardDetail(await shownOf(query), query, parts.lab));
   get("/flows", (query) => {
     const window = windowOf(query, nowS());
     return window === undefined ? askRows(query, rows) : past.rows(query, window, ROWS_MAX);
@@ -90,21 +99,27 @@ export function apiRoutes(parts: RouteParts): Hono {
     "/flows/stream",
     (c) => new Response(rowStream(new URL(c.req.url).searchParams, rows), { headers: NDJSON }),
   );
-  get("/drops", async (query) => dropReport(parts, await pastOf(query)));
-  get("/drops/explain", async (query) => explainCause(parts, query.get("cause") ?? "", await pastOf(query)));
+  get("/drops", async (query) => dropReport(await shownOf(query)));
+  get(
+    "/drops/explain",
+    async (query) => await explainCause(parts, query.get("cause") ?? "", await shownOf(query)),
+  );
   get("/explain", (query) => {
     const request = requestOfQuery(query, (text) => identityOfName(picture, text)), at = query.get("at");
     return at === null ? explain(engine, request) : past.explain(request, readTime("at", at));
   });
   get("/policies", async (query) => {
-    const window = await pastOf(query);
-    return window === undefined ? await policies.get() : await policyReport(engine, hitsOf(window));
+    return windowOf(query, nowS()) === undefined
+      ? await policies.get()
+      : await policyReport(engine, await hitsOf(query));
   });
-  get("/policy", async (query) => policyDetail(engine, query.get("name") ?? "", hitsOf(await pastOf(query))));
+  get("/policy", async (query) => policyDetail(engine, query.get("name") ?? "", await hitsOf(query)));
   get("/health", () => health.get());
   get("/strip", (query) => {
     const window = windowOf(query, nowS()), step = Number(query.get("step") ?? 60);
-    return window === undefined ? picture.strip.since(0) : past.strip(window, step > 0 ? step : 60);
+    return window === undefined
+      ? picture.strip.since(0)
+      : past.strip(window, step > 0 ? step : 60, filterOf(query));
   });
   get("/names", () => namesOf(picture, names));
   return app;
@@ -121,14 +136,14 @@ function groupOf(text = "workload"): Group {
   });
 }
 
-async function sessionOf({ lab, cluster, names, clock, maps, past }: RouteParts): Promise<Session> {
+async function sessionOf({ lab, cluster, names, clock, lives, past }: RouteParts): Promise<Session> {
   const { history, reason, sinceUnixS } = await past.state();
   return {
     version: WEIR_VERSION,
     cluster,
     lab,
     nodes: names.list(),
-    sinceUnixS: maps.sinceS,
+    sinceUnixS: lives.whole.maps.sinceS,
     nowUnixS: clock.nowMs() / 1000,
     history,
     historyReason: reason,
@@ -137,34 +152,24 @@ async function sessionOf({ lab, cluster, names, clock, maps, past }: RouteParts)
   };
 }
 
-function snapshotOf(
-  { maps, picture: live, clock }: RouteParts,
-  group: Group,
-  window?: PastWindow,
-): MapSnapshot {
-  const view = window?.view(group) ?? maps.view(group), { cards, edges } = view.snapshot();
-  const picture = window?.picture ?? live;
+async function snapshotOf(shown: ShownWindow, group: Group): Promise<MapSnapshot> {
+  const view = await shown.view(group), { cards, edges } = view.snapshot();
   return {
     group,
-    sinceUnixS: window?.sinceS ?? maps.sinceS,
-    untilUnixS: window?.untilS ?? clock.nowMs() / 1000,
+    sinceUnixS: shown.sinceS,
+    untilUnixS: shown.untilS,
     cards: cards.map((text) => JSON.parse(text)),
     edges: edges.map((text) => JSON.parse(text)),
     foldedCards: view.foldedCards.size,
-    foldedEdges: view.foldedEdges.size + picture.table.folded,
-    completeness: window?.completeness ?? completenessOf(picture),
+    foldedEdges: view.foldedEdges.size + shown.foldedPairs,
+    completeness: shown.completeness,
   };
 }
 
 /** @throws {ProblemError} NOT_FOUND */
-function cardDetail(
-  { maps, picture: live, clock, lab }: RouteParts,
-  query: URLSearchParams,
-  window?: PastWindow,
-): CardDetail {
+async function cardDetail(shown: ShownWindow, query: URLSearchParams, lab: string): Promise<CardDetail> {
   const id = query.get("id") ?? "", group = groupOf(query.get("group") ?? undefined);
-  const picture = window?.picture ?? live, nowS = window?.untilS ?? clock.nowMs() / 1000;
-  const found = (window?.view(group) ?? maps.view(group)).card(id);
+  const found = (await shown.view(group)).card(id);
   if (found === undefined) {
     throw new ProblemError("NOT_FOUND", {
       status: 404,
@@ -177,8 +182,8 @@ function cardDetail(
   return {
     card,
     edges,
-    policies: picture.hits.ofCard(id),
-    causes: picture.causes.list(nowS).filter(({ from, to }) => from === id || to === id)
+    policies: (await shown.hits()).ofCard(id),
+    causes: shown.causes.filter(({ from, to }) => from === id || to === id)
       .sort((a, b) => b.lastSeenUnixS - a.lastSeenUnixS),
     commands: filter === "" ? [] : [
       { title: "Follow its flows", text: `weir observe${own} ${filter} -f` },
@@ -188,26 +193,23 @@ function cardDetail(
   };
 }
 
-function dropReport({ maps, picture: live, clock }: RouteParts, window?: PastWindow): DropReport {
-  const picture = window?.picture ?? live, nowS = window?.untilS ?? clock.nowMs() / 1000;
-  const causes = picture.causes.list(nowS);
+function dropReport({ sinceS, untilS, causes, foldedDrops, completeness }: ShownWindow): DropReport {
   return {
-    sinceUnixS: window?.sinceS ?? causes.reduce((s, cause) => Math.min(s, cause.firstSeenUnixS), maps.sinceS),
-    untilUnixS: nowS,
+    sinceUnixS: causes.reduce((s, { firstSeenUnixS }) => Math.min(s, firstSeenUnixS), sinceS),
+    untilUnixS: untilS,
     causes,
-    foldedDrops: picture.causes.folded,
-    completeness: window?.completeness ?? completenessOf(picture),
+    foldedDrops,
+    completeness,
   };
 }
 
 /** @throws {ProblemError} NOT_FOUND */
 async function explainCause(
-  { picture, engine, past, clock, lab }: RouteParts,
+  { engine, past, lab }: RouteParts,
   id: string,
-  window?: PastWindow,
+  { causes, isPast }: ShownWindow,
 ): Promise<DropExplanation> {
-  const causes = (window?.picture ?? picture).causes;
-  const cause = causes.list(window?.untilS ?? clock.nowMs() / 1000).find((one) => one.id === id);
+  const cause = causes.find((one) => one.id === id);
   if (cause === undefined) {
     throw new ProblemError("NOT_FOUND", {
       status: 404,
@@ -217,7 +219,7 @@ async function explainCause(
   const commands = commandsOf(cause, lab), reason = noPolicyReason(cause);
   if (reason !== "") return { cause: id, explanation: null, reason, commands };
   const request = requestOf(cause.example);
-  const explanation = window === undefined
+  const explanation = !isPast
     ? await explain(engine, request)
     : await past.explain(request, cause.example.timeUnixS);
   return { cause: id, explanation, reason: "", commands };

@@ -15,11 +15,10 @@ import {
   systemClock,
 } from "@weir/common";
 import { Node } from "@weir/proto/identity";
-import { FlowPicture } from "./flow_picture.ts";
 import { FlowSource } from "./flow_source.ts";
 import { guard, type GuardLimits } from "./guard.ts";
 import { listenWeb, type WebTls } from "./web_listener.ts";
-import { LiveMaps } from "./live_map.ts";
+import { LivePictures } from "./live_pictures.ts";
 import { NodeNames } from "./node_names.ts";
 import { Past } from "./past.ts";
 import { PageFiles } from "./page_files.ts";
@@ -85,15 +84,13 @@ export async function startUi(options: UiOptions): Promise<RunningUi> {
     log,
     onChange: (name, node) => names.set(name, node),
   }).start();
-  const picture = new FlowPicture({ names });
   const source = new FlowSource({ sockets: services.flowSockets, clock, log, signal });
-  const maps = new LiveMaps({ picture, sources: () => source.sources(picture.lost), clock, signal });
+  const lives = new LivePictures({ source, names, clock, signal });
   const cluster = options.cluster ?? "default";
   const past = new Past({ address: services.flowHistory, names, clock, cluster });
   const api = apiRoutes({
     past,
-    picture,
-    maps,
+    lives,
     source,
     names,
     engine,
@@ -121,7 +118,7 @@ export async function startUi(options: UiOptions): Promise<RunningUi> {
     throw error;
   });
   const following = Promise.race([nodes.waitSynced(signal), clock.sleep(NAMES_MS_MAX, signal)])
-    .then(() => source.follow(picture));
+    .then(() => source.follow(lives.whole.picture));
   return {
     address: `${tls === undefined ? "http" : "https"}://${hostPort(hostname, listener.port)}${base}`,
     async stop() {

@@ -29,7 +29,7 @@ let live: Live = {
 };
 const listeners = new Set<() => void>();
 let ending: AbortController | undefined;
-let followed: Group | undefined;
+let followed = "";
 let waiting: MapDifference[] = [];
 let frame = 0;
 
@@ -72,16 +72,17 @@ function take(event: LiveEvent): void {
   }
 }
 
-/** Follows the stream of a grouping, until another is asked for. */
-export function followLive(group: Group): void {
-  if (followed === group) return;
-  followed = group;
+/** Follows the stream of a grouping and a filter, until others are asked for. */
+export function followLive(group: Group, filter: readonly (readonly [string, string])[]): void {
+  const url = apiUrl("live", [["group", group], ...filter]);
+  if (followed === url) return;
+  followed = url;
   ending?.abort();
   ending = new AbortController();
   const { signal } = ending;
   waiting = [];
-  set({ map: undefined, stream: { kind: "connecting" } });
-  followStream<LiveEvent>(apiUrl("live", [["group", group]]), {
+  set({ map: undefined, buckets: [], stream: { kind: "connecting" } });
+  followStream<LiveEvent>(url, {
     signal,
     onLine: (event) => signal.aborted || take(event),
     onState: (stream) => signal.aborted || set({ stream }),

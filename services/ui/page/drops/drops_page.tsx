@@ -8,6 +8,7 @@ import { apiUrl } from "../data/api_client.ts";
 import { useNow } from "../data/clock.ts";
 import { navigate, urlOf, useUrlState } from "../data/url_store.ts";
 import { useAnswer } from "../data/use_answer.ts";
+import { useShownParameters } from "../data/use_filter.ts";
 import { formatFilter } from "../model/filter_language.ts";
 import {
   formatAge,
@@ -17,8 +18,10 @@ import {
   formatDuration,
 } from "../model/number_format.ts";
 import { CommandLine } from "../parts/command_line.tsx";
+import { Counted } from "../parts/counted.tsx";
 import { DataGrid, type GridColumn } from "../parts/data_grid.tsx";
 import { ExplanationView, FlowExplanation, PolicyList } from "../parts/explanation.tsx";
+import { FilterInput } from "../parts/filter_input.tsx";
 import { ArrowIcon, CheckIcon } from "../parts/icons.tsx";
 import { ObserveCommands } from "../parts/observe_commands.tsx";
 import { Block, Panel } from "../parts/panel.tsx";
@@ -135,13 +138,8 @@ const COLUMNS: readonly GridColumn<DropCause>[] = [
 export function DropsPage() {
   const { window, selected, filter } = useUrlState();
   const now = useNow();
-  const report = useAnswer<DropReport>(
-    apiUrl(
-      "drops",
-      window ? [["since", String(window.sinceUnixS)], ["until", String(window.untilUnixS)]] : [],
-    ),
-    window ? 0 : EVERY_MS,
-  );
+  const shown = useShownParameters();
+  const report = useAnswer<DropReport>(apiUrl("drops", shown), window ? 0 : EVERY_MS);
   const causes = report.value?.causes ?? NONE;
   const chosen = useMemo(() => causes.find((cause) => cause.id === selected), [causes, selected]);
   const total = causes.reduce((sum, cause) => sum + cause.count, 0) + (report.value?.foldedDrops ?? 0);
@@ -149,7 +147,12 @@ export function DropsPage() {
     <>
       <div className="view">
         <div className="tools">
-          <h1>Drops</h1>
+          <h1 className="unseen">Drops</h1>
+          <FilterInput
+            value={filter}
+            placeholder="Filter: namespace=shop to-port=5432"
+            onChange={(text) => navigate({ filter: text, selected: "" })}
+          />
           {report.value && (
             <span className="soft number">
               {formatCount(total)} drops from {formatCount(causes.length)}{" "}
@@ -159,8 +162,11 @@ export function DropsPage() {
             </span>
           )}
           <span className="grow" />
-          {filter !== "" && <span className="soft">The filter is of the flows; causes are shown all.</span>}
-          <a className="button" href={urlOf({ page: "flows", filter: "verdict=DROPPED", selected: "" })}>
+          <Counted of={report.value} />
+          <a
+            className="button"
+            href={urlOf({ page: "flows", filter: `${filter} verdict=DROPPED`.trim(), selected: "" })}
+          >
             Each dropped flow
             <ArrowIcon />
           </a>
@@ -195,9 +201,14 @@ export function DropsPage() {
           : report.loading || (report.error && !report.value)
           ? <NotYet answer={report} lines={6} />
           : (
-            <Empty title="Nothing is dropped" icon={<CheckIcon />}>
+            <Empty
+              title={filter === "" ? "Nothing is dropped" : "No drop matches"}
+              icon={filter === "" ? <CheckIcon /> : undefined}
+            >
               <p>
-                {window
+                {filter !== ""
+                  ? "No packet that fits this filter was dropped."
+                  : window
                   ? "No packet was dropped in this window."
                   : "No packet was dropped in the last hour, or since the server runs."}
               </p>
@@ -213,14 +224,9 @@ const NONE: readonly DropCause[] = [];
 const SORT = { id: "count", desc: true };
 
 function CausePanel({ cause }: { cause: DropCause }) {
-  const { window } = useUrlState();
   const now = useNow();
-  const answer = useAnswer<DropExplanation>(apiUrl("drops/explain", [
-    ["cause", cause.id],
-    ...(window
-      ? [["since", String(window.sinceUnixS)], ["until", String(window.untilUnixS)]] as [string, string][]
-      : []),
-  ]));
+  const shown = useShownParameters();
+  const answer = useAnswer<DropExplanation>(apiUrl("drops/explain", [["cause", cause.id], ...shown]));
   const terms = [...flowTerms(cause.example), { name: "verdict", value: "DROPPED", not: false }];
   return (
     <Panel

@@ -5,6 +5,7 @@
 import { useEffect, useRef, useState } from "react";
 import type { FlowEvent, FlowRow } from "../../api.ts";
 import { ApiError, apiUrl, followStream, type StreamState } from "../data/api_client.ts";
+import type { Parameters } from "../data/use_filter.ts";
 
 /** Rows that the page keeps; older ones are in the history. */
 export const ROWS_MAX = 10_000;
@@ -47,7 +48,7 @@ export function mergeRows(
  * @param parameters null: nothing is followed. The same text is the same question.
  * @param standing Rows are held, not shown.
  */
-export function useFlowFeed(parameters: readonly [string, string][] | null, standing: boolean): FlowFeed {
+export function useFlowFeed(parameters: Parameters | null, standing: boolean): FlowFeed {
   const [feed, setFeed] = useState<FlowFeed>({ rows: [], held: 0, lost: 0, stream: { kind: "connecting" } });
   const waiting = useRef<FlowRow[]>([]);
   const stands = useRef(standing);

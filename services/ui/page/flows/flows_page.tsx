@@ -5,10 +5,9 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import type { FlowPage, FlowRow } from "../../api.ts";
 import { apiUrl } from "../data/api_client.ts";
-import { useNames } from "../data/session.ts";
 import { navigate, useUrlState } from "../data/url_store.ts";
 import { useAnswer } from "../data/use_answer.ts";
-import { filterParameters, readFilter } from "../model/filter_language.ts";
+import { useFilter } from "../data/use_filter.ts";
 import { formatCount } from "../model/number_format.ts";
 import { CopyButton } from "../parts/command_line.tsx";
 import { DataGrid } from "../parts/data_grid.tsx";
@@ -30,12 +29,10 @@ const tone = (row: FlowRow) => row.verdict === "DROPPED" ? "row-dropped" : "";
 
 export function FlowsPage() {
   const { window, filter, columns, selected } = useUrlState();
-  const names = useNames();
+  const { terms, parameters } = useFilter();
   const lab = useSession()?.lab ?? "";
   const [paused, setPaused] = useState(false);
   const [top, setTop] = useState(true);
-  const { terms } = useMemo(() => readFilter(filter, names.parameters), [filter, names.parameters]);
-  const parameters = useMemo(() => filterParameters(terms), [terms]);
   const feed = useFlowFeed(window ? null : parameters, paused || !top || selected !== "");
   const past = useAnswer<FlowPage>(
     window

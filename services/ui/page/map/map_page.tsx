@@ -17,6 +17,7 @@ import { apiUrl } from "../data/api_client.ts";
 import { useLivePart } from "../data/live_store.ts";
 import { navigate, useUrlState } from "../data/url_store.ts";
 import { useAnswer } from "../data/use_answer.ts";
+import { useFilter, useShownParameters } from "../data/use_filter.ts";
 import { type MapState, mapStateOf } from "../model/map_state.ts";
 import { CARD_HEAD, ISLAND_HEAD, type Placement, PORT_HEIGHT } from "../model/placement.ts";
 import { type VisibleGraph, visibleGraph } from "../model/visible_graph.ts";
@@ -43,15 +44,8 @@ const EDGE_REACH = 7;
 export function MapPage() {
   const url = useUrlState();
   const live = useLivePart("map"), stream = useLivePart("stream");
-  const past = useAnswer<MapSnapshot>(
-    url.window
-      ? apiUrl("map", [
-        ["group", url.group],
-        ["since", String(url.window.sinceUnixS)],
-        ["until", String(url.window.untilUnixS)],
-      ])
-      : null,
-  );
+  const shown = useShownParameters();
+  const past = useAnswer<MapSnapshot>(url.window ? apiUrl("map", [["group", url.group], ...shown]) : null);
   const pastState = useMemo(() => past.value && mapStateOf(past.value), [past.value]);
   const state = url.window ? pastState : live;
   const error = url.window ? past.error : stream.kind === "broken" && !live ? stream.error : undefined;
@@ -75,7 +69,8 @@ function MapView({ state }: { state: MapState | undefined }) {
   const [touched, setTouched] = useState(false);
   const graph = useMemo(() => state && visibleGraph(state, url.islands), [state, url.islands]);
   const window = url.window ? `${url.window.sinceUnixS} ${url.window.untilUnixS}` : "";
-  const key = `${url.group}|${window}|${url.islands.join(" ")}|${graph?.manyCards}|${tidied}`;
+  const { terms } = useFilter();
+  const key = `${url.filter}|${url.group}|${window}|${url.islands.join(" ")}|${graph?.manyCards}|${tidied}`;
   const placed = usePlacement(graph, state?.structure ?? 0, key, !touched);
   const { placement } = placed;
 
@@ -126,12 +121,29 @@ function MapView({ state }: { state: MapState | undefined }) {
           )}
           {empty && (
             <div className="map-over">
-              <Empty title={url.window ? "No flow in this window" : "No flow seen yet"}>
+              <Empty
+                title={terms.length > 0
+                  ? "No flow matches"
+                  : url.window
+                  ? "No flow in this window"
+                  : "No flow seen yet"}
+              >
                 <p>
-                  {url.window
+                  {terms.length > 0
+                    ? "No flow fits this filter. As soon as one does, its ends stand here."
+                    : url.window
                     ? "Choose another window in the strip above, or go back to live."
                     : "As soon as workloads speak to each other, they stand here."}
                 </p>
+                {terms.length > 0 && (
+                  <button
+                    type="button"
+                    className="button"
+                    onClick={() => navigate({ filter: "" })}
+                  >
+                    Clear filter
+                  </button>
+                )}
               </Empty>
             </div>
           )}

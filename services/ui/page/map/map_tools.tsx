@@ -6,10 +6,12 @@ import { useReactFlow } from "@xyflow/react";
 import { useId, useMemo, useState } from "react";
 import type { Group } from "../../api.ts";
 import { useNames } from "../data/session.ts";
-import { useUrlState } from "../data/url_store.ts";
+import { navigate, useUrlState } from "../data/url_store.ts";
 import type { MapState } from "../model/map_state.ts";
 import { formatCount } from "../model/number_format.ts";
 import type { VisibleGraph } from "../model/visible_graph.ts";
+import { Counted } from "../parts/counted.tsx";
+import { FilterInput } from "../parts/filter_input.tsx";
 import { FitIcon, MinusIcon, PlusIcon, SearchIcon, TidyIcon } from "../parts/icons.tsx";
 
 export function MapTools({ state, graph, newcomers, onGroup, onTidy, onIslands, onOpen }: {
@@ -21,7 +23,7 @@ export function MapTools({ state, graph, newcomers, onGroup, onTidy, onIslands, 
   onIslands: (islands: string[]) => void;
   onOpen: (id: string) => void;
 }) {
-  const { group } = useUrlState();
+  const { group, filter } = useUrlState();
   const names = useNames();
   const keys = useMemo(() => {
     const found = new Set(names.labels.map((label) => label.replace(/=.*$/s, "")));
@@ -33,6 +35,11 @@ export function MapTools({ state, graph, newcomers, onGroup, onTidy, onIslands, 
   const folded = (state?.foldedCards ?? 0) + (state?.foldedEdges ?? 0);
   return (
     <div className="tools">
+      <FilterInput
+        value={filter}
+        placeholder="Filter: namespace=shop verdict=DROPPED"
+        onChange={(text) => navigate({ filter: text, selected: "" })}
+      />
       <label className="tool-label">
         Group by
         <select
@@ -72,12 +79,15 @@ export function MapTools({ state, graph, newcomers, onGroup, onTidy, onIslands, 
           {formatCount(state!.foldedCards)} cards and {formatCount(state!.foldedEdges)} edges are in “other”
         </span>
       )}
+      <Counted of={state} />
       <span className="soft number" role="status" aria-live="off">
-        {state ? `${formatCount(state.cards.size)} cards, ${formatCount(state.edges.size)} edges` : ""}
+        {state ? `${counted(state.cards.size, "card")}, ${counted(state.edges.size, "edge")}` : ""}
       </span>
     </div>
   );
 }
+
+const counted = (count: number, what: string) => `${formatCount(count)} ${what}${count === 1 ? "" : "s"}`;
 
 const FOUND_MAX = 10;
 

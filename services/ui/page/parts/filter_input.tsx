@@ -8,7 +8,13 @@ import { useNames } from "../data/session.ts";
 import { completeFilter, readFilter } from "../model/filter_language.ts";
 import { CrossIcon, SearchIcon } from "./icons.tsx";
 
-export function FilterInput({ value, onChange }: { value: string; onChange: (text: string) => void }) {
+export function FilterInput(
+  { value, onChange, placeholder = "from-pod=shop/cart verdict=DROPPED not port=53" }: {
+    value: string;
+    onChange: (text: string) => void;
+    placeholder?: string;
+  },
+) {
   const names = useNames();
   const [text, setText] = useState(value);
   const [cursor, setCursor] = useState(value.length);
@@ -78,7 +84,7 @@ export function FilterInput({ value, onChange }: { value: string; onChange: (tex
           aria-activedescendant={active >= 0 && options.length > 0 ? `${id}-${active}` : undefined}
           aria-invalid={fault !== undefined && !open}
           aria-describedby={`${id}-fault`}
-          placeholder="from-pod=shop/cart verdict=DROPPED not port=53"
+          placeholder={placeholder}
           spellCheck={false}
           autoComplete="off"
           maxLength={2000}

@@ -13,6 +13,7 @@ import { useSession } from "../data/session.ts";
 import { useColours } from "../data/theme.ts";
 import { navigate, useUrlState } from "../data/url_store.ts";
 import { useAnswer } from "../data/use_answer.ts";
+import { useFilter } from "../data/use_filter.ts";
 import { formatClock, formatCount, formatDateTime, formatDuration } from "../model/number_format.ts";
 import { DotIcon } from "./icons.tsx";
 import { moveEnd, rangeFor, RANGES } from "../model/time_window.ts";
@@ -20,7 +21,8 @@ import { moveEnd, rangeFor, RANGES } from "../model/time_window.ts";
 const HEIGHT = 58;
 
 export function TimeStrip() {
-  const { window } = useUrlState();
+  const { window, page } = useUrlState();
+  const { parameters } = useFilter();
   const session = useSession();
   const now = useNow();
   const live = useLivePart("buckets"), liveStepS = useLivePart("stepS");
@@ -38,6 +40,7 @@ export function TimeStrip() {
         ["since", String(Math.floor(sinceS / 60) * 60)],
         ["until", String(Math.ceil(untilS / 60) * 60)],
         ["step", String(Math.round(stepS))],
+        ...(page === "policies" || page === "health" ? [] : parameters),
       ])
       : null,
   );
@@ -83,6 +86,7 @@ export function TimeStrip() {
               </strong>
               <span className="soft number">
                 {formatDuration(window.untilUnixS - window.sinceUnixS)}, as it was then
+                {asked && answer.value?.ofAll && "; the strip shows all flows"}
               </span>
             </>
           )
