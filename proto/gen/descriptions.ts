@@ -347,6 +347,7 @@ export const descriptions: Readonly<Record<string, string>> = {
  "weir.history.v1.StoredEnd": "One end of flows without its address: who it was, with the labels that it had then.",
  "weir.history.v1.StoredBlock": "Flows (as observer.GetFlowsResponse) or connections, one after another.",
  "weir.history.v1.StoredBlock.unixMs": "of each, as it is ordered: the flow's time, or when it came where that cannot be; the end of a connection",
+ "weir.history.v1.StoredBlock.startMs": "of connections: when each began, so that one that began too late is passed over unread; older ones have none",
  "weir.history.v1.StoredRollups": "All rollups of a minute, ten or sixty.",
  "weir.history.v1.StoredRollups.rows": "as older versions wrote them",
  "weir.history.v1.StoredRollups.columns": "the same by columns, which are read in a quarter of the time",

@@ -5318,6 +5318,12 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "double",
     "id": 2,
     "protoName": "unix_ms"
+   },
+   "startMs": {
+    "rule": "repeated",
+    "type": "double",
+    "id": 3,
+    "protoName": "start_ms"
    }
   }
  },

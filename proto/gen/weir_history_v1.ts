@@ -298,6 +298,8 @@ export interface StoredBlock {
   items: Uint8Array[];
   /** of each, as it is ordered: the flow's time, or when it came where that cannot be; the end of a connection */
   unixMs: number[];
+  /** of connections: when each began, so that one that began too late is passed over unread; older ones have none */
+  startMs: number[];
 }
 /** Encodings of {@link StoredBlock}. */
 export const StoredBlock: Message<StoredBlock> = bindMessage("weir.history.v1.StoredBlock");

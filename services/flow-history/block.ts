@@ -34,6 +34,8 @@ const UNPACKED_BYTES_MAX = 16 << 20;
 export interface Item {
   readonly bytes: Uint8Array;
   readonly unixMs: number;
+  /** When a connection began. */
+  readonly startMs?: number;
   /** Whose flow it is; "" of connections, and of what was read from a block. */
   readonly node: string;
   /** One that goes on and was never packed: the bytes are empty then. */
@@ -59,9 +61,15 @@ export interface Block {
 /** Unpacks a body. @throws {Error} it is damaged */
 export function unpackItems(body: Uint8Array): Item[] {
   const bytes = inflateRawSync(body, { maxOutputLength: UNPACKED_BYTES_MAX });
-  const { items, unixMs } = StoredBlock.decode(bytes);
+  const { items, unixMs, startMs } = StoredBlock.decode(bytes);
   if (items.length !== unixMs.length) throw new Error("it has other times than items");
-  return items.map((item, index) => ({ bytes: item, unixMs: unixMs[index], node: "" }));
+  const hasStarts = startMs.length === items.length;
+  return items.map((item, index) => ({
+    bytes: item,
+    unixMs: unixMs[index],
+    startMs: hasStarts ? startMs[index] : undefined,
+    node: "",
+  }));
 }
 
 /** Packs items. */
@@ -69,6 +77,7 @@ export function packItems(items: readonly Item[]): Uint8Array {
   const whole = StoredBlock.encode({
     items: items.map(({ bytes }) => bytes),
     unixMs: items.map(({ unixMs }) => unixMs),
+    startMs: items.every(({ startMs }) => startMs !== undefined) ? items.map(({ startMs }) => startMs!) : [],
   });
   return deflateRawSync(whole, { level: 1 });
 }

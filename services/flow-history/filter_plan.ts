@@ -17,6 +17,12 @@ import { type EndTable, OTHER_END } from "./end_table.ts";
 import { EPHEMERAL_PORT_MIN } from "./flow_facts.ts";
 import { wordOf } from "./word.ts";
 
+/** Stands for the blocks of older versions, which lack the words of the group. */
+export const OLD_TERM = "?";
+
+/** DNS names that blocks have, as words without their letter; undefined: too many to look for. */
+export type KnownNames = (letter: "x" | "y") => Promise<readonly string[] | undefined>;
+
 /** Words of a group: with more it would take longer to look for them than to open the blocks. */
 export const GROUP_TERMS_MAX = 128;
 
@@ -95,13 +101,15 @@ export async function planFilters(
   request: Init<GetFlowsRequest>,
   kind: BlockKind,
   ends: EndTable,
+  names: KnownNames,
 ): Promise<FilterPlan> {
   const whitelist = request.whitelist ?? [], blacklist = request.blacklist ?? [];
   const engines = await loadEngines([...whitelist, ...blacklist]);
   const matches = compileFilters(whitelist, blacklist, engines);
-  const alternatives = whitelist.length === 0
-    ? [[]]
-    : whitelist.map((filter) => groupsOf(filter, kind, ends).map((group) => [...group, ANY_TERM]));
+  const alternatives = whitelist.length === 0 ? [[]] : await Promise.all(whitelist.map(async (filter) => {
+    const groups = [...groupsOf(filter, kind, ends), ...await nameGroups(filter, kind, names)];
+    return groups.map((group) => [...group, ANY_TERM]);
+  }));
   return { matches, alternatives };
 }
 
@@ -146,6 +154,35 @@ function groupsOf(filter: Filter, kind: BlockKind, ends: EndTable): string[][] {
   );
   if (protocols?.every((terms) => terms.length > 0)) groups.push(protocols.flat());
   return groups.filter((group) => group.length > 0);
+}
+
+/** Groups of DNS names: those that are asked for as they are, or those that are known and match. */
+async function nameGroups(filter: Filter, kind: BlockKind, known: KnownNames): Promise<string[][]> {
+  const groups: string[][] = [];
+  for (const [field, letter] of [["source_fqdn", "x"], ["destination_fqdn", "y"]] as const) {
+    const patterns = filter[field] as string[] | undefined;
+    if (!patterns?.length) continue;
+    const isExact = patterns.every((pattern) => !pattern.includes("*"));
+    const words = isExact
+      ? patterns.map((pattern) => wordOf(pattern.toLowerCase().replace(/\.$/, "")))
+      : await matchingNames(patterns, letter, known);
+    if (words !== undefined && words.length <= GROUP_TERMS_MAX) {
+      groups.push([...words.map((word) => `${kind}${letter}:${word}`), OLD_TERM]);
+    }
+  }
+  return groups;
+}
+
+async function matchingNames(
+  patterns: readonly string[],
+  letter: "x" | "y",
+  known: KnownNames,
+): Promise<string[] | undefined> {
+  const matches = compileFilters([{ destination_fqdn: [...patterns] }], []);
+  // What a digest stands for may match.
+  return (await known(letter))?.filter((word) =>
+    word.startsWith("#") || matches({ destination_names: [word] } as unknown as Flow)
+  );
 }
 
 const PROTOCOL_TERMS: Readonly<Record<string, readonly string[]>> = {

@@ -79,6 +79,8 @@ export function* flowTerms(
     yield `fa:${wordOf(flow.IP.source)}`;
     yield `fb:${wordOf(flow.IP.destination)}`;
   }
+  for (const name of flow.source_names) yield `fx:${wordOf(name)}`;
+  for (const name of flow.destination_names) yield `fy:${wordOf(name)}`;
 }
 
 /** Whether somebody's words (HTTP, DNS) are in it. */

@@ -18,9 +18,11 @@ import { GetFlowsResponse } from "@weir/proto/observer";
 import { sql } from "kysely";
 import { type Block, type BlockKind, BUCKET_MS, packItems, unpackItems } from "./block.ts";
 import type { OpenConnection } from "./connection_table.ts";
+import { mountMetrics } from "./history_metrics.ts";
 import { Intake } from "./intake.ts";
 import { HeldObjects } from "./held_objects.ts";
-import { HistoryStore, isDamage, WRITE_MS_MAX, type WriteBatch } from "./history_store.ts";
+import { isDamage } from "./store_error.ts";
+import { HistoryStore, WRITE_MS_MAX, type WriteBatch } from "./history_store.ts";
 import { Retention, type RetentionLimits } from "./retention.ts";
 import type { RollupPart } from "./rollup_table.ts";
 import type { MemoryBlock } from "./search.ts";
@@ -94,7 +96,7 @@ export class FlowHistory {
     this.intake = new Intake({ ...parts, ageMsMax: parts.limits.ageMsMax });
     this.held = new HeldObjects({ clock: parts.clock });
     this.retention = new Retention({ ...parts, store: this.store, ends: this.intake.ends });
-    this.#mountMetrics();
+    mountMetrics(this, parts.metrics);
   }
 
   /** Begins to load and to write, in the background. */
@@ -392,29 +394,6 @@ export class FlowHistory {
       });
     }
     return blocks;
-  }
-
-  #mountMetrics(): void {
-    const { metrics } = this.#parts, { intake } = this;
-    const gauge = (name: string, help: string, value: () => number) =>
-      metrics.gauge(name, help).collect(value);
-    gauge("weir_history_waiting_flows", "Flows that wait to be written", () => this.waitingFlows);
-    gauge("weir_history_open_connections", "Connections that go on", () => intake.connections.size);
-    gauge(
-      "weir_history_evicted_connections",
-      "Connections that had to make room",
-      () => intake.connections.evicted,
-    );
-    gauge("weir_history_ends", "Ends of flows that are known", () => intake.ends.size);
-    gauge("weir_history_refused_ends", "Flows whose end found no room", () => intake.ends.refused);
-    gauge("weir_history_folded_flows", "Flows without sums of their own", () => intake.rollups.folded);
-    gauge("weir_history_unreadable", "Answers of the relay that cannot be read", () => intake.unreadable);
-    gauge(
-      "weir_history_skewed_flows",
-      "Flows whose time cannot be, and have the time when they came",
-      () => intake.skewed,
-    );
-    gauge("weir_history_bytes", "What is stored takes", () => this.retention.bytes);
   }
 }
 

@@ -10,10 +10,12 @@ import type { CountChanges } from "./counts.ts";
 import { encodeEnd, type KnownEnd } from "./end_table.ts";
 import type { HeldChange } from "./held_objects.ts";
 import { formatItems } from "./item_set.ts";
+import { isRefusal } from "./store_error.ts";
 import { insertRollup, setState, storedBytes, writeCounts, writeHeld } from "./history_rows.ts";
 import { unpackRows } from "./rollup_columns.ts";
 import { type RollupPart, sumRows } from "./rollup_table.ts";
-import { MIGRATIONS } from "./schema.ts";
+import type { OldBlocks } from "./posting_cursor.ts";
+import { MIGRATIONS, OLD_WORDS } from "./schema.ts";
 
 type Tx = Transaction<unknown>;
 
@@ -88,6 +90,8 @@ export class HistoryStore {
   readonly owner: string;
   /** Level -> sums from here on are not made yet, in Unix seconds. */
   readonly #compacted = new Map<number, number>();
+  /** Blocks of older versions; undefined: there were none. */
+  oldBlocks: OldBlocks | undefined;
 
   constructor(database: Database, owner: string) {
     this.database = database;
@@ -132,6 +136,8 @@ export class HistoryStore {
         .execute(db);
       for (const { name, value } of words.rows) state.set(name, value);
       for (const level of ROLLUP_LEVELS) this.#compacted.set(level, Number(state.get(COMPACTED(level)) ?? 0));
+      const [oldBlock, oldMs] = state.get(OLD_WORDS)?.split(" ").map(Number) ?? [];
+      if (oldMs !== undefined) this.oldBlocks = { block: oldBlock, untilMs: oldMs };
       const newest = await sql<{ id: string | number | null; until_ms: string | number | null }>`
         select (select max(id) from weir_history_block) as id,
           (select max(until_ms) from weir_history_block where kind = 'f') as until_ms`.execute(db);
@@ -388,28 +394,8 @@ export class HistoryStore {
   }
 }
 
-/** SQLite says that the file is damaged: CORRUPT, NOTADB. What fails while it is opened has no code. */
-export function isDamage(error: unknown): boolean {
-  const { errcode, cause, message = "" } = (error ?? {}) as Error & { errcode?: number };
-  return (errcode !== undefined && [11, 26].includes(errcode & 0xff)) ||
-    /^(file is not a database|database disk image is malformed)$/.test(message) ||
-    (cause !== undefined && cause !== error && isDamage(cause));
-}
-
 /** Writes one part of a batch. */
 type Each = (part: Omit<Refused, "error">, write: () => Promise<void>, tx: Tx) => Promise<void>;
-
-/**
- * The database is there, and does not take what it was given: it never will. PostgreSQL: data exceptions (22), integrity (23), program
- * limits (54); SQLite: TOOBIG, CONSTRAINT, MISMATCH, RANGE.
- */
-function isRefusal(error: unknown): boolean {
-  const own = error as { code?: string; errcode?: number; cause?: unknown } | undefined;
-  if (own === undefined || own === null) return false;
-  const sqlite = own.errcode === undefined ? 0 : own.errcode & 0xff;
-  return /^(22|23|54)[0-9A-Z]{3}$/.test(own.code ?? "") || [18, 19, 20, 25].includes(sqlite) ||
-    (own.cause !== error && isRefusal(own.cause));
-}
 
 /** Longest time in which a write has ended, well or not. */
 export const WRITE_MS_MAX = 12 * DATABASE_STATEMENT_MS_MAX;

@@ -15,6 +15,7 @@ import { backwardKey, connectionKey, ConnectionTable, type EndedConnection } fro
 import { Counts } from "./counts.ts";
 import { EndTable } from "./end_table.ts";
 import { flowMs, flowTerms, isDrop, isTrouble, transportOf } from "./flow_facts.ts";
+import { lengthTerm } from "./connection_length.ts";
 import { FollowedNodes } from "./followed_nodes.ts";
 import { RollupTable } from "./rollup_table.ts";
 import { Sampler } from "./sampler.ts";
@@ -145,7 +146,13 @@ export class Intake {
   }
 
   #takeEnded({ connection, sourceEnd, destinationEnd }: EndedConnection): void {
-    const item = { bytes: Connection.encode(connection), unixMs: connection.endUnixS * 1000, node: "" };
+    const { startUnixS, endUnixS } = connection;
+    const item = {
+      bytes: Connection.encode(connection),
+      unixMs: endUnixS * 1000,
+      startMs: startUnixS * 1000,
+      node: "",
+    };
     const terms = connectionTerms(connection, sourceEnd, destinationEnd);
     const full = this.connectionBlocks.add(item, terms, this.#options.clock.monotonicMs());
     if (full !== undefined) this.#fill(full);
@@ -174,6 +181,8 @@ export function* connectionTerms(
   for (const term of flowTerms(flowOfConnection(connection), sourceEnd, destinationEnd, connection)) {
     yield `c${term.slice(1)}`;
   }
+  const { startUnixS, endUnixS } = connection, length = lengthTerm((endUnixS - startUnixS) * 1000);
+  if (length !== undefined) yield length;
 }
 
 /** A connection as the flow that a filter asks. Pure. */

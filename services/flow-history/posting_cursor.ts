@@ -11,7 +11,7 @@
 import { sql } from "kysely";
 import type { Database } from "@weir/common/state";
 import type { BlockKind } from "./block.ts";
-import type { Groups } from "./filter_plan.ts";
+import { type Groups, OLD_TERM } from "./filter_plan.ts";
 import { allItems, intersect, type ItemSet, parseItems, unite } from "./item_set.ts";
 
 /** Where a block stands: by the time of its last item, then by its number. */
@@ -55,35 +55,91 @@ export function behind({ untilMs, block }: Position, newestFirst: boolean): Posi
   return { untilMs, block: newestFirst ? block - 1 : block + 1 };
 }
 
+/** A part of the time, and the words of which blocks must have one there; undefined: none. */
+export interface Stretch {
+  readonly sinceMs: number;
+  readonly untilMs: number;
+  readonly terms: readonly string[] | undefined;
+}
+
+/** Blocks without the words of this version: up to this number and time. */
+export interface OldBlocks {
+  readonly block: number;
+  readonly untilMs: number;
+}
+
+/** What is looked for. */
+export interface Wanted {
+  readonly kind: BlockKind;
+  /** One for each filter. */
+  readonly alternatives: readonly Groups[];
+  readonly range: Range;
+  /** The latest first; newest first only. Without them the range is one. */
+  readonly stretches?: readonly Stretch[];
+  readonly old: OldBlocks | undefined;
+}
+
 /** Blocks of a kind that have what one of the alternatives wants. */
-export function cursorOf(
-  database: Database,
-  kind: BlockKind,
-  alternatives: readonly Groups[],
-  range: Range,
-): Cursor {
+export function cursorOf(database: Database, wanted: Wanted): Cursor {
+  const { stretches, range, alternatives } = wanted;
+  if (stretches === undefined) return rangeCursor(database, wanted);
+  const parts = stretches.map(({ sinceMs, untilMs, terms }) => ({
+    ...wanted,
+    alternatives: terms === undefined ? alternatives : alternatives.map((groups) => [...groups, terms]),
+    range: {
+      ...range,
+      sinceMs: Math.max(sinceMs, range.sinceMs),
+      untilMs: Math.min(untilMs, range.untilMs),
+    },
+  })).filter(({ range }) => range.sinceMs <= range.untilMs);
+  return oneAfterAnother(parts.map((part) => ({ range: part.range, cursor: rangeCursor(database, part) })));
+}
+
+function rangeCursor(database: Database, { kind, alternatives, range, old }: Wanted): Cursor {
+  const rowsOf = (term: string): Cursor[] => {
+    if (term !== OLD_TERM) return [new RowCursor(database, { term }, range)];
+    return old === undefined ? [] : [new RowCursor(database, { kind, old }, range)];
+  };
   return anyOf(
     alternatives.map((groups) =>
-      groups.length === 0 ? new RowCursor(database, { kind }, range) : allOf(
-        groups.map((terms) => anyOf(terms.map((term) => new RowCursor(database, { term }, range)), range)),
-        range,
-      )
+      groups.length === 0
+        ? new RowCursor(database, { kind }, range)
+        : allOf(groups.map((terms) => anyOf(terms.flatMap(rowsOf), range)), range)
     ),
     range,
   );
 }
 
+/** Cursors of ranges that follow each other, the latest first. */
+function oneAfterAnother(parts: readonly { range: Range; cursor: Cursor }[]): Cursor {
+  let at = 0;
+  return {
+    async seek(from) {
+      for (; at < parts.length; at++) {
+        const { range, cursor } = parts[at], start = startOf(range);
+        const found = await cursor.seek(comparePositions(from, start, true) < 0 ? start : from);
+        if (found !== undefined) return found;
+      }
+      return undefined;
+    },
+    itemsAt: (position) => parts[at]?.cursor.itemsAt(position),
+  };
+}
+
+/** A word, or all blocks of a kind, or the old ones of them. */
+type RowsOf = { term: string } | { kind: BlockKind; old?: OldBlocks };
+
 /** Positions of one word, or of all blocks of a kind. */
 class RowCursor implements Cursor {
   readonly #database: Database;
-  readonly #of: { term: string } | { kind: BlockKind };
+  readonly #of: RowsOf;
   readonly #range: Range;
   #rows: Posting[] = [];
   #at = 0;
   #isEnd = false;
   #batch = BATCH_MIN;
 
-  constructor(database: Database, of: { term: string } | { kind: BlockKind }, range: Range) {
+  constructor(database: Database, of: RowsOf, range: Range) {
     this.#database = database;
     this.#of = of;
     this.#range = range;
@@ -114,7 +170,7 @@ class RowCursor implements Cursor {
     const { newestFirst, sinceMs } = this.#range, of = this.#of;
     const [table, which, id, items] = "term" in of
       ? [sql.raw("weir_history_posting"), sql`term = ${of.term}`, sql.raw("block"), sql.raw(", items")]
-      : [sql.raw("weir_history_block"), sql`kind = ${of.kind}`, sql.raw("id"), sql.raw("")];
+      : [sql.raw("weir_history_block"), whichBlocks(of), sql.raw("id"), sql.raw("")];
     const rows = await this.#database.query(async (db) => {
       const select = sql`select until_ms, ${id} as block ${items} from ${table} where ${which}`;
       const { rows } = newestFirst
@@ -134,6 +190,12 @@ class RowCursor implements Cursor {
       items,
     }));
   }
+}
+
+function whichBlocks({ kind, old }: { kind: BlockKind; old?: OldBlocks }) {
+  return old === undefined
+    ? sql`kind = ${kind}`
+    : sql`kind = ${kind} and until_ms <= ${old.untilMs} and id <= ${old.block}`;
 }
 
 /** As both drivers give it: PostgreSQL has 64-bit integers as texts. */

@@ -24,6 +24,8 @@ import { AHEAD_MS_MAX, flowOfConnection } from "./intake.ts";
 import { GROUPS_MAX } from "./rollup_groups.ts";
 import { STEPS_MAX, sumRollups } from "./rollup_query.ts";
 import { wordOf } from "./word.ts";
+import { stretchesUntil } from "./connection_length.ts";
+import { knownNames } from "./known_names.ts";
 import { formatPlace, type Found, parsePlace, search } from "./search.ts";
 
 /** Items of a page: without a word, and at most. */
@@ -86,14 +88,16 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
     async (query) => {
       const { own, rest } = split(query, ["after"]);
       const window = readWindow(rest, clock, 0), request = readFlowsQuery(rest, clock.nowMs());
-      const plan = await planFilters(request, "f", history.intake.ends), newestFirst = !request.first;
+      const memory = history.memory("f"), names = knownNames(database, "f", memory);
+      const plan = await planFilters(request, "f", history.intake.ends, names);
+      const newestFirst = !request.first;
       const found = await search(database, clock, {
         kind: "f",
         ...window,
         ...{ alternatives: plan.alternatives, newestFirst, budgetMs: PAGE_MS },
         count: pageSize(request.first || rest.has("last") ? Number(request.number) : PAGE_DEFAULT),
         after: own.after === undefined ? undefined : parsePlace(own.after),
-        memory: history.memory("f"),
+        ...{ memory, old: history.store.oldBlocks },
         read: ({ bytes }) => {
           const { flow } = GetFlowsResponse.decode(bytes);
           return flow !== undefined && plan.matches(flow) ? flow : undefined;
@@ -107,7 +111,8 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
     const { own, rest } = split(query, ["after", "limit"]);
     const window = readWindow(rest, clock, 0), request = filtersOnly(rest, clock);
     checkFields(request, CONNECTION_FIELDS, "connections");
-    const plan = await planFilters(request, "c", history.intake.ends);
+    const memory = history.memory("c"), names = knownNames(database, "c", memory);
+    const plan = await planFilters(request, "c", history.intake.ends, names);
     const found = await search(database, clock, {
       kind: "c",
       ...{ alternatives: plan.alternatives, newestFirst: true, budgetMs: PAGE_MS },
@@ -116,8 +121,10 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
       untilMs: Number.MAX_SAFE_INTEGER / 2,
       count: pageSize(readCount("limit", own.limit, PAGE_DEFAULT)),
       after: own.after === undefined ? undefined : parsePlace(own.after),
-      memory: history.memory("c"),
-      read: ({ bytes, open }) => {
+      ...{ memory, old: history.store.oldBlocks },
+      stretches: rest.has("until") ? stretchesUntil(window.untilMs) : undefined,
+      read: ({ bytes, startMs = 0, open }) => {
+        if (startMs > window.untilMs) return undefined;
         const connection = open?.value ?? Connection.decode(bytes);
         const isIn = connection.startUnixS * 1000 <= window.untilMs;
         if (!isIn || !plan.matches(flowOfConnection(connection))) return undefined;
@@ -132,7 +139,7 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
     rest.delete("by");
     const window = readWindow(rest, clock, HOUR_MS), request = filtersOnly(rest, clock);
     checkRollupFilters(request);
-    const plan = await planFilters(request, "f", history.intake.ends);
+    const plan = await planFilters(request, "f", history.intake.ends, () => Promise.resolve(undefined));
     const limit = readCount("limit", own.limit, ROLLUPS_DEFAULT);
     const reached = reachable(window, history.oldestMs.rollups, newestMs()),
       stepS = readStep(own.step, reached);

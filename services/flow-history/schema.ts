@@ -20,6 +20,9 @@
 import { sql } from "kysely";
 import type { Migration } from "@weir/common/state";
 
+/** Row of weir_history_state: number and time, "ID UNTIL_MS", of the newest block without the words of history-3. */
+export const OLD_WORDS = "old-words";
+
 /** Steps of the schema, append-only. */
 export const MIGRATIONS: readonly Migration[] = [{
   name: "history-1",
@@ -62,5 +65,13 @@ export const MIGRATIONS: readonly Migration[] = [{
   async up(tx) {
     // The sum of all rows of a part, as StoredRollup in JSON; null in what is older.
     await sql`alter table weir_history_rollup add column totals text`.execute(tx);
+  },
+}, {
+  name: "history-3",
+  async up(tx) {
+    // Blocks up to here lack the words that came with this version: DNS names, and how long connections were.
+    await sql`insert into weir_history_state (name, value)
+      select ${OLD_WORDS}, max(id) || ' ' || max(until_ms) from weir_history_block having max(id) is not null`
+      .execute(tx);
   },
 }];

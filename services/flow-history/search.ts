@@ -14,7 +14,16 @@ import { type BlockKind, BUCKET_MS, type Item, unpackItems } from "./block.ts";
 import type { Groups } from "./filter_plan.ts";
 import { BlockSpans } from "./block_spans.ts";
 import { hasItem, intersect, isEmpty, type ItemSet, itemSetOf, unite } from "./item_set.ts";
-import { behind, comparePositions, cursorOf, type Position, type Range, startOf } from "./posting_cursor.ts";
+import {
+  behind,
+  comparePositions,
+  cursorOf,
+  type OldBlocks,
+  type Position,
+  type Range,
+  startOf,
+  type Stretch,
+} from "./posting_cursor.ts";
 
 /** A block that is not in the database yet; `terms` undefined: it is always looked into, whole. */
 export interface MemoryBlock extends Position {
@@ -41,6 +50,9 @@ export interface Search<T> {
   /** Items of a page. */
   readonly count: number;
   readonly after?: Place;
+  /** What is wanted where, the latest first; newest first only. */
+  readonly stretches?: readonly Stretch[];
+  readonly old: OldBlocks | undefined;
   /** Taken before the search begins. */
   readonly memory: readonly MemoryBlock[];
   /** The item, where it is one that is wanted. @throws {Error} it is damaged */
@@ -224,7 +236,7 @@ class Blocks {
     this.#database = database;
     this.#range = range;
     this.#alternatives = request.alternatives;
-    this.#cursor = cursorOf(database, request.kind, request.alternatives, range);
+    this.#cursor = cursorOf(database, { ...request, range });
     this.#at = startOf(range);
     this.#memory = request.memory.filter(({ untilMs }) =>
       untilMs >= range.sinceMs && untilMs <= range.untilMs
