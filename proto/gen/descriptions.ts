@@ -103,6 +103,7 @@ export const descriptions: Readonly<Record<string, string>> = {
  "weir.datapath.v1.IpcacheUpdate.process": "as of a policy",
  "weir.datapath.v1.IpcacheUpsert.nodeIpv4": "where to send it; \"\" for this node and for the world",
  "weir.datapath.v1.IpcacheUpdateResponse.errors": "sources of which something is left out for want of room",
+ "weir.datapath.v1.IpcacheUpdateResponse.left": "all prefixes of policies that are left out now",
  "weir.datapath.v1.Found": "GET /v1/found: what the kernel has of policies and their prefixes, whoever gave it.",
  "weir.datapath.v1.Found.prefixes": "those with identities of prefixes",
  "weir.datapath.v1.Found.process": "epoch of /v1/endpoints",

@@ -3313,6 +3313,11 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "weir.common.v1.ObjectError",
     "id": 3
+   },
+   "left": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4
    }
   }
  },

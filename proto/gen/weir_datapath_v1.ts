@@ -189,6 +189,8 @@ export interface IpcacheUpdateResponse {
   entriesMax: number;
   /** sources of which something is left out for want of room */
   errors: ObjectError[];
+  /** all prefixes of policies that are left out now */
+  left: string[];
 }
 /** Encodings of {@link IpcacheUpdateResponse}. */
 export const IpcacheUpdateResponse: Message<IpcacheUpdateResponse> = bindMessage("weir.datapath.v1.IpcacheUpdateResponse");

@@ -259,7 +259,7 @@ export class EndpointManager {
       areNodesKnown: () => this.#mirrors?.nodesSynced === true,
       isConfigured: () => this.#configurator.configured,
       onTold: () => {
-        if (this.#ipcache.isTold) this.#prefixes.told(!this.#ipcache.leavesOut);
+        if (this.#ipcache.isTold) this.#prefixes.told(this.#ipcache.left);
         this.#endpoints.sweep();
         this.#acknowledger.look();
       },

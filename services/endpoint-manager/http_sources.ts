@@ -209,11 +209,12 @@ export function httpDatapath(client: WeirClient, log?: Logger): Datapath {
     deletePolicy: async (name) => void await policies.delete(name),
     found: () => client.call("/v1/found", { method: "GET", response: Found }),
     async updateIpcache(update) {
-      const { errors } = await client.call("/v1/ipcache", {
+      const { errors, left } = await client.call("/v1/ipcache", {
         request: { message: IpcacheUpdate, value: update },
         response: IpcacheUpdateResponse,
       });
-      return errors.find(({ kind }) => kind === IPCACHE_POLICIES)?.error ?? "";
+      // One that is older does not say which.
+      return left.length === 0 && errors.some(({ kind }) => kind === IPCACHE_POLICIES) ? undefined : left;
     },
     updateServices: (update) =>
       client.call("/v1/services:update", {

@@ -25,7 +25,7 @@ export class IpcacheReconciler {
   readonly #parts: IpcacheReconcilerParts;
   #replaced = false;
   #telling = false;
-  #leavesOut = false;
+  #left: ReadonlySet<string> | undefined = new Set();
   /** Grows when the datapath is there anew: what was sent before means nothing then. */
   #generation = 0;
 
@@ -44,9 +44,9 @@ export class IpcacheReconciler {
     return this.#replaced && !this.join.dirty && !this.#telling;
   }
 
-  /** Prefixes of policies found no room: who has which one is not known here. */
-  get leavesOut(): boolean {
-    return this.#leavesOut;
+  /** Prefixes of policies that found no room; undefined: some did not, and which ones is not known. */
+  get left(): ReadonlySet<string> | undefined {
+    return this.#left;
   }
 
   /** The datapath is there anew. */
@@ -78,7 +78,7 @@ export class IpcacheReconciler {
         () => datapath.updateIpcache({ upserts, deletes: [], replace: true, process: process() }),
         BULK_DEADLINE_MS,
       );
-      this.#leavesOut = left !== "";
+      this.#left = left && new Set(left);
       if (generation === this.#generation) this.#replaced = true;
     }
     while (this.join.dirty) {
@@ -89,7 +89,7 @@ export class IpcacheReconciler {
           "update the ipcache",
           () => datapath.updateIpcache({ ...batch, replace: false, process: process() }),
         );
-        this.#leavesOut = left !== "";
+        this.#left = left && new Set(left);
       } catch (error) {
         // What of it was done is not known: everything is told, which is the same whatever is there.
         if (!(error instanceof ProblemError) || error.status >= 500) this.#replaced = false;

@@ -54,6 +54,20 @@ Deno.test("IpcacheReconciler tells everything after a call of which nobody knows
   assert.equal(neighbours.kernelIpcache.get("10.2.0.2/32"), 300);
 });
 
+Deno.test("IpcacheReconciler knows which prefixes of policies the datapath leaves out, by its newest answer", async () => {
+  const { neighbours, reconciler, put } = bench();
+  await reconciler.reconcile();
+  assert.deepEqual(reconciler.left, new Set());
+  neighbours.roomless.add("198.51.100.0/24");
+  put(1);
+  await reconciler.reconcile();
+  assert.deepEqual(reconciler.left, new Set(["198.51.100.0/24"]));
+  neighbours.roomless.clear();
+  put(2);
+  await reconciler.reconcile();
+  assert.deepEqual(reconciler.left, new Set());
+});
+
 Deno.test("IpcacheReconciler tells a batch again that was refused", async () => {
   const { neighbours, reconciler, put } = bench();
   await reconciler.reconcile();

@@ -29,7 +29,7 @@ import type { CidrIdentity } from "@weir/proto/policy";
 import { type PrefixPair, PrefixPairs } from "./prefix_pairs.ts";
 
 /**
- * COMING: not every policy covers it. GIVEN: the kernel is being told. THERE: the kernel has it. TAKEN: the kernel is being told that
+ * COMING: not every policy covers it. GIVEN: the kernel is being told, or has no room for it. THERE: the kernel has it. TAKEN: the kernel is being told that
  * it is gone. GONE: it is, but a policy in force knows it.
  */
 type State = "COMING" | "GIVEN" | "THERE" | "TAKEN" | "GONE";
@@ -139,13 +139,25 @@ export class PrefixOrder {
     this.look();
   }
 
-  /** The kernel has what it was to be told. @param isWhole false: some of the prefixes found no room */
-  told(isWhole: boolean): void {
+  /**
+   * The kernel has what it was to be told.
+   * @param left but for these prefixes: they found no room, or have it no more; undefined: some, and which is not known
+   */
+  told(left: ReadonlySet<string> | undefined): void {
     let isNews = false;
+    for (const text of left ?? []) {
+      const prefix = Prefix.tryParse(text);
+      for (const pair of prefix ? this.cover.of(prefix) : []) {
+        if (pair.state !== "THERE") continue;
+        // Policies go on to cover it: it comes back as soon as there is room.
+        pair.state = "GIVEN";
+        this.#unsettled.add(pair);
+      }
+    }
     for (const pair of this.#unsettled) {
       if (pair.state === "TAKEN") pair.state = "GONE";
       if (pair.state === "GONE" || pair.state === "COMING") pair.mayBeThere = false;
-      if (pair.state !== "GIVEN" || !isWhole) continue;
+      if (pair.state !== "GIVEN" || left === undefined || left.has(pair.prefix.text)) continue;
       pair.state = "THERE";
       isNews = true;
       if (pair.isWanted) this.#unsettled.delete(pair);

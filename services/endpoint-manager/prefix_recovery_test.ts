@@ -195,6 +195,33 @@ Deno.test("prefixes stay out while a policy has no room to cover them, and polic
   assert.deepEqual([policyInForce()?.entries, wrong], [SETS[3].entries, []]);
 });
 
+Deno.test("a prefix that has no room in the kernel keeps the policies that mean it waiting, and no others", async () => {
+  const bench = await withPolicy(SETS[0]);
+  await using node = bench.node;
+  const { publish, wrong, neighbours, policyInForce } = bench;
+  const left = { prefix: "192.0.2.0/28", identity: 0x100_0007, labels: [] };
+  neighbours.roomless.add(left.prefix);
+  // A prefix has another number from now on, and another one finds no room.
+  const moved = { ...OTHER, identity: 0x100_0008 };
+  const after = {
+    prefixes: [moved, NARROW, left],
+    entries: [entry(moved.identity)],
+  };
+  publish.prefixes(after);
+  publish.mapState(after);
+  await node.pass(30_000);
+  assert.deepEqual([policyInForce()?.entries, wrong], [after.entries, []]);
+  publish.mapState({ ...after, entries: [...after.entries, entry(left.identity)] });
+  await node.pass(30_000);
+  assert.deepEqual(policyInForce()?.entries, after.entries, "it waits for the one without room");
+  neighbours.roomless.clear();
+  neighbours.kernelIpcache.set(left.prefix, left.identity);
+  publish.prefixes({ ...after, prefixes: [...after.prefixes, { ...WIDE, identity: 0x100_0009 }] });
+  await node.pass(30_000);
+  assert.equal(policyInForce()?.entries.length, 2);
+  assert.deepEqual(wrong, []);
+});
+
 Deno.test("a policy that is full holds up the prefixes that it tells from what is around them, and no others", async () => {
   const bench = await withPolicy(SETS[0]);
   await using node = bench.node;

@@ -150,8 +150,8 @@ export interface Datapath {
   putPolicy(policy: Init<DatapathPolicy>): Promise<DatapathPolicy>;
   /** Repeatable. */
   deletePolicy(name: string): Promise<void>;
-  /** @returns why, of prefixes of policies, some found no room; "": all of them did */
-  updateIpcache(update: Init<IpcacheUpdate>): Promise<string>;
+  /** @returns prefixes of policies that have no room now; undefined: some have not, and which is not known */
+  updateIpcache(update: Init<IpcacheUpdate>): Promise<readonly string[] | undefined>;
   putRemoteNode(node: Init<RemoteNode>): Promise<void>;
   /** Repeatable. */
   deleteRemoteNode(name: string): Promise<void>;

@@ -140,6 +140,8 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
   onKernel = () => {};
   /** The kernel's ipcache. */
   readonly kernelIpcache = new Map<string, number>();
+  /** Prefixes that the kernel's ipcache has no room for. */
+  readonly roomless = new Set<string>();
   /** Calls that begin so fail. */
   fail: string | undefined;
   /** What they fail with, if not with an error of their own. */
@@ -291,14 +293,15 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
     const named = new Set(upserts.map(({ prefix }) => prefix));
     const gone = replace ? [...this.kernelIpcache.keys()].filter((prefix) => !named.has(prefix)) : [];
     for (const { prefix, identity } of upserts) {
-      this.kernelIpcache.set(prefix!, identity!);
+      if (this.roomless.has(prefix!)) this.kernelIpcache.delete(prefix!);
+      else this.kernelIpcache.set(prefix!, identity!);
       this.onKernel();
     }
     for (const prefix of [...deletes, ...gone]) {
       this.kernelIpcache.delete(prefix);
       this.onKernel();
     }
-    return "";
+    return [...this.roomless];
   };
   async found(): Promise<FoundInDatapath> {
     await this.#call("found", false);

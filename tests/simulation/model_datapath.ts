@@ -130,7 +130,7 @@ export class ModelDatapath {
             this.ipcache.delete(prefix);
             this.onWrite?.();
           }
-          return "";
+          return [];
         }),
       putRemoteNode: nothing,
       deleteRemoteNode: nothing,

@@ -87,14 +87,12 @@ export class IpcacheStore {
 
   /** Prefixes of policies in the kernel. */
   policyPrefixes(): IpcacheUpsert[] {
-    const found: IpcacheUpsert[] = [];
-    for (const { place, entry } of this.#present.values()) {
-      if (!isLocalIdentity(entry.identity)) continue;
-      const text = unmapped(place.address), v6 = text.includes(":");
-      const prefix = `${text}/${v6 ? place.prefixlen : place.prefixlen - 96}`;
-      found.push(IpcacheUpsert.create({ prefix, identity: entry.identity }));
-    }
-    return found;
+    return prefixesOfPolicies(this.#present.values());
+  }
+
+  /** Prefixes of policies that are left out: what means them must not count on them. */
+  leftPolicyPrefixes(): string[] {
+    return prefixesOfPolicies(this.#left.values()).map(({ prefix }) => prefix);
   }
 
   /** Applies an update; what is there already is not written, what has no room is left out and named in the answer. */
@@ -133,7 +131,8 @@ export class IpcacheStore {
       if (changed.length > 0) this.#kernel.revise(changed);
     }
     if (before === 0 && this.#left.size > 0) this.#leftSinceUnixS = this.#clock.nowMs() / 1000;
-    return { entries: this.size, entriesMax: this.entriesMax, errors: this.errors() };
+    const { size: entries, entriesMax } = this;
+    return { entries, entriesMax, errors: this.errors(), left: this.leftPolicyPrefixes() };
   }
 
   /** Where the maps are too small, takes out of `upserts` (and of the kernel) what is beyond its source's share. */
@@ -189,6 +188,17 @@ export class IpcacheStore {
     const place = { exact, prefixlen, address };
     this.#present.set(keyOf(place), { place, entry });
   }
+}
+
+function prefixesOfPolicies(rows: Iterable<Wanted>): IpcacheUpsert[] {
+  const found: IpcacheUpsert[] = [];
+  for (const { place, entry } of rows) {
+    if (!isLocalIdentity(entry.identity)) continue;
+    const text = unmapped(place.address), v6 = text.includes(":");
+    const prefix = `${text}/${v6 ? place.prefixlen : place.prefixlen - 96}`;
+    found.push(IpcacheUpsert.create({ prefix, identity: entry.identity }));
+  }
+  return found;
 }
 
 function placeOf(prefix: Prefix): Place {

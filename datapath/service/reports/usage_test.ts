@@ -164,7 +164,7 @@ nodeTest(
     const post = (body: unknown) => node.request("POST", "/v1/ipcache", body);
     assert.equal((await post({ upserts: Array.from({ length: 60 }, (_, i) => cidr(i)) })).errors, undefined);
     const pods = [2, 3].flatMap((n) => Array.from({ length: 10 }, (_, i) => pod(n, i)));
-    const { errors, entries } = await post({ upserts: pods });
+    const { errors, entries, left } = await post({ upserts: pods });
     assert.equal(entries, 64);
     assert.deepEqual(errors.map(({ kind }: { kind: string }) => kind), ["ipcache policies"]);
     assert.match(errors[0].error, /The ipcache is full: 16 of 60 prefixes are left out/);
@@ -178,6 +178,19 @@ nodeTest(
     const { rows } = await node.request("GET", "/v1/maps/ipcache");
     const there = new Set(rows.map((row: { fields: { prefix: string } }) => row.fields.prefix));
     assert.ok(pods.every(({ prefix }) => there.has(prefix)), "every pod of the others is known");
+    const cidrs = Array.from({ length: 60 }, (_, i) => cidr(i).prefix);
+    assert.deepEqual(left.sort(), cidrs.filter((prefix) => !there.has(prefix)).sort(), "by name");
+    // A number that changes its prefix: the old one goes first, and whether the new one has room is said.
+    const moved = { ...cidr(0), prefix: "100.65.0.0/16" };
+    const move = await post({ upserts: [moved], deletes: [cidr(0).prefix] });
+    assert.ok(!move.left.includes(moved.prefix), "other prefixes than addresses have a map of their own");
+    const back = await post({ upserts: [cidr(0), cidr(60)], deletes: [moved.prefix] });
+    const after = await node.request("GET", "/v1/maps/ipcache");
+    const isThere = new Set(after.rows.map((row: { fields: { prefix: string } }) => row.fields.prefix));
+    for (const prefix of [...cidrs, cidr(60).prefix]) {
+      assert.equal(back.left.includes(prefix), !isThere.has(prefix), `${prefix} is left out, or there`);
+    }
+    await post({ deletes: [cidr(60).prefix] });
     const status = await node.request("GET", "/v1/status");
     assert.match(status.errors[0].error, /ipcache is full/);
     assert.equal(status.degraded[0].holder, "policies");
@@ -193,7 +206,7 @@ nodeTest(
     const shrunk = await post({ deletes: Array.from({ length: 190 }, (_, i) => pod(2, i + 10).prefix) });
     assert.deepEqual(shrunk.errors.map(({ kind }: { kind: string }) => kind), ["ipcache policies"]);
     const done = await post({ deletes: Array.from({ length: 30 }, (_, i) => cidr(i).prefix) });
-    assert.equal(done.errors, undefined, "there is room for all");
+    assert.deepEqual([done.errors, done.left], [undefined, undefined], "there is room for all");
     assert.equal(done.entries, 50);
     assert.equal((await node.request("GET", "/v1/status")).degraded, undefined);
     // the next process finds it as it was
