@@ -292,6 +292,16 @@ struct ct_end {
 };
 _Static_assert(sizeof(struct ct_end) == 16, "ct_end");
 
+/* What went one way.  0 packets  8 bytes
+ *
+ * As on the wire: a packet that is yet to be cut into segments counts as those, and bytes are from the IP header on. Two CPUs that
+ * count the same direction of one connection at the same moment lose one of the two: a locked addition costs 20 cycles. */
+struct ct_traffic {
+	__u64 packets;
+	__u64 bytes;
+};
+_Static_assert(sizeof(struct ct_traffic) == 16, "ct_traffic");
+
 /* Value of weir_ct. It grows at its end only, by what is nothing when it is zero: an upgrade copies the entries of the version before
  * (datapath/service/kernel/carry_over.ts).
  *
@@ -302,6 +312,11 @@ _Static_assert(sizeof(struct ct_end) == 16, "ct_end");
  *  72  backend         76  service                 78  policy_port
  *  80  translated ..................................................................
  *  96  translated_port (be)  98 revision_element  100 sent[2]
+ * 104  traffic[2] (forward, reverse) ...............................................
+ * 136  pad[4] ......................................................................
+ *
+ * With its key and the kernel's own 48 bytes an element of the table is four cache lines; the last one has what is written at every
+ * packet, and half of that is free.
  *
  * A flow through a service has two entries: (client, frontend) with CT_SERVICE and the backend in `translated`; and
  * (client, backend), the flow that policy is asked about, with CT_REPLY_NAT and the frontend in `translated`. */
@@ -323,12 +338,15 @@ struct ct_entry {
 	__u16 revision_element; /* in weir_revisions, of the far end's address, plus one; 0: judged anew at every packet */
 	__u16 sent[2]; /* upper halves of the last TCP sequence numbers that left an end here, forward, reverse; before the first
 			* answer the second one counts what was sent after the first packet, to TRIES_MAX */
+	struct ct_traffic traffic[2]; /* by direction: forward, reverse; none with CT_SERVICE */
+	__u64 pad[4];
 };
 #define TRIES_MAX 1000
-_Static_assert(sizeof(struct ct_entry) == 104, "ct_entry");
+_Static_assert(sizeof(struct ct_entry) == 168, "ct_entry");
 _Static_assert(offsetof(struct ct_entry, ends) == 24, "ct_entry.ends");
 _Static_assert(offsetof(struct ct_entry, node) == 56, "ct_entry.node");
 _Static_assert(offsetof(struct ct_entry, translated) == 80, "ct_entry.translated");
+_Static_assert(offsetof(struct ct_entry, traffic) == 104, "ct_entry.traffic");
 
 /* What a datagram's fragments have in common.  0 source  16 destination  32 id  36 protocol  37 pad[3]
  *

@@ -149,6 +149,42 @@ INLINE int ct_touch(struct ct_entry *e, const struct flow *f, const struct confi
 	return 0;
 }
 
+/* Counts a packet that is to be cut into segments: each has a copy of the headers. */
+NOINLINE int ct_count_segments(struct __sk_buff *skb, const struct flow *f, struct ct_entry *e, __u32 reply)
+{
+	__u32 link = f && (f->flags & FLOW_L3) ? 0 : ETHERNET_LENGTH, upper, segments = skb->gso_segs, headers, length = skb->len - link;
+	__u8 offset = 0x50;
+
+	NEVER_NULL(f);
+	NEVER_NULL(e);
+	upper = f->l4_offset ?: link + (f->flags & FLOW_IPV6 ? 40 : 20);
+	if (f->protocol == PROTOCOL_TCP)
+		bpf_skb_load_bytes(skb, upper + 12, &offset, 1);
+	headers = upper - link + (f->protocol == PROTOCOL_TCP ? (offset >> 4) * 4 : 8);
+	/* A VM says only how large they are. */
+	if (!segments && skb->gso_size && length > headers)
+		segments = (length - headers + skb->gso_size - 1) / skb->gso_size;
+	if (!segments)
+		segments = 1;
+	e->traffic[reply & 1].packets += segments;
+	e->traffic[reply & 1].bytes += length + (segments - 1) * headers;
+	return 0;
+}
+
+/* Counts a packet that passes: once, where it comes from an end here, else on its way to the one here. `link`: bytes before its IP
+ * header. */
+INLINE void ct_count(struct __sk_buff *skb, const struct flow *f, struct ct_entry *e, __u32 reply, const __u32 link)
+{
+	struct ct_traffic *traffic = &e->traffic[reply];
+
+	if (unlikely(skb->gso_size)) {
+		ct_count_segments(skb, f, e, reply);
+		return;
+	}
+	traffic->packets++;
+	traffic->bytes += skb->len - link;
+}
+
 /* A new flow's entry, its ends still to be filled. */
 INLINE void ct_init(struct ct_entry *e, const struct flow *f, const struct config *config)
 {
@@ -171,4 +207,5 @@ INLINE void ct_init(struct ct_entry *e, const struct flow *f, const struct confi
 	/* long ago: the first answer is reported */
 	e->reported[1] = f->now - (config->report_interval + 1) * config->hz;
 	e->policy_port = f->policy_port;
+	__builtin_memset(e->traffic, 0, sizeof(e->traffic));
 }

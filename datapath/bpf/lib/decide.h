@@ -128,8 +128,8 @@ INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct
 }
 
 /* `seen`: of the ipcache, when the ends were resolved. */
-INLINE void ct_fill(struct ct_entry *e, const struct flow *f, const struct peer *origin, const struct peer *target,
-		    const struct config *config, const struct revision *seen)
+INLINE void ct_fill(struct __sk_buff *skb, struct ct_entry *e, const struct flow *f, const struct peer *origin,
+		    const struct peer *target, const struct config *config, const struct revision *seen)
 {
 	fill_end(&e->ends[0], origin, f->egress_cookie, f->egress_match);
 	fill_end(&e->ends[1], target, f->ingress_cookie, f->ingress_match);
@@ -143,11 +143,14 @@ INLINE void ct_fill(struct ct_entry *e, const struct flow *f, const struct peer 
 		e->flags |= CT_STACK;
 	if (f->flags & FLOW_LOOPBACK)
 		e->flags |= CT_LOOPBACK;
+	if (!(f->flags & FLOW_INGRESS) || !origin->endpoint)
+		ct_count(skb, f, e, 0, f->flags & FLOW_L3 ? 0 : ETHERNET_LENGTH);
 	revision_note(e, seen);
 }
 
 /* A new flow's entry, and that of the frontend through which it goes. Returns 0 or a drop. */
-NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct peer *target, const struct revision *seen)
+NOINLINE int ct_create(struct __sk_buff *skb, struct flow *f, const struct peer *origin, const struct peer *target,
+		       const struct revision *seen)
 {
 	const struct config *config = config_get();
 	const struct arrival *a = 0;
@@ -168,7 +171,7 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 			ct_release(claim);
 			return DROPPED(DROP_CT_SHARE);
 		}
-		ct_fill(&claim->entry, f, origin, target, config, seen);
+		ct_fill(skb, &claim->entry, f, origin, target, config, seen);
 		ct_share_set(&claim->entry, share);
 		failed = bpf_map_update_elem(&weir_ct, &f->key, &claim->entry, BPF_NOEXIST);
 		ct_release(claim);
@@ -183,7 +186,7 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 		}
 		if (!ct_share_take(share, f, f->flags & FLOW_SERVICE_NEW ? 2 : 1))
 			return DROPPED(DROP_CT_SHARE);
-		ct_fill(e, f, origin, target, config, seen);
+		ct_fill(skb, e, f, origin, target, config, seen);
 		ct_share_set(e, share);
 		if (a)
 			arrival_note(e, a);
@@ -198,7 +201,7 @@ NOINLINE int ct_create(struct flow *f, const struct peer *origin, const struct p
 			return DROPPED(DROP_CT_CREATE_FAILED);
 		}
 		ct_share_move(e, &f->key, share);
-		ct_fill(e, f, origin, target, config, seen);
+		ct_fill(skb, e, f, origin, target, config, seen);
 		if (a)
 			arrival_note(e, a);
 	}
@@ -372,13 +375,15 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 		revision_note(e, &seen);
 		f->verdicts = 0;
 		set_point(f, destination.endpoint && !(destination.endpoint_flags & ENDPOINT_CGROUP));
+		if (!(f->flags & FLOW_INGRESS) || !source.endpoint)
+			ct_count(skb, f, e, reply, socket ? 0 : ETHERNET_LENGTH);
 		if (ct_touch(e, f, config, reply, f->flags & FLOW_INGRESS)) {
 			trace(skb, f, f->point);
 			trouble_reset(skb, f, e, reply);
 		}
 		return 0;
 	}
-	code = ct_create(f, &source, &destination, &seen);
+	code = ct_create(skb, f, &source, &destination, &seen);
 	if (code)
 		return code;
 	set_point(f, destination.endpoint && !(destination.endpoint_flags & ENDPOINT_CGROUP));
@@ -493,6 +498,8 @@ INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *
 	if (!ingress && !theirs->endpoint)
 		f->node = e->node;
 	*other = record;
+	if (!ingress || !theirs->endpoint)
+		ct_count(skb, f, e, reply, hook & FLOW_L3 ? 0 : ETHERNET_LENGTH);
 	if (unlikely(ct_touch(e, f, config, reply, ingress))) {
 		f->policy_port = e->policy_port;
 		set_point(f, record && record->ifindex);

@@ -182,7 +182,7 @@ struct {
  *   - Counters of the CPU are added to atomically by the others (lib/metrics.h).
  * tests/datapath/scratch_test.ts holds every program to it. */
 
-/* Where an entry of weir_ct is made, for 104 bytes have no room on the stack; so it is whole when others first see it. */
+/* Where an entry of weir_ct is made, for 168 bytes have no room on the stack; so it is whole when others first see it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);

@@ -529,7 +529,32 @@ export const CtEnd: StructCodec<CtEnd> = {
   },
 };
 
-/** `struct ct_entry`, 104 bytes. */
+/** `struct ct_traffic`, 16 bytes. */
+export interface CtTraffic {
+  packets: bigint;
+  bytes: bigint;
+}
+/** Codec of {@link CtTraffic}. */
+export const CtTraffic: StructCodec<CtTraffic> = {
+  bytes: 16,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      packets: view.getBigUint64(at, true),
+      bytes: view.getBigUint64(at + 8, true),
+    };
+  },
+  encode(value, out = new Uint8Array(16), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setBigUint64(at, value.packets, true);
+    view.setBigUint64(at + 8, value.bytes, true);
+    return out;
+  },
+};
+
+/** `struct ct_entry`, 168 bytes. */
 export interface CtEntry {
   expires: number;
   flags: number;
@@ -546,10 +571,11 @@ export interface CtEntry {
   translatedPortBe: number;
   revisionElement: number;
   sent: number[];
+  traffic: CtTraffic[];
 }
 /** Codec of {@link CtEntry}. */
 export const CtEntry: StructCodec<CtEntry> = {
-  bytes: 104,
+  bytes: 168,
   decode(bytes, at = 0) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     void view;
@@ -569,9 +595,10 @@ export const CtEntry: StructCodec<CtEntry> = {
       translatedPortBe: view.getUint16(at + 96, false),
       revisionElement: view.getUint16(at + 98, true),
       sent: Array.from({ length: 2 }, (_, i) => view.getUint16(at + 100 + i * 2, true)),
+      traffic: Array.from({ length: 2 }, (_, i) => CtTraffic.decode(bytes, at + 104 + i * 16)),
     };
   },
-  encode(value, out = new Uint8Array(104), at = 0) {
+  encode(value, out = new Uint8Array(168), at = 0) {
     const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
     void view;
     view.setUint32(at, value.expires, true);
@@ -589,6 +616,7 @@ export const CtEntry: StructCodec<CtEntry> = {
     view.setUint16(at + 96, value.translatedPortBe, false);
     view.setUint16(at + 98, value.revisionElement, true);
     for (let i = 0; i < 2; i++) view.setUint16(at + 100 + i * 2, value.sent[i], true);
+    for (let i = 0; i < 2; i++) CtTraffic.encode(value.traffic[i], out, at + 104 + i * 16);
     return out;
   },
 };

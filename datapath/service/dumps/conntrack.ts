@@ -45,6 +45,8 @@ export function dumpConntrack(kernel: Kernel, names: DumpNames): Dump {
       flags,
       service: entry.service === 0 ? "" : names.service(entry.service) || String(entry.service),
       translated: isZero(entry.translated) ? "" : `${unmapped(entry.translated)} ${entry.translatedPortBe}`,
+      packets: entry.traffic.map(({ packets }) => packets).join("/"),
+      bytes: entry.traffic.map(({ bytes }) => bytes).join("/"),
       expiresS: secondsUntil(entry.expires, now, names.hz),
       egressCookie: String(opener.cookie),
       ingressCookie: String(answerer.cookie),
