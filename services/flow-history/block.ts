@@ -46,7 +46,7 @@ export interface Item {
 export interface Block {
   readonly id: number;
   readonly kind: BlockKind;
-  /** Times of its first and last item, whole milliseconds: rounded down and up. */
+  /** Times of its first and last item, whole milliseconds: rounded down and up. Of connections: of the first begin and the last end. */
   readonly sinceMs: number;
   readonly untilMs: number;
   readonly count: number;
@@ -155,8 +155,8 @@ export class BlockBuilder {
 
   #span({ items }: OpenBlock): { sinceMs: number; untilMs: number } {
     let since = Infinity, until = -Infinity;
-    for (const { unixMs } of items) {
-      since = Math.min(since, unixMs);
+    for (const { unixMs, startMs = unixMs } of items) {
+      since = Math.min(since, startMs, unixMs);
       until = Math.max(until, unixMs);
     }
     return { sinceMs: Math.floor(since), untilMs: Math.ceil(until) };

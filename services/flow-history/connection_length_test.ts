@@ -92,6 +92,7 @@ async function walk(url: string): Promise<void> {
     const { kysely } = history.store.database;
     await sql`delete from weir_history_posting where term like 'cl:%' or term like '_x:%' or term like '_y:%'`
       .execute(kysely);
+    await sql`update weir_history_block set since_ms = until_ms where kind = 'c'`.execute(kysely);
     const { rows: [{ id, until_ms }] } = await sql<{ id: string; until_ms: string }>`
       select max(id) as id, max(until_ms) as until_ms from weir_history_block`.execute(kysely);
     await sql`insert into weir_history_state (name, value) values (${OLD_WORDS}, ${`${id} ${until_ms}`})`

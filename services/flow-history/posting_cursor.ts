@@ -55,11 +55,15 @@ export function behind({ untilMs, block }: Position, newestFirst: boolean): Posi
   return { untilMs, block: newestFirst ? block - 1 : block + 1 };
 }
 
-/** A part of the time, and the words of which blocks must have one there; undefined: none. */
+/**
+ * A part of the time; the words of which blocks must have one there, undefined: none; and the time by which some of their connections must
+ * have begun, Infinity: any.
+ */
 export interface Stretch {
   readonly sinceMs: number;
   readonly untilMs: number;
   readonly terms: readonly string[] | undefined;
+  readonly beganMs: number;
 }
 
 /** Blocks without the words of this version: up to this number and time. */
@@ -83,8 +87,8 @@ export interface Wanted {
 export function cursorOf(database: Database, wanted: Wanted): Cursor {
   const { stretches, range, alternatives } = wanted;
   if (stretches === undefined) return rangeCursor(database, wanted);
-  const parts = stretches.map(({ sinceMs, untilMs, terms }) => ({
-    ...wanted,
+  const parts = stretches.map(({ sinceMs, untilMs, terms, beganMs }) => ({
+    ...{ ...wanted, beganMs },
     alternatives: terms === undefined ? alternatives : alternatives.map((groups) => [...groups, terms]),
     range: {
       ...range,
@@ -95,17 +99,23 @@ export function cursorOf(database: Database, wanted: Wanted): Cursor {
   return oneAfterAnother(parts.map((part) => ({ range: part.range, cursor: rangeCursor(database, part) })));
 }
 
-function rangeCursor(database: Database, { kind, alternatives, range, old }: Wanted): Cursor {
+function rangeCursor(
+  database: Database,
+  { kind, alternatives, range, old, beganMs = Infinity }: Wanted & { beganMs?: number },
+): Cursor {
   const rowsOf = (term: string): Cursor[] => {
     if (term !== OLD_TERM) return [new RowCursor(database, { term }, range)];
     return old === undefined ? [] : [new RowCursor(database, { kind, old }, range)];
   };
+  const began = Number.isFinite(beganMs) ? { beganMs, block: old?.block ?? 0 } : undefined;
   return anyOf(
-    alternatives.map((groups) =>
-      groups.length === 0
-        ? new RowCursor(database, { kind }, range)
-        : allOf(groups.map((terms) => anyOf(terms.flatMap(rowsOf), range)), range)
-    ),
+    alternatives.map((groups) => {
+      const cursors = groups.map((terms) => anyOf(terms.flatMap(rowsOf), range));
+      if (cursors.length === 0 || began !== undefined) {
+        cursors.push(new RowCursor(database, { kind, began }, range));
+      }
+      return allOf(cursors, range);
+    }),
     range,
   );
 }
@@ -126,8 +136,12 @@ function oneAfterAnother(parts: readonly { range: Range; cursor: Cursor }[]): Cu
   };
 }
 
-/** A word, or all blocks of a kind, or the old ones of them. */
-type RowsOf = { term: string } | { kind: BlockKind; old?: OldBlocks };
+/** A word, or all blocks of a kind, or the old ones of them, or those in which something began by a time (of old ones, up to `block`, any may). */
+type RowsOf = { term: string } | {
+  kind: BlockKind;
+  old?: OldBlocks;
+  began?: { beganMs: number; block: number };
+};
 
 /** Positions of one word, or of all blocks of a kind. */
 class RowCursor implements Cursor {
@@ -192,10 +206,10 @@ class RowCursor implements Cursor {
   }
 }
 
-function whichBlocks({ kind, old }: { kind: BlockKind; old?: OldBlocks }) {
-  return old === undefined
-    ? sql`kind = ${kind}`
-    : sql`kind = ${kind} and until_ms <= ${old.untilMs} and id <= ${old.block}`;
+function whichBlocks({ kind, old, began }: Exclude<RowsOf, { term: string }>) {
+  if (old !== undefined) return sql`kind = ${kind} and until_ms <= ${old.untilMs} and id <= ${old.block}`;
+  if (began === undefined) return sql`kind = ${kind}`;
+  return sql`kind = ${kind} and (since_ms <= ${Math.floor(began.beganMs)} or id <= ${began.block})`;
 }
 
 /** As both drivers give it: PostgreSQL has 64-bit integers as texts. */

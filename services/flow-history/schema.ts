@@ -3,7 +3,7 @@
  *
  * | table                 | row                                                                                     |
  * | --------------------- | --------------------------------------------------------------------------------------- |
- * | weir_history_block    | up to 256 flows (kind f) or connections (kind c) of ten seconds, packed                     |
+ * | weir_history_block    | up to 256 flows (kind f) or connections (kind c: since_ms is when the first began), packed  |
  * | weir_history_posting  | a word and the items of a block that have it: finds items without opening blocks           |
  * | weir_history_end      | one end of flows with its labels                                                        |
  * | weir_history_rollup   | sums of 1, 10 or 60 minutes, packed; late ones make further parts                         |
@@ -20,7 +20,7 @@
 import { sql } from "kysely";
 import type { Migration } from "@weir/common/state";
 
-/** Row of weir_history_state: number and time, "ID UNTIL_MS", of the newest block without the words of history-3. */
+/** Row of weir_history_state: number and time, "ID UNTIL_MS", of the newest block without the words of history-3 and 4. */
 export const OLD_WORDS = "old-words";
 
 /** Steps of the schema, append-only. */
@@ -73,5 +73,13 @@ export const MIGRATIONS: readonly Migration[] = [{
     await sql`insert into weir_history_state (name, value)
       select ${OLD_WORDS}, max(id) || ' ' || max(until_ms) from weir_history_block having max(id) is not null`
       .execute(tx);
+  },
+}, {
+  name: "history-4",
+  async up(tx) {
+    // Nor does since_ms of their connections say when the first began.
+    await sql`insert into weir_history_state (name, value)
+      select ${OLD_WORDS}, max(id) || ' ' || max(until_ms) from weir_history_block having max(id) is not null
+      on conflict (name) do update set value = excluded.value`.execute(tx);
   },
 }];
