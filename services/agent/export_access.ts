@@ -5,7 +5,7 @@
  * @module
  */
 import { OTLP_OPTIONS, STATIC_LOG_OPTIONS } from "@weir/flow-exporter/export-options";
-import { readOtlp } from "@weir/flow-exporter/otlp-options";
+import { isPlainPath, readOtlp } from "@weir/flow-exporter/otlp-options";
 import { type AgentConfig, AgentConfigError } from "./config.ts";
 import { directory, type Layout } from "./layout.ts";
 
@@ -26,6 +26,7 @@ export function exportAccess(config: AgentConfig, layout: Layout): ExportAccess 
     ...directories.map((path) => `--allow-write=${path}`),
     ...directories.map((path) => `--allow-read=${path}`),
     ...(configPath === "" ? [] : [`--allow-read=${configPath}`]),
+    ...(otlp === undefined || otlp.caFile === "" ? [] : [`--allow-read=${otlp.caFile}`]),
   ];
   const args = [
     ...(config.hubbleExportFilePath === "" ? [] : flagsOf(STATIC_LOG_OPTIONS, config)),
@@ -59,13 +60,13 @@ function exportDirectories(config: AgentConfig, layout: Layout): string[] {
     ...(file === "" ? [] : [file.slice(0, file.lastIndexOf("/"))]),
     ...(hubbleFlowlogsConfigPath === "" ? [] : [hubbleFlowlogsDirectory.replace(/\/+$/, "")]),
   ];
-  if (hubbleFlowlogsConfigPath !== "" && !isPath(hubbleFlowlogsConfigPath)) {
+  if (hubbleFlowlogsConfigPath !== "" && !isPlainPath(hubbleFlowlogsConfigPath)) {
     throw new AgentConfigError(
       `Cannot take --hubble-flowlogs-config-path ${hubbleFlowlogsConfigPath}: expected an absolute path`,
     );
   }
   for (const path of directories) {
-    if (!isPath(path)) {
+    if (!isPlainPath(path)) {
       throw new AgentConfigError(
         `Cannot export flows to ${path || "/"}: expected the absolute path of a directory`,
       );
@@ -80,7 +81,6 @@ function exportDirectories(config: AgentConfig, layout: Layout): string[] {
   return [...new Set(directories)];
 }
 
-const isPath = (path: string) => /^\/[^,\p{Cc}]+$/u.test(path) && !/\/\.\.?(\/|$)|\/\//.test(path);
 const parentOf = (path: string) => path.slice(0, path.lastIndexOf("/"));
 const isWithin = (path: string, directory: string) => path === directory || path.startsWith(`${directory}/`);
 

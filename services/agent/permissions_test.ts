@@ -419,7 +419,14 @@ Deno.test("serviceSpecs() lets the flow exporter speak to the endpoint of OTLP, 
   equal(rightsOf(exporter).filter((right) => right === "net otel.example:443").length, 1);
   deepEqual(exporter.secrets, { WEIR_OTLP_HEADERS: "authorization=s3cret" });
   const command = commandOf(exporter, layout, "/code.js", "/deno.json").join(" ");
-  match(command, /--otlp-endpoint=https:\/\/otel.example\/prefix\/ --otlp-metrics-interval-s=60/);
+  match(
+    command,
+    /--otlp-endpoint=https:\/\/otel.example\/prefix\/ --otlp-compression=gzip --otlp-metrics-interval-s=60/,
+  );
+  const believing = config("--otlp-endpoint", "https://otel.example", "--otlp-ca-file", "/etc/otel/ca.crt");
+  const reads = rightsOf(serviceSpecs(believing, layout, "n").find(({ name }) => name === "flow-exporter")!);
+  equal(reads.includes("read /etc/otel/ca.crt"), true, reads.join("\n"));
+  throws(() => config("--otlp-endpoint", "https://x", "--otlp-ca-file", "/etc/a,/etc"), AgentConfigError);
   equal(command.includes("s3cret"), false);
   throws(() => config("--otlp-headers", "a=b"), /WEIR_OTLP_HEADERS in the environment/);
   throws(() => config("--otlp-endpoint", "localhost"), AgentConfigError);

@@ -19,7 +19,7 @@ const exported = `/run/${tag}-flows/drops.log`;
 const otlpReceived = `/run/${tag}-otlp.jsonl`;
 const OTLP_ENDPOINT = `
   Deno.serve({ hostname: "127.0.0.1", port: 4318 }, async (request) => {
-    const line = JSON.stringify({ path: new URL(request.url).pathname, body: await request.json() }) + "\\n";
+    const line = JSON.stringify({ path: new URL(request.url).pathname, body: await new Response(request.body.pipeThrough(new DecompressionStream("gzip"))).json() }) + "\\n";
     await Deno.writeTextFile(${JSON.stringify(otlpReceived)}, line, { append: true });
     return Response.json({});
   });`;

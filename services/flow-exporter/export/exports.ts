@@ -7,7 +7,7 @@
  * @module
  */
 import type { WeirClient } from "@weir/client";
-import { errorText } from "@weir/common";
+import { type Clock, errorText } from "@weir/common";
 import { compileFilters, loadEngines } from "@weir/flow-filter";
 import { compileFieldMask } from "@weir/proto/field_mask";
 import { Flow } from "@weir/proto/flow";
@@ -16,6 +16,7 @@ import type { FlowLogParts } from "./flow_log.ts";
 import type { FlowLogSpec } from "./flow_log_spec.ts";
 import { FlowLogs } from "./flow_logs.ts";
 import { pumpFlows } from "./flow_sink.ts";
+import { authorityClient } from "./otlp_client.ts";
 import { OtlpLogs } from "./otlp_logs.ts";
 import { sendMetrics } from "./otlp_metrics.ts";
 import type { OtlpSpec } from "./otlp_options.ts";
@@ -33,7 +34,7 @@ export interface ExportsParts extends FlowLogParts {
 
 /** Exports until `signal` aborts; resolves when what waited has been written and sent, or its time was over. */
 export async function runExports(parts: ExportsParts, signal: AbortSignal): Promise<void> {
-  const { otlp, ring, clock } = parts;
+  const { ring, clock } = parts, otlp = withAuthorities(parts.otlp, clock);
   const logs = new FlowLogs(parts);
   const records = otlp?.sendsLogs ? await startRecords(otlp, parts) : undefined;
   if (!logs.isOn && otlp === undefined) return;
@@ -50,6 +51,11 @@ export async function runExports(parts: ExportsParts, signal: AbortSignal): Prom
         .then(() => records?.stop())
       : undefined,
   ]);
+}
+
+function withAuthorities(otlp: OtlpSpec | undefined, clock: Clock): OtlpSpec | undefined {
+  if (otlp === undefined || otlp.caFile === "") return otlp;
+  return { ...otlp, target: { ...otlp.target, client: authorityClient(otlp.caFile, clock) } };
 }
 
 /** A filter that cannot be compiled is said, and takes nothing else down. */

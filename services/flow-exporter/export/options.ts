@@ -74,6 +74,17 @@ export const EXPORT_CONFIG = {
     default: "",
     description: "fields of a flow that its log record's body has (default: all)",
   },
+  otlpCompression: {
+    kind: "text",
+    default: "gzip",
+    description: "how requests are compressed: gzip or none",
+  },
+  otlpCaFile: {
+    kind: "text",
+    default: "",
+    description:
+      "PEM file of certificate authorities that an https endpoint is believed by, beside the system's; read again as it changes",
+  },
   otlpMetricsIntervalS: {
     kind: "number",
     default: 60,
@@ -90,6 +101,8 @@ export const OTLP_OPTIONS = {
   otlpAllowlist: "otlp-allowlist",
   otlpDenylist: "otlp-denylist",
   otlpFieldmask: "otlp-fieldmask",
+  otlpCompression: "otlp-compression",
+  otlpCaFile: "otlp-ca-file",
   otlpMetricsIntervalS: "otlp-metrics-interval-s",
 } as const;
 

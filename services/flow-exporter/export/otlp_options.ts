@@ -12,12 +12,16 @@ export interface OtlpOptions {
   readonly otlpAllowlist: string;
   readonly otlpDenylist: string;
   readonly otlpFieldmask: string;
+  readonly otlpCompression: string;
+  readonly otlpCaFile: string;
   readonly otlpMetricsIntervalS: number;
 }
 
 /** What is sent where. */
 export interface OtlpSpec {
   readonly target: OtlpTarget;
+  /** Absolute path of certificate authorities beside the system's; "": none. */
+  readonly caFile: string;
   readonly sendsLogs: boolean;
   readonly sendsMetrics: boolean;
   readonly includeFilters: readonly FlowFilter[];
@@ -40,10 +44,21 @@ export function readOtlp(options: OtlpOptions): OtlpSpec | undefined {
   for (const name of options.otlpSignals) {
     if (!SIGNALS.includes(name)) throw invalid("--otlp-signals", name, SIGNALS.join(", "));
   }
+  const { otlpCompression: compression, otlpCaFile: caFile } = options;
+  if (compression !== "gzip" && compression !== "none") {
+    throw invalid("--otlp-compression", compression, "gzip or none");
+  }
+  if (caFile !== "" && !isPlainPath(caFile)) {
+    throw invalid("--otlp-ca-file", caFile, "an absolute path without commas");
+  }
   if (options.otlpEndpoint === "") return undefined;
+  if (caFile !== "" && !/^https:/i.test(options.otlpEndpoint)) {
+    throw invalid("--otlp-ca-file", caFile, "an --otlp-endpoint of https");
+  }
   const signals = options.otlpSignals.length === 0 ? SIGNALS : options.otlpSignals;
   return {
-    target: { endpoint: readEndpoint(options.otlpEndpoint), headers },
+    target: { endpoint: readEndpoint(options.otlpEndpoint), headers, compression },
+    caFile,
     sendsLogs: signals.includes("logs"),
     sendsMetrics: signals.includes("metrics"),
     includeFilters,
@@ -52,6 +67,10 @@ export function readOtlp(options: OtlpOptions): OtlpSpec | undefined {
     metricsIntervalMs: options.otlpMetricsIntervalS * 1000,
   };
 }
+
+/** An absolute path that one of Deno's permissions can name. */
+export const isPlainPath = (path: string) =>
+  /^\/[^,\p{Cc}]+$/u.test(path) && !/\/\.\.?(\/|$)|\/\//.test(path);
 
 function readEndpoint(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;

@@ -5,6 +5,7 @@
  */
 import { type Clock, errorText } from "@weir/common";
 import { withDeadline } from "@weir/common/deadline";
+import type { OtlpClient } from "./otlp_client.ts";
 
 /** What became of a request. */
 export type Outcome =
@@ -17,6 +18,9 @@ export interface OtlpTarget {
   /** "http://127.0.0.1:4318", below which are /v1/logs and /v1/metrics. */
   readonly endpoint: string;
   readonly headers: Readonly<Record<string, string>>;
+  readonly compression: "gzip" | "none";
+  /** Absent: the system's certificate authorities. */
+  readonly client?: OtlpClient;
 }
 
 /** How long a request may take. */
@@ -28,7 +32,7 @@ const LATER: ReadonlySet<number> = new Set([429, 502, 503, 504]);
 
 /** Sends a body of JSON; never throws. */
 export async function sendOtlp(
-  { endpoint, headers }: OtlpTarget,
+  { endpoint, headers, compression, client }: OtlpTarget,
   signal: "logs" | "metrics",
   body: string,
   { clock, stop, deadlineMs = REQUEST_MS_MAX }: { clock: Clock; stop?: AbortSignal; deadlineMs?: number },
@@ -45,9 +49,14 @@ export async function sendOtlp(
       async (signal) => {
         const response = await fetch(url, {
           method: "POST",
-          headers: { ...headers, "content-type": "application/json" },
-          body,
+          headers: {
+            ...headers,
+            "content-type": "application/json",
+            ...(compression === "gzip" ? { "content-encoding": "gzip" } : {}),
+          },
+          body: compression === "gzip" ? await gzip(body) : body,
           signal,
+          ...(client === undefined ? {} : { client: await client() }),
           // It could lead to where this process may not speak, with our headers.
           redirect: "manual",
         });
@@ -57,6 +66,11 @@ export async function sendOtlp(
   } catch (error) {
     return { kind: "later", afterMs: undefined, why: `${url}: ${errorText(error)}` };
   }
+}
+
+async function gzip(text: string): Promise<Uint8Array<ArrayBuffer>> {
+  const packed = new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"));
+  return new Uint8Array(await new Response(packed).arrayBuffer());
 }
 
 function outcomeOf(response: Response, text: string, nowMs: number): Outcome {

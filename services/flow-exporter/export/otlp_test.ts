@@ -19,6 +19,12 @@ interface Received {
   // deno-lint-ignore no-explicit-any
   readonly body: any;
 }
+async function bodyOf(request: Request): Promise<Received["body"]> {
+  const isPacked = request.headers.get("content-encoding") === "gzip";
+  const body = isPacked ? request.body!.pipeThrough(new DecompressionStream("gzip")) : request.body;
+  return await new Response(body).json();
+}
+
 /** The flows' ids in a request. */
 const uuids = ({ body }: Received): string[] =>
   body.resourceLogs[0].scopeLogs[0].logRecords.map((record: { body: { stringValue: string } }) =>
@@ -37,7 +43,7 @@ async function withEndpoint(
       const one = {
         path: new URL(request.url).pathname,
         headers: request.headers,
-        body: await request.json(),
+        body: await bodyOf(request),
       };
       received.push(one);
       const response = await (answers.shift() ?? (() => Response.json({})))(one);
@@ -57,7 +63,7 @@ function logsTo(endpoint: string, more: Partial<OtlpLogsParts> = {}) {
   const metrics = new MetricsRegistry(), health = new Health();
   const logs = new OtlpLogs({
     ...{ metrics, health, log: Logger.silent(), clock: systemClock, nodeName: "c/n", passes: () => true },
-    target: { endpoint, headers: { authorization: "Bearer x" } },
+    target: { endpoint, headers: { authorization: "Bearer x" }, compression: "gzip" },
     retryMsMin: 1,
     ...more,
   });
@@ -192,7 +198,7 @@ Deno.test("OtlpLogs holds so much and no more for an endpoint that refuses conne
   const server = Deno.serve(
     { hostname: "127.0.0.1", port, signal: stop.signal, onListen() {} },
     async (request) => {
-      taken.push(...uuids({ path: "", headers: request.headers, body: await request.json() }));
+      taken.push(...uuids({ path: "", headers: request.headers, body: await bodyOf(request) }));
       return Response.json({});
     },
   );
@@ -232,7 +238,9 @@ Deno.test("sendOtlp() reads Retry-After as seconds and as a date, and waits for 
     async (endpoint) => {
       const found: (number | undefined)[] = [];
       for (let n = 0; n < 5; n++) {
-        const outcome = await sendOtlp({ endpoint, headers: {} }, "logs", "{}", { clock: systemClock });
+        const outcome = await sendOtlp({ endpoint, headers: {}, compression: "none" }, "logs", "{}", {
+          clock: systemClock,
+        });
         equal(outcome.kind, "later");
         found.push(outcome.kind === "later" ? outcome.afterMs : undefined);
       }
@@ -311,7 +319,7 @@ Deno.test("sendMetrics() sends what Prometheus would read of every service, and 
     const away = { exchange: () => Promise.reject(new Error("it is away")) } as never;
     const running = sendMetrics({
       ...{ metrics, health, log: Logger.silent(), clock: systemClock, nodeName: "c/n", retryMsMin: 1 },
-      target: { endpoint, headers: {} },
+      target: { endpoint, headers: {}, compression: "gzip" },
       services: { "policy-engine": away, datapath },
       intervalMs: 3_600_000,
     }, stop.signal);
@@ -336,6 +344,8 @@ const OPTIONS = {
   otlpAllowlist: "",
   otlpDenylist: "",
   otlpFieldmask: "",
+  otlpCompression: "gzip",
+  otlpCaFile: "",
   otlpMetricsIntervalS: 60,
 };
 
@@ -348,6 +358,7 @@ Deno.test("readOtlp() reads what is sent where, and refuses what is wrong withou
   deepEqual(spec.target, {
     endpoint: "http://127.0.0.1:4318",
     headers: { authorization: "Bearer s3cret", "x-scope": "a" },
+    compression: "gzip",
   });
   deepEqual([spec.sendsLogs, spec.sendsMetrics], [true, false]);
   equal(readOtlp({ ...OPTIONS, otlpEndpoint: "" }), undefined);
@@ -362,6 +373,9 @@ Deno.test("readOtlp() reads what is sent where, and refuses what is wrong withou
       [{ otlpHeaders: "content-type=s3cret" }, /header 1/],
       [{ otlpHeaders: "a=%s3cret" }, /header 1/],
       [{ otlpAllowlist: "{" }, /--otlp-allowlist/],
+      [{ otlpCompression: "zstd" }, /--otlp-compression: found zstd, expected gzip or none/],
+      [{ otlpCaFile: "/ca.crt" }, /--otlp-ca-file: found \/ca.crt, expected an --otlp-endpoint of https/],
+      [{ otlpCaFile: "ca.crt" }, /--otlp-ca-file: found ca.crt, expected an absolute path/],
       [{ otlpFieldmask: "nothing" }, /--otlp-fieldmask/],
     ] as const
   ) {

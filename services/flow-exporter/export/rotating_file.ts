@@ -87,7 +87,8 @@ export class RotatingFile {
   /** Opens the file if the path does not lead to the open one; gives its size. */
   async #open(): Promise<number> {
     const { path } = this.#options;
-    const found = await Deno.stat(path).catch((error) => {
+    // Not what a link leads to: what this process may write is told by paths.
+    const found = await Deno.lstat(path).catch((error) => {
       if (error instanceof Deno.errors.NotFound) return undefined;
       throw error;
     });

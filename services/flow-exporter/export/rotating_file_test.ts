@@ -100,6 +100,13 @@ Deno.test("RotatingFile says what is wrong with its path, and goes on when it is
     equal((await new Deno.Command("mkfifo", { args: [path] }).output()).code, 0);
     await rejects(file.append(bytes("d\n")), /no regular file/);
     Deno.removeSync(path);
+    for (const target of [`${directory}/elsewhere`, "/dev/null", "nowhere"]) {
+      Deno.writeTextFileSync(`${directory}/elsewhere`, "theirs\n");
+      Deno.symlinkSync(target, path);
+      await rejects(file.append(bytes("l\n")), /no regular file/);
+      equal(Deno.readTextFileSync(`${directory}/elsewhere`), "theirs\n");
+      Deno.removeSync(path);
+    }
     Deno.mkdirSync(path);
     await rejects(file.append(bytes("e\n")), /no regular file/);
   });

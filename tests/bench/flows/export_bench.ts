@@ -47,6 +47,8 @@ const otlp = readOtlp({
   otlpAllowlist: "",
   otlpDenylist: "",
   otlpFieldmask: "",
+  otlpCompression: "none",
+  otlpCaFile: "",
   otlpMetricsIntervalS: 60,
 });
 const kinds = [
