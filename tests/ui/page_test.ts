@@ -8,8 +8,8 @@ import type { Page } from "playwright-core";
 import { canRun, Lab } from "../e2e/weir.ts";
 import { until } from "@weir/common/testing/until";
 import { Chromium, hasChromium, seriousFindings, type Watched } from "./browser.ts";
+import { startLabUi } from "./lab_ui.ts";
 
-const root = new URL("../../", import.meta.url).pathname;
 const pod = (name: string, node: string, command: string) => `
 apiVersion: v1
 kind: Pod
@@ -35,32 +35,6 @@ spec:
       toPorts: [{ ports: [{ port: "8080", protocol: TCP }] }]
 `;
 
-/** `weir ui` of a lab, until it is stopped. */
-async function startUi(lab: string): Promise<{ address: string; stop(): Promise<void> }> {
-  const child = new Deno.Command(`${root}scripts/weir`, {
-    args: ["ui", "--lab", lab, "--no-open", "--listen", "127.0.0.1:0", "--base-path", "/weir"],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  while (!text.includes("\n")) {
-    const { done, value } = await reader.read();
-    assert.ok(!done, "weir ui ended before it said where it is");
-    text += value;
-  }
-  return {
-    address: text.trim(),
-    async stop() {
-      child.kill("SIGINT");
-      const { code } = await child.status;
-      await reader.cancel();
-      assert.equal(code, 0, "weir ui ends in order");
-    },
-  };
-}
-
 /** Waits until the page shows a text somewhere. */
 async function shows(page: Page, text: string | RegExp): Promise<void> {
   await page.getByText(text).first().waitFor();
@@ -78,7 +52,7 @@ Deno.test({
   async fn(t) {
     const lab = new Lab(`page${Deno.pid}`);
     await lab.up(2, MANIFESTS);
-    let ui: Awaited<ReturnType<typeof startUi>> | undefined, browser: Chromium | undefined;
+    let ui: Awaited<ReturnType<typeof startLabUi>> | undefined, browser: Chromium | undefined;
     try {
       const endpoints = JSON.parse(await lab.ok(["endpoint", "list", "-o", "json"])) as {
         name: string;
@@ -102,7 +76,7 @@ Deno.test({
       // Ready is the endpoint; what runs in it takes a moment more.
       await until("web answers", async () => (await ask("cart")).code === 0);
       assert.notEqual((await ask("thief")).code, 0);
-      ui = await startUi(lab.name);
+      ui = await startLabUi(lab.name);
       const { address } = ui;
       browser = await Chromium.start();
       const chromium = browser;

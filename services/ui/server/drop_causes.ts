@@ -121,7 +121,7 @@ export function causeKey({ from, to, protocol, port, reason, direction, policies
 /** For people: what dropped it. Pure. @param text What the reason's number is called */
 export function reasonText(reason: string, hasPolicies: boolean, text: string = reason): string {
   if (reason === "POLICY_DENIED" && hasPolicies) {
-    return "policies select it, and none of their rules allows this (default deny)";
+    return "no rule allows it (default deny)";
   }
   return reason === "POLICY_DENY" ? "a rule denies it" : text;
 }

@@ -285,7 +285,8 @@ function completenessOf(
     : [`${number(seen)} flow${seen === 1 ? "" : "s"}`, share];
   if (lost > 0) parts.push(`${number(lost)} lost`);
   if (gaps.length > 0) {
-    const nodes = [...new Set(gaps.map(({ node }) => node || "all nodes"))].sort();
+    const nodes = [...new Set(gaps.map(({ node }) => node.slice(node.lastIndexOf("/") + 1) || "all nodes"))]
+      .sort();
     parts.push(`not always heard: ${nodes.slice(0, 3).join(", ")}${nodes.length > 3 ? " and more" : ""}`);
   }
   if (groups > rollups.length) parts.push(`the largest ${number(rollups.length)} of ${number(groups)} sums`);

@@ -10,13 +10,7 @@ import { navigate, urlOf, useUrlState } from "../data/url_store.ts";
 import { useAnswer } from "../data/use_answer.ts";
 import { useShownParameters } from "../data/use_filter.ts";
 import { formatFilter } from "../model/filter_language.ts";
-import {
-  formatAge,
-  formatClock,
-  formatCount,
-  formatDateTime,
-  formatDuration,
-} from "../model/number_format.ts";
+import { formatAge, formatCount, formatDateTime, formatDuration } from "../model/number_format.ts";
 import { CommandLine } from "../parts/command_line.tsx";
 import { Counted } from "../parts/counted.tsx";
 import { DataGrid, type GridColumn } from "../parts/data_grid.tsx";
@@ -150,15 +144,15 @@ export function DropsPage() {
           <h1 className="unseen">Drops</h1>
           <FilterInput
             value={filter}
-            placeholder="Filter: namespace=shop to-port=5432"
+            placeholder="Filter: to-port=5432"
             onChange={(text) => navigate({ filter: text, selected: "" })}
           />
           {report.value && (
             <span className="soft number">
               {formatCount(total)} drops from {formatCount(causes.length)}{" "}
-              {causes.length === 1 ? "cause" : "causes"}, {window
-                ? `${formatClock(report.value.sinceUnixS)} to ${formatClock(report.value.untilUnixS)}`
-                : `in the last ${formatDuration(report.value.untilUnixS - report.value.sinceUnixS)}`}
+              {causes.length === 1 ? "cause" : "causes"}
+              {!window &&
+                `, in the last ${formatDuration(report.value.untilUnixS - report.value.sinceUnixS)}`}
             </span>
           )}
           <span className="grow" />

@@ -21,13 +21,13 @@ export const FLOW_COLUMNS: readonly GridColumn<FlowRow>[] = [
     width: 118,
     cell: (flow) => <VerdictBadge verdict={flow.verdict} trouble={flow.trouble} />,
   },
-  { id: "source", header: "From", width: 190, grow: 3, cell: (flow) => <EndText end={flow.source} /> },
+  { id: "source", header: "From", width: 190, grow: 2, cell: (flow) => <EndText end={flow.source} /> },
   { id: "source_port", header: "Port", width: 66, right: true, cell: (flow) => flow.source.port || "" },
   {
     id: "destination",
     header: "To",
     width: 190,
-    grow: 3,
+    grow: 2,
     cell: (flow) => <EndText end={flow.destination} />,
   },
   {
@@ -45,15 +45,15 @@ export const FLOW_COLUMNS: readonly GridColumn<FlowRow>[] = [
   {
     id: "summary",
     header: "What",
-    width: 170,
-    grow: 2,
+    width: 250,
+    grow: 3,
     cell: (flow) => <span className="soft">{flow.dropReason !== "" ? flow.dropReason : flow.summary}</span>,
   },
   {
     id: "policy",
     header: "Policy",
-    width: 140,
-    grow: 2,
+    width: 120,
+    grow: 1,
     cell: (flow) =>
       flow.policies.length === 0
         ? ""

@@ -5,20 +5,27 @@
 import { useStoreApi } from "@xyflow/react";
 import { useEffect, useRef } from "react";
 import { useColours } from "../data/theme.ts";
-import { edgeShape, signPlace } from "./edge_shape.ts";
+import { Lanes } from "./edge_route.ts";
+import { edgeShape, pointAt, signPlace } from "./edge_shape.ts";
 import { type PaintedEdge, paintMap } from "./edge_painter.ts";
 import { type MapView, useMapStore } from "./map_store.ts";
 
-/** Up to so many edges each sign is looked a place for. */
+/** Up to so many edges each is led around cards, and its sign is looked a place for. */
 const SIGNS_PLACED_MAX = 300;
+const SIGN = { width: 40, height: 14 };
 
 /** Curves by what they are made of: new rates make no new curves. */
-export function paintedEdges(view: MapView): PaintedEdge[] {
-  const boxes = [...view.placement.nodes.values()];
-  const few = view.graph.edges.length <= SIGNS_PLACED_MAX;
-  return view.graph.edges.flatMap((edge) => {
-    const shape = edgeShape(view.graph, view.placement, edge);
-    return shape ? [{ edge, shape, sign: few ? signPlace(shape, boxes) : 0.5 }] : [];
+export function paintedEdges({ graph, placement }: MapView): PaintedEdge[] {
+  const boxes = [...placement.nodes.values()], signs = [...boxes];
+  const few = graph.edges.length <= SIGNS_PLACED_MAX;
+  const around = few ? { boxes, lanes: new Lanes() } : undefined;
+  return graph.edges.flatMap((edge) => {
+    const shape = edgeShape(graph, placement, edge, around);
+    if (!shape) return [];
+    if (!few) return [{ edge, shape, sign: 0.5 }];
+    const sign = signPlace(shape, signs), [x, y] = pointAt(shape, sign);
+    signs.push({ x: x - SIGN.width / 2, y: y - SIGN.height / 2, ...SIGN });
+    return [{ edge, shape, sign }];
   });
 }
 

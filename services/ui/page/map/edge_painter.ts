@@ -134,9 +134,14 @@ function strokeEdges(
     const key = `${edge.verdict} ${width} ${quiet}`;
     let look = looks.get(key);
     if (!look) looks.set(key, look = { edge, width, quiet, path: new Path2D(), heads: new Path2D() });
-    const [x0, y0, x1, y1, x2, y2, x3, y3] = shape.points;
-    look.path.moveTo(x0, y0);
-    look.path.bezierCurveTo(x1, y1, x2, y2, x3, y3);
+    const { points } = shape;
+    look.path.moveTo(points[0], points[1]);
+    for (let i = 2; i + 5 < points.length; i += 6) {
+      look.path.bezierCurveTo(
+        ...points.slice(i, i + 6) as [number, number, number, number, number, number],
+      );
+    }
+    const [x2, y2, x3, y3] = points.slice(-4);
     // The head of the arrow follows the curve's last direction.
     const angle = Math.atan2(y3 - y2, x3 - x2), size = 5 + width;
     look.heads.moveTo(x3, y3);

@@ -3,20 +3,12 @@
  * @module
  */
 import { type Box, CARD_HEAD, type Placement, PORT_HEIGHT, PORTS_SHOWN_MAX } from "../model/placement.ts";
+import { cubicAt, isHidden, type Lanes, type Points, wayAround } from "./edge_route.ts";
 import type { VisibleEdge, VisibleGraph } from "../model/visible_graph.ts";
 
-/** A cubic curve: start, two control points, end. */
+/** Cubic curves, one after another: the start, then two control points and the end of each. */
 export interface EdgeShape {
-  readonly points: readonly [
-    x0: number,
-    y0: number,
-    x1: number,
-    y1: number,
-    x2: number,
-    y2: number,
-    x3: number,
-    y3: number,
-  ];
+  readonly points: Points;
   readonly left: number;
   readonly top: number;
   readonly right: number;
@@ -42,11 +34,15 @@ function targetY(graph: VisibleGraph, edge: VisibleEdge, box: Box): number {
   return box.y + HEAD_Y;
 }
 
-/** The curve of an edge; undefined while one of its ends has no place yet. */
+/**
+ * The curve of an edge; undefined while one of its ends has no place yet.
+ * @param around Cards that it must not run behind; without them it goes straight: thousands of edges do.
+ */
 export function edgeShape(
   graph: VisibleGraph,
   placement: Placement,
   edge: VisibleEdge,
+  around?: { readonly boxes: readonly Box[]; readonly lanes: Lanes },
 ): EdgeShape | undefined {
   const from = placement.nodes.get(edge.from), to = placement.nodes.get(edge.to);
   if (!from || !to) return undefined;
@@ -56,40 +52,50 @@ export function edgeShape(
     // A loop over the upper right corner.
     return bounded([x0 - 26, from.y, x0 - 14, from.y - 40, x0 + 40, from.y - 6, x0, y0]);
   }
-  const y3 = targetY(graph, edge, to);
+  const y3 = targetY(graph, edge, to), straight = straightCurve(x0, y0, x3, y3);
+  const boxes = around?.boxes.filter((box) => box !== from && box !== to) ?? [];
+  if (around === undefined || !isHidden(straight, boxes.concat(x3 < x0 ? [from, to] : []))) {
+    return bounded(straight);
+  }
+  return bounded(wayAround([x0, y0], [x3, y3], { boxes, ends: [from, to], lanes: around.lanes }));
+}
+
+function straightCurve(x0: number, y0: number, x3: number, y3: number): Points {
   const dx = x3 - x0;
   if (dx >= 0) {
     const reach = Math.max(28, dx / 2);
-    return bounded([x0, y0, x0 + reach, y0, x3 - reach, y3, x3, y3]);
+    return [x0, y0, x0 + reach, y0, x3 - reach, y3, x3, y3];
   }
   // Back to the left: out, round and in, the further the wider, but never wide enough to cross the map.
   const reach = Math.min(240, 70 + Math.abs(dx) * 0.35);
   const lift = Math.abs(y3 - y0) < 40 ? 70 : 0;
-  return bounded([x0, y0, x0 + reach, y0 - lift, x3 - reach, y3 - lift, x3, y3]);
+  return [x0, y0, x0 + reach, y0 - lift, x3 - reach, y3 - lift, x3, y3];
 }
 
-function bounded(points: EdgeShape["points"]): EdgeShape {
-  const [x0, y0, x1, y1, x2, y2, x3, y3] = points;
+function bounded(points: Points): EdgeShape {
+  const xs = points.filter((_, i) => i % 2 === 0), ys = points.filter((_, i) => i % 2 === 1);
   return {
     points,
-    left: Math.min(x0, x1, x2, x3),
-    right: Math.max(x0, x1, x2, x3),
-    top: Math.min(y0, y1, y2, y3),
-    bottom: Math.max(y0, y1, y2, y3),
+    left: Math.min(...xs),
+    right: Math.max(...xs),
+    top: Math.min(...ys),
+    bottom: Math.max(...ys),
   };
 }
 
-/** The point at `t` of 0 to 1. */
-export function pointAt(
-  { points: [x0, y0, x1, y1, x2, y2, x3, y3] }: EdgeShape,
-  t: number,
-): [x: number, y: number] {
-  const u = 1 - t;
-  const a = u * u * u, b = 3 * u * u * t, c = 3 * u * t * t, d = t * t * t;
-  return [a * x0 + b * x1 + c * x2 + d * x3, a * y0 + b * y1 + c * y2 + d * y3];
+const curvesOf = (points: Points) => (points.length - 2) / 6;
+
+/** The point at `t` of 0 to 1: each curve has an equal share. */
+export function pointAt({ points }: EdgeShape, t: number): [x: number, y: number] {
+  const curves = curvesOf(points), at = Math.min(curves - 1, Math.floor(t * curves));
+  return cubicAt(points, 6 * at, t * curves - at);
 }
 
-const SIGN_PLACES = [0.5, 0.36, 0.64, 0.24, 0.76, 0.14, 0.86] as const;
+/** From the middle outwards. */
+const SIGN_PLACES: readonly number[] = Array.from(
+  { length: 31 },
+  (_, i) => 0.5 + (i % 2 === 0 ? 1 : -1) * Math.ceil(i / 2) * 0.03,
+);
 /** Half of a sign, with some room. */
 const SIGN_X = 26, SIGN_Y = 11;
 
@@ -114,8 +120,9 @@ export function distanceTo(shape: EdgeShape, x: number, y: number, most: number)
   }
   let nearest = Infinity;
   let [ax, ay] = pointAt(shape, 0);
-  for (let i = 1; i <= SAMPLES; i++) {
-    const [bx, by] = pointAt(shape, i / SAMPLES);
+  const samples = SAMPLES * curvesOf(shape.points);
+  for (let i = 1; i <= samples; i++) {
+    const [bx, by] = pointAt(shape, i / samples);
     const length = (bx - ax) ** 2 + (by - ay) ** 2 || 1;
     const t = Math.max(0, Math.min(1, ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length));
     nearest = Math.min(nearest, Math.hypot(x - ax - t * (bx - ax), y - ay - t * (by - ay)));

@@ -37,7 +37,7 @@ export function MapTools({ state, graph, newcomers, onGroup, onTidy, onIslands, 
     <div className="tools">
       <FilterInput
         value={filter}
-        placeholder="Filter: namespace=shop verdict=DROPPED"
+        placeholder="Filter: verdict=DROPPED"
         onChange={(text) => navigate({ filter: text, selected: "" })}
       />
       <label className="tool-label">

@@ -8,6 +8,7 @@ import { urlOf } from "../data/url_store.ts";
 import { useAnswer } from "../data/use_answer.ts";
 import { formatDateTime } from "../model/number_format.ts";
 import { CopyButton } from "./command_line.tsx";
+import { Breakable, Prose } from "./prose.tsx";
 import { Notice, Waiting } from "./states.tsx";
 import { Badge } from "./verdict.tsx";
 
@@ -25,7 +26,11 @@ export function PolicyLink({ policy }: { policy: FlowPolicy }) {
   return (
     <span className="policy-link">
       <a href={urlOf({ page: "policies", policy: policy.name, selected: "" })}>{full || policy.name}</a>
-      {place !== "" && <code className="soft">{place}</code>}
+      {place !== "" && (
+        <code className="soft">
+          <Breakable text={place} />
+        </code>
+      )}
     </span>
   );
 }
@@ -56,21 +61,37 @@ function Step({ step }: { step: ExplanationStep }) {
           {step.direction} {step.allowed ? "allowed" : "denied"}
         </Badge>
       </div>
-      <p>{step.reason}</p>
+      <p>
+        <Prose text={step.reason} />
+      </p>
       {step.facts.length > 0 && (
         <ul className="bullets soft">
-          {step.facts.map((fact) => <li key={fact}>{fact}</li>)}
+          {step.facts.map((fact) => (
+            <li key={fact}>
+              <Prose text={fact} />
+            </li>
+          ))}
         </ul>
       )}
-      {step.nearMiss !== "" && <p className="soft">Nearly: {step.nearMiss}</p>}
+      {step.nearMiss !== "" && (
+        <p className="soft">
+          Nearly: <Prose text={step.nearMiss} />
+        </p>
+      )}
       <PolicyList policies={step.policies} />
       {!step.allowed && step.change !== "" && (
         <div className="change">
           <h4>Smallest change</h4>
-          <p>{step.change}</p>
+          <p>
+            <Prose text={step.change} />
+          </p>
           {step.alternatives.length > 0 && (
             <ul className="bullets soft">
-              {step.alternatives.map((text) => <li key={text}>{text}</li>)}
+              {step.alternatives.map((text) => (
+                <li key={text}>
+                  <Prose text={text} />
+                </li>
+              ))}
             </ul>
           )}
         </div>
@@ -84,7 +105,11 @@ function Step({ step }: { step: ExplanationStep }) {
           </div>
         </details>
       )}
-      {step.notes.map((note) => <p key={note} className="soft">{note}</p>)}
+      {step.notes.map((note) => (
+        <p key={note} className="soft">
+          <Prose text={note} />
+        </p>
+      ))}
     </li>
   );
 }

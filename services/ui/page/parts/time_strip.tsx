@@ -16,6 +16,7 @@ import { useAnswer } from "../data/use_answer.ts";
 import { useFilter } from "../data/use_filter.ts";
 import { formatClock, formatCount, formatDateTime, formatDuration } from "../model/number_format.ts";
 import { DotIcon } from "./icons.tsx";
+import { joinBars } from "../model/strip_buckets.ts";
 import { moveEnd, rangeFor, RANGES } from "../model/time_window.ts";
 
 const HEIGHT = 58;
@@ -32,7 +33,8 @@ export function TimeStrip() {
   const untilS = Math.ceil((now + 1) / liveStepS) * liveStepS;
   const sinceS = untilS - rangeS;
   const history = session?.history ?? false;
-  const asked = history && rangeS > 900;
+  // What the page did not see itself.
+  const asked = history && (live.length === 0 || live[0].atUnixS > sinceS + liveStepS);
   const stepS = Math.max(liveStepS, rangeS / 240);
   const answer = useAnswer<Strip>(
     asked
@@ -44,7 +46,12 @@ export function TimeStrip() {
       ])
       : null,
   );
-  const buckets = asked && answer.value ? answer.value.buckets : live;
+  const past = asked ? answer.value : undefined;
+  const bars = useMemo(() => past ? joinBars(past, live) : { stepS: liveStepS, buckets: live }, [
+    past,
+    live,
+    liveStepS,
+  ]);
   return (
     <section className="strip" aria-label="Time">
       <div className="strip-tools">
@@ -71,10 +78,10 @@ export function TimeStrip() {
         </label>
       </div>
       <Chart
-        buckets={buckets}
+        buckets={bars.buckets}
         sinceS={sinceS}
         untilS={untilS}
-        stepS={asked && answer.value ? answer.value.stepS : liveStepS}
+        stepS={bars.stepS}
       />
       <div className="strip-text">
         {window
@@ -93,7 +100,7 @@ export function TimeStrip() {
           : (
             <>
               <strong>{session && !history ? "No history" : "Drag over the strip"}</strong>
-              <span className="soft cut" title={session?.historyReason}>
+              <span className="soft" title={session?.historyReason}>
                 {session && !history
                   ? session.historyReason || "Only what happens now"
                   : "to go back to that time"}

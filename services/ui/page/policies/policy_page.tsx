@@ -11,6 +11,7 @@ import { useAnswer } from "../data/use_answer.ts";
 import { formatAge, formatCount, formatDuration, formatShort } from "../model/number_format.ts";
 import { CommandLine, CopyButton } from "../parts/command_line.tsx";
 import { CheckIcon, CrossIcon } from "../parts/icons.tsx";
+import { Breakable } from "../parts/prose.tsx";
 import { Notice, NotYet, StaleNotice } from "../parts/states.tsx";
 import { Badge } from "../parts/verdict.tsx";
 
@@ -56,7 +57,9 @@ export function PolicyPage({ name }: { name: string }) {
                 ? <Badge tone="dropped">not in force</Badge>
                 : <Badge tone="allowed">in force</Badge>}
               <span className="chip">{policy.kind}</span>
-              {policy.file !== "" && <span className="chip">{policy.file}</span>}
+              {policy.file !== "" && (
+                <span className="chip" title={policy.file}>{policy.file.split("/").pop()}</span>
+              )}
             </div>
             <p className="soft number">
               Selects {formatCount(policy.endpoints)}{" "}
@@ -120,7 +123,9 @@ function Drawing(
       />
       <div className="drawing-subject">
         <span className="soft">applies to</span>
-        <strong>{graph.subject || "everything"}</strong>
+        <strong>
+          <Breakable text={graph.subject || "everything"} />
+        </strong>
         <span className="soft number">
           {formatCount(detail.policy.endpoints)} {detail.policy.endpoints === 1 ? "endpoint" : "endpoints"}
         </span>
@@ -162,7 +167,9 @@ function Side({ title, rules, closed, direction, line, onLine }: {
             >
               <span className="rule-peers">
                 {(rule.peers.length > 0 ? rule.peers : ["everyone"]).map((peer) => (
-                  <span key={peer}>{peer}</span>
+                  <span key={peer}>
+                    <Breakable text={peer} />
+                  </span>
                 ))}
               </span>
               <span className="rule-line">
