@@ -19,7 +19,7 @@ import {
   ServerIcon,
   TagIcon,
 } from "../parts/icons.tsx";
-import { useCard, useIslandText, useNear, useSelected } from "./map_store.ts";
+import { hasDrops, useCard, useIslandText, useNear, useSelected } from "./map_store.ts";
 
 /** Below this zoom a card is its name. */
 const PORTS_ZOOM = 0.42;
@@ -73,15 +73,15 @@ export function kindText(card: Card): string {
 
 export const CardNode = memo(function CardNode({ id, data }: NodeProps) {
   const { rows, onOpen } = data as unknown as CardNodeData;
-  const card = useCard(id);
-  const selected = useSelected(id), near = useNear(id);
   const ports = useStore((state) => state.transform[2] >= PORTS_ZOOM);
+  const card = useCard(id, ports);
+  const selected = useSelected(id), near = useNear(id);
   if (!card) return null;
-  const dropped = card.droppedIn + card.droppedOut;
+  const dropped = hasDrops(card);
   return (
     <button
       type="button"
-      className={`map-card kind-${card.kind}${dropped > 0 ? " has-drops" : ""}${near ? " near" : ""}`}
+      className={`map-card kind-${card.kind}${dropped ? " has-drops" : ""}${near ? " near" : ""}`}
       aria-pressed={selected}
       data-node={id}
       onClick={() => onOpen(id)}
@@ -92,11 +92,11 @@ export const CardNode = memo(function CardNode({ id, data }: NodeProps) {
           <span className="map-card-name cut">{card.name}</span>
           {ports && <span className="map-card-kind cut">{kindText(card)}</span>}
         </span>
-        {dropped > 0 && (
+        {dropped && (
           <span className="map-card-drops tone-dropped">
             <CrossIcon />
             <span className="unseen">dropped</span>
-            {formatRate(dropped)}
+            {ports && formatRate(card.droppedIn + card.droppedOut)}
           </span>
         )}
       </span>

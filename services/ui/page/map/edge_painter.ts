@@ -124,7 +124,7 @@ function strokeEdges(
   painted: readonly PaintedEdge[],
   { colours, near, zoom, ratio }: { colours: Colours; near: boolean; zoom: number; ratio: number },
 ): void {
-  const thin = painted.length > THICK_MAX;
+  const thin = painted.length > THICK_MAX, hasHeads = !thin && zoom >= 0.25;
   const looks = new Map<
     string,
     { edge: VisibleEdge; width: number; quiet: boolean; path: Path2D; heads: Path2D }
@@ -138,16 +138,15 @@ function strokeEdges(
     look.path.moveTo(points[0], points[1]);
     for (let i = 2; i + 5 < points.length; i += 6) {
       look.path.bezierCurveTo(
-        ...points.slice(i, i + 6) as [number, number, number, number, number, number],
+        points[i],
+        points[i + 1],
+        points[i + 2],
+        points[i + 3],
+        points[i + 4],
+        points[i + 5],
       );
     }
-    const [x2, y2, x3, y3] = points.slice(-4);
-    // The head of the arrow follows the curve's last direction.
-    const angle = Math.atan2(y3 - y2, x3 - x2), size = 5 + width;
-    look.heads.moveTo(x3, y3);
-    look.heads.lineTo(x3 - size * Math.cos(angle - 0.42), y3 - size * Math.sin(angle - 0.42));
-    look.heads.lineTo(x3 - size * Math.cos(angle + 0.42), y3 - size * Math.sin(angle + 0.42));
-    look.heads.closePath();
+    if (hasHeads) addHead(look.heads, points, 5 + width);
   }
   const alpha = context.globalAlpha;
   // What is dropped lies on top.
@@ -157,16 +156,27 @@ function strokeEdges(
       order.indexOf(a.edge.verdict) - order.indexOf(b.edge.verdict)
     )
   ) {
-    context.globalAlpha = alpha * (quiet ? 0.5 : 1);
+    // Thousands of allowed ones are the ground that the others are seen on.
+    context.globalAlpha = alpha * (thin && edge.verdict === "allowed" ? 0.35 : quiet ? 0.5 : 1);
     context.strokeStyle = context.fillStyle = colourOf(edge.verdict, near, colours);
     // Far away a line is still to be seen.
     context.lineWidth = thin ? 0.95 / (zoom * ratio) : Math.max(width, 0.7 / zoom);
     context.setLineDash(DASHES[edge.verdict] as number[]);
     context.stroke(path);
-    if (zoom >= 0.25 && !thin) context.fill(heads);
+    if (hasHeads) context.fill(heads);
   }
   context.setLineDash([]);
   context.globalAlpha = alpha;
+}
+
+/** The head of an arrow: it follows the curve's last direction. */
+function addHead(heads: Path2D, points: readonly number[], size: number): void {
+  const last = points.length - 4, x = points[last + 2], y = points[last + 3];
+  const angle = Math.atan2(y - points[last + 1], x - points[last]);
+  heads.moveTo(x, y);
+  heads.lineTo(x - size * Math.cos(angle - 0.42), y - size * Math.sin(angle - 0.42));
+  heads.lineTo(x - size * Math.cos(angle + 0.42), y - size * Math.sin(angle + 0.42));
+  heads.closePath();
 }
 
 /** The verdict's sign, and the rate, on the middle of the curve. */

@@ -73,14 +73,14 @@ function straightCurve(x0: number, y0: number, x3: number, y3: number): Points {
 }
 
 function bounded(points: Points): EdgeShape {
-  const xs = points.filter((_, i) => i % 2 === 0), ys = points.filter((_, i) => i % 2 === 1);
-  return {
-    points,
-    left: Math.min(...xs),
-    right: Math.max(...xs),
-    top: Math.min(...ys),
-    bottom: Math.max(...ys),
-  };
+  let left = Infinity, right = -Infinity, top = Infinity, bottom = -Infinity;
+  for (let i = 0; i < points.length; i += 2) {
+    left = Math.min(left, points[i]);
+    right = Math.max(right, points[i]);
+    top = Math.min(top, points[i + 1]);
+    bottom = Math.max(bottom, points[i + 1]);
+  }
+  return { points, left, top, right, bottom };
 }
 
 const curvesOf = (points: Points) => (points.length - 2) / 6;

@@ -2,7 +2,7 @@
  * The map: who speaks to whom, from left to right.
  * @module
  */
-import { type Node, ReactFlow, ReactFlowProvider, useReactFlow, useStoreApi } from "@xyflow/react";
+import { ReactFlow, ReactFlowProvider, useReactFlow, useStoreApi } from "@xyflow/react";
 import {
   type KeyboardEvent as ReactKeyboardEvent,
   type MouseEvent as ReactMouseEvent,
@@ -19,7 +19,7 @@ import { navigate, useUrlState } from "../data/url_store.ts";
 import { useAnswer } from "../data/use_answer.ts";
 import { useFilter, useShownParameters } from "../data/use_filter.ts";
 import { type MapState, mapStateOf } from "../model/map_state.ts";
-import { CARD_HEAD, ISLAND_HEAD, type Placement, PORT_HEIGHT } from "../model/placement.ts";
+import type { Placement } from "../model/placement.ts";
 import { type VisibleGraph, visibleGraph } from "../model/visible_graph.ts";
 import { Empty, ErrorState, Notice } from "../parts/states.tsx";
 import { CardNode, ClosedIslandNode, IslandNode } from "./card_node.tsx";
@@ -30,14 +30,15 @@ import { MapPanel } from "./map_panel.tsx";
 import { MapStore, MapStoreContext } from "./map_store.ts";
 import { Legend, MapTools, ZoomTools } from "./map_tools.tsx";
 import { nextCard } from "./card_steps.ts";
+import { useMapNodes } from "./use_map_nodes.ts";
 import { usePlacement } from "./use_placement.ts";
 
 const NODE_TYPES = { card: CardNode, island: IslandNode, closed: ClosedIslandNode };
-/** Cards that are added to the page in one frame. */
-const CARDS_PER_FRAME = 60;
 const FIT = { padding: 0.08, maxZoom: 1.05, minZoom: 0.04 };
 /** Up to so many cards fade; each that does is a layer of its own to the browser. */
 const FADED_MAX = 150;
+/** A card that was out of sight stands there after some frames. */
+const FOCUS_FRAMES_MAX = 60;
 /** How near the pointer must be to an edge, pixels on the screen. */
 const EDGE_REACH = 7;
 
@@ -178,7 +179,7 @@ function Canvas({ store, graph, placement, turn, onToggle, onOpen, onTouch }: Ca
   const root = useRef<HTMLDivElement>(null);
   const edges = useRef<readonly PaintedEdge[]>([]);
   const { selected } = useUrlState();
-  const nodes = useNodes(graph, placement, turn, { onToggle, onOpen });
+  const nodes = useMapNodes(graph, placement, { onToggle, onOpen });
   const setEdges = useCallback((painted: readonly PaintedEdge[]) => void (edges.current = painted), []);
 
   // A whole layout is shown whole.
@@ -224,9 +225,8 @@ function Canvas({ store, graph, placement, turn, onToggle, onOpen, onTouch }: Ca
     if (!next) return;
     event.preventDefault();
     event.stopPropagation();
-    const element = root.current?.querySelector<HTMLElement>(`[data-node="${CSS.escape(next)}"]`);
-    element?.focus({ preventScroll: true });
     showNode(flow, flowStore.getState(), placement, next);
+    focusNode(root.current, next, FOCUS_FRAMES_MAX);
   };
   return (
     <div
@@ -243,7 +243,6 @@ function Canvas({ store, graph, placement, turn, onToggle, onOpen, onTouch }: Ca
         nodesConnectable={false}
         nodesFocusable={false}
         elementsSelectable={false}
-        onlyRenderVisibleElements={nodes.length > 150}
         minZoom={0.04}
         maxZoom={2}
         panOnScroll={false}
@@ -270,57 +269,6 @@ function Canvas({ store, graph, placement, turn, onToggle, onOpen, onTouch }: Ca
   );
 }
 
-/** React Flow's nodes: made anew when places change, never for rates. After a whole layout they come some per frame. */
-function useNodes(
-  graph: VisibleGraph | undefined,
-  placement: Placement | undefined,
-  turn: number,
-  { onToggle, onOpen }: Pick<CanvasProps, "onToggle" | "onOpen">,
-): Node[] {
-  const all = useMemo(() => {
-    if (!placement || !graph) return [];
-    const nodes: Node[] = [];
-    for (const [id, box] of placement.islands) {
-      nodes.push({
-        id,
-        type: "island",
-        position: { x: box.x, y: box.y },
-        width: box.width,
-        height: ISLAND_HEAD,
-        data: { onToggle },
-      });
-    }
-    for (const [id, box] of placement.nodes) {
-      const node = graph.nodes.get(id);
-      const rows = Math.max(0, Math.floor((box.height - CARD_HEAD) / PORT_HEIGHT));
-      nodes.push({
-        id,
-        type: !node || node.card ? "card" : "closed",
-        position: { x: box.x, y: box.y },
-        width: box.width,
-        height: box.height,
-        data: { rows, onOpen, onToggle },
-      });
-    }
-    return nodes;
-    // The graph is read for what the placement was made of: it has a new one when that changes.
-  }, [placement, onToggle, onOpen]);
-  const [shown, setShown] = useState({ turn: 0, count: 0 });
-  useEffect(() => {
-    let frame = 0;
-    let count = shown.turn === turn ? shown.count : 0;
-    const step = () => {
-      count += CARDS_PER_FRAME;
-      setShown({ turn, count });
-      if (count < all.length) frame = requestAnimationFrame(step);
-    };
-    if (count < all.length) step();
-    return () => cancelAnimationFrame(frame);
-  }, [turn, all]);
-  const count = shown.turn === turn ? shown.count : 0;
-  return useMemo(() => count >= all.length ? all : all.slice(0, count), [all, count]);
-}
-
 function boundsOf({ nodes, islands }: Placement) {
   const boxes = [...nodes.values(), ...islands.values()];
   if (boxes.length === 0) return undefined;
@@ -336,6 +284,13 @@ function boundsOf({ nodes, islands }: Placement) {
 /** A small map is not blown up. */
 function limitZoom(flow: ReturnType<typeof useReactFlow>): void {
   if (flow.getZoom() > FIT.maxZoom) flow.zoomTo(FIT.maxZoom);
+}
+
+/** Puts the focus on a node, as soon as it stands in the page. */
+function focusNode(root: HTMLElement | null, id: string, framesMax: number): void {
+  const element = root?.querySelector<HTMLElement>(`[data-node="${CSS.escape(id)}"]`);
+  if (element) element.focus({ preventScroll: true });
+  else if (framesMax > 0) requestAnimationFrame(() => focusNode(root, id, framesMax - 1));
 }
 
 /** Brings a node into view, without zooming, if it is not. */

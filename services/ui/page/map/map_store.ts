@@ -3,7 +3,7 @@
  * nothing else.
  * @module
  */
-import { createContext, useContext, useSyncExternalStore } from "react";
+import { createContext, useContext, useRef, useSyncExternalStore } from "react";
 import type { Card } from "../../api.ts";
 import type { MapState } from "../model/map_state.ts";
 import type { Placement } from "../model/placement.ts";
@@ -77,11 +77,21 @@ export class MapStore {
 export const MapStoreContext = createContext<MapStore>(new MapStore());
 export const useMapStore = (): MapStore => useContext(MapStoreContext);
 
-/** The newest of a card; undefined once it is gone. */
-export function useCard(id: string): Card | undefined {
-  const store = useMapStore();
-  return useSyncExternalStore(store.subscribe, () => store.view?.state.cards.get(id));
+/**
+ * A card; undefined once it is gone.
+ * @param isNear Its numbers can be read: it is drawn anew with each. Else only when it begins or ends to drop: a thousand cards
+ * stand in sight then.
+ */
+export function useCard(id: string, isNear: boolean): Card | undefined {
+  const store = useMapStore(), kept = useRef<Card | undefined>(undefined);
+  return useSyncExternalStore(store.subscribe, () => {
+    const card = store.view?.state.cards.get(id), old = kept.current;
+    const isSame = !isNear && card && old && card.name === old.name && hasDrops(card) === hasDrops(old);
+    return isSame ? old : kept.current = card;
+  });
 }
+
+export const hasDrops = (card: Card): boolean => card.droppedIn + card.droppedOut > 0;
 
 /** Of an island only what it is called by, and how many cards it has: that changes seldom. */
 export function useIslandText(id: string): { name: string; cards: number; closed: boolean; drops: boolean } {
@@ -93,7 +103,7 @@ export function useIslandText(id: string): { name: string; cards: number; closed
 
 function textOf(island: Island | undefined): string {
   if (!island) return "\n0\n0\n0";
-  const drops = island.cards.some((card) => card.droppedIn + card.droppedOut > 0);
+  const drops = island.cards.some(hasDrops);
   return `${island.name}\n${island.cards.length}\n${island.closed ? 1 : 0}\n${drops ? 1 : 0}`;
 }
 

@@ -149,7 +149,7 @@ function Chart({ buckets, sinceS, untilS, stepS }: {
     if (width < 50) return;
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
     const bars = uPlot.paths.bars!({
-      size: [0.82, 40],
+      size: [0.86, 90],
       align: 0,
     });
     const chart = new uPlot(
