@@ -1,7 +1,7 @@
 /**
  * Connections stand by their ends, and a window wants those that lived in it. One that ended long after the window and yet began within it
  * is a long one: connections have a word for how long they were, and of what ended later only those that were long enough are looked for.
- * Of what ended just after it, blocks are passed over in which all began after it.
+ * And of what ended later, blocks are passed over in which all began later.
  *
  *                window ──┤until
  *     ends:  ... all ......... +1s+b | 1 s or longer ..... +4s+b | 4 s or longer ..... +16s+b | ...        (b: the time of a bucket)
@@ -28,7 +28,7 @@ export function stretchesUntil(untilMs: number): Stretch[] {
     sinceMs: Math.ceil(untilMs) + classMs + BUCKET_MS + 1,
     untilMs: Math.ceil(untilMs) + (CLASSES_MS[index + 1] ?? Infinity) + BUCKET_MS,
     terms: [...CLASSES_MS.slice(index).map(wordOfClass), OLD_TERM, ANY_TERM],
-    beganMs: Infinity,
+    beganMs: untilMs,
   }));
   return [
     ...stretches.reverse(),

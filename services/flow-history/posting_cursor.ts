@@ -57,7 +57,7 @@ export function behind({ untilMs, block }: Position, newestFirst: boolean): Posi
 
 /**
  * A part of the time; the words of which blocks must have one there, undefined: none; and the time by which some of their connections must
- * have begun, Infinity: any.
+ * have begun.
  */
 export interface Stretch {
   readonly sinceMs: number;
@@ -101,13 +101,13 @@ export function cursorOf(database: Database, wanted: Wanted): Cursor {
 
 function rangeCursor(
   database: Database,
-  { kind, alternatives, range, old, beganMs = Infinity }: Wanted & { beganMs?: number },
+  { kind, alternatives, range, old, beganMs }: Wanted & { beganMs?: number },
 ): Cursor {
   const rowsOf = (term: string): Cursor[] => {
     if (term !== OLD_TERM) return [new RowCursor(database, { term }, range)];
     return old === undefined ? [] : [new RowCursor(database, { kind, old }, range)];
   };
-  const began = Number.isFinite(beganMs) ? { beganMs, block: old?.block ?? 0 } : undefined;
+  const began = beganMs === undefined ? undefined : { beganMs, block: old?.block ?? 0 };
   return anyOf(
     alternatives.map((groups) => {
       const cursors = groups.map((terms) => anyOf(terms.flatMap(rowsOf), range));
