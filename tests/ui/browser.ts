@@ -35,7 +35,8 @@ export class Chromium {
     this.#profile = profile;
   }
 
-  static async start(): Promise<Chromium> {
+  /** @param more Words of its command line, such as `--ignore-certificate-errors`. */
+  static async start(more: readonly string[] = []): Promise<Chromium> {
     const profile = await Deno.makeTempDir({ prefix: "weir-chromium-" });
     const child = new Deno.Command(CHROMIUM, {
       args: [
@@ -49,6 +50,7 @@ export class Chromium {
         "--disable-sync",
         `--user-data-dir=${profile}`,
         "--remote-debugging-port=0",
+        ...more,
         "about:blank",
       ],
       stdin: "null",

@@ -6,7 +6,7 @@ import { WeirClient } from "@weir/client";
 import { Flow } from "@weir/proto/flow";
 import { EVENT } from "@weir/proto/numbers";
 import { GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
-import { startUi } from "@weir/ui";
+import { startUi, type UiOptions } from "@weir/ui";
 
 export const WORKLOADS = 1000, EDGES = 5000;
 const NAMESPACES = 20, BATCH = 500;
@@ -18,11 +18,30 @@ export interface ManyWorkloads {
   stop(): Promise<void>;
 }
 
-/**
- * Serves them, until the server's map is whole.
- * @param flowsPerS New flows that go on to come, over the same edges; 0: none
- */
-export async function serveManyWorkloads({ flowsPerS = 0 } = {}): Promise<ManyWorkloads> {
+/** Options of {@link serveWorkloads}. */
+export interface WorkloadOptions {
+  /** Flows that there are at the start, each over an edge of its own up to {@link EDGES}. */
+  readonly flows?: number;
+  /** New flows that go on to come, over the same edges; default none. */
+  readonly flowsPerS?: number;
+  /** How the page is served. */
+  readonly ui?: Partial<UiOptions>;
+}
+
+/** Serves all of them, and waits until the server's map is whole. */
+export async function serveManyWorkloads(options: WorkloadOptions = {}): Promise<ManyWorkloads> {
+  const many = await serveWorkloads(options);
+  await until("the map is whole", async () => {
+    const { cards, edges } = await (await fetch(`${many.address}api/map?group=workload`)).json();
+    return cards.length === WORKLOADS && edges.length === EDGES;
+  });
+  return many;
+}
+
+/** Serves some of them. */
+export async function serveWorkloads(
+  { flows = EDGES, flowsPerS = 0, ui: options = {} }: WorkloadOptions,
+): Promise<ManyWorkloads> {
   const directory = await Deno.makeTempDir({ prefix: "weir-ui-" }), stop = new AbortController();
   const log = Logger.silent(), socket = `${directory}/hubble-relay.sock`;
   const batch = (from: number, count: number) =>
@@ -30,7 +49,7 @@ export async function serveManyWorkloads({ flowsPerS = 0 } = {}): Promise<ManyWo
   const server = new GrpcServer({
     methods: {
       "/observer.Observer/GetFlows": streamingBytes(GetFlowsRequest, async function* (_request, { signal }) {
-        for (let i = 0; i < EDGES; i += BATCH) yield batch(i, BATCH);
+        for (let i = 0; i < flows; i += BATCH) yield batch(i, Math.min(BATCH, flows - i));
         for (let i = EDGES; flowsPerS > 0 && !signal.aborted; i += flowsPerS / 10) {
           await systemClock.sleep(100, signal);
           yield batch(i, flowsPerS / 10);
@@ -62,10 +81,7 @@ export async function serveManyWorkloads({ flowsPerS = 0 } = {}): Promise<ManyWo
       policyEngine: away,
       status: { nodes: [], client: () => new WeirClient(away), clientAt: () => new WeirClient(away) },
     },
-  });
-  await until("the map is whole", async () => {
-    const { cards, edges } = await (await fetch(`${ui.address}api/map?group=workload`)).json();
-    return cards.length === WORKLOADS && edges.length === EDGES;
+    ...options,
   });
   return {
     address: ui.address,
