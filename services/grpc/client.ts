@@ -80,23 +80,14 @@ export async function connectGrpc(
 ): Promise<GrpcConnection> {
   const limits = { ...GRPC_CLIENT_LIMITS, ...options.limits }, clock = options.clock ?? systemClock;
   const text = "path" in address ? address.path : hostPort(address.hostname, address.port);
-  const [{ connect }, socketOf] = await Promise.all([import("node:http2"), socketMaker(address)]);
+  const [{ connect }, socket] = await Promise.all([import("node:http2"), openSocket(address, options.tls)]);
   const { tls } = options;
-  const settings = {
+  const session = connect(tls === undefined ? "http://localhost" : `https://${text}`, {
     maxSessionMemory: 32,
     maxHeaderListPairs: 128,
     settings: { enablePush: false },
-  };
-  const session = tls === undefined
-    ? connect("http://localhost", { ...settings, createConnection: socketOf })
-    : connect(`https://${text}`, {
-      ...settings,
-      ...(tls.cert === undefined ? {} : { cert: tls.cert, key: tls.key }),
-      ...(tls.authority === undefined ? {} : { ca: [tls.authority] }),
-      ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
-      minVersion: "TLSv1.3",
-      rejectUnauthorized: tls.isInsecure !== true,
-    } as http2.SecureClientSessionOptions);
+    createConnection: () => socket,
+  } as http2.SecureClientSessionOptions);
   const ended = new AbortController();
   let recheck: (() => void) | undefined;
   try {
@@ -109,20 +100,34 @@ export async function connectGrpc(
       if (options.signal?.aborted) fail("given up");
       clock.sleep(limits.connectMsMax, ended.signal).then(() => fail("no answer"));
     });
-    recheck = tls?.check && serverCheck(session.socket as TLSSocket, tls.check, text);
+    recheck = tls?.check && serverCheck(socket as TLSSocket, tls.check, text);
     recheck?.();
   } catch (error) {
-    session.destroy();
+    socket.destroy();
     throw error;
   } finally {
     ended.abort();
   }
-  return new GrpcConnection(session, { limits, clock, recheck });
+  return new GrpcConnection(session, { socket, limits, clock, recheck });
 }
 
-async function socketMaker(address: GrpcAddress): Promise<() => Socket> {
-  const { connect } = await import("node:net");
-  return () => "path" in address ? connect(address.path) : connect(address.port, address.hostname);
+async function openSocket(address: GrpcAddress, tls: GrpcClientTls | undefined): Promise<Socket> {
+  if (tls === undefined || "path" in address) {
+    const { connect } = await import("node:net");
+    return "path" in address ? connect(address.path) : connect(address.port, address.hostname);
+  }
+  const { connect } = await import("node:tls"), { isIP } = await import("node:net");
+  const name = tls.serverName ?? (isIP(address.hostname) === 0 ? address.hostname : undefined);
+  return connect({
+    host: address.hostname,
+    port: address.port,
+    ALPNProtocols: ["h2"],
+    ...(tls.cert === undefined ? {} : { cert: tls.cert, key: tls.key }),
+    ...(tls.authority === undefined ? {} : { ca: [tls.authority] }),
+    ...(name === undefined ? {} : { servername: name }),
+    minVersion: "TLSv1.3",
+    rejectUnauthorized: tls.isInsecure !== true,
+  });
 }
 
 function serverCheck(
@@ -146,6 +151,7 @@ export class GrpcConnection {
   /** Resolves with why it ended. */
   readonly closed: Promise<string>;
   readonly #session: http2.ClientHttp2Session;
+  readonly #socket: Socket;
   readonly #limits: GrpcClientLimits;
   readonly #clock: Clock;
   readonly #recheck: (() => void) | undefined;
@@ -157,8 +163,9 @@ export class GrpcConnection {
 
   constructor(
     session: http2.ClientHttp2Session,
-    parts: { limits: GrpcClientLimits; clock: Clock; recheck?: () => void },
+    parts: { socket: Socket; limits: GrpcClientLimits; clock: Clock; recheck?: () => void },
   ) {
+    this.#socket = parts.socket;
     this.#recheck = parts.recheck;
     this.#session = session;
     this.#limits = parts.limits;
@@ -174,9 +181,10 @@ export class GrpcConnection {
     this.#watch();
   }
 
+  /** Ends it by its socket, without GOAWAY: servers on Deno may die of one (`GrpcServer.#end`). */
   close(why = "closed here"): void {
     this.#why ||= why;
-    this.#session.destroy();
+    this.#socket.destroy();
   }
 
   /** Looks again at the server's certificate, and closes where it is not believed any more. */

@@ -55,6 +55,7 @@ export interface ConnectionParts {
 export class Connections {
   readonly #parts: ConnectionParts;
   readonly #uses = new Map<http2.Http2Session, Use>();
+  readonly #sockets = new WeakMap<http2.Http2Session, Socket>();
   /** By the caller's address and port: a session shows another object for its socket. */
   readonly #handshakes = new Map<string, Socket>();
 
@@ -84,6 +85,19 @@ export class Connections {
     });
   }
 
+  /** The socket of a session that begins, which the session itself does not give. */
+  opened(session: http2.Http2Session, socket: Socket): void {
+    this.#sockets.set(session, socket);
+  }
+
+  /**
+   * Ends a connection by its socket, without GOAWAY: a process on Deno may die of one, sent or received, on a connection with many calls
+   * behind it (denoland/deno#36788).
+   */
+  end(session: http2.Http2Session): void {
+    this.#sockets.get(session)?.destroy();
+  }
+
   /** Takes a session in, and looks after it. */
   add(session: http2.ServerHttp2Session): void {
     const { limits, clock } = this.#parts;
@@ -93,7 +107,7 @@ export class Connections {
     });
     if (this.#uses.size >= limits.connectionsMax && !this.#makeRoom()) {
       this.refused("connections");
-      session.destroy();
+      this.end(session);
       return;
     }
     const use: Use = { calls: 0, isKnown: false, sinceMs: clock.monotonicMs(), hasPinged: false, unread: 0 };
@@ -103,7 +117,7 @@ export class Connections {
       use.unread = this.isClogged(session) ? use.unread + 1 : 0;
       if (use.unread <= UNREAD_ANSWERS_MAX) return;
       this.refused("stalled");
-      session.destroy();
+      this.end(session);
     };
     // Who keeps a connection for its next call says so by pings.
     session.on("ping", () => {
@@ -153,10 +167,10 @@ export class Connections {
     return drain;
   }
 
-  /** Each ends when its calls have ended; with `isNow` at once. */
+  /** Ends those without calls; with `isNow` all. */
   close(isNow: boolean): void {
     for (const socket of this.#handshakes.values()) socket.destroy();
-    for (const session of [...this.#uses.keys()]) isNow ? session.destroy() : session.close();
+    for (const [session, { calls }] of [...this.#uses]) if (isNow || calls === 0) this.end(session);
   }
 
   /** Closes one without calls: first of those that never made one, the one that is silent for longest. */
@@ -169,7 +183,7 @@ export class Connections {
     this.refused("idle");
     // Its place is free when this returns, whenever the socket's end comes.
     this.#uses.delete(found[0]);
-    found[0].destroy();
+    this.end(found[0]);
     return true;
   }
 
@@ -182,17 +196,17 @@ export class Connections {
       const hasPinged = use.hasPinged;
       use.hasPinged = false;
       if (hasPinged) continue;
-      if (use.calls === 0) return session.close();
+      if (use.calls === 0) return this.end(session);
       let heard = false;
       try {
         session.ping(() => heard = true);
       } catch {
-        return session.destroy();
+        return this.end(session);
       }
       await clock.sleep(limits.requestMsMax, signal);
       if (heard || signal.aborted) continue;
       this.refused("silent");
-      return session.destroy();
+      return this.end(session);
     }
   }
 }

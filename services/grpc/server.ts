@@ -120,7 +120,12 @@ export class GrpcServer {
     } as http2.SecureServerOptions);
     let current = tls;
     const callers = new Map<http2.ServerHttp2Session, X509Certificate>();
+    let newest: Socket | undefined;
+    server.prependListener(tls === undefined ? "connection" : "secureConnection", (socket: Socket) => {
+      newest = socket;
+    });
     server.on("session", (session: http2.ServerHttp2Session) => {
+      this.#connections.opened(session, newest!);
       if (current?.check !== undefined && !this.#admit(session, current.check, callers)) return;
       this.#connections.add(session);
     });
@@ -185,7 +190,7 @@ export class GrpcServer {
     } catch (error) {
       this.#connections.refused("certificate");
       this.#options.log.debug("gRPC caller refused", { error });
-      session.destroy();
+      this.#connections.end(session);
       return false;
     }
   }
@@ -193,12 +198,17 @@ export class GrpcServer {
   /** Ends every call with UNAVAILABLE and closes. */
   async stop(graceMs = 300): Promise<void> {
     this.#stopping.abort();
+    const { Server } = await import("node:net");
     const closed = [...this.#servers].map((server) =>
-      new Promise<void>((resolve) => server.close(() => resolve()))
+      // That of http2 says GOAWAY to all.
+      new Promise<void>((resolve) => Server.prototype.close.call(server, () => resolve()))
     );
-    const grace = this.#options.clock.sleep(graceMs);
-    this.#connections.close(false);
-    await Promise.race([Promise.all(closed), grace]);
+    const { clock } = this.#options, grace = clock.sleep(graceMs).then(() => true);
+    for (let isOver = false; !isOver;) {
+      this.#connections.close(false);
+      const all = Promise.all(closed).then(() => true);
+      isOver = await Promise.race([all, grace, clock.sleep(CLOSE_MS).then(() => false)]);
+    }
     this.#connections.close(true);
   }
 
