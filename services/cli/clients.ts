@@ -37,6 +37,7 @@ export function statusTargets(context: CommandContext): StatusTargets {
   const targetOf = (node: StatusNode | undefined) => nodes.find((target) => target.node === node?.node);
   return {
     nodes: nodes.map(({ node, directory }) => isOwn ? { node, directory } : { node }),
+    hasAuthority: isOwn && context.address("certificate-authority").startsWith("https:"),
     client: (service, node) => clientOf(context, service as ServiceName, targetOf(node)),
     clientAt: (socket, { directory }) => new WeirClient(`unix:${directory}/${socket}.sock`),
   };

@@ -170,7 +170,11 @@ export class Connections {
   /** Ends those without calls; with `isNow` all. */
   close(isNow: boolean): void {
     for (const socket of this.#handshakes.values()) socket.destroy();
-    for (const [session, { calls }] of [...this.#uses]) if (isNow || calls === 0) this.end(session);
+    for (const [session, { calls }] of [...this.#uses]) {
+      if (isNow) this.end(session);
+      // What was answered last may be on its way still.
+      else if (calls === 0) this.#sockets.get(session)?.destroySoon();
+    }
   }
 
   /** Closes one without calls: first of those that never made one, the one that is silent for longest. */

@@ -10,7 +10,7 @@ import { GrpcError } from "./status.ts";
 import { Caller, endOf } from "./testing/caller.ts";
 
 const EMPTY = new Uint8Array(0);
-let asked = 0, ended = 0;
+let asked = 0, ended = 0, waited = 0;
 const methods: GrpcMethods = {
   "/t/One": unary(
     ServerStatusRequest,
@@ -42,6 +42,7 @@ const methods: GrpcMethods = {
     }
   }),
   "/t/Wait": streamingBytes(ServerStatusRequest, async function* (_, { signal }) {
+    waited++;
     await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
     yield [];
   }),
@@ -131,8 +132,8 @@ Deno.test("GrpcServer ends a call when its deadline passes, its caller goes, or 
     flood.on("error", () => {});
     flood.once("data", () => flood.close(8));
     await until(() => ended > before);
-    const other = new Caller(address), last = other.call("/t/Wait", EMPTY);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const begun = waited, other = new Caller(address), last = other.call("/t/Wait", EMPTY);
+    await until(() => waited > begun);
     await server.stop();
     assert.equal((await last).status, 14);
     other.close();

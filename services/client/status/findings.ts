@@ -7,7 +7,7 @@ import type { PeerStatus } from "@weir/proto/endpoint";
 import type { Node } from "@weir/proto/identity";
 import type { NodePolicy } from "@weir/proto/policy";
 import { type PairTrouble, pairTroubles } from "./node_paths.ts";
-import type { Facts, NodeReport } from "./status_report.ts";
+import type { ClusterReport, Facts, NodeReport } from "./status_report.ts";
 
 /**
  * - hung: the process is there and does not answer
@@ -78,15 +78,24 @@ const REMEDIES: Readonly<Record<Condition, (node: string, service: string) => st
   stale: () => "",
   degraded: () => "",
 };
+const PLANE_MACHINE = "the control plane's machine";
 const CLUSTER_SERVICES = ["identity-allocator", "policy-engine", "load-balancer", "certificate-authority"];
+/** Where none of them answers, it is the way to the control plane. */
+const NEEDED_BY_NODES = ["identity-allocator", "policy-engine", "load-balancer"];
 
 /** Everything that is wrong, the gravest first. */
 export function findings({ nodes, cluster }: Facts, nowUnixS: number): Finding[] {
   const found: Finding[] = [];
   for (const node of nodes) found.push(...ofServices(node));
-  const silent = new Set(found.map(({ subject }) => subject));
+  const told = new Set(found.map(({ subject }) => subject));
+  const silent = cluster.silent ?? [];
+  const isCutOff = NEEDED_BY_NODES.every((name) => silent.some(({ service }) => service === name));
   for (const node of nodes) {
-    for (const peer of node.peers) found.push(...ofPeer(node.node, peer, silent));
+    for (const peer of node.peers) {
+      // Where the others answer it is not the way.
+      const own = isCutOff ? undefined : silent.find(({ service }) => service === peer.name)?.condition;
+      found.push(...ofPeer(node.node, peer, told, own));
+    }
   }
   for (const policy of cluster.policies ?? []) {
     found.push(...ofPolicy(policy, cluster.revision?.policyRevision, nowUnixS));
@@ -97,12 +106,10 @@ export function findings({ nodes, cluster }: Facts, nowUnixS: number): Finding[]
     found.push(...ofConditions(node), ...ofStuck(node), ...ofDatapath(node), ...ofTables(node));
   }
   // A node says so only once it has waited for a heartbeat; we have asked just now.
-  for (const { service, condition, error } of cluster.silent ?? []) {
-    if (found.some(({ subject }) => subject === service)) continue;
-    const effect = EFFECTS[service]("");
-    const remedy = REMEDIES[condition]("the control plane's machine", service);
-    found.push({ condition, node: "", subject: service, sinceUnixS: 0, message: error, effect, remedy });
-  }
+  const untold = silent.filter(({ service }) => !found.some(({ subject }) => subject === service));
+  const isNoticed = isCutOff && found.some(({ condition }) => condition === "partitioned");
+  if (isCutOff && untold.length === silent.length) found.push(ofCutOff(silent));
+  else if (!isNoticed) found.push(...untold.map(ofSilent));
   return found.sort((a, b) => ORDER.indexOf(a.condition) - ORDER.indexOf(b.condition));
 }
 
@@ -121,8 +128,16 @@ function ofServices({ node, services }: NodeReport): Finding[] {
   });
 }
 
-/** A peer that we hear and the node does not is on the other side of a partition; one that nobody hears is told already. */
-function ofPeer(node: string, peer: PeerStatus, silent: ReadonlySet<string>): Finding[] {
+/**
+ * A peer that we hear and the node does not is on the other side of a partition; one that nobody hears is told already.
+ * @param own what is wrong with the peer itself, where we have seen it
+ */
+function ofPeer(
+  node: string,
+  peer: PeerStatus,
+  told: ReadonlySet<string>,
+  own: "hung" | "away" | undefined,
+): Finding[] {
   const { name, state, error } = peer;
   if (state === "OK" || state === "STATE_UNSPECIFIED") return [];
   const effect = peer.effect || EFFECTS[name]?.(node) || "";
@@ -139,9 +154,9 @@ function ofPeer(node: string, peer: PeerStatus, silent: ReadonlySet<string>): Fi
       remedy: "",
     }];
   }
-  if (silent.has(name)) return [];
+  if (told.has(name)) return [];
   const cannot = `${node} does not hear ${name}${peer.address === "" ? "" : ` (${peer.address})`}`;
-  const condition = CLUSTER_SERVICES.includes(name) ? "partitioned" : "hung";
+  const condition = own ?? (CLUSTER_SERVICES.includes(name) ? "partitioned" : "hung");
   const message = error === "" ? cannot : `${cannot}: ${error}`;
   return [{
     condition,
@@ -150,8 +165,30 @@ function ofPeer(node: string, peer: PeerStatus, silent: ReadonlySet<string>): Fi
     sinceUnixS,
     message,
     effect,
-    remedy: REMEDIES[condition](node, name),
+    remedy: REMEDIES[condition](own === undefined ? node : PLANE_MACHINE, name),
   }];
+}
+
+function ofSilent({ service, condition, error }: NonNullable<ClusterReport["silent"]>[number]): Finding {
+  const effect = EFFECTS[service](""), remedy = REMEDIES[condition](PLANE_MACHINE, service);
+  return { condition, node: "", subject: service, sinceUnixS: 0, message: error, effect, remedy };
+}
+
+/** Nothing of the control plane answers us, on any of its machines. */
+function ofCutOff(silent: NonNullable<ClusterReport["silent"]>): Finding {
+  const isAway = silent.every(({ condition }) => condition === "away");
+  return {
+    condition: isAway ? "away" : "partitioned",
+    node: "",
+    subject: "control plane",
+    sinceUnixS: 0,
+    message: `none of its services answers: ${silent[0].error}`,
+    effect:
+      "changes of policy, identities and services do not reach this machine; its traffic goes on under what it has",
+    remedy: isAway
+      ? "start it on its machine: systemctl start weir, or weir agent --control-plane"
+      : REMEDIES.partitioned("here", ""),
+  };
 }
 
 function ofPolicy(policy: NodePolicy, newest: number | undefined, nowUnixS: number): Finding[] {

@@ -67,6 +67,27 @@ Deno.test("findings() names a service of the control plane that did not answer, 
   const peers = [peer({ state: "SILENT", error: "no answer within 10 s" })];
   const noticed = findings(facts([node("node-2", { peers })], { silent }), NOW_S);
   deepEqual(noticed.map(({ node }) => node), ["node-2"], "it is told once");
+  equal(noticed[0].condition, "hung", "the others answer: it is not the way");
+  match(noticed[0].remedy, /log of policy-engine on the control plane's machine/);
+  const authority = [{ service: "certificate-authority", condition: "hung" as const, error: "no answer" }];
+  match(findings(facts([joined], { silent: authority }), NOW_S)[0].effect, /certificates are not renewed/);
+});
+
+Deno.test("findings() says once that the whole control plane does not answer", () => {
+  const joined = node("node-2", { services: [service("datapath")] });
+  for (const condition of ["hung", "away"] as const) {
+    const silent = ["identity-allocator", "policy-engine", "load-balancer", "certificate-authority"]
+      .map((name) => ({ service: name, condition, error: "why" }));
+    const found = findings(facts([joined], { silent }), NOW_S);
+    const expected = condition === "hung" ? "partitioned" : "away";
+    deepEqual(found.map((one) => [one.condition, one.subject]), [[expected, "control plane"]]);
+    match(found[0].effect, /its traffic goes on under what it has/);
+  }
+  const silent = ["identity-allocator", "policy-engine", "load-balancer"]
+    .map((name) => ({ service: name, condition: "hung" as const, error: "why" }));
+  const peers = [peer({ state: "SILENT", error: "no answer within 10 s" })];
+  const found = findings(facts([node("node-2", { services: [], peers })], { silent }), NOW_S);
+  deepEqual(found[0].condition, "partitioned", "what the node has noticed is told of it");
 });
 
 Deno.test("findings() tells a partition from a peer that nobody hears", () => {

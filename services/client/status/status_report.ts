@@ -6,6 +6,7 @@
  */
 import type { Message } from "@weir/proto";
 import { Process } from "@weir/proto/agent";
+import { Authority } from "@weir/proto/certificate";
 import { DatapathStatus, Probes } from "@weir/proto/datapath";
 import { Endpoint, PeerStatus } from "@weir/proto/endpoint";
 import { Node } from "@weir/proto/identity";
@@ -24,6 +25,8 @@ export interface StatusNode {
 /** Whom {@link gather} asks. */
 export interface StatusTargets {
   readonly nodes: readonly StatusNode[];
+  /** The cluster has a certificate authority, on another machine than the nodes'. */
+  readonly hasAuthority?: boolean;
   /** A client of a service, of `node` or of the cluster's; {@link gather} closes it. */
   client(service: string, node?: StatusNode): WeirClient;
   /** A client of whatever listens on the socket of this name in a node's directory. */
@@ -113,7 +116,7 @@ async function gatherCluster(targets: StatusTargets): Promise<ClusterReport> {
       targets.client(service),
       async (client) => (await client.collection(name, message).list()).items,
     );
-  const [nodes, policies, revision, services] = await Promise.all([
+  const [nodes, policies, revision, services, authority] = await Promise.all([
     list("identity-allocator", "nodes", Node),
     list("policy-engine", "nodepolicies", NodePolicy),
     question(
@@ -121,13 +124,18 @@ async function gatherCluster(targets: StatusTargets): Promise<ClusterReport> {
       (client) => client.call("/v1/revision", { method: "GET", response: EngineRevision }),
     ),
     list("load-balancer", "services", Service),
+    !targets.hasAuthority ? undefined : question(
+      targets.client("certificate-authority"),
+      (client) => client.call("/v1/authority", { method: "GET", response: Authority }),
+    ),
   ]);
   const silent = Object.entries({
     "identity-allocator": nodes,
     "policy-engine": revision,
     "load-balancer": services,
+    "certificate-authority": authority,
   }).flatMap(([service, answer]) =>
-    answer.kind === "hung" || answer.kind === "away"
+    answer?.kind === "hung" || answer?.kind === "away"
       ? [{ service, condition: answer.kind, error: answer.error }]
       : []
   );
