@@ -154,6 +154,7 @@ function sourcesHash(): string {
     `${ROOT}deno.json`,
     `${ROOT}deno.lock`,
   ];
+  for (const { name } of Deno.readDirSync(`${PAGE}../api`)) files.push(`${PAGE}../api/${name}`);
   const visit = (folder: string) => {
     for (const { name, isDirectory } of Deno.readDirSync(folder)) {
       if (isDirectory) visit(`${folder}${name}/`);

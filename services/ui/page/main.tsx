@@ -9,7 +9,13 @@ import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/parts.css";
-import "./styles/views.css";
+import "./styles/filter.css";
+import "./styles/strip.css";
+import "./styles/map.css";
+import "./styles/explanation.css";
+import "./styles/grid.css";
+import "./styles/policy.css";
+import "./styles/health.css";
 import { App } from "./app.tsx";
 import { warmLayout } from "./data/elk_layout.ts";
 
