@@ -21,6 +21,7 @@ function someFlows(count: number): Uint8Array[] {
       to: PODS[(n * 3 + 1) % 5],
       port: [80, 443, 5432][n % 3],
       sourcePort: 33_000 + n % 1000,
+      flags: n % 4 === 0 ? { SYN: true } : {},
       more: n % 11 === 0 ? DROPPED : {},
     }));
 }
@@ -38,6 +39,12 @@ const QUERIES = [
   "drop-reason-desc=POLICY_DENIED&from-pod=shop/web",
   "node-name=node-1&type=drop",
   "pod=shop/nobody",
+  // What no word finds.
+  "from-port=33005",
+  "ip=10.1.0.0/16&not-port=443",
+  "tcp-flags=SYN",
+  "uuid=u17",
+  "from-fqdn=nobody.example.com",
 ];
 
 async function checkPages(one: TestHistory, flows: readonly Uint8Array[], size: number): Promise<void> {
