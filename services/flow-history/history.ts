@@ -80,8 +80,8 @@ export class FlowHistory {
   #rollups: RollupPart[] = [];
   /** What is being written, or was not, as far as is known. */
   #writing: WriteBatch | undefined;
-  /** Batches that were written. */
-  #written = 0;
+  /** Batches that were written, and those of them that had sums. */
+  #moved = { counts: 0, rollups: 0 };
   #checkpointMs = -Infinity;
   #loaded = Promise.withResolvers<void>();
   isLoaded = false;
@@ -155,14 +155,13 @@ export class FlowHistory {
 
   /** Reads tables and what is in no table yet; again where a batch came from here to there meanwhile, and would count twice. */
   async readWhole<R>(read: () => Promise<R>, what: "counts" | "rollups" = "counts"): Promise<R> {
+    const isMoving = () =>
+      this.#writing !== undefined && (what === "counts" || this.#writing.rollups.length > 0);
     for (let tries = 0;; tries++) {
-      const written = this.#written, batch = this.#writing;
-      const isMoving = what === "counts" || (batch ?? { rollups: this.#rollups }).rollups.length > 0;
-      const result = await read();
-      if (!isMoving || tries >= READ_TRIES_MAX) return result;
+      const before = this.#moved[what], wasMoving = isMoving(), result = await read();
       // Whoever was told of a commit has said so after this.
-      if (batch !== undefined) await new Promise((resolve) => setTimeout(resolve, 0));
-      if (written === this.#written) return result;
+      if (wasMoving || isMoving()) await new Promise((resolve) => setTimeout(resolve, 0));
+      if (before === this.#moved[what] || tries >= READ_TRIES_MAX) return result;
     }
   }
 
@@ -330,7 +329,8 @@ export class FlowHistory {
   async #write(batch: WriteBatch): Promise<void> {
     const refused = await this.store.write(batch);
     this.#writing = undefined;
-    this.#written++;
+    this.#moved.counts++;
+    if (batch.rollups.length > 0) this.#moved.rollups++;
     this.retention.note(batch);
     if (batch.open !== undefined) this.#checkpointMs = this.#parts.clock.monotonicMs();
     for (const { kind, block, rollup, error } of refused) {
