@@ -25,6 +25,8 @@ export interface PolicyReport {
   readonly policies: readonly PolicyRow[];
   readonly revision: number;
   readonly hitsSinceUnixS: number;
+  /** Of what flows, for people: "the newest 20,000 of 1,234,567 flows, 100 %"; "" of all since then. */
+  readonly hitsOf: string;
   readonly nodesBehind: readonly {
     readonly node: string;
     readonly error: string;
@@ -42,6 +44,8 @@ export interface PolicyDetail {
   /** Who may come in and go out, as rules say it. */
   readonly graph: PolicyGraph;
   readonly hitsSinceUnixS: number;
+  /** Of what flows, for people: "the newest 20,000 of 1,234,567 flows, 100 %"; "" of all since then. */
+  readonly hitsOf: string;
 }
 
 /** Hits of a line of the text; lines without any are left out. */

@@ -38,7 +38,7 @@ export function shownNow({ picture, maps }: LivePicture, nowS: number): ShownWin
     foldedDrops: picture.causes.folded,
     foldedPairs: picture.table.folded,
     view: (group) => Promise.resolve(maps.view(group)),
-    hits: () => Promise.resolve(picture.hits),
+    hits: () => Promise.resolve({ hits: picture.hits, text: "" }),
   };
 }
 

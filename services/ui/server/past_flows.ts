@@ -38,7 +38,7 @@ export async function windowOfFlows(
     causes: picture.causes.list(untilS),
     foldedDrops: picture.causes.folded,
     foldedPairs: picture.table.folded,
-    hits: () => Promise.resolve(picture.hits),
+    hits: () => Promise.resolve({ hits: picture.hits, text: completeness.text }),
     view(group) {
       let view = views.get(group);
       if (view === undefined) {

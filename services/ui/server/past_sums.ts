@@ -20,7 +20,7 @@ import { type FilterParameters, type HistoryReader, wholeMinutes, type Window } 
 import { MapView } from "./map_view.ts";
 import { pastCauses } from "./past_causes.ts";
 import { windowOfFlows } from "./past_flows.ts";
-import type { ShownWindow } from "./shown_window.ts";
+import type { HitsOf, ShownWindow } from "./shown_window.ts";
 import { endOfSum, HOST, type IdentityLabels, pairText } from "./sum_ends.ts";
 
 const ENDS = ["from.workload", "to.workload", "from.identity", "to.identity"] as const;
@@ -54,6 +54,7 @@ export async function windowOfSums(window: Window, parts: PastSumsParts): Promis
   const own = new Sums({ labels, pods: podsOf([fromPods, toPods]), causes: causes.reasons });
   const pairs = own.byWorkload(sums, hosts), table = tableOf(names, pairs);
   const views = new Map<Group, Promise<MapView>>();
+  let hits: Promise<HitsOf> | undefined;
   const viewOf = async (group: Group): Promise<MapView> => {
     if (group === "workload" || group === "namespace") return MapView.ofWindow(group, table, whole);
     if (group === "node") {
@@ -69,7 +70,15 @@ export async function windowOfSums(window: Window, parts: PastSumsParts): Promis
     causes: causes.list,
     foldedDrops: causes.folded,
     foldedPairs: table.folded + Math.max(0, sums.groups - sums.rollups.length),
-    hits: async () => await (await windowOfFlows(window, { reader, names, filter })).hits(),
+    async hits() {
+      hits ??= windowOfFlows(window, { reader, names, filter }).then((flows) => flows.hits());
+      try {
+        return await hits;
+      } catch (error) {
+        hits = undefined;
+        throw error;
+      }
+    },
     async view(group) {
       let view = views.get(group);
       if (view === undefined) views.set(group, view = viewOf(group));

@@ -111,7 +111,7 @@ Deno.test("Past makes the same map and causes of sums as flows do, by workload, 
 Deno.test("Past counts all flows of a window, also those beyond what it would take one by one", async () => {
   const { past, close } = await pastOf(connections(13_000, (n) => [`cart-${n % 9}`, "db-1", n % 10 === 0]));
   try {
-    const { completeness, view, sinceS, untilS, causes } = await past.window({
+    const { completeness, view, hits, sinceS, untilS, causes } = await past.window({
       sinceS: window.sinceS + 7,
       untilS: window.untilS - 7,
     });
@@ -120,6 +120,11 @@ Deno.test("Past counts all flows of a window, also those beyond what it would ta
     const [edge] = edgesOf(await view("workload"));
     assert.deepEqual([edge.verdict, edge.dropped], ["mixed", 1040]);
     assert.equal(causes[0].count, 1040);
+    assert.match(
+      (await hits()).text,
+      /^the newest 20,000 of 20,[0-9]{3} flows/,
+      "rules are counted of single flows",
+    );
   } finally {
     await close();
   }

@@ -22,13 +22,15 @@ const POLICIES_MAX = 5000;
 /** Hits, and since when they were counted. */
 export interface HitsSince {
   readonly hits: PolicyHits;
+  /** Of what flows; "": of all. */
+  readonly text: string;
   readonly sinceUnixS: number;
 }
 
 /** The list. @throws {ProblemError} the engine does not answer */
 export async function policyReport(
   engine: WeirClient,
-  { hits, sinceUnixS }: HitsSince,
+  { hits, text: hitsOf, sinceUnixS }: HitsSince,
 ): Promise<PolicyReport> {
   const [policies, selections, faults, nodes, revision] = await Promise.all([
     engine.collection("policies", Policy).list(),
@@ -50,6 +52,7 @@ export async function policyReport(
     ),
     revision: revision.policyRevision,
     hitsSinceUnixS: sinceUnixS,
+    hitsOf,
     nodesBehind: nodes.items.filter(({ behind, error }) => behind || error !== "")
       .map(({ node, error, behindSinceUnixS }) => ({ node, error, sinceUnixS: behindSinceUnixS })),
   };
@@ -87,7 +90,7 @@ function rowOf(
 export async function policyDetail(
   engine: WeirClient,
   name: string,
-  { hits, sinceUnixS }: HitsSince,
+  { hits, text: hitsOf, sinceUnixS }: HitsSince,
 ): Promise<PolicyDetail> {
   const [policy, selections, faults] = await Promise.all([
     engine.collection("policies", Policy).get(name),
@@ -125,6 +128,7 @@ export async function policyDetail(
       }),
     },
     hitsSinceUnixS: sinceUnixS,
+    hitsOf,
   };
 }
 

@@ -55,7 +55,7 @@ export function apiRoutes(parts: RouteParts): Hono {
   const app = new Hono(), nowS = () => clock.nowMs() / 1000;
   const sources = () => source.sources(picture.lost);
   const rows: RowParts = { source, names, sources, clock, signal };
-  const hits = () => ({ hits: picture.hits, sinceUnixS: maps.sinceS });
+  const hits = () => ({ hits: picture.hits, text: "", sinceUnixS: maps.sinceS });
   const health = new Shared<HealthReport>({
     ms: HEALTH_MS,
     clock,
@@ -78,7 +78,7 @@ export function apiRoutes(parts: RouteParts): Hono {
   const hitsOf = async (query: URLSearchParams) => {
     const window = windowOf(query, nowS());
     if (window === undefined) return hits();
-    return { hits: await (await past.window(window)).hits(), sinceUnixS: window.sinceS };
+    return { ...await (await past.window(window)).hits(), sinceUnixS: window.sinceS };
   };
   get("/session", () => sessionOf(parts));
   app.get("/live", async (c) => {
@@ -182,7 +182,7 @@ async function cardDetail(shown: ShownWindow, query: URLSearchParams, lab: strin
   return {
     card,
     edges,
-    policies: (await shown.hits()).ofCard(id),
+    policies: (await shown.hits()).hits.ofCard(id),
     causes: shown.causes.filter(({ from, to }) => from === id || to === id)
       .sort((a, b) => b.lastSeenUnixS - a.lastSeenUnixS),
     commands: filter === "" ? [] : [

@@ -14,6 +14,13 @@ export interface ShownWindow extends Window {
   readonly foldedPairs: number;
   /** The map of a grouping. @throws {ProblemError} the history does not answer */
   view(group: Group): Promise<MapView>;
-  /** Hits by rule and line, of the newest flows that are stored. @throws {ProblemError} */
-  hits(): Promise<PolicyHits>;
+  /** Hits by rule and line. @throws {ProblemError} */
+  hits(): Promise<HitsOf>;
+}
+
+/** Hits, and of what they are. */
+export interface HitsOf {
+  readonly hits: PolicyHits;
+  /** For people: "the newest 20,000 of 1,234,567 flows, 100 %"; "" of all flows that there were. */
+  readonly text: string;
 }

@@ -2,11 +2,11 @@
  * A card of the map, and the head of an island.
  * @module
  */
-import { type NodeProps, useStore } from "@xyflow/react";
+import { type NodeProps, type ReactFlowState, useStore } from "@xyflow/react";
 import { memo } from "react";
 import type { Card, CardKind } from "../../api.ts";
 import { formatCount, formatRate } from "../model/number_format.ts";
-import { PORTS_SHOWN_MAX } from "../model/placement.ts";
+import { CARD_HEAD, CARD_WIDTH, PORTS_SHOWN_MAX } from "../model/placement.ts";
 import {
   AlertIcon,
   BoxIcon,
@@ -71,9 +71,19 @@ export function kindText(card: Card): string {
   return card.pods > 1 ? `${kind} · ${card.pods} pods` : kind;
 }
 
-export const CardNode = memo(function CardNode({ id, data }: NodeProps) {
+/** Whether what is on a card can be read: it is large enough, and in sight. Of a thousand cards some become so at once. */
+function isReadable(
+  { transform: [tx, ty, zoom], width, height }: Pick<ReactFlowState, "transform" | "width" | "height">,
+  { positionAbsoluteX: x, positionAbsoluteY: y, width: w = CARD_WIDTH, height: h = CARD_HEAD }: NodeProps,
+): boolean {
+  return zoom >= PORTS_ZOOM && x * zoom + tx < width && (x + w) * zoom + tx > 0 && y * zoom + ty < height &&
+    (y + h) * zoom + ty > 0;
+}
+
+export const CardNode = memo(function CardNode(props: NodeProps) {
+  const { id, data } = props;
   const { rows, onOpen } = data as unknown as CardNodeData;
-  const ports = useStore((state) => state.transform[2] >= PORTS_ZOOM);
+  const ports = useStore((state) => isReadable(state, props));
   const card = useCard(id, ports);
   const selected = useSelected(id), near = useNear(id);
   if (!card) return null;

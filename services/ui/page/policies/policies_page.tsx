@@ -127,8 +127,8 @@ function PolicyTable({ past }: { past: boolean }) {
         {report.value && (
           <span className="soft number">
             {formatCount(policies.length)} at revision {report.value.revision}
-            {unused > 0 ? `, ${unused} of which select nobody` : ""}; hits of the last{" "}
-            {formatDuration(now - report.value.hitsSinceUnixS)}
+            {unused > 0 ? `, ${unused} of which select nobody` : ""}; hits of{" "}
+            {report.value.hitsOf || `the last ${formatDuration(now - report.value.hitsSinceUnixS)}`}
           </span>
         )}
       </div>

@@ -64,8 +64,10 @@ export function PolicyPage({ name }: { name: string }) {
             <p className="soft number">
               Selects {formatCount(policy.endpoints)}{" "}
               {policy.endpoints === 1 ? "endpoint" : "endpoints"}; decided {formatCount(policy.hits)}{" "}
-              flows, denied {formatCount(policy.denied)}, in the last{" "}
-              {formatDuration(now - detail.hitsSinceUnixS)}; last hit {formatAge(policy.lastHitUnixS, now)}
+              flows, denied {formatCount(policy.denied)}, {detail.hitsOf
+                ? `of ${detail.hitsOf}`
+                : `in the last ${formatDuration(now - detail.hitsSinceUnixS)}`}; last hit{" "}
+              {formatAge(policy.lastHitUnixS, now)}
             </p>
           </header>
           <StaleNotice error={answer.error} atMs={answer.atMs} now={now} />
