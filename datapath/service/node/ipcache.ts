@@ -33,6 +33,10 @@ export interface IpcacheSource {
 export class IpcacheStore {
   /** What is in the kernel, read once at the start: its place and value, in the order in which it came. */
   readonly #present = new Map<string, Wanted>();
+  /** How many of them are in the hash; the others are in the trie. */
+  #exactCount = 0;
+  /** How many of them each source has. Kept, for a change must not cost a walk through all prefixes. */
+  readonly #held = new Map<string, number>();
   /** What is wanted and has no room. */
   readonly #left = new Map<string, Wanted>();
   #leftSinceUnixS = 0;
@@ -62,19 +66,18 @@ export class IpcacheStore {
   /** Who has how much, who has most first. */
   sources(): IpcacheSource[] {
     const found = new Map<string, IpcacheSource>();
-    const of = ({ entry }: Wanted) => {
-      const source = sourceOf(entry);
-      let row = found.get(source);
-      if (row === undefined) found.set(source, row = { source, held: 0, left: 0 });
-      return row;
-    };
-    for (const wanted of this.#present.values()) of(wanted).held++;
-    for (const wanted of this.#left.values()) of(wanted).left++;
+    for (const [source, held] of this.#held) found.set(source, { source, held, left: 0 });
+    for (const { entry } of this.#left.values()) {
+      const source = sourceOf(entry), row = found.get(source);
+      if (row === undefined) found.set(source, { source, held: 0, left: 1 });
+      else row.left++;
+    }
     return [...found.values()].sort((a, b) => b.held - a.held);
   }
 
   /** Sources that are cut, as errors; empty when all there is to know is known. */
   errors(): ObjectError[] {
+    if (this.#left.size === 0) return [];
     return this.sources().filter(({ left }) => left > 0).map(({ source, held, left }) =>
       ObjectError.create({
         kind: `ipcache ${source}`,
@@ -138,10 +141,10 @@ export class IpcacheStore {
   /** Where the maps are too small, takes out of `upserts` (and of the kernel) what is beyond its source's share. */
   #divide(exact: boolean, upserts: Map<string, Wanted>, deletes: Map<string, Place>, changed: Place[]): void {
     const { entriesMax } = exact ? this.#kernel.ipcacheExact : this.#kernel.ipcache;
-    const kind = exact ? "e" : "p";
-    const present = [...this.#present].filter(([key]) => key.startsWith(kind));
-    const added = [...upserts].filter(([key]) => key.startsWith(kind) && !this.#present.has(key));
-    if (present.length + added.length <= entriesMax) return;
+    const presentCount = exact ? this.#exactCount : this.#present.size - this.#exactCount;
+    const added = [...upserts].filter(([key, { place }]) => place.exact === exact && !this.#present.has(key));
+    if (presentCount + added.length <= entriesMax) return;
+    const present = [...this.#present].filter(([, { place }]) => place.exact === exact);
     // Additions are written before deletions while both fit at once; else what goes makes room first.
     for (const [key] of present) {
       const place = deletes.get(key);
@@ -172,7 +175,7 @@ export class IpcacheStore {
     if (before !== undefined && hex(IpcacheEntry.encode(before)) === hex(IpcacheEntry.encode(entry))) return;
     if (place.exact) this.#kernel.ipcacheExact.put(place.address, entry);
     else this.#kernel.ipcache.put({ prefixlen: place.prefixlen, address: place.address }, entry);
-    this.#present.set(key, { place, entry });
+    this.#keep(key, { place, entry });
     changed.push(place);
   }
 
@@ -180,13 +183,34 @@ export class IpcacheStore {
     if (!this.#present.has(key)) return;
     if (place.exact) this.#kernel.ipcacheExact.delete(place.address);
     else this.#kernel.ipcache.delete({ prefixlen: place.prefixlen, address: place.address });
-    this.#present.delete(key);
+    this.#forget(key);
     changed.push(place);
+  }
+
+  /** An entry that changes keeps its place in the order. */
+  #keep(key: string, wanted: Wanted): void {
+    this.#count(key, -1);
+    this.#present.set(key, wanted);
+    this.#count(key, 1);
+  }
+
+  #forget(key: string): void {
+    this.#count(key, -1);
+    this.#present.delete(key);
+  }
+
+  #count(key: string, difference: 1 | -1): void {
+    const wanted = this.#present.get(key);
+    if (wanted === undefined) return;
+    if (wanted.place.exact) this.#exactCount += difference;
+    const source = sourceOf(wanted.entry), count = (this.#held.get(source) ?? 0) + difference;
+    if (count === 0) this.#held.delete(source);
+    else this.#held.set(source, count);
   }
 
   #found(exact: boolean, prefixlen: number, address: Bytes, entry: IpcacheEntry): void {
     const place = { exact, prefixlen, address };
-    this.#present.set(keyOf(place), { place, entry });
+    this.#keep(keyOf(place), { place, entry });
   }
 }
 
