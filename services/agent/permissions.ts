@@ -219,6 +219,8 @@ export function serviceSpecs(
           config.cluster,
           "--withdrawals",
           withdrawalsPath(layout.state),
+          "--authority",
+          credentialPaths(layout.state).authority,
           ...optional("--certificate-lifetime-s", config.certificateLifetimeS?.toString() ?? ""),
           ...args,
         ],

@@ -45,6 +45,7 @@ import {
 import { type Database, Store } from "@weir/common/state";
 import { Authority, createAuthority } from "./authority.ts";
 import { type AuthorityConfig, type AuthorityParts, CONFIG_DEFAULT } from "./config.ts";
+import { checkKnownAuthority } from "./known_authority.ts";
 import { RateLimit } from "./rate_limit.ts";
 import { isMember, MEMBERS, MEMBERS_MAX } from "./member.ts";
 import { ensureAuthority, MIGRATIONS } from "./schema.ts";
@@ -107,7 +108,11 @@ export class CertificateAuthority {
   /** Loads the state, makes the authority when there is none. With `wait: false` readiness tells. */
   async start(options: { wait?: boolean } = {}): Promise<void> {
     this.api.health.waitFor("authority", "waiting for the key");
-    const loading = this.#store.start({ wait: true }).then(() => this.#loadAuthority());
+    const loading = this.#checkKnown().then(async () => {
+      if (this.#stop.signal.aborted) return;
+      await this.#store.start({ wait: true });
+      await this.#loadAuthority();
+    });
     this.#loops.push(loading, this.#sweepLoop());
     if (options.wait !== false) await loading;
   }
@@ -454,20 +459,33 @@ export class CertificateAuthority {
     });
   }
 
-  async #loadAuthority(): Promise<void> {
+  /** Before anything is read from the database: members of another one are nobody's, and say nothing of who was removed. */
+  #checkKnown(): Promise<void> {
+    const { config: { cluster, authorityFile } } = this.#parts;
+    return this.#untilDone(() => checkKnownAuthority(this.#store.database, cluster, authorityFile));
+  }
+
+  #loadAuthority(): Promise<void> {
     const { config, clock } = this.#parts;
+    return this.#untilDone(async () => {
+      const stored = await this.#store.transact(({ tx }) =>
+        ensureAuthority(tx, config.cluster, () => createAuthority(config.cluster, clock.nowMs()))
+      );
+      const authority = await Authority.load(config.cluster, stored);
+      await this.#withdrawals.signOld(authority);
+      await this.#withdrawals.readKept(authority);
+      this.#authority = authority;
+      this.api.health.ok("authority", hashOfAuthority(this.#authority));
+    });
+  }
+
+  /** Tries again until it succeeds; readiness says what is wrong. */
+  async #untilDone(action: () => Promise<void>): Promise<void> {
+    const { clock } = this.#parts;
     const backoff = new Backoff({ delayMsMin: 100, delayMsMax: 5000 });
     while (!this.#stop.signal.aborted) {
       try {
-        const stored = await this.#store.transact(({ tx }) =>
-          ensureAuthority(tx, config.cluster, () => createAuthority(config.cluster, clock.nowMs()))
-        );
-        const authority = await Authority.load(config.cluster, stored);
-        await this.#withdrawals.signOld(authority);
-        await this.#withdrawals.readKept(authority);
-        this.#authority = authority;
-        this.api.health.ok("authority", hashOfAuthority(this.#authority));
-        return;
+        return await action();
       } catch (error) {
         this.api.health.waitFor("authority", errorText(error));
         await clock.sleep(backoff.nextMs(), this.#stop.signal);

@@ -9,6 +9,8 @@ export interface AuthorityConfig {
   certificateLifetimeMs: number;
   /** Withdrawals that this machine's agent keeps; "": none. */
   withdrawalsFile: string;
+  /** Certificate of the authority that this machine believes; "": none, or not there yet. */
+  authorityFile: string;
 }
 
 /** Defaults: a month, so that a machine that was off for two weeks is still a member. */
@@ -16,6 +18,7 @@ export const CONFIG_DEFAULT: AuthorityConfig = {
   cluster: "default",
   certificateLifetimeMs: 30 * 86_400_000,
   withdrawalsFile: "",
+  authorityFile: "",
 };
 
 /** Flags and environment of the process. */
@@ -37,6 +40,11 @@ export const PROCESS_CONFIG = {
     kind: "text",
     default: "",
     description: "file of withdrawals that this machine has kept",
+  },
+  authority: {
+    kind: "text",
+    default: "",
+    description: "certificate of the authority that this machine believes: the database must have its key",
   },
 } as const satisfies ConfigSpec;
 

@@ -20,6 +20,7 @@ runService({
         cluster: config.cluster,
         certificateLifetimeMs: config.certificateLifetimeS * 1000,
         withdrawalsFile: config.withdrawals,
+        authorityFile: config.authority,
       },
     });
     // It listens while the database is away: /readyz says what it waits for.
