@@ -2,7 +2,7 @@
  * Connections made out of the flows that nodes hold in memory, and of what their conntrack tracks now.
  *
  *     flow ────────▶ protocol, addresses, ports, either way round ─▶ connection: start, end, verdict, policies, flows each way
- *     conntrack row ─▶ the same five ─▶ is it open; who is at its ends, where no flow is held any more
+ *     conntrack row ─▶ the same five ─▶ is it open; what it carried; who is at its ends, where no flow is held any more
  *
  * @module
  */
@@ -72,12 +72,14 @@ export function connectionsOf(flows: readonly Flow[], tracked: readonly TrackedR
     if (row.flags?.split(",").includes("service")) continue;
     const isIcmp = /^icmp/i.test(row.protocol);
     const [from, to] = isIcmp ? [0, 0] : [Number(row.sourcePort), Number(row.destinationPort)];
-    open.set(keyOf(row.protocol, row.source, from, row.destination, to), row);
+    const key = keyOf(row.protocol, row.source, from, row.destination, to), known = open.get(key);
+    // Two nodes may know it: where it begins is seen what was sent, lost on the way or not.
+    if (known === undefined || !known.sourceEndpoint) open.set(key, row);
   }
   const all = [...growing].map(([key, one]) => {
     const row = open.get(key);
     open.delete(key);
-    return { connection: { ...one.value, state: stateOf(one, row) }, flows: one.flows };
+    return { connection: { ...one.value, ...trafficOf(row), state: stateOf(one, row) }, flows: one.flows };
   });
   return [...all, ...[...open.values()].map((row) => ({ connection: trackedAlone(row), flows: [] }))];
 }
@@ -153,6 +155,14 @@ function stateOf({ value, fin, isReset }: Growing, row: TrackedRow | undefined):
   return ends[0] || ends[1] ? "CLOSED" : "SILENT";
 }
 
+/** What conntrack has counted, "there/back"; nothing where it knows the connection no more, or counts none. */
+function trafficOf(row: TrackedRow | undefined): Partial<Connection> {
+  const numbers = (text = "") => text.split("/").map(Number);
+  const [packets, replyPackets] = numbers(row?.packets), [bytes, replyBytes] = numbers(row?.bytes);
+  if (!(packets + replyPackets > 0)) return {};
+  return { trafficKnown: true, packets, bytes, replyPackets, replyBytes };
+}
+
 /** What conntrack says of a connection whose flows are not held any more. */
 function trackedAlone(row: TrackedRow): Connection {
   const flags = row.flags?.split(",") ?? [];
@@ -174,6 +184,7 @@ function trackedAlone(row: TrackedRow): Connection {
     sourcePort: isIcmp ? 0 : Number(row.sourcePort),
     destinationPort: isIcmp ? 0 : Number(row.destinationPort),
     protocol: row.protocol.toUpperCase(),
+    ...trafficOf(row),
     verdict: "FORWARDED",
     destinationService: row.service
       ? { namespace: row.service.slice(0, Math.max(0, slash)), name: row.service.slice(slash + 1) }

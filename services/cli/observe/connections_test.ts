@@ -120,6 +120,30 @@ Deno.test("connectionsOf() says how a connection ended, and knows old ones by co
   );
 });
 
+Deno.test("connectionsOf() has what conntrack counted, once where two nodes know the connection", () => {
+  const counted = { ...ROW, packets: "12/7", bytes: "9000/420" };
+  const far = { ...counted, sourceEndpoint: "", packets: "11/7", node: "node-b" };
+  const service = { ...counted, flags: "replied,service", packets: "0/0", bytes: "0/0" };
+  for (const rows of [[counted, far, service], [far, service, counted]]) {
+    for (const flows of [[asked(10), answered(11)], []]) {
+      const found = connectionsOf(flows, rows);
+      assert.deepEqual(
+        found.map(({ connection: { trafficKnown, packets, bytes, replyPackets, replyBytes } }) => [
+          ...[trafficKnown, packets, bytes, replyPackets, replyBytes],
+        ]),
+        [[true, 12, 9000, 7, 420]],
+      );
+    }
+  }
+  const [{ connection }] = connectionsOf([asked(10), answered(11)], [ROW]);
+  assert.equal(connection.trafficKnown, false, "a node of a version before");
+  const view = { items: connectionsOf([], [counted]).map(({ connection }) => connection), more: 0 };
+  const completeness = Completeness.create();
+  assert.match(connectionsText({ ...view, completeness }, "table"), /12\/7 +9\.0 kB\/420 B/);
+  const [group] = groupConnections(view.items, ["pod"]);
+  assert.deepEqual([group.trafficKnown, group.packets, group.bytes], [true, 19, 9420]);
+});
+
 Deno.test("groupConnections() adds up by each key, most dropped first", () => {
   const connections = connectionsOf([
     ...[asked(10), answered(11)],

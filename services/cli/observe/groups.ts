@@ -116,6 +116,11 @@ export function groupConnections(connections: readonly Connection[], keys: reado
     group.dropped += connection.drops;
     if (connection.verdict === "AUDIT") group.audited++;
     if (connection.trouble !== "") group.troubles++;
+    if (connection.trafficKnown) {
+      group.trafficKnown = true;
+      group.packets += connection.packets + connection.replyPackets;
+      group.bytes += connection.bytes + connection.replyBytes;
+    }
     // What conntrack alone knows has no time.
     if (connection.startUnixS > 0) {
       group.firstUnixS = group.firstUnixS === 0
