@@ -61,7 +61,8 @@ const EFFECTS: Readonly<Record<string, (node: string) => string>> = {
     "endpoints with new labels cannot be added, nodes cannot join; addresses of new endpoints do not reach other nodes",
   "policy-engine": () => "policies cannot be changed and reach no node; what is in force stays",
   "load-balancer": () => "services and their backends do not change; connections to them go on",
-  "certificate-authority": () => "nodes cannot join, certificates are not renewed",
+  "certificate-authority": () =>
+    "nodes cannot join, certificates are not renewed; services of the control plane that start anew answer no other machine",
 };
 /** Nothing of the kernel's state is lost by starting anything of Weir anew. */
 const REMEDIES: Readonly<Record<Condition, (node: string, service: string) => string>> = {
