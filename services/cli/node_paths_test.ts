@@ -171,3 +171,15 @@ Deno.test("wayLines() shows the worst ways first, and says why nothing is probed
   assert.match(text, /a: the ways to other nodes are not probed: UDP port 7446 is in use/);
   assert.match(text, / d .* unreachable [\s\S]* c .*1400 of 1500[\s\S]* b .*1450/);
 });
+
+Deno.test("pairTroubles() leaves open whether only a datapath service hangs, where one end alone is asked", () => {
+  const a = probes(way("b", { ...dead, heardS: 60 }), under("b", dead));
+  const b = probes(way("a", { ...dead, heardS: 60 }), under("a", dead));
+  const effectOf = (reports: Record<string, Probes>) =>
+    pairTroubles(new Map(Object.entries(reports)))[0].effect;
+  assert.match(
+    effectOf({ a }),
+    /^pods of a and b do not reach each other, unless only the datapath service of b hangs/,
+  );
+  assert.equal(effectOf({ a, b }), "pods of a and b do not reach each other");
+});

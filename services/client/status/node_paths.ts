@@ -176,13 +176,14 @@ function troubleOf(directions: readonly Direction[], probes: ReadonlyMap<string,
   );
   const affected = new Set(worst.map(({ family }) => family));
   const family = kind !== "pieces" && affected.size < families.size ? ` of ${[...affected][0]}` : "";
+  const unheard = nodes.find((node) => !probes.has(node));
   const port = reports.find(({ tunnelPort }) => tunnelPort > 0)?.tunnelPort ?? 0;
   return {
     kind,
     nodes,
     sinceUnixS: worst.reduce((since, direction) => Math.min(since, direction.sinceUnixS), first.sinceUnixS),
     weight: kind === "small" || kind === "pieces" ? -smallest.mtu : loss + (one ? 0 : 1),
-    ...TEXTS[kind]({ where, family, one, loss, first, nodes, port, smallest }),
+    ...TEXTS[kind]({ where, family, one, loss, first, nodes, port, smallest, unheard }),
   };
 }
 
@@ -198,13 +199,20 @@ interface Words {
   /** 0: routed. */
   port: number;
   smallest: Direction;
+  /** Of which of the two we have no report. */
+  unheard: string | undefined;
 }
 type Texts = Pick<PairTrouble, "message" | "effect" | "remedy">;
 
 const TEXTS: Readonly<Record<PairKind, (words: Words) => Texts>> = {
-  dead: ({ where, family, one, first, nodes }) => ({
+  dead: ({ where, family, one, first, nodes, unheard }) => ({
     message: `nothing${family} gets through ${where}${one ? "; the other direction works" : ""}`,
-    effect: `pods of ${nodes[0]} and ${nodes[1]} do not reach each other`,
+    // The datapath service answers probes; the kernel carries pods' packets without it.
+    effect: `pods of ${nodes[0]} and ${nodes[1]} do not reach each other${
+      one || unheard === undefined
+        ? ""
+        : `, unless only the datapath service of ${unheard} hangs (weir status there says so)`
+    }`,
     remedy: one
       ? `look at the way ${where}: ip route and ip neigh on ${first.from}, firewalls on the way and on ${first.to}`
       : `are both up? then look at the network ${where}: links, routes, ip neigh, firewalls`,
