@@ -18,7 +18,7 @@ export interface BodyStreamOptions {
   onPiece: (piece: Uint8Array, left: number, isFirst: boolean) => void;
 }
 
-const SMALL_BYTES = 1024, LARGE_BYTES = 128 * 1024;
+const SMALL_BYTES = 16 * 1024, LARGE_BYTES = 128 * 1024;
 /** A stream keeps a large buffer while more may come, as long as there are no more than so many of them. */
 const LARGE_MAX = 2000;
 /** Large buffers that no stream reads into; the newest are in the processor's caches. */
