@@ -7,7 +7,8 @@ import { ProblemError } from "@weir/common/problem";
 import { CollectionClient } from "./collection_client.ts";
 import { JointWatch } from "./joint_watch.ts";
 import { type Query, queryText } from "./query.ts";
-import { connectTo, type Target, type Transport } from "./transport.ts";
+import { connectTo } from "./connect.ts";
+import type { Target, Transport } from "./transport.ts";
 
 /** Longest time for a call, from its beginning to the end of the answer's body. */
 export const CALL_DEADLINE_MS = 10_000;

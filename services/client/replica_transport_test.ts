@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { systemClock } from "@weir/common";
 import { ReplicaTransport } from "./replica_transport.ts";
-import { connectTo, targetOf } from "./transport.ts";
+import { connectTo, targetOf } from "./connect.ts";
 
 /** A server on loopback that answers with its name, or as `handler` says. */
 function server(name: string, handler?: (request: Request) => Response | Promise<Response>) {

@@ -1,5 +1,6 @@
 import { deepEqual, equal, match, throws } from "node:assert/strict";
-import { ManifestError, parseManifests, type PodManifest } from "./manifests.ts";
+import type { PodManifest } from "./manifest.ts";
+import { ManifestError, parseManifests } from "./manifests.ts";
 
 const POD = `
 apiVersion: v1

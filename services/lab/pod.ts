@@ -9,7 +9,7 @@ import type { LabPod } from "@weir/proto/lab";
 import type { NodeApi } from "./apis.ts";
 import { IDENTITY_HOST } from "@weir/common";
 import { podLabels } from "./labels.ts";
-import type { PodManifest } from "./manifests.ts";
+import type { PodManifest } from "./manifest.ts";
 import type { SupervisedProcess } from "@weir/common/supervised-process";
 import { POD_MARK, podProcess } from "./pod_process.ts";
 import { podNetns } from "./topology.ts";

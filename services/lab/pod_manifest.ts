@@ -5,7 +5,7 @@
  * @module
  */
 import { describe, type ManifestNode, type ManifestObject, type ManifestReader } from "@weir/common/manifest";
-import type { ContainerPortManifest, PodCommand, PodManifest } from "./manifests.ts";
+import type { ContainerPortManifest, PodCommand, PodManifest } from "./manifest.ts";
 
 /** Pod fields that change nothing in a lab and need no word. */
 const SPEC_IGNORED = [

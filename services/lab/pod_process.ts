@@ -6,7 +6,7 @@
 import { Backoff } from "@weir/common";
 import { SupervisedProcess } from "@weir/common/supervised-process";
 import { enterPod } from "./hosts.ts";
-import type { PodCommand } from "./manifests.ts";
+import type { PodCommand } from "./manifest.ts";
 
 /** Where a pod's command runs. */
 export interface PodPlace {
