@@ -1,9 +1,10 @@
-/* Flows that wait for an answer, found by walking conntrack: after a second, and once more after ten. */
+/* What is found by walking conntrack: flows that wait for an answer, told after a second and once more after ten; and what connections
+ * have carried. */
+#include "lib/made_headers.h"
+#include "lib/traffic.h"
 #include "lib/trouble.h"
 
 #define UNANSWERED_AGAIN 10 /* s */
-#define MADE_IPV4_BYTES 20
-#define MADE_IPV6_BYTES 40
 
 struct unanswered {
 	__u32 now;
@@ -11,6 +12,7 @@ struct unanswered {
 	__u32 visited;
 	__u32 waiting;
 	__u32 found;
+	__u32 told; /* connections whose traffic was told */
 };
 
 /* What it waits for, or 0. The flow is this node's: it sees what goes both ways. */
@@ -26,54 +28,6 @@ INLINE __u32 unanswered_kind(const struct ct_key *key, const struct ct_entry *e)
 	if ((flags & CT_SEEN_NON_SYN) || !(e->tcp_flags[0] & TCP_SYN))
 		return 0;
 	return flags & CT_SEEN_REPLY ? TROUBLE_UNCONFIRMED : TROUBLE_NO_ANSWER;
-}
-
-/* Headers as the flow's first packet had them; a constant offset each. */
-INLINE __u32 unanswered_upper(__u8 *h, const struct ct_key *key, const struct ct_entry *e, __u16 from, __u16 to)
-{
-	if (key->protocol == PROTOCOL_ICMP || key->protocol == PROTOCOL_ICMPV6) {
-		h[0] = e->policy_port;
-		*(__u16 *)(h + 4) = from;
-		return 8;
-	}
-	*(__u16 *)h = from;
-	*(__u16 *)(h + 2) = to;
-	if (key->protocol != PROTOCOL_TCP)
-		return 8;
-	h[12] = 0x50;
-	h[13] = TCP_SYN;
-	return 20;
-}
-
-INLINE void unanswered_headers(struct event *event, const struct ct_key *key, const struct ct_entry *e)
-{
-	int hi = e->flags & CT_ORIGIN_HI;
-	const struct address *from = hi ? &key->hi : &key->lo, *to = hi ? &key->lo : &key->hi;
-	__u16 port_from = hi ? key->port_hi : key->port_lo, port_to = hi ? key->port_lo : key->port_hi;
-	__u8 *p = event->payload;
-
-	__builtin_memset(p, 0, EVENT_PAYLOAD_MAX);
-	if (is_mapped(from)) {
-		p[0] = 0x45;
-		p[8] = 64;
-		p[9] = key->protocol;
-		*(__u32 *)(p + 12) = from->words[3];
-		*(__u32 *)(p + 16) = to->words[3];
-		event->length_captured = MADE_IPV4_BYTES + unanswered_upper(p + MADE_IPV4_BYTES, key, e, port_from, port_to);
-		p[3] = event->length_captured;
-		event->flags = EVENT_L3;
-	} else {
-		p[0] = 0x60;
-		p[6] = key->protocol;
-		p[7] = 64;
-		*(__u64 *)(p + 8) = from->halves[0];
-		*(__u64 *)(p + 16) = from->halves[1];
-		*(__u64 *)(p + 24) = to->halves[0];
-		*(__u64 *)(p + 32) = to->halves[1];
-		p[5] = unanswered_upper(p + MADE_IPV6_BYTES, key, e, port_from, port_to);
-		event->length_captured = MADE_IPV6_BYTES + p[5];
-		event->flags = EVENT_L3 | EVENT_IPV6;
-	}
 }
 
 INLINE void unanswered_tell(const struct unanswered *u, const struct ct_key *key, const struct ct_entry *e, __u32 kind, __u32 holder)
@@ -107,7 +61,7 @@ INLINE void unanswered_tell(const struct unanswered *u, const struct ct_key *key
 	event->holder = holder;
 	event->pad2 = 0;
 	event->vni = 0;
-	unanswered_headers(event, key, e);
+	made_headers(event, key, e);
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 }
 
@@ -117,6 +71,10 @@ static long unanswered_entry(void *map, struct ct_key *key, struct ct_entry *e, 
 
 	(void)map;
 	u->visited++;
+	if (u->told < TRAFFIC_RECORDS_MAX && traffic_due(e, u->now, u->hz)) {
+		u->told++;
+		traffic_tell(key, e, u->now);
+	}
 	/* (One that was made after the walk began is older than anything.) */
 	if ((__s32)age < (__s32)u->hz || (__s32)(e->expires - u->now) <= 0)
 		return 0;
@@ -151,5 +109,6 @@ int weir_unanswered(struct unanswered_request *request)
 	request->visited = u.visited;
 	request->waiting = u.waiting;
 	request->found = u.found;
+	request->told = u.told;
 	return 0;
 }

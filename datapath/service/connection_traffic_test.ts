@@ -72,6 +72,59 @@ async function retransmissions(netns: string): Promise<number> {
   return Number(/TcpRetransSegs\s+(\d+)/.exec(text)![1]);
 }
 
+nodeTest("a record tells what a connection has carried, soon after its end", async (node) => {
+  const a = await node.pod("a"), b = await node.pod("b");
+  await node.request("PUT", "/v1/endpoints/a", node.endpoint(10, a));
+  await node.request("PUT", "/v1/endpoints/b", node.endpoint(11, b));
+  const server = new Deno.Command("ip", { args: ["netns", "exec", b, "python3", "-c", SERVER] }).spawn();
+  const client = Deno.createHttpClient({ proxy: { transport: "unix", path: node.socket } });
+  try {
+    await until(
+      "the server listens",
+      async () => /:80\b/.test(await run("ip", "netns", "exec", b, "ss", "-ltn")),
+    );
+    const request = { client, headers: { accept: "application/json" } } as RequestInit;
+    const response = await fetch("http://localhost/v1/events?watch=true", request);
+    const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+    await run("ip", "netns", "exec", a, "python3", "-c", TCP, "10.44.0.11", "10.44.0.10");
+    const before = await counted(node, "TCP", "10.44.0.11");
+    let told: bigint[] | undefined, text = "";
+    while (told === undefined) {
+      const { value, done } = await reader.read();
+      assert.ok(!done, "the stream goes on");
+      const lines = (text + value).split("\n");
+      text = lines.pop()!;
+      for (const line of lines.filter((line) => line !== "")) {
+        const bytes = Uint8Array.fromBase64(JSON.parse(line).records ?? "");
+        const view = new DataView(bytes.buffer);
+        for (let at = 0; at < bytes.length; at += (4 + view.getUint32(at, true) + 7) & ~7) {
+          const record = at + 4;
+          // TRAFFIC, over, IPv4 (made headers), TCP
+          if (bytes[record] !== 202 || bytes[record + 1] !== 1 || bytes[record + 64 + 9] !== 6) continue;
+          assert.deepEqual([...bytes.subarray(record + 64 + 12, record + 64 + 20)], [
+            10,
+            44,
+            0,
+            10,
+            10,
+            44,
+            0,
+            11,
+          ]);
+          told = [0, 1, 2, 3].map((index) => view.getBigUint64(record + 64 + 96 + 8 * index, true));
+        }
+      }
+    }
+    await reader.cancel();
+    const { packets, bytes } = before;
+    assert.deepEqual(told.map(Number), [packets[0], bytes[0], packets[1], bytes[1]]);
+  } finally {
+    client.close();
+    server.kill("SIGKILL");
+    await server.status;
+  }
+});
+
 nodeTest("conntrack counts each packet of a connection once, by direction, as on the wire", async (node) => {
   const a = await node.pod("a"), b = await node.pod("b");
   await node.request("PUT", "/v1/endpoints/a", node.endpoint(10, a));

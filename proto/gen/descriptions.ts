@@ -3,6 +3,11 @@
 /** Comments of messages, fields, enums and their values, by full protobuf name. */
 export const descriptions: Readonly<Record<string, string>> = {
  "flow.Flow.trouble": "Weir's own: what is wrong with a flow that policy allows. event_type.type is 200, sub_type as in proto/numbers/troubles.tsv.",
+ "flow.Flow.traffic": "Weir's own: what a connection has carried. event_type.type is 202; only for who asks for it (GetFlowsRequest.traffic).",
+ "flow.Traffic": "Since the connection began, as on the wire, from the IP header on.",
+ "flow.Traffic.packets": "from who opened it",
+ "flow.Traffic.over": "it has ended, or nobody has said anything for long",
+ "flow.Traffic.at_source": "who opened it is on this node: what was lost on the way is in it",
  "flow.Trouble.kind": "no-answer | refused | unreachable | too-big | unconfirmed | retransmitted",
  "flow.Trouble.waited_s": "no-answer, unconfirmed: since the flow's first packet",
  "flow.Trouble.tries": "no-answer: packets that were sent (TCP: SYNs); retransmitted: times in a row",
@@ -14,6 +19,7 @@ export const descriptions: Readonly<Record<string, string>> = {
  "flow.LostEvent.holder": "ours: whose events they were, of those that the kernel's ring had no share for",
  "grpc.health.v1.HealthCheckRequest.service": "Name of a service; empty: the server itself.",
  "grpc.health.v1.HealthCheckResponse.ServingStatus.SERVICE_UNKNOWN": "Of Watch only.",
+ "observer.GetFlowsRequest.traffic": "Weir's own: also what connections have carried (flow.traffic), which no flow of Hubble's is.",
  "weir.agent.v1.Process": "A process that the agent keeps running. GET /v1/processes on agent.sock.",
  "weir.agent.v1.Process.role": "node | control-plane",
  "weir.agent.v1.Process.state": "starting | ready | hung (no answer since since_unix_s) | backoff | stopped",

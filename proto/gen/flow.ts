@@ -51,9 +51,26 @@ export interface Flow {
   extensions?: Any;
   /** Weir's own: what is wrong with a flow that policy allows. event_type.type is 200, sub_type as in proto/numbers/troubles.tsv. */
   trouble?: Trouble;
+  /** Weir's own: what a connection has carried. event_type.type is 202; only for who asks for it (GetFlowsRequest.traffic). */
+  traffic?: Traffic;
 }
 /** Encodings of {@link Flow}. */
 export const Flow: Message<Flow> = bindMessage("flow.Flow");
+
+/** Since the connection began, as on the wire, from the IP header on. */
+export interface Traffic {
+  /** from who opened it */
+  packets: number;
+  bytes: number;
+  reply_packets: number;
+  reply_bytes: number;
+  /** it has ended, or nobody has said anything for long */
+  over: boolean;
+  /** who opened it is on this node: what was lost on the way is in it */
+  at_source: boolean;
+}
+/** Encodings of {@link Traffic}. */
+export const Traffic: Message<Traffic> = bindMessage("flow.Traffic");
 
 /** flow.Trouble */
 export interface Trouble {

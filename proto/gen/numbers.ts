@@ -240,6 +240,7 @@ export const EVENT_TYPES: readonly NumberRow[] = [
   {"number":4,"c":"TRACE","name":"","text":"trace","deprecated":false},
   {"number":5,"c":"POLICY_VERDICT","name":"","text":"policy-verdict","deprecated":false},
   {"number":200,"c":"TROUBLE","name":"","text":"trouble","deprecated":false},
+  {"number":202,"c":"TRAFFIC","name":"","text":"traffic","deprecated":false},
 ];
 /** Numbers of {@link EVENT_TYPES} by their names in C. */
 export const EVENT = {
@@ -247,6 +248,7 @@ export const EVENT = {
   TRACE: 4,
   POLICY_VERDICT: 5,
   TROUBLE: 200,
+  TRAFFIC: 202,
 } as const;
 
 /** What is wrong with a flow that policy allows: event.subtype of TROUBLE records, and the subtype of flows of that type. */

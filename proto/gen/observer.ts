@@ -37,6 +37,8 @@ export interface GetFlowsRequest {
   field_mask?: FieldMask;
   experimental?: GetFlowsRequestExperimental;
   extensions?: Any;
+  /** Weir's own: also what connections have carried (flow.traffic), which no flow of Hubble's is. */
+  traffic: boolean;
 }
 /** Encodings of {@link GetFlowsRequest}. */
 export const GetFlowsRequest: Message<GetFlowsRequest> = bindMessage("observer.GetFlowsRequest");

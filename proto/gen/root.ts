@@ -208,6 +208,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "trouble": {
     "type": ".flow.Trouble",
     "id": 150200
+   },
+   "traffic": {
+    "type": ".flow.Traffic",
+    "id": 150202
    }
   },
   "reserved": [
@@ -228,6 +232,34 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     18
    ]
   ]
+ },
+ "Traffic": {
+  "fields": {
+   "packets": {
+    "type": "uint64",
+    "id": 1
+   },
+   "bytes": {
+    "type": "uint64",
+    "id": 2
+   },
+   "reply_packets": {
+    "type": "uint64",
+    "id": 3
+   },
+   "reply_bytes": {
+    "type": "uint64",
+    "id": 4
+   },
+   "over": {
+    "type": "bool",
+    "id": 5
+   },
+   "at_source": {
+    "type": "bool",
+    "id": 6
+   }
+  }
  },
  "Trouble": {
   "fields": {
@@ -1977,6 +2009,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "extensions": {
     "type": ".google.protobuf.Any",
     "id": 150000
+   },
+   "traffic": {
+    "type": "bool",
+    "id": 150202
    }
   },
   "reserved": [

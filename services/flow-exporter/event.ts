@@ -72,5 +72,16 @@ export interface TroubleEvent extends EventBase {
   byEndpoint: boolean;
 }
 
+/** What a connection has carried since it began. Its packet is headers made from its key, from who opened it. */
+export interface TrafficEvent extends EventBase {
+  kind: "traffic";
+  packets: number;
+  bytes: number;
+  replyPackets: number;
+  replyBytes: number;
+  over: boolean;
+  atSource: boolean;
+}
+
 /** Any event that becomes a flow. */
-export type DatapathEvent = DropEvent | TraceEvent | PolicyVerdictEvent | TroubleEvent;
+export type DatapathEvent = DropEvent | TraceEvent | PolicyVerdictEvent | TroubleEvent | TrafficEvent;

@@ -8,7 +8,7 @@
  *     32  line  34 file  35 reason  36 flags  37 egress_match  38 ingress_match  39 protocol
  *     40  egress_cookie    44 ingress_cookie
  *     48  policy_port  50 proxy_port  52 hook_endpoint  54 service  56 holder  58 pad2  60 vni
- *     64  payload; 176 with flag TUNNEL: underlay address that it came from
+ *     64  payload; 176 with flag TUNNEL: underlay address that it came from; 160 of TRAFFIC: packets, bytes, forward and reverse
  *
  * One record tells one decision; Hubble knows several events for it, so a record becomes up to three.
  * @module
@@ -18,7 +18,7 @@ import { DROP, EVENT, EVENT_FLAG, REASON, TRACE, TROUBLE } from "@weir/proto/num
 import { eventFileName, eventTypeName } from "@weir/proto/words";
 import type { DatapathEvent } from "./event.ts";
 
-const HEADER_BYTES = 64, OUTER_AT = 176;
+const HEADER_BYTES = 64, OUTER_AT = 176, TRAFFIC_AT = 160;
 /** Longest record that is believed. */
 export const RECORD_BYTES_MAX = 4096;
 /** Drops that a policy decided: by default, by a deny rule. */
@@ -136,6 +136,21 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
       }];
     case EVENT.TRACE:
       return [{ ...base, kind: "trace", endpointId: reporter, point: subtype, reason: record[35] }];
+    case EVENT.TRAFFIC: {
+      if (record.length < TRAFFIC_AT + 32) return undefined;
+      const count = (index: number) => Number(view.getBigUint64(TRAFFIC_AT + 8 * index, true));
+      return [{
+        ...base,
+        kind: "traffic",
+        endpointId: hook,
+        packets: count(0),
+        bytes: count(1),
+        replyPackets: count(2),
+        replyBytes: count(3),
+        over: subtype === 1,
+        atSource: sourceEndpoint !== 0,
+      }];
+    }
     case EVENT.TROUBLE: {
       // Nobody's packet: it was found by looking, and its headers were made.
       const waits = subtype === TROUBLE.NO_ANSWER || subtype === TROUBLE.UNCONFIRMED;

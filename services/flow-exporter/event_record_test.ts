@@ -48,6 +48,22 @@ Deno.test("readRecord() makes verdicts and a trace of a new connection on one no
   );
 });
 
+Deno.test("readRecord() reads what a connection has carried, both ways", () => {
+  const bytes = new Uint8Array(192), view = new DataView(bytes.buffer);
+  bytes.set([202, 1, 7]);
+  view.setUint16(6, 40, true);
+  view.setUint16(52, 7, true);
+  [12n, 2n ** 40n, 7n, 420n].forEach((count, i) => view.setBigUint64(160 + 8 * i, count, true));
+  const [event] = readRecord(bytes)!;
+  assert.ok(event.kind === "traffic");
+  const { packets, bytes: there, replyPackets, replyBytes, over, atSource, endpointId } = event;
+  assert.deepEqual(
+    [packets, there, replyPackets, replyBytes, over, atSource, endpointId],
+    [12, 2 ** 40, 7, 420, true, true, 7],
+  );
+  assert.equal(readRecord(bytes.subarray(0, 180)), undefined, "cut short");
+});
+
 Deno.test("readRecord() names who sent a packet through the tunnel", () => {
   const bytes = new Uint8Array(192), view = new DataView(bytes.buffer);
   bytes.set([1, 241]);

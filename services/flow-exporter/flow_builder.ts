@@ -50,6 +50,7 @@ export const EVENT_TYPE = {
   trace: EVENT.TRACE,
   "policy-verdict": EVENT.POLICY_VERDICT,
   trouble: EVENT.TROUBLE,
+  traffic: EVENT.TRAFFIC,
 } as const;
 
 const ICMP_TYPES: Record<string, string> = {
@@ -71,7 +72,7 @@ const ICMP_TYPES: Record<string, string> = {
 /** What became of the packet of an event. */
 export function verdictOf(event: DatapathEvent): Verdict {
   if (event.kind === "drop") return "DROPPED";
-  if (event.kind === "trace" || event.kind === "trouble") return "FORWARDED";
+  if (event.kind === "trace" || event.kind === "trouble" || event.kind === "traffic") return "FORWARDED";
   if (event.audited) return "AUDIT";
   return event.verdict < 0 ? "DROPPED" : event.verdict > 0 ? "REDIRECTED" : "FORWARDED";
 }
@@ -131,6 +132,18 @@ export function buildFlow(
     }
     case "trouble":
       fillTrouble(flow, event, packet, names);
+      break;
+    case "traffic":
+      flow.event_type = { type: EVENT_TYPE.traffic, sub_type: 0 };
+      flow.is_reply = { value: false };
+      flow.traffic = {
+        packets: event.packets,
+        bytes: event.bytes,
+        reply_packets: event.replyPackets,
+        reply_bytes: event.replyBytes,
+        over: event.over,
+        at_source: event.atSource,
+      };
       break;
     case "policy-verdict":
       flow.event_type = { type: EVENT_TYPE["policy-verdict"], sub_type: 0 };
@@ -248,6 +261,8 @@ export function replyOf(event: DatapathEvent, packet: Packet): boolean | undefin
       return event.reason < 4 ? event.reason === REASON.REPLY : undefined;
     case "policy-verdict":
       return event.verdict < 0 ? undefined : false;
+    case "traffic":
+      return false;
     case "trouble":
       // Who opened a connection that is stuck is not known.
       return event.trouble === TROUBLE.RETRANSMITTED ? undefined : event.waitedMs === 0;

@@ -112,8 +112,9 @@ export class FlowExporter {
       }
       const seen = new SeenNames(events, names);
       for (const event of events) {
-        this.ring.push(new SeenFlow(event, seen, batch.bootUnixS));
-        if (hubble.isOn) hubble.count(new CountedEvent(event, seen));
+        this.ring.push(new SeenFlow(event, seen, batch.bootUnixS), event.kind !== "traffic");
+        // What connections carry is no packet that passed.
+        if (hubble.isOn && event.kind !== "traffic") hubble.count(new CountedEvent(event, seen));
       }
     }
     this.lost = batch.lostRing + batch.lostStream;

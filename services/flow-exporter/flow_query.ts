@@ -31,7 +31,7 @@ export function messageOf(answer: FlowAnswer<{ readonly flow: Flow }>): GetFlows
 }
 
 /** Answers a request from the ring, oldest first; with `follow` it goes on until `signal` aborts. @throws {ProblemError} before it begins */
-export async function answerFlows<F extends { readonly flow: Flow }>(
+export async function answerFlows<F extends { readonly flow: Flow; readonly isTraffic?: boolean }>(
   ring: FlowRing<F>,
   request: Init<GetFlowsRequest>,
   context: { nodeName: string; signal: AbortSignal; losses?: Pick<Losses, "follow">; nowMs?: () => number },
@@ -49,7 +49,8 @@ export async function answerFlows<F extends { readonly flow: Flow }>(
   const until = request.until && !request.follow ? { ...ZERO, ...request.until } as Time : undefined;
   const inTime = (flow: Flow) =>
     (!since || !before(flow.time ?? ZERO, since)) && (!until || !before(until, flow.time ?? ZERO));
-  const matches = ({ flow }: { readonly flow: Flow }) => inTime(flow) && passes(flow);
+  const isAsked = (seen: F) => request.traffic === true || !seen.isTraffic;
+  const matches = (seen: F) => isAsked(seen) && inTime(seen.flow) && passes(seen.flow);
   const pace = new Pace();
   const number = request.number ||
     (request.follow ? (since ? ring.size : 0) : since || until ? ring.size : FLOWS_DEFAULT);
@@ -89,7 +90,7 @@ export async function answerFlows<F extends { readonly flow: Flow }>(
       losses = [];
       for (const read of batch) {
         if ("lost" in read) overwritten.add(read.lost, nowMs());
-        else if (passes(read.flow.flow)) answers.push({ seen: read.flow });
+        else if (isAsked(read.flow) && passes(read.flow.flow)) answers.push({ seen: read.flow });
         if (pace.isOver) await pace.rest();
       }
       const lost = overwritten.take(nowMs());

@@ -24,6 +24,21 @@ async function ask(ring: FlowRing<{ flow: Flow }>, query: string): Promise<strin
   return got;
 }
 
+Deno.test("answerFlows() says what connections carry only to who asks for it", async () => {
+  const ring = new FlowRing<{ flow: Flow; isTraffic?: boolean }>(7);
+  ring.push({ flow: Flow.create({ uuid: "a flow" }) });
+  ring.push({ flow: Flow.create({ uuid: "traffic" }), isTraffic: true }, false);
+  assert.equal(ring.seen, 1);
+  for (const [traffic, expected] of [[false, ["a flow"]], [true, ["a flow", "traffic"]]] as const) {
+    const context = { nodeName: "n", signal: AbortSignal.timeout(60_000) };
+    const got: string[] = [];
+    for await (const batch of await answerFlows(ring, { number: 9, traffic }, context)) {
+      got.push(...batch.map((answer) => messageOf(answer).flow!.uuid));
+    }
+    assert.deepEqual(got, expected);
+  }
+});
+
 Deno.test("answerFlows() counts matches, from the newest, the oldest or a time on", async () => {
   const ring = ringOf(30);
   const cases: [string, string[]][] = [

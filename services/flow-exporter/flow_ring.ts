@@ -19,6 +19,7 @@ export class FlowRing<T> {
   readonly #slots: (T | undefined)[];
   #next = 0;
   #lost = 0;
+  #uncounted = 0;
   #waiting = new Set<() => void>();
 
   constructor(readonly size: number = RING_FLOWS_DEFAULT) {
@@ -30,7 +31,7 @@ export class FlowRing<T> {
 
   /** Flows seen since the start. */
   get seen(): number {
-    return this.#next;
+    return this.#next - this.#uncounted;
   }
 
   /** Flows that were overwritten under readers, of all of them together. */
@@ -43,7 +44,9 @@ export class FlowRing<T> {
     return Math.min(this.#next, this.size);
   }
 
-  push(flow: T): void {
+  /** @param isCounted false: it is none of those that were seen, but goes to who follows */
+  push(flow: T, isCounted = true): void {
+    if (!isCounted) this.#uncounted++;
     this.#slots[this.#next % this.size] = flow;
     this.#next++;
     if (this.#waiting.size > 0) {

@@ -25,6 +25,11 @@ export class SeenFlow {
     this.#bootUnixS = bootUnixS;
   }
 
+  /** It is no packet, but what a connection has carried. */
+  get isTraffic(): boolean {
+    return this.event.kind === "traffic";
+  }
+
   /** The whole flow; the same one each time. */
   get flow(): Flow {
     return this.#flow ??= buildFlow(this.event, this.#names, {

@@ -21,6 +21,8 @@ const NAMES_MAX = 8;
 export const QUIET_MS = {
   /** Ended by both, or reset: what comes late still belongs to it. */
   ended: 3000,
+  /** The same of one whose nodes count what it carries, and have not yet said how much that was in the end. */
+  uncounted: 15_000,
   /** Dropped, without an answer: a SYN is sent again after 1, 3, 7, 15 s. */
   denied: 30_000,
   unanswered: 60_000,
@@ -46,6 +48,12 @@ interface Open {
   isReset: boolean;
   /** Forwarded at least once. */
   isAllowed: boolean;
+  /** Whose count it has: of the node where it begins, else of the one where it ends. */
+  countedAt?: "source" | "destination";
+  /** When that count was taken. */
+  countedUnixMs?: number;
+  /** What it carried is known to the end. */
+  isCounted?: boolean;
 }
 
 /** A connection that goes on. */
@@ -75,6 +83,8 @@ export interface FlowPlace {
 export class ConnectionTable {
   readonly #open = new Map<string, Open>();
   #ended: Open[] = [];
+  /** Nodes say what connections carry. */
+  #areCounted = false;
   /** Connections that had to make room. */
   evicted = 0;
 
@@ -125,12 +135,39 @@ export class ConnectionTable {
     return { isReply: turned, isNew };
   }
 
+  /** Takes what a node has counted of a connection that is known here. `unixMs` of the count, `nowMs` monotonic. */
+  carried(
+    flow: Flow,
+    { transport, unixMs, nowMs }: { transport: Transport; unixMs: number; nowMs: number },
+  ): void {
+    const { traffic } = flow, open = this.#open.get(connectionKey(flow, transport));
+    this.#areCounted ||= traffic !== undefined;
+    if (traffic === undefined || open === undefined) return;
+    if (open.countedAt === "source" && !traffic.at_source) return;
+    const isSame = (open.countedAt === "source") === traffic.at_source;
+    // After a break nodes repeat themselves.
+    if (isSame && open.countedUnixMs !== undefined && unixMs < open.countedUnixMs) return;
+    open.countedAt = traffic.at_source ? "source" : "destination";
+    open.countedUnixMs = unixMs;
+    open.isCounted = traffic.over;
+    open.heardMs = nowMs;
+    this.#open.delete(open.key);
+    this.#open.set(open.key, open);
+    Object.assign(open.value, {
+      trafficKnown: true,
+      packets: traffic.packets,
+      bytes: traffic.bytes,
+      replyPackets: traffic.reply_packets,
+      replyBytes: traffic.reply_bytes,
+    });
+  }
+
   /** Those that are over. `nowMs`: monotonic. */
   takeEnded(nowMs: number): EndedConnection[] {
     for (const open of this.#open.values()) {
       const quietMs = nowMs - open.heardMs;
       if (quietMs < QUIET_MS.ended) break; // all that follow were heard later
-      if (quietMs >= quietMsMax(open)) this.#end(open);
+      if (quietMs >= quietMsMax(open, this.#areCounted)) this.#end(open);
     }
     return this.#ended.splice(0).map(finished);
   }
@@ -275,9 +312,11 @@ function stateOf(open: Open): ConnectionState {
   return "OPEN";
 }
 
-function quietMsMax(open: Open): number {
+function quietMsMax(open: Open, areCounted: boolean): number {
   const { value, fin } = open, state = stateOf(open);
-  if (state === "RESET" || state === "CLOSED") return QUIET_MS.ended;
+  if (state === "RESET" || state === "CLOSED") {
+    return areCounted && !open.isCounted ? QUIET_MS.uncounted : QUIET_MS.ended;
+  }
   if (state === "DENIED") return QUIET_MS.denied;
   if (value.protocol !== "TCP" && value.protocol !== "SCTP") return QUIET_MS.datagrams;
   if (value.replyFlows === 0) return QUIET_MS.unanswered;

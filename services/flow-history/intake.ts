@@ -115,6 +115,10 @@ export class Intake {
     const unixMs = isBelieved ? ownMs : nowMs;
     if (!isBelieved) this.#noteSkew(node, nowMs);
     this.newestMs = Math.max(this.newestMs, unixMs);
+    if (flow.traffic !== undefined) {
+      // No packet that passed, and in no sum: only its connection has it.
+      return this.connections.carried(flow, { transport: transportOf(flow), unixMs, nowMs: arrivedMs });
+    }
     const fate = this.nodes.came(node, { unixMs, arrivedMs, uuid: flow.uuid });
     if (fate === "known") return;
     const transport = transportOf(flow);

@@ -36,6 +36,58 @@ Deno.test("EndTable has a named maximum of ends and of what they say, and then o
   ok(long.idOf(Endpoint.create({ labels }), 0) !== OTHER_END, "there is room again");
 });
 
+Deno.test("ConnectionTable keeps a closed connection until its traffic is told, by the node where it begins", () => {
+  const table = new ConnectionTable();
+  const transport = { protocol: "TCP", sourcePort: 40_000, destinationPort: 80 };
+  const l4 = (flags: Record<string, boolean>) => ({
+    TCP: { source_port: 40_000, destination_port: 80, flags },
+  });
+  const IP = { source: "10.0.0.1", destination: "10.0.0.2" };
+  const add = (nowMs: number, flags: Record<string, boolean>, isReply: boolean) => {
+    const [ip, place] = isReply
+      ? [{ source: IP.destination, destination: IP.source }, {
+        ...transport,
+        sourcePort: 80,
+        destinationPort: 40_000,
+      }]
+      : [IP, transport];
+    const flow = Flow.create({ IP: ip, l4: l4(flags), is_reply: { value: isReply }, verdict: "FORWARDED" });
+    table.add(flow, { transport: place, unixMs: nowMs, nowMs, source: 1, destination: 2 });
+  };
+  const carried = (unixMs: number, traffic: Partial<NonNullable<Flow["traffic"]>>) =>
+    table.carried(Flow.create({ IP, l4: l4({}), traffic }), { transport, unixMs, nowMs: unixMs });
+  add(0, { SYN: true }, false);
+  carried(1000, { packets: 3, bytes: 200, reply_packets: 2, reply_bytes: 100, at_source: true });
+  carried(1100, { packets: 2, bytes: 100, over: true });
+  carried(900, { packets: 1, bytes: 50, at_source: true });
+  add(2000, { FIN: true }, false);
+  add(2000, { FIN: true }, true);
+  deepEqual(table.takeEnded(10_000), [], "its last count has not come");
+  carried(10_500, {
+    packets: 9,
+    bytes: 900,
+    reply_packets: 8,
+    reply_bytes: 800,
+    over: true,
+    at_source: true,
+  });
+  deepEqual(table.takeEnded(12_000), []);
+  const [{ connection }] = table.takeEnded(14_000);
+  const { state, trafficKnown, packets, bytes, replyPackets, replyBytes, flows } = connection;
+  deepEqual([state, trafficKnown, packets, bytes, replyPackets, replyBytes, flows], [
+    "CLOSED",
+    true,
+    9,
+    900,
+    8,
+    800,
+    2,
+  ]);
+  add(20_000, { RST: true }, false);
+  equal(table.takeEnded(30_000).length, 0);
+  equal(table.takeEnded(36_000).length, 1, "a count that never comes is waited for a while only");
+});
+
 Deno.test("ConnectionTable ends the connection that was silent longest where there are too many", () => {
   const table = new ConnectionTable();
   for (let n = 0; n < OPEN_CONNECTIONS_MAX + 3; n++) {

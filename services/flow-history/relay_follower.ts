@@ -56,7 +56,7 @@ export class RelayFollower {
       this.away = "";
       intake.nodes.asked(clock.monotonicMs());
       const sinceMs = intake.nodes.sinceMs(clock.nowMs()) ?? 0;
-      const request = GetFlowsRequest.encode({ follow: true, since: timestampOf(sinceMs) });
+      const request = GetFlowsRequest.encode({ follow: true, since: timestampOf(sinceMs), traffic: true });
       for await (const messages of connection.stream(PATH, request, { signal })) {
         onAnswer();
         intake.take(messages);

@@ -113,6 +113,7 @@
 #define EVENT_TRACE 4
 #define EVENT_POLICY_VERDICT 5
 #define EVENT_TROUBLE 200
+#define EVENT_TRAFFIC 202
 
 /* What is wrong with a flow that policy allows: event.subtype of TROUBLE records, and the subtype of flows of that type. */
 #define TROUBLE_NO_ANSWER 1

@@ -313,10 +313,10 @@ _Static_assert(sizeof(struct ct_traffic) == 16, "ct_traffic");
  *  80  translated ..................................................................
  *  96  translated_port (be)  98 revision_element  100 sent[2]
  * 104  traffic[2] (forward, reverse) ...............................................
- * 136  pad[4] ......................................................................
+ * 136  told           144 told_at   148 pad[5] ....................................
  *
  * With its key and the kernel's own 48 bytes an element of the table is four cache lines; the last one has what is written at every
- * packet, and half of that is free.
+ * packet, and two more such fields would still have room.
  *
  * A flow through a service has two entries: (client, frontend) with CT_SERVICE and the backend in `translated`; and
  * (client, backend), the flow that policy is asked about, with CT_REPLY_NAT and the frontend in `translated`. */
@@ -339,7 +339,9 @@ struct ct_entry {
 	__u16 sent[2]; /* upper halves of the last TCP sequence numbers that left an end here, forward, reverse; before the first
 			* answer the second one counts what was sent after the first packet, to TRIES_MAX */
 	struct ct_traffic traffic[2]; /* by direction: forward, reverse; none with CT_SERVICE */
-	__u64 pad[4];
+	__u64 told; /* packets of both directions that a record told of last */
+	__u32 told_at; /* jiffies; 0: never */
+	__u32 pad[5];
 };
 #define TRIES_MAX 1000
 _Static_assert(sizeof(struct ct_entry) == 168, "ct_entry");
@@ -466,6 +468,8 @@ _Static_assert(sizeof(struct metric) == 16, "metric");
  *  - TROUBLE: `subtype` is TROUBLE_*. Of NO_ANSWER and UNCONFIRMED there is no packet: the payload is headers made from the flow's
  *    key, from who opened it, with the flag L3; length_original is how long it waits (ms), line how many packets were sent
  *    (TCP: SYNs). Of the others it is the packet that says so.
+ *  - TRAFFIC: what a connection has carried since it began (lib/traffic.h). `subtype` is 1 when it is over; the payload is headers made
+ *    from its key, and at EVENT_TRAFFIC_OFFSET struct ct_traffic, forward and reverse; length_original is its age (ms).
  *
  *   0  type  1 subtype  2 source_endpoint  4 destination_endpoint  6 length_captured
  *   8  time (ns, CLOCK_MONOTONIC)
@@ -476,6 +480,7 @@ _Static_assert(sizeof(struct metric) == 16, "metric");
  *  48  policy_port  50 proxy_port  52 hook_endpoint  54 service  56 holder  58 pad2  60 vni
  *  64  payload[128] (with EVENT_TUNNEL payload[112], and at 176 the underlay address that it came from)
  */
+#define EVENT_TRAFFIC_OFFSET 96 /* in the payload */
 struct event {
 	__u8 type;
 	__u8 subtype;
@@ -603,13 +608,14 @@ struct gc_request {
 };
 _Static_assert(sizeof(struct gc_request) == 56, "gc_request");
 
-/* Program weir_unanswered: tells of flows that wait for an answer.
- *   0 visited  4 waiting: without an answer for a second and more  8 found: told of for the first time  12 pad (all out) */
+/* Program weir_unanswered: tells of flows that wait for an answer, and what connections have carried.
+ *   0 visited  4 waiting: without an answer for a second and more  8 found: told of for the first time  12 told: connections whose
+ *   traffic was told (all out) */
 struct unanswered_request {
 	__u32 visited;
 	__u32 waiting;
 	__u32 found;
-	__u32 pad;
+	__u32 told;
 };
 _Static_assert(sizeof(struct unanswered_request) == 16, "unanswered_request");
 

@@ -208,4 +208,6 @@ INLINE void ct_init(struct ct_entry *e, const struct flow *f, const struct confi
 	e->reported[1] = f->now - (config->report_interval + 1) * config->hz;
 	e->policy_port = f->policy_port;
 	__builtin_memset(e->traffic, 0, sizeof(e->traffic));
+	e->told = 0;
+	e->told_at = 0;
 }

@@ -572,6 +572,8 @@ export interface CtEntry {
   revisionElement: number;
   sent: number[];
   traffic: CtTraffic[];
+  told: bigint;
+  toldAt: number;
 }
 /** Codec of {@link CtEntry}. */
 export const CtEntry: StructCodec<CtEntry> = {
@@ -596,6 +598,8 @@ export const CtEntry: StructCodec<CtEntry> = {
       revisionElement: view.getUint16(at + 98, true),
       sent: Array.from({ length: 2 }, (_, i) => view.getUint16(at + 100 + i * 2, true)),
       traffic: Array.from({ length: 2 }, (_, i) => CtTraffic.decode(bytes, at + 104 + i * 16)),
+      told: view.getBigUint64(at + 136, true),
+      toldAt: view.getUint32(at + 144, true),
     };
   },
   encode(value, out = new Uint8Array(168), at = 0) {
@@ -617,6 +621,8 @@ export const CtEntry: StructCodec<CtEntry> = {
     view.setUint16(at + 98, value.revisionElement, true);
     for (let i = 0; i < 2; i++) view.setUint16(at + 100 + i * 2, value.sent[i], true);
     for (let i = 0; i < 2; i++) CtTraffic.encode(value.traffic[i], out, at + 104 + i * 16);
+    view.setBigUint64(at + 136, value.told, true);
+    view.setUint32(at + 144, value.toldAt, true);
     return out;
   },
 };
@@ -1120,6 +1126,7 @@ export interface UnansweredRequest {
   visited: number;
   waiting: number;
   found: number;
+  told: number;
 }
 /** Codec of {@link UnansweredRequest}. */
 export const UnansweredRequest: StructCodec<UnansweredRequest> = {
@@ -1131,6 +1138,7 @@ export const UnansweredRequest: StructCodec<UnansweredRequest> = {
       visited: view.getUint32(at, true),
       waiting: view.getUint32(at + 4, true),
       found: view.getUint32(at + 8, true),
+      told: view.getUint32(at + 12, true),
     };
   },
   encode(value, out = new Uint8Array(16), at = 0) {
@@ -1139,6 +1147,7 @@ export const UnansweredRequest: StructCodec<UnansweredRequest> = {
     view.setUint32(at, value.visited, true);
     view.setUint32(at + 4, value.waiting, true);
     view.setUint32(at + 8, value.found, true);
+    view.setUint32(at + 12, value.told, true);
     return out;
   },
 };

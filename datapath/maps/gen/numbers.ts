@@ -105,8 +105,9 @@ export const MATCH_PROTO_ONLY = 6;
 export const EVENT_DROP = 1;
 export const EVENT_TRACE = 4;
 export const EVENT_POLICY_VERDICT = 5;
-/** What is wrong with a flow that policy allows: event.subtype of TROUBLE records, and the subtype of flows of that type. */
 export const EVENT_TROUBLE = 200;
+/** What is wrong with a flow that policy allows: event.subtype of TROUBLE records, and the subtype of flows of that type. */
+export const EVENT_TRAFFIC = 202;
 export const TROUBLE_NO_ANSWER = 1;
 export const TROUBLE_REFUSED = 2;
 export const TROUBLE_UNREACHABLE = 3;
@@ -236,6 +237,8 @@ export const LOST_MAX = 8;
 export const EVENT_PAYLOAD_MAX = 128;
 /** in payload, with EVENT_TUNNEL: underlay address that it came from */
 export const EVENT_OUTER_OFFSET = 112;
+/** in the payload */
+export const EVENT_TRAFFIC_OFFSET = 96;
 export const EVENT_OUTSIDE = 4096;
 /** weir_event_counts[holder], per CPU and exact.  0 made  8 refused  16 lost  24 credit  28 pad */
 export const EVENT_HOLDERS_MAX = 8192;

@@ -23,7 +23,7 @@ import type { OtlpSpec } from "./otlp_options.ts";
 
 /** What is exported. */
 export interface ExportsParts extends FlowLogParts {
-  readonly ring: FlowRing<{ readonly flow: Flow }>;
+  readonly ring: FlowRing<{ readonly flow: Flow; readonly isTraffic?: boolean }>;
   readonly fixed: FlowLogSpec | undefined;
   readonly configPath: string;
   readonly directory: string;

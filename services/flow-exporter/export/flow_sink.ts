@@ -24,7 +24,7 @@ const PAUSE_OF_SPENT = 2;
 
 /** Hands every flow from now on to the sinks, until `signal` aborts. */
 export async function pumpFlows(
-  ring: FlowRing<{ readonly flow: Flow }>,
+  ring: FlowRing<{ readonly flow: Flow; readonly isTraffic?: boolean }>,
   sinks: () => Iterable<FlowSink>,
   { clock, signal }: { clock: Pick<Clock, "monotonicMs" | "sleep">; signal: AbortSignal },
 ): Promise<void> {
@@ -32,7 +32,7 @@ export async function pumpFlows(
     const startMs = clock.monotonicMs();
     for (const read of batch) {
       if ("lost" in read) { for (const sink of sinks()) sink.lost(read.lost); }
-      else for (const sink of sinks()) sink.offer(read.flow.flow);
+      else if (!read.flow.isTraffic) { for (const sink of sinks()) sink.offer(read.flow.flow); }
     }
     const spentMs = clock.monotonicMs() - startMs;
     const pauseMs = PAUSE_OF_SPENT * spentMs;

@@ -47,7 +47,7 @@ export function serverStatus(
   uptimeMs: number,
 ): ServerStatusResponse {
   return ServerStatusResponse.create({
-    num_flows: ring.length,
+    num_flows: Math.min(ring.length, ring.seen),
     max_flows: ring.size,
     seen_flows: ring.seen,
     uptime_ns: Math.round(uptimeMs * 1e6),
