@@ -93,7 +93,7 @@ export class FlowSource {
           tell("");
           sinceMs = nowMs;
         }
-        tell("the stream of flows ended");
+        if (!signal.aborted) tell("the stream of flows ended");
       } catch (error) {
         tell(errorText(error));
       }
