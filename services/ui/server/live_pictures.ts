@@ -18,8 +18,8 @@ export const FILTERS_MAX = 8;
 /** Of one filter: a quarter of what all flows may take. */
 const LIMITS = { endsMax: 4096, pairsMax: 16_384, connectionsMax: 16_384 };
 const IDLE_MS = 60_000, SWEEP_MS = 10_000;
-/** A new picture is waited for so long: what the nodes have in memory comes at once, if there is any. */
-const FIRST_MS = 1500;
+/** A new picture is waited for at most so long: what the nodes have in memory comes at once, until nothing came for a moment. */
+const FIRST_MS = 1500, QUIET_MS = 200;
 
 /** A picture, and the maps of it. */
 export interface LivePicture {
@@ -94,7 +94,7 @@ export class LivePictures {
     this.#makeRoom();
     const stop = new AbortController(), own = AbortSignal.any([stop.signal, signal]);
     const picture = new FlowPicture({ names, limits: LIMITS }), first = Promise.withResolvers<void>();
-    let error = "";
+    let error = "", batches = 0;
     const sources = (): Sources => {
       const all = source.sources(picture.lost);
       return { ...all, error: all.error || error };
@@ -104,7 +104,11 @@ export class LivePictures {
       signal: own,
       onState(text) {
         error = text;
-        if (text !== "" || picture.table.seen > 0) first.resolve();
+        const batch = ++batches;
+        if (text !== "") first.resolve();
+        else if (picture.table.seen > 0) {
+          clock.sleep(QUIET_MS, own).then(() => batch === batches && first.resolve());
+        }
       },
     });
     clock.sleep(FIRST_MS, own).then(first.resolve);

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { FakeClock } from "@weir/common/testing/fake_clock";
 import { Flow } from "@weir/proto/flow";
-import { FILTERS_MAX, LivePictures } from "./live_pictures.ts";
+import type { FilterParameters } from "./history_reader.ts";
+import { FILTERS_MAX, type LivePicture, LivePictures } from "./live_pictures.ts";
 import type { FilteredFollow, FlowSource } from "./flow_source.ts";
 import type { FlowPicture } from "./flow_picture.ts";
 
@@ -28,12 +29,19 @@ function oneFlow() {
   return { source: source as unknown as FlowSource, followers };
 }
 
+/** Asks, and lets the time pass that a new picture is waited for. */
+async function ask(lives: LivePictures, clock: FakeClock, filter: FilterParameters): Promise<LivePicture> {
+  const asked = lives.of(filter);
+  await clock.advance(300);
+  return await asked;
+}
+
 Deno.test("LivePictures shares one picture among all who filter the same, and lets those go that nobody looks at", async () => {
   const clock = new FakeClock(0), stop = new AbortController(), { source, followers } = oneFlow();
   const lives = new LivePictures({ source, names, clock, signal: stop.signal });
   assert.equal(await lives.of({}), lives.whole);
-  const web = await lives.of({ "to-pod": ["shop/web"] });
-  assert.equal(await lives.of({ "to-pod": ["shop/web"] }), web);
+  const web = await ask(lives, clock, { "to-pod": ["shop/web"] });
+  assert.equal(await ask(lives, clock, { "to-pod": ["shop/web"] }), web);
   assert.equal(followers.length, 1);
   assert.deepEqual(followers[0].request.whitelist, [{ destination_pod: ["shop/web"] }]);
   assert.equal(web.maps.completeness.text, "1 flow matches");
@@ -55,12 +63,12 @@ Deno.test("LivePictures keeps a bounded number of filters, the idle one gives wa
   await assert.rejects(lives.of({ verdict: ["nonsense"] }), { code: "QUERY_INVALID" });
   const readers = [];
   for (let port = 1; port <= FILTERS_MAX; port++) {
-    const { maps } = await lives.of({ port: [`${port}`] });
+    const { maps } = await ask(lives, clock, { port: [`${port}`] });
     if (port > 1) readers.push(maps.stream("workload"));
   }
-  await lives.of({ port: ["99"] });
+  await ask(lives, clock, { port: ["99"] });
   assert.ok(followers[0].signal.aborted, "nobody read the first one");
-  readers.push((await lives.of({ port: ["99"] })).maps.stream("namespace"));
+  readers.push((await ask(lives, clock, { port: ["99"] })).maps.stream("namespace"));
   await assert.rejects(lives.of({ port: ["100"] }), { code: "TOO_MANY_FILTERS" });
   assert.equal(lives.size, FILTERS_MAX);
   for (const reader of readers) await reader.cancel();
