@@ -15,6 +15,7 @@ import { X509Certificate } from "node:crypto";
 import { type Clock, errorText, hostPort, systemClock } from "@weir/common";
 import type { Init, Message } from "@weir/proto";
 import { FrameReader, framesOf } from "./frame.ts";
+import { FilteredSocket, GoawayFilter } from "./goaway_filter.ts";
 import type { GrpcAddress } from "./server.ts";
 import { GRPC_STATUS, GrpcError, type GrpcStatus } from "./status.ts";
 
@@ -82,11 +83,13 @@ export async function connectGrpc(
   const text = "path" in address ? address.path : hostPort(address.hostname, address.port);
   const [{ connect }, socket] = await Promise.all([import("node:http2"), openSocket(address, options.tls)]);
   const { tls } = options;
+  const stopping = new AbortController();
+  const filtered = new FilteredSocket(socket, new GoawayFilter(0, () => stopping.abort()));
   const session = connect(tls === undefined ? "http://localhost" : `https://${text}`, {
     maxSessionMemory: 32,
     maxHeaderListPairs: 128,
     settings: { enablePush: false },
-    createConnection: () => socket,
+    createConnection: () => filtered,
   } as http2.SecureClientSessionOptions);
   const ended = new AbortController();
   let recheck: (() => void) | undefined;
@@ -108,7 +111,11 @@ export async function connectGrpc(
   } finally {
     ended.abort();
   }
-  return new GrpcConnection(session, { socket, limits, clock, recheck });
+  const connection = new GrpcConnection(session, { socket, limits, clock, recheck });
+  const stop = () => connection.close("the server stops");
+  if (stopping.signal.aborted) stop();
+  else stopping.signal.addEventListener("abort", stop);
+  return connection;
 }
 
 async function openSocket(address: GrpcAddress, tls: GrpcClientTls | undefined): Promise<Socket> {
@@ -172,7 +179,6 @@ export class GrpcConnection {
     this.#clock = parts.clock;
     this.closed = new Promise((resolve) => {
       session.on("error", (error: Error) => this.#why ||= errorText(error));
-      session.on("goaway", () => this.#why ||= "the server stops");
       session.on("close", () => {
         this.#end.abort();
         resolve(this.#why ||= "the server closed the connection");
@@ -181,7 +187,7 @@ export class GrpcConnection {
     this.#watch();
   }
 
-  /** Ends it by its socket, without GOAWAY: servers on Deno may die of one (`GrpcServer.#end`). */
+  /** Ends it by its socket, without GOAWAY: servers on Deno may die of one (`goaway_filter.ts`). */
   close(why = "closed here"): void {
     this.#why ||= why;
     this.#socket.destroy();

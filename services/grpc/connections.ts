@@ -9,6 +9,7 @@
 import type * as http2 from "node:http2";
 import type { Socket } from "node:net";
 import type { Clock, MetricsRegistry } from "@weir/common";
+import type { FilteredSocket } from "./goaway_filter.ts";
 
 /** Limits of connections. Milliseconds. */
 export interface ConnectionLimits {
@@ -55,8 +56,8 @@ export interface ConnectionParts {
 export class Connections {
   readonly #parts: ConnectionParts;
   readonly #uses = new Map<http2.Http2Session, Use>();
-  readonly #sockets = new WeakMap<http2.Http2Session, Socket>();
-  /** By the caller's address and port: a session shows another object for its socket. */
+  readonly #sockets = new WeakMap<http2.Http2Session, FilteredSocket>();
+  /** By the caller's address and port: a TLS socket is another object than the one that it came from. */
   readonly #handshakes = new Map<string, Socket>();
 
   constructor(parts: ConnectionParts) {
@@ -70,29 +71,39 @@ export class Connections {
       .increment({ reason });
   }
 
-  /** A socket whose TLS handshake begins: the oldest goes where too many have not ended theirs. */
+  /** A socket whose TLS handshake begins: it has so long as a request has, and the oldest goes where too many have not ended theirs. The server counts it. */
   handshake(socket: Socket): void {
     if (this.#handshakes.size >= this.#parts.limits.connectionsMax) {
       const [[key, oldest]] = this.#handshakes;
       this.#handshakes.delete(key);
-      this.refused("handshake");
       oldest.destroy();
     }
-    const key = keyOf(socket);
+    const key = keyOf(socket), ended = new AbortController();
     this.#handshakes.set(key, socket);
+    const forget = () => {
+      const isThis = this.#handshakes.get(key) === socket;
+      if (isThis) this.#handshakes.delete(key);
+      return isThis;
+    };
     socket.on("close", () => {
-      if (this.#handshakes.get(key) === socket) this.#handshakes.delete(key);
+      ended.abort();
+      forget();
+    });
+    const { clock, limits } = this.#parts;
+    clock.sleep(limits.requestMsMax, ended.signal).then(() => {
+      if (!ended.signal.aborted && forget()) socket.destroy();
     });
   }
 
-  /** The socket of a session that begins, which the session itself does not give. */
-  opened(session: http2.Http2Session, socket: Socket): void {
-    this.#sockets.set(session, socket);
+  /** A session begins on a socket, whose handshake is over. */
+  opened(session: http2.Http2Session, filtered: FilteredSocket, socket: Socket): void {
+    this.#sockets.set(session, filtered);
+    this.#handshakes.delete(keyOf(socket));
   }
 
   /**
-   * Ends a connection by its socket, without GOAWAY: a process on Deno may die of one, sent or received, on a connection with many calls
-   * behind it (denoland/deno#36788).
+   * Ends a connection by its socket, without GOAWAY: a peer on Deno may die of one, on a connection with many calls behind it
+   * (denoland/deno#36788, `goaway_filter.ts`).
    */
   end(session: http2.Http2Session): void {
     this.#sockets.get(session)?.destroy();
@@ -101,7 +112,6 @@ export class Connections {
   /** Takes a session in, and looks after it. */
   add(session: http2.ServerHttp2Session): void {
     const { limits, clock } = this.#parts;
-    this.#handshakes.delete(keyOf(session.socket));
     session.on("error", (error: Error & { code?: string }) => {
       if (error.code?.startsWith("ERR_HTTP2")) this.refused("protocol");
     });
@@ -146,7 +156,7 @@ export class Connections {
 
   /** So much waits in its socket that nothing more should be written. */
   isClogged(session: http2.Http2Session): boolean {
-    return waitingBytes(session) > CLOGGED_BYTES;
+    return (this.#sockets.get(session)?.writableLength ?? 0) > CLOGGED_BYTES;
   }
 
   readonly #drains = new WeakMap<http2.Http2Session, Promise<void>>();
@@ -160,7 +170,7 @@ export class Connections {
         this.#drains.delete(session);
         resolve();
       };
-      session.socket.once("drain", done);
+      this.#sockets.get(session)!.once("drain", done);
       session.once("close", done);
     });
     this.#drains.set(session, drain);
@@ -217,10 +227,6 @@ export class Connections {
 
 const keyOf = ({ remoteAddress, remotePort }: Pick<Socket, "remoteAddress" | "remotePort">) =>
   `${remoteAddress} ${remotePort}`;
-
-function waitingBytes(session: http2.Http2Session): number {
-  return session.destroyed ? 0 : session.socket.writableLength;
-}
 
 function isBefore(a: Use, b: Use): boolean {
   return a.isKnown === b.isKnown ? a.sinceMs < b.sinceMs : b.isKnown;

@@ -209,10 +209,8 @@ Deno.test("a hundred connections that read nothing of an endless answer hold no 
   const batches = await stands();
   // What the kernel's buffers and one's own hold of each: some megabytes, though a gigabyte of window is open.
   assert.ok(batches < 100 * 128, `${batches} batches of 64 KB`);
-  const before = Deno.memoryUsage().rss;
   await systemClock.sleep(1000);
   assert.equal(await stands(), batches);
-  assert.ok(Deno.memoryUsage().rss - before < 32 << 20);
   caller.close();
   for (const socket of stalled) socket.destroy();
 });

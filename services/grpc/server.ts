@@ -8,13 +8,14 @@
  * @module
  */
 import type * as http2 from "node:http2";
-import type { Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
+import type { Server, Socket } from "node:net";
+import type { Server as TlsServer, TlsOptions, TLSSocket } from "node:tls";
 import { X509Certificate } from "node:crypto";
 import { type Clock, Logger, MetricsRegistry, ProblemError, systemClock } from "@weir/common";
 import { CallMetrics } from "./call_metrics.ts";
 import { type ConnectionLimits, Connections } from "./connections.ts";
 import { FrameReader, framesOf } from "./frame.ts";
+import { FilteredSocket, GoawayFilter, PREFACE_BYTES } from "./goaway_filter.ts";
 import type { GrpcCall, GrpcMethods } from "./methods.ts";
 import { GRPC_STATUS, GrpcError, grpcErrorOf, grpcMessageText, timeoutMs } from "./status.ts";
 
@@ -77,7 +78,7 @@ export class GrpcServer {
   readonly #options: Required<Omit<GrpcServerOptions, "limits">>;
   readonly #limits: GrpcLimits;
   readonly #connections: Connections;
-  readonly #servers = new Set<http2.Http2Server>();
+  readonly #servers = new Set<Server>();
   readonly #stopping = new AbortController();
 
   readonly #callMetrics: CallMetrics;
@@ -103,8 +104,12 @@ export class GrpcServer {
    */
   async listen(address: GrpcAddress, tls?: GrpcTls): Promise<GrpcListening> {
     // Some megabytes, for those who serve gRPC only.
-    const { createServer, createSecureServer } = await import("node:http2");
-    const settings = {
+    const [{ createServer: createSessions }, net, { createServer: createTlsServer }] = await Promise.all([
+      import("node:http2"),
+      import("node:net"),
+      import("node:tls"),
+    ]);
+    const sessions = createSessions({
       settings: {
         maxConcurrentStreams: this.#limits.callsPerConnectionMax,
         maxHeaderListSize: this.#limits.headerBytesMax,
@@ -112,29 +117,33 @@ export class GrpcServer {
       },
       maxSessionMemory: 8,
       maxHeaderListPairs: HEADERS_MAX,
-    };
-    const server = tls === undefined ? createServer(settings) : createSecureServer({
-      ...settings,
-      ...contextOf(tls),
-      handshakeTimeout: this.#limits.requestMsMax,
-    } as http2.SecureServerOptions);
+    } as http2.ServerOptions);
+    sessions.on("stream", this.#answer);
+    sessions.on("sessionError", () => {});
     let current = tls;
     const callers = new Map<http2.ServerHttp2Session, X509Certificate>();
-    let newest: Socket | undefined;
-    server.prependListener(tls === undefined ? "connection" : "secureConnection", (socket: Socket) => {
-      newest = socket;
-    });
-    server.on("session", (session: http2.ServerHttp2Session) => {
-      this.#connections.opened(session, newest!);
-      if (current?.check !== undefined && !this.#admit(session, current.check, callers)) return;
-      this.#connections.add(session);
-    });
+    const begin = (socket: Socket) => {
+      const filtered = new FilteredSocket(socket, new GoawayFilter(PREFACE_BYTES));
+      // The session comes within the call.
+      sessions.once("session", (session: http2.ServerHttp2Session) => {
+        this.#connections.opened(session, filtered, socket);
+        if (
+          current?.check !== undefined && !this.#admit(session, socket as TLSSocket, current.check, callers)
+        ) {
+          return;
+        }
+        this.#connections.add(session);
+      });
+      sessions.emit("connection", filtered);
+    };
+    const server = tls === undefined ? net.createServer({ allowHalfOpen: true }, begin) : createTlsServer({
+      ...contextOf(tls),
+      allowHalfOpen: true,
+    } as TlsOptions, begin);
     if (tls !== undefined) {
       server.on("connection", (socket: Socket) => this.#connections.handshake(socket));
       server.on("tlsClientError", () => this.#connections.refused("handshake"));
     }
-    server.on("stream", this.#answer);
-    server.on("sessionError", () => {});
     const text = "path" in address ? address.path : `${address.hostname}:${address.port}`;
     await new Promise<void>((resolve, reject) => {
       server.once("error", (cause: Error) =>
@@ -156,7 +165,7 @@ export class GrpcServer {
       port: typeof bound === "object" && bound !== null ? bound.port : 0,
       renew: (newer) => {
         current = newer;
-        (server as http2.Http2SecureServer).setSecureContext(contextOf(newer) as never);
+        (server as TlsServer).setSecureContext(contextOf(newer) as never);
       },
       recheck: () => {
         for (const [session, certificate] of callers) {
@@ -169,12 +178,13 @@ export class GrpcServer {
   /** Whether a caller may come in, by its certificate. */
   #admit(
     session: http2.ServerHttp2Session,
+    socket: TLSSocket,
     check: (certificate: X509Certificate) => void,
     callers: Map<http2.ServerHttp2Session, X509Certificate>,
   ): boolean {
     session.on("error", () => {});
     return this.#verify(session, () => {
-      const { raw } = (session.socket as TLSSocket).getPeerCertificate(true);
+      const { raw } = socket.getPeerCertificate(true);
       if (raw === undefined) throw new Error("it shows no certificate");
       const certificate = new X509Certificate(raw);
       check(certificate);
@@ -198,10 +208,8 @@ export class GrpcServer {
   /** Ends every call with UNAVAILABLE and closes. */
   async stop(graceMs = 300): Promise<void> {
     this.#stopping.abort();
-    const { Server } = await import("node:net");
     const closed = [...this.#servers].map((server) =>
-      // That of http2 says GOAWAY to all.
-      new Promise<void>((resolve) => Server.prototype.close.call(server, () => resolve()))
+      new Promise<void>((resolve) => server.close(() => resolve()))
     );
     const { clock } = this.#options, grace = clock.sleep(graceMs).then(() => true);
     for (let isOver = false; !isOver;) {
@@ -379,7 +387,7 @@ function contextOf({ cert, key, clientAuthority }: GrpcTls): Record<string, unkn
     cert,
     key,
     minVersion: "TLSv1.3",
-    allowHTTP1: false,
+    ALPNProtocols: ["h2"],
     ...(clientAuthority === undefined
       ? {}
       : { ca: [clientAuthority], requestCert: true, rejectUnauthorized: true }),
