@@ -64,13 +64,17 @@ export async function withFile(walk: (path: string) => Promise<void>): Promise<v
   }
 }
 
-/** Advances the clock until it is settled. */
-export async function settled<R>(clock: FakeClock, promise: Promise<R>): Promise<PromiseSettledResult<R>> {
+/** Advances the clock until it is settled. @param realStepMs real time for each 100 ms of the clock */
+export async function settled<R>(
+  clock: FakeClock,
+  promise: Promise<R>,
+  realStepMs = 1,
+): Promise<PromiseSettledResult<R>> {
   let result: PromiseSettledResult<R> | undefined;
   Promise.allSettled([promise]).then(([one]) => result = one);
   while (result === undefined) {
     await clock.advance(100);
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    await new Promise((resolve) => setTimeout(resolve, realStepMs));
   }
   return result;
 }
