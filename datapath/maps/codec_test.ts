@@ -19,7 +19,7 @@ const sizes: Record<string, number> = {
   PolicySlot: 88,
   CtKey: 40,
   CtEnd: 16,
-  CtEntry: 104,
+  CtEntry: 168,
   Event: 192,
   GcRequest: 56,
 };
