@@ -42,7 +42,7 @@ export async function createUnderlay(topology: Topology): Promise<void> {
         ...(isOutside
           ? [
             ...topology.outside.worldIpv4.map((address) => `address add ${address}/32 dev lo`),
-            ...topology.outside.worldIpv6.map((address) => `address add ${address}/128 dev lo`),
+            ...topology.outside.worldIpv6.map((address) => `address add ${address}/128 dev lo nodad`),
           ]
           : [
             `route add default via ${topology.outside.ipv4}`,

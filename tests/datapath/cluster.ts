@@ -250,7 +250,7 @@ export class Cluster {
     );
     await this.ip(host, "link", "set", "lo", "up");
     await this.ip(host, "address", "add", `10.0.${n}.1/32`, "dev", "lo");
-    await this.ip(host, "address", "add", `fd00:${n}::1/128`, "dev", "lo");
+    await this.ip(host, "address", "add", `fd00:${n}::1/128`, "dev", "lo", "nodad");
     await this.ip(host, "address", "add", `192.0.2.${n}/24`, "dev", "outer");
     await this.ip(host, "address", "add", `2001:db8::${n}/64`, "dev", "outer", "nodad");
     await this.ip(host, "link", "set", "outer", "up");

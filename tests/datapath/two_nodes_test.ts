@@ -50,7 +50,7 @@ async function node(n: number, mode: number, links: BpfLink[]): Promise<TestNode
   );
   await inHost("link", "set", "lo", "up");
   await inHost("address", "add", `10.0.${n}.1/32`, "dev", "lo");
-  await inHost("address", "add", `fd00:${n}::1/128`, "dev", "lo");
+  await inHost("address", "add", `fd00:${n}::1/128`, "dev", "lo", "nodad");
   await inHost("address", "add", `192.0.2.${n}/24`, "dev", "outer");
   await inHost("address", "add", `2001:db8::${n}/64`, "dev", "outer", "nodad");
   await inHost("link", "set", "outer", "up");
