@@ -28,9 +28,9 @@ function onBoth(name: string, walk: (url: string) => Promise<void>): void {
   });
 }
 
-/** Text that no compression makes short. */
+/** Text that no compression makes short, of ideographs: nothing in it means anything to a query. */
 const noise = (length: number) =>
-  Array.from(crypto.getRandomValues(new Uint16Array(length)), (n) => String.fromCharCode(33 + n % 20_000))
+  Array.from(crypto.getRandomValues(new Uint16Array(length)), (n) => String.fromCharCode(0x4e00 + n % 20_000))
     .join("");
 
 onBoth("FlowHistory keeps flows whose texts no database takes, with all others", async (url) => {
