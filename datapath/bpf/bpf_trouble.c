@@ -32,36 +32,13 @@ INLINE __u32 unanswered_kind(const struct ct_key *key, const struct ct_entry *e)
 
 INLINE void unanswered_tell(const struct unanswered *u, const struct ct_key *key, const struct ct_entry *e, __u32 kind, __u32 holder)
 {
-	struct event *event = event_reserve(holder, EVENT_TROUBLE, 1);
-	__u64 age = u->now - e->created;
+	struct event *event = made_event(holder, EVENT_TROUBLE, key, e, u->now, u->hz);
 
 	if (!event)
 		return;
-	event->type = EVENT_TROUBLE;
 	event->subtype = kind;
-	event->source_endpoint = e->ends[0].endpoint;
-	event->destination_endpoint = e->ends[1].endpoint;
-	event->time = bpf_ktime_get_ns();
-	event->source_identity = e->ends[0].identity;
-	event->destination_identity = e->ends[1].identity;
-	event->ifindex = 0;
-	event->length_original = age * 1000 / u->hz;
 	event->line = 1 + (kind == TROUBLE_NO_ANSWER ? e->sent[1] : 0);
-	event->file = 0;
 	event->reason = REASON_NEW;
-	event->egress_match = e->ends[0].match;
-	event->ingress_match = e->ends[1].match;
-	event->protocol = key->protocol;
-	event->egress_cookie = e->ends[0].cookie;
-	event->ingress_cookie = e->ends[1].cookie;
-	event->policy_port = e->policy_port;
-	event->proxy_port = 0;
-	event->hook_endpoint = e->ends[0].endpoint ?: e->ends[1].endpoint;
-	event->service = e->service;
-	event->holder = holder;
-	event->pad2 = 0;
-	event->vni = 0;
-	made_headers(event, key, e);
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 }
 
@@ -73,7 +50,7 @@ static long unanswered_entry(void *map, struct ct_key *key, struct ct_entry *e, 
 	u->visited++;
 	if (u->told < TRAFFIC_RECORDS_MAX && traffic_due(e, u->now, u->hz)) {
 		u->told++;
-		traffic_tell(key, e, u->now);
+		traffic_tell(key, e, u->now, u->hz);
 	}
 	/* (One that was made after the walk began is older than anything.) */
 	if ((__s32)age < (__s32)u->hz || (__s32)(e->expires - u->now) <= 0)

@@ -1,6 +1,7 @@
-/* A packet for records that are about no packet: found by walking conntrack. */
+/* Records that are about no packet: what was found by walking conntrack, told as of its entry, with headers as of its first packet. */
 #pragma once
 
+#include "events.h"
 #include "flow.h"
 
 #define MADE_IPV4_BYTES 20
@@ -52,4 +53,36 @@ INLINE void made_headers(struct event *event, const struct ct_key *key, const st
 		event->length_captured = MADE_IPV6_BYTES + p[5];
 		event->flags = EVENT_L3 | EVENT_IPV6;
 	}
+}
+
+/* A record of `type` about the entry, to be submitted: line, reason and what else the type means are the caller's. 0: there is no room. */
+INLINE struct event *made_event(__u32 holder, __u32 type, const struct ct_key *key, const struct ct_entry *e, __u32 now, __u32 hz)
+{
+	struct event *event = event_reserve(holder, type, 1);
+
+	if (!event)
+		return 0;
+	event->type = type;
+	event->source_endpoint = e->ends[0].endpoint;
+	event->destination_endpoint = e->ends[1].endpoint;
+	event->time = bpf_ktime_get_ns();
+	event->source_identity = e->ends[0].identity;
+	event->destination_identity = e->ends[1].identity;
+	event->ifindex = 0;
+	event->length_original = (__u64)(now - e->created) * 1000 / hz;
+	event->file = 0;
+	event->egress_match = e->ends[0].match;
+	event->ingress_match = e->ends[1].match;
+	event->protocol = key->protocol;
+	event->egress_cookie = e->ends[0].cookie;
+	event->ingress_cookie = e->ends[1].cookie;
+	event->policy_port = e->policy_port;
+	event->proxy_port = 0;
+	event->hook_endpoint = e->ends[0].endpoint ?: e->ends[1].endpoint;
+	event->service = e->service;
+	event->holder = holder;
+	event->pad2 = 0;
+	event->vni = 0;
+	made_headers(event, key, e);
+	return event;
 }
