@@ -49,7 +49,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     load: () => Promise.reject(new UsageError("weir agent is started by scripts/weir: run it from there")),
   },
   uninstall: { manual: UNINSTALL, load: async () => (await import("./uninstall.ts")).uninstallCommand },
-  completion: { manual: COMPLETION, load: async () => (await import("./completion.ts")).completionCommand },
+  completion: { manual: COMPLETION, load: loadCompletion },
   help: { manual: HELP, load: () => Promise.resolve(helpCommand) },
   version: { manual: VERSION, load: () => Promise.resolve(versionCommand) },
 };
@@ -69,6 +69,11 @@ export function help(name: string | undefined): string {
 /** The error for a command that is not there. */
 export function unknownCommand(name: string): UsageError {
   return new UsageError(`Unknown command "${name}"${didYouMean(name, Object.keys(COMMANDS))}`, "weir help");
+}
+
+async function loadCompletion(): Promise<Command> {
+  const { completionCommand } = await import("./completion.ts");
+  return (args, context) => completionCommand(args, context, MANUALS);
 }
 
 const helpCommand: Command = ([name, ...more], context) => {

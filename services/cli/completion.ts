@@ -11,10 +11,11 @@ import { unknownVerb } from "./suggestion.ts";
 
 const SHELLS: Readonly<Record<string, (nodes: CompletionNode[]) => string>> = { bash, zsh, fish };
 
-/** Runs the command. */
+/** Runs the command. @param manuals those of all commands */
 export async function completionCommand(
   [shell, ...rest]: string[],
   context: CommandContext,
+  manuals: Readonly<Record<string, Manual>>,
 ): Promise<number> {
   if (shell === "names") {
     const { positionals: [kind, ...more] } = parse(rest, {}, "weir help completion");
@@ -26,8 +27,7 @@ export async function completionCommand(
     throw unknownVerb("completion", shell, [...Object.keys(SHELLS), "names"]);
   }
   noWords(parse(rest, {}, "weir help completion"), "weir help completion");
-  const { MANUALS } = await import("./commands.ts");
-  context.io.out(completionScript(shell, MANUALS));
+  context.io.out(completionScript(shell, manuals));
   return 0;
 }
 

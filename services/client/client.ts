@@ -4,7 +4,8 @@ import { type Clock, systemClock } from "@weir/common/clock";
 import { withDeadline } from "@weir/common/deadline";
 import { PROTOBUF_TYPE, readFrames } from "@weir/common/framing";
 import { ProblemError } from "@weir/common/problem";
-import { CollectionClient } from "./collection_client.ts";
+import type { CallOptions } from "./caller.ts";
+import { type CollectionCaller, CollectionClient } from "./collection_client.ts";
 import { JointWatch } from "./joint_watch.ts";
 import { type Query, queryText } from "./query.ts";
 import { connectTo } from "./connect.ts";
@@ -28,21 +29,13 @@ export interface ClientOptions {
   headers?: () => Record<string, string>;
 }
 
-/** Options of one request. */
-export interface CallOptions {
-  query?: Query;
-  signal?: AbortSignal;
-  /** Longest time until the whole answer is there. Default: the client's. */
-  deadlineMs?: number;
-}
-
 /**
  * Client of one service. Requests use protobuf bytes.
  *
  * Every method rejects with {@link ProblemError}: the service's own problem, UNREACHABLE when there is no answer,
  * DEADLINE_EXCEEDED when it did not come in time, STREAM_SILENT when a stream's heartbeats stop.
  */
-export class WeirClient {
+export class WeirClient implements CollectionCaller {
   readonly clock: Clock;
   /** The one stream of its watches, where it was asked for. */
   readonly joint: JointWatch | undefined;

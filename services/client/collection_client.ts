@@ -4,7 +4,9 @@ import { WatchEvent, WatchRequest } from "@weir/proto/common";
 import { PROTOBUF_TYPE } from "@weir/common/framing";
 import { ProblemError } from "@weir/common/problem";
 import { PartReader } from "@weir/common/shared-parts";
-import type { CallOptions, WeirClient } from "./client.ts";
+import type { Clock } from "@weir/common/clock";
+import type { Caller, CallOptions, WatchOptions } from "./caller.ts";
+import type { JointWatch } from "./joint_watch.ts";
 import { type Query, queryText } from "./query.ts";
 
 /** Objects that one page of a list has. */
@@ -27,27 +29,17 @@ export interface ListResult<T> {
   items: T[];
 }
 
-/** Options of a watch. */
-export interface WatchOptions {
-  /** Only changes after this revision; without it everything there is comes first. */
-  revision?: number;
-  /** The revision's epoch, as SYNCED or the list gave it. */
-  epoch?: string;
-  query?: Query;
-  /**
-   * Only objects of these names and of `newNames`, of which there may be none. Not with `query`.
-   */
-  names?: readonly string[];
-  /** Names whose objects come whole first, wherever the watch goes on from. */
-  newNames?: readonly string[];
-  signal?: AbortSignal;
-}
-
 type ObjectOptions = Pick<CallOptions, "deadlineMs" | "signal">;
+
+/** What a collection needs of its client. */
+export interface CollectionCaller extends Caller {
+  readonly clock: Clock;
+  readonly joint: JointWatch | undefined;
+}
 
 /** One collection of a service. Every method rejects with {@link ProblemError}, as the client's do. */
 export class CollectionClient<T> {
-  constructor(readonly client: WeirClient, readonly name: string, readonly message: Message<T>) {}
+  constructor(readonly client: CollectionCaller, readonly name: string, readonly message: Message<T>) {}
 
   /** All objects that match, page by page, and the position to watch from. The deadline is that of each page. */
   async list(query?: Query, options: ObjectOptions = {}): Promise<ListResult<T>> {

@@ -10,8 +10,7 @@ import { CollectionWatch, JointWatchRequest, WatchEvent } from "@weir/proto/comm
 import { JOINT_WATCH_PATH } from "@weir/common/access-control";
 import { PROTOBUF_TYPE } from "@weir/common/framing";
 import { ProblemError } from "@weir/common/problem";
-import type { WeirClient } from "./client.ts";
-import type { WatchOptions } from "./collection_client.ts";
+import type { Caller, WatchOptions } from "./caller.ts";
 
 /** Events that wait for one reader before the stream waits for it. */
 const QUEUE_MAX = 512;
@@ -92,7 +91,7 @@ class Subscription {
 
 /** The watches of one client in one stream. */
 export class JointWatch {
-  readonly #client: WeirClient;
+  readonly #caller: Caller;
   readonly #subscriptions = new Map<string, Subscription>();
   /** Those that are in the stream that runs. */
   #open = new Map<string, Subscription>();
@@ -100,8 +99,8 @@ export class JointWatch {
   #isRunning = false;
   #isChanged = false;
 
-  constructor(client: WeirClient) {
-    this.#client = client;
+  constructor(caller: Caller) {
+    this.#caller = caller;
   }
 
   /** Whether the watch can be a part of the stream: not of a query, and only one of each collection. */
@@ -196,7 +195,7 @@ export class JointWatch {
     }
     const request = { watches: [...open.values()].map((subscription) => subscription.request()) };
     let current: Subscription | undefined;
-    const frames = this.#client.frames(JOINT_WATCH_PATH, signal, {
+    const frames = this.#caller.frames(JOINT_WATCH_PATH, signal, {
       method: "POST",
       headers: { "content-type": PROTOBUF_TYPE },
       body: JointWatchRequest.encode(request) as Uint8Array<ArrayBuffer>,

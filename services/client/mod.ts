@@ -1,4 +1,5 @@
 /** @weir/client: typed client over the HTTP API of every service, see README.md. @module */
+export * from "./caller.ts";
 export * from "./client.ts";
 export * from "./collection_client.ts";
 export * from "./query.ts";

@@ -12,7 +12,8 @@ import type { Position } from "@weir/common/epoch";
 import type { Logger } from "@weir/common/log";
 import { ProblemError } from "@weir/common/problem";
 import type { Query } from "./query.ts";
-import type { CollectionClient, WatchOptions } from "./collection_client.ts";
+import type { WatchOptions } from "./caller.ts";
+import type { CollectionClient } from "./collection_client.ts";
 
 /** Options of {@link Reflector}. */
 export interface ReflectorOptions<T> {

@@ -1,6 +1,6 @@
 /** Where a service is, and what sends requests to it. @module */
 import type { Clock } from "@weir/common/clock";
-import type { Handler } from "@weir/common/listener";
+import type { Handler } from "@weir/common/handler";
 
 /** Where a service is. Exactly one of the three. */
 export type Target =

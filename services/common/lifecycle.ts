@@ -9,7 +9,8 @@ import { type Config, type ConfigSpec, configUsage, loadConfig } from "./config.
 import { Health } from "./health.ts";
 import { guardAccess, parseAccess } from "./access_control.ts";
 import { readInputTextSync } from "./input_file.ts";
-import { type Handler, type Listener, listenTcp, listenUnix, readOnly } from "./listener.ts";
+import type { Handler } from "./handler.ts";
+import { type Listener, listenTcp, listenUnix, readOnly } from "./listener.ts";
 import { errorText, Logger, parseLogLevel } from "./log.ts";
 import { MetricsRegistry } from "./metrics.ts";
 import { credentialPaths, TlsFiles } from "./tls_files.ts";

@@ -5,10 +5,8 @@
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { Socket } from "node:net";
+import type { Handler } from "./handler.ts";
 import { ProblemError, problemResponse } from "./problem.ts";
-
-/** A handler of HTTP requests. */
-export type Handler = (request: Request) => Promise<Response> | Response;
 
 /** Mode of a socket unless it is told otherwise: the owner and its group, nobody else. */
 export const SOCKET_MODE = 0o660;

@@ -28,6 +28,7 @@ export * from "./health.ts";
 export * from "./input_file.ts";
 export * from "./join_token.ts";
 export * from "./lifecycle.ts";
+export * from "./handler.ts";
 export * from "./listener.ts";
 export * from "./list_page.ts";
 export * from "./log.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Handler } from "./listener.ts";
+import type { Handler } from "./handler.ts";
 import { ProblemError, problemResponse } from "./problem.ts";
 import { watchBehind } from "./pulled_body.ts";
 import { SocketSink } from "./socket_sink.ts";

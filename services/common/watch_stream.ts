@@ -1,6 +1,6 @@
 /**
- * One watcher of a table: a position, and what it filters for. What it sends is encoded by the {@link WatchHub} for all
- * watchers together, and carried by a {@link WatchBody}.
+ * One watcher of a table: a position, and what it filters for. What it sends is encoded by the hub (`watch_hub.ts`) for all
+ * watchers together, and carried by a body (`watch_body.ts`).
  *
  *     first everything (pages of a shared snapshot), or a position ──▶ changes ──▶ SYNCED ──▶ in step: woken by changes
  *
@@ -9,8 +9,6 @@
 import { ProblemError } from "./problem.ts";
 import type { Encoding } from "./framing.ts";
 import type { PartWriter } from "./shared_parts.ts";
-import type { WatchBody } from "./watch_body.ts";
-import type { WatchHub } from "./watch_hub.ts";
 
 /** Decides which objects a watcher sees. */
 export type WatchFilter<T> = (value: T) => boolean;
@@ -56,6 +54,27 @@ export function streamStalled(name: string, ms: number): ProblemError {
   });
 }
 
+/** Who encodes what a stream sends, and is told how far it is. */
+export interface StreamHub<T> {
+  chunkAfter(stream: WatchStream<T>, position: number): { bytes?: Uint8Array; to: number | undefined };
+  pendingFor(stream: WatchStream<T>): number | undefined;
+  synced(encoding: Encoding): Uint8Array;
+  inStep(stream: WatchStream<T>): void;
+  sent(stream: WatchStream<T>): void;
+  left(stream: WatchStream<T>): void;
+}
+
+/** What carries a stream's chunks to its reader. */
+export interface StreamCarrier {
+  /** True while the reader has taken everything, and waits for more. */
+  readonly isAwaited: boolean;
+  step(): void;
+  beat(): void;
+  // deno-lint-ignore no-explicit-any
+  failPart(stream: WatchStream<any>, error: unknown): void;
+  fail(error: unknown): void;
+}
+
 /** One watcher of a table, in a body of its own or with those of other tables. */
 export class WatchStream<T> {
   readonly interest: WatchInterest<T>;
@@ -75,14 +94,14 @@ export class WatchStream<T> {
   /** When something was last sent, by the clock that only goes forward. */
   sentMs: number;
   /** What carries its chunks. */
-  body: WatchBody | undefined;
-  readonly #hub: WatchHub<T>;
+  body: StreamCarrier | undefined;
+  readonly #hub: StreamHub<T>;
   #first: WatchPages | undefined;
   #ended = false;
   readonly #onEnd: (error: unknown) => void;
 
   constructor(
-    hub: WatchHub<T>,
+    hub: StreamHub<T>,
     options: {
       interest: WatchInterest<T>;
       encoding: Encoding;

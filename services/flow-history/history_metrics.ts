@@ -1,9 +1,17 @@
 /** Numbers of the history for Prometheus. @module */
 import type { MetricsRegistry } from "@weir/common";
-import type { FlowHistory } from "./history.ts";
+import type { Intake } from "./intake.ts";
+import type { Retention } from "./retention.ts";
+
+/** What is measured: the history. */
+export interface MeasuredHistory {
+  readonly intake: Intake;
+  readonly retention: Retention;
+  readonly waitingFlows: number;
+}
 
 /** Adds them. */
-export function mountMetrics(history: FlowHistory, metrics: MetricsRegistry): void {
+export function mountMetrics(history: MeasuredHistory, metrics: MetricsRegistry): void {
   const { intake } = history;
   const gauge = (name: string, help: string, value: () => number) => metrics.gauge(name, help).collect(value);
   gauge("weir_history_waiting_flows", "Flows that wait to be written", () => history.waitingFlows);

@@ -10,8 +10,15 @@ import type { MapStateEntry } from "@weir/proto/policy";
 import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
 import { EntryPage, type EntryRun, ONE_PAGE, ONE_PAGE_ROWS_MAX, overlay, pageOf } from "./entry_page.ts";
 import { resolveEntries, type ResolverTables } from "./entry_resolver.ts";
-import type { ResolutionWork } from "./policy_group.ts";
 import type { SelectorCache } from "./selector_cache.ts";
+
+/** What resolution has done, so that tests can count work instead of time. */
+export interface ResolutionWork {
+  /** Remote identities whose entries were computed, summed over groups and layers. */
+  identitiesResolved: number;
+  /** Groups that were resolved from scratch. */
+  groupsResolved: number;
+}
 
 /** What every layer resolves with. */
 export interface LayerTools {

@@ -13,14 +13,6 @@ import { type DirectionPolicy, resolveDirection, resolveEntries } from "./entry_
 import type { Direction } from "./policy.ts";
 import type { CachedSelector } from "./selector_cache.ts";
 
-/** What resolution has done, so that tests can count work instead of time. */
-export interface ResolutionWork {
-  /** Remote identities whose entries were computed, summed over groups and layers. */
-  identitiesResolved: number;
-  /** Groups that were resolved from scratch. */
-  groupsResolved: number;
-}
-
 /** Most entries that one map state may have; the kernel's policy map holds fewer, so more can only be a mistake. */
 export const ENTRIES_MAX = 262_144;
 

@@ -23,7 +23,8 @@ import { CookieRegistry } from "./cookie_registry.ts";
 import { EntryLayer, LAYER_RANKS, type LayerTools, rankOf } from "./entry_layer.ts";
 import { type NamedPort, NamedPortTable } from "./named_ports.ts";
 import { type PeerIdentity, peerIdentity, type Policy, policyPrefixes } from "./policy.ts";
-import { PolicyGroup, type ResolutionWork } from "./policy_group.ts";
+import type { ResolutionWork } from "./entry_layer.ts";
+import { PolicyGroup } from "./policy_group.ts";
 import { type CachedSelector, SelectorCache } from "./selector_cache.ts";
 
 /** Reserved identities that endpoints may have, so that policy can be enforced on them. */
