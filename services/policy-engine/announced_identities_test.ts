@@ -6,7 +6,7 @@ import { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
 import { ApplyRequest, ApplyResponse, MapState } from "@weir/proto/policy";
 import { AnnouncedIdentities } from "./announced_identities.ts";
 import { LOST_GRACE_MS } from "./lost_objects.ts";
-import { createPolicyEngine } from "./policy_engine.ts";
+import { createPolicyEngine } from "./create_policy_engine.ts";
 
 const entry = (identity: number, labels: string[] = [], node = "node-1") =>
   IpcacheEntry.create({ identity, labels, node });

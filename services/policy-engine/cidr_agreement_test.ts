@@ -7,7 +7,8 @@ import { WeirClient } from "@weir/client";
 import { Identity, IpcacheEntry } from "@weir/proto/identity";
 import { ApplyRequest, ApplyResponse, CidrIdentity, Policy } from "@weir/proto/policy";
 import { cidrNumberChoice } from "./cidr_numbers.ts";
-import { createPolicyEngine, type PolicyEngine } from "./policy_engine.ts";
+import { createPolicyEngine } from "./create_policy_engine.ts";
+import type { PolicyEngine } from "./policy_engine.ts";
 
 /** A policy that lets these prefixes in. */
 function manifest(name: string, ...prefixes: string[]): string {

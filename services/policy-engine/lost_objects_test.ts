@@ -7,7 +7,8 @@ import { WeirClient } from "@weir/client";
 import { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
 import { ApplyRequest, ApplyResponse, MapState } from "@weir/proto/policy";
 import { LostObjects } from "./lost_objects.ts";
-import { createPolicyEngine, type PolicyEngine } from "./policy_engine.ts";
+import { createPolicyEngine } from "./create_policy_engine.ts";
+import type { PolicyEngine } from "./policy_engine.ts";
 
 Deno.test("LostObjects forgets after the grace, in order, and not what was found", async () => {
   const clock = new FakeClock(), forgotten: string[] = [];

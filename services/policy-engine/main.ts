@@ -2,7 +2,7 @@
 import { runService } from "@weir/common";
 import { Database } from "@weir/common/state";
 import { watchTrust, WeirClient } from "@weir/client";
-import { createPolicyEngine } from "./policy_engine.ts";
+import { createPolicyEngine } from "./create_policy_engine.ts";
 
 runService({
   name: "policy-engine",

@@ -12,4 +12,5 @@ export * from "./selector_cache.ts";
 export * from "./explain.ts";
 export * from "./implied_labels.ts";
 export * from "./pair_state.ts";
+export * from "./create_policy_engine.ts";
 export * from "./policy_engine.ts";

@@ -12,7 +12,8 @@ import {
   NodePolicy,
   PolicyFault,
 } from "@weir/proto/policy";
-import { createPolicyEngine, type PolicyEngine } from "./policy_engine.ts";
+import { createPolicyEngine } from "./create_policy_engine.ts";
+import type { PolicyEngine } from "./policy_engine.ts";
 
 const manifest = (name: string) =>
   `{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: ${name}}, spec: {endpointSelector: {},

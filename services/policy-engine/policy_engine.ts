@@ -16,7 +16,6 @@ import { PolicyRepository } from "./policy_repository.ts";
 import { PolicyStore } from "./policy_store.ts";
 import { Publisher } from "./publisher.ts";
 import { RollCall } from "./roll_call.ts";
-import { mountRoutes } from "./routes.ts";
 
 /** What the engine is built from. */
 export interface PolicyEngineOptions {
@@ -39,11 +38,6 @@ const PUBLISH_DELAY_MS = 1;
 
 /** Name of the check that waits for lost identities. */
 const LOST = "lost-identities";
-
-/** Builds the engine; nothing runs before `start()`. */
-export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
-  return new PolicyEngine(options);
-}
 
 /** The service as a whole; nothing runs before `start()`. */
 export class PolicyEngine {
@@ -131,7 +125,6 @@ export class PolicyEngine {
       onRemoved: (node) => void this.#dismiss(node),
       ...common,
     });
-    mountRoutes(this);
   }
 
   /** Serves one request. */

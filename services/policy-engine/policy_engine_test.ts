@@ -17,7 +17,8 @@ import {
   WaitRequest,
   WaitResponse,
 } from "@weir/proto/policy";
-import { createPolicyEngine, type PolicyEngine } from "./policy_engine.ts";
+import { createPolicyEngine } from "./create_policy_engine.ts";
+import type { PolicyEngine } from "./policy_engine.ts";
 
 const POLICY = `# who may land
 apiVersion: cilium.io/v2

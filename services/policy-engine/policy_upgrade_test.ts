@@ -10,7 +10,7 @@ import { ApiServer, WatchedTable } from "@weir/common";
 import { Database } from "@weir/common/state";
 import { Identity, IpcacheEntry } from "@weir/proto/identity";
 import { MapState, Policy } from "@weir/proto/policy";
-import { createPolicyEngine } from "./policy_engine.ts";
+import { createPolicyEngine } from "./create_policy_engine.ts";
 
 const OLD = new URL("testdata/policy-0.sql", import.meta.url);
 const BASE = 1 << 24;

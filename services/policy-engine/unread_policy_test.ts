@@ -5,7 +5,7 @@ import { Database } from "@weir/common/state";
 import { WeirClient } from "@weir/client";
 import { Identity, IpcacheEntry } from "@weir/proto/identity";
 import { MapState, Policy, PolicyFault } from "@weir/proto/policy";
-import { createPolicyEngine } from "./policy_engine.ts";
+import { createPolicyEngine } from "./create_policy_engine.ts";
 
 const NAME = "cnp:default/a";
 const GOOD =

@@ -1,7 +1,7 @@
 /** The services and workers of a simulated cluster. @module */
 import { WeirClient } from "@weir/client";
 import { until } from "@weir/common/testing/until";
-import type { WorkerLoad } from "./node_worker.ts";
+import type { WorkerLoad } from "./worker_messages.ts";
 
 /** The services that run, in the order of figures. */
 export const SERVICES = ["identity-allocator", "policy-engine", "load-balancer"] as const;

@@ -10,7 +10,7 @@ import { WeirClient } from "@weir/client";
 import { IpcacheEntry } from "@weir/proto/identity";
 import { WaitRequest, WaitResponse } from "@weir/proto/policy";
 import { FollowedWatch } from "./followed_watch.ts";
-import type { WorkerLoad, WorkerState, WorkerTrouble } from "./node_worker.ts";
+import type { WorkerLoad, WorkerState, WorkerTrouble } from "./worker_messages.ts";
 import { Processes, type SERVICES } from "./processes.ts";
 import type { Counted } from "./watch_count.ts";
 

@@ -18,7 +18,7 @@ import {
 import { NodePolicy } from "@weir/proto/policy";
 import { repeatMsOf } from "../../services/endpoint-manager/policy_acknowledger.ts";
 import { FollowedWatch, type Watched } from "./followed_watch.ts";
-import type { WorkerLoad } from "./node_worker.ts";
+import type { WorkerLoad } from "./worker_messages.ts";
 
 /** As a real node waits before it looks whether policies are in force, milliseconds. */
 const LOOK_MS = 20;
