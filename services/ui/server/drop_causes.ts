@@ -67,7 +67,7 @@ export class DropCauses {
     cause.firstSeenUnixS = Math.min(cause.firstSeenUnixS, example.timeUnixS);
     cause.lastSeenUnixS = Math.max(cause.lastSeenUnixS, example.timeUnixS);
     cause.example = example;
-    const node = nodeNameOf(flow);
+    const node = nodeNameOf(flow.node_name);
     if (!cause.nodes.includes(node) && cause.nodes.length < NODES_MAX) cause.nodes = [...cause.nodes, node];
     const step = Math.floor(example.timeUnixS / TREND_STEP_S);
     cause.steps.set(step, (cause.steps.get(step) ?? 0) + 1);

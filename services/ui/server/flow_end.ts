@@ -50,7 +50,7 @@ export function endOf(flow: Flow, side: "source" | "destination", names: EndName
   }
   const kind = RESERVED[reservedIdentityName(identity) ?? ""];
   if (kind === "host" || kind === "remote-node") {
-    const node = names.nodeAt(ip) ?? (kind === "host" ? nodeNameOf(flow) : "");
+    const node = names.nodeAt(ip) ?? (kind === "host" ? nodeNameOf(flow.node_name) : "");
     return plain(node === "" ? kind : "node", identity, { node, name: node, labels: endpoint?.labels });
   }
   if (identity === 0 && service?.name) return serviceEnd(service);
@@ -84,7 +84,7 @@ function workloadEnd(
   const { name, kind } = given?.name ? given : workloadOf(pod) ?? nameOfLabels(labels, identity);
   const isHere = flow.traffic_direction === (side === "source" ? "EGRESS" : "INGRESS") &&
     flow.is_reply?.value !== true;
-  const node = (isHere ? nodeNameOf(flow) : names.nodeOf(ip)) ?? "";
+  const node = (isHere ? nodeNameOf(flow.node_name) : names.nodeOf(ip)) ?? "";
   return {
     key: `w ${namespace}/${kind}/${name} ${identity} ${node}`,
     kind: "workload",
@@ -145,8 +145,8 @@ export function cidrOf(labels: readonly string[]): string {
 }
 
 /** "default/node-1" -> "node-1". */
-export function nodeNameOf(flow: Flow): string {
-  return flow.node_name.slice(flow.node_name.lastIndexOf("/") + 1);
+export function nodeNameOf(text: string): string {
+  return text.slice(text.lastIndexOf("/") + 1);
 }
 
 /** Value of a label by its key, with any source; undefined where there is none. */

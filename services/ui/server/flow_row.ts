@@ -13,7 +13,7 @@ export function rowOf(flow: Flow, names: EndNames, nowS: number): FlowRow {
   return {
     uuid: flow.uuid,
     timeUnixS: secondsOf(flow, nowS),
-    node: nodeNameOf(flow),
+    node: nodeNameOf(flow.node_name),
     verdict: flow.verdict,
     dropReason: flow.verdict === "DROPPED" && flow.drop_reason_desc !== "DROP_REASON_UNKNOWN"
       ? flow.drop_reason_desc

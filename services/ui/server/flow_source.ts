@@ -13,6 +13,7 @@ import {
   ServerStatusResponse,
 } from "@weir/proto/observer";
 import type { Sources } from "../api.ts";
+import { nodeNameOf } from "./flow_end.ts";
 import type { FlowPicture } from "./flow_picture.ts";
 
 const GET_FLOWS = "/observer.Observer/GetFlows";
@@ -135,7 +136,7 @@ export class FlowSource {
 
   #note({ node_status: status }: GetFlowsResponse): void {
     for (const node of status?.node_names ?? []) {
-      const name = node.slice(node.lastIndexOf("/") + 1);
+      const name = nodeNameOf(node);
       this.#connected.delete(name);
       this.#away.delete(name);
       if (status!.state_change === "NODE_CONNECTED") this.#connected.add(name);

@@ -7,7 +7,7 @@ import type { DropReason, Verdict } from "@weir/proto/flow";
 import type { Rollup } from "@weir/proto/history";
 import type { DropCause, FlowEnd, FlowPolicy, FlowRow } from "../api.ts";
 import { causeKey, idOf, nameOf, reasonText } from "./drop_causes.ts";
-import { cardOf, type End, type EndNames } from "./flow_end.ts";
+import { cardOf, type End, type EndNames, nodeNameOf } from "./flow_end.ts";
 import { policyObjectName, rowOf } from "./flow_row.ts";
 import type { FilterParameters, HistoryReader, Window } from "./history_reader.ts";
 import { MAP_LIMITS } from "./map_view.ts";
@@ -210,7 +210,7 @@ async function addNodes(
       ...{ protocol: keys.protocol, port: Number(keys.port), reason: keys.reason },
     });
     const known = nodes.get(text) ?? new Set();
-    nodes.set(text, known.add(keys.node.slice(keys.node.lastIndexOf("/") + 1)));
+    nodes.set(text, known.add(nodeNameOf(keys.node)));
   }
   for (const cause of causes.values()) {
     cause.nodes = [...nodes.get(textOf(cause)) ?? []].sort().slice(0, NODES_MAX);

@@ -14,7 +14,7 @@ import { ProblemError } from "@weir/common";
 import { Identity } from "@weir/proto/identity";
 import type { Rollup, RollupAnswer } from "@weir/proto/history";
 import type { Completeness, Group } from "../api.ts";
-import type { End, EndNames } from "./flow_end.ts";
+import { type End, type EndNames, nodeNameOf } from "./flow_end.ts";
 import { FlowTable, type PairSum } from "./flow_table.ts";
 import { type FilterParameters, type HistoryReader, wholeMinutes, type Window } from "./history_reader.ts";
 import { MapView } from "./map_view.ts";
@@ -179,7 +179,7 @@ class Sums {
     for (const row of hosts?.rollups ?? []) {
       const { keys } = row, numbers = [Number(keys["from.identity"]), Number(keys["to.identity"])];
       if (!numbers.includes(HOST)) continue;
-      const node = keys.node.slice(keys.node.lastIndexOf("/") + 1);
+      const node = nodeNameOf(keys.node);
       this.#add(sums, row, this.#ends(keys, numbers, numbers.map((number) => number === HOST ? node : "")));
     }
     return [...sums].map(([text, sum]) => this.#finish(text, sum));
@@ -187,15 +187,14 @@ class Sums {
 
   byNode({ rollups }: RollupAnswer): PairSum[] {
     const sums = new Map<string, Sum>(), nodes = new Map<string, string>();
-    const nodeOf = (keys: Rollup["keys"]) => keys.node.slice(keys.node.lastIndexOf("/") + 1);
     for (const { keys } of rollups) {
-      if (keys.direction === "EGRESS") nodes.set(keys["from.pod"], nodeOf(keys));
-      if (keys.direction === "INGRESS") nodes.set(keys["to.pod"], nodeOf(keys));
+      if (keys.direction === "EGRESS") nodes.set(keys["from.pod"], nodeNameOf(keys.node));
+      if (keys.direction === "INGRESS") nodes.set(keys["to.pod"], nodeNameOf(keys.node));
     }
     for (const row of rollups) {
       const end = (text: string) => {
         const identity = this.#identities.get(text) ?? 0;
-        const node = identity === HOST ? nodeOf(row.keys) : nodes.get(text) ?? "";
+        const node = identity === HOST ? nodeNameOf(row.keys.node) : nodes.get(text) ?? "";
         return endOfSum(text, identity, this.#labels, text.includes("/") || identity === HOST ? node : "");
       };
       this.#add(sums, row, [end(row.keys["from.pod"]), end(row.keys["to.pod"])]);
@@ -294,7 +293,7 @@ function completenessOf(
     : [`${number(seen)} flow${seen === 1 ? "" : "s"}`, share];
   if (lost > 0) parts.push(`${number(lost)} lost`);
   if (gaps.length > 0) {
-    const nodes = [...new Set(gaps.map(({ node }) => node.slice(node.lastIndexOf("/") + 1) || "all nodes"))]
+    const nodes = [...new Set(gaps.map(({ node }) => nodeNameOf(node) || "all nodes"))]
       .sort();
     parts.push(`not always heard: ${nodes.slice(0, 3).join(", ")}${nodes.length > 3 ? " and more" : ""}`);
   }

@@ -3,8 +3,17 @@
  * one, a DNS name, "world") and its identity; what it does not hold (labels) the identities say that held then.
  * @module
  */
-import { IDENTITY_LOCAL_MIN, reservedIdentityName, workloadOf } from "@weir/common";
-import { cidrOf, type End, isWorkload, nameOfLabels, OTHER, plain, RESERVED } from "./flow_end.ts";
+import { IDENTITY_LOCAL_MIN, LABEL_NAMESPACE, reservedIdentityName, workloadOf } from "@weir/common";
+import {
+  cidrOf,
+  type End,
+  isWorkload,
+  nameOfLabels,
+  OTHER,
+  plain,
+  RESERVED,
+  valueOfLabel,
+} from "./flow_end.ts";
 
 /** What a sum calls an end that had no room of its own. */
 const OTHER_TEXT = "other";
@@ -44,7 +53,9 @@ function workloadEnd(
   labels: readonly string[],
   node: string,
 ): End {
-  const [namespace, ...rest] = parts.length > 1 ? parts : [namespaceOf(labels)];
+  const [namespace, ...rest] = parts.length > 1
+    ? parts
+    : [valueOfLabel(labels, `k8s:${LABEL_NAMESPACE}`) ?? ""];
   const pod = rest.length === 1 ? rest[0] : "";
   const [kind, name] = rest.length >= 2 ? [rest[0], rest.slice(1).join("/")] : [undefined, undefined];
   const found = name !== undefined
@@ -62,11 +73,6 @@ function workloadEnd(
     node,
     name: "",
   };
-}
-
-function namespaceOf(labels: readonly string[]): string {
-  const prefix = "k8s:io.kubernetes.pod.namespace=";
-  return labels.find((label) => label.startsWith(prefix))?.slice(prefix.length) ?? "";
 }
 
 /** Which pair a sum of drops belongs to. Pure. */
