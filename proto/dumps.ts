@@ -15,6 +15,7 @@ const SPECS = [
   { name: "policy", says: "what each policy allows and denies" },
   { name: "ct", says: "tracked flows" },
   { name: "nat", says: "translated flows" },
+  { name: "handle", says: "connections that the L7 proxy judges" },
   { name: "lb", says: "frontends of services with their backends" },
   { name: "backend", says: "backends of services" },
   { name: "affinity", says: "which backend a client keeps" },

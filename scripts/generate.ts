@@ -2,6 +2,14 @@
  * Writes every generated file of the repository; with `--check` only says which ones are out of date (exit 1).
  * @module
  */
+import {
+  chartDirectory,
+  generateChart,
+  generateManifest,
+  generateTemplates,
+  manifestDirectory,
+  templatesDirectory,
+} from "./packaging/chart.ts";
 import { generateMaps, mapsGenDirectory } from "../datapath/maps/generate.ts";
 import { generateAssembly, tablesGenDirectory } from "../datapath/verifier/generate.ts";
 import { flowGenDirectory, generateFlowEnums, generateProto, protoGenDirectory } from "../proto/generate.ts";
@@ -20,6 +28,9 @@ const generators: Generator[] = [
   { name: "proto", directory: protoGenDirectory, files: generateProto },
   { name: "verifier", directory: tablesGenDirectory, files: generateAssembly },
   { name: "maps", directory: mapsGenDirectory, files: generateMaps },
+  { name: "manifest", directory: manifestDirectory, files: generateManifest },
+  { name: "chart", directory: chartDirectory, files: generateChart },
+  { name: "templates", directory: templatesDirectory, files: generateTemplates },
 ];
 
 const check = Deno.args.includes("--check");
@@ -27,7 +38,11 @@ let stale = 0;
 for (const generator of generators) {
   const files = await generator.files();
   Deno.mkdirSync(generator.directory, { recursive: true });
-  const present = new Set([...Deno.readDirSync(generator.directory)].map((e) => e.name));
+  // A README beside generated files is written by people.
+  const present = new Set(
+    [...Deno.readDirSync(generator.directory)].filter(({ isFile, name }) => isFile && name !== "README.md")
+      .map(({ name }) => name),
+  );
   for (const name of present) {
     if (files.has(name)) continue;
     stale++;

@@ -16,6 +16,8 @@ interface Group {
   args: string[];
   /** Needs no network and nothing of the other groups: it may run beside them, in the lane of this name. */
   beside?: "packets" | "labs";
+  /** Runs only when it is named: it takes long. */
+  onlyNamed?: boolean;
   /** What has to be there first: a script that begins with the run, in the background, and is waited for. */
   needs?: string;
 }
@@ -80,6 +82,26 @@ const groups: Group[] = [
     needs: "tests/hubble/build-client",
   },
   {
+    ...tests("monitoring", "alerts, dashboards and metrics with the real Prometheus", "tests/monitoring"),
+    needs: "tests/monitoring/fetch-prometheus",
+  },
+  {
+    ...tests("cassandra", "CQL rules between a real Cassandra and its real clients", "tests/cassandra"),
+    needs: "tests/cassandra/build",
+  },
+  {
+    ...tests("kafka", "rules between a real Kafka broker and its real clients", "tests/kafka"),
+    needs: "tests/kafka/build",
+  },
+  {
+    ...tests("memcached", "rules between a real memcached and its real clients", "tests/memcached"),
+    needs: "tests/memcached/build",
+  },
+  {
+    ...tests("http2", "HTTP/2, gRPC and WebSocket between real clients and servers", "tests/http2"),
+    needs: "tests/http2/build",
+  },
+  {
     ...tests("ui", "the web page in Chromium, in a lab and with 1,000 workloads", "tests/ui"),
     needs: "tests/ui/install-chromium",
   },
@@ -88,6 +110,20 @@ const groups: Group[] = [
     beside: "labs",
   },
   { ...tests("faults", "killed, full, broken, gone", "tests/faults"), beside: "labs" },
+  // The last: what it is made of builds beside the others.
+  {
+    ...tests("kubernetes", "a real Kubernetes cluster of two nodes on this machine", "tests/kubernetes"),
+    needs: "tests/kubernetes/build",
+  },
+  {
+    ...tests(
+      "kubernetes-faults",
+      "faults and lives of such a cluster under traffic",
+      "tests/kubernetes-faults",
+    ),
+    needs: "tests/kubernetes/build",
+    onlyNamed: true,
+  },
 ];
 
 /** Everything but the verifier's module: AssemblyScript has types of its own, and its compiler checks them. */
@@ -181,7 +217,7 @@ if (unknown.length > 0) {
   Deno.exit(2);
 }
 const selected = groups.filter((g) =>
-  (Deno.args.length === 0 || Deno.args.includes(g.name)) &&
+  (Deno.args.length === 0 ? !g.onlyNamed : Deno.args.includes(g.name)) &&
   (g.kind === "check" || hasTests(g.args.slice(DENO_TEST.length)))
 );
 const outcomes = new Map<Group, Outcome>();

@@ -1,5 +1,6 @@
 /* Garbage collection of conntrack and of weir_nat, in the kernel: nothing is copied out. */
 #include "lib/fragment_order.h"
+#include "lib/handle.h"
 #include "lib/nat_gc.h"
 #include "lib/revision.h"
 
@@ -90,12 +91,30 @@ static long held_gc_entry(void *map, __u32 *key, struct held_fragment *held, str
 	return 0;
 }
 
+/* Of a flow that is over. Not in the second in which it is made: its flow comes after it. */
+static long handle_gc_entry(void *map, __u32 *key, struct handle *h, struct gc *gc)
+{
+	const struct ct_entry *e;
+	struct ct_key flow;
+
+	(void)map;
+	(void)key;
+	if (READ_ONCE(h->taken) != 1 || gc->now - h->created <= gc->hz)
+		return 0;
+	flow = h->key;
+	e = bpf_map_lookup_elem(&weir_ct, &flow);
+	if (!e || !(e->flags & CT_REDIRECT) || e->handle != h->number)
+		handle_give(h);
+	return 0;
+}
+
 SEC("syscall")
 int weir_gc(struct gc_request *request)
 {
 	const struct config *config = config_get();
 	struct gc gc = { .now = jiffies() };
 	struct nat_gc nat = { .now = gc.now, .request = &gc.copy };
+	const __u32 *handles;
 
 	if (!config || !config->hz)
 		return -1;
@@ -110,6 +129,9 @@ int weir_gc(struct gc_request *request)
 	bpf_for_each_map_elem(&weir_holdings, recount_begin, &gc, 0);
 	bpf_for_each_map_elem(&weir_ct, gc_entry, &gc, 0);
 	bpf_for_each_map_elem(&weir_held, held_gc_entry, &gc, 0);
+	handles = handle_holding(HANDLE_HOLDING_ALL);
+	if (handles && *handles)
+		bpf_for_each_map_elem(&weir_handles, handle_gc_entry, &gc, 0);
 	nat.hz = gc.hz;
 	bpf_for_each_map_elem(&weir_nat, nat_gc_entry, &nat, 0);
 	bpf_for_each_map_elem(&weir_holdings, recount_end, &gc, 0);

@@ -3,6 +3,7 @@
 #include "lib/arrival.h"
 #include "lib/masquerade.h"
 #include "lib/node_port.h"
+#include "lib/redirect.h"
 #include "lib/vlan.h"
 
 #define FILE_ID FILE_BPF_HOST
@@ -40,11 +41,17 @@ NOINLINE int netdev_tunnel(struct __sk_buff *skb, __u32 ipv6)
  * who sent it. So nobody may use an address of this node, nor one of a pod that is behind the tunnel. */
 NOINLINE int netdev_transit(struct __sk_buff *skb, const struct address *to, __u32 ipv6)
 {
+	const struct config *config = config_get();
 	struct nat_scratch *s = nat_scratch();
 	int code;
 
-	if (!s || !to)
+	if (!s || !to || !config)
 		return PASS;
+	if (unlikely(is_handle(to, config))) {
+		__builtin_memset(&s->flow, 0, sizeof(s->flow));
+		s->flow.flags = FLOW_INGRESS | FLOW_NETWORK | (ipv6 ? FLOW_IPV6 : 0);
+		return drop(skb, &s->flow, DROPPED(DROP_HANDLE_ADDRESS));
+	}
 	code = node_port_all(skb, to, ipv6 ? FLOW_IPV6 : NODE_PORT_IPV4, 0);
 	if (code & NODE_PORT_ENDPOINT)
 		return arrive(skb, code & 0xffff, ipv6 | ARRIVAL);
@@ -55,6 +62,25 @@ NOINLINE int netdev_transit(struct __sk_buff *skb, const struct address *to, __u
 	s->flow.flags = FLOW_INGRESS | FLOW_NETWORK | (ipv6 ? FLOW_IPV6 : 0);
 	code = sender_check_packet(skb, &s->flow);
 	return code ? drop(skb, &s->flow, code) : PASS;
+}
+
+/* For the host, and from a handle: IPv6's stack would take it. */
+INLINE int netdev_from_handle(struct __sk_buff *skb, __u32 ipv6, const struct config *config)
+{
+	struct address from;
+
+	return packet_source(skb, ipv6, &from) && is_handle(&from, config);
+}
+
+NOINLINE int netdev_handle_drop(struct __sk_buff *skb, __u32 ipv6)
+{
+	struct nat_scratch *s = nat_scratch();
+
+	if (!s)
+		return SHOT;
+	__builtin_memset(&s->flow, 0, sizeof(s->flow));
+	s->flow.flags = FLOW_INGRESS | FLOW_NETWORK | (ipv6 ? FLOW_IPV6 : 0);
+	return drop(skb, &s->flow, DROPPED(DROP_HANDLE_ADDRESS));
 }
 
 /* Ingress. Traffic of the host itself is not ours to judge: it passes unless weir_nat or a frontend knows its port. */
@@ -95,6 +121,8 @@ int from_netdev(struct __sk_buff *skb)
 		if (id != TUNNEL_FRAGMENT)
 			return id;
 	}
+	if (unlikely(config->proxy_port) && netdev_from_handle(skb, ipv6, config))
+		return netdev_handle_drop(skb, ipv6);
 	id = node_port_all(skb, &address, (ipv6 ? FLOW_IPV6 : NODE_PORT_IPV4) | NODE_PORT_OWN, 0);
 	if (id & NODE_PORT_ENDPOINT)
 		return arrive(skb, id & 0xffff, ipv6 | ARRIVAL);
@@ -119,6 +147,62 @@ NOINLINE int netdev_forged(struct __sk_buff *skb, __u32 ipv6)
 	f.source_endpoint = source.endpoint;
 	f.destination_identity = destination.identity;
 	return drop(skb, &f, DROPPED(DROP_ENCAP_PROHIBITED));
+}
+
+/* Is it what the proxy sends? 1: scratch's flow is it as it is on the wire; 0: no; or a verdict, negative. */
+NOINLINE int netdev_passes(struct __sk_buff *skb, __u32 ipv6)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct flow *f;
+	int code;
+
+	if (!config || !s)
+		return -SHOT;
+	f = &s->flow;
+	__builtin_memset(f, 0, sizeof(*f));
+	if (ipv6)
+		code = ipv6_parse(skb, f, config, ETHERNET_LENGTH, 0);
+	else
+		code = ipv4_parse(skb, f, config, ETHERNET_LENGTH, 0);
+	if (code == PARSED_LINK)
+		return 0;
+	if (!code)
+		code = redirect_passes(skb, f);
+	return code > 1 ? -drop(skb, f, code) : code;
+}
+
+/* Sends it on, `code` being what redirect_leaves() said of it. A verdict; or NETDEV_MASQUERADE: as what an endpoint sends. */
+#define NETDEV_MASQUERADE (-1)
+NOINLINE int netdev_sends(struct __sk_buff *skb, __u32 code)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct flow *f;
+
+	if (!config || !s)
+		return SHOT;
+	f = &s->flow;
+	if (code)
+		return drop(skb, f, code);
+	/* To another node's own address: the host has a way there, the end that is here has the tunnel. */
+	if (f->flags & FLOW_TUNNEL)
+		return deliver_tunnel(skb, f, config);
+	return NETDEV_MASQUERADE;
+}
+
+/* What the proxy sends out of the node, as the end that is here would. A verdict. (One step after the other, so that their stacks do not
+ * add up.) */
+INLINE int netdev_redirected(struct __sk_buff *skb, __u32 ipv6)
+{
+	struct nat_scratch *s = nat_scratch();
+	int code = netdev_passes(skb, ipv6);
+
+	if (code != 1 || !s)
+		return -code;
+	code = redirect_leaves(skb);
+	code = netdev_sends(skb, code);
+	return code == NETDEV_MASQUERADE ? masquerade_endpoint(skb, s->flow.hook_endpoint, ipv6) : code;
 }
 
 /* Egress. */
@@ -155,11 +239,13 @@ int to_netdev(struct __sk_buff *skb)
 	/* Translated here, or made here for who is refused. */
 	if (skb->mark == MARK_TRANSLATED || skb->mark == MARK_DELIVERED)
 		goto pass;
+	if (unlikely(skb->mark == MARK_UPSTREAM))
+		return netdev_redirected(skb, ipv6);
 	if (!ipv6 && address.words[3] == config->ipv4)
 		return masquerade_host(skb, ipv6);
 	owner = bpf_map_lookup_elem(&weir_addresses, &address);
 	if (!owner)
-		return PASS;
+		return is_handle(&address, config) ? netdev_redirected(skb, ipv6) : PASS;
 	if (!(owner->flags & ADDRESS_HOST))
 		return masquerade_endpoint(skb, owner->endpoint, ipv6);
 	return masquerade_host(skb, ipv6);

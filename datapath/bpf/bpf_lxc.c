@@ -5,10 +5,34 @@
 #include "lib/ipv4.h"
 #include "lib/ipv6.h"
 #include "lib/nd.h"
+#include "lib/redirect_datagram.h"
 #include "lib/service_flow.h"
 #include "lib/vlan.h"
 
 #define FILE_ID FILE_BPF_LXC
+
+/* The RST that refuse() has made for the other end goes there as the packet would have. A verdict. */
+NOINLINE int refused_leaves(struct __sk_buff *skb, struct flow *f)
+{
+	const struct config *config = config_get();
+	const struct ct_entry *e;
+	struct endpoint *other;
+	int code;
+
+	if (!f || !config)
+		return SHOT;
+	e = bpf_map_lookup_elem(&weir_ct, &f->key);
+	if (e && (e->flags & CT_STACK))
+		return PASS;
+	other = f->destination_endpoint ? endpoint_get(f->destination_endpoint) : 0;
+	if (other && other->ifindex) {
+		code = f->flags & FLOW_REPLY_NAT ? service_answer(skb, f) : 0;
+		return code ? drop(skb, f, code) : deliver_local(skb, f, other);
+	}
+	if (f->flags & FLOW_TUNNEL)
+		return deliver_tunnel(skb, f, config);
+	return PASS;
+}
 
 /* tcx ingress of the host-side device: a packet that its endpoint sends. */
 SEC("tc")
@@ -84,13 +108,15 @@ int from_endpoint(struct __sk_buff *skb)
 	/* Clients elsewhere get the frontend back as the packet leaves the node. */
 	else if (!code && (f.flags & FLOW_REPLY_NAT) && other && other->ifindex)
 		code = service_answer(skb, &f);
-	if (code)
-		return drop(skb, &f, code);
+	if (unlikely(code)) {
+		code = refuse_any(skb, &f, code);
+		return code == REFUSED_BOTH ? refused_leaves(skb, &f) : code;
+	}
 
 	count(0, 0, DIRECTION_EGRESS, skb->len);
 	count_sent(0, f.hook_endpoint, skb->len);
 	if (f.flags & FLOW_STACK)
-		return PASS;
+		return f.redirect & REDIRECT_FLOW ? redirect_on(skb, &f) : PASS;
 	if (other && other->ifindex)
 		return deliver_local(skb, &f, other);
 	if (f.flags & FLOW_TUNNEL)
@@ -106,6 +132,7 @@ int to_endpoint(struct __sk_buff *skb)
 {
 	const struct config *config = config_get();
 	struct endpoint *own, *other;
+	struct ct_entry *e = 0;
 	struct flow f = {};
 	__u8 *p;
 	int code;
@@ -149,10 +176,26 @@ int to_endpoint(struct __sk_buff *skb)
 	}
 	if (!code && (f.flags & (FLOW_NETWORK | FLOW_RELATED)) == (FLOW_NETWORK | FLOW_RELATED))
 		code = sender_check_packet(skb, &f);
+	if (!code) {
+		f.now = jiffies();
+		e = bpf_map_lookup_elem(&weir_ct, &f.key);
+		if (unlikely(!e)) {
+			code = f.key.protocol == PROTOCOL_UDP ? datagram_passes(skb, &f) : redirect_passes(skb, &f);
+			if (code == DATAGRAM_ONWARD)
+				return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+			if (code == 1) {
+				code = 0;
+				e = bpf_map_lookup_elem(&weir_ct, &f.key);
+			}
+		}
+	}
 	if (!code)
-		code = admit(skb, &f, config, own, &other, FLOW_INGRESS | FLOW_STACK | FLOW_NETWORK);
-	if (!code && (f.flags & FLOW_REPLY_NAT))
+		code = admit_entry(skb, &f, config, own, e, &other, FLOW_INGRESS | FLOW_STACK | FLOW_NETWORK);
+	if (!code && (f.flags & FLOW_REPLY_NAT)) {
+		if ((f.redirect & (REDIRECT_FLOW | REDIRECT_PASSED)) == REDIRECT_FLOW)
+			return redirect_on(skb, &f);
 		code = service_answer(skb, &f);
+	}
 	if (code)
 		return drop(skb, &f, code);
 	count(0, 0, DIRECTION_INGRESS, skb->len);

@@ -1,6 +1,7 @@
 /* The tunnel between nodes: VXLAN, the sender's identity as the network identifier. */
 #include "lib/arrival.h"
 #include "lib/masquerade.h"
+#include "lib/redirect.h"
 #include "lib/vlan.h"
 
 #define FILE_ID FILE_BPF_OVERLAY
@@ -141,7 +142,41 @@ INLINE int overlay_device(const struct __sk_buff *skb, __u32 id)
 	return !endpoint || !skb->ingress_ifindex || skb->ingress_ifindex == endpoint->ifindex;
 }
 
-/* What the host itself sends into the tunnel. */
+#define OVERLAY_PROXY (-1) /* scratch's flow is what the proxy sends, as it is on the wire */
+
+/* Sends it into the tunnel, `left` being what redirect_leaves() said of it. A verdict. */
+NOINLINE int overlay_sends(struct __sk_buff *skb, __u32 left)
+{
+	const struct config *config = config_get();
+	struct nat_scratch *s = nat_scratch();
+	struct ct_entry *e;
+	struct flow *f;
+	int code = left;
+
+	if (!config || !s)
+		return SHOT;
+	f = &s->flow;
+	if (!code && is_zero(&f->node))
+		code = DROPPED(DROP_NO_TUNNEL_ENDPOINT);
+	if (!code && (f->flags & FLOW_REPLY_NAT)) {
+		e = bpf_map_lookup_elem(&weir_ct, &f->key);
+		if (!e)
+			return drop(skb, f, DROPPED(DROP_HANDLE_GONE));
+		code = answer_leaves(skb, f, e);
+		if (code != PASS)
+			return code;
+		f->source_identity = IDENTITY_HOST;
+	}
+	if (!code)
+		code = tunnel_key(skb, f, config);
+	if (code)
+		return drop(skb, f, code);
+	origin_set(skb, ORIGIN_OVERLAY);
+	count(0, 0, DIRECTION_EGRESS, skb->len);
+	return PASS;
+}
+
+/* What the host itself sends into the tunnel. A verdict, or OVERLAY_PROXY. */
 NOINLINE int overlay_host(struct __sk_buff *skb)
 {
 	const struct config *config = config_get();
@@ -183,6 +218,11 @@ NOINLINE int overlay_host(struct __sk_buff *skb)
 	/* Of the packet itself: an error comes from who sends it, not from who is quoted. */
 	if (!packet_source(skb, f->flags & FLOW_IPV6, &from) || !packet_destination(skb, f->flags & FLOW_IPV6, &to))
 		return drop(skb, f, DROPPED(DROP_INVALID));
+	if (redirect_asks(skb, &from, config)) {
+		code = redirect_passes(skb, f);
+		if (code)
+			return code == 1 ? OVERLAY_PROXY : drop(skb, f, code);
+	}
 	peer_resolve(&from, &source, &unused, world_identity(f, config));
 	/* Not with an address of another node's, nor, when it came by a device, with one of a pod that has another. What has the
 	 * host's own is the host's, or masqueraded by it: from_netdev lets no other by. */
@@ -213,11 +253,17 @@ SEC("tc")
 int to_overlay(struct __sk_buff *skb)
 {
 	__u32 mark = skb->mark;
+	int verdict;
 
 	if (mark == MARK_OVERLAY || mark == MARK_OVERLAY_REPLY) {
 		origin_set(skb, ORIGIN_OVERLAY);
 		return mark == MARK_OVERLAY ? PASS : overlay_reply(skb);
 	}
-	return overlay_host(skb);
+	verdict = overlay_host(skb);
+	if (verdict != OVERLAY_PROXY)
+		return verdict;
+	/* As the end that is here would send it. (One step after the other, so that their stacks do not add up.) */
+	verdict = redirect_leaves(skb);
+	return overlay_sends(skb, verdict);
 }
 #undef FILE_ID

@@ -7,37 +7,31 @@
  * Programs hang on the root of the cgroups and so see the sockets of every network namespace of the machine. Those of pods
  * (and of other nodes, in a lab) are left alone, because theirs are translated per packet; only that nobody serves what an
  * unconnected UDP socket asks for is told here, see socket_refusal.h. */
+#include "lib/handle.h"
 #include "lib/ipcache.h"
 #include "lib/service.h"
 #include "lib/service_node.h"
+#include "lib/socket_datagram.h"
 #include "lib/socket_refusal.h"
+#include "lib/socket_target.h"
 
 #include <bpf/bpf_core_read.h>
 
 #define SOCKET_DENY 0
 #define SOCKET_ALLOW 1
 #define SOCKET_EHOSTUNREACH 113
-#define SOCKET_ECONNREFUSED 111
+#define SOL_SOCKET 1
+#define SO_MARK 36
 
 /* What socket_translate() is asked for. */
 #define SOCKET_CONNECT 0
 #define SOCKET_SENDMSG 1
 
 #define SOCKET_UNCHANGED 0
-#define SOCKET_TRANSLATED 1
 
 /* Kernels before 5.18 have no bpf_set_retval(): there a refused call fails with EPERM. */
 enum bpf_func_id___weir {
 	BPF_FUNC_set_retval___weir = 187,
-};
-
-/* Where a socket wants to, and then where it goes. */
-struct socket_target {
-	struct address address;
-	__u16 port; /* be */
-	__u8 protocol;
-	__u8 pad;
-	__u32 pad2;
 };
 
 INLINE int socket_is_ours(struct bpf_sock_addr *ctx)
@@ -186,6 +180,38 @@ NOINLINE int socket_of_pod(struct bpf_sock_addr *ctx, const struct socket_target
 	return -SOCKET_ECONNREFUSED;
 }
 
+/* A socket of this node wants to a handle: the proxy's goes on to the handle's server, and nobody else's. SOCKET_TRANSLATED, or an errno,
+ * negative. */
+NOINLINE int socket_handle(struct bpf_sock_addr *ctx, struct socket_target *target, __u32 call)
+{
+	const struct config *config = config_get();
+	int mark = MARK_UPSTREAM;
+	struct ct_key key;
+	struct handle *h;
+	__u32 number;
+
+	NEVER_NULL(target);
+	if (!config || !config->proxy_port || call != SOCKET_CONNECT || target->protocol != PROTOCOL_TCP ||
+	    (__u32)bpf_get_current_uid_gid() != config->proxy_uid)
+		return -SOCKET_EACCES;
+	number = handle_number(&target->address, config);
+	h = handle_get(number);
+	if (!h || h->key.protocol != target->protocol)
+		return -SOCKET_ECONNREFUSED;
+	if (bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
+		return -SOCKET_EACCES;
+	/* Another one than before: what that sends still is nobody's. */
+	upstream_forget(h);
+	h->upstream_port = 0;
+	h->cookie = bpf_get_socket_cookie(ctx);
+	upstream_cookie_key(&key, h->cookie);
+	if (bpf_map_update_elem(&weir_upstreams, &key, &number, BPF_ANY))
+		return -SOCKET_ECONNREFUSED;
+	target->address = *handle_server(h);
+	target->port = handle_server_port(h);
+	return SOCKET_TRANSLATED;
+}
+
 /* Puts the backend into `target`. SOCKET_UNCHANGED, SOCKET_TRANSLATED, or an errno, negative: the call must fail. */
 NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *target, __u32 call)
 {
@@ -204,6 +230,11 @@ NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *t
 		return SOCKET_UNCHANGED;
 	if (!socket_is_ours(ctx))
 		return call == SOCKET_SENDMSG ? socket_of_pod(ctx, target) : SOCKET_UNCHANGED;
+	if (unlikely(is_handle(&target->address, config)))
+		return target->protocol == PROTOCOL_UDP ? socket_datagram(ctx, target, call == SOCKET_SENDMSG) :
+							  socket_handle(ctx, target, call);
+	if (config->flags & CONFIG_NO_SOCKET_LB)
+		return SOCKET_UNCHANGED;
 	if (!socket_frontend(target, &found, &node))
 		return SOCKET_UNCHANGED;
 	key.cookie = bpf_get_socket_cookie(ctx);
@@ -287,44 +318,6 @@ INLINE int socket_refuse(int code)
 	return SOCKET_DENY;
 }
 
-INLINE int socket_is_v4(const struct address *a)
-{
-	return !a->halves[0] && a->words[2] == 0xffff0000u;
-}
-
-INLINE void socket_read_v4(struct bpf_sock_addr *ctx, struct socket_target *target)
-{
-	target->address.words[2] = 0xffff0000u;
-	target->address.words[3] = ctx->user_ip4;
-	target->port = ctx->user_port;
-	target->protocol = ctx->protocol;
-}
-
-INLINE void socket_write_v4(struct bpf_sock_addr *ctx, const struct socket_target *target)
-{
-	ctx->user_ip4 = target->address.words[3];
-	ctx->user_port = target->port;
-}
-
-INLINE void socket_read_v6(struct bpf_sock_addr *ctx, struct socket_target *target)
-{
-	target->address.words[0] = ctx->user_ip6[0];
-	target->address.words[1] = ctx->user_ip6[1];
-	target->address.words[2] = ctx->user_ip6[2];
-	target->address.words[3] = ctx->user_ip6[3];
-	target->port = ctx->user_port;
-	target->protocol = ctx->protocol;
-}
-
-INLINE void socket_write_v6(struct bpf_sock_addr *ctx, const struct socket_target *target)
-{
-	ctx->user_ip6[0] = target->address.words[0];
-	ctx->user_ip6[1] = target->address.words[1];
-	ctx->user_ip6[2] = target->address.words[2];
-	ctx->user_ip6[3] = target->address.words[3];
-	ctx->user_port = target->port;
-}
-
 INLINE int socket_go_v4(struct bpf_sock_addr *ctx, __u32 call)
 {
 	struct socket_target target = {};
@@ -341,6 +334,8 @@ INLINE int socket_go_v4(struct bpf_sock_addr *ctx, __u32 call)
 		return socket_refuse(code);
 	if (code == SOCKET_TRANSLATED)
 		socket_write_v4(ctx, &target);
+	if (call == SOCKET_SENDMSG)
+		socket_write_source_v4(ctx, &target);
 	return SOCKET_ALLOW;
 }
 
@@ -360,6 +355,8 @@ INLINE int socket_go_v6(struct bpf_sock_addr *ctx, __u32 call)
 		return socket_refuse(code);
 	if (code == SOCKET_TRANSLATED)
 		socket_write_v6(ctx, &target);
+	if (call == SOCKET_SENDMSG)
+		socket_write_source_v6(ctx, &target);
 	return SOCKET_ALLOW;
 }
 

@@ -1,5 +1,5 @@
-/* What is found by walking conntrack: flows that wait for an answer, told after a second and once more after ten; and what connections
- * have carried. */
+/* What is found by walking conntrack: flows that wait for an answer, told after a second and once more after ten; what connections
+ * have carried; and which addresses have connections. */
 #include "lib/made_headers.h"
 #include "lib/traffic.h"
 #include "lib/trouble.h"
@@ -87,5 +87,49 @@ int weir_unanswered(struct unanswered_request *request)
 	request->waiting = u.waiting;
 	request->found = u.found;
 	request->told = u.told;
+	return 0;
+}
+
+struct in_use {
+	__u32 now;
+	__u32 visited;
+	__u32 used;
+};
+
+INLINE void in_use_mark(struct in_use *u, const struct address *address)
+{
+	__u32 *used = bpf_map_lookup_elem(&weir_asked, address);
+
+	if (!used || *used)
+		return;
+	*used = 1;
+	u->used++;
+}
+
+static long in_use_entry(void *map, struct ct_key *key, struct ct_entry *e, struct in_use *u)
+{
+	struct address address;
+
+	(void)map;
+	u->visited++;
+	/* What is closed at both ends has no more use for the address. */
+	if (!(e->ends[0].endpoint || e->ends[1].endpoint) || (__s32)(e->expires - u->now) <= 0 ||
+	    ((e->flags & CT_CLOSING_FORWARD) && (e->flags & CT_CLOSING_REVERSE)))
+		return 0;
+	address = key->lo;
+	in_use_mark(u, &address);
+	address = key->hi;
+	in_use_mark(u, &address);
+	return 0;
+}
+
+SEC("syscall")
+int weir_in_use(struct in_use_request *request)
+{
+	struct in_use u = { .now = jiffies() };
+
+	bpf_for_each_map_elem(&weir_ct, in_use_entry, &u, 0);
+	request->visited = u.visited;
+	request->used = u.used;
 	return 0;
 }

@@ -78,6 +78,7 @@ const LIBBPF = {
 } as const;
 
 const LIBC = {
+  poll: { parameters: ["buffer", "usize", "i32"], result: "i32", nonblocking: true },
   close: { parameters: ["i32"], result: "i32" },
   open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
   mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },

@@ -12,19 +12,33 @@ import { cString, lastErrno, libbpf, libc } from "./library.ts";
 export const BPFFS = "/sys/fs/bpf";
 const BPF_FS_MAGIC_NAME = "bpf";
 
-/** Mounts the bpf file system if it is not there. @throws {BpfError} */
+/** Mounts the bpf file system if it is not there. @throws {BpfError} also where a directory of the host without one is mounted */
 export function ensureBpffs(): void {
-  const mounted = Deno.readTextFileSync("/proc/self/mounts").split("\n").some((line) => {
-    const [, path, kind] = line.split(" ");
-    return path === BPFFS && kind === BPF_FS_MAGIC_NAME;
-  });
-  if (mounted) return;
+  const mounted = mountedAt(Deno.readTextFileSync("/proc/self/mounts"), BPFFS);
+  if (mounted === BPF_FS_MAGIC_NAME) return;
+  // A mount over it would be the container's own, and everything pinned would go with the container.
+  if (mounted !== undefined) {
+    throw new BpfError(
+      "pin-failed",
+      `Cannot pin at ${BPFFS}: it is a directory of the host, and no bpf file system`,
+      {
+        found: mounted,
+        expected: BPF_FS_MAGIC_NAME,
+        action: `On the host: mount -t bpf bpf ${BPFFS}`,
+      },
+    );
+  }
   const kind = cString(BPF_FS_MAGIC_NAME);
   if (libc().mount(kind, cString(BPFFS), kind, 0n, cString("mode=0700")) < 0) {
     const errno = lastErrno();
     if (errno === EBUSY) return;
     throw new BpfError("pin-failed", `Cannot mount the bpf file system at ${BPFFS}`, { errno });
   }
+}
+
+/** Type of what is mounted at `path`, the last one; undefined when nothing is. @param mounts as /proc/self/mounts */
+export function mountedAt(mounts: string, path: string): string | undefined {
+  return mounts.split("\n").map((line) => line.split(" ")).findLast((fields) => fields[1] === path)?.[2];
 }
 
 /** Pins an object by its descriptor; makes the directories above. A pin of that name is replaced. @throws {BpfError} */

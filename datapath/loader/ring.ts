@@ -1,5 +1,5 @@
 /**
- * Reads a BPF ring buffer by polling: no wake-ups, which cost 7 us each. The pages are mapped into this process; a drain
+ * Reads a BPF ring buffer, by polling (a wake-up costs 7 us), or by waiting where its program wakes readers. The pages are mapped into this process; a drain
  * copies what is there into one batch.
  *
  *     offset 0          page            2 pages, then the data area twice in a row
@@ -12,7 +12,7 @@ import { BpfError } from "./errors.ts";
 import { mapInfo } from "./info.ts";
 import { lastErrno, libc } from "./library.ts";
 
-const PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1, SC_PAGESIZE = 30;
+const PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1, SC_PAGESIZE = 30, POLLIN = 1;
 const BUSY = 0x8000_0000, DISCARDED = 0x4000_0000, LENGTH_MASK = 0x3fff_ffff, HEADER_BYTES = 8;
 
 /** What one drain took. */
@@ -31,7 +31,11 @@ export class RingReader implements Disposable {
   readonly #data: DataView;
   readonly #dataArray: Uint8Array;
 
+  readonly #fd: number;
+
+  /** @param fd of the ring's map, which its owner keeps open for as long as somebody reads */
   constructor(fd: number, readonly name: string = "ring") {
+    this.#fd = fd;
     this.#pageBytes = Number(libc().sysconf(SC_PAGESIZE));
     this.#dataBytes = mapInfo(fd).entriesMax;
     const consumer = this.#map(fd, this.#pageBytes, PROT_READ | PROT_WRITE, 0);
@@ -52,6 +56,15 @@ export class RingReader implements Disposable {
     if (this.#consumer === undefined) return { bytes: 0, bytesMax: this.#dataBytes };
     const waiting = Atomics.load(this.#producer.position, 0) - this.#consumer.position[0];
     return { bytes: Number(waiting), bytesMax: this.#dataBytes };
+  }
+
+  /** Waits until something is there that its program has woken readers for, or `msMax` have passed. On a thread of its own. */
+  async wait(msMax: number): Promise<void> {
+    const wanted = new Uint8Array(8); // struct pollfd
+    const view = new DataView(wanted.buffer);
+    view.setInt32(0, this.#fd, true);
+    view.setInt16(4, POLLIN, true);
+    await libc().poll(wanted, 1n, msMax);
   }
 
   /** Takes what is there, at most `bytesMax` of it; undefined when nothing is. Never waits. */

@@ -6,7 +6,7 @@ import type { StructCodec } from "./codec.ts";
 
 /** Sizes that `abi.h` asserts: a generator that misreads BTF shows here. */
 const sizes: Record<string, number> = {
-  Config: 128,
+  Config: 152,
   State: 8,
   Endpoint: 64,
   AddressOwner: 8,
@@ -20,6 +20,7 @@ const sizes: Record<string, number> = {
   CtKey: 40,
   CtEnd: 16,
   CtEntry: 168,
+  Handle: 128,
   Event: 192,
   GcRequest: 56,
 };

@@ -27,31 +27,34 @@ export interface LocalAddress {
   broadcast: boolean;
 }
 
-/** Single addresses of the table "local". (Prefixes of it, such as 127.0.0.0/8, are left out.) */
-export function listLocalAddresses(socket: NetlinkSocket): LocalAddress[] {
-  const found: LocalAddress[] = [];
-  for (const family of [AF_INET, AF_INET6]) {
+/** The kernel's routes of the table "local", both families; payloads begin with struct rtmsg. */
+export function dumpLocalTable(socket: NetlinkSocket): Bytes[] {
+  return [AF_INET, AF_INET6].flatMap((family) => {
     const header = new Uint8Array(12);
     header[0] = family;
     const request = concat([header, encodeAttributes([[RTA_TABLE, u32(RT_TABLE_LOCAL)]])]);
-    let payloads: Bytes[];
     try {
-      payloads = socket.dump("list local routes", Rtm.GETROUTE, request);
+      return socket.dump("list local routes", Rtm.GETROUTE, request);
     } catch (error) {
       // A host without IPv6 has no such table.
-      if (family === AF_INET6 && error instanceof NetError) continue;
+      if (family === AF_INET6 && error instanceof NetError) return [];
       throw error;
     }
-    for (const payload of payloads) {
-      const type = payload[7];
-      if (
-        payload[4] !== RT_TABLE_LOCAL ||
-        (type !== RTN_LOCAL && type !== RTN_BROADCAST && type !== RTN_ANYCAST)
-      ) continue;
-      const bytes = decodeAttributes(payload.subarray(12)).get(RTA_DST);
-      if (bytes === undefined || payload[1] !== bytes.length * 8) continue;
-      found.push({ bytes, broadcast: type === RTN_BROADCAST });
-    }
+  });
+}
+
+/** Single addresses of the table "local". (Prefixes of it, such as 127.0.0.0/8, are left out.) */
+export function listLocalAddresses(socket: NetlinkSocket): LocalAddress[] {
+  const found: LocalAddress[] = [];
+  for (const payload of dumpLocalTable(socket)) {
+    const type = payload[7];
+    if (
+      payload[4] !== RT_TABLE_LOCAL ||
+      (type !== RTN_LOCAL && type !== RTN_BROADCAST && type !== RTN_ANYCAST)
+    ) continue;
+    const bytes = decodeAttributes(payload.subarray(12)).get(RTA_DST);
+    if (bytes === undefined || payload[1] !== bytes.length * 8) continue;
+    found.push({ bytes, broadcast: type === RTN_BROADCAST });
   }
   return found;
 }

@@ -1,6 +1,7 @@
 /** Routes, marked as Weir's by their protocol number; and fixed neighbours. @module */
 import { AF_INET, AF_INET6 } from "./address.ts";
 import { gone } from "./link.ts";
+import { dumpLocalTable } from "./local.ts";
 import {
   type Attribute,
   type Bytes,
@@ -18,6 +19,9 @@ export const ROUTE_PROTOCOL = 87;
 
 const Rta = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, METRICS: 8, TABLE: 15 } as const;
 const RTAX_MTU = 2,
+  RT_TABLE_LOCAL = 255,
+  RT_SCOPE_HOST = 254,
+  RTN_LOCAL = 2,
   RT_TABLE_MAIN = 254,
   RT_SCOPE_UNIVERSE = 0,
   RT_SCOPE_LINK = 253,
@@ -35,6 +39,8 @@ export interface Route {
   /** Preferred source address. */
   source?: Bytes;
   mtu?: number;
+  /** What it leads to is delivered on this host: of the table "local". */
+  local?: boolean;
   /** Default {@link ROUTE_PROTOCOL}. */
   protocol?: number;
 }
@@ -63,16 +69,28 @@ export function listRoutes(socket: NetlinkSocket, protocol?: number): Route[] {
   return found;
 }
 
+/** Routes of the table "local", of one protocol number. */
+export function listLocalRoutes(socket: NetlinkSocket, protocol = ROUTE_PROTOCOL): Route[] {
+  return dumpLocalTable(socket)
+    .map((payload) => decodeRoute(payload, true))
+    .filter((route) => route !== undefined)
+    .filter((route) => route.protocol === protocol);
+}
+
 /** The payload of a route request. */
 export function encodeRoute(route: Route): Bytes {
   const v4 = route.destination.length === 4;
   const header = new Uint8Array(12);
   header[0] = v4 ? AF_INET : AF_INET6;
   header[1] = route.prefixLength;
-  header[4] = RT_TABLE_MAIN;
+  header[4] = route.local ? RT_TABLE_LOCAL : RT_TABLE_MAIN;
   header[5] = route.protocol ?? ROUTE_PROTOCOL;
-  header[6] = route.gateway === undefined && v4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
-  header[7] = RTN_UNICAST;
+  header[6] = !v4 || route.gateway !== undefined
+    ? RT_SCOPE_UNIVERSE
+    : route.local
+    ? RT_SCOPE_HOST
+    : RT_SCOPE_LINK;
+  header[7] = route.local ? RTN_LOCAL : RTN_UNICAST;
   if (route.onlink) new DataView(header.buffer).setUint32(8, RTNH_F_ONLINK, true);
   const attributes: Attribute[] = [[Rta.OIF, u32(route.ifindex)]];
   if (route.prefixLength > 0) attributes.push([Rta.DST, route.destination]);
@@ -82,11 +100,12 @@ export function encodeRoute(route: Route): Bytes {
   return concat([header, encodeAttributes(attributes)]);
 }
 
-/** A route out of an answer's payload; undefined for other tables, kinds and cached routes. */
-export function decodeRoute(payload: Uint8Array): Route | undefined {
+/** A route out of an answer's payload; undefined for other tables, kinds and cached routes. @param local of the table "local" */
+export function decodeRoute(payload: Uint8Array, local = false): Route | undefined {
   const RTM_F_CLONED = 0x200;
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-  if (payload[4] !== RT_TABLE_MAIN || payload[7] !== RTN_UNICAST || view.getUint32(8, true) & RTM_F_CLONED) {
+  const [table, type] = local ? [RT_TABLE_LOCAL, RTN_LOCAL] : [RT_TABLE_MAIN, RTN_UNICAST];
+  if (payload[4] !== table || payload[7] !== type || view.getUint32(8, true) & RTM_F_CLONED) {
     return undefined;
   }
   const attributes = decodeAttributes(payload.subarray(12));
@@ -99,6 +118,7 @@ export function decodeRoute(payload: Uint8Array): Route | undefined {
     gateway: attributes.get(Rta.GATEWAY),
     source: attributes.get(Rta.PREFSRC),
     protocol: payload[5],
+    ...(local ? { local } : {}),
   };
 }
 

@@ -24,6 +24,7 @@ import { SHARE_OUTSIDE } from "@weir/maps";
 
 import { DatagramSocket, deleteRoute, LocalWatcher, NetlinkSocket } from "@weir/net";
 import {
+  AddressesInUse,
   DatapathEndpoint,
   DatapathEndpointStatus,
   DatapathPolicy,
@@ -43,11 +44,15 @@ import {
   SyncResponse,
   Usage,
 } from "@weir/proto/datapath";
+import { Handle, HandleBatch } from "@weir/proto/l7";
 import { DUMP_NAMES } from "@weir/proto/dumps";
 import { Attachments } from "./hooks/attachments.ts";
 import { hex, mapped } from "./kernel/addresses.ts";
 import { Collector } from "./kernel/collector.ts";
+import { Handles } from "./kernel/handles.ts";
+import { HANDLE_READERS_MAX, NewHandles } from "./kernel/new_handles.ts";
 import { Holders } from "./kernel/holders.ts";
+import { addressesInUse } from "./kernel/in_use.ts";
 import { hostDeviceName } from "./endpoints/pod_network.ts";
 import { EndpointStore } from "./endpoints/store.ts";
 import { EventLosses } from "./reports/event_losses.ts";
@@ -84,6 +89,8 @@ export interface DatapathConfig {
   mapSizes?: MapSizes;
   /** Private directory for verdicts; none: nothing is kept. */
   verdictDirectory?: string;
+  /** Directory with the host's control groups; default: where the unified hierarchy is mounted. */
+  cgroupRoot?: string;
   /** How often devices are looked after, default 10,000 ms. */
   resyncMs?: number;
   /** How often conntrack is collected, default 30,000 ms. */
@@ -159,6 +166,8 @@ class Running implements Datapath {
   readonly #serviceReport: ServiceReport;
   readonly #retries: Retries;
   readonly #collector: Collector;
+  readonly #handles: Handles;
+  readonly #newHandles: NewHandles;
   readonly #report: KernelReport;
   readonly #stopping = new AbortController();
   #local: LocalWatcher | undefined;
@@ -226,10 +235,13 @@ class Running implements Datapath {
       kernel,
       attachments: this.#attachments,
       log: this.api.log,
+      cgroups: parts.config.cgroupRoot,
     });
     this.#xdp = new XdpHooks({ kernel, attachments: this.#attachments, socket: this.#socket });
+    this.#handles = new Handles(kernel);
+    this.#newHandles = new NewHandles(kernel, this.#handles, parts.clock);
     const holders = new Holders(kernel, parts.clock, () => this.#endpoints.ids);
-    this.#collector = new Collector(kernel, holders, parts.clock, this.api.log);
+    this.#collector = new Collector(kernel, holders, this.#handles, parts.clock, this.api.log);
     this.#usage = new UsageReport({
       clock: parts.clock,
       flows: holders,
@@ -237,6 +249,7 @@ class Running implements Datapath {
       losses: this.#losses,
       troubles: this.#troubles,
       ipcache: this.#ipcache,
+      handles: this.#handles,
       sizes: { ct: kernel.ct.entriesMax, nat: kernel.typed("weir_nat").entriesMax },
       nameOf: (id) => this.#endpoints.nameOf(id),
     });
@@ -321,6 +334,7 @@ class Running implements Datapath {
     this.#stopping.abort();
     this.#retries.stop();
     this.#events.stop();
+    this.#newHandles.stop();
     this.#services[Symbol.dispose]();
     this.#sockets.close();
     this.#prober[Symbol.dispose]();
@@ -375,6 +389,14 @@ class Running implements Datapath {
       put: (name, remote) => this.#putRemote(name, remote),
       delete: (name) => this.#deleteRemote(name),
     });
+    api.collection({
+      name: "handles",
+      message: Handle,
+      list: () => this.#handles.list(),
+      get: (name) => this.#handles.get(name),
+      description:
+        "Connections that the L7 proxy judges, by the number in the address at which it finds them",
+    });
     api.collection({ name: "programs", message: Program, list: () => this.#report.programs() });
     api.collection({
       name: "sockets",
@@ -402,6 +424,13 @@ class Running implements Datapath {
         this.#refuseOther(update.process, "change the ipcache");
         return this.#ipcache.apply(update);
       },
+    });
+    api.action({
+      path: "/v1/conntrack:in-use",
+      request: AddressesInUse,
+      response: AddressesInUse,
+      handle: ({ addresses }) => ({ addresses: addressesInUse(this.kernel, addresses) }),
+      description: "Which of these addresses an endpoint has a connection with now",
     });
     api.action({
       method: "GET",
@@ -450,17 +479,21 @@ class Running implements Datapath {
       path: "/v1/events",
       message: EventBatch,
       source: ({ signal }) => {
-        if (this.#events.readers >= READERS_MAX) {
-          throw new ProblemError("TOO_MANY_READERS", {
-            status: 503,
-            detail: `Cannot stream events: there are ${READERS_MAX} readers`,
-            found: READERS_MAX,
-            expected: `fewer than ${READERS_MAX}`,
-          });
-        }
+        refuseReaders("events", this.#events.readers, READERS_MAX);
         return this.#events.read(signal);
       },
     });
+    api.stream({
+      path: "/v1/handles:new",
+      message: HandleBatch,
+      description: "Handles as they are taken",
+      source: ({ signal }) => {
+        refuseReaders("new handles", this.#newHandles.readers, HANDLE_READERS_MAX);
+        return this.#newHandles.read(signal);
+      },
+    });
+    api.metrics.gauge("weir_datapath_handles_untold", "New handles that the ring had no room to tell of")
+      .collect(() => this.#newHandles.untold());
     this.#report.mountMetrics(api.metrics);
     this.#usage.mountMetrics(api.metrics);
     this.#troubles.mountMetrics(api.metrics);
@@ -487,7 +520,12 @@ class Running implements Datapath {
       });
     }
     // A state of its own: without it the node's packets still flow.
-    this.#retries.run("socket-lb", name, () => this.#sockets.apply(config.socketLb ?? true));
+    this.#retries.run(
+      "socket-lb",
+      name,
+      () => this.#sockets.apply(config.socketLb !== false || config.proxy !== undefined),
+    );
+    this.#retries.run("proxy", name, () => this.#node.applyProxy(config));
     this.#retries.run("xdp", name, () => this.#xdp.apply(this.#node.outer, config));
     this.#tables.nodeConfig.put(name, config);
     return config;
@@ -637,4 +675,15 @@ class Running implements Datapath {
       this.#putEndpoint(name, desired);
     }
   }
+}
+
+/** @throws {ProblemError} TOO_MANY_READERS */
+function refuseReaders(what: string, readers: number, readersMax: number): void {
+  if (readers < readersMax) return;
+  throw new ProblemError("TOO_MANY_READERS", {
+    status: 503,
+    detail: `Cannot stream ${what}: there are ${readersMax} readers`,
+    found: readers,
+    expected: `fewer than ${readersMax}`,
+  });
 }

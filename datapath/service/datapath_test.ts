@@ -91,6 +91,45 @@ nodeTest(
   },
 );
 
+nodeTest("POST conntrack:in-use says whose addresses endpoints have flows with", async (node) => {
+  const { a } = await twoPods(node);
+  const inUse = async (...addresses: string[]) =>
+    (await node.request("POST", "/v1/conntrack:in-use", { addresses })).addresses ?? [];
+  const asked = ["10.44.0.11", "fd44::b", "198.51.100.1"];
+  assert.deepEqual(await inUse(...asked), []);
+  assert.ok(await pings(a, "10.44.0.11"));
+  assert.deepEqual(await inUse(...asked), ["10.44.0.11"]);
+  assert.ok(await pings(a, "fd44::b"));
+  assert.deepEqual(
+    await inUse(...asked),
+    ["10.44.0.11", "fd44::b"],
+    "of both families, as they were written",
+  );
+  await assert.rejects(inUse("10.44.0.11", "x"), /INVALID_ARGUMENT/);
+  await assert.rejects(inUse(...Array.from({ length: 10_001 }, () => "10.44.0.11")), /at most 10000/);
+});
+
+nodeTest("POST ipcache of policies alone leaves what pods and nodes have", async (node) => {
+  const tell = (update: Record<string, unknown>) => node.request("POST", "/v1/ipcache", update);
+  const identities = async () => {
+    const { rows } = await node.request("GET", "/v1/maps/ipcache");
+    return Object.fromEntries(
+      rows.map(({ fields }: { fields: Record<string, string> }) => [fields.prefix, fields.identity]),
+    );
+  };
+  await tell({ upserts: [{ prefix: "198.51.100.1/32", identity: 300 }] });
+  const upserts = ["198.51.100.1/32", "198.51.100.2/32"].map((prefix) => ({ prefix, identity: 0x200_0000 }));
+  await tell({ upserts, ofPolicies: true });
+  assert.deepEqual(upserts.map(({ prefix }) => prefix), ["198.51.100.1/32", "198.51.100.2/32"]);
+  const told = await identities();
+  assert.deepEqual([told["198.51.100.1/32"], told["198.51.100.2/32"]], ["300", "33554432"]);
+  const { prefixes } = await node.request("GET", "/v1/found");
+  assert.deepEqual(prefixes, [{ prefix: "198.51.100.2/32", identity: 33554432 }]);
+  await tell({ deletes: upserts.map(({ prefix }) => prefix), ofPolicies: true });
+  const left = await identities();
+  assert.deepEqual([left["198.51.100.1/32"], left["198.51.100.2/32"]], ["300", undefined]);
+});
+
 nodeTest("PUT policy refuses what does not fit, by name, before anything is written", async (node) => {
   await node.stop();
   await node.start("--policy-entries-max", "4");
@@ -499,12 +538,12 @@ nodeTest("A cgroup endpoint's processes are held to its policy", async (node) =>
     const body = { id: 30, kind: "CGROUP", cgroup, identity: 1030 };
     const applied = await node.request("PUT", "/v1/endpoints/service", body);
     assert.equal(applied.status.ready, true, JSON.stringify(applied.status));
-    assert.ok(await inside(), "nothing is enforced");
+    await until("nothing is enforced", inside);
     await node.request("PUT", "/v1/policies/none", { policyRevision: 1, enforceEgress: true });
     await node.request("PUT", "/v1/endpoints/service", { ...body, policy: "none" });
     assert.ok(!await inside(), "egress is denied");
     await node.request("DELETE", "/v1/endpoints/service");
-    assert.ok(await inside(), "free again");
+    await until("it is free again", inside);
     const gone = await node.request("PUT", "/v1/endpoints/x", { ...body, cgroup: `${cgroup}-no` });
     assert.match(gone.status.error.error, /does not exist/);
     const other = await node.request("PUT", "/v1/endpoints/x", { ...body, cgroup: "/tmp" });

@@ -10,6 +10,7 @@
  */
 import { ProblemError, runService } from "@weir/common";
 import { SandboxVerifier, setFaultFile, StructuralVerifier, type Verifier } from "@weir/loader";
+import { setSysctlDirectory } from "@weir/net";
 import { createDatapath } from "./datapath.ts";
 import { uninstall } from "./uninstall.ts";
 
@@ -55,6 +56,16 @@ runService({
       max: 1 << 28,
       description: "size of the event ring, a power of two",
     },
+    cgroupRoot: {
+      kind: "text",
+      default: "",
+      description: "directory with the host's control groups (default: found)",
+    },
+    sysctlDirectory: {
+      kind: "text",
+      default: "/proc/sys/net",
+      description: "where the settings of /proc/sys/net can be written",
+    },
     faultFile: {
       kind: "text",
       default: "",
@@ -87,6 +98,7 @@ runService({
       log.warn("Calls of the kernel fail as a file says", { file: config.faultFile });
       setFaultFile(config.faultFile);
     }
+    setSysctlDirectory(config.sysctlDirectory);
     const datapath = await createDatapath({
       config: {
         instance: config.instance,
@@ -94,6 +106,7 @@ runService({
         policyEntriesMax: config.policyEntriesMax,
         verdictDirectory: config.verdicts === "" ? undefined : config.verdicts,
         mapSizes,
+        cgroupRoot: config.cgroupRoot || undefined,
         resyncMs: config.resyncS * 1000,
         gcMs: config.gcS * 1000,
       },

@@ -114,6 +114,11 @@ export class TestNode {
     await process.status;
   }
 
+  /** The process's number while it runs. */
+  get pid(): number {
+    return this.#process!.pid;
+  }
+
   /** Sends a signal to the process: SIGSTOP and SIGCONT make it slow. */
   signal(signal: Deno.Signal): void {
     this.#process?.kill(signal);

@@ -9,6 +9,7 @@ import {
   type Device,
   findDevice,
   listDevices,
+  listLocalRoutes,
   listRoutes,
   NetlinkSocket,
   ROUTE_PROTOCOL,
@@ -55,7 +56,7 @@ export function uninstall(instance?: string): Removed {
   // Routes carry our number and no name: they go with the last instance that was here.
   const wasHere = removed.pins + removed.devices > 0;
   const last = instance === undefined || (wasHere && knownInstances(socket).length === 0);
-  for (const route of last ? listRoutes(socket, ROUTE_PROTOCOL) : []) {
+  for (const route of last ? [...listRoutes(socket, ROUTE_PROTOCOL), ...listLocalRoutes(socket)] : []) {
     if (deleteRoute(socket, route)) removed.routes++;
   }
   try {

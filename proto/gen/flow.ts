@@ -53,9 +53,25 @@ export interface Flow {
   trouble?: Trouble;
   /** Weir's own: what a connection has carried. event_type.type is 202; only for who asks for it (GetFlowsRequest.traffic). */
   traffic?: Traffic;
+  /** Weir's own: what an application asked for, of protocols that have no place in l7.record. */
+  application?: ApplicationRequest;
 }
 /** Encodings of {@link Flow}. */
 export const Flow: Message<Flow> = bindMessage("flow.Flow");
+
+/** flow.ApplicationRequest */
+export interface ApplicationRequest {
+  /** "Cassandra", "memcached", "TLS" */
+  protocol: string;
+  /** "select", "get"; "" of TLS */
+  action: string;
+  /** tables, keys, names of servers */
+  subjects: string[];
+  /** of an answer */
+  error_code: number;
+}
+/** Encodings of {@link ApplicationRequest}. */
+export const ApplicationRequest: Message<ApplicationRequest> = bindMessage("flow.ApplicationRequest");
 
 /** Since the connection began, as on the wire, from the IP header on. */
 export interface Traffic {
@@ -1047,8 +1063,14 @@ export type DropReason =
   | "TUNNEL_PACKET_LOCAL"
   | "ICMP_ERROR_FLOW_NOT_FOUND"
   | "INVALID_ICMP_ERROR"
+  | "HANDLES_EXHAUSTED"
+  | "HANDLE_SHARE_EXHAUSTED"
+  | "PROXY_NOT_THERE"
+  | "CONNECTION_OLDER_THAN_L7_RULE"
   | "CT_SHARE_EXHAUSTED"
-  | "NAT_SHARE_EXHAUSTED";
+  | "NAT_SHARE_EXHAUSTED"
+  | "HANDLE_ADDRESS_PROHIBITED"
+  | "HANDLE_NOT_FOUND";
 /** Numbers of {@link DropReason} on the wire. */
 export const DropReasonNumber: Record<DropReason, number> = {
   "DROP_REASON_UNKNOWN": 0,
@@ -1132,6 +1154,12 @@ export const DropReasonNumber: Record<DropReason, number> = {
   "TUNNEL_PACKET_LOCAL": 242,
   "ICMP_ERROR_FLOW_NOT_FOUND": 244,
   "INVALID_ICMP_ERROR": 245,
+  "HANDLES_EXHAUSTED": 246,
+  "HANDLE_SHARE_EXHAUSTED": 247,
+  "PROXY_NOT_THERE": 248,
+  "CONNECTION_OLDER_THAN_L7_RULE": 249,
   "CT_SHARE_EXHAUSTED": 250,
-  "NAT_SHARE_EXHAUSTED": 251
+  "NAT_SHARE_EXHAUSTED": 251,
+  "HANDLE_ADDRESS_PROHIBITED": 252,
+  "HANDLE_NOT_FOUND": 253
 };

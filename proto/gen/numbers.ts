@@ -83,8 +83,14 @@ export const DROP_REASONS: readonly NumberRow[] = [
   {"number":242,"c":"TUNNEL_DEVICE","name":"TUNNEL_PACKET_LOCAL","text":"Tunnel packet that came by no outer device","deprecated":false},
   {"number":244,"c":"ICMP_ERROR_FLOW","name":"ICMP_ERROR_FLOW_NOT_FOUND","text":"ICMP error about no live flow of its receiver","deprecated":false},
   {"number":245,"c":"ICMP_ERROR_INVALID","name":"INVALID_ICMP_ERROR","text":"Invalid ICMP error","deprecated":false},
+  {"number":246,"c":"HANDLES_FULL","name":"HANDLES_EXHAUSTED","text":"No handle is free for a connection that the proxy is to judge","deprecated":false},
+  {"number":247,"c":"HANDLE_SHARE","name":"HANDLE_SHARE_EXHAUSTED","text":"Share of the proxy's handles exhausted","deprecated":false},
+  {"number":248,"c":"PROXY_AWAY","name":"PROXY_NOT_THERE","text":"The L7 proxy is not there","deprecated":false},
+  {"number":249,"c":"DIRECT_CONNECTION","name":"CONNECTION_OLDER_THAN_L7_RULE","text":"Connection began before its rule had an L7 part","deprecated":false},
   {"number":250,"c":"CT_SHARE","name":"CT_SHARE_EXHAUSTED","text":"Conntrack share exhausted","deprecated":false},
   {"number":251,"c":"NAT_SHARE","name":"NAT_SHARE_EXHAUSTED","text":"NAT share exhausted","deprecated":false},
+  {"number":252,"c":"HANDLE_ADDRESS","name":"HANDLE_ADDRESS_PROHIBITED","text":"Address of the L7 proxy's handles","deprecated":false},
+  {"number":253,"c":"HANDLE_GONE","name":"HANDLE_NOT_FOUND","text":"The L7 proxy's handle is none of this connection","deprecated":false},
 ];
 /** Numbers of {@link DROP_REASONS} by their names in C. */
 export const DROP = {
@@ -161,8 +167,14 @@ export const DROP = {
   TUNNEL_DEVICE: 242,
   ICMP_ERROR_FLOW: 244,
   ICMP_ERROR_INVALID: 245,
+  HANDLES_FULL: 246,
+  HANDLE_SHARE: 247,
+  PROXY_AWAY: 248,
+  DIRECT_CONNECTION: 249,
   CT_SHARE: 250,
   NAT_SHARE: 251,
+  HANDLE_ADDRESS: 252,
+  HANDLE_GONE: 253,
 } as const;
 
 /** Where packets are seen: subtype of trace and verdict records. */
@@ -315,6 +327,10 @@ export const EVENT_FILES: readonly NumberRow[] = [
   {"number":22,"c":"VLAN","name":"","text":"vlan.h","deprecated":false},
   {"number":23,"c":"ICMP_ERROR","name":"","text":"icmp_error.h","deprecated":false},
   {"number":24,"c":"SENDER","name":"","text":"sender.h","deprecated":false},
+  {"number":25,"c":"HANDLE","name":"","text":"handle.h","deprecated":false},
+  {"number":26,"c":"REDIRECT","name":"","text":"redirect.h","deprecated":false},
+  {"number":27,"c":"REFUSE","name":"","text":"refuse.h","deprecated":false},
+  {"number":28,"c":"REDIRECT_DATAGRAM","name":"","text":"redirect_datagram.h","deprecated":false},
 ];
 /** Numbers of {@link EVENT_FILES} by their names in C. */
 export const FILE = {
@@ -342,4 +358,19 @@ export const FILE = {
   VLAN: 22,
   ICMP_ERROR: 23,
   SENDER: 24,
+  HANDLE: 25,
+  REDIRECT: 26,
+  REFUSE: 27,
+  REDIRECT_DATAGRAM: 28,
+} as const;
+
+/** Ports of a handle's address in datagrams between the datapath and the L7 proxy: whose datagram it is, or for whom. */
+export const DATAGRAM_LEGS: readonly NumberRow[] = [
+  {"number":1,"c":"CLIENT_PORT","name":"","text":"client","deprecated":false},
+  {"number":2,"c":"SERVER_PORT","name":"","text":"server","deprecated":false},
+];
+/** Numbers of {@link DATAGRAM_LEGS} by their names in C. */
+export const DATAGRAM = {
+  CLIENT_PORT: 1,
+  SERVER_PORT: 2,
 } as const;

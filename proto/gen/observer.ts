@@ -39,6 +39,9 @@ export interface GetFlowsRequest {
   extensions?: Any;
   /** Weir's own: also what connections have carried (flow.traffic), which no flow of Hubble's is. */
   traffic: boolean;
+  /** Weir's own, of who follows: go on where an earlier answer ended, whatever the clock says; and say where each response of this one ends.
+   * Of another ring than the node has now: all that it holds. 0 of both: only say. */
+  after?: FlowPosition;
 }
 /** Encodings of {@link GetFlowsRequest}. */
 export const GetFlowsRequest: Message<GetFlowsRequest> = bindMessage("observer.GetFlowsRequest");
@@ -49,6 +52,16 @@ export interface GetFlowsRequestExperimental {
 /** Encodings of {@link GetFlowsRequestExperimental}. */
 export const GetFlowsRequestExperimental: Message<GetFlowsRequestExperimental> = bindMessage("observer.GetFlowsRequest.Experimental");
 
+/** Weir's own: a place among the flows of a node. */
+export interface FlowPosition {
+  /** which memory of flows; a node that starts anew has another */
+  ring: number;
+  /** running number of the first flow that is to come */
+  next: number;
+}
+/** Encodings of {@link FlowPosition}. */
+export const FlowPosition: Message<FlowPosition> = bindMessage("observer.FlowPosition");
+
 /** observer.GetFlowsResponse */
 export interface GetFlowsResponse {
   flow?: Flow;
@@ -56,6 +69,8 @@ export interface GetFlowsResponse {
   lost_events?: LostEvent;
   node_name: string;
   time?: Timestamp;
+  /** Weir's own, for who asked with `after`: what comes behind this response. Alone, without a flow or loss: nothing that was asked for came since. */
+  position?: FlowPosition;
 }
 /** Encodings of {@link GetFlowsResponse}. */
 export const GetFlowsResponse: Message<GetFlowsResponse> = bindMessage("observer.GetFlowsResponse");

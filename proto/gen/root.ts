@@ -212,6 +212,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "traffic": {
     "type": ".flow.Traffic",
     "id": 150202
+   },
+   "application": {
+    "type": ".flow.ApplicationRequest",
+    "id": 150203
    }
   },
   "reserved": [
@@ -232,6 +236,27 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     18
    ]
   ]
+ },
+ "ApplicationRequest": {
+  "fields": {
+   "protocol": {
+    "type": "string",
+    "id": 1
+   },
+   "action": {
+    "type": "string",
+    "id": 2
+   },
+   "subjects": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 3
+   },
+   "error_code": {
+    "type": "uint32",
+    "id": 4
+   }
+  }
  },
  "Traffic": {
   "fields": {
@@ -1741,8 +1766,14 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "TUNNEL_PACKET_LOCAL": 242,
    "ICMP_ERROR_FLOW_NOT_FOUND": 244,
    "INVALID_ICMP_ERROR": 245,
+   "HANDLES_EXHAUSTED": 246,
+   "HANDLE_SHARE_EXHAUSTED": 247,
+   "PROXY_NOT_THERE": 248,
+   "CONNECTION_OLDER_THAN_L7_RULE": 249,
    "CT_SHARE_EXHAUSTED": 250,
-   "NAT_SHARE_EXHAUSTED": 251
+   "NAT_SHARE_EXHAUSTED": 251,
+   "HANDLE_ADDRESS_PROHIBITED": 252,
+   "HANDLE_NOT_FOUND": 253
   }
  }
 }),
@@ -2013,6 +2044,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "traffic": {
     "type": "bool",
     "id": 150202
+   },
+   "after": {
+    "type": ".observer.FlowPosition",
+    "id": 150203
    }
   },
   "reserved": [
@@ -2030,6 +2065,18 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
       1
      ]
     ]
+   }
+  }
+ },
+ "FlowPosition": {
+  "fields": {
+   "ring": {
+    "type": "uint32",
+    "id": 1
+   },
+   "next": {
+    "type": "uint64",
+    "id": 2
    }
   }
  },
@@ -2063,6 +2110,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "time": {
     "type": ".google.protobuf.Timestamp",
     "id": 1001
+   },
+   "position": {
+    "type": ".observer.FlowPosition",
+    "id": 150203
    }
   }
  },
@@ -2519,6 +2570,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "bytes",
     "id": 8,
     "protoName": "secret_hash"
+   },
+   "node": {
+    "type": "string",
+    "id": 9
    }
   }
  },
@@ -2617,6 +2672,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "uses": {
     "type": "uint32",
     "id": 5
+   },
+   "node": {
+    "type": "string",
+    "id": 6
    }
   }
  },
@@ -3051,6 +3110,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "uint32",
     "id": 20,
     "protoName": "vlan_allow"
+   },
+   "proxy": {
+    "type": "NodeProxy",
+    "id": 21
    }
   },
   "nested": {
@@ -3060,6 +3123,28 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
      "TUNNEL": 1,
      "DIRECT": 2
     }
+   }
+  }
+ },
+ "NodeProxy": {
+  "fields": {
+   "port": {
+    "type": "uint32",
+    "id": 1
+   },
+   "uid": {
+    "type": "uint32",
+    "id": 2
+   },
+   "prefixV4": {
+    "type": "string",
+    "id": 3,
+    "protoName": "prefix_v4"
+   },
+   "prefixV6": {
+    "type": "string",
+    "id": 4,
+    "protoName": "prefix_v6"
    }
   }
  },
@@ -3309,6 +3394,11 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "process": {
     "type": "string",
     "id": 4
+   },
+   "ofPolicies": {
+    "type": "bool",
+    "id": 5,
+    "protoName": "of_policies"
    }
   }
  },
@@ -3354,6 +3444,15 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "string",
     "id": 4
+   }
+  }
+ },
+ "AddressesInUse": {
+  "fields": {
+   "addresses": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 1
    }
   }
  },
@@ -3416,6 +3515,12 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "string",
     "id": 5,
     "protoName": "pod_cidr_v6"
+   },
+   "poolCidrs": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 6,
+    "protoName": "pool_cidrs"
    },
    "error": {
     "type": "weir.common.v1.ObjectError",
@@ -3671,6 +3776,32 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "error": {
     "type": "weir.common.v1.ObjectError",
     "id": 7
+   },
+   "healthCheck": {
+    "type": "HealthCheckStatus",
+    "id": 8,
+    "protoName": "health_check"
+   }
+  }
+ },
+ "HealthCheckStatus": {
+  "fields": {
+   "port": {
+    "type": "uint32",
+    "id": 1
+   },
+   "listening": {
+    "type": "bool",
+    "id": 2
+   },
+   "localEndpoints": {
+    "type": "uint32",
+    "id": 3,
+    "protoName": "local_endpoints"
+   },
+   "error": {
+    "type": "weir.common.v1.ObjectError",
+    "id": 4
    }
   }
  },
@@ -4541,6 +4672,31 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "string",
     "id": 12
    },
+   "containerId": {
+    "type": "string",
+    "id": 13,
+    "protoName": "container_id"
+   },
+   "podUid": {
+    "type": "string",
+    "id": 14,
+    "protoName": "pod_uid"
+   },
+   "cniNetwork": {
+    "type": "string",
+    "id": 15,
+    "protoName": "cni_network"
+   },
+   "poolV4": {
+    "type": "string",
+    "id": 16,
+    "protoName": "pool_v4"
+   },
+   "poolV6": {
+    "type": "string",
+    "id": 17,
+    "protoName": "pool_v6"
+   },
    "status": {
     "type": "EndpointStatus",
     "id": 20
@@ -4737,6 +4893,220 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "id": 2
    }
   }
+ },
+ "CniRequest": {
+  "fields": {
+   "containerId": {
+    "type": "string",
+    "id": 1,
+    "protoName": "container_id"
+   },
+   "netns": {
+    "type": "string",
+    "id": 2
+   },
+   "ifname": {
+    "type": "string",
+    "id": 3
+   },
+   "args": {
+    "type": "string",
+    "id": 4
+   },
+   "config": {
+    "type": "bytes",
+    "id": 5
+   },
+   "pluginVersion": {
+    "type": "string",
+    "id": 6,
+    "protoName": "plugin_version"
+   }
+  }
+ },
+ "CniAnswer": {
+  "fields": {
+   "exitCode": {
+    "type": "uint32",
+    "id": 1,
+    "protoName": "exit_code"
+   },
+   "output": {
+    "type": "string",
+    "id": 2
+   }
+  }
+ },
+ "AddressBlock": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "pool": {
+    "type": "string",
+    "id": 2
+   },
+   "used": {
+    "type": "uint32",
+    "id": 3
+   },
+   "usable": {
+    "type": "uint32",
+    "id": 4
+   },
+   "error": {
+    "type": "string",
+    "id": 5
+   }
+  }
+ },
+ "AddressBlockList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "AddressBlock",
+    "id": 2
+   }
+  }
+ },
+ "LearnedNames": {
+  "fields": {
+   "names": {
+    "rule": "repeated",
+    "type": "LearnedName",
+    "id": 1
+   }
+  }
+ },
+ "LearnedName": {
+  "fields": {
+   "endpoint": {
+    "type": "uint32",
+    "id": 1
+   },
+   "name": {
+    "type": "string",
+    "id": 2
+   },
+   "addresses": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 3
+   },
+   "ttlS": {
+    "type": "uint32",
+    "id": 4,
+    "protoName": "ttl_s"
+   }
+  }
+ },
+ "LearnedNamesResponse": {
+  "fields": {}
+ },
+ "KnownName": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "endpoint": {
+    "type": "uint32",
+    "id": 2
+   },
+   "query": {
+    "type": "string",
+    "id": 3
+   },
+   "addresses": {
+    "rule": "repeated",
+    "type": "KnownAddress",
+    "id": 4
+   }
+  }
+ },
+ "KnownNameList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "KnownName",
+    "id": 2
+   }
+  }
+ },
+ "KnownAddress": {
+  "fields": {
+   "address": {
+    "type": "string",
+    "id": 1
+   },
+   "expiresUnixS": {
+    "type": "double",
+    "id": 2,
+    "protoName": "expires_unix_s"
+   },
+   "inUse": {
+    "type": "bool",
+    "id": 3,
+    "protoName": "in_use"
+   },
+   "identity": {
+    "type": "uint32",
+    "id": 4
+   }
+  }
+ },
+ "FqdnIdentity": {
+  "fields": {
+   "identity": {
+    "type": "uint32",
+    "id": 1
+   },
+   "base": {
+    "type": "uint32",
+    "id": 2
+   },
+   "basePrefix": {
+    "type": "string",
+    "id": 3,
+    "protoName": "base_prefix"
+   },
+   "selectors": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 4
+   },
+   "labels": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 5
+   },
+   "addresses": {
+    "type": "uint32",
+    "id": 6
+   }
+  }
+ },
+ "FqdnIdentityList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "FqdnIdentity",
+    "id": 2
+   }
+  }
  }
 }),
   },
@@ -4795,6 +5165,16 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "text": {
     "type": "string",
     "id": 11
+   },
+   "countedText": {
+    "type": "string",
+    "id": 12,
+    "protoName": "counted_text"
+   },
+   "missingText": {
+    "type": "string",
+    "id": 13,
+    "protoName": "missing_text"
    }
   }
  },
@@ -5117,6 +5497,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "troubles": {
     "type": "uint64",
     "id": 12
+   },
+   "denied": {
+    "type": "uint64",
+    "id": 13
    }
   }
  },
@@ -5481,6 +5865,11 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "double",
     "id": 19,
     "protoName": "last_unix_s"
+   },
+   "denied": {
+    "rule": "repeated",
+    "type": "double",
+    "id": 20
    }
   }
  },
@@ -5561,6 +5950,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "double",
     "id": 18,
     "protoName": "last_unix_s"
+   },
+   "denied": {
+    "type": "uint64",
+    "id": 19
    }
   }
  }
@@ -5817,6 +6210,138 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "double",
     "id": 10,
     "protoName": "state_since_unix_s"
+   },
+   "requestedPools": {
+    "rule": "repeated",
+    "type": "PoolRequest",
+    "id": 11,
+    "protoName": "requested_pools"
+   },
+   "pools": {
+    "rule": "repeated",
+    "type": "NodePool",
+    "id": 12
+   },
+   "releasedCidrs": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 13,
+    "protoName": "released_cidrs"
+   }
+  }
+ },
+ "PoolRequest": {
+  "fields": {
+   "pool": {
+    "type": "string",
+    "id": 1
+   },
+   "neededV4": {
+    "type": "uint32",
+    "id": 2,
+    "protoName": "needed_v4"
+   },
+   "neededV6": {
+    "type": "uint32",
+    "id": 3,
+    "protoName": "needed_v6"
+   }
+  }
+ },
+ "NodePool": {
+  "fields": {
+   "pool": {
+    "type": "string",
+    "id": 1
+   },
+   "cidrs": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 2
+   },
+   "error": {
+    "type": "string",
+    "id": 3
+   },
+   "families": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 4
+   }
+  }
+ },
+ "PodPool": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "cidrsV4": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 2,
+    "protoName": "cidrs_v4"
+   },
+   "lengthV4": {
+    "type": "uint32",
+    "id": 3,
+    "protoName": "length_v4"
+   },
+   "cidrsV6": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4,
+    "protoName": "cidrs_v6"
+   },
+   "lengthV6": {
+    "type": "uint32",
+    "id": 5,
+    "protoName": "length_v6"
+   },
+   "file": {
+    "type": "string",
+    "id": 6
+   },
+   "status": {
+    "type": "PodPoolStatus",
+    "id": 20
+   }
+  }
+ },
+ "PodPoolStatus": {
+  "fields": {
+   "blocksV4": {
+    "type": "uint32",
+    "id": 1,
+    "protoName": "blocks_v4"
+   },
+   "usedV4": {
+    "type": "uint32",
+    "id": 2,
+    "protoName": "used_v4"
+   },
+   "blocksV6": {
+    "type": "uint32",
+    "id": 3,
+    "protoName": "blocks_v6"
+   },
+   "usedV6": {
+    "type": "uint32",
+    "id": 4,
+    "protoName": "used_v6"
+   }
+  }
+ },
+ "PodPoolList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "PodPool",
+    "id": 2
    }
   }
  },
@@ -6020,6 +6545,1122 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "protocol": {
     "type": "string",
     "id": 3
+   }
+  }
+ }
+}),
+  },
+  "weir.kubernetes.v1": {
+    needs: ["weir.common.v1","weir.identity.v1"],
+    nested: () => ({
+ "KubernetesPod": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "uid": {
+    "type": "string",
+    "id": 2
+   },
+   "node": {
+    "type": "string",
+    "id": 3
+   },
+   "labels": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4
+   },
+   "namedPorts": {
+    "rule": "repeated",
+    "type": "weir.identity.v1.NamedPort",
+    "id": 5,
+    "protoName": "named_ports"
+   },
+   "annotations": {
+    "keyType": "string",
+    "type": "string",
+    "id": 6
+   },
+   "hostNetwork": {
+    "type": "bool",
+    "id": 7,
+    "protoName": "host_network"
+   },
+   "hostPorts": {
+    "rule": "repeated",
+    "type": "HostPort",
+    "id": 8,
+    "protoName": "host_ports"
+   },
+   "serviceAccount": {
+    "type": "string",
+    "id": 9,
+    "protoName": "service_account"
+   },
+   "phase": {
+    "type": "string",
+    "id": 10
+   },
+   "addresses": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 11
+   },
+   "deleting": {
+    "type": "bool",
+    "id": 12
+   }
+  }
+ },
+ "KubernetesPodList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "KubernetesPod",
+    "id": 2
+   }
+  }
+ },
+ "HostPort": {
+  "fields": {
+   "hostPort": {
+    "type": "uint32",
+    "id": 1,
+    "protoName": "host_port"
+   },
+   "hostIp": {
+    "type": "string",
+    "id": 2,
+    "protoName": "host_ip"
+   },
+   "containerPort": {
+    "type": "uint32",
+    "id": 3,
+    "protoName": "container_port"
+   },
+   "protocol": {
+    "type": "string",
+    "id": 4
+   }
+  }
+ },
+ "KubernetesNode": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "uid": {
+    "type": "string",
+    "id": 2
+   },
+   "podCidrs": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 3,
+    "protoName": "pod_cidrs"
+   },
+   "addresses": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4
+   },
+   "zone": {
+    "type": "string",
+    "id": 5
+   },
+   "labels": {
+    "keyType": "string",
+    "type": "string",
+    "id": 6
+   },
+   "annotations": {
+    "keyType": "string",
+    "type": "string",
+    "id": 7
+   },
+   "providerId": {
+    "type": "string",
+    "id": 8,
+    "protoName": "provider_id"
+   }
+  }
+ },
+ "KubernetesNodeList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "KubernetesNode",
+    "id": 2
+   }
+  }
+ },
+ "EnrollmentRequest": {
+  "fields": {
+   "token": {
+    "type": "string",
+    "id": 1
+   },
+   "node": {
+    "type": "string",
+    "id": 2
+   }
+  }
+ },
+ "EnrollmentResponse": {
+  "fields": {
+   "joinToken": {
+    "type": "string",
+    "id": 1,
+    "protoName": "join_token"
+   },
+   "node": {
+    "type": "string",
+    "id": 2
+   },
+   "cluster": {
+    "type": "string",
+    "id": 3
+   },
+   "addresses": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4
+   }
+  }
+ },
+ "NodeEvent": {
+  "fields": {
+   "node": {
+    "type": "string",
+    "id": 1
+   },
+   "kind": {
+    "type": "string",
+    "id": 2
+   },
+   "namespace": {
+    "type": "string",
+    "id": 3
+   },
+   "name": {
+    "type": "string",
+    "id": 4
+   },
+   "uid": {
+    "type": "string",
+    "id": 5
+   },
+   "reason": {
+    "type": "string",
+    "id": 6
+   },
+   "message": {
+    "type": "string",
+    "id": 7
+   }
+  }
+ },
+ "NodeEventResponse": {
+  "fields": {
+   "written": {
+    "type": "bool",
+    "id": 1
+   }
+  }
+ },
+ "Reflection": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "state": {
+    "type": "State",
+    "id": 2
+   },
+   "sinceUnixS": {
+    "type": "double",
+    "id": 3,
+    "protoName": "since_unix_s"
+   },
+   "objects": {
+    "type": "uint32",
+    "id": 4
+   },
+   "resourceVersion": {
+    "type": "string",
+    "id": 5,
+    "protoName": "resource_version"
+   },
+   "heardUnixS": {
+    "type": "double",
+    "id": 6,
+    "protoName": "heard_unix_s"
+   },
+   "lists": {
+    "type": "uint64",
+    "id": 7
+   },
+   "events": {
+    "type": "uint64",
+    "id": 8
+   },
+   "waiting": {
+    "type": "uint32",
+    "id": 9
+   },
+   "faults": {
+    "type": "uint32",
+    "id": 10
+   },
+   "error": {
+    "type": "string",
+    "id": 11
+   }
+  },
+  "nested": {
+   "State": {
+    "values": {
+     "STATE_UNSPECIFIED": 0,
+     "LISTING": 1,
+     "WATCHING": 2,
+     "AWAY": 3,
+     "ABSENT": 4
+    }
+   }
+  }
+ },
+ "ReflectionList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "Reflection",
+    "id": 2
+   }
+  }
+ },
+ "ObjectFault": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "kind": {
+    "type": "string",
+    "id": 2
+   },
+   "namespace": {
+    "type": "string",
+    "id": 3
+   },
+   "objectName": {
+    "type": "string",
+    "id": 4,
+    "protoName": "object_name"
+   },
+   "uid": {
+    "type": "string",
+    "id": 5
+   },
+   "generation": {
+    "type": "int64",
+    "id": 6
+   },
+   "code": {
+    "type": "string",
+    "id": 7
+   },
+   "error": {
+    "type": "weir.common.v1.ObjectError",
+    "id": 8
+   }
+  }
+ },
+ "ObjectFaultList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "ObjectFault",
+    "id": 2
+   }
+  }
+ }
+}),
+  },
+  "weir.l7.v1": {
+    needs: ["weir.common.v1"],
+    nested: () => ({
+ "L7Kind": {
+  "values": {
+   "L7_KIND_UNSPECIFIED": 0,
+   "HTTP": 1,
+   "DNS": 2,
+   "KAFKA": 3,
+   "CASSANDRA": 4,
+   "MEMCACHE": 5,
+   "TLS": 6
+  }
+ },
+ "RuleSet": {
+  "fields": {
+   "id": {
+    "type": "uint32",
+    "id": 1
+   },
+   "kind": {
+    "type": "L7Kind",
+    "id": 2
+   },
+   "unrestricted": {
+    "type": "bool",
+    "id": 3
+   },
+   "unrestrictedCookie": {
+    "type": "uint32",
+    "id": 4,
+    "protoName": "unrestricted_cookie"
+   },
+   "deniedCookie": {
+    "type": "uint32",
+    "id": 5,
+    "protoName": "denied_cookie"
+   },
+   "http": {
+    "rule": "repeated",
+    "type": "HttpRule",
+    "id": 6
+   },
+   "dns": {
+    "rule": "repeated",
+    "type": "DnsRule",
+    "id": 7
+   },
+   "kafka": {
+    "rule": "repeated",
+    "type": "KafkaRule",
+    "id": 8
+   },
+   "cassandra": {
+    "rule": "repeated",
+    "type": "CassandraRule",
+    "id": 9
+   },
+   "memcache": {
+    "rule": "repeated",
+    "type": "MemcacheRule",
+    "id": 10
+   },
+   "serverNames": {
+    "rule": "repeated",
+    "type": "ServerNameRule",
+    "id": 11,
+    "protoName": "server_names"
+   },
+   "deniedBy": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 12,
+    "protoName": "denied_by"
+   }
+  }
+ },
+ "HttpRule": {
+  "fields": {
+   "cookie": {
+    "type": "uint32",
+    "id": 1
+   },
+   "method": {
+    "type": "string",
+    "id": 2
+   },
+   "path": {
+    "type": "string",
+    "id": 3
+   },
+   "host": {
+    "type": "string",
+    "id": 4
+   },
+   "headers": {
+    "rule": "repeated",
+    "type": "HeaderMatch",
+    "id": 5
+   }
+  }
+ },
+ "HeaderMatch": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "value": {
+    "type": "string",
+    "id": 2
+   },
+   "mismatch": {
+    "type": "Mismatch",
+    "id": 3
+   },
+   "secret": {
+    "type": "string",
+    "id": 4
+   }
+  },
+  "nested": {
+   "Mismatch": {
+    "values": {
+     "REFUSE": 0,
+     "LOG": 1,
+     "ADD": 2,
+     "DELETE": 3,
+     "REPLACE": 4
+    }
+   }
+  }
+ },
+ "DnsRule": {
+  "fields": {
+   "cookie": {
+    "type": "uint32",
+    "id": 1
+   },
+   "matchName": {
+    "type": "string",
+    "id": 2,
+    "protoName": "match_name"
+   },
+   "matchPattern": {
+    "type": "string",
+    "id": 3,
+    "protoName": "match_pattern"
+   }
+  }
+ },
+ "KafkaRule": {
+  "oneofs": {
+   "_apiVersion": {
+    "oneof": [
+     "apiVersion"
+    ]
+   }
+  },
+  "fields": {
+   "cookie": {
+    "type": "uint32",
+    "id": 1
+   },
+   "apiKeys": {
+    "rule": "repeated",
+    "type": "uint32",
+    "id": 2,
+    "protoName": "api_keys"
+   },
+   "apiVersion": {
+    "type": "uint32",
+    "id": 3,
+    "protoName": "api_version",
+    "options": {
+     "proto3_optional": true
+    }
+   },
+   "topic": {
+    "type": "string",
+    "id": 4
+   },
+   "clientId": {
+    "type": "string",
+    "id": 5,
+    "protoName": "client_id"
+   }
+  }
+ },
+ "CassandraRule": {
+  "fields": {
+   "cookie": {
+    "type": "uint32",
+    "id": 1
+   },
+   "queryAction": {
+    "type": "string",
+    "id": 2,
+    "protoName": "query_action"
+   },
+   "queryTable": {
+    "type": "string",
+    "id": 3,
+    "protoName": "query_table"
+   }
+  }
+ },
+ "MemcacheRule": {
+  "fields": {
+   "cookie": {
+    "type": "uint32",
+    "id": 1
+   },
+   "command": {
+    "type": "string",
+    "id": 2
+   },
+   "keyExact": {
+    "type": "string",
+    "id": 3,
+    "protoName": "key_exact"
+   },
+   "keyPrefix": {
+    "type": "string",
+    "id": 4,
+    "protoName": "key_prefix"
+   },
+   "keyRegex": {
+    "type": "string",
+    "id": 5,
+    "protoName": "key_regex"
+   }
+  }
+ },
+ "ServerNameRule": {
+  "fields": {
+   "cookie": {
+    "type": "uint32",
+    "id": 1
+   },
+   "name": {
+    "type": "string",
+    "id": 2
+   }
+  }
+ },
+ "Handle": {
+  "fields": {
+   "number": {
+    "type": "uint32",
+    "id": 1
+   },
+   "ipv6": {
+    "type": "bool",
+    "id": 2
+   },
+   "protocol": {
+    "type": "uint32",
+    "id": 3
+   },
+   "clientAddress": {
+    "type": "string",
+    "id": 4,
+    "protoName": "client_address"
+   },
+   "clientPort": {
+    "type": "uint32",
+    "id": 5,
+    "protoName": "client_port"
+   },
+   "serverAddress": {
+    "type": "string",
+    "id": 6,
+    "protoName": "server_address"
+   },
+   "serverPort": {
+    "type": "uint32",
+    "id": 7,
+    "protoName": "server_port"
+   },
+   "egress": {
+    "type": "HandleEnd",
+    "id": 8
+   },
+   "ingress": {
+    "type": "HandleEnd",
+    "id": 9
+   },
+   "clientIdentity": {
+    "type": "uint32",
+    "id": 10,
+    "protoName": "client_identity"
+   },
+   "serverIdentity": {
+    "type": "uint32",
+    "id": 11,
+    "protoName": "server_identity"
+   },
+   "frontendAddress": {
+    "type": "string",
+    "id": 12,
+    "protoName": "frontend_address"
+   },
+   "frontendPort": {
+    "type": "uint32",
+    "id": 13,
+    "protoName": "frontend_port"
+   }
+  }
+ },
+ "HandleList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "Handle",
+    "id": 2
+   }
+  }
+ },
+ "HandleBatch": {
+  "fields": {
+   "items": {
+    "rule": "repeated",
+    "type": "Handle",
+    "id": 1
+   },
+   "timeUnixS": {
+    "type": "double",
+    "id": 2,
+    "protoName": "time_unix_s"
+   },
+   "lost": {
+    "type": "uint64",
+    "id": 3
+   }
+  }
+ },
+ "HandleEnd": {
+  "fields": {
+   "endpoint": {
+    "type": "uint32",
+    "id": 1
+   },
+   "remoteIdentity": {
+    "type": "uint32",
+    "id": 2,
+    "protoName": "remote_identity"
+   }
+  }
+ },
+ "L7Record": {
+  "oneofs": {
+   "record": {
+    "oneof": [
+     "http",
+     "dns",
+     "kafka",
+     "cassandra",
+     "memcache",
+     "tls"
+    ]
+   }
+  },
+  "fields": {
+   "timeUnixS": {
+    "type": "double",
+    "id": 1,
+    "protoName": "time_unix_s"
+   },
+   "connection": {
+    "type": "Handle",
+    "id": 2
+   },
+   "direction": {
+    "type": "weir.common.v1.Direction",
+    "id": 3
+   },
+   "type": {
+    "type": "Type",
+    "id": 4
+   },
+   "verdict": {
+    "type": "Verdict",
+    "id": 5
+   },
+   "cookie": {
+    "type": "uint32",
+    "id": 6
+   },
+   "latencyNs": {
+    "type": "uint64",
+    "id": 7,
+    "protoName": "latency_ns"
+   },
+   "reason": {
+    "type": "string",
+    "id": 8
+   },
+   "http": {
+    "type": "HttpRecord",
+    "id": 10
+   },
+   "dns": {
+    "type": "DnsRecord",
+    "id": 11
+   },
+   "kafka": {
+    "type": "KafkaRecord",
+    "id": 12
+   },
+   "cassandra": {
+    "type": "CassandraRecord",
+    "id": 13
+   },
+   "memcache": {
+    "type": "MemcacheRecord",
+    "id": 14
+   },
+   "tls": {
+    "type": "TlsRecord",
+    "id": 15
+   }
+  },
+  "nested": {
+   "Type": {
+    "values": {
+     "TYPE_UNSPECIFIED": 0,
+     "REQUEST": 1,
+     "RESPONSE": 2
+    }
+   },
+   "Verdict": {
+    "values": {
+     "VERDICT_UNSPECIFIED": 0,
+     "FORWARDED": 1,
+     "DENIED": 2,
+     "ERROR": 3
+    }
+   }
+  }
+ },
+ "L7RecordBatch": {
+  "fields": {
+   "records": {
+    "rule": "repeated",
+    "type": "L7Record",
+    "id": 1
+   },
+   "lost": {
+    "type": "uint64",
+    "id": 2
+   }
+  }
+ },
+ "HttpRecord": {
+  "oneofs": {
+   "_grpcStatus": {
+    "oneof": [
+     "grpcStatus"
+    ]
+   }
+  },
+  "fields": {
+   "code": {
+    "type": "uint32",
+    "id": 1
+   },
+   "method": {
+    "type": "string",
+    "id": 2
+   },
+   "url": {
+    "type": "string",
+    "id": 3
+   },
+   "protocol": {
+    "type": "string",
+    "id": 4
+   },
+   "headers": {
+    "rule": "repeated",
+    "type": "HttpHeader",
+    "id": 5
+   },
+   "missingHeaders": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 6,
+    "protoName": "missing_headers"
+   },
+   "grpcStatus": {
+    "type": "uint32",
+    "id": 7,
+    "protoName": "grpc_status",
+    "options": {
+     "proto3_optional": true
+    }
+   }
+  }
+ },
+ "HttpHeader": {
+  "fields": {
+   "key": {
+    "type": "string",
+    "id": 1
+   },
+   "value": {
+    "type": "string",
+    "id": 2
+   }
+  }
+ },
+ "DnsRecord": {
+  "fields": {
+   "query": {
+    "type": "string",
+    "id": 1
+   },
+   "qtypes": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 2
+   },
+   "rcode": {
+    "type": "uint32",
+    "id": 3
+   },
+   "rrtypes": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4
+   },
+   "ips": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 5
+   },
+   "cnames": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 6
+   },
+   "ttl": {
+    "type": "uint32",
+    "id": 7
+   }
+  }
+ },
+ "KafkaRecord": {
+  "fields": {
+   "apiKey": {
+    "type": "uint32",
+    "id": 1,
+    "protoName": "api_key"
+   },
+   "apiVersion": {
+    "type": "uint32",
+    "id": 2,
+    "protoName": "api_version"
+   },
+   "correlationId": {
+    "type": "int32",
+    "id": 3,
+    "protoName": "correlation_id"
+   },
+   "topics": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4
+   },
+   "clientId": {
+    "type": "string",
+    "id": 5,
+    "protoName": "client_id"
+   },
+   "errorCode": {
+    "type": "int32",
+    "id": 6,
+    "protoName": "error_code"
+   }
+  }
+ },
+ "CassandraRecord": {
+  "fields": {
+   "opcode": {
+    "type": "string",
+    "id": 1
+   },
+   "queryAction": {
+    "type": "string",
+    "id": 2,
+    "protoName": "query_action"
+   },
+   "queryTable": {
+    "type": "string",
+    "id": 3,
+    "protoName": "query_table"
+   },
+   "errorCode": {
+    "type": "uint32",
+    "id": 4,
+    "protoName": "error_code"
+   }
+  }
+ },
+ "MemcacheRecord": {
+  "fields": {
+   "command": {
+    "type": "string",
+    "id": 1
+   },
+   "keys": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 2
+   }
+  }
+ },
+ "L7Question": {
+  "oneofs": {
+   "question": {
+    "oneof": [
+     "http",
+     "dns",
+     "kafka",
+     "cassandra",
+     "memcache",
+     "tls"
+    ]
+   }
+  },
+  "fields": {
+   "http": {
+    "type": "HttpQuestion",
+    "id": 1
+   },
+   "dns": {
+    "type": "DnsQuestion",
+    "id": 2
+   },
+   "kafka": {
+    "type": "KafkaQuestion",
+    "id": 3
+   },
+   "cassandra": {
+    "type": "CassandraQuestion",
+    "id": 4
+   },
+   "memcache": {
+    "type": "MemcacheQuestion",
+    "id": 5
+   },
+   "tls": {
+    "type": "TlsQuestion",
+    "id": 6
+   }
+  }
+ },
+ "HttpQuestion": {
+  "fields": {
+   "method": {
+    "type": "string",
+    "id": 1
+   },
+   "path": {
+    "type": "string",
+    "id": 2
+   },
+   "host": {
+    "type": "string",
+    "id": 3
+   },
+   "headers": {
+    "rule": "repeated",
+    "type": "HttpHeader",
+    "id": 4
+   }
+  }
+ },
+ "DnsQuestion": {
+  "fields": {
+   "query": {
+    "type": "string",
+    "id": 1
+   }
+  }
+ },
+ "KafkaQuestion": {
+  "fields": {
+   "apiKey": {
+    "type": "uint32",
+    "id": 1,
+    "protoName": "api_key"
+   },
+   "apiVersion": {
+    "type": "uint32",
+    "id": 2,
+    "protoName": "api_version"
+   },
+   "clientId": {
+    "type": "string",
+    "id": 3,
+    "protoName": "client_id"
+   },
+   "topics": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4
+   }
+  }
+ },
+ "CassandraQuestion": {
+  "fields": {
+   "cql": {
+    "type": "string",
+    "id": 1
+   },
+   "keyspace": {
+    "type": "string",
+    "id": 2
+   }
+  }
+ },
+ "MemcacheQuestion": {
+  "fields": {
+   "command": {
+    "type": "string",
+    "id": 1
+   }
+  }
+ },
+ "TlsQuestion": {
+  "fields": {
+   "serverName": {
+    "type": "string",
+    "id": 1,
+    "protoName": "server_name"
+   }
+  }
+ },
+ "TlsRecord": {
+  "fields": {
+   "serverName": {
+    "type": "string",
+    "id": 1,
+    "protoName": "server_name"
+   },
+   "encryptedHello": {
+    "type": "bool",
+    "id": 2,
+    "protoName": "encrypted_hello"
    }
   }
  }
@@ -6605,6 +8246,17 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "bool",
     "id": 17,
     "protoName": "topology_hints"
+   },
+   "healthCheckNodePort": {
+    "type": "uint32",
+    "id": 18,
+    "protoName": "health_check_node_port"
+   },
+   "nodeSelector": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 19,
+    "protoName": "node_selector"
    }
   }
  },
@@ -6713,6 +8365,12 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "serving": {
     "type": "bool",
     "id": 11
+   },
+   "hintNodes": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 12,
+    "protoName": "hint_nodes"
    }
   }
  },
@@ -6766,6 +8424,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "origin": {
     "type": "string",
     "id": 23
+   },
+   "file": {
+    "type": "string",
+    "id": 24
    }
   }
  },
@@ -6903,6 +8565,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "message": {
     "type": "string",
     "id": 11
+   },
+   "file": {
+    "type": "string",
+    "id": 12
    }
   }
  },
@@ -7059,6 +8725,11 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "AssignedPort",
     "id": 4
+   },
+   "healthCheckNodePort": {
+    "type": "uint32",
+    "id": 5,
+    "protoName": "health_check_node_port"
    }
   }
  },
@@ -7087,7 +8758,7 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
 }),
   },
   "weir.policy.v1": {
-    needs: ["weir.common.v1","weir.identity.v1"],
+    needs: ["weir.common.v1","weir.identity.v1","weir.l7.v1"],
     nested: () => ({
  "Policy": {
   "fields": {
@@ -7290,6 +8961,18 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "uint32",
     "id": 11,
     "protoName": "known_identities"
+   },
+   "ruleSets": {
+    "rule": "repeated",
+    "type": "weir.l7.v1.RuleSet",
+    "id": 12,
+    "protoName": "rule_sets"
+   },
+   "fqdnSelectors": {
+    "rule": "repeated",
+    "type": "FqdnSelector",
+    "id": 13,
+    "protoName": "fqdn_selectors"
    }
   }
  },
@@ -7337,11 +9020,6 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "uint32",
     "id": 7
    },
-   "proxyPort": {
-    "type": "uint32",
-    "id": 8,
-    "protoName": "proxy_port"
-   },
    "cookie": {
     "type": "uint32",
     "id": 9
@@ -7355,8 +9033,19 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "string",
     "id": 11
+   },
+   "ruleSet": {
+    "type": "uint32",
+    "id": 12,
+    "protoName": "rule_set"
    }
-  }
+  },
+  "reserved": [
+   [
+    8,
+    8
+   ]
+  ]
  },
  "CidrIdentity": {
   "fields": {
@@ -7384,6 +9073,46 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "items": {
     "rule": "repeated",
     "type": "CidrIdentity",
+    "id": 2
+   }
+  }
+ },
+ "FqdnSelector": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "matchName": {
+    "type": "string",
+    "id": 2,
+    "protoName": "match_name"
+   },
+   "matchPattern": {
+    "type": "string",
+    "id": 3,
+    "protoName": "match_pattern"
+   },
+   "identity": {
+    "type": "uint32",
+    "id": 4
+   },
+   "labels": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 5
+   }
+  }
+ },
+ "FqdnSelectorList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "FqdnSelector",
     "id": 2
    }
   }
@@ -7444,6 +9173,15 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "weir.identity.v1.NamedPort",
     "id": 11,
     "protoName": "to_named_ports"
+   },
+   "request": {
+    "type": "weir.l7.v1.L7Question",
+    "id": 12
+   },
+   "toName": {
+    "type": "string",
+    "id": 13,
+    "protoName": "to_name"
    }
   }
  },
@@ -7585,6 +9323,14 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    }
   }
  },
+ "AcceptRequest": {
+  "fields": {
+   "mirrored": {
+    "type": "bool",
+    "id": 1
+   }
+  }
+ },
  "DeleteRequest": {
   "fields": {
    "manifest": {
@@ -7636,6 +9382,11 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "rules": {
     "type": "uint32",
     "id": 8
+   },
+   "fqdnSelectors": {
+    "type": "uint32",
+    "id": 9,
+    "protoName": "fqdn_selectors"
    }
   }
  },
@@ -7815,6 +9566,11 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "holds": {
     "type": "bool",
     "id": 4
+   },
+   "policyRevision": {
+    "type": "uint64",
+    "id": 5,
+    "protoName": "policy_revision"
    }
   }
  },
@@ -7828,6 +9584,221 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "PolicyFault",
     "id": 2
+   }
+  }
+ }
+}),
+  },
+  "weir.proxy.v1": {
+    needs: ["weir.common.v1","weir.l7.v1","weir.policy.v1"],
+    nested: () => ({
+ "ProxyPolicy": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "policyRevision": {
+    "type": "uint64",
+    "id": 2,
+    "protoName": "policy_revision"
+   },
+   "enforceIngress": {
+    "type": "bool",
+    "id": 3,
+    "protoName": "enforce_ingress"
+   },
+   "enforceEgress": {
+    "type": "bool",
+    "id": 4,
+    "protoName": "enforce_egress"
+   },
+   "ingressDefaultCookie": {
+    "type": "uint32",
+    "id": 5,
+    "protoName": "ingress_default_cookie"
+   },
+   "egressDefaultCookie": {
+    "type": "uint32",
+    "id": 6,
+    "protoName": "egress_default_cookie"
+   },
+   "entries": {
+    "rule": "repeated",
+    "type": "weir.policy.v1.MapStateEntry",
+    "id": 7
+   },
+   "ruleSets": {
+    "rule": "repeated",
+    "type": "weir.l7.v1.RuleSet",
+    "id": 8,
+    "protoName": "rule_sets"
+   },
+   "process": {
+    "type": "string",
+    "id": 10
+   },
+   "status": {
+    "type": "ProxyPolicyStatus",
+    "id": 20
+   }
+  },
+  "reserved": [
+   [
+    9,
+    9
+   ]
+  ]
+ },
+ "ProxyPolicyList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "ProxyPolicy",
+    "id": 2
+   }
+  }
+ },
+ "ProxyPolicyStatus": {
+  "fields": {
+   "policyRevision": {
+    "type": "uint64",
+    "id": 1,
+    "protoName": "policy_revision"
+   },
+   "error": {
+    "type": "weir.common.v1.ObjectError",
+    "id": 2
+   }
+  }
+ },
+ "ProxyEndpoint": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "id": {
+    "type": "uint32",
+    "id": 2
+   },
+   "identity": {
+    "type": "uint32",
+    "id": 3
+   },
+   "policy": {
+    "type": "string",
+    "id": 4
+   },
+   "labels": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 5
+   },
+   "addresses": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 6
+   }
+  }
+ },
+ "ProxyEndpointList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "ProxyEndpoint",
+    "id": 2
+   }
+  }
+ },
+ "ProxyConnection": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "connection": {
+    "type": "weir.l7.v1.Handle",
+    "id": 2
+   },
+   "kind": {
+    "type": "weir.l7.v1.L7Kind",
+    "id": 3
+   },
+   "sinceUnixS": {
+    "type": "double",
+    "id": 4,
+    "protoName": "since_unix_s"
+   },
+   "movedUnixS": {
+    "type": "double",
+    "id": 5,
+    "protoName": "moved_unix_s"
+   },
+   "waitsFor": {
+    "type": "string",
+    "id": 6,
+    "protoName": "waits_for"
+   },
+   "requests": {
+    "type": "uint64",
+    "id": 7
+   },
+   "denied": {
+    "type": "uint64",
+    "id": 8
+   }
+  }
+ },
+ "ProxyConnectionList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "ProxyConnection",
+    "id": 2
+   }
+  }
+ }
+}),
+  },
+  "weir.ui.v1": {
+    needs: [],
+    nested: () => ({
+ "Ticket": {
+  "fields": {
+   "token": {
+    "type": "string",
+    "id": 1
+   },
+   "expiresUnixS": {
+    "type": "double",
+    "id": 2,
+    "protoName": "expires_unix_s"
+   },
+   "address": {
+    "type": "string",
+    "id": 3
+   },
+   "basePath": {
+    "type": "string",
+    "id": 4,
+    "protoName": "base_path"
+   },
+   "unserved": {
+    "type": "string",
+    "id": 5
    }
   }
  }

@@ -45,6 +45,8 @@ export interface Token {
   usesLeft: number;
   /** SHA-256; told to the cluster's own services only */
   secretHash: Uint8Array;
+  /** join: for this machine alone, which takes the place of a member of its name; "": for any, which takes none */
+  node: string;
 }
 /** Encodings of {@link Token}. */
 export const Token: Message<Token> = bindMessage("weir.certificate.v1.Token");
@@ -104,6 +106,8 @@ export interface CreateTokenRequest {
   lifetimeS: number;
   /** 0: one */
   uses: number;
+  /** as in Token */
+  node: string;
 }
 /** Encodings of {@link CreateTokenRequest}. */
 export const CreateTokenRequest: Message<CreateTokenRequest> = bindMessage("weir.certificate.v1.CreateTokenRequest");

@@ -38,6 +38,8 @@ export interface NodeConfig {
   socketLb?: boolean;
   /** VLANs whose tagged frames pass the outer devices, unjudged; all others are dropped (166) */
   vlanAllow: number[];
+  /** absent: connections that an L7 rule allows are refused (178) */
+  proxy?: NodeProxy;
 }
 /** Encodings of {@link NodeConfig}. */
 export const NodeConfig: Message<NodeConfig> = bindMessage("weir.datapath.v1.NodeConfig");
@@ -52,6 +54,21 @@ export const NodeConfigRoutingModeNumber: Record<NodeConfigRoutingMode, number> 
   "TUNNEL": 1,
   "DIRECT": 2
 };
+
+/** The node's L7 proxy, and the addresses at which it finds the connections that it judges (handles): a prefix and a number. They are this
+ * node's alone and on no wire; refused where the node, its pods, services or routes have them already. */
+export interface NodeProxy {
+  /** it listens there, at every address; 0: 15001 */
+  port: number;
+  /** the user that it runs as, who alone may connect to a handle */
+  uid: number;
+  /** 8 to /16, such as 240.0.0.0/8; "": what an L7 rule allows over IPv4 is refused */
+  prefixV4: string;
+  /** 64, such as fd57:4c37::/64; "": likewise */
+  prefixV6: string;
+}
+/** Encodings of {@link NodeProxy}. */
+export const NodeProxy: Message<NodeProxy> = bindMessage("weir.datapath.v1.NodeProxy");
 
 /** weir.datapath.v1.NodeConfigList */
 export interface NodeConfigList {
@@ -168,6 +185,8 @@ export interface IpcacheUpdate {
   replace: boolean;
   /** as of a policy */
   process: string;
+  /** what has an identity that is no prefix's and no name's stays as it is: told by who does not know pods and nodes yet */
+  ofPolicies: boolean;
 }
 /** Encodings of {@link IpcacheUpdate}. */
 export const IpcacheUpdate: Message<IpcacheUpdate> = bindMessage("weir.datapath.v1.IpcacheUpdate");
@@ -194,6 +213,14 @@ export interface IpcacheUpdateResponse {
 }
 /** Encodings of {@link IpcacheUpdateResponse}. */
 export const IpcacheUpdateResponse: Message<IpcacheUpdateResponse> = bindMessage("weir.datapath.v1.IpcacheUpdateResponse");
+
+/** POST /v1/conntrack:in-use: which of these addresses are the far end of a connection of an endpoint of this node. */
+export interface AddressesInUse {
+  /** at most 10000 */
+  addresses: string[];
+}
+/** Encodings of {@link AddressesInUse}. */
+export const AddressesInUse: Message<AddressesInUse> = bindMessage("weir.datapath.v1.AddressesInUse");
 
 /** GET /v1/found: what the kernel has of policies and their prefixes, whoever gave it. */
 export interface Found {
@@ -224,6 +251,8 @@ export interface RemoteNode {
   ipv6: string;
   podCidrV4: string;
   podCidrV6: string;
+  /** blocks of named pools that its pods have addresses of too */
+  poolCidrs: string[];
   error?: ObjectError;
 }
 /** Encodings of {@link RemoteNode}. */
@@ -337,9 +366,23 @@ export interface DatapathServiceStatus {
   packets: number;
   bytes: number;
   error?: ObjectError;
+  /** absent: the service has none */
+  healthCheck?: HealthCheckStatus;
 }
 /** Encodings of {@link DatapathServiceStatus}. */
 export const DatapathServiceStatus: Message<DatapathServiceStatus> = bindMessage("weir.datapath.v1.DatapathServiceStatus");
+
+/** What load balancers in front of the cluster are told on the service's health check node port. */
+export interface HealthCheckStatus {
+  port: number;
+  listening: boolean;
+  /** ready backends on this node: none says 503 */
+  localEndpoints: number;
+  /** why nothing listens */
+  error?: ObjectError;
+}
+/** Encodings of {@link HealthCheckStatus}. */
+export const HealthCheckStatus: Message<HealthCheckStatus> = bindMessage("weir.datapath.v1.HealthCheckStatus");
 
 /** POST /v1/sync: every source of the caller is in sync, what is not desired by now may be swept. */
 export interface SyncRequest {
@@ -445,6 +488,7 @@ export interface DatapathStatus {
   errors: ObjectError[];
   pressure: MapPressure[];
   instance: string;
+  /** the ring had no room for them since it was made, or readers of the stream were too slow since the service started */
   lostEvents: number;
   /** who holds most first */
   holders: Holder[];
@@ -602,7 +646,7 @@ export const TroubledConnection: Message<TroubledConnection> = bindMessage("weir
 
 /** weir.datapath.v1.TableUsage */
 export interface TableUsage {
-  /** conntrack, nat, events, ipcache */
+  /** conntrack, nat, handles (of the L7 proxy), events, ipcache */
   table: string;
   /** events: bytes that wait in the ring */
   entries: number;

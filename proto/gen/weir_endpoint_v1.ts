@@ -23,6 +23,15 @@ export interface Endpoint {
   ipv4: string;
   ipv6: string;
   mac: string;
+  /** Of one that a container runtime added by CNI; fixed while it runs, as what is above. */
+  containerId: string;
+  /** of Kubernetes */
+  podUid: string;
+  /** name of the CNI network that it was added to */
+  cniNetwork: string;
+  /** named pool that its address is from; "": the node's pod CIDR */
+  poolV4: string;
+  poolV6: string;
   /** never taken from a PUT */
   status?: EndpointStatus;
 }
@@ -152,3 +161,140 @@ export interface PeerStatusList {
 }
 /** Encodings of {@link PeerStatusList}. */
 export const PeerStatusList: Message<PeerStatusList> = bindMessage("weir.endpoint.v1.PeerStatusList");
+
+/** What weir-cni was asked, POST /v1/cni:add|del|check|gc|status on a socket of its own. It passes on its environment and its
+ * standard input as they are. A deletion that waits in the queue is this message too, without `config`. */
+export interface CniRequest {
+  /** CNI_CONTAINERID */
+  containerId: string;
+  /** CNI_NETNS */
+  netns: string;
+  /** CNI_IFNAME */
+  ifname: string;
+  /** CNI_ARGS */
+  args: string;
+  /** standard input: the network configuration, JSON */
+  config: Uint8Array;
+  pluginVersion: string;
+}
+/** Encodings of {@link CniRequest}. */
+export const CniRequest: Message<CniRequest> = bindMessage("weir.endpoint.v1.CniRequest");
+
+/** What weir-cni prints, and ends with. Failures of CNI are answers too (HTTP 200): another status says that nobody was asked. */
+export interface CniAnswer {
+  /** 0, or 1 with an error as CNI wants it in `output` */
+  exitCode: number;
+  output: string;
+}
+/** Encodings of {@link CniAnswer}. */
+export const CniAnswer: Message<CniAnswer> = bindMessage("weir.endpoint.v1.CniAnswer");
+
+/** Addresses of one prefix that this node gives its endpoints. GET /v1/addresses of the endpoint manager. */
+export interface AddressBlock {
+  /** the prefix; "pool:NAME" of a pool of which the node has no block */
+  name: string;
+  /** "": the node's own pod CIDR */
+  pool: string;
+  used: number;
+  /** at most 2^32 - 1 */
+  usable: number;
+  /** why the node has less of the pool than it needs; "" */
+  error: string;
+}
+/** Encodings of {@link AddressBlock}. */
+export const AddressBlock: Message<AddressBlock> = bindMessage("weir.endpoint.v1.AddressBlock");
+
+/** weir.endpoint.v1.AddressBlockList */
+export interface AddressBlockList {
+  revision: number;
+  items: AddressBlock[];
+}
+/** Encodings of {@link AddressBlockList}. */
+export const AddressBlockList: Message<AddressBlockList> = bindMessage("weir.endpoint.v1.AddressBlockList");
+
+/** Addresses of names that endpoints of this node have asked for: POST /v1/names on a socket of its own, by the L7 proxy. It answers `{}`
+ * when policies that mean the names let connections to all of these addresses pass, as far as they allow it; else with a Problem. */
+export interface LearnedNames {
+  /** at most 1024 */
+  names: LearnedName[];
+}
+/** Encodings of {@link LearnedNames}. */
+export const LearnedNames: Message<LearnedNames> = bindMessage("weir.endpoint.v1.LearnedNames");
+
+/** weir.endpoint.v1.LearnedName */
+export interface LearnedName {
+  /** number of the endpoint that asked */
+  endpoint: number;
+  /** as it was asked for; case and a dot at its end do not matter */
+  name: string;
+  /** of either family; together with those that are known at most 1000 count */
+  addresses: string[];
+  /** from now on; the least of the records' own */
+  ttlS: number;
+}
+/** Encodings of {@link LearnedName}. */
+export const LearnedName: Message<LearnedName> = bindMessage("weir.endpoint.v1.LearnedName");
+
+/** weir.endpoint.v1.LearnedNamesResponse */
+export interface LearnedNamesResponse {
+}
+/** Encodings of {@link LearnedNamesResponse}. */
+export const LearnedNamesResponse: Message<LearnedNamesResponse> = bindMessage("weir.endpoint.v1.LearnedNamesResponse");
+
+/** A name that an endpoint of this node knows addresses of. GET /v1/names[/<name>]; name of the object: "ENDPOINT/QUERY". */
+export interface KnownName {
+  name: string;
+  /** its number */
+  endpoint: number;
+  /** lower case, without a dot at its end */
+  query: string;
+  addresses: KnownAddress[];
+}
+/** Encodings of {@link KnownName}. */
+export const KnownName: Message<KnownName> = bindMessage("weir.endpoint.v1.KnownName");
+
+/** weir.endpoint.v1.KnownNameList */
+export interface KnownNameList {
+  revision: number;
+  items: KnownName[];
+}
+/** Encodings of {@link KnownNameList}. */
+export const KnownNameList: Message<KnownNameList> = bindMessage("weir.endpoint.v1.KnownNameList");
+
+/** weir.endpoint.v1.KnownAddress */
+export interface KnownAddress {
+  address: string;
+  /** what comes later than that: a connection that is open keeps it */
+  expiresUnixS: number;
+  /** it has expired, and a connection uses it */
+  inUse: boolean;
+  /** FqdnIdentity that it has here; 0: none, no policy of this node means the name */
+  identity: number;
+}
+/** Encodings of {@link KnownAddress}. */
+export const KnownAddress: Message<KnownAddress> = bindMessage("weir.endpoint.v1.KnownAddress");
+
+/** Identity that addresses have on this node because of their names: one for each set of selectors and the prefix around them. It stands
+ * for what policies say of that prefix and of each of these selectors. GET /v1/fqdnidentities; name of the object: its number. */
+export interface FqdnIdentity {
+  /** 0x02000000 to 0x02ffffff; of this node alone */
+  identity: number;
+  /** identity of the longest prefix of policies around the addresses, or of the world */
+  base: number;
+  basePrefix: string;
+  /** numbers of FqdnSelector, rising */
+  selectors: number[];
+  /** of the prefix, and "fqdn:SELECTOR" of each selector */
+  labels: string[];
+  addresses: number;
+}
+/** Encodings of {@link FqdnIdentity}. */
+export const FqdnIdentity: Message<FqdnIdentity> = bindMessage("weir.endpoint.v1.FqdnIdentity");
+
+/** weir.endpoint.v1.FqdnIdentityList */
+export interface FqdnIdentityList {
+  revision: number;
+  items: FqdnIdentity[];
+}
+/** Encodings of {@link FqdnIdentityList}. */
+export const FqdnIdentityList: Message<FqdnIdentityList> = bindMessage("weir.endpoint.v1.FqdnIdentityList");

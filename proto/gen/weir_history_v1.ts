@@ -24,6 +24,10 @@ export interface Completeness {
   countedShare: number;
   /** for people: "12,480 flows, 100 %", "sampled, 3 %" */
   text: string;
+  /** for people: counted_share, "100 %", "over 99 %" */
+  countedText: string;
+  /** for people: what is in no answer, "3 lost, not always heard: node-2"; "" nothing */
+  missingText: string;
 }
 /** Encodings of {@link Completeness}. */
 export const Completeness: Message<Completeness> = bindMessage("weir.history.v1.Completeness");
@@ -182,6 +186,8 @@ export interface Rollup {
   bytes: number;
   /** allowed, and yet in trouble */
   troubles: number;
+  /** connections that had a drop, each once, where its first was; 0 in what older versions wrote */
+  denied: number;
 }
 /** Encodings of {@link Rollup}. */
 export const Rollup: Message<Rollup> = bindMessage("weir.history.v1.Rollup");
@@ -338,6 +344,8 @@ export interface StoredRollupColumns {
   troubles: number[];
   firstUnixS: number[];
   lastUnixS: number[];
+  /** older ones have none */
+  denied: number[];
 }
 /** Encodings of {@link StoredRollupColumns}. */
 export const StoredRollupColumns: Message<StoredRollupColumns> = bindMessage("weir.history.v1.StoredRollupColumns");
@@ -366,6 +374,7 @@ export interface StoredRollup {
   troubles: number;
   firstUnixS: number;
   lastUnixS: number;
+  denied: number;
 }
 /** Encodings of {@link StoredRollup}. */
 export const StoredRollup: Message<StoredRollup> = bindMessage("weir.history.v1.StoredRollup");

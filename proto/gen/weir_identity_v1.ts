@@ -144,9 +144,76 @@ export interface Node {
   state: NodeState;
   /** 0: since it was registered */
   stateSinceUnixS: number;
+  /** Of named pools, beside the pod CIDRs. A PUT says what the node needs; the allocator gives blocks until it is enough, and
+   * the node keeps every block that it does not name in released_cidrs. */
+  requestedPools: PoolRequest[];
+  /** given by the allocator; of a PUT those that it does not know and nobody else has are taken */
+  pools: NodePool[];
+  /** in a PUT: blocks of pools that the node uses no more */
+  releasedCidrs: string[];
 }
 /** Encodings of {@link Node}. */
 export const Node: Message<Node> = bindMessage("weir.identity.v1.Node");
+
+/** Addresses of a named pool that a node needs, those that are in use among them. */
+export interface PoolRequest {
+  pool: string;
+  neededV4: number;
+  neededV6: number;
+}
+/** Encodings of {@link PoolRequest}. */
+export const PoolRequest: Message<PoolRequest> = bindMessage("weir.identity.v1.PoolRequest");
+
+/** Blocks of a named pool that a node has. */
+export interface NodePool {
+  pool: string;
+  /** of both families */
+  cidrs: string[];
+  /** why it has less than it needs; "" */
+  error: string;
+  /** 4, 6: of which the pool has prefixes; none while there is no such pool */
+  families: number[];
+}
+/** Encodings of {@link NodePool}. */
+export const NodePool: Message<NodePool> = bindMessage("weir.identity.v1.NodePool");
+
+/** A named pool of addresses for pods, of which nodes get blocks. PUT /v1/podpools/<name>. */
+export interface PodPool {
+  name: string;
+  /** prefixes; none overlaps with those of another pool */
+  cidrsV4: string[];
+  /** prefix length of one block, at most 30 */
+  lengthV4: number;
+  cidrsV6: string[];
+  /** at most 126 */
+  lengthV6: number;
+  /** who says so: "kubernetes:...", or nothing */
+  file: string;
+  /** never taken from a PUT */
+  status?: PodPoolStatus;
+}
+/** Encodings of {@link PodPool}. */
+export const PodPool: Message<PodPool> = bindMessage("weir.identity.v1.PodPool");
+
+/** weir.identity.v1.PodPoolStatus */
+export interface PodPoolStatus {
+  /** in all, 2^24 at most */
+  blocksV4: number;
+  /** that nodes have */
+  usedV4: number;
+  blocksV6: number;
+  usedV6: number;
+}
+/** Encodings of {@link PodPoolStatus}. */
+export const PodPoolStatus: Message<PodPoolStatus> = bindMessage("weir.identity.v1.PodPoolStatus");
+
+/** weir.identity.v1.PodPoolList */
+export interface PodPoolList {
+  revision: number;
+  items: PodPool[];
+}
+/** Encodings of {@link PodPoolList}. */
+export const PodPoolList: Message<PodPoolList> = bindMessage("weir.identity.v1.PodPoolList");
 
 export type NodeState =
   | "NODE_STATE_UNSPECIFIED"

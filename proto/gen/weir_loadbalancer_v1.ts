@@ -120,8 +120,13 @@ export interface ServicePort {
   forwarding: Forwarding;
   externalTrafficPolicy: TrafficPolicy;
   internalTrafficPolicy: TrafficPolicy;
-  /** backends' hint_zones are to be honoured */
+  /** backends' hint_zones and hint_nodes are to be honoured */
   topologyHints: boolean;
+  /** Every node says on this TCP port how many ready backends of the service it has itself; 0: none does. The same on
+   * each port of the service. */
+  healthCheckNodePort: number;
+  /** label selector terms: other nodes serve it not at all; empty: every node */
+  nodeSelector: string[];
 }
 /** Encodings of {@link ServicePort}. */
 export const ServicePort: Message<ServicePort> = bindMessage("weir.loadbalancer.v1.ServicePort");
@@ -197,6 +202,7 @@ export interface Backend {
   pod: string;
   /** it answers: true while ACTIVE, and while TERMINATING until it says otherwise */
   serving: boolean;
+  hintNodes: string[];
 }
 /** Encodings of {@link Backend}. */
 export const Backend: Message<Backend> = bindMessage("weir.loadbalancer.v1.Backend");
@@ -223,6 +229,8 @@ export interface AddressPool {
   createdUnixS: number;
   /** "api", or the manifest directory that it came from */
   origin: string;
+  /** where its manifest came from: a file, or "kubernetes:" */
+  file: string;
 }
 /** Encodings of {@link AddressPool}. */
 export const AddressPool: Message<AddressPool> = bindMessage("weir.loadbalancer.v1.AddressPool");
@@ -292,6 +300,8 @@ export interface Pod {
   createdUnixS: number;
   /** why it is not ready: "nothing listens on 8080/TCP" */
   message: string;
+  /** who says so: "kubernetes:", or nothing */
+  file: string;
 }
 /** Encodings of {@link Pod}. */
 export const Pod: Message<Pod> = bindMessage("weir.loadbalancer.v1.Pod");
@@ -364,6 +374,7 @@ export interface Assignment {
   clusterIps: string[];
   loadBalancerIps: string[];
   ports: AssignedPort[];
+  healthCheckNodePort: number;
 }
 /** Encodings of {@link Assignment}. */
 export const Assignment: Message<Assignment> = bindMessage("weir.loadbalancer.v1.Assignment");

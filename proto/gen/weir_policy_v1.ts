@@ -2,6 +2,7 @@
 import { bindMessage, type Message } from "../codec.ts";
 import type { Direction } from "./weir_common_v1.ts";
 import type { NamedPort } from "./weir_identity_v1.ts";
+import type { L7Question, RuleSet } from "./weir_l7_v1.ts";
 
 /** A policy as it was given. Name of the object: "cnp:NAMESPACE/NAME", "ccnp:NAME", "knp:NAMESPACE/NAME". */
 export interface Policy {
@@ -96,6 +97,11 @@ export interface MapState {
   /** Of a page of known identities (name "known-N", for the numbers N*256 to N*256+255), which is no policy: the identities that all map states
    * up to its revision were made with. */
   knownIdentities: number[];
+  /** all that entries name */
+  ruleSets: RuleSet[];
+  /** All that its rules name, sorted by name. What entries for one of their identities say is said of every address of every name
+   * that the selector means, beside what is said of the prefix around the address; no prefix has these identities. */
+  fqdnSelectors: FqdnSelector[];
 }
 /** Encodings of {@link MapState}. */
 export const MapState: Message<MapState> = bindMessage("weir.policy.v1.MapState");
@@ -122,12 +128,13 @@ export interface MapStateEntry {
   deny: boolean;
   /** cilium-facts 2.3 */
   precedence: number;
-  proxyPort: number;
   cookie: number;
   /** ingress named port: not resolved yet, the endpoint's own table decides; "" otherwise */
   portName: string;
   /** only for these destinations (prefixes): endpoints of one identity whose port names differ; empty: all */
   addresses: string[];
+  /** id of the RuleSet; not 0: the connection goes to the L7 proxy, which judges each request by it */
+  ruleSet: number;
 }
 /** Encodings of {@link MapStateEntry}. */
 export const MapStateEntry: Message<MapStateEntry> = bindMessage("weir.policy.v1.MapStateEntry");
@@ -149,6 +156,30 @@ export interface CidrIdentityList {
 /** Encodings of {@link CidrIdentityList}. */
 export const CidrIdentityList: Message<CidrIdentityList> = bindMessage("weir.policy.v1.CidrIdentityList");
 
+/** A selector of names (an item of toFQDNs) that some policy has, and the local-scope identity (from 2^24) the engine gave it. Name of
+ * the object: "matchName:www.example.com", "matchPattern:*.example.com". */
+export interface FqdnSelector {
+  name: string;
+  /** lower case, without final dot; "" where there is a pattern */
+  matchName: string;
+  /** the same; what it means: DnsRule of weir.l7.v1 */
+  matchPattern: string;
+  /** of no address: entries of a map state name it */
+  identity: number;
+  /** "fqdn:www.example.com" */
+  labels: string[];
+}
+/** Encodings of {@link FqdnSelector}. */
+export const FqdnSelector: Message<FqdnSelector> = bindMessage("weir.policy.v1.FqdnSelector");
+
+/** weir.policy.v1.FqdnSelectorList */
+export interface FqdnSelectorList {
+  revision: number;
+  items: FqdnSelector[];
+}
+/** Encodings of {@link FqdnSelectorList}. */
+export const FqdnSelectorList: Message<FqdnSelectorList> = bindMessage("weir.policy.v1.FqdnSelectorList");
+
 /** weir.policy.v1.ExplainRequest */
 export interface ExplainRequest {
   /** or from_identity */
@@ -165,6 +196,10 @@ export interface ExplainRequest {
   fromIp: string;
   toIp: string;
   toNamedPorts: NamedPort[];
+  /** within the connection; absent: the connection alone */
+  request?: L7Question;
+  /** DNS name outside: what selectors of names say, with what is said of to_ip (default: an address of no prefix) */
+  toName: string;
 }
 /** Encodings of {@link ExplainRequest}. */
 export const ExplainRequest: Message<ExplainRequest> = bindMessage("weir.policy.v1.ExplainRequest");
@@ -241,6 +276,14 @@ export interface PolicyChange {
 /** Encodings of {@link PolicyChange}. */
 export const PolicyChange: Message<PolicyChange> = bindMessage("weir.policy.v1.PolicyChange");
 
+/** POST /v1/policies:accept-database: a database that is older than what is in force at nodes is taken for the newest. */
+export interface AcceptRequest {
+  /** only where nothing but Kubernetes' policies was in force: the caller has handed on all that Kubernetes has */
+  mirrored: boolean;
+}
+/** Encodings of {@link AcceptRequest}. */
+export const AcceptRequest: Message<AcceptRequest> = bindMessage("weir.policy.v1.AcceptRequest");
+
 /** POST /v1/policies:delete: the policies that a text of manifests names; what is not there stays "absent". */
 export interface DeleteRequest {
   manifest: string;
@@ -263,6 +306,7 @@ export interface EngineRevision {
   cidrIdentities: number;
   /** cookies */
   rules: number;
+  fqdnSelectors: number;
 }
 /** Encodings of {@link EngineRevision}. */
 export const EngineRevision: Message<EngineRevision> = bindMessage("weir.policy.v1.EngineRevision");
@@ -362,6 +406,8 @@ export interface PolicyFault {
   sinceUnixS: number;
   /** no version of it is in force here: who it may select keeps what it has, or is closed */
   holds: boolean;
+  /** of the version that it is about; 0: not known */
+  policyRevision: number;
 }
 /** Encodings of {@link PolicyFault}. */
 export const PolicyFault: Message<PolicyFault> = bindMessage("weir.policy.v1.PolicyFault");

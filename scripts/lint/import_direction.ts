@@ -15,28 +15,38 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   "services/grpc": ["@weir/proto", "@weir/common"],
   "services/certificate-authority": SHARED,
   "services/identity-allocator": SHARED,
-  "services/policy-engine": SHARED,
+  // What the rules of a manifest are checked and explained with.
+  "services/policy-engine": [...SHARED, "@weir/l7-rules"],
   "services/load-balancer": SHARED,
-  "services/endpoint-manager": SHARED,
+  "services/kubernetes": SHARED,
+  // Which selector means a name.
+  "services/endpoint-manager": [...SHARED, "@weir/l7-rules"],
   "services/flow-filter": ["@weir/proto", "@weir/common"],
+  "services/l7-rules": ["@weir/proto"],
   "services/flow-exporter": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
   "services/flow-history": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
   "services/relay": [...SHARED, "@weir/grpc"],
+  "services/l7-proxy": [...SHARED, "@weir/l7-rules"],
   // And what explains by policies that the caller brings.
   "services/ui": [...SHARED, "@weir/grpc", "@weir/flow-filter", "@weir/policy-engine"],
-  // Of the flow exporter the words of an option, to refuse a wrong one before anything starts.
-  "services/agent": [...SHARED, "@weir/flow-exporter"],
+  // Of the flow exporter and the web page the words of options, to refuse a wrong one before anything starts.
+  "services/agent": [...SHARED, "@weir/flow-exporter", "@weir/ui"],
   "services/lab": SHARED,
+  // Of the service the client of the API server: pods of a cluster.
+  "services/connectivity": [...SHARED, "@weir/kubernetes"],
   // Of the agent the text of its options, for help.
   // And the server of the web page, which `weir ui` runs itself.
   "services/cli": [
     ...SHARED,
     "@weir/agent",
+    // Of its service the client of the API server: weir install.
+    "@weir/kubernetes",
     "@weir/grpc",
     "@weir/flow-filter",
     // What explains by policies that the caller brings: no service is asked.
     "@weir/policy-engine",
     "@weir/ui",
+    "@weir/connectivity",
     "@weir/object",
     "@weir/verifier",
     "@weir/report",

@@ -21,15 +21,16 @@ import { copyModules, moduleCache, packagesOf } from "./modules.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const BUILT = ["verifier.wasm", "bpf/weir.o", "wasmtime/libwasmtime.so", "wasmtime/version"];
+const PROGRAMS = ["cni/weir-cni"];
 /** What keeps a host's own network managers away from Weir's devices, routes and rules. */
 const NETWORK_FILES: Readonly<Record<string, string>> = {
   "networkd.conf": "systemd/networkd.conf.d/50-weir.conf",
   "weir.network": "systemd/network/05-weir.network",
   "NetworkManager.conf": "NetworkManager/conf.d/50-weir.conf",
 };
-/** Packages that only building needs. */
+/** Packages that only building and tests need. */
 const BUILD_ONLY =
-  /^(@types\/|@xyflow\/|@tanstack\/|@fontsource|react|elkjs|uplot|axe-core|playwright|assemblyscript$)/;
+  /^(@types\/|@xyflow\/|@tanstack\/|@fontsource|react|elkjs|uplot|axe-core|playwright|assemblyscript$|undici$)/;
 
 interface Workspace {
   workspace: string[];
@@ -91,8 +92,13 @@ async function copyFolder(from: string, to: string): Promise<void> {
 }
 
 async function copyBuild(lib: string): Promise<void> {
-  for (const name of BUILT) {
-    await copyFile(`${ROOT}.build/${name}`, `${lib}/.build/${name}`).catch((cause) => {
+  for (
+    const [name, mode] of [
+      ...BUILT.map((name) => [name, 0o644] as const),
+      ...PROGRAMS.map((name) => [name, 0o755] as const),
+    ]
+  ) {
+    await copyFile(`${ROOT}.build/${name}`, `${lib}/.build/${name}`, mode).catch((cause) => {
       throw new Error(`Cannot find .build/${name}: run scripts/setup first`, { cause });
     });
   }

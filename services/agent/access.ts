@@ -9,7 +9,7 @@
  * | reader        | a machine's flow exporter, and the relay          | read what gives flows their names, and who is a member |
  * | admin         | a person or tool with such a token                | read; change policies, services, membership  |
  * | viewer        | a person or tool with such a token                | read                                         |
- * | anonymous     | whoever showed neither                            | ask for a certificate with a join token      |
+ * | anonymous     | whoever showed neither                            | ask for a certificate with a join token, for one with a token of Kubernetes |
  *
  * @module
  */
@@ -52,7 +52,8 @@ export const ACCESS: Readonly<Record<string, readonly AccessRow[]>> = {
   "identity-allocator": [
     metrics,
     ...naming("identities", "nodes", "ipcache"),
-    ...reading("holders"),
+    ...reading("holders", "podpools"),
+    ...administering("podpools"),
     { roles: NODES, methods: ["POST"], path: "/v1/identities:allocate", own: "node" },
     { roles: NODES, methods: ["POST"], path: "/v1/identities:release", own: "node" },
     { roles: NODES, methods: ["POST"], path: "/v1/identities:claim", own: "node" },
@@ -64,7 +65,7 @@ export const ACCESS: Readonly<Record<string, readonly AccessRow[]>> = {
   ],
   "policy-engine": [
     metrics,
-    ...naming("cidridentities", "rules"),
+    ...naming("cidridentities", "fqdnselectors", "rules"),
     ...reading("policies", "mapstates", "nodepolicies", "policyfaults", "policyselections"),
     ...administering("policies"),
     { roles: READERS, methods: ["GET"], path: "/v1/revision" },
@@ -83,7 +84,26 @@ export const ACCESS: Readonly<Record<string, readonly AccessRow[]>> = {
     { roles: ADMINS, methods: ["POST"], path: "/v1/services:apply" },
     { roles: ADMINS, methods: ["POST"], path: "/v1/services:delete" },
   ],
+  "kubernetes": [
+    metrics,
+    // Of pods a node reads its own: the service looks at each request.
+    ...reading("pods"),
+    ...naming("nodes"),
+    ...readingBy(PEOPLE, ["reflections", "objectfaults"]),
+    { roles: NODES, methods: ["POST"], path: "/v1/events", own: "node" },
+    // It shows a token of Kubernetes.
+    { roles: [...NODES, "anonymous"], methods: ["POST"], path: "/v1/enrollments" },
+  ],
 };
 
 /** Routes of those services that no other machine may call, each with its reason. */
-export const LOCAL_ONLY: Readonly<Record<string, readonly string[]>> = {};
+export const LOCAL_ONLY: Readonly<Record<string, readonly string[]>> = {
+  // For the service that takes everything from Kubernetes, on the same machine: what was given, whole, and that it was all.
+  "policy-engine": ["POST /v1/policies:kubernetes-read"],
+  "load-balancer": [
+    "GET /v1/sources",
+    "GET /v1/sources/{name}",
+    "POST /v1/sources:watch",
+    "POST /v1/services:kubernetes-read",
+  ],
+};

@@ -1,9 +1,10 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { type ApiServer, guardAccess, JOINT_WATCH_PATH, type Peer, setPeer } from "@weir/common";
+import { ApiServer, guardAccess, JOINT_WATCH_PATH, type Peer, setPeer } from "@weir/common";
 import { Database } from "../common/state.ts";
 import { createCertificateAuthority } from "../certificate-authority/mod.ts";
 import { createIdentityAllocator } from "../identity-allocator/mod.ts";
 import { createLoadBalancer } from "../load-balancer/mod.ts";
+import { ApiClient, createKubernetesService } from "../kubernetes/mod.ts";
 import { createPolicyEngine } from "../policy-engine/mod.ts";
 import { WeirClient } from "@weir/client";
 import { ACCESS, LOCAL_ONLY } from "./access.ts";
@@ -22,6 +23,16 @@ function services() {
     "identity-allocator": allocator.api,
     "policy-engine": createPolicyEngine({ database: database(), allocator: client }).api,
     "load-balancer": createLoadBalancer({ database: database(), identityAllocator: client }).api,
+    "kubernetes": createKubernetesService({
+      client: new ApiClient({ server: "http://127.0.0.1:2", authorities: [] }),
+      policyEngine: client,
+      loadBalancer: client,
+      identityAllocator: client,
+      cluster: "default",
+      namespace: "weir-system",
+      nodeServiceAccount: "weir-node",
+      api: new ApiServer({ name: "kubernetes" }),
+    }).api,
   };
   return { allocator, apis };
 }
@@ -73,7 +84,7 @@ Deno.test("no viewer, no reader and no stranger may write anything, and no node 
     for (const { method, path } of await routesOf(api)) {
       const at = path.replace("{name}", "node-2");
       // What asks for a certificate shows a secret, or is about the caller itself: the authority's own tests.
-      if (/^\/v1\/(certificates:(issue|renew)|authority)$/.test(path)) continue;
+      if (/^\/v1\/(certificates:(issue|renew)|authority|enrollments)$/.test(path)) continue;
       const anonymous = await ask(guarded, { role: "anonymous", node: "" }, method, at);
       equal(anonymous.code, "UNAUTHENTICATED", `${service} ${method} ${path}`);
       if (method === "GET" || /^\/v1\/(explain|policies:wait|watch)$|:watch$/.test(path)) continue;
@@ -94,7 +105,16 @@ Deno.test("no viewer, no reader and no stranger may write anything, and no node 
 
 Deno.test("a reader reads what flows get their names from and who is a member, and nothing else", async () => {
   const { apis } = services();
-  const names = ["identities", "nodes", "ipcache", "cidridentities", "rules", "serviceports", "members"];
+  const names = [
+    "identities",
+    "nodes",
+    "ipcache",
+    "cidridentities",
+    "fqdnselectors",
+    "rules",
+    "serviceports",
+    "members",
+  ];
   const reader: Peer = { role: "reader", node: "node-1" };
   for (const [service, api] of Object.entries(apis)) {
     const guarded = guardAccess(() => new Response(), ACCESS[service]);

@@ -9,8 +9,10 @@ import { SupervisedProcess } from "@weir/common/supervised-process";
 import type { Process } from "@weir/proto/agent";
 import { ensureBundle, ROOT, sourcesDigest } from "./bundle.ts";
 import type { AgentConfig } from "./config.ts";
+import { ensurePage } from "./page_files.ts";
 import { type Layout, readSocketOf, socketOf } from "./layout.ts";
-import { commandOf, type ServiceSpec, serviceSpecs } from "./permissions.ts";
+import { commandOf, serviceSpecs } from "./permissions.ts";
+import type { ServiceSpec } from "./service_spec.ts";
 
 /** Variables that children get beside `WEIR_*`. */
 const ENVIRONMENT = ["PATH", "HOME", "LANG", "TZ"];
@@ -29,42 +31,76 @@ export interface AgentOptions {
   readonly onChange?: (name: string, status: SupervisedStatus) => void;
 }
 
+interface Child {
+  readonly spec: ServiceSpec;
+  readonly process: SupervisedProcess;
+  /** What it was started with, to compare. */
+  readonly command: string;
+}
+
 /** The services of one node. */
 export class Agent {
-  #children: { spec: ServiceSpec; process: SupervisedProcess }[] = [];
+  #children: Child[] = [];
+  #config: AgentConfig;
 
-  constructor(readonly config: AgentConfig, readonly layout: Layout, readonly nodeName: string) {}
+  constructor(config: AgentConfig, readonly layout: Layout, readonly nodeName: string) {
+    this.#config = config;
+  }
 
   /** Starts every service; they wait for each other by themselves. */
   async start(options: AgentOptions): Promise<void> {
-    const specs = serviceSpecs(this.config, this.layout, this.nodeName, openFilesMax());
+    const specs = this.#specs();
     const sources = await sourcesDigest();
-    const environment = this.#environment();
+    if (specs.some(({ name }) => name === "ui")) await ensurePage(this.layout);
     const modules = specs.map((spec) => this.#module(spec, sources));
     for (const module of modules) module.catch(() => {}); // awaited below, in order
     for (const [index, spec] of specs.entries()) {
-      const socket = socketOf(this.layout, spec.name);
-      const process = new SupervisedProcess({
-        command: {
-          words: commandOf(spec, this.layout, await modules[index], `${ROOT}deno.json`),
-          environment: { ...environment, ...spec.secrets },
-          clearEnvironment: true,
-        },
-        holdsStdin: true,
-        forwardsStderr: true,
-        hungAfterMs: this.config.hungAfterS * 1000,
-        beforeStart: () => this.#removeSockets(spec),
-        ask: async (signal) => {
-          const sign = await options.ask(socket, signal);
-          // It listens now, ready or not.
-          await this.#keepSockets(spec).catch(() => {});
-          return sign;
-        },
-        onChange: (status) => options.onChange?.(spec.name, status),
-      });
-      this.#children.push({ spec, process });
-      process.start();
+      const child = this.#child(spec, await modules[index], options);
+      this.#children.push(child);
+      child.process.start();
     }
+  }
+
+  /** Starts those services anew that another configuration would have started otherwise; the others go on. */
+  async reconfigure(config: AgentConfig, options: AgentOptions): Promise<void> {
+    this.#config = config;
+    const sources = await sourcesDigest();
+    for (const spec of this.#specs()) {
+      const at = this.#children.findIndex((child) => child.spec.name === spec.name);
+      const child = this.#child(spec, await this.#module(spec, sources), options);
+      if (at < 0 || this.#children[at].command === child.command) continue;
+      await this.#children[at].process.stop();
+      this.#children[at] = child;
+      child.process.start();
+    }
+  }
+
+  #specs(): ServiceSpec[] {
+    return serviceSpecs(this.#config, this.layout, this.nodeName, openFilesMax());
+  }
+
+  #child(spec: ServiceSpec, module: string, options: AgentOptions): Child {
+    const socket = socketOf(this.layout, spec.name);
+    const command = {
+      words: commandOf(spec, this.layout, module, `${ROOT}deno.json`),
+      environment: { ...this.#environment(), ...spec.secrets },
+      clearEnvironment: true,
+    };
+    const process = new SupervisedProcess({
+      command,
+      holdsStdin: true,
+      forwardsStderr: true,
+      hungAfterMs: this.#config.hungAfterS * 1000,
+      beforeStart: () => this.#removeSockets(spec),
+      ask: async (signal) => {
+        const sign = await options.ask(socket, signal);
+        // It listens now, ready or not.
+        await this.#keepSockets(spec).catch(() => {});
+        return sign;
+      },
+      onChange: (status) => options.onChange?.(spec.name, status),
+    });
+    return { spec, process, command: JSON.stringify(command) };
   }
 
   /** Ends the services in reverse order: who uses another ends first. The kernel's state stays. */

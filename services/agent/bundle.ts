@@ -20,7 +20,7 @@ export const ROOT: string = new URL("../../", import.meta.url).pathname;
 /** Bundling takes a third of a second; a bundler that hangs must not keep the node's services from starting. */
 const BUNDLE_MS_MAX = 120_000;
 /** Where an installation has the bundles that it came with: there is no bundler. */
-const SHIPPED = `${ROOT}bundles`;
+export const SHIPPED: string = `${ROOT}bundles`;
 const SOURCES = ["proto", "services", "deno.json", "deno.lock"];
 
 /** Bundling failed: the sources do not compile. */
@@ -60,10 +60,16 @@ export async function ensureBundle(entry: string, directory: string, sources: st
   return path;
 }
 
+/** "../../home/me/.cache/deno/npm/registry.example/" in the names of modules and in comments. */
+const MODULE_CACHE_PATH = /(?:\.\.\/)+[^"'\n ]*?\/npm\/[^/"'\n ]+\//g;
+
 /** Makes a whole bundle of `entry` for an installation: starter and code in `directory`. @throws {BundleError} */
 export async function shipBundle(entry: string, directory: string): Promise<void> {
   const path = `${directory}/${bundleName(entry)}`;
   await bundle(entry, codeOf(path));
+  // Where the builder's module cache is says nothing: the same sources give the same bytes.
+  const code = await Deno.readTextFile(codeOf(path));
+  await Deno.writeTextFile(codeOf(path), code.replace(MODULE_CACHE_PATH, "npm/"));
   await Deno.writeTextFile(path, starterOf(path));
   for (const file of [path, codeOf(path)]) await Deno.chmod(file, 0o644);
 }
@@ -96,7 +102,21 @@ async function publish(temporary: string, path: string): Promise<void> {
   await Deno.rename(temporary, path);
 }
 
+/** Deno 2.9.6's bundler ends with "all goroutines are asleep" now and then on a busy machine, and not the next time. */
+const BUNDLE_TRIES_MAX = 3;
+
 async function bundle(entry: string, to: string): Promise<void> {
+  for (let tries = 1;; tries++) {
+    const fault = await bundleOnce(entry, to);
+    if (fault === "") return;
+    if (tries >= BUNDLE_TRIES_MAX || !fault.includes("goroutines are asleep")) {
+      throw new BundleError(`Cannot bundle ${entry}: ${fault}`);
+    }
+  }
+}
+
+/** @returns why not; "" when it is done */
+async function bundleOnce(entry: string, to: string): Promise<string> {
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       "bundle",
@@ -115,9 +135,7 @@ async function bundle(entry: string, to: string): Promise<void> {
     stderr: "piped",
     signal: AbortSignal.timeout(BUNDLE_MS_MAX),
   }).output();
-  if (code !== 0) {
-    throw new BundleError(`Cannot bundle ${entry}: ${new TextDecoder().decode(stderr).trim()}`);
-  }
+  return code === 0 ? "" : new TextDecoder().decode(stderr).trim() || `exit code ${code}`;
 }
 
 function within(promise: Promise<void>, what: string): Promise<void> {

@@ -5,6 +5,7 @@
  * @module
  */
 import { OTLP_OPTIONS, STATIC_LOG_OPTIONS } from "@weir/flow-exporter/export-options";
+import { REDACTION_OPTIONS } from "@weir/flow-exporter/l7-options";
 import { isPlainPath, readOtlp } from "@weir/flow-exporter/otlp-options";
 import { type AgentConfig, AgentConfigError } from "./config.ts";
 import { directory, type Layout } from "./layout.ts";
@@ -44,6 +45,11 @@ export function exportAccess(config: AgentConfig, layout: Layout): ExportAccess 
       ? {}
       : { secrets: { WEIR_OTLP_HEADERS: config.otlpHeaders } }),
   };
+}
+
+/** What is taken out of L7 flows; no arguments where nothing is. */
+export function redactionArgs(config: AgentConfig): string[] {
+  return config.hubbleRedactEnabled ? flagsOf(REDACTION_OPTIONS, config) : [];
 }
 
 /** Makes the directories that are not there, for the services' user; those that are there stay as they are. */

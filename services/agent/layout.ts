@@ -48,9 +48,34 @@ export function hubbleSocketOf(layout: Layout): string {
   return `${layout.sockets}/hubble.sock`;
 }
 
+/** Socket of this node at which the L7 proxy hands records to the flow exporter. */
+export function l7RecordsSocketOf(layout: Layout): string {
+  return `${layout.sockets}/l7-records.sock`;
+}
+
 /** Socket with the flows of the whole cluster, where the relay runs. */
 export function relaySocketOf(layout: Layout): string {
   return `${layout.sockets}/hubble-relay.sock`;
+}
+
+/** Socket for the CNI plugin, mode 0600: root's alone. */
+export function cniSocketOf(layout: Layout): string {
+  return `${layout.sockets}/cni.sock`;
+}
+
+/** Socket of this node at which the L7 proxy tells what endpoints have heard of names. */
+export function namesSocketOf(layout: Layout): string {
+  return `${layout.sockets}/endpoint-manager-names.sock`;
+}
+
+/** Where the CNI plugin leaves deletions while nobody answers: in a directory of root's, which nobody can put a link in place of. */
+export function cniDeletionsOf(layout: Layout): string {
+  return `${layout.state}/cni-deletions`;
+}
+
+/** Socket with the web page, where it runs. */
+export function pageSocketOf(layout: Layout): string {
+  return `${layout.sockets}/ui-page.sock`;
 }
 
 /** State of a service, which alone reads and writes it: mode 0700. */
@@ -68,6 +93,8 @@ export async function createDirectories(layout: Layout): Promise<void> {
   await directory(layout.state.slice(0, layout.state.lastIndexOf("/")), 0o755, 0, 0);
   // Root's: a service cannot put something else in the place of its directory, which the agent would then take for it.
   await directory(layout.state, 0o750, 0, layout.gid);
+  // The plugin, which is root, writes there; the endpoint manager plays back and removes.
+  await directory(cniDeletionsOf(layout), 0o700, layout.uid, layout.gid);
 }
 
 /** Makes a directory with this owner and mode, or gives them to the one that is there. Repeatable. */

@@ -6,7 +6,9 @@
 import {
   ApiServer,
   configUsage,
+  type Handler,
   Health,
+  listenTcp,
   listenUnix,
   Logger,
   parseLogLevel,
@@ -18,15 +20,19 @@ import {
 } from "@weir/common";
 import { askSignOfLife, WeirClient } from "@weir/client";
 import { Process } from "@weir/proto/agent";
-import { Agent } from "./agent.ts";
+import { CniAnswer, CniRequest } from "@weir/proto/endpoint";
+import { Agent, type AgentOptions } from "./agent.ts";
 import { CertificateKeeper } from "./certificate_keeper.ts";
-import { type AgentConfig, AgentConfigError, readAgentConfig } from "./config.ts";
+import { CniInstaller } from "./cni_installer.ts";
+import { type AgentConfig, AgentConfigError, loopbackOf, readAgentConfig } from "./config.ts";
 import { AGENT_CONFIG } from "./options.ts";
 import { WithdrawalKeeper } from "./withdrawal_keeper.ts";
 import { ensureLock, rememberChildren, waitForPredecessors } from "./instance_lock.ts";
+import { KubernetesJoin } from "./kubernetes_join.ts";
 import { createExportDirectories } from "./export_access.ts";
-import { createDirectories, type Layout, layoutOf, socketOf } from "./layout.ts";
+import { cniSocketOf, createDirectories, type Layout, layoutOf, socketOf } from "./layout.ts";
 import { ServiceManager } from "./service_manager.ts";
+import { l7ProxyNames } from "./l7_proxy_spec.ts";
 import { migrateState } from "./state_migration.ts";
 import { assertReadable, writeStamp } from "./state_version.ts";
 
@@ -47,7 +53,11 @@ WEIR_NAME in the environment, and name in the YAML file given with --config (def
 ${configUsage(AGENT_CONFIG)}`);
     return 0;
   }
-  const config = readAgentConfig(Deno.args, { configFile: CONFIG_FILE });
+  // From the first moment on: the first process of a container gets no signal that it does not ask for.
+  const stop = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(name, () => stop.abort());
+  const readConfig = () => readAgentConfig(Deno.args, { configFile: CONFIG_FILE });
+  let config = readConfig();
   if (Deno.uid() !== 0) {
     throw new AgentConfigError("Cannot run the agent: it needs root, to load programs and make devices");
   }
@@ -59,28 +69,46 @@ ${configUsage(AGENT_CONFIG)}`);
   using _lock = await ensureLock(layout);
   await waitForPredecessors(layout);
   assertReadable(layout.state, WEIR_VERSION);
-  const { moved, left } = await migrateState(layout);
+  const { moved, left } = await migrateState(layout, l7ProxyNames(config).slice(1));
   writeStamp(layout.state, WEIR_VERSION);
   if (moved.length > 0) log.info("State of an older version was moved", { files: moved });
   if (left.length > 0) log.warn("State of an older version was left: there is newer", { files: left });
+  if (config.supervised) endWithStdin(stop);
 
   const health = new Health();
   health.waitFor("services", "starting");
   const api = new ApiServer({ name: "agent", health, log });
-  const agent = new Agent(config, layout, nodeName);
+  const agents: Agent[] = [];
+  const processes = () => agents.flatMap((agent) => agent.processes());
   api.collection<Process>({
     name: "processes",
     message: Process,
-    list: () => agent.processes(),
-    get: (name) => agent.processes().find((process) => process.name === name),
+    list: processes,
+    get: (name) => processes().find((process) => process.name === name),
     description: "The services that this agent keeps running",
   });
   const listener = await listenUnix(api.fetch, socketOf(layout, "agent"));
-  const keeper = keeperOf(config, layout, { nodeName, health, log });
+  const probes = config.healthListen === ""
+    ? undefined
+    : listenTcp(probesOnly(api.fetch), loopbackOf(config.healthListen)!);
 
-  const stop = new AbortController();
-  for (const name of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(name, () => stop.abort());
-  if (config.supervised) endWithStdin(stop);
+  const join = config.kubernetesJoin === "" ? undefined : new KubernetesJoin({
+    from: config.kubernetesJoin,
+    directory: layout.state,
+    owner: layout,
+    node: nodeName,
+    clock: systemClock,
+    log,
+    onWait: (text) => text === "" ? health.ok("membership") : health.waitFor("membership", text),
+  });
+  if (join !== undefined) {
+    await join.ensure(stop.signal);
+    if (stop.signal.aborted) return 0;
+    config = readConfig();
+  }
+  const agent = new Agent(config, layout, nodeName);
+  agents.push(agent);
+  const keeper = keeperOf(config, layout, { nodeName, health, log });
 
   const manager = new ServiceManager({
     env: (name) => Deno.env.get(name),
@@ -90,6 +118,7 @@ ${configUsage(AGENT_CONFIG)}`);
   });
   const alive = manager.keepAlive(stop.signal);
   const keeping = Promise.all([
+    installerOf(config, layout, { health, log })?.run(stop.signal),
     keeper?.run(stop.signal),
     keeper && withdrawalKeeperOf(config, layout, log).run(stop.signal),
   ]);
@@ -97,7 +126,7 @@ ${configUsage(AGENT_CONFIG)}`);
   const announced = new Set<string>();
   let announcedAll = false;
   const clients = new Map<string, WeirClient>();
-  await agent.start({
+  const options: AgentOptions = {
     ask: async (socket, signal) => {
       let client = clients.get(socket);
       if (client === undefined) clients.set(socket, client = new WeirClient({ socket }));
@@ -120,7 +149,9 @@ ${configUsage(AGENT_CONFIG)}`);
         manager.notify("READY=1\nSTATUS=every service is ready");
       }
     },
-  });
+  };
+  await agent.start(options);
+  const following = join?.follow(stop.signal, () => agent.reconfigure(readConfig(), options));
   // A control plane that is away must not let the boot fail: the unit is up, and its status says what is waited for.
   systemClock.sleep(READY_MS_MAX, stop.signal).then(() => {
     if (!announcedAll) manager.notify("READY=1");
@@ -130,11 +161,23 @@ ${configUsage(AGENT_CONFIG)}`);
   health.waitFor("services", "stopping");
   await alive;
   await keeping;
+  await following;
   await manager.notify("STOPPING=1");
   await agent.stop();
   await manager.close();
   await listener.shutdown(200);
+  await probes?.shutdown(200);
   return 0;
+}
+
+/** What a probe may ask: whether the agent lives, and whether its services are ready. */
+function probesOnly(handler: Handler): Handler {
+  return (request) => {
+    const { pathname } = new URL(request.url);
+    return pathname === "/livez" || pathname === "/readyz"
+      ? handler(request)
+      : new Response("Not found\n", { status: 404 });
+  };
 }
 
 /** What keeps this machine's certificate; nothing does where the cluster is this machine alone. */
@@ -157,6 +200,26 @@ function keeperOf(
     health,
     log,
   });
+}
+
+/** What installs the CNI plugin, where a container runtime is to use it. */
+function installerOf(
+  config: AgentConfig,
+  layout: Layout,
+  { health, log }: { health: Health; log: Logger },
+): CniInstaller | undefined {
+  const { cniConfDirectory: configDirectory, cniBinaryDirectory: pluginDirectory } = config;
+  if (configDirectory === "" || config.noNode) return undefined;
+  const client = new WeirClient({ socket: cniSocketOf(layout) });
+  const request = {
+    message: CniRequest,
+    value: { config: new TextEncoder().encode('{"cniVersion":"1.1.0","name":"weir"}') },
+  };
+  const ask = async () => {
+    const { exitCode, output } = await client.call("/v1/cni:status", { request, response: CniAnswer });
+    return exitCode === 0 ? undefined : String(JSON.parse(output).msg);
+  };
+  return new CniInstaller({ layout, configDirectory, pluginDirectory, ask, clock: systemClock, health, log });
 }
 
 /** What keeps withdrawals, on every machine that has a certificate. */

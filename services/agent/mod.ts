@@ -3,3 +3,4 @@ export * from "./agent.ts";
 export * from "./config.ts";
 export * from "./layout.ts";
 export * from "./permissions.ts";
+export * from "./service_spec.ts";

@@ -4,14 +4,17 @@
  * | service            | user         | files                   | network                    | FFI, programs |
  * | ------------------ | ------------ | ----------------------- | -------------------------- | ------------- |
  * | datapath           | root, 9 caps | everything              | its socket                 | yes           |
- * | endpoint-manager   | unprivileged | its state               | five sockets               | no            |
+ * | endpoint-manager   | unprivileged | its state, deletions that the CNI plugin left | eight sockets | no      |
+ * | l7-proxy           | unprivileged | its state               | its socket, the datapath's for reading, the flow exporter's for records, the endpoint manager's for names; its port, and of IPv4 the handles' prefix alone (of IPv6 Deno has no words for one) | no |
  * | flow-exporter      | unprivileged | directories that flows are exported to | six sockets, for reading; Hubble's socket and port; the endpoint that takes OTLP | no |
  * | certificate-authority | unprivileged | its state, the machine's certificate and withdrawals | its socket, its port (and PostgreSQL) | no |
  * | identity-allocator | unprivileged | its state               | its socket (and PostgreSQL) | no           |
  * | policy-engine      | unprivileged | its state               | two sockets                | no            |
  * | load-balancer      | unprivileged | its state, its manifests | two sockets               | no            |
  * | relay              | unprivileged | none                    | two sockets, for reading; its own socket and port | no |
+ * | kubernetes         | unprivileged | none, reads its pod's token | three sockets, the authority's port, the API server of Kubernetes | no |
  * | flow-history       | unprivileged | its state               | three sockets, for reading (and PostgreSQL) | no |
+ * | ui                 | unprivileged | its state, the page's files | five sockets of the cluster and three of each node of this host, for reading; the page's socket and port | no |
  *
  * "Its state" is a directory of its own, mode 0700. Of the directory of sockets a service may touch its own socket and
  * those that it speaks to, and what is secret comes by its environment, never by an argument. Who only reads from a service of
@@ -47,31 +50,25 @@ import {
 } from "@weir/common";
 import { ACCESS } from "./access.ts";
 import { codeOf } from "./bundle.ts";
-import { type AgentConfig, AgentConfigError } from "./config.ts";
-import { exportAccess } from "./export_access.ts";
-import { hubbleSocketOf, type Layout, readSocketOf, relaySocketOf, socketOf, stateOf } from "./layout.ts";
-
-/** How one service is started. */
-export interface ServiceSpec {
-  readonly name: string;
-  readonly role: "node" | "control-plane";
-  /** Module relative to the workspace. */
-  readonly entry: string;
-  /** Runs from its sources as root, else from a bundle as the unprivileged user. */
-  readonly privileged: boolean;
-  /** Deno's permission flags. */
-  readonly permissions: readonly string[];
-  /** Arguments of the service. */
-  readonly args: readonly string[];
-  /** What is secret, as `WEIR_*` variables of this service alone. */
-  readonly secrets?: Readonly<Record<string, string>>;
-  /** Has a directory for state. */
-  readonly hasState?: boolean;
-  /** Serves a second socket that answers reading requests only. */
-  readonly hasReadSocket?: boolean;
-  /** Paths of sockets for clients of other protocols. */
-  readonly moreSockets?: readonly string[];
-}
+import type { AgentConfig } from "./config.ts";
+import { exportAccess, redactionArgs } from "./export_access.ts";
+import {
+  cniDeletionsOf,
+  cniSocketOf,
+  hubbleSocketOf,
+  l7RecordsSocketOf,
+  type Layout,
+  namesSocketOf,
+  readSocketOf,
+  relaySocketOf,
+  socketOf,
+  stateOf,
+} from "./layout.ts";
+import { listenTarget, optional, present, where } from "./spec_words.ts";
+import { kubernetesSpec } from "./kubernetes_spec.ts";
+import { EVERY_ADDRESS, l7ProxyNames, l7ProxySpecs, proxyArgs } from "./l7_proxy_spec.ts";
+import type { ServiceSpec, SpecParts } from "./service_spec.ts";
+import { uiSpec } from "./ui_spec.ts";
 
 /** Capabilities that the datapath keeps; everything else of root's is taken away. */
 export const DATAPATH_CAPABILITIES = [
@@ -110,6 +107,7 @@ export function serviceSpecs(
     policyEngine: config.policyEngine ?? reading("policy-engine"),
     loadBalancer: config.loadBalancer ?? (config.controlPlane ? reading("load-balancer") : ""),
   };
+  const kubernetesService = config.kubernetesService ?? (config.kubernetes ? socket("kubernetes") : "");
   /** The same with the certificate that reads, where there is one. */
   const asReader = (address: string) => {
     const own = `#${layout.state}`;
@@ -117,11 +115,9 @@ export function serviceSpecs(
       ? address.slice(0, -own.length) + `#${reader}`
       : address;
   };
+  const l7Proxies = l7ProxyNames(config).map(socket);
   const specs: ServiceSpec[] = [];
-  const add = (
-    spec: Omit<ServiceSpec, "permissions" | "args"> & { permissions: string[]; args: string[] },
-    peers: string[],
-  ) => {
+  const add = (spec: SpecParts, peers: string[]) => {
     const own = socketOf(layout, spec.name);
     const read = spec.hasReadSocket ? [readSocketOf(layout, spec.name)] : [];
     const answers = tcpOf(spec.name);
@@ -199,8 +195,11 @@ export function serviceSpecs(
       layout.instance,
       ...optional("--ct-entries-max", config.ctEntriesMax?.toString() ?? ""),
       ...optional("--nat-entries-max", config.natEntriesMax?.toString() ?? ""),
+      ...optional("--cgroup-root", config.cgroupRoot),
+      ...optional("--sysctl-directory", config.sysctlDirectory),
     ],
   }, []);
+  for (const { spec, peers } of l7ProxySpecs(config, layout)) add(spec, peers);
   if (config.controlPlane) {
     const postgres = config.databaseUrl === "" ? [] : [databaseHost(config.databaseUrl)];
     if (config.listen !== "") {
@@ -240,7 +239,16 @@ export function serviceSpecs(
       secrets: identities.secrets,
       args: [
         ...identities.args,
-        ...optional("--protected-prefixes", IpAddress.tryParse(own) === undefined ? "" : hostPrefix(own)),
+        // Empty is a value here too.
+        ...(config.podPoolV4 === undefined ? [] : [`--pod-pool-v4=${config.podPoolV4}`]),
+        ...optional("--pod-length-v4", config.podLengthV4?.toString() ?? ""),
+        ...(config.podPoolV6 === undefined ? [] : [`--pod-pool-v6=${config.podPoolV6}`]),
+        ...optional("--pod-length-v6", config.podLengthV6?.toString() ?? ""),
+        // Beside it an agent of its own may run the node, whose address it is.
+        ...optional(
+          "--protected-prefixes",
+          config.noNode || IpAddress.tryParse(own) === undefined ? "" : hostPrefix(own),
+        ),
       ],
     }, postgres);
     add({
@@ -257,6 +265,7 @@ export function serviceSpecs(
         readFrom.identityAllocator,
         "--cluster",
         config.cluster,
+        ...where(config.kubernetes, "--await-kubernetes"),
         ...database("policy-engine", "policy.db").args,
       ],
     }, [readFrom.identityAllocator, ...postgres]);
@@ -286,10 +295,12 @@ export function serviceSpecs(
         "--forwarding",
         config.serviceForwarding,
         ...optional("--manifests", config.serviceManifests),
+        ...where(config.kubernetes, "--await-kubernetes"),
         ...database("load-balancer", "load-balancer.db").args,
       ],
     }, [readFrom.identityAllocator, ...postgres]);
   }
+  const names = config.noL7Proxy ? [] : [namesSocketOf(layout)];
   add({
     name: "endpoint-manager",
     role: "node",
@@ -297,7 +308,16 @@ export function serviceSpecs(
     privileged: false,
     hasState: true,
     hasReadSocket: true,
-    permissions: ["--allow-env=WEIR_*", "--allow-sys=hostname,networkInterfaces"],
+    moreSockets: [cniSocketOf(layout), ...names],
+    permissions: [
+      "--allow-env=WEIR_*",
+      "--allow-sys=hostname,networkInterfaces",
+      `--allow-read=${cniDeletionsOf(layout)}`,
+      `--allow-write=${cniDeletionsOf(layout)}`,
+      // Health check node ports are whatever services say. Deno's word for listening on every port of the machine is the address
+      // that listens everywhere; what it could connect to by it is this machine's own.
+      "--allow-net=0.0.0.0,[::]",
+    ],
     args: [
       "--instance",
       layout.instance,
@@ -307,6 +327,12 @@ export function serviceSpecs(
       config.cluster,
       "--state",
       stateOf(layout, "endpoint-manager"),
+      "--cni-socket",
+      cniSocketOf(layout),
+      "--cni-deletions",
+      cniDeletionsOf(layout),
+      ...names.flatMap((path) => ["--names-socket", path]),
+      ...optional("--names-min-ttl", config.namesMinTtl?.toString() ?? ""),
       "--datapath",
       socket("datapath"),
       "--allocator",
@@ -321,21 +347,36 @@ export function serviceSpecs(
       ...(config.noSocketLb ? ["--no-socket-lb"] : []),
       ...(config.noBackendDrop ? ["--no-backend-drop"] : []),
       ...(config.vlanAllow ?? []).flatMap((vlan) => ["--vlan-allow", vlan]),
+      ...(config.policyCidrMatch ?? []).flatMap((word) => ["--policy-cidr-match", word]),
       ...optional("--zone", config.zone),
       ...optional("--load-balancer", readFrom.loadBalancer),
+      ...optional("--kubernetes", kubernetesService),
+      ...(config.noL7Proxy ? [] : ["--l7-proxy", l7Proxies.join(","), ...proxyArgs(config, layout)]),
+      "--ipam",
+      config.ipam,
       ...optional("--node-ipv4", config.ipv4),
       ...optional("--node-ipv6", config.ipv6),
       ...optional("--mtu", config.mtu ? String(config.mtu) : ""),
       ...config.device.flatMap((device) => ["--devices", device]),
     ],
-  }, [socket("datapath"), identityAllocator, policyEngine, ...present(readFrom.loadBalancer)]);
+  }, [
+    socket("datapath"),
+    identityAllocator,
+    policyEngine,
+    ...present(readFrom.loadBalancer),
+    ...present(kubernetesService),
+    ...l7Proxies,
+    `unix:${cniSocketOf(layout)}`,
+    ...names.map((path) => `unix:${path}`),
+  ]);
   const inCluster = clusterListenOf(), exports = exportAccess(config, layout);
+  const records = config.noL7Proxy ? [] : [l7RecordsSocketOf(layout)];
   add({
     name: "flow-exporter",
     role: "node",
     entry: "services/flow-exporter/main.ts",
     privileged: false,
-    moreSockets: [hubbleSocketOf(layout)],
+    moreSockets: [hubbleSocketOf(layout), ...records],
     permissions: ["--allow-env=WEIR_*", "--allow-sys=hostname", ...exports.permissions],
     secrets: exports.secrets,
     args: [
@@ -359,6 +400,8 @@ export function serviceSpecs(
       "--hubble-metrics",
       config.hubbleMetrics,
       ...optional("--hubble-metrics-listen", config.hubbleMetricsListen),
+      ...records.flatMap((path) => ["--records-socket", path]),
+      ...redactionArgs(config),
       ...exports.args,
       ...(inCluster === undefined ? [] : [
         "--cluster-listen",
@@ -376,6 +419,7 @@ export function serviceSpecs(
     asReader(readFrom.policyEngine),
     ...present(asReader(readFrom.loadBalancer)),
     `unix:${hubbleSocketOf(layout)}`,
+    ...records.map((path) => `unix:${path}`),
     ...exports.peers,
     ...present(listenTarget("hubble-listen", config.hubbleListen, HUBBLE_PORT, config.hubbleTlsDirectory)),
     ...present(
@@ -384,7 +428,8 @@ export function serviceSpecs(
     ...(inCluster === undefined ? [] : [`https://${inCluster.listen}#${reader}`, inCluster.authority]),
   ]);
   if (config.controlPlane) {
-    const nodes = [`${nodeName}=${hubbleSocketOf(layout)}`, ...config.hubbleRelayNode ?? []];
+    const ownNode = config.noNode ? [] : [`${nodeName}=${hubbleSocketOf(layout)}`];
+    const nodes = [...ownNode, ...config.hubbleRelayNode ?? []];
     const { hubbleRelayListen: listen } = config;
     // A machine of a cluster has a certificate that shows flows: people's clients know it as observer.weir.internal.
     const directory = config.hubbleRelayTlsDirectory ||
@@ -460,8 +505,25 @@ export function serviceSpecs(
         ...(config.databaseUrl === "" ? [] : [databaseHost(config.databaseUrl)]),
       ]);
     }
+    if (config.kubernetes) {
+      // The authority's own socket is root's alone: it is asked as every machine of the control plane asks.
+      const authority = config.listen === "" ? "" : `https://${config.listen}#${layout.state}`;
+      const loadBalancer = socket("load-balancer");
+      const { spec, peers } = kubernetesSpec(config, {
+        identityAllocator,
+        policyEngine,
+        loadBalancer,
+        authority,
+        nodeName,
+      });
+      add(spec, peers);
+    }
+    if (!config.noUi) {
+      const { spec, peers } = uiSpec(config, layout, { nodeName, ...readFrom });
+      add(spec, peers);
+    }
   }
-  return specs;
+  return config.noNode ? specs.filter(({ role }) => role !== "node") : specs;
 }
 
 /**
@@ -516,9 +578,6 @@ function files(layout: Layout, spec: { name: string; hasState?: boolean }, addre
   return [`--allow-read=${[...paths, ...certificates].join(",")}`, `--allow-write=${paths.join(",")}`];
 }
 
-/** Every address of IPv6: Deno has words for a prefix of IPv4 only (2.9.6; every form was tried), so it is every port of every host. */
-const EVERY_ADDRESS = "::/0";
-
 /** Deno asks for the socket and for the host name in the URL that is fetched through it. */
 function netPermission(addresses: string[]): string {
   if (addresses.includes(EVERY_ADDRESS)) return "--allow-net";
@@ -543,17 +602,6 @@ function databaseHost(databaseUrl: string): string {
   return `${url.hostname}:${url.port || 5432}`;
 }
 
-/** Where one listens for Hubble's clients, as the addresses above are written; "" when nowhere. */
-function listenTarget(flag: string, listen: string, portDefault: number, tlsDirectory: string): string {
-  if (listen === "") return "";
-  const { hostname, port } = parseHostPort(listen, portDefault) ?? {};
-  if (hostname === undefined || port === undefined) {
-    throw new AgentConfigError(`--${flag} ${listen}: expected ADDRESS[:${portDefault}]`);
-  }
-  const target = hostPort(hostname, port);
-  return tlsDirectory === "" ? `http://${target}` : `https://${target}#${tlsDirectory}`;
-}
-
 /** Whether others than this machine reach it. */
 function isBeyondLoopback(listen: string): boolean {
   const { hostname } = parseHostPort(listen, RELAY_PORT) ?? { hostname: "" };
@@ -569,15 +617,7 @@ function foundAddress(): string {
   return nodeAddress(interfaces, 4) || nodeAddress(interfaces, 6);
 }
 
-function present(address: string): string[] {
-  return address === "" ? [] : [address];
-}
-
 /** An address as a prefix of its whole length. */
 function hostPrefix(address: string): string {
   return Prefix.host(IpAddress.parse(address)).text;
-}
-
-function optional(flag: string, value: string): string[] {
-  return value === "" ? [] : [flag, value];
 }

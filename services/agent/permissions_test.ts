@@ -2,8 +2,10 @@ import { deepEqual, equal, match, throws } from "node:assert/strict";
 import { ACCESS } from "./access.ts";
 import { AgentConfigError, readAgentConfig } from "./config.ts";
 import { unprivilegedUser } from "@weir/common";
-import type { Layout } from "./layout.ts";
-import { commandOf, type ServiceSpec, serviceSpecs } from "./permissions.ts";
+import { type Layout, socketOf, stateOf } from "./layout.ts";
+import { prefixesBeside } from "./l7_proxy_spec.ts";
+import { commandOf, serviceSpecs } from "./permissions.ts";
+import type { ServiceSpec } from "./service_spec.ts";
 
 const layout: Layout = {
   instance: "x",
@@ -22,8 +24,13 @@ Deno.test("serviceSpecs() gives FFI, programs and root to the datapath alone", (
       match(command, /--bounding-set=-all,\+bpf/);
       continue;
     }
+    // Of IPv6 Deno has no words for the L7 proxy's handles: every address, but for those of IPv4 that are none.
+    const isProxy = spec.name === "l7-proxy";
+    if (isProxy) match(command, /--deny-net=0\.0\.0\.0\/1,/);
     equal(
-      /--allow-(all|ffi|run|import|read(?!=)|write(?!=)|net(?!=)|sys(?!=))/.test(command),
+      /--allow-(all|ffi|run|import|read(?!=)|write(?!=)|net(?!=)|sys(?!=))/.test(
+        isProxy ? command.replace("--allow-net ", "") : command,
+      ),
       false,
       command,
     );
@@ -47,6 +54,19 @@ function rightsOf({ name, permissions }: ServiceSpec): string[] {
   ].filter((right) => ![`rw ${name}.sock`, `net ${name}.sock`].includes(right)).sort();
 }
 
+/** The L7 proxy's: every address of IPv6, of IPv4 handles alone. */
+const PROXY = [
+  "--allow-net",
+  "--unstable-net",
+  "--deny-net=0.0.0.0/1,128.0.0.0/2,192.0.0.0/3,224.0.0.0/4,248.0.0.0/5,244.0.0.0/6,242.0.0.0/7,241.0.0.0/8",
+  "rw l7-proxy",
+  "rw datapath-read.sock",
+  "rw l7-records.sock",
+  "rw endpoint-manager-names.sock",
+  "env WEIR_*",
+  "sys hostname",
+].sort();
+
 /** A socket that a service speaks to. */
 const speaksTo = (...names: string[]) => names.flatMap((name) => [`rw ${name}.sock`, `net ${name}.sock`]);
 const CERTIFICATE = (directory = "") =>
@@ -61,12 +81,16 @@ const PORT = {
 };
 /** PostgreSQL's client looks at PG* and the user's name. */
 const DATABASE = ["--allow-env"];
+/** Health check node ports. */
+const EVERY_PORT = ["net 0.0.0.0", "net [::]"];
 /** Every unprivileged service has its own socket beside these. */
 const ALWAYS = ["net localhost:2", "sys hostname"];
 
 function assertRights(specs: ServiceSpec[], expected: Record<string, string[]>): void {
   const found = Object.fromEntries(
-    specs.filter(({ privileged }) => !privileged).map((spec) => [spec.name, rightsOf(spec)]),
+    specs.filter(({ privileged, name }) => !privileged && name !== "l7-proxy").map((
+      spec,
+    ) => [spec.name, rightsOf(spec)]),
   );
   deepEqual(
     found,
@@ -98,7 +122,12 @@ Deno.test("serviceSpecs() gives each service of a control plane its own state an
     "load-balancer": [...serves("load-balancer"), ...speaksTo("identity-allocator-read")],
     "endpoint-manager": [
       "rw endpoint-manager",
+      ...EVERY_PORT,
+      "rw cni-deletions",
       ...speaksTo(
+        "l7-proxy",
+        "cni",
+        "endpoint-manager-names",
         "endpoint-manager-read",
         "datapath",
         "identity-allocator",
@@ -116,6 +145,7 @@ Deno.test("serviceSpecs() gives each service of a control plane its own state an
         "policy-engine-read",
         "load-balancer-read",
         "hubble",
+        "l7-records",
       ),
       ...reads,
       ...CERTIFICATE("reader/"),
@@ -136,7 +166,59 @@ Deno.test("serviceSpecs() gives each service of a control plane its own state an
       ...speaksTo("flow-history-read", "hubble-relay", "identity-allocator-read", "policy-engine-read"),
       ...DATABASE,
     ],
+    "ui": [
+      "rw ui",
+      "read /run/weir/.code/page",
+      ...speaksTo(
+        "identity-allocator-read",
+        "policy-engine-read",
+        "load-balancer-read",
+        "flow-history-read",
+        "datapath-read",
+        "endpoint-manager-read",
+        "hubble",
+        "hubble-relay",
+        "agent",
+        "ui-page",
+      ),
+      "net 127.0.0.1:12000",
+      ...["env WEIR_*", "env LOG_STREAM", "env LOG_TOKENS"],
+    ],
   });
+});
+
+Deno.test("serviceSpecs() lets the web page read: from other nodes of this host too, and on no port that is not asked for", () => {
+  const uiOf = (...args: string[]) =>
+    serviceSpecs(config(...args), layout, "n").find(({ name }) => name === "ui");
+  const more = (...args: string[]) => {
+    const without = rightsOf(uiOf()!);
+    return rightsOf(uiOf(...args)!).filter((right) => !without.includes(right));
+  };
+  deepEqual(
+    more("--hubble-relay-node", "m=/run/weir/y/hubble.sock"),
+    ["agent", "datapath-read", "endpoint-manager-read"].flatMap((name) => [
+      `net unix:/run/weir/y/${name}.sock`,
+      `rw /run/weir/y/${name}.sock`,
+    ]).sort(),
+  );
+  equal(
+    rightsOf(uiOf("--ui-listen", "")!).some((right) => /^net [^/]*:\d+$/.test(right) && !/:2$/.test(right)),
+    false,
+  );
+  deepEqual(
+    more("--ui-listen", "10.0.0.1", "--ui-tls-directory", "/etc/page", "--ui-token-file", "/etc/token"),
+    ["net 10.0.0.1:12000", "read /etc/token", ...CERTIFICATE("/etc/page/")].sort(),
+  );
+  throws(() => config("--ui-listen", "10.0.0.1"), /beyond loopback/);
+  throws(() => config("--ui-listen", "nowhere:x"), /ADDRESS\[:12000\]/);
+  equal(uiOf("--no-ui"), undefined);
+  // What it may open answers, and changes nothing: sockets for reading, and APIs that only read.
+  for (const right of rightsOf(uiOf()!)) {
+    match(
+      right,
+      /^(net|rw) (ui|ui-page|agent|hubble|hubble-relay|[a-z-]+-read)(\.sock)?$|^(read|env|sys|net) /,
+    );
+  }
 });
 
 Deno.test("serviceSpecs() keeps a joined machine's key from the flow exporter, which has a certificate that reads", () => {
@@ -154,14 +236,16 @@ Deno.test("serviceSpecs() keeps a joined machine's key from the flow exporter, w
   assertRights(specs, {
     "endpoint-manager": [
       "rw endpoint-manager",
-      ...speaksTo("endpoint-manager-read", "datapath"),
+      ...EVERY_PORT,
+      "rw cni-deletions",
+      ...speaksTo("cni", "endpoint-manager-names", "endpoint-manager-read", "datapath", "l7-proxy"),
       ...plane,
       ...CERTIFICATE(),
       "env WEIR_*",
       "sys networkInterfaces",
     ],
     "flow-exporter": [
-      ...speaksTo("datapath-read", "endpoint-manager-read", "hubble"),
+      ...speaksTo("datapath-read", "endpoint-manager-read", "hubble", "l7-records"),
       "net 127.0.0.1:4244",
       "net 10.0.0.9:4244",
       ...PLANE("certificate-authority"),
@@ -182,12 +266,37 @@ Deno.test("serviceSpecs() starts the control plane only where it is asked for, a
     "https://10.0.0.1:9902",
   ]);
   const specs = serviceSpecs(node, layout, "n");
-  deepEqual(specs.map((spec) => spec.name), ["datapath", "endpoint-manager", "flow-exporter"]);
-  const net = specs[1].permissions.find((flag) => flag.startsWith("--allow-net="))!;
+  deepEqual(specs.map((spec) => spec.name), ["datapath", "l7-proxy", "endpoint-manager", "flow-exporter"]);
+  const net = specs[2].permissions.filter((flag) => flag.startsWith("--allow-net=")).join(" ");
   match(net, /unix:\/a\/ia\.sock/);
   match(net, /10\.0\.0\.1:9902/);
-  equal(serviceSpecs(config(), layout, "n").length, 8);
-  equal(serviceSpecs(config("--no-flow-history"), layout, "n").length, 7);
+  equal(serviceSpecs(config(), layout, "n").length, 10);
+  equal(serviceSpecs(config("--no-flow-history", "--no-ui"), layout, "n").length, 8);
+});
+
+Deno.test("serviceSpecs() runs a control plane without a node beside the node's own agent", () => {
+  const alone = config("--no-node", "--listen", "10.0.0.1");
+  equal(alone.instance, "control-plane");
+  equal(config("--no-node", "--instance", "x").instance, "x");
+  equal(config().instance, "host");
+  const specs = serviceSpecs(alone, layout, "n");
+  deepEqual(specs.map(({ role }) => role).filter((role) => role !== "control-plane"), []);
+  const argsOf = (name: string) => specs.find((spec) => spec.name === name)!.args.join(" ");
+  equal(argsOf("relay").includes("--node-socket"), false);
+  // The node's agent says that this address is its own.
+  equal(argsOf("identity-allocator").includes("--protected-prefixes"), false);
+  throws(() => readAgentConfig(["--no-node"]), /--no-node is for --control-plane/);
+});
+
+Deno.test("readAgentConfig() takes a node that is still to join, and probes on loopback alone", () => {
+  const none = () => undefined;
+  const joining = readAgentConfig(["--kubernetes-join", "/run/weir-join"], { membership: none });
+  equal(joining.kubernetesJoin, "/run/weir-join");
+  throws(() => config("--kubernetes-join", "/x"), /it needs an agent of its own/);
+  equal(config("--health-listen", "127.0.0.1:7447").healthListen, "127.0.0.1:7447");
+  for (const wrong of ["10.0.0.1:7447", "127.0.0.1", ":7447", "[::]:7447"]) {
+    throws(() => config("--health-listen", wrong), /expected ADDRESS:PORT of loopback/, wrong);
+  }
 });
 
 Deno.test("serviceSpecs() lets the relay alone reach nodes that have only IPv6 addresses, where a cluster may have such", async () => {
@@ -211,11 +320,52 @@ Deno.test("serviceSpecs() lets the relay alone reach nodes that have only IPv6 a
       for (const spec of serviceSpecs(config("--listen", listen), layout, "n")) {
         const flag = spec.permissions.find((one) => one.startsWith("--allow-net"));
         if (spec.name === "relay") deepEqual(await reached(flag!), [ipv6, "granted"], listen);
-        else if (!spec.privileged) match(flag!, /^--allow-net=./, `${spec.name} with ${listen}`);
+        else if (!spec.privileged && spec.name !== "l7-proxy") {
+          match(flag!, /^--allow-net=./, `${spec.name} with ${listen}`);
+        }
       }
     }
   } finally {
     await Deno.remove(script);
+  }
+});
+
+Deno.test("serviceSpecs() lets the endpoint manager alone ask Kubernetes' service, of the control plane that was joined by a pod", () => {
+  const base = ["--identity-allocator", "unix:/a", "--policy-engine", "unix:/b", "--ipam", "kubernetes"];
+  const given = readAgentConfig([...base, "--kubernetes-service", "https://10.0.0.1:7444#/d"], {
+    env: () => undefined,
+  });
+  const joined = readAgentConfig(["--kubernetes-join", "/run/weir-join"], {
+    env: () => undefined,
+    membership: () => ({ version: 1, role: "node", node: "n", cluster: "c", addresses: ["10.0.0.1:7440"] }),
+  });
+  for (const [config, directory] of [[given, "/d"], [joined, "/var/lib/weir/host"]] as const) {
+    const who = serviceSpecs(config, layout, "n").filter(({ permissions }) =>
+      permissions.some((flag) => /^--allow-net=.*10\.0\.0\.1:7444/.test(flag))
+    );
+    deepEqual(who.map(({ name }) => name), ["endpoint-manager"]);
+    match(who[0].args.join(" "), new RegExp(`--kubernetes https://10.0.0.1:7444#${directory}( |$)`));
+  }
+  const own = config("--kubernetes", "--kubernetes-api-server", "https://172.30.0.1:6443", "--pod-pool-v6=");
+  const argsOf = (name: string) =>
+    serviceSpecs(own, layout, "n").find((spec) => spec.name === name)!.args.join(" ");
+  match(argsOf("endpoint-manager"), /--kubernetes unix:\S+\/kubernetes\.sock /);
+  match(argsOf("identity-allocator"), /--pod-pool-v6=( |$)/);
+  match(argsOf("endpoint-manager"), /^(?!.*--policy-cidr-match)/);
+  const matching = config("--control-plane", "--policy-cidr-match", "pods");
+  const [{ args }] = serviceSpecs(matching, layout, "n").filter(({ name }) => name === "endpoint-manager");
+  match(args.join(" "), /--policy-cidr-match pods /);
+  for (
+    const [words, fault] of [
+      [["--ipam", "none"], /ipam "none"/],
+      [["--policy-cidr-match", "pods,moon"], /CIDR rules with moon/],
+      [["--cni-conf-directory", "/x"], /expected both/],
+      [["--cni-conf-directory", "x", "--cni-binary-directory", "/y"], /absolute path/],
+    ] as const
+  ) {
+    throws(() => readAgentConfig(["--control-plane", ...words], { env: () => undefined }), {
+      message: fault,
+    });
   }
 });
 
@@ -230,7 +380,7 @@ Deno.test("serviceSpecs() opens the network to the database that was named, and 
     equal(commandOf(spec, layout, "/code.js", "/deno.json").join(" ").includes("p4ss"), false, spec.name);
     equal(
       spec.secrets?.WEIR_DATABASE_URL,
-      spec.role === "control-plane" && spec.name !== "relay" ? url : undefined,
+      spec.role === "control-plane" && !["relay", "ui"].includes(spec.name) ? url : undefined,
       spec.name,
     );
   }
@@ -305,7 +455,12 @@ Deno.test("readAgentConfig() takes a member's configuration from its join.json",
 });
 
 Deno.test("serviceSpecs() gives the access rows to the services that answer others, and the authority's own socket to it alone", () => {
-  const specs = serviceSpecs(config("--listen", "10.0.0.1", "--ipv4", "10.0.0.1"), layout, "n");
+  const kubernetes = ["--kubernetes", "--kubernetes-api-server", "https://172.30.0.1:6443"];
+  const specs = serviceSpecs(
+    config("--listen", "10.0.0.1", "--ipv4", "10.0.0.1", ...kubernetes),
+    layout,
+    "n",
+  );
   for (const name of Object.keys(ACCESS)) {
     const { args } = specs.find((spec) => spec.name === name)!;
     match(args[args.indexOf("--access") + 1], /^control-plane,admin,viewer GET \/metrics; /);
@@ -329,6 +484,41 @@ Deno.test("serviceSpecs() gives the access rows to the services that answer othe
     const at = args.indexOf("--connections-max");
     equal(at < 0 ? undefined : args[at + 1], expected);
   }
+});
+
+Deno.test("serviceSpecs() lets one service alone speak to Kubernetes, where it is asked for", () => {
+  const find = (...args: string[]) =>
+    serviceSpecs(config("--listen", "10.0.0.1", ...args), layout, "n").find(({ name }) =>
+      name === "kubernetes"
+    );
+  equal(find(), undefined);
+  const spec = find("--kubernetes", "--kubernetes-api-server", "https://172.30.0.1:6443")!;
+  deepEqual(
+    rightsOf(spec),
+    [
+      ...ALWAYS,
+      ...speaksTo(
+        "certificate-authority-read",
+        "identity-allocator",
+        "kubernetes-read",
+        "load-balancer",
+        "policy-engine",
+      ),
+      ...DATABASE,
+      "read /run/secrets/kubernetes.io/serviceaccount",
+      "read /var/run/secrets/kubernetes.io/serviceaccount",
+      ...CERTIFICATE(),
+      "net 10.0.0.1:7440",
+      "net 10.0.0.1:7444",
+      "net 172.30.0.1:6443",
+    ].sort(),
+  );
+  throws(() => find("--kubernetes"), AgentConfigError, "no pod, and no URL");
+  throws(() => find("--kubernetes", "--kubernetes-api-server", "ftp://x"), AgentConfigError);
+  throws(
+    () => readAgentConfig(["--kubernetes", "--identity-allocator", "a", "--policy-engine", "b"]),
+    AgentConfigError,
+  );
 });
 
 Deno.test("readAgentConfig() reads the host's configuration unless another is named", () => {
@@ -430,4 +620,56 @@ Deno.test("serviceSpecs() lets the flow exporter speak to the endpoint of OTLP, 
   equal(command.includes("s3cret"), false);
   throws(() => config("--otlp-headers", "a=b"), /WEIR_OTLP_HEADERS in the environment/);
   throws(() => config("--otlp-endpoint", "localhost"), AgentConfigError);
+});
+
+Deno.test("serviceSpecs() lets the L7 proxy connect to handles alone where Deno has words for them", () => {
+  const proxyOf = (...args: string[]) =>
+    serviceSpecs(config(...args), layout, "n").find(({ name }) => name === "l7-proxy");
+  deepEqual(
+    rightsOf(proxyOf("--l7-handle-prefix-v6", "", "--l7-handle-prefix-v4", "10.200.0.0/16")!),
+    [
+      ...ALWAYS,
+      ...speaksTo("datapath-read", "l7-records", "endpoint-manager-names"),
+      "rw l7-proxy",
+      "--unstable-net",
+      "net 10.200.0.0/16:15001",
+      "net 10.200.0.0/16:1",
+      "net 10.200.0.0/16:2",
+      "net [::]:15001",
+      "net 0.0.0.0:15001",
+      "env WEIR_*",
+    ].sort(),
+  );
+  deepEqual(prefixesBeside("192.0.0.0/2"), ["0.0.0.0/1", "128.0.0.0/2"]);
+  deepEqual(prefixesBeside(""), ["0.0.0.0/0"]);
+  deepEqual(rightsOf(proxyOf()!), PROXY);
+  equal(proxyOf("--no-l7-proxy"), undefined);
+  equal(proxyOf()!.args.includes("--shared-port"), false);
+  for (
+    const wrong of [["v4", "fd00::/64"], ["v4", "240.0.0.0/4"], ["v4", "x"], ["v6", "fd00::/48"], [
+      "v6",
+      "240.0.0.0/8",
+    ]]
+  ) {
+    throws(() => config(`--l7-handle-prefix-${wrong[0]}`, wrong[1]), /Cannot take/);
+  }
+  throws(() => config("--l7-handle-prefix-v4", "", "--l7-handle-prefix-v6", ""), /without addresses/);
+  throws(() => config("--l7-dns-denial", "silence"), /expected refused or nxdomain/);
+});
+
+Deno.test("serviceSpecs() starts as many processes of the L7 proxy as are wanted, each with its own state, and tells the endpoint manager of all", () => {
+  const specs = serviceSpecs(config("--l7-proxy-workers", "3"), layout, "n");
+  const proxies = specs.filter(({ entry }) => entry === "services/l7-proxy/main.ts");
+  const names = ["l7-proxy", "l7-proxy-2", "l7-proxy-3"];
+  deepEqual(proxies.map(({ name }) => name), names);
+  const after = (args: readonly string[], flag: string) => args[args.indexOf(flag) + 1];
+  deepEqual(proxies.map(({ args }) => after(args, "--state")), names.map((name) => stateOf(layout, name)));
+  equal(new Set(proxies.map(({ args }) => after(args, "--port"))).size, 1);
+  equal(proxies.every(({ args }) => args.includes("--shared-port")), true);
+  const manager = specs.find(({ name }) => name === "endpoint-manager")!;
+  const sockets = names.map((name) => `unix:${socketOf(layout, name)}`);
+  equal(after(manager.args, "--l7-proxy"), sockets.join(","));
+  const words = manager.permissions.filter((flag) => flag.startsWith("--allow-net=")).join(",").split(",");
+  for (const socket of sockets) equal(words.includes(socket), true, words.join(" "));
+  throws(() => config("--l7-proxy-workers", "0"), /from 1 to 64/);
 });

@@ -12,8 +12,10 @@ const MOVES: Readonly<Record<string, readonly string[]>> = {
   "identity-allocator": ["identity.db", "identity.db-wal", "identity.db-shm"],
   "policy-engine": ["policy.db", "policy.db-wal", "policy.db-shm"],
   "flow-history": [],
+  "ui": [],
   "load-balancer": ["load-balancer.db", "load-balancer.db-wal", "load-balancer.db-shm"],
   "endpoint-manager": ["endpoints"],
+  "l7-proxy": [],
 };
 
 /**
@@ -21,11 +23,15 @@ const MOVES: Readonly<Record<string, readonly string[]>> = {
  * file in one of both places, and the next start goes on. What is there already is never replaced. Files of another
  * unprivileged user (the node had no user `weir` before) become the services'. Only while no service runs.
  *
+ * @param more services beside those that every configuration has
  * @returns what was moved, and what was left because there is something newer
  */
-export async function migrateState(layout: Layout): Promise<{ moved: string[]; left: string[] }> {
+export async function migrateState(
+  layout: Layout,
+  more: readonly string[] = [],
+): Promise<{ moved: string[]; left: string[] }> {
   const moved: string[] = [], left: string[] = [];
-  for (const [service, names] of Object.entries(MOVES)) {
+  for (const [service, names] of [...Object.entries(MOVES), ...more.map((name) => [name, []] as const)]) {
     const to = stateOf(layout, service);
     await directory(to, 0o700, layout.uid, layout.gid);
     const [main] = names;
@@ -40,6 +46,12 @@ export async function migrateState(layout: Layout): Promise<{ moved: string[]; l
       moved.push(name);
     }
     await takeOver(to, layout);
+  }
+  // What a process judged by that has not run meanwhile is too old to be begun with.
+  for await (const { name } of Deno.readDir(layout.state)) {
+    if (/^l7-proxy-\d+$/.test(name) && !more.includes(name)) {
+      await Deno.remove(`${layout.state}/${name}`, { recursive: true });
+    }
   }
   return { moved, left };
 }

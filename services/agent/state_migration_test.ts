@@ -69,3 +69,15 @@ Deno.test({
     await Deno.remove(outside);
   },
 });
+
+Deno.test("migrateState() makes the directories of more services, and forgets processes of the L7 proxy that run no more", async () => {
+  await using directory = await temporary();
+  const { path } = directory;
+  await migrateState(layoutIn(path), ["l7-proxy-2", "l7-proxy-3"]);
+  for (const name of ["l7-proxy", "l7-proxy-2", "l7-proxy-3"]) await write(`${path}/${name}/kept`, name);
+  await migrateState(layoutIn(path), ["l7-proxy-2"]);
+  equal(await Deno.readTextFile(`${path}/l7-proxy/kept`), "l7-proxy");
+  equal(await Deno.readTextFile(`${path}/l7-proxy-2/kept`), "l7-proxy-2");
+  await migrateState(layoutIn(path), ["l7-proxy-2", "l7-proxy-3"]);
+  deepEqual([...Deno.readDirSync(`${path}/l7-proxy-3`)], []);
+});

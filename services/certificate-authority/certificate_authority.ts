@@ -12,7 +12,7 @@
  */
 import {
   type Authority as AuthorityMessage,
-  CreateTokenRequest,
+  type CreateTokenRequest,
   type CreateTokenResponse,
   type HandBackResponse,
   IssueRequest,
@@ -25,19 +25,17 @@ import {
 import {
   ACCESS_TOKEN_PREFIX,
   ApiServer,
-  assertNotRemoved,
   Backoff,
   type Clock,
   errorText,
   formatJoinToken,
   invalidArgument,
   type Logger,
-  OBSERVER_NAME,
   parseCertificate,
-  parseHostPort,
   type Peer,
   ProblemError,
   publicKeyHash,
+  RateLimit,
   systemClock,
   unixSeconds,
   type WatchedTable,
@@ -45,16 +43,13 @@ import {
 import { type Database, Store } from "@weir/common/state";
 import { Authority, createAuthority } from "./authority.ts";
 import { type AuthorityConfig, type AuthorityParts, CONFIG_DEFAULT } from "./config.ts";
+import { full, Issuer } from "./issuer.ts";
 import { checkKnownAuthority } from "./known_authority.ts";
-import { RateLimit } from "./rate_limit.ts";
 import { isMember, MEMBERS, MEMBERS_MAX } from "./member.ts";
 import { ensureAuthority, MIGRATIONS } from "./schema.ts";
-import { checkJoinSecret, makeToken, spend, TOKENS, TOKENS_MAX } from "./token_table.ts";
+import { makeToken, NODE_NAME, TOKENS, TOKENS_MAX } from "./token_table.ts";
 import { removalOf, WITHDRAWALS, WithdrawalTable } from "./withdrawal_table.ts";
 
-/** Names of machines: as host names are. */
-const NODE_NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/;
-const ADDRESSES_MAX = 8;
 const SWEEP_MS = 60_000;
 /** Expired tokens are shown for a day, so that "expired" can be said and not only "unknown". */
 const TOKEN_KEPT_S = 86_400;
@@ -74,6 +69,7 @@ export class CertificateAuthority {
   readonly members: WatchedTable<Member>;
   readonly tokens: WatchedTable<Token>;
   readonly #withdrawals: WithdrawalTable;
+  readonly #issuer: Issuer;
   readonly #store: Store;
   readonly #parts: AuthorityParts;
   readonly #log: Logger;
@@ -97,6 +93,14 @@ export class CertificateAuthority {
     this.members = this.#store.collection(MEMBERS, Member, { entriesMax: MEMBERS_MAX });
     this.tokens = this.#store.collection(TOKENS, Token, { entriesMax: TOKENS_MAX });
     this.#withdrawals = new WithdrawalTable(this.#store, this.members, { ...this.#parts, log: this.#log });
+    this.#issuer = new Issuer({
+      ...this.#parts,
+      store: this.#store,
+      members: this.members,
+      tokens: this.tokens,
+      withdrawals: this.#withdrawals,
+      log: this.#log,
+    });
     const { metrics } = this.api;
     metrics.gauge("weir_members", "Machines that are or were members").collect(() => this.members.size);
   }
@@ -137,13 +141,13 @@ export class CertificateAuthority {
       });
     }
     if (from.peer === undefined && request.role === "viewer") {
-      return await this.#signPerson(authority, request);
+      return await this.#issuer.signPerson(authority, request);
     }
     if (from.peer === undefined && request.role === "reader") {
-      return await this.#signReader(authority, request, Infinity);
+      return await this.#issuer.signReader(authority, request, Infinity);
     }
     if (from.peer === undefined) {
-      return await this.#sign(authority, request, { role: roleOf(request.role), force: true });
+      return await this.#issuer.sign(authority, request, { role: roleOf(request.role), force: true });
     }
     const key = from.address ?? "", nowMs = this.#parts.clock.monotonicMs();
     const waitMs = this.#failures.waitMs(key, nowMs);
@@ -156,7 +160,7 @@ export class CertificateAuthority {
       });
     }
     try {
-      return await this.#sign(authority, request, { secret: request.secret });
+      return await this.#issuer.sign(authority, request, { secret: request.secret });
     } catch (error) {
       if ((error as ProblemError).status === 401) {
         this.#failures.failed(key, nowMs);
@@ -188,8 +192,8 @@ export class CertificateAuthority {
       });
     }
     const asks = { ...IssueRequest.create(request), node: peer.node };
-    if (request.role === "reader") return await this.#signReader(this.#ready(), asks, issuedUnixMs);
-    return await this.#sign(this.#ready(), asks, {
+    if (request.role === "reader") return await this.#issuer.signReader(this.#ready(), asks, issuedUnixMs);
+    return await this.#issuer.sign(this.#ready(), asks, {
       role: peer.role,
       force: true,
       renews: { issuedUnixMs },
@@ -218,7 +222,7 @@ export class CertificateAuthority {
       const token = await tx.get<Token>(TOKENS, id);
       if (token === undefined) return false;
       await tx.delete(TOKENS, id);
-      await this.#withdrawals.add(tx, authority, this.#endOf(token));
+      await this.#withdrawals.add(tx, authority, this.#issuer.endOf(token));
       return true;
     });
   }
@@ -249,7 +253,7 @@ export class CertificateAuthority {
       });
     }
     const { token, secret } = makeToken(request, this.#parts);
-    if (token.kind === "join" && this.#planeAddresses().length === 0) {
+    if (token.kind === "join" && this.#issuer.planeAddresses().length === 0) {
       throw new ProblemError("NOT_REACHABLE", {
         status: 409,
         detail: "Cannot make a join token: the control plane listens for no other machine",
@@ -260,7 +264,7 @@ export class CertificateAuthority {
     await this.#store.transact((tx) => tx.put(TOKENS, token.id, token));
     const text = token.kind === "access" ? `${ACCESS_TOKEN_PREFIX}${token.id}_${secret}` : formatJoinToken({
       role: token.role === "control-plane" ? "control-plane" : "node",
-      addresses: this.#planeAddresses(),
+      addresses: this.#issuer.planeAddresses(),
       authorityHash: hashOfAuthority(authority),
       secret: `${token.id}.${secret}`,
     });
@@ -284,170 +288,6 @@ export class CertificateAuthority {
         if (member !== undefined && !isMember(member)) await tx.delete(MEMBERS, name);
       }
     });
-  }
-
-  async #sign(
-    authority: Authority,
-    request: IssueRequest,
-    by: { secret?: string; role?: string; force?: boolean; renews?: { issuedUnixMs: number } },
-  ): Promise<IssueResponse> {
-    const { clock, config } = this.#parts;
-    return await this.#store.transact(async (tx) => {
-      const token = by.role === undefined
-        ? await checkJoinSecret(tx, this.#parts, by.secret ?? "")
-        : undefined;
-      const before = await tx.get<Member>(MEMBERS, request.node);
-      // Another replica may have removed it a moment ago: what is issued now would be later than that, and undo it.
-      if (by.renews !== undefined) {
-        assertNotRemoved(request.node, by.renews.issuedUnixMs, (before?.removedUnixS ?? 0) * 1000);
-      }
-      const role = by.role ?? token!.role;
-      const addresses = role === "control-plane"
-        ? addressesOf(
-          request.addresses.length > 0 || !by.renews ? request.addresses : before?.addresses ?? [],
-        )
-        : [];
-      const nowMs = this.#laterThan(before);
-      const issued = await authority.issue(request.requestPem, {
-        peer: { role: role as Peer["role"], node: request.node },
-        hosts: [...new Set(addresses.map((address) => parseHostPort(address)!.hostname))],
-        nowMs,
-        lifetimeMs: config.certificateLifetimeMs,
-      });
-      // A machine that did not hear the answer asks again with the same key.
-      const again = before !== undefined && isMember(before) && before.role === role &&
-        sameBytes(before.keyHash, issued.keyHash);
-      if (!by.force && !again) {
-        if (before !== undefined && isMember(before) && before.expiresUnixS * 1000 > clock.nowMs()) {
-          throw new ProblemError("NAME_TAKEN", {
-            status: 409,
-            detail: `Cannot join as ${request.node}: a machine of this name is a member`,
-            found: `joined ${new Date(before.joinedUnixS * 1000).toISOString()}`,
-            action:
-              `Take another name (weir join TOKEN --node-name NAME), or remove it first: weir cluster remove ${request.node}`,
-          });
-        }
-        if (before === undefined && this.members.size >= MEMBERS_MAX) throw full("members", MEMBERS_MAX);
-        await spend(tx, token!);
-        if (token!.usesLeft === 1) await this.#withdrawals.add(tx, authority, this.#endOf(token!));
-      }
-      const joined = before !== undefined && isMember(before) ? before.joinedUnixS : nowMs / 1000;
-      await tx.put(MEMBERS, request.node, {
-        name: request.node,
-        role,
-        addresses,
-        joinedUnixS: joined,
-        issuedUnixS: nowMs / 1000,
-        expiresUnixS: issued.notAfterUnixMs / 1000,
-        removedUnixS: before?.removedUnixS ?? 0,
-        keyHash: issued.keyHash,
-      });
-      this.#log.info("Certificate issued", { node: request.node, role, token: token?.id });
-      return {
-        certificatePem: issued.certificatePem,
-        authorityPem: authority.certificatePem,
-        cluster: authority.cluster,
-        role,
-        addresses: this.#planeAddresses(
-          role === "control-plane" ? { name: request.node, addresses } : undefined,
-        ),
-        serverUnixS: unixSeconds(clock),
-      };
-    });
-  }
-
-  /** A certificate that reads in a member's name. Its removal refuses this one too, so the table knows when it was issued. */
-  async #signReader(
-    authority: Authority,
-    request: IssueRequest,
-    issuedUnixMs: number,
-  ): Promise<IssueResponse> {
-    return await this.#store.transact(async (tx) => {
-      const member = await tx.get<Member>(MEMBERS, request.node);
-      assertNotRemoved(request.node, issuedUnixMs, (member?.removedUnixS ?? 0) * 1000);
-      if (member === undefined || !isMember(member)) {
-        throw new ProblemError("NOT_A_MEMBER", {
-          status: 409,
-          detail: `Cannot issue a certificate that reads for ${request.node}: it is no member`,
-          action: "Renew its own certificate first",
-        });
-      }
-      const nowMs = this.#laterThan(member);
-      const issued = await authority.issue(request.requestPem, {
-        peer: { role: "reader", node: request.node },
-        // It shows its machine's flows, and can pose as nothing else.
-        hosts: [OBSERVER_NAME],
-        nowMs,
-        lifetimeMs: this.#parts.config.certificateLifetimeMs,
-      });
-      await tx.put(MEMBERS, request.node, {
-        ...member,
-        issuedUnixS: nowMs / 1000,
-        expiresUnixS: Math.max(member.expiresUnixS, issued.notAfterUnixMs / 1000),
-      });
-      this.#log.info("Certificate issued", { node: request.node, role: "reader" });
-      return {
-        certificatePem: issued.certificatePem,
-        authorityPem: authority.certificatePem,
-        cluster: authority.cluster,
-        role: "reader",
-        addresses: this.#planeAddresses(),
-        serverUnixS: unixSeconds(this.#parts.clock),
-      };
-    });
-  }
-
-  /** A certificate with which a person reads, and nothing else. It is listed, and revoked, among the tokens. */
-  async #signPerson(authority: Authority, request: IssueRequest): Promise<IssueResponse> {
-    const { clock } = this.#parts;
-    const { token } = makeToken(
-      CreateTokenRequest.create({
-        kind: "certificate",
-        role: "viewer",
-        name: request.node,
-        lifetimeS: request.lifetimeS,
-      }),
-      this.#parts,
-    );
-    if (this.tokens.size >= TOKENS_MAX) throw full("tokens", TOKENS_MAX);
-    const nowMs = clock.nowMs();
-    const issued = await authority.issue(request.requestPem, {
-      peer: { role: "viewer", node: token.id },
-      hosts: [],
-      nowMs,
-      lifetimeMs: token.expiresUnixS * 1000 - nowMs,
-    });
-    await this.#store.transact((tx) => tx.put(TOKENS, token.id, token));
-    this.#log.info("Certificate issued", { role: "viewer", name: request.node, token: token.id });
-    return {
-      certificatePem: issued.certificatePem,
-      authorityPem: authority.certificatePem,
-      cluster: authority.cluster,
-      role: "viewer",
-      addresses: this.#planeAddresses(),
-      serverUnixS: unixSeconds(clock),
-    };
-  }
-
-  /** Unix ms later than everything that was issued or removed under this name, whatever the clocks of replicas say. */
-  #laterThan(member: Member | undefined): number {
-    return Math.max(
-      this.#parts.clock.nowMs(),
-      Math.ceil((member?.issuedUnixS ?? 0) * 1000) + 1,
-      Math.ceil((member?.removedUnixS ?? 0) * 1000) + 1,
-    );
-  }
-
-  #endOf({ id, expiresUnixS }: Token): Omit<Withdrawal, "signature"> {
-    return { kind: "token", name: id, withdrawnUnixS: unixSeconds(this.#parts.clock), expiresUnixS };
-  }
-
-  /** Where the control plane listens, `own` (not yet in the table) included. */
-  #planeAddresses(own?: { name: string; addresses: readonly string[] }): string[] {
-    const members = this.members.list().filter((member) =>
-      member.role === "control-plane" && isMember(member) && member.name !== own?.name
-    );
-    return [...new Set([...own?.addresses ?? [], ...members.flatMap(({ addresses }) => addresses)])];
   }
 
   #ready(): Authority {
@@ -512,32 +352,5 @@ function roleOf(role: string): string {
   throw invalidArgument("Cannot issue a certificate: there is no such role", {
     found: role,
     expected: "node or control-plane",
-  });
-}
-
-/** @throws {ProblemError} INVALID_ARGUMENT */
-function addressesOf(addresses: readonly string[]): string[] {
-  if (
-    addresses.length > 0 && addresses.length <= ADDRESSES_MAX && addresses.every((one) => parseHostPort(one))
-  ) {
-    return [...addresses];
-  }
-  throw invalidArgument("Cannot issue a certificate of the control plane: where does it listen?", {
-    found: addresses.join(", ").slice(0, 200) || "no address",
-    expected: `1 to ${ADDRESSES_MAX} of ADDRESS:PORT`,
-  });
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
-}
-
-function full(collection: string, max: number): ProblemError {
-  return new ProblemError("TABLE_FULL", {
-    status: 507,
-    detail: `Cannot add to ${collection}: there are ${max} of ${max}`,
-    found: max,
-    expected: `fewer than ${max}`,
-    action: "Remove what is no longer needed",
   });
 }

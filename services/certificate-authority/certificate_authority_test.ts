@@ -9,7 +9,7 @@ import { CreateTokenRequest, IssueRequest, RenewRequest } from "@weir/proto/cert
 import type { CertificateAuthority } from "./certificate_authority.ts";
 import { createCertificateAuthority } from "./routes.ts";
 import { isMember } from "./member.ts";
-import { RateLimit } from "./rate_limit.ts";
+import { RateLimit } from "@weir/common";
 
 const STRANGER: { peer: Peer; address: string } = {
   peer: { role: "anonymous", node: "" },
@@ -319,4 +319,20 @@ Deno.test({
       await postgres.close();
     }
   },
+});
+
+Deno.test("a token for one machine lets that machine in alone, once, also in the place of what it was before", async () => {
+  await using f = await Fixture.make();
+  const first = await f.token({ node: "node-2" });
+  await rejects(f.join("node-3", first.secret), code("TOKEN_REFUSED"));
+  equal((await f.join("node-2", first.secret)).role, "node");
+  await rejects(f.join("node-2", first.secret), code("TOKEN_USED"));
+  await rejects(f.join("node-2", (await f.token()).secret), code("NAME_TAKEN"));
+  const again = await f.join("node-2", (await f.token({ node: "node-2" })).secret);
+  equal(again.role, "node");
+  // A node never becomes a machine of the control plane by its name.
+  await rejects(f.join("node-1", (await f.token({ node: "node-1" })).secret), code("NAME_TAKEN"));
+  for (const more of [{ role: "control-plane" }, { kind: "access", role: "admin" }, { node: "a/b" }]) {
+    await rejects(f.token({ node: "node-2", ...more }), code("INVALID_ARGUMENT"));
+  }
 });

@@ -17,6 +17,8 @@ const LIFETIME_S: Record<string, number> = { join: 86_400, access: 90 * 86_400, 
 const LIFETIME_S_MAX = 3650 * 86_400;
 const USES_MAX = 10_000;
 const NAME_CHARS_MAX = 100;
+/** Names that a machine may have. */
+export const NODE_NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/;
 
 /** Makes a token and its secret, which is kept as its hash only. That of a certificate has none: the certificate is what is shown. */
 export function makeToken(
@@ -47,6 +49,12 @@ export function makeToken(
       expected: `up to ${NAME_CHARS_MAX} letters, digits and . _ @ - blank`,
     });
   }
+  if (request.node !== "" && (kind !== "join" || role !== "node" || !NODE_NAME.test(request.node))) {
+    throw invalidArgument("Cannot make the token: what is bound to one machine is a node's join token", {
+      found: `${kind}, ${role}, ${request.node.slice(0, NAME_CHARS_MAX)}`,
+      expected: "join, node and the name of a machine",
+    });
+  }
   const now = unixSeconds(parts.clock);
   const secret = base64url(crypto.getRandomValues(new Uint8Array(32)));
   const token = Token.create({
@@ -58,6 +66,7 @@ export function makeToken(
     expiresUnixS: now + lifetimeS,
     usesLeft: uses,
     secretHash: kind === "certificate" ? new Uint8Array() : hashOf(secret),
+    node: request.node,
   });
   return { token, secret };
 }
@@ -93,6 +102,17 @@ export async function checkJoinSecret(
     });
   }
   return token;
+}
+
+/** @throws {ProblemError} TOKEN_REFUSED, status 401: the token was made for another machine */
+export function assertFor(token: Token | undefined, node: string): void {
+  if (token === undefined || token.node === "" || token.node === node) return;
+  throw new ProblemError("TOKEN_REFUSED", {
+    status: 401,
+    detail: `Cannot join as ${node}: the join token is for another machine`,
+    found: node,
+    expected: token.node,
+  });
 }
 
 /** One use less. @throws {ProblemError} TOKEN_USED, status 401 */

@@ -4,7 +4,7 @@
  * @module
  */
 import { parseArgs, type ParseArgsConfig } from "node:util";
-import { type GlobalFlags, UsageError } from "./context.ts";
+import { type GlobalFlags, type KubernetesFlags, UsageError } from "./context.ts";
 import { nearest } from "./suggestion.ts";
 
 /** Options in `node:util` form: `{ output: { type: "string", short: "o" } }`. */
@@ -51,7 +51,7 @@ export function parse(args: string[], options: OptionTable, usage?: string): Par
     const [said] = message.split(". ");
     if (code === "ERR_PARSE_ARGS_UNKNOWN_OPTION") {
       const word = /--([^'=]+)/.exec(said)?.[1] ?? "";
-      const meant = nearest(word, [...Object.keys(options), ...GLOBALS]);
+      const meant = nearest(word, [...Object.keys(options), ...GLOBALS.keys()]);
       const also = meant === undefined ? "" : ` (did you mean "--${meant}"?)`;
       throw new UnknownOptionError(`${said}${also}`, usage, options);
     }
@@ -84,31 +84,48 @@ export function flag(parsed: ParsedArgs, name: string): boolean {
   return parsed.values[name] === true;
 }
 
-const GLOBALS = new Set(["lab", "node", "server"]);
+/** Global flags, and where their values go; those of Kubernetes by their names there. */
+const GLOBALS: ReadonlyMap<string, keyof GlobalFlags | `kubernetes.${keyof KubernetesFlags | ""}`> = new Map([
+  ["lab", "lab"],
+  ["node", "node"],
+  ["server", "server"],
+  ["kubernetes", "kubernetes."],
+  ["kubeconfig", "kubernetes.kubeconfig"],
+  ["context", "kubernetes.context"],
+  ["weir-namespace", "kubernetes.namespace"],
+]);
 
 /**
  * Takes the global flags out of the words, wherever they stand before `--`.
- * `--node NAME`, `--node=NAME`.
+ * `--node NAME`, `--node=NAME`, `--kubernetes`.
  */
 export function takeGlobalFlags(words: string[]): { flags: GlobalFlags; rest: string[] } {
   const flags: Record<string, string> = {};
   const rest: string[] = [];
+  let kubernetes: Record<string, string> | undefined;
   for (let index = 0; index < words.length; index++) {
     const word = words[index];
     if (word === "--") {
       rest.push(...words.slice(index));
       break;
     }
-    const [name, inline] = splitFlag(word);
-    if (name === undefined || !GLOBALS.has(name)) {
+    const [name, inline] = splitFlag(word), place = GLOBALS.get(name ?? "");
+    if (name === undefined || place === undefined) {
       rest.push(word);
+      continue;
+    }
+    const [group, key] = place.split(".");
+    if (group === "kubernetes") kubernetes ??= {};
+    if (key === "") {
+      if (inline !== undefined) throw new UsageError(`--${name} takes no value`);
       continue;
     }
     const value = inline ?? words[++index];
     if (value === undefined || value === "") throw new UsageError(`--${name} needs a value`);
-    flags[name] = value;
+    if (key === undefined) flags[group] = value;
+    else kubernetes![key] = value;
   }
-  return { flags, rest };
+  return { flags: { ...flags, ...(kubernetes === undefined ? {} : { kubernetes }) }, rest };
 }
 
 function splitFlag(word: string): [string | undefined, string | undefined] {

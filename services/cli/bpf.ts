@@ -45,7 +45,7 @@ const INTERNAL: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     slot: "number of the policy's map",
     precedence: "which of several matching entries wins: the higher; denies stand above allows",
     cookie: "number of the rule behind the entry, as in the datapath's events; 0 is none",
-    proxyPort: "port of the proxy that gets the traffic",
+    proxy: "whether the L7 proxy gets the traffic",
   },
   endpoint: {
     ifindex: "number of the device",

@@ -22,6 +22,8 @@ export function clientOf(
   target?: NodeTarget,
   address: string = context.address(service, target),
 ): WeirClient {
+  const handler = context.handler(service, target);
+  if (handler !== undefined) return new WeirClient({ handler }, { deadlineMs: context.answerMsMax });
   const token = Deno.env.get("WEIR_TOKEN"), caFile = Deno.env.get("WEIR_CA");
   if ((token ?? caFile) === undefined || !/^https?:/.test(address) || address.includes("#")) {
     return new WeirClient(address);
@@ -37,9 +39,11 @@ export function statusTargets(context: CommandContext): StatusTargets {
   const targetOf = (node: StatusNode | undefined) => nodes.find((target) => target.node === node?.node);
   return {
     nodes: nodes.map(({ node, directory }) => isOwn ? { node, directory } : { node }),
+    answerMsMax: context.statusMsMax,
     hasAuthority: isOwn && context.address("certificate-authority").startsWith("https:"),
     client: (service, node) => clientOf(context, service as ServiceName, targetOf(node)),
-    clientAt: (socket, { directory }) => new WeirClient(`unix:${directory}/${socket}.sock`),
+    clientAt: (socket, node) =>
+      clientOf(context, socket as ServiceName, targetOf(node), `unix:${node.directory}/${socket}.sock`),
   };
 }
 

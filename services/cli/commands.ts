@@ -8,15 +8,19 @@ import type { Command } from "./context.ts";
 import { UsageError } from "./context.ts";
 import { helpText, overviewText } from "./help_text.ts";
 import { CLUSTER, JOIN } from "./manual/cluster.ts";
+import { CONNECTIVITY } from "./manual/connectivity.ts";
+import { HUBBLE } from "./manual/hubble.ts";
 import { ENDPOINT } from "./manual/endpoint.ts";
 import { AGENT, COMPLETION, HELP, UNINSTALL, VERSION } from "./manual/host.ts";
-import { BPF, IDENTITY, STATUS, TOP } from "./manual/inspect.ts";
+import { BPF, IDENTITY, NAMES, STATUS, TOP } from "./manual/inspect.ts";
+import { CONFIG, INSTALL, UPGRADE } from "./manual/kubernetes.ts";
 import { LAB } from "./manual/lab.ts";
 import { EXPLAIN } from "./manual/explain.ts";
 import type { Manual } from "./manual/manual.ts";
 import { MONITOR, OBSERVE } from "./manual/observe.ts";
 import { POLICY } from "./manual/policy.ts";
 import { SERVICE } from "./manual/service.ts";
+import { SYSDUMP } from "./manual/sysdump.ts";
 import { UI } from "./manual/ui.ts";
 import { VERIFY } from "./manual/verify.ts";
 import { didYouMean } from "./suggestion.ts";
@@ -25,30 +29,118 @@ import { didYouMean } from "./suggestion.ts";
 export interface CommandEntry {
   readonly manual: Manual;
   readonly load: () => Promise<Command>;
+  /**
+   * With a flag that means a cluster of Kubernetes: "services", it asks that cluster's services in place of this host's; "itself",
+   * it speaks to the API server; undefined, it takes none.
+   */
+  readonly kubernetes?: "services" | "itself";
 }
 
 /** Every command by its name. */
 export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
-  status: { manual: STATUS, load: async () => (await import("./status.ts")).statusCommand },
-  endpoint: { manual: ENDPOINT, load: async () => (await import("./endpoint.ts")).endpointCommand },
-  identity: { manual: IDENTITY, load: async () => (await import("./identity.ts")).identityCommand },
-  policy: { manual: POLICY, load: async () => (await import("./policy.ts")).policyCommand },
-  explain: { manual: EXPLAIN, load: async () => (await import("./explain/command.ts")).explainCommand },
-  service: { manual: SERVICE, load: async () => (await import("./service.ts")).serviceCommand },
-  bpf: { manual: BPF, load: async () => (await import("./bpf.ts")).bpfCommand },
-  top: { manual: TOP, load: async () => (await import("./top.ts")).topCommand },
-  observe: { manual: OBSERVE, load: async () => (await import("./observe/command.ts")).observeCommand },
-  monitor: { manual: MONITOR, load: async () => (await import("./monitor.ts")).monitorCommand },
-  ui: { manual: UI, load: async () => (await import("./ui.ts")).uiCommand },
+  status: {
+    manual: STATUS,
+    kubernetes: "itself",
+    load: async () => (await import("./status.ts")).statusCommand,
+  },
+  endpoint: {
+    manual: ENDPOINT,
+    kubernetes: "services",
+    load: async () => (await import("./endpoint.ts")).endpointCommand,
+  },
+  identity: {
+    manual: IDENTITY,
+    kubernetes: "services",
+    load: async () => (await import("./identity.ts")).identityCommand,
+  },
+  names: {
+    manual: NAMES,
+    kubernetes: "services",
+    load: async () => (await import("./names.ts")).namesCommand,
+  },
+  policy: {
+    manual: POLICY,
+    kubernetes: "services",
+    load: async () => (await import("./policy.ts")).policyCommand,
+  },
+  explain: {
+    manual: EXPLAIN,
+    kubernetes: "services",
+    load: async () => (await import("./explain/command.ts")).explainCommand,
+  },
+  service: {
+    manual: SERVICE,
+    kubernetes: "services",
+    load: async () => (await import("./service.ts")).serviceCommand,
+  },
+  bpf: {
+    manual: BPF,
+    kubernetes: "services",
+    load: async () => (await import("./bpf.ts")).bpfCommand,
+  },
+  top: {
+    manual: TOP,
+    kubernetes: "services",
+    load: async () => (await import("./top.ts")).topCommand,
+  },
+  observe: {
+    manual: OBSERVE,
+    kubernetes: "services",
+    load: async () => (await import("./observe/command.ts")).observeCommand,
+  },
+  monitor: {
+    manual: MONITOR,
+    kubernetes: "services",
+    load: async () => (await import("./monitor.ts")).monitorCommand,
+  },
+  ui: {
+    manual: UI,
+    kubernetes: "itself",
+    load: async () => (await import("./ui.ts")).uiCommand,
+  },
+  hubble: {
+    manual: HUBBLE,
+    kubernetes: "itself",
+    load: async () => (await import("./hubble/command.ts")).hubbleCommand,
+  },
+  connectivity: {
+    manual: CONNECTIVITY,
+    kubernetes: "itself",
+    load: async () => (await import("./connectivity.ts")).connectivityCommand,
+  },
+  sysdump: {
+    manual: SYSDUMP,
+    kubernetes: "itself",
+    load: async () => (await import("./sysdump/command.ts")).sysdumpCommand,
+  },
   verify: { manual: VERIFY, load: async () => (await import("./verify.ts")).verifyCommand },
   cluster: { manual: CLUSTER, load: async () => (await import("./cluster.ts")).clusterCommand },
   join: { manual: JOIN, load: async () => (await import("./join.ts")).joinCommand },
+  install: {
+    manual: INSTALL,
+    kubernetes: "itself",
+    load: async () => (await import("./install/install.ts")).installCommand,
+  },
+  upgrade: {
+    manual: UPGRADE,
+    kubernetes: "itself",
+    load: async () => (await import("./install/install.ts")).upgradeCommand,
+  },
+  config: {
+    manual: CONFIG,
+    kubernetes: "itself",
+    load: async () => (await import("./install/config.ts")).configCommand,
+  },
   lab: { manual: LAB, load: async () => (await import("./lab.ts")).labCommand },
   agent: {
     manual: AGENT,
     load: () => Promise.reject(new UsageError("weir agent is started by scripts/weir: run it from there")),
   },
-  uninstall: { manual: UNINSTALL, load: async () => (await import("./uninstall.ts")).uninstallCommand },
+  uninstall: {
+    manual: UNINSTALL,
+    kubernetes: "itself",
+    load: async () => (await import("./uninstall.ts")).uninstallCommand,
+  },
   completion: { manual: COMPLETION, load: loadCompletion },
   help: { manual: HELP, load: () => Promise.resolve(helpCommand) },
   version: { manual: VERSION, load: () => Promise.resolve(versionCommand) },

@@ -51,12 +51,14 @@ Deno.test("bash offers commands, verbs, flags, values and files where they may s
     "accept-database",
     "apply",
     "delete",
+    "diff",
     "explain",
     "get",
     "list",
+    "matrix",
   ]);
   deepEqual(await bashOffers("weir", "service", "pool", "l"), ["list"]);
-  deepEqual(await bashOffers("weir", "policy", "explain", "--d"), ["--direction"]);
+  deepEqual(await bashOffers("weir", "policy", "explain", "--di"), ["--direction"]);
   deepEqual(await bashOffers("weir", "policy", "list", "-o", "j"), ["json"]);
   deepEqual(await bashOffers("weir", "policy", "list", "--output", "=", "y"), ["yaml"]);
   deepEqual(
@@ -112,7 +114,7 @@ for (const [shell, offers] of [["zsh", zshOffers], ["fish", fishOffers]] as cons
         ["weir pol", ["policy"]],
         ["weir policy ", ["accept-database", "apply", "delete", "explain", "get", "list"]],
         ["weir service pool l", ["list"]],
-        ["weir policy explain --d", ["--direction"]],
+        ["weir policy explain --di", ["--direction"]],
         ["weir policy list -o j", ["json"]],
         ["weir --lab policy endpoint la", ["label"]],
         ["weir help uni", ["uninstall"]],

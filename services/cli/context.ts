@@ -9,6 +9,7 @@
  * @module
  */
 import { type PlaneService, planeTarget, readMembership, SERVICE_PORTS } from "@weir/common/membership";
+import type { Handler } from "@weir/common/handler";
 import { readStream } from "@weir/common/input-file";
 import { harmlessOutput } from "./harmless_text.ts";
 import { type LabRecord, RunDirectory } from "./run_directory.ts";
@@ -22,9 +23,11 @@ export type ServiceName =
   | "endpoint-manager"
   | "datapath"
   | "flow-exporter"
+  | "l7-proxy"
   | "flow-history"
+  | "kubernetes"
   | "relay"
-  | "flow-history"
+  | "ui"
   | "agent";
 
 const CLUSTER_SERVICES: ReadonlySet<ServiceName> = new Set([
@@ -33,6 +36,8 @@ const CLUSTER_SERVICES: ReadonlySet<ServiceName> = new Set([
   "policy-engine",
   "load-balancer",
   "flow-history",
+  "kubernetes",
+  "ui",
 ]);
 
 /** The signature of every command, for example `policyCommand(args, context)`. */
@@ -77,6 +82,18 @@ export interface GlobalFlags {
   readonly lab?: string;
   readonly node?: string;
   readonly server?: string;
+  /** A cluster of Kubernetes is meant; undefined: none of its flags was given. */
+  readonly kubernetes?: KubernetesFlags;
+}
+
+/** Which cluster of Kubernetes. */
+export interface KubernetesFlags {
+  /** File; default: that of the environment. */
+  readonly kubeconfig?: string;
+  /** Default: its current one. */
+  readonly context?: string;
+  /** Where Weir is. */
+  readonly namespace?: string;
 }
 
 /** What a command knows of the world: its output and the addresses of the services. */
@@ -86,6 +103,12 @@ export class CommandContext {
     readonly flags: GlobalFlags = {},
     readonly run: RunDirectory = new RunDirectory(),
   ) {}
+
+  /** How long a service may take to answer a call; undefined: as long as a client waits. */
+  readonly answerMsMax?: number;
+
+  /** The same of one question of `weir status`, which ends soon whatever hangs. */
+  readonly statusMsMax?: number;
 
   /** The lab that is meant: `--lab`, else the only lab there is, else none (the host's own Weir). */
   lab(): LabRecord | undefined {
@@ -144,6 +167,11 @@ export class CommandContext {
     return `unix:${(target ?? this.node()).directory}/${service}.sock`;
   }
 
+  /** What answers in place of the service; undefined: the service itself at its address. */
+  handler(_service: ServiceName, _target?: NodeTarget): Handler | undefined {
+    return undefined;
+  }
+
   /** Target of a cluster service for a machine that joined as a node; undefined elsewhere. */
   #remotePlane(service: ServiceName): string | undefined {
     let membership;
@@ -167,8 +195,8 @@ export function hostInstance(): string {
 }
 
 /** State of the host's own Weir: /var/lib/weir/host, as for the agent. */
-export function stateDirectory(): string {
-  return `${Deno.env.get("WEIR_STATE_DIR") || "/var/lib/weir"}/${hostInstance()}`;
+export function stateDirectory(instance: string = hostInstance()): string {
+  return `${Deno.env.get("WEIR_STATE_DIR") || "/var/lib/weir"}/${instance}`;
 }
 
 /** The host's name. */

@@ -1,5 +1,5 @@
 /**
- * `weir endpoint list|get|add|delete|label`.
+ * `weir endpoint list|get|add|delete|label|pool`.
  *
  * @module
  */
@@ -9,6 +9,7 @@ import { Endpoint } from "@weir/proto/endpoint";
 import { flag, parse, text, texts } from "./args.ts";
 import { answersOf, clientOf, onEveryNode } from "./clients.ts";
 import { type CommandContext, type NodeTarget, UsageError } from "./context.ts";
+import { endpointPoolCommand } from "./endpoint_pool.ts";
 import { labelMatcher, readLabel } from "./label_text.ts";
 import { type Column, deletedText, outputForm, render } from "./output.ts";
 import { didYouMean, unknownVerb } from "./suggestion.ts";
@@ -32,8 +33,10 @@ export async function endpointCommand(args: string[], context: CommandContext): 
       return await remove(rest, context);
     case "label":
       return await label(rest, context);
+    case "pool":
+      return await endpointPoolCommand(rest, context);
     default:
-      throw unknownVerb("endpoint", verb, ["list", "get", "add", "delete", "label"]);
+      throw unknownVerb("endpoint", verb, ["list", "get", "add", "delete", "label", "pool"]);
   }
 }
 
@@ -53,11 +56,17 @@ const COLUMNS: Column<Row>[] = [
   { title: "IPV4", cell: ({ endpoint }) => endpoint.status?.ipv4 },
   { title: "IPV6", cell: ({ endpoint }) => endpoint.status?.ipv6 },
   { title: "KIND", cell: ({ endpoint }) => kindText(endpoint), wide: true },
+  { title: "POOL", cell: ({ endpoint }) => poolText(endpoint), wide: true },
   { title: "DEVICE", cell: ({ endpoint }) => endpoint.status?.hostDevice, wide: true },
   { title: "REVISION", cell: ({ endpoint }) => endpoint.status?.policyRevision, wide: true },
   { title: "ERROR", cell: ({ endpoint }) => endpoint.status?.error?.error, wide: true },
   { title: "LABELS", cell: ({ endpoint }) => ownLabels(endpoint).join(",") },
 ];
+
+/** "edge"; of two families that differ "edge,core6"; "" is the node's own. */
+function poolText({ poolV4, poolV6 }: Endpoint): string {
+  return [...new Set([poolV4, poolV6])].filter((pool) => pool !== "").join(",");
+}
 
 async function list(args: string[], context: CommandContext): Promise<number> {
   const parsed = parse(args, {
@@ -141,6 +150,7 @@ async function add(args: string[], context: CommandContext): Promise<number> {
     ipv4: { type: "string" },
     ipv6: { type: "string" },
     mac: { type: "string" },
+    pool: { type: "string" },
     "container-device": { type: "string" },
     wait: { type: "boolean" },
     output: { type: "string", short: "o" },
@@ -172,6 +182,8 @@ async function add(args: string[], context: CommandContext): Promise<number> {
       ipv4: text(parsed, "ipv4") ?? "",
       ipv6: text(parsed, "ipv6") ?? "",
       mac: text(parsed, "mac") ?? "",
+      poolV4: text(parsed, "pool") ?? "",
+      poolV6: text(parsed, "pool") ?? "",
     });
     const endpoint = flag(parsed, "wait") ? await waitReady(context, name, stored) : stored;
     const form = text(parsed, "output");

@@ -23,6 +23,7 @@ const SERVICES = [
   "load-balancer",
   "policy-engine",
   "relay",
+  "ui",
 ];
 
 /** A log file, and which of its lines are meant. */

@@ -25,8 +25,13 @@ async function main(words: string[]): Promise<number> {
     io.out(help(alias));
     return 0;
   }
-  const run = await command.load();
-  return await run(args, new CommandContext(io, flags));
+  const run = await command.load(), context = new CommandContext(io, flags);
+  if (flags.kubernetes === undefined || command.kubernetes === "itself") return await run(args, context);
+  if (command.kubernetes === undefined) {
+    throw new UsageError(`weir ${alias} is not for a cluster of Kubernetes`, `weir help ${alias}`);
+  }
+  const { onCluster } = await import("./cluster_context.ts");
+  return await onCluster(context, `weir help ${alias}`, (cluster) => run(args, cluster));
 }
 
 try {

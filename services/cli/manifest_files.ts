@@ -12,11 +12,21 @@ import { type CommandIo, UsageError } from "./context.ts";
 export const MANIFEST_BYTES_MAX = 16 << 20;
 const STDIN = new Set(["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"]);
 
+/** Options of {@link readManifests}. */
+export interface ReadManifestsOptions {
+  /** Directories in directories too; one in which there is nothing is nothing then. */
+  readonly recursive?: boolean;
+}
+
 /** Reads every file of the paths. */
-export async function readManifests(paths: string[], io: CommandIo): Promise<ManifestFile[]> {
+export async function readManifests(
+  paths: string[],
+  io: CommandIo,
+  options: ReadManifestsOptions = {},
+): Promise<ManifestFile[]> {
   const files: ManifestFile[] = [];
   for (const path of paths) {
-    if (!STDIN.has(path) && await isDirectory(path)) files.push(...await readDirectory(path));
+    if (!STDIN.has(path) && await isDirectory(path)) files.push(...await readDirectory(path, options));
     else files.push(await readManifest(path, io));
   }
   return files;
@@ -35,20 +45,38 @@ async function readPath(path: string): Promise<ManifestFile> {
   return { file: path, directory: await directoryOf(path), text: new TextDecoder().decode(bytes) };
 }
 
-async function readDirectory(path: string): Promise<ManifestFile[]> {
+/** Directories in one another that are followed; links may lead in circles. */
+const DEPTH_MAX = 16;
+
+async function readDirectory(
+  path: string,
+  { recursive = false }: ReadManifestsOptions,
+  depth = 0,
+): Promise<ManifestFile[]> {
   const names: string[] = [];
-  for await (const entry of Deno.readDir(path)) {
-    if (!entry.isDirectory && /\.(ya?ml|json)$/.test(entry.name)) names.push(entry.name);
+  for await (const { name } of Deno.readDir(path)) {
+    if (recursive ? !name.startsWith(".") : isManifest(name)) names.push(name);
   }
   const files: ManifestFile[] = [];
   for (const name of names.sort()) {
     const file = `${path.replace(/\/+$/, "")}/${name}`;
     // What a link leads to counts; a pipe among manifests is nobody's wish.
     const info = await Deno.stat(file).catch(() => undefined);
-    if (info?.isFile) files.push(await readPath(file));
+    if (info?.isFile && isManifest(name)) files.push(await readPath(file));
+    if (!recursive || !info?.isDirectory) continue;
+    if (depth >= DEPTH_MAX) {
+      throw new UsageError(`Cannot read ${file}: more than ${DEPTH_MAX} directories deep`);
+    }
+    files.push(...await readDirectory(file, { recursive }, depth + 1));
   }
-  if (files.length === 0) throw new UsageError(`Cannot read ${path}: no .yaml, .yml or .json file in it`);
+  if (files.length === 0 && depth === 0) {
+    throw new UsageError(`Cannot read ${path}: no .yaml, .yml or .json file in it`);
+  }
   return files;
+}
+
+function isManifest(name: string): boolean {
+  return /\.(ya?ml|json)$/.test(name);
 }
 
 /** Where commands of pods run: beside their manifest, or for what has no place of its own where the caller is. */

@@ -130,9 +130,13 @@ Deno.test("the help of weir observe has the filters that the exporter knows, and
 
 Deno.test("the help of weir agent has the options that the agent accepts, and no others", () => {
   const flags = flagsOf(MANUALS.agent.verbs[""].flags);
-  const values: Record<string, string> = { NUMBER: "1000", TEXT: "x", LIST: "x", FILE: "/etc/weir.yaml" };
+  const values: Record<string, string> = { TEXT: "x", LIST: "x", FILE: "/etc/weir.yaml" };
+  const largest = (name: string) => {
+    const key = name.replace(/-(.)/g, (_, first) => first.toUpperCase()) as keyof typeof AGENT_CONFIG;
+    return `${Math.min(1000, (AGENT_CONFIG[key] as { max?: number }).max ?? 1000)}`;
+  };
   const words = flags.flatMap(({ name, value }) =>
-    value === undefined ? [`--${name}`] : [`--${name}`, values[value]]
+    value === undefined ? [`--${name}`] : [`--${name}`, value === "NUMBER" ? largest(name) : values[value]]
   );
   const env = () => undefined;
   ok(loadConfig(AGENT_CONFIG, { args: words, env, readFile: () => "" }));

@@ -120,6 +120,8 @@ const node = (name: string, report: Probes, more: Partial<NodeReport> = {}): Nod
   ready: true,
   services: [],
   endpointsInError: [],
+  servicesInError: [],
+  addressesShort: [],
   endpointsWaiting: [],
   conditions: [],
   peers: [],

@@ -1,5 +1,5 @@
 /**
- * `weir policy apply|get|list|delete|explain|accept-database`.
+ * `weir policy apply|get|list|delete|explain|matrix|diff|accept-database`.
  *
  * @module
  */
@@ -31,6 +31,7 @@ import {
   waitInForce,
 } from "./policy_in_force.ts";
 import { didYouMean, unknownVerb } from "./suggestion.ts";
+import { nowS } from "./now.ts";
 
 const HINT = "weir help policy";
 const PREFIXES: Readonly<Record<string, string>> = {
@@ -38,6 +39,8 @@ const PREFIXES: Readonly<Record<string, string>> = {
   CiliumClusterwideNetworkPolicy: "ccnp",
   NetworkPolicy: "knp",
 };
+
+const VERBS = ["apply", "list", "get", "delete", "explain", "matrix", "diff", "accept-database"];
 
 /** Runs the command. */
 export async function policyCommand(args: string[], context: CommandContext): Promise<number> {
@@ -55,10 +58,14 @@ export async function policyCommand(args: string[], context: CommandContext): Pr
       return await remove(rest, context);
     case "explain":
       return await explainCommand(rest, context);
+    case "matrix":
+      return await (await import("./policy_files/matrix_command.ts")).matrixCommand(rest, context);
+    case "diff":
+      return await (await import("./policy_files/diff_command.ts")).diffCommand(rest, context);
     case "accept-database":
       return await acceptDatabase(rest, context);
     default:
-      throw unknownVerb("policy", verb, ["apply", "list", "get", "delete", "explain", "accept-database"]);
+      throw unknownVerb("policy", verb, VERBS);
   }
 }
 
@@ -129,13 +136,13 @@ const COLUMNS: Column<Row>[] = [
   {
     title: "IN FORCE",
     cell: ({ inForce, error }) =>
-      error ? `no: ${error}` : inForce === undefined ? "unknown" : inForceText(inForce, Date.now() / 1000),
+      error ? `no: ${error}` : inForce === undefined ? "unknown" : inForceText(inForce, nowS()),
   },
   {
     title: "SELECTS",
     cell: ({ selection }) => selection && (selection.endpoints === 0 ? "nobody" : selection.endpoints),
   },
-  { title: "AGE", cell: (policy) => age(policy.createdUnixS, Date.now() / 1000) },
+  { title: "AGE", cell: (policy) => age(policy.createdUnixS, nowS()) },
   { title: "REVISION", cell: (policy) => policy.policyRevision, wide: true },
   { title: "OBJECT", cell: (policy) => policy.name, wide: true },
   { title: "FILE", cell: (policy) => policy.file === "" ? "" : `${policy.file}:${policy.line}` },

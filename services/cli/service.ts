@@ -22,6 +22,7 @@ import { deletedText, outputForm, render } from "./output.ts";
 import { poolCommand } from "./service_pool.ts";
 import { describeService, SERVICE_COLUMNS } from "./service_text.ts";
 import { didYouMean, unknownVerb } from "./suggestion.ts";
+import { nowS } from "./now.ts";
 
 const HINT = "weir help service";
 const STATES: Readonly<Record<string, BackendState>> = {
@@ -88,7 +89,7 @@ async function get(args: string[], context: CommandContext, client: WeirClient):
   const backends = await backendsOf(client, service);
   const form = text(parsed, "output");
   if (form === undefined) {
-    context.io.out(describeService(service, backends, Date.now() / 1000));
+    context.io.out(describeService(service, backends, nowS()));
     return 0;
   }
   const whole = {

@@ -5,6 +5,7 @@
  */
 import type { Backend, Frontend, Service, ServicePort } from "@weir/proto/loadbalancer";
 import { age, type Column, table } from "./output.ts";
+import { nowS } from "./now.ts";
 
 /** Columns of `weir service list`, as kubectl has them. */
 export const SERVICE_COLUMNS: Column<Service>[] = [
@@ -19,7 +20,7 @@ export const SERVICE_COLUMNS: Column<Service>[] = [
     cell: (service) =>
       service.ignored === "" ? `${service.activeBackends}/${service.backends + service.excludedPods}` : "",
   },
-  { title: "AGE", cell: (service) => age(service.createdUnixS, Date.now() / 1000) },
+  { title: "AGE", cell: (service) => age(service.createdUnixS, nowS()) },
   { title: "IDS", cell: (service) => service.ports.map(({ id }) => id).join(","), wide: true },
   { title: "ALGORITHM", cell: (service) => distinct(service.ports.map(algorithmText)), wide: true },
   {
@@ -112,6 +113,8 @@ function settings(port: ServicePort): string {
   const parts = [algorithmText(port), port.forwarding.toLowerCase(), `traffic ${policyText(port)}`];
   if (port.affinityTimeoutS > 0) parts.push(`affinity ${affinityText(port)}`);
   if (port.topologyHints) parts.push("topology hints");
+  if (port.healthCheckNodePort > 0) parts.push(`health check node port ${port.healthCheckNodePort}`);
+  if (port.nodeSelector.length > 0) parts.push(`on nodes with ${port.nodeSelector.join(",")}`);
   if (port.sourceRanges.length > 0) {
     parts.push(`${port.sourceRangesDeny ? "not from" : "from"} ${port.sourceRanges.join(", ")}`);
   }

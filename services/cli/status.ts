@@ -10,9 +10,11 @@ import type { DatapathStatus } from "@weir/proto/datapath";
 import { flag, noWords, parse, text } from "./args.ts";
 import { statusTargets } from "./clients.ts";
 import { type CommandContext, UsageError } from "./context.ts";
+import { KUBERNETES_OPTIONS, meansKubernetes } from "./kubernetes_options.ts";
 import { age, numbered, outputForm, render, table } from "./output.ts";
 import { wayLines } from "./way_text.ts";
 import { heldText, refusedText } from "./top.ts";
+import { nowS } from "./now.ts";
 
 const HINT = "weir help status";
 const WAIT_S_DEFAULT = 60;
@@ -30,6 +32,7 @@ export async function statusCommand(args: string[], context: CommandContext): Pr
   const parsed = parse(args, {
     wait: { type: "boolean" },
     timeout: { type: "string" },
+    ...KUBERNETES_OPTIONS,
     verbose: { type: "boolean", short: "v" },
     output: { type: "string", short: "o" },
   }, HINT);
@@ -37,6 +40,20 @@ export async function statusCommand(args: string[], context: CommandContext): Pr
   const form = outputForm(text(parsed, "output"));
   const timeoutS = Number(text(parsed, "timeout") ?? WAIT_S_DEFAULT);
   if (!(timeoutS > 0)) throw new UsageError("--timeout takes seconds", HINT);
+  if (meansKubernetes(context, parsed)) {
+    const { openCluster } = await import("./install/access.ts");
+    const { showClusterStatus } = await import("./install/cluster_status.ts");
+    using cluster = openCluster(context, HINT, parsed);
+    const options = { wait: flag(parsed, "wait"), timeoutS, form };
+    const code = await showClusterStatus(cluster, options, context);
+    if (!flag(parsed, "verbose") || form === "json" || form === "yaml") return code;
+    const { clusterContext } = await import("./cluster_context.ts");
+    await using asked = await clusterContext(context, cluster);
+    await asked.pods.begin(asked.nodes().map(({ node }) => node));
+    const report = await look(asked);
+    context.io.out(`\n${show(report, true, nowS())}`);
+    return code === 0 && report.healthy ? 0 : 1;
+  }
   const deadlineMs = performance.now() + timeoutS * 1000;
   let report = await look(context);
   while (
@@ -47,13 +64,13 @@ export async function statusCommand(args: string[], context: CommandContext): Pr
     report = await look(context);
   }
   if (form === "json" || form === "yaml") context.io.out(render([], [], form, toJson(report)));
-  else context.io.out(show(report, flag(parsed, "verbose") || form === "wide", Date.now() / 1000));
+  else context.io.out(show(report, flag(parsed, "verbose") || form === "wide", nowS()));
   return report.healthy ? 0 : 1;
 }
 
 async function look(context: CommandContext): Promise<Report> {
   const facts = await gather(statusTargets(context));
-  const found = findings(facts, Date.now() / 1000);
+  const found = findings(facts, nowS());
   return {
     ...facts,
     findings: found,

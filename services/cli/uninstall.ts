@@ -5,9 +5,12 @@
  */
 import { flag, parse, text } from "./args.ts";
 import { clientOf, isUnreachable } from "./clients.ts";
-import { type CommandContext, hostInstance, UsageError } from "./context.ts";
+import { cniRecordPath, readCniRecord } from "@weir/common/cni-record";
+import { type CommandContext, hostInstance, stateDirectory, UsageError } from "./context.ts";
+import { KUBERNETES_OPTIONS, meansKubernetes } from "./kubernetes_options.ts";
 
 const DATAPATH = new URL("../../datapath/service/main.ts", import.meta.url).pathname;
+const CLUSTER_TIMEOUT_S = 300;
 const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
 
 /** Runs the command. */
@@ -15,9 +18,30 @@ export async function uninstallCommand(args: string[], context: CommandContext):
   const parsed = parse(args, {
     instance: { type: "string" },
     yes: { type: "boolean", short: "y" },
+    timeout: { type: "string" },
+    crds: { type: "boolean" },
+    ...KUBERNETES_OPTIONS,
   }, "weir help uninstall");
   if (parsed.positionals.length > 0) {
     throw new UsageError("weir uninstall takes no names", "weir help uninstall");
+  }
+  if (meansKubernetes(context, parsed)) {
+    const { openCluster } = await import("./install/access.ts");
+    const { uninstallCluster } = await import("./install/uninstall.ts");
+    const timeoutS = Number(text(parsed, "timeout") ?? CLUSTER_TIMEOUT_S);
+    if (!(timeoutS > 0)) throw new UsageError("--timeout takes seconds", "weir help uninstall");
+    using cluster = openCluster(context, "weir help uninstall", parsed);
+    return await uninstallCluster(cluster, {
+      yes: flag(parsed, "yes"),
+      crds: flag(parsed, "crds"),
+      timeoutS,
+    }, context);
+  }
+  if (flag(parsed, "crds")) {
+    throw new UsageError(
+      "--crds is for a cluster: weir uninstall --kubernetes --crds",
+      "weir help uninstall",
+    );
   }
   if (context.flags.lab !== undefined) {
     throw new UsageError(
@@ -64,7 +88,21 @@ export async function uninstallCommand(args: string[], context: CommandContext):
     stderr: "inherit",
   }).spawn().status;
   if (status.code !== 0) return 1;
+  await removeCni(stateDirectory(instance));
   await Deno.remove(directory, { recursive: true }).catch(() => {});
   context.io.out(`Weir's instance "${instance}" is gone from this host\n`);
   return 0;
+}
+
+/** What the agent put into the container runtime's directories; the configuration first, so that no pod comes to no plugin. */
+async function removeCni(state: string): Promise<void> {
+  const record = readCniRecord(state);
+  for (const path of record === undefined ? [] : [record.config, record.plugin]) {
+    await Deno.remove(path).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+  await Deno.remove(cniRecordPath(state)).catch(() => {});
+  // Deletions that waited are done; a plugin that somebody kept finds no Weir here, and lets its containers go.
+  await Deno.remove(`${state}/cni-deletions`, { recursive: true }).catch(() => {});
 }

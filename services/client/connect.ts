@@ -29,9 +29,10 @@ export function connectTo(target: Target | string): Transport {
   if ("socket" in target) {
     const client = Deno.createHttpClient({ proxy: { transport: "unix", path: target.socket } });
     // Deno asks for the right to this host, and looks its name up. Port 2 is nobody's, and none that fetch() refuses.
+    const { host = "localhost:2" } = target;
     return {
       address: `unix:${target.socket}`,
-      fetch: (path, init) => fetch(`http://localhost:2${path}`, { ...init, client } as DenoInit),
+      fetch: (path, init) => fetch(`http://${host}${path}`, { ...init, client } as DenoInit),
       close: () => client.close(),
     };
   }

@@ -4,8 +4,8 @@ import type { Handler } from "@weir/common/handler";
 
 /** Where a service is. Exactly one of the three. */
 export type Target =
-  /** Path of its unix socket. */
-  | { socket: string }
+  /** Path of its unix socket; `host`: in the URLs, for whom Deno does not let speak to the default `localhost:2`. */
+  | { socket: string; host?: string }
   /** One or several services of the same state, by URL. */
   | UrlTarget
   /** Handler of a service in this process, for tests. */

@@ -58,6 +58,8 @@ export interface StreamOptions<T> {
 /** Options of {@link ApiServer.action}. */
 export interface ActionOptions<Q, A> {
   method?: "POST" | "GET";
+  /** It changes nothing: sockets for reading answer it too, though it is asked by POST. Default: as the method says. */
+  isQuestion?: boolean;
   /** Path, e.g. "/v1/identities:allocate". */
   path: string;
   /** Message of the body; absent for actions without one. */
@@ -79,6 +81,8 @@ export class ApiServer {
   readonly log: Logger;
   readonly clock: Clock;
   #routes: OpenApiRoute[] = [];
+  /** Paths of the questions that are asked by POST. */
+  #questions = new Set<string>();
   #watched = new Map<string, WatchSource>();
 
   constructor(options: ApiServerOptions) {
@@ -92,6 +96,10 @@ export class ApiServer {
 
   /** Serves one request. Never rejects: every failure is a problem document. */
   readonly fetch = async (request: Request): Promise<Response> => await this.app.fetch(request);
+
+  /** Whether a request asks by POST what changes nothing. Whole paths alone are compared. */
+  readonly isQuestion = ({ method, url }: Request): boolean =>
+    method === "POST" && this.#questions.has(new URL(url).pathname);
 
   /** Adds a collection: `GET /v1/<name>`, `GET|PUT|DELETE /v1/<name>/<object>`, watch. */
   collection<T>(options: CollectionOptions<T>): void {
@@ -149,6 +157,7 @@ export class ApiServer {
   /** Adds a route that takes one message and answers one. */
   action<Q, A>(options: ActionOptions<Q, A>): void {
     const method = options.method ?? "POST";
+    if (options.isQuestion) this.#questions.add(options.path);
     this.app.on(method, options.path, async (c) => {
       await options.guard?.(c.req.raw);
       let request = undefined as Q;

@@ -4,7 +4,7 @@
  * ```
  *  31      24 23      16 15             0
  * +----------+----------+----------------+
- * |  scope   | cluster  |       id       |   scope 0: on the wire; 1: local (CIDR, FQDN); 2: remote node
+ * |  scope   | cluster  |       id       |   scope 0: on the wire; 1: prefixes and selectors of names; 2: addresses of names
  * +----------+----------+----------------+
  * ```
  * @module
@@ -49,9 +49,12 @@ export const IDENTITY_ALLOCATED_MIN = 256;
 export const IDENTITY_ALLOCATED_MAX = 65535;
 /** Cluster id of a number, bits 16 to 23. */
 export const IDENTITY_CLUSTER_SHIFT = 16;
-/** Local scope: CIDR and FQDN identities (both ends belong to it); they never leave a node. */
+/** Identities of prefixes and of selectors of names (both ends belong to it), the same on every node; in no tunnel's header. */
 export const IDENTITY_LOCAL_MIN = 0x0100_0000;
 export const IDENTITY_LOCAL_MAX = 0x01ff_ffff;
+/** Identities that one node gives addresses because of their names (both ends belong to it). */
+export const IDENTITY_FQDN_MIN = 0x0200_0000;
+export const IDENTITY_FQDN_MAX = 0x02ff_ffff;
 
 const NAMES = new Map<number, ReservedIdentityName>(
   Object.entries(RESERVED_IDENTITIES).map(([name, number]) => [number, name as ReservedIdentityName]),
@@ -62,9 +65,14 @@ export function isReservedIdentity(identity: number): boolean {
   return identity >= 0 && identity < IDENTITY_ALLOCATED_MIN;
 }
 
-/** True for numbers that stand for prefixes or names and never leave a node. */
+/** True for numbers that stand for prefixes or names: no pod and no node has one, and no tunnel's header. */
 export function isLocalIdentity(identity: number): boolean {
-  return identity >= IDENTITY_LOCAL_MIN && identity <= IDENTITY_LOCAL_MAX;
+  return identity >= IDENTITY_LOCAL_MIN && identity <= IDENTITY_FQDN_MAX;
+}
+
+/** True for numbers that this node gave addresses because of their names: elsewhere they mean nothing. */
+export function isFqdnIdentity(identity: number): boolean {
+  return identity >= IDENTITY_FQDN_MIN && identity <= IDENTITY_FQDN_MAX;
 }
 
 /** Name of the page of `mapstates` that says whether policies were made with the identity. */

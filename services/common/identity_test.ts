@@ -3,6 +3,7 @@ import {
   cidrIdentityLabels,
   formatIdentity,
   identityOfMany,
+  isFqdnIdentity,
   isLocalIdentity,
   isReservedIdentity,
   RESERVED_IDENTITIES,
@@ -38,8 +39,8 @@ Deno.test("Reserved identities have the numbers that are on the wire", () => {
   assert.equal(formatIdentity(1), "1 (host)");
   assert.equal(formatIdentity(4242), "4242");
   assert.ok(
-    isLocalIdentity(1 << 24) && isLocalIdentity(0x01ffffff) && !isLocalIdentity(0x02000000) &&
-      !isLocalIdentity(65535),
+    isLocalIdentity(1 << 24) && isLocalIdentity(0x02ffffff) && !isLocalIdentity(0x03000000) &&
+      !isLocalIdentity(65535) && !isFqdnIdentity(0x01ffffff) && isFqdnIdentity(0x02000000),
   );
 });
 

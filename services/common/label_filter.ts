@@ -20,6 +20,8 @@ export const LABEL_FILTER_INCLUDES_DEFAULT: readonly string[] = [
   "app\\.kubernetes\\.io",
   "io\\.cilium\\.k8s\\.policy\\.cluster",
   "io\\.cilium\\.k8s\\.policy\\.serviceaccount",
+  // Ours: an endpoint has its addresses as labels where CIDR rules mean pods.
+  "cidr:.*",
 ];
 
 /** The labels that do not count by default: they differ from replica to replica or say nothing about the workload. */

@@ -10,6 +10,8 @@ export const SOURCE_UNSPEC = "unspec";
 export const SOURCE_KUBERNETES = "k8s";
 export const SOURCE_RESERVED = "reserved";
 export const SOURCE_CIDR = "cidr";
+/** Of selectors of names that mean an address. No selector of labels means these. */
+export const SOURCE_FQDN = "fqdn";
 
 /** Label keys with a meaning of their own (Cilium's names, so that its manifests work unchanged). */
 export const LABEL_NAMESPACE = "io.kubernetes.pod.namespace";

@@ -21,7 +21,10 @@ import { WEIR_VERSION } from "./version.ts";
 /** Options that every service has. */
 export const SERVICE_CONFIG = {
   socket: { kind: "text", description: "unix socket to serve, e.g. /run/weir/<service>.sock" },
-  readSocket: { kind: "text", description: "unix socket that answers reading requests (GET) only" },
+  readSocket: {
+    kind: "text",
+    description: "unix socket that answers what changes nothing: GET, and questions by POST",
+  },
   listen: {
     kind: "text",
     description: "TCP address to serve too, e.g. 127.0.0.1:9901, or 10.0.0.1:7441 with TLS",
@@ -120,7 +123,7 @@ export async function runService<const S extends ConfigSpec>(options: RunOptions
       listeners.push(await listenUnix(handler, config.socket as string, { mode, isForMany }));
     }
     if (config.readSocket) {
-      listeners.push(await listenUnix(readOnly(handler), config.readSocket as string));
+      listeners.push(await listenUnix(readOnly(handler, api.isQuestion), config.readSocket as string));
     }
     const tcp = config as unknown as TcpConfig;
     if (tcp.listen && tcp.tlsDirectory) {

@@ -11,7 +11,7 @@
 import type { Message } from "@weir/proto";
 import { concatBytes, encodeVarint, type Encoding } from "./framing.ts";
 import { invalidArgument, ProblemError } from "./problem.ts";
-import { STREAM_CHUNK_BYTES } from "./watch_hub.ts";
+import { STREAM_CHUNK_BYTES } from "./watch_encoder.ts";
 import type { Watchable } from "./watchable.ts";
 
 /** Largest page that may be asked for. */

@@ -132,16 +132,19 @@ function requireToken(handler: Handler, token: string): Handler {
   };
 }
 
-/** A handler that passes GET and HEAD on and answers 403 to everything that may change something. */
-export function readOnly(handler: Handler): Handler {
+/**
+ * A handler that passes GET and HEAD on, and questions that are asked by POST, and answers 403 to everything that may change something.
+ * @param isQuestion see `ApiServer.isQuestion()`
+ */
+export function readOnly(handler: Handler, isQuestion: (request: Request) => boolean = () => false): Handler {
   return (request) => {
-    if (request.method === "GET" || request.method === "HEAD") return handler(request);
+    if (request.method === "GET" || request.method === "HEAD" || isQuestion(request)) return handler(request);
     return problemResponse(
       new ProblemError("READ_ONLY", {
         status: 403,
         detail: `Cannot ${request.method} here: this socket answers reading requests only`,
         found: request.method,
-        expected: "GET",
+        expected: "GET, or a question that is asked by POST",
       }),
     );
   };

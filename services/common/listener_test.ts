@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { Process, ProcessList } from "@weir/proto/agent";
+import { ApiServer } from "./api_server.ts";
 import { listenTcp, listenUnix, readOnly } from "./listener.ts";
 import { ProblemError } from "./problem.ts";
 
@@ -63,4 +65,31 @@ Deno.test("readOnly() passes reading requests on and refuses every other", async
   for (const method of ["PUT", "DELETE", "POST", "PATCH", "OPTIONS"]) {
     assert.equal((await handler(new Request("http://x/v1/endpoints/a", { method }))).status, 403, method);
   }
+});
+
+Deno.test("readOnly() passes questions that are asked by POST on, and no other POST of the same service", async () => {
+  const api = new ApiServer({ name: "s" });
+  const handle = () => ProcessList.create();
+  api.action({ path: "/v1/ask", isQuestion: true, response: ProcessList, handle });
+  api.action({ path: "/v1/change", response: ProcessList, handle });
+  api.collection<Process>({ name: "things", message: Process, list: () => [], get: () => undefined });
+  const handler = readOnly(api.fetch, api.isQuestion);
+  const status = async (method: string, path: string) =>
+    (await handler(new Request(`http://x${path}`, { method }))).status;
+  assert.equal(await status("POST", "/v1/ask"), 200);
+  assert.equal(await status("POST", "/v1/ask?a=b"), 200);
+  for (
+    const path of [
+      "/v1/change",
+      "/v1/ask/",
+      "/v1/ask/../change",
+      "//v1/ask",
+      "/v1/%61sk",
+      "/v1/things",
+      "/v1/things/ask",
+    ]
+  ) {
+    assert.equal(await status("POST", path), 403, path);
+  }
+  for (const method of ["PUT", "DELETE", "PATCH"]) assert.equal(await status(method, "/v1/ask"), 403, method);
 });

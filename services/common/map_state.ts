@@ -35,6 +35,8 @@ export function protocolName(protocol: number): string {
 /** Precedence of a deny and of a plain allow of an ordinary policy, and of the allow-all of `enableDefaultDeny: false`. */
 export const PRECEDENCE_DENY = precedence(0, true);
 export const PRECEDENCE_ALLOW = precedence(0, false);
+/** Of an allow with L7 rules: above a plain one, so that what has such rules at all goes to the proxy, which knows both. */
+export const PRECEDENCE_REDIRECT = PRECEDENCE_ALLOW + 1;
 export const PRECEDENCE_ALLOW_ALL = precedence(1, false);
 
 /** Precedence of an entry: the inverted priority in the upper 24 bits, below it 255 for deny and 1 for plain allow. */
@@ -61,7 +63,7 @@ function compareEntries(a: MapStateEntry, b: MapStateEntry): number {
     a.protocol - b.protocol || a.port - b.port || a.portPrefixLength - b.portPrefixLength ||
     compareText(a.portName, b.portName) || compareText(a.addresses.join(), b.addresses.join()) ||
     b.precedence - a.precedence ||
-    a.cookie - b.cookie;
+    a.cookie - b.cookie || a.ruleSet - b.ruleSet;
 }
 
 function compareText(a: string, b: string): number {
@@ -129,6 +131,23 @@ function prefixKey(protocol: number, port: number, length: number): number {
   return (length << 24 >>> 0) + protocol * 65536 + masked;
 }
 
+/**
+ * The policy towards an identity that is several ones at a time, as an address is that lies in a prefix and that names mean:
+ * the entries of all members, as the identity's own. The kernel is given them distilled, who judges requests as they are, for
+ * what one member's entries hide of another's still says what passes.
+ */
+export function composeEntries<E extends { readonly identity?: number }>(
+  entries: Iterable<E>,
+  identity: number,
+  members: ReadonlySet<number>,
+): E[] {
+  const composed: E[] = [];
+  for (const entry of entries) {
+    if (members.has(entry.identity ?? 0)) composed.push({ ...entry, identity });
+  }
+  return composed;
+}
+
 /** One named port of an endpoint, as in `@weir/proto/identity`. */
 export interface NamedPortLike {
   readonly name: string;
@@ -142,6 +161,14 @@ export interface NamedPortLike {
  * endpoint does not define for the protocol yields nothing; the direction stays enforced. Names are case-folded.
  */
 export function resolvePortNames(
+  entries: Iterable<MapStateEntry>,
+  namedPorts: readonly NamedPortLike[],
+): MapStateEntry[] {
+  return distillEntries(replacePortNames(entries, namedPorts));
+}
+
+/** The same without distilling: what a redirect hides from the kernel still says what passes the proxy. */
+export function replacePortNames(
   entries: Iterable<MapStateEntry>,
   namedPorts: readonly NamedPortLike[],
 ): MapStateEntry[] {
@@ -159,7 +186,7 @@ export function resolvePortNames(
       }
     }
   }
-  return distillEntries(resolved);
+  return resolved;
 }
 
 /** What {@link MapState.lookup} says. */
@@ -171,17 +198,41 @@ export interface Verdict {
   readonly entry?: MapStateEntry;
   /** Cookie of the deciding entry, or of the policies that put the subject into default deny; 0 when open. */
   readonly cookie: number;
+  /**
+   * Rule sets of every allow that covers the connection, the deciding entry's first: a request passes if any of those that are
+   * of the first one's kind allows it. Empty: there is no judgement beyond this one.
+   */
+  readonly ruleSets: readonly number[];
+  /** Beside rule sets, the cookie of an allow without one that covers the connection: every request passes. 0: there is none. */
+  readonly plainCookie: number;
 }
+
+const UNJUDGED = { ruleSets: [], plainCookie: 0 } as const;
 
 /** The policy of one identity (or, after {@link resolvePortNames}, of one endpoint), ready for lookups. */
 export class MapState {
   readonly #byPrefix = new Map<string, Map<number, MapStateEntry>>();
   /** Entries for some addresses, by the same keys. */
   readonly #partly = new Map<string, Map<number, MapStateEntry[]>>();
+  /** Allowing entries, those too that others hide, by the same keys; empty without rule sets. */
+  readonly #allowing = new Map<string, MapStateEntry[]>();
   readonly entries: readonly MapStateEntry[];
 
-  private constructor(readonly message: MapStateMessage, entries: readonly MapStateEntry[]) {
-    this.entries = entries;
+  private constructor(readonly message: MapStateMessage, all: readonly MapStateEntry[]) {
+    const entries = this.entries = distillEntries(all);
+    if (all.some(({ ruleSet }) => ruleSet !== 0)) {
+      for (const entry of all) {
+        if (entry.deny || entry.portName !== "") continue;
+        const key = allowingKey(
+          entry.direction,
+          entry.identity,
+          prefixKey(entry.protocol, entry.port, entryPrefixLength(entry)),
+        );
+        const list = this.#allowing.get(key);
+        if (list) list.push(entry);
+        else this.#allowing.set(key, [entry]);
+      }
+    }
     for (const entry of entries) {
       if (entry.portName !== "") continue;
       const group = `${entry.direction}/${entry.identity}`;
@@ -200,7 +251,7 @@ export class MapState {
 
   /** @param namedPorts the endpoint's own table, for ingress rules that name a port; default none */
   static of(message: MapStateMessage, namedPorts: readonly NamedPortLike[] = []): MapState {
-    return new MapState(message, resolvePortNames(message.entries, namedPorts));
+    return new MapState(message, replacePortNames(message.entries, namedPorts));
   }
 
   /** Whether the direction is closed unless an entry opens it. */
@@ -221,7 +272,7 @@ export class MapState {
     port: number,
     address?: string,
   ): Verdict {
-    if (!this.enforced(direction)) return { allowed: true, by: "open", cookie: 0 };
+    if (!this.enforced(direction)) return { allowed: true, by: "open", cookie: 0, ...UNJUDGED };
     const own = remoteIdentity === 0
       ? undefined
       : this.#longest(direction, remoteIdentity, protocol, port, address);
@@ -231,9 +282,40 @@ export class MapState {
       const cookie = direction === "INGRESS"
         ? this.message.ingressDefaultCookie
         : this.message.egressDefaultCookie;
-      return { allowed: false, by: "default-deny", cookie };
+      return { allowed: false, by: "default-deny", cookie, ...UNJUDGED };
     }
-    return { allowed: !entry.deny, by: "entry", entry, cookie: entry.cookie };
+    const { deny, cookie, ruleSet } = entry;
+    const judged = deny || ruleSet === 0
+      ? UNJUDGED
+      : this.#judgedBy(entry, { remoteIdentity, direction, protocol, port, address });
+    return { allowed: !deny, by: "entry", entry, cookie, ...judged };
+  }
+
+  /** What else than the deciding entry allows the connection. */
+  #judgedBy(
+    entry: MapStateEntry,
+    { remoteIdentity, direction, protocol, port, address }: {
+      remoteIdentity: number;
+      direction: string;
+      protocol: number;
+      port: number;
+      address: string | undefined;
+    },
+  ): Pick<Verdict, "ruleSets" | "plainCookie"> {
+    const ruleSets = new Set([entry.ruleSet]);
+    let plainCookie = 0;
+    for (const identity of remoteIdentity === 0 ? [0] : [remoteIdentity, 0]) {
+      for (let length = 24; length >= 0; length = length === 8 ? 0 : length - 1) {
+        const key = allowingKey(direction, identity, prefixKey(protocol, port, length));
+        for (const { ruleSet, cookie, addresses } of this.#allowing.get(key) ?? []) {
+          if (addresses.length > 0 && address !== undefined && !addresses.includes(address)) continue;
+          if (ruleSet !== 0) ruleSets.add(ruleSet);
+          else plainCookie ||= cookie;
+        }
+        if (length === 0) break;
+      }
+    }
+    return { ruleSets: [...ruleSets], plainCookie };
   }
 
   #longest(
@@ -254,6 +336,10 @@ export class MapState {
     }
     return table.get(0);
   }
+}
+
+function allowingKey(direction: string, identity: number, prefix: number): string {
+  return `${direction}/${identity}/${prefix}`;
 }
 
 function choose(own: MapStateEntry | undefined, any: MapStateEntry | undefined): MapStateEntry | undefined {

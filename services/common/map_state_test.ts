@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { MapState as Message, MapStateEntry } from "@weir/proto/policy";
 import {
+  composeEntries,
   distillEntries,
   MapState,
   precedence,
   PRECEDENCE_ALLOW,
   PRECEDENCE_DENY,
+  PRECEDENCE_REDIRECT,
   resolvePortNames,
 } from "./map_state.ts";
 import { portPrefixes } from "./port_prefix.ts";
@@ -18,6 +20,8 @@ type Short = [
   verdict: "allow" | "deny",
   name?: string,
 ];
+
+const UNJUDGED = { ruleSets: [], plainCookie: 0 };
 
 function entries(...short: Short[]): MapStateEntry[] {
   return short.map(([identity, protocol, port, bits, verdict, portName = ""], index) =>
@@ -122,10 +126,100 @@ Deno.test("MapState.lookup() weighs the identity's entry against the one for eve
   for (const [name, short, expected] of cases) {
     const verdict = state(...short).lookup(7, "INGRESS", 6, 80);
     if (expected === "default") {
-      assert.deepEqual(verdict, { allowed: false, by: "default-deny", cookie: 99 }, name);
+      assert.deepEqual(verdict, { allowed: false, by: "default-deny", cookie: 99, ...UNJUDGED }, name);
     } else assert.deepEqual([verdict.by, verdict.cookie], ["entry", expected], name);
   }
-  assert.deepEqual(state().lookup(7, "EGRESS", 6, 80), { allowed: true, by: "open", cookie: 0 });
+  assert.deepEqual(state().lookup(7, "EGRESS", 6, 80), { allowed: true, by: "open", cookie: 0, ...UNJUDGED });
+});
+
+Deno.test("composeEntries() gives an identity what is said of each of its members, and distillation what of it decides", () => {
+  // The prefix 5 denies a port of what the selectors 6 and 7 allow; 8 is somebody else.
+  const all = state(
+    [5, 6, 443, 16, "deny"],
+    [6, 6, 0, 0, "allow"],
+    [7, 6, 443, 16, "allow"],
+    [7, 17, 53, 16, "allow"],
+    [8, 6, 22, 16, "deny"],
+    [0, 1, 0, 0, "allow"],
+  );
+  const cookies = (members: number[]) =>
+    distillEntries(composeEntries(all.entries, 99, new Set(members))).map(({ identity, cookie }) => {
+      assert.equal(identity, 99);
+      return cookie;
+    });
+  assert.deepEqual(
+    cookies([5, 6, 7]),
+    [2, 1, 4],
+    "the deny hides the allow of the same port, and not the shorter one",
+  );
+  assert.deepEqual(cookies([6, 7]), [2, 3, 4]);
+  assert.deepEqual(cookies([9]), []);
+});
+
+Deno.test("MapState.lookup() has the rule sets of every allow that covers the connection, and an allow without", () => {
+  /** identity, protocol, port, bits, rule set; the cookie is the place, from 1. */
+  type Allow = [
+    identity: number,
+    protocol: number,
+    port: number,
+    bits: number,
+    ruleSet: number,
+    name?: string,
+  ];
+  const judged = (allows: Allow[], denies: Short[] = []) => {
+    const made = allows.map(([identity, protocol, port, portPrefixLength, ruleSet, portName = ""], index) =>
+      MapStateEntry.create({
+        direction: "INGRESS",
+        identity,
+        protocol,
+        port,
+        portPrefixLength,
+        ruleSet,
+        portName,
+        precedence: ruleSet === 0 ? PRECEDENCE_ALLOW : PRECEDENCE_REDIRECT,
+        cookie: index + 1,
+      })
+    );
+    const message = Message.create({ enforceIngress: true, entries: [...made, ...entries(...denies)] });
+    const found = MapState.of(message, [{ name: "http", port: 80, protocol: "TCP" }]).lookup(
+      7,
+      "INGRESS",
+      6,
+      80,
+    );
+    return [found.allowed, found.ruleSets, found.plainCookie];
+  };
+  assert.deepEqual(judged([[7, 6, 80, 16, 0]]), [true, [], 0], "no L7 rules at all");
+  assert.deepEqual(judged([[7, 6, 80, 16, 500]]), [true, [500], 0], "the identity's");
+  assert.deepEqual(judged([[0, 6, 80, 16, 500], [7, 6, 80, 16, 600]]), [true, [600, 500], 0], "both");
+  assert.deepEqual(judged([[0, 6, 80, 16, 500], [7, 6, 80, 16, 0]]), [true, [500], 2], "plain for one peer");
+  assert.deepEqual(judged([[7, 6, 80, 16, 500], [0, 6, 80, 16, 0]]), [true, [500], 2], "plain for everyone");
+  assert.deepEqual(
+    judged([[0, 6, 80, 16, 500], [7, 0, 0, 0, 0]]),
+    [true, [500], 2],
+    "every port for one peer",
+  );
+  assert.deepEqual(judged([[7, 6, 80, 16, 500], [7, 6, 0, 0, 0]]), [true, [500], 2], "a wider plain one");
+  assert.deepEqual(judged([[7, 6, 80, 16, 500], [7, 6, 81, 16, 0]]), [true, [500], 0], "another port");
+  assert.deepEqual(judged([[7, 6, 80, 16, 500], [8, 6, 80, 16, 600]]), [true, [500], 0], "another peer");
+  assert.deepEqual(
+    judged([[7, 6, 64, 10, 500], [7, 6, 80, 16, 600]]),
+    [true, [600, 500], 0],
+    "a range around",
+  );
+  assert.deepEqual(
+    judged([[7, 6, 0, 0, 500, "http"], [7, 6, 80, 16, 0]]),
+    [true, [500], 2],
+    "name and number",
+  );
+  assert.deepEqual(
+    judged([[7, 6, 0, 0, 500, "http"], [7, 6, 80, 16, 600]]).map((each) =>
+      Array.isArray(each) ? each.toSorted() : each
+    ),
+    [true, [500, 600], 0],
+    "two rule sets at one place",
+  );
+  assert.deepEqual(judged([[7, 6, 80, 16, 500]], [[0, 6, 80, 16, "deny"]]), [false, [], 0], "a deny");
 });
 
 Deno.test("MapState.lookup() punches holes into ranges: allow 80-90 and 90-100, deny 85-95", () => {

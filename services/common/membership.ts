@@ -40,12 +40,13 @@ export const SERVICE_PORTS = {
   "identity-allocator": 1,
   "policy-engine": 2,
   "load-balancer": 3,
+  "kubernetes": 4,
 } as const;
 /** A service that other machines reach. */
 export type PlaneService = keyof typeof SERVICE_PORTS;
 
-/** Ports of Hubble's API on a node and at the relay, and of its metrics. */
-export const HUBBLE_PORT = 4244, RELAY_PORT = 4245, METRICS_PORT = 9965;
+/** Ports of Hubble's API on a node and at the relay, of its metrics, and of the web page. */
+export const HUBBLE_PORT = 4244, RELAY_PORT = 4245, METRICS_PORT = 9965, UI_PORT = 12_000;
 /** A node holds so many flows at most, of Hubble's form 2^n - 1. */
 export const RING_FLOWS_MAX = 65535;
 

@@ -2,7 +2,8 @@
 import type { Message } from "@weir/proto";
 import { type Clock, systemClock } from "./clock.ts";
 import { concatBytes, delimit, type Encoding, NDJSON_TYPE, PROTOBUF_TYPE } from "./framing.ts";
-import { STREAM_CHUNK_BYTES, STREAM_STALLED_MS, WATCH_HEARTBEAT_MS } from "./watch_hub.ts";
+import { STREAM_CHUNK_BYTES } from "./watch_encoder.ts";
+import { STREAM_STALLED_MS, WATCH_HEARTBEAT_MS } from "./watch_hub.ts";
 import { streamStalled } from "./watch_stream.ts";
 
 const encoder = new TextEncoder();

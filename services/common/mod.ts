@@ -1,6 +1,7 @@
 /** @weir/common, see README.md. @module */
 export * from "./address.ts";
 export * from "./identity.ts";
+export * from "./cidr_match.ts";
 export * from "./label_filter.ts";
 export * from "./labels.ts";
 export * from "./map_state.ts";
@@ -38,7 +39,9 @@ export * from "./observer_trust.ts";
 export * from "./membership.ts";
 export * from "./metrics.ts";
 export * from "./peer.ts";
+export * from "./pod_labels.ts";
 export * from "./problem.ts";
+export * from "./rate_limit.ts";
 export * from "./service_user.ts";
 export * from "./shared_parts.ts";
 export * from "./tls_files.ts";

@@ -13,7 +13,7 @@
  */
 import { Backoff } from "./backoff.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import { isHung, type ProcessUsage, readUsage } from "./sign_of_life.ts";
+import { isHung, type ProcessUsage, readUsage, usedBetween } from "./sign_of_life.ts";
 
 /** How a process is started. */
 export interface ProcessCommand {
@@ -176,12 +176,13 @@ export class SupervisedProcess {
     ended.abort();
     this.#closeStdin();
     await watch;
+    if (this.#stopping.signal.aborted) return "";
+    // Of one that was killed by us, what it wrote last says nothing of why.
+    if (this.#hung !== "") return this.#hung;
     // What it started may hold its standard error open: its own last words are there by now.
     const words = await this.#within(tail, HUNG_STOP_MS) || await this.options.lastWords?.() || "";
     if (this.#stopping.signal.aborted) return "";
-    const how = this.#hung !== ""
-      ? this.#hung
-      : status.signal === null
+    const how = status.signal === null
       ? `ended with exit code ${status.code}`
       : `ended with signal ${status.signal}`;
     return `${how}${words === "" ? "" : `: ${words}`}`;
@@ -221,8 +222,7 @@ export class SupervisedProcess {
         const now = misses === 1 || silentMs >= limitMs ? await usage(process.pid) : undefined;
         if (ended.aborted) return;
         if (misses === 1) before = now;
-        const cpuMs = now === undefined || before === undefined ? undefined : now.cpuMs - before.cpuMs;
-        if (isHung({ silentMs, misses, cpuMs, state: now?.state }, limitMs)) {
+        if (isHung({ silentMs, misses, ...usedBetween(before, now), state: now?.state }, limitMs)) {
           hung = `no answer for ${seconds(silentMs)}`;
         }
       } else {

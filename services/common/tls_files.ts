@@ -73,6 +73,18 @@ export function readTlsPair(paths: TlsPaths): TlsPair {
     }
   };
   const [cert, key, authority] = [paths.cert, paths.key, paths.authority].map(read);
+  const certificate = ensurePair(paths, { cert, key });
+  return { cert, key, authority, authorities: certificatesOf(authority), certificate };
+}
+
+/**
+ * The certificate, if the key is its own: a pair that is half written is none. PEM texts.
+ * @throws {ProblemError} CREDENTIALS_MISMATCH, CERTIFICATE_INVALID
+ */
+export function ensurePair(
+  paths: Pick<TlsPaths, "cert" | "key">,
+  { cert, key }: { readonly cert: string; readonly key: string },
+): X509Certificate {
   const certificate = parseCertificate(cert);
   let fits = false;
   try {
@@ -87,14 +99,14 @@ export function readTlsPair(paths: TlsPaths): TlsPair {
       action: "They are being renewed, or one of them was put back from a backup",
     });
   }
-  return {
-    cert,
-    key,
-    authority,
-    authorities: (authority.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [])
-      .map(parseCertificate),
-    certificate,
-  };
+  return certificate;
+}
+
+/** All certificates of a PEM text, in order; none where it holds none. @throws {ProblemError} CERTIFICATE_INVALID */
+export function certificatesOf(pem: string): X509Certificate[] {
+  return (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map(
+    parseCertificate,
+  );
 }
 
 /** Keeps credentials as fresh as their files; asks the disk at most once per `everyMs`. */

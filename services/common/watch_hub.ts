@@ -15,7 +15,8 @@ import { type Clock, systemClock } from "./clock.ts";
 import type { Encoding } from "./framing.ts";
 import { concatInChunk } from "./http_chunk.ts";
 import { type PartsOf, PartWriter } from "./shared_parts.ts";
-import { encodeChange, encodeSynced } from "./watch_event.ts";
+import { STREAM_CHUNK_BYTES, WatchEncoder } from "./watch_encoder.ts";
+import { encodeSynced } from "./watch_event.ts";
 import { streamOf } from "./pulled_body.ts";
 import { WatchBody } from "./watch_body.ts";
 import type { TableObserver, Watchable } from "./watchable.ts";
@@ -32,18 +33,8 @@ import {
 export const WATCH_HEARTBEAT_MS = 10_000;
 /** A stream whose reader took nothing for so long is cut. */
 export const STREAM_STALLED_MS = 30_000;
-/**
- * Bytes gathered into one chunk before it is handed to the socket: a write costs the same whatever is in it. With the event
- * that goes beyond it a chunk is most often below a socket's high-water mark (64 KiB), so that the next follows at once.
- */
-export const STREAM_CHUNK_BYTES = 60 * 1024;
-/** Encoded events and chunks that one table keeps for its watchers, in bytes each. */
+/** Encoded chunks that one table keeps for its watchers, in bytes. */
 const CACHE_BYTES_MAX = 8 * 1024 * 1024;
-/**
- * Encoded pages of a snapshot while readers begin with it, in bytes. All of a table of 500,000 small objects: readers who
- * begin one after the other go through all of it, and a cache of a part would have let go of each page before the next comes.
- */
-const PAGES_BYTES_MAX = 64 * 1024 * 1024;
 const EVENTS_AT_ONCE = 1024;
 /**
  * Rest after a flush: three times what it took, so that a quarter of the process's time goes to flushes whatever changes;
@@ -89,16 +80,9 @@ export interface NamesOptions {
   onEnd?: (error: unknown) => void;
 }
 
-/** The objects of one moment, encoded page by page for all who begin with everything. */
-interface Snapshot<T> {
-  readonly revision: number;
-  readonly puts: readonly Change<T>[];
-}
-
 /** All watchers of one table. */
 export class WatchHub<T> implements TableObserver<T> {
   readonly table: Watchable<T>;
-  readonly #message: Message<T>;
   readonly #clock: Clock;
   readonly #partsOf: PartsOf<T> | undefined;
   readonly #keysOf: Record<string, KeysOf<T>> = { [NAME_INDEX]: (change) => [change.name] };
@@ -114,11 +98,8 @@ export class WatchHub<T> implements TableObserver<T> {
   #restUntilMs = -Infinity;
   /** The newest position of the streams in step. */
   #at: { revision: number; epoch: string };
-  #snapshot: Snapshot<T> | undefined;
-  #snapshotUsedMs = 0;
-  readonly #frames = new ByteCache<Change<T>, { bytes: Uint8Array; encoding: Encoding }>(CACHE_BYTES_MAX);
+  readonly #encoder: WatchEncoder<T>;
   readonly #chunks = new ByteCache<string, { bytes: Uint8Array; to: number | undefined }>(CACHE_BYTES_MAX);
-  readonly #pages = new ByteCache<string, { bytes: Uint8Array; next: number }>(PAGES_BYTES_MAX);
   /** What the newest stream without a filter was given: a flush gives most of them the same. */
   #lastChunk:
     | { from: number; at: number; encoding: Encoding; bytes: Uint8Array; to: number | undefined }
@@ -128,9 +109,9 @@ export class WatchHub<T> implements TableObserver<T> {
 
   constructor(options: WatchHubOptions<T>) {
     this.table = options.table;
-    this.#message = options.message;
     this.#clock = options.clock ?? systemClock;
     this.#partsOf = options.partsOf;
+    this.#encoder = new WatchEncoder({ ...options, clock: this.#clock });
     for (const [name, keys] of Object.entries(options.indexes ?? {})) {
       this.#keysOf[name] = ({ value, previous }) => [
         ...(value === undefined ? [] : [keys(value)].flat()),
@@ -175,7 +156,7 @@ export class WatchHub<T> implements TableObserver<T> {
         throw revisionGone(this.table, position);
       }
     }
-    const beginning = position === undefined ? this.#everything(interest, encoding) : position;
+    const beginning = position === undefined ? this.#encoder.everything(interest, encoding) : position;
     return this.#stream(interest, beginning, options);
   }
 
@@ -197,7 +178,7 @@ export class WatchHub<T> implements TableObserver<T> {
     const puts = [...fresh].map((name) => this.table.putOf(name)).filter((put) => put !== undefined);
     const isParted = options.parts && encoding === "protobuf" && this.#partsOf !== undefined;
     const parts = isParted ? new PartWriter() : undefined;
-    const first = this.#encodePages([...puts, ...resumed], encoding, parts);
+    const first = this.#encoder.pages([...puts, ...resumed], encoding, parts);
     return this.#stream(interest, { first, revision: this.table.revision }, { ...options, parts });
   }
 
@@ -228,8 +209,9 @@ export class WatchHub<T> implements TableObserver<T> {
     this.#wakeAll();
     const { revision, epoch } = this.#at;
     this.#at = { revision: this.table.revision, epoch: this.table.epoch };
-    this.#snapshot = this.#synced = this.#lastChunk = undefined;
-    for (const cache of [this.#frames, this.#chunks, this.#pages]) cache.clear();
+    this.#synced = this.#lastChunk = undefined;
+    this.#chunks.clear();
+    this.#encoder.clear();
     for (const stream of [...this.#streams]) {
       const position = { revision: stream.position ?? revision, epoch };
       stream.inStepAt = 0;
@@ -270,7 +252,7 @@ export class WatchHub<T> implements TableObserver<T> {
     const frames: Uint8Array[] = [];
     let bytes = 0, taken = 0;
     while (taken < changes.length && bytes < STREAM_CHUNK_BYTES) {
-      const frame = this.#frameFor(changes[taken++], stream);
+      const frame = this.#encoder.frameFor(changes[taken++], stream);
       if (frame === undefined) continue;
       frames.push(frame);
       bytes += frame.length;
@@ -326,7 +308,7 @@ export class WatchHub<T> implements TableObserver<T> {
     if (this.#streams.size > 0) return;
     this.#ticking?.abort();
     this.#ticking = undefined;
-    this.#forget();
+    this.#encoder.forgetBeginning();
   }
 
   #stream(
@@ -429,104 +411,7 @@ export class WatchHub<T> implements TableObserver<T> {
         }
         stream.body?.beat();
       }
-      if (nowMs - this.#snapshotUsedMs > WATCH_HEARTBEAT_MS) this.#forget();
+      this.#encoder.forgetUnused(WATCH_HEARTBEAT_MS);
     }
-  }
-
-  #forget(): void {
-    this.#snapshot = undefined;
-    this.#pages.clear();
-  }
-
-  /** A beginning with every object. A snapshot of a moment ago serves while the changes since are few. */
-  #everything(interest: WatchInterest<T>, encoding: Encoding): { first: WatchPages; revision: number } {
-    const { keys, filter } = interest;
-    if (keys?.index === NAME_INDEX) throw new Error("Names are watched by watchNames()");
-    const { table } = this;
-    const before = this.#snapshot;
-    const isFresh = before !== undefined && table.holds({ revision: before.revision }) &&
-      table.countSince(before.revision) <= EVENTS_AT_ONCE + before.puts.length / 8;
-    const snapshot = isFresh ? before : { revision: table.revision, puts: table.puts() };
-    this.#snapshot = snapshot;
-    this.#snapshotUsedMs = this.#clock.monotonicMs();
-    const first = keys === undefined && filter === undefined
-      ? this.#sharedPages(snapshot, encoding)
-      : this.#encodePages(snapshot.puts.filter(({ value }) => filter?.(value!) ?? true), encoding);
-    return { first, revision: snapshot.revision };
-  }
-
-  #sharedPages(snapshot: Snapshot<T>, encoding: Encoding): WatchPages {
-    let at = 0;
-    return {
-      next: () => {
-        if (at >= snapshot.puts.length) return undefined;
-        const key = `${encoding} ${snapshot.revision} ${at}`;
-        const known = this.#pages.get(key) ?? this.#encodePage(snapshot.puts, at, encoding);
-        this.#pages.set(key, known);
-        this.#snapshotUsedMs = this.#clock.monotonicMs();
-        at = known.next;
-        return known.bytes;
-      },
-    };
-  }
-
-  #encodePages(changes: readonly Change<T>[], encoding: Encoding, parts?: PartWriter): WatchPages {
-    let at = 0;
-    return {
-      next: () => {
-        if (at >= changes.length) return undefined;
-        const { bytes, next } = this.#encodePage(changes, at, encoding, parts);
-        at = next;
-        return bytes;
-      },
-    };
-  }
-
-  #encodePage(
-    changes: readonly Change<T>[],
-    from: number,
-    encoding: Encoding,
-    parts?: PartWriter,
-  ): { bytes: Uint8Array; next: number } {
-    const frames: Uint8Array[] = [];
-    let bytes = 0, next = from;
-    while (next < changes.length && bytes < STREAM_CHUNK_BYTES) {
-      const change = changes[next++];
-      const known = this.#frames.get(change);
-      const frame = this.#partedFrame(change, parts) ??
-        (known?.encoding === encoding ? known.bytes : encodeChange(change, this.#message, encoding));
-      frames.push(frame);
-      bytes += frame.length;
-    }
-    return { bytes: concatInChunk(frames), next };
-  }
-
-  #frameFor(change: Change<T>, stream: WatchStream<T>): Uint8Array | undefined {
-    const { type, revision, name, value, previous, previousUnknown } = change;
-    const { encoding, parts, interest: { filter } } = stream;
-    if (filter === undefined || (type === "PUT" && filter(value!))) {
-      return this.#partedFrame(change, parts) ?? this.#frame(change, encoding);
-    }
-    const wasSeen = previous === undefined ? previousUnknown === true : filter(previous);
-    if (!wasSeen) return undefined;
-    return type === "DELETED"
-      ? this.#frame(change, encoding)
-      : encodeChange({ type: "DELETED", revision, name }, this.#message, encoding);
-  }
-
-  /** A PUT in parts for the reader of one stream; undefined where it is one piece, or the reader takes none. */
-  #partedFrame(change: Change<T>, parts: PartWriter | undefined): Uint8Array | undefined {
-    const parted = parts && change.type === "PUT" ? this.#partsOf?.(change.value!) : undefined;
-    return parted && parts!.encodePut(change, parted);
-  }
-
-  /** One change, encoded once for all who see it. */
-  #frame(change: Change<T>, encoding: Encoding): Uint8Array {
-    const known = this.#frames.get(change);
-    if (known?.encoding === encoding) return known.bytes;
-    const bytes = encodeChange(change, this.#message, encoding);
-    // People read JSON, nodes protobuf: the second of two encodings at once is not worth a place.
-    this.#frames.set(change, { bytes, encoding });
-    return bytes;
   }
 }

@@ -8,7 +8,9 @@ import type { RemoteNodes } from "./node_datapath.ts";
 import type { ServiceReconciler } from "./service_reconciler.ts";
 import { type Failure, WorkQueue } from "./work_queue.ts";
 
-const IPCACHE = "ipcache", REMOTE_NODES = "other nodes", SERVICES = "services";
+/** Key of the ipcache's work. */
+export const IPCACHE = "ipcache";
+const REMOTE_NODES = "other nodes", SERVICES = "services";
 const SERVICES_FAILED = "services that failed";
 
 /** What {@link ClusterWork} is made of. */
@@ -19,12 +21,16 @@ export interface ClusterWorkParts {
   clock: Clock;
   /** Whether everything that the ipcache is joined from was received: half of it would remove. */
   isJoinWhole: () => boolean;
+  /** Whether what an earlier process left in the datapath is known. */
+  isFound: () => boolean;
   /** Whether every other node is known. */
   areNodesKnown: () => boolean;
   /** Whether the datapath knows what this node is: NodePorts need the node's addresses. */
   isConfigured: () => boolean;
   /** The datapath has what it lacked. */
   onTold: () => void;
+  /** It has the addresses of names that it lacked. */
+  onNamesTold: () => void;
   onResult: (key: string, failure: Failure | undefined) => void;
 }
 
@@ -44,8 +50,10 @@ export class ClusterWork {
     this.#services = queue((key) => key === SERVICES ? this.#tellServices() : parts.services.retryFailed());
   }
 
-  tellIpcache(): void {
-    this.#ipcache.suggest(IPCACHE);
+  /** `isUrgent`: also where that was just tried in vain. */
+  tellIpcache(isUrgent = false): void {
+    if (isUrgent) this.#ipcache.add(IPCACHE);
+    else this.#ipcache.suggest(IPCACHE);
   }
   tellRemoteNodes(): void {
     this.#remoteNodes.suggest(REMOTE_NODES);
@@ -82,10 +90,14 @@ export class ClusterWork {
   }
 
   async #tellIpcache(): Promise<void> {
-    const { ipcache, isJoinWhole, onTold } = this.#parts;
-    if (!isJoinWhole()) return;
-    await ipcache.reconcile();
-    onTold();
+    const { ipcache, isJoinWhole, isFound, onTold, onNamesTold } = this.#parts;
+    if (isJoinWhole()) {
+      await ipcache.reconcile();
+      onTold();
+    } else if (isFound() && ipcache.join.areNamesDirty) {
+      await ipcache.tellNames();
+      onNamesTold();
+    }
   }
 
   async #tellRemoteNodes(): Promise<void> {

@@ -2,7 +2,7 @@
  * What the node is told about itself.
  * @module
  */
-import type { NodeConfigRoutingMode } from "@weir/proto/datapath";
+import type { NodeConfigRoutingMode, NodeProxy } from "@weir/proto/datapath";
 
 /** Settings of the endpoint manager, as its process reads them. */
 export interface EndpointManagerConfig {
@@ -28,6 +28,14 @@ export interface EndpointManagerConfig {
   vlanAllow: number[];
   /** `""`: that of the node's label topology.kubernetes.io/zone, if it has one. */
   zone: string;
+  /** The node's L7 proxy; absent: there is none. */
+  proxy?: Pick<NodeProxy, "port" | "uid" | "prefixV4" | "prefixV6">;
+  /** Who gives the node's pod CIDRs: the identity allocator of its pool, or Kubernetes. Default cluster-pool. */
+  ipam?: "cluster-pool" | "kubernetes";
+  /** CIDR rules of policies mean this node's endpoints too, as Kubernetes' model has it; default false, as Cilium has it. */
+  cidrMeansPods?: boolean;
+  /** What an answer to a query for a name counts for at least, milliseconds; default 60,000. */
+  namesMinTtlMs?: number;
   /** How often the node says that it is alive, default 10,000. */
   heartbeatMs?: number;
   /** How long what others wrote stays after a database that had it was lost, default 60,000. */

@@ -12,7 +12,7 @@ import type { Announcer } from "./announcer.ts";
 import type { EndpointStore } from "./endpoint_store.ts";
 import type { EndpointTable } from "./endpoint_table.ts";
 import type { IdentityReconciler } from "./identity_reconciler.ts";
-import type { Workload } from "./workload.ts";
+import type { Deletion, Workload } from "./workload.ts";
 import { type Failure, WorkQueue } from "./work_queue.ts";
 
 /** How long a DELETE waits for the kernel, and after that for the cluster, milliseconds. */
@@ -51,13 +51,7 @@ export class Deletions {
    * @throws {ProblemError} NOT_FOUND, ENDPOINT_STORE_FAILED, DELETE_PENDING: the datapath has not answered yet
    */
   async delete(name: string): Promise<void> {
-    const workload = this.#parts.table.get(name);
-    if (!workload) throw notFound("endpoints", name);
-    if (!workload.deleting) {
-      await this.#parts.store.markDeleting(name);
-      this.begin(workload);
-    }
-    const { kernel, whole } = workload.deleting!;
+    const { kernel, whole } = await this.mark(name);
     if (!await this.#within(KERNEL_MS, kernel.promise)) {
       throw new ProblemError("DELETE_PENDING", {
         status: 504,
@@ -66,6 +60,17 @@ export class Deletions {
       });
     }
     await this.#within(CLUSTER_MS, whole.promise);
+  }
+
+  /** Notes it on the disk and begins: from here on it goes on whatever happens. Repeatable. @throws {ProblemError} NOT_FOUND, ENDPOINT_STORE_FAILED */
+  async mark(name: string): Promise<Deletion> {
+    const workload = this.#parts.table.get(name);
+    if (!workload) throw notFound("endpoints", name);
+    if (!workload.deleting) {
+      await this.#parts.store.markDeleting(name);
+      this.begin(workload);
+    }
+    return workload.deleting!;
   }
 
   /** Begins one that is marked on disk. Repeatable. */

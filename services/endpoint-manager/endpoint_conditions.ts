@@ -100,7 +100,7 @@ export class EndpointConditions {
   judgePolicies(): void {
     const { table, config } = this.#parts;
     for (const workload of table.workloads()) {
-      const number = settledIdentity(workload, config.cluster)?.number ?? workload.status.identity;
+      const number = settledIdentity(workload, config)?.number ?? workload.status.identity;
       if (number !== 0 && !workload.deleting) this.judgePolicy(workload, number);
     }
   }

@@ -6,6 +6,7 @@
 import { type Clock, ProblemError } from "@weir/common";
 import { Endpoint } from "@weir/proto/endpoint";
 import type { Deletions } from "./deletions.ts";
+import type { LabelConfig } from "./endpoint_labels.ts";
 import { readEndpointSpec, sameSpec } from "./endpoint_spec.ts";
 import type { EndpointStore } from "./endpoint_store.ts";
 import type { EndpointTable } from "./endpoint_table.ts";
@@ -18,10 +19,12 @@ export interface EndpointIntakeParts {
   table: EndpointTable;
   store: EndpointStore;
   deletions: Deletions;
-  cluster: string;
+  config: LabelConfig;
   clock: Clock;
   /** @throws {IpamError} */
   giveAddresses: (workload: Workload) => void;
+  /** Waits until the cluster was asked for more addresses of a named pool, which is begun. */
+  awaitAddresses: () => Promise<void>;
   /** It is wanted as it is now. */
   onPut: (workload: Workload) => void;
   /** It was not accepted: its number and addresses are free. */
@@ -78,6 +81,12 @@ export class EndpointIntake {
     await this.#parts.deletions.delete(name);
   }
 
+  /** Begins to delete, as {@link Deletions.mark} has it. @throws {ProblemError} */
+  async beginDelete(name: string): Promise<void> {
+    await this.#writing.get(name)?.catch(() => {});
+    await this.#parts.deletions.mark(name);
+  }
+
   /** What is to be kept of an endpoint has changed. */
   keep(name: string): void {
     this.#files.add(name);
@@ -108,11 +117,11 @@ export class EndpointIntake {
   }
 
   async #add(spec: Endpoint): Promise<Workload> {
-    const { table, giveAddresses, onRefused } = this.#parts;
+    const { table, onRefused } = this.#parts;
     const workload = orProblem(() => table.add(spec));
     workload.unwritten = true;
     try {
-      orProblem(() => giveAddresses(workload));
+      await this.#giveAddresses(workload);
       await this.#save(spec.name);
       workload.unwritten = false;
       return workload;
@@ -120,6 +129,29 @@ export class EndpointIntake {
       onRefused(workload);
       throw error;
     }
+  }
+
+  /** A named pool may have more for this node, which it gets when it asks. */
+  async #giveAddresses(workload: Workload): Promise<void> {
+    const { giveAddresses, awaitAddresses } = this.#parts, { spec } = workload;
+    try {
+      return giveAddresses(workload);
+    } catch (error) {
+      if (!(error instanceof IpamError) || spec.poolV4 + spec.poolV6 === "") {
+        return orProblem(() => {
+          throw error;
+        });
+      }
+    }
+    await awaitAddresses();
+    // Of two families each may lack.
+    try {
+      return giveAddresses(workload);
+    } catch (error) {
+      if (!(error instanceof IpamError)) throw error;
+    }
+    await awaitAddresses();
+    orProblem(() => giveAddresses(workload));
   }
 
   async #change(workload: Workload, spec: Endpoint): Promise<Workload> {
@@ -149,7 +181,7 @@ export class EndpointIntake {
   #keptOf(workload: Workload): Endpoint | undefined {
     if (workload.deleting) return undefined;
     const { spec, status } = workload;
-    const settled = settledIdentity(workload, this.#parts.cluster);
+    const settled = settledIdentity(workload, this.#parts.config);
     const identityLabels = settled?.number === status.identity ? status.identityLabels : [];
     return Endpoint.create({ ...spec, status: { ...status, identityLabels } });
   }

@@ -10,10 +10,11 @@
  */
 import { type Clock, systemClock } from "@weir/common";
 import type { DatapathEndpoint } from "@weir/proto/datapath";
-import type { Endpoint, PeerStatus } from "@weir/proto/endpoint";
+import type { AddressBlock, Endpoint, PeerStatus } from "@weir/proto/endpoint";
 import { Announcer } from "./announcer.ts";
+import { KubernetesPods } from "./cni/kubernetes_pods.ts";
 import { ClusterMirrors } from "./cluster_mirrors.ts";
-import { ClusterWork } from "./cluster_work.ts";
+import { ClusterWork, IPCACHE } from "./cluster_work.ts";
 import type { EndpointManagerConfig } from "./config.ts";
 import { Deletions } from "./deletions.ts";
 import { EndpointIntake } from "./endpoint_intake.ts";
@@ -23,6 +24,10 @@ import { EndpointTable } from "./endpoint_table.ts";
 import { IdentityOrder } from "./identity_order.ts";
 import { IdentityReconciler } from "./identity_reconciler.ts";
 import { IpcacheReconciler } from "./ipcache_reconciler.ts";
+import { type NameStore, NO_NAMES_KEPT } from "./names/name_file.ts";
+import { EXPIRE_MS, NodeNames } from "./names/node_names.ts";
+import { HealthCheckServer, type HealthCheckServerParts } from "./health_check/health_check_server.ts";
+import { KubernetesNodeFacts } from "./kubernetes_node.ts";
 import { NodeConfigurator, RemoteNodes } from "./node_datapath.ts";
 import type { NodeStore } from "./node_file.ts";
 import { NodeRegistration } from "./node_registration.ts";
@@ -31,9 +36,19 @@ import type { PeerName } from "./peer_effects.ts";
 import { PolicyAcknowledger } from "./policy_acknowledger.ts";
 import { PolicyReconciler } from "./policy_reconciler.ts";
 import type { PolicySetStore } from "./policy_set_file.ts";
+import { addressBlock } from "./pod_pools.ts";
 import { PrefixOrder } from "./prefix_order.ts";
+import { ProxyReconciler } from "./proxy_reconciler.ts";
 import { NO_SERVICES, ServiceReconciler } from "./service_reconciler.ts";
-import type { Datapath, Directory, Mirror, PolicySource, ServiceSource } from "./sources.ts";
+import type {
+  Datapath,
+  Directory,
+  Kubernetes,
+  L7Proxy,
+  Mirror,
+  PolicySource,
+  ServiceSource,
+} from "./sources.ts";
 import type { Workload } from "./workload.ts";
 import type { Failure } from "./work_queue.ts";
 
@@ -45,8 +60,16 @@ export interface EndpointManagerParts {
   datapath: Datapath;
   /** Absent: this node serves no services, and takes those that it has out of its datapath. */
   services?: ServiceSource;
+  /** Absent: no Kubernetes describes this node's pods. */
+  kubernetes?: Kubernetes;
+  /** Absent: no L7 proxy runs here, and policies with L7 rules cannot be put in force. */
+  proxy?: L7Proxy;
+  /** Listens on a health check node port, on every address of the node. Absent: nobody answers on those. */
+  healthCheckListen?: HealthCheckServerParts["listen"];
   store: EndpointStore;
   nodeStore: NodeStore;
+  /** Keeps names; without one they are learnt anew after a start. */
+  nameStore?: NameStore;
   /** Keeps which policy set was in force; without one that is learnt anew after a start. */
   policySetStore?: PolicySetStore;
   /** Where the peers are, for people. */
@@ -57,6 +80,8 @@ export interface EndpointManagerParts {
 
 /** How often what only time tells is looked at, milliseconds. */
 const LOOK_MS = 2_000;
+/** What an answer to a query for a name counts for at least, milliseconds: programs use addresses for longer than they may. */
+export const NAMES_MIN_TTL_MS = 60_000;
 /** Addresses that wait for so many looks are said to. */
 const LATE_LOOKS = 3;
 /** Every so many looks the datapath's endpoints are compared. */
@@ -67,6 +92,10 @@ export class EndpointManager {
   readonly table: EndpointTable;
   /** This node's services. */
   readonly services: ServiceReconciler;
+  /** What this node's endpoints know of names. */
+  readonly names: NodeNames;
+  /** What load balancers in front of the cluster ask; undefined: nobody answers them. */
+  readonly healthChecks: HealthCheckServer | undefined;
   readonly #parts: EndpointManagerParts;
   readonly #clock: Clock;
   readonly #log: NonNullable<EndpointManagerParts["log"]>;
@@ -78,6 +107,7 @@ export class EndpointManager {
   readonly #prefixes: PrefixOrder;
   readonly #identityOrder: IdentityOrder;
   readonly #policies: PolicyReconciler;
+  readonly #proxy: ProxyReconciler;
   readonly #acknowledger: PolicyAcknowledger;
   readonly #identities: IdentityReconciler;
   readonly #announcer: Announcer;
@@ -91,6 +121,8 @@ export class EndpointManager {
   #waitingLooks = 0;
   #mirrors: ClusterMirrors | undefined;
   #datapathEndpoints: Mirror<DatapathEndpoint> | undefined;
+  #pods: KubernetesPods | undefined;
+  #kubernetesNode: KubernetesNodeFacts | undefined;
 
   constructor(parts: EndpointManagerParts) {
     this.#parts = parts;
@@ -101,18 +133,25 @@ export class EndpointManager {
       nodeName: config.nodeName,
       addresses: parts.addresses,
       hasServices: parts.services !== undefined,
+      hasKubernetes: parts.kubernetes !== undefined,
+      hasProxy: parts.proxy !== undefined,
       policyRevision: () => this.#policyRevision(),
       clock,
     });
     const { directory: directoryPeer, policy: policyPeer, datapath: datapathPeer } = this.#peers;
     const onResult = (key: string, failure: Failure | undefined) => this.#onResult(key, failure);
-    const table = this.table = new EndpointTable({ clock, cluster: config.cluster });
+    const table = this.table = new EndpointTable({ clock, config });
     this.#registration = new NodeRegistration({
       config,
       directory,
       peer: directoryPeer,
       store: parts.nodeStore,
       clock,
+      podCidrs: parts.kubernetes && config.ipam === "kubernetes"
+        ? () => this.#kubernetesNode?.podCidrs
+        : undefined,
+      kubernetesZone: () => this.#kubernetesNode?.zone ?? "",
+      kubernetesLabels: () => this.#kubernetesNode?.labels ?? [],
       onNode: () => this.#onNode(),
       onRegistered: (forgotten) => {
         if (forgotten) this.#identities.claimAll();
@@ -166,6 +205,28 @@ export class EndpointManager {
       },
       onCover: () => this.#endpoints.cover(),
       onThere: () => this.#endpoints.onPrefixes(),
+      names: {
+        onPrefix: () => this.names.order.onPrefix(),
+        isBased: (pair) => this.names.order.isBased(pair),
+        isBase: (pair) => this.names.order.isBase(pair),
+      },
+    });
+    this.names = new NodeNames({
+      prefixes: this.#prefixes,
+      isCovered: (fqdn) => this.#policies.isCovered(fqdn),
+      isMeant: (selector) => this.#policies.isMeant(selector),
+      isKnown: (identity) => this.#policies.isKnown(identity),
+      onCover: (isUrgent) => this.#endpoints.cover(isUrgent),
+      onIpcache: (prefix, identity) => this.#ipcache.join.setName(prefix, identity),
+      onTell: (isUrgent) => this.#cluster.tellIpcache(isUrgent),
+      onThere: () => this.#endpoints.onPrefixes(),
+      store: parts.nameStore ?? NO_NAMES_KEPT,
+      hasEndpoint: (endpoint) => this.table.hasId(endpoint),
+      inUse: (addresses) =>
+        datapathPeer.call("ask which addresses are in use", () => datapath.inUse(addresses)),
+      ttlMsMin: config.namesMinTtlMs ?? NAMES_MIN_TTL_MS,
+      clock,
+      log: this.#log,
     });
     this.#identityOrder = new IdentityOrder({
       onEntry: (name, entry) => {
@@ -179,8 +240,18 @@ export class EndpointManager {
       isTold: (page) => this.#policies.isTold(page),
       isApplied: () => this.#endpoints.areApplied,
     });
+    this.#proxy = new ProxyReconciler({
+      proxy: parts.proxy,
+      peer: this.#peers.proxy,
+      clock,
+      maySweep: () => this.#endpoints.swept,
+      onThere: () => this.#endpoints.retryFailed(),
+      onResult,
+    });
     this.#policies = new PolicyReconciler({
+      proxy: this.#proxy,
       prefixes: this.#prefixes,
+      names: this.names.order,
       source: policy,
       enginePeer: policyPeer,
       datapath,
@@ -203,7 +274,9 @@ export class EndpointManager {
       registration: this.#registration,
       configurator: this.#configurator,
       policies: this.#policies,
+      proxy: this.#proxy,
       prefixes: this.#prefixes,
+      names: this.names,
       datapath,
       peer: datapathPeer,
       clock,
@@ -242,16 +315,27 @@ export class EndpointManager {
       sourcePeer: this.#peers.services,
       datapath,
       datapathPeer,
-      place: { nodeName: config.nodeName, zone: config.zone },
+      place: { nodeName: config.nodeName, zone: config.zone, labels: [] },
       onDirty: () => this.#cluster?.tellServices(),
+      onHealthCheck: () => this.healthChecks?.look(),
+      healthCheckStatus: (port) => this.healthChecks?.status(port),
       clock,
       holdMs: config.holdMs,
+    });
+    this.healthChecks = parts.healthCheckListen && new HealthCheckServer({
+      wanted: () => this.services.healthChecks(),
+      answer: (port) => this.services.healthAnswer(port),
+      listen: parts.healthCheckListen,
+      clock,
+      onResult,
+      onFailed: (service, failure) => this.#tellService(service, failure),
     });
     this.#cluster = new ClusterWork({
       ipcache: this.#ipcache,
       remoteNodes: this.#remoteNodes,
       services: this.services,
       clock,
+      isFound: () => this.#endpoints.isFound,
       // Without the node's pools the gateways are not known.
       isJoinWhole: () =>
         this.#endpoints.isFound && this.#mirrors?.synced === true && this.#registration.node !== undefined &&
@@ -260,9 +344,11 @@ export class EndpointManager {
       isConfigured: () => this.#configurator.configured,
       onTold: () => {
         if (this.#ipcache.isTold) this.#prefixes.told(this.#ipcache.left);
+        this.#noteNamesTold();
         this.#endpoints.sweep();
         this.#acknowledger.look();
       },
+      onNamesTold: () => this.#noteNamesTold(),
       onResult,
     });
     this.#deletions = new Deletions({
@@ -282,10 +368,12 @@ export class EndpointManager {
       table,
       store: parts.store,
       deletions: this.#deletions,
-      cluster: config.cluster,
+      config,
       clock,
       giveAddresses: (workload) => this.#endpoints.giveAddresses(workload),
+      awaitAddresses: () => this.#registration.asked(),
       onPut: ({ spec: { name } }) => {
+        this.#registration.keepLastGiven();
         this.#identities.reconcile(name);
         this.#endpoints.reconcile(name);
       },
@@ -297,6 +385,7 @@ export class EndpointManager {
   /** Reads back what the last process knew and starts to follow the sources. */
   async start(): Promise<void> {
     await this.#acknowledger.load();
+    await this.names.load();
     const { endpoints, broken } = await this.#parts.store.load();
     for (const file of broken) this.#log("Cannot read endpoint file, set aside", { ...file });
     for (const kept of endpoints) {
@@ -330,19 +419,24 @@ export class EndpointManager {
       onJoin: () => this.#cluster.tellIpcache(),
       onRemoteNodes: () => this.#cluster.tellRemoteNodes(),
     });
+    this.#proxy.start();
     this.#endpoints.find();
     this.#datapathEndpoints = this.#peers.datapath.follow(datapath.endpoints(() => this.#forgetApplied()));
     await this.#registration.start();
+    this.#followKubernetes();
     for (const name of this.table.names()) this.#endpoints.reconcile(name);
     void this.#looks();
+    void this.#expireNames();
   }
 
   /** Ends; the kernel keeps everything. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    for (const source of [this.#datapathEndpoints, this.#mirrors, this.#policies, this.services]) {
+    const sources = [this.#datapathEndpoints, this.#mirrors, this.#policies, this.#proxy, this.services];
+    for (const source of [...sources, this.#pods, this.#kubernetesNode]) {
       source?.[Symbol.dispose]();
     }
+    await this.healthChecks?.stop();
     await Promise.all(this.#queues().map((queue) => queue.stop()));
   }
 
@@ -388,10 +482,11 @@ export class EndpointManager {
     return this.#peers.status();
   }
 
-  /** Addresses in use, for status. */
-  addresses(): { pool: string; used: number; usableMax: string }[] {
-    return [this.#registration.poolV4, this.#registration.poolV6].filter((p) => p !== undefined)
-      .map((p) => ({ pool: p.prefix.text, used: p.used, usableMax: String(p.usableMax) }));
+  /** Addresses in use, by prefix. */
+  addresses(): AddressBlock[] {
+    const { poolV4, poolV6, pools } = this.#registration;
+    const own = [poolV4, poolV6].filter((pool) => pool !== undefined).map((pool) => addressBlock(pool));
+    return [...own, ...pools.usage()];
   }
 
   /** Upsert of the whole spec. Repeatable; a changed label set relabels the running endpoint. @throws {ProblemError} */
@@ -404,6 +499,27 @@ export class EndpointManager {
     return this.#intake.delete(name);
   }
 
+  /** Begins to delete, for good; it goes on by itself. @throws {ProblemError} NOT_FOUND, ENDPOINT_STORE_FAILED */
+  beginDelete(name: string): Promise<void> {
+    return this.#intake.beginDelete(name);
+  }
+
+  /** Router addresses of this node's endpoints, "" where there is none. */
+  get gateways(): { v4: string; v6: string } {
+    const { poolV4, poolV6 } = this.#registration;
+    return { v4: poolV4?.gateway.text ?? "", v6: poolV6?.gateway.text ?? "" };
+  }
+
+  /** This node's pods, where Kubernetes describes them; from {@link start} on. */
+  get pods(): KubernetesPods | undefined {
+    return this.#pods;
+  }
+
+  /** An endpoint as the datapath says that it has it; undefined: it has none, or was not heard yet. */
+  inKernel(name: string): DatapathEndpoint | undefined {
+    return this.#datapathEndpoints?.get(name);
+  }
+
   /** Resolves when nothing is waiting, for tests. */
   async idle(): Promise<void> {
     while (this.#queues().some((queue) => !queue.isIdle)) {
@@ -414,8 +530,37 @@ export class EndpointManager {
   #queues(): { stop(): Promise<void>; idle(): Promise<void>; readonly isIdle: boolean }[] {
     return [
       ...[this.#registration, this.#identities, this.#announcer, this.#endpoints, this.#acknowledger],
-      ...[this.#deletions, this.#intake, ...this.#cluster.queues],
+      ...[this.#deletions, this.#intake, this.#proxy, ...this.#cluster.queues],
+      ...(this.#pods ? [this.#pods] : []),
+      ...(this.healthChecks ? [this.healthChecks] : []),
     ];
+  }
+
+  /** Says beside a Service of Kubernetes that nothing answers its health checks here: at once, then every five minutes. */
+  #tellService({ namespace, name }: { namespace: string; name: string }, { attempts, error }: Failure): void {
+    const { kubernetes } = this.#parts, { kubernetes: peer } = this.#peers;
+    if (attempts % 30 !== 1 || kubernetes === undefined || peer === undefined) return;
+    const event = {
+      kind: "Service",
+      namespace,
+      name,
+      reason: "HealthCheckPortFailed",
+      message: error.message,
+    };
+    peer.call(`say that service ${namespace}/${name} has no health check`, () => kubernetes.tell(event))
+      .catch((error) =>
+        this.#log("Cannot write an event", { service: `${namespace}/${name}`, error: error.message })
+      );
+  }
+
+  #followKubernetes(): void {
+    const { kubernetes } = this.#parts, { kubernetes: peer } = this.#peers;
+    if (kubernetes === undefined || peer === undefined) return;
+    const onResult = (key: string, failure: Failure | undefined) => this.#onResult(`pod ${key}`, failure);
+    this.#pods = new KubernetesPods({ node: this, kubernetes, peer, clock: this.#clock, onResult });
+    const { nodeName } = this.#parts.config;
+    const onChange = () => this.#registration.reconsider();
+    this.#kubernetesNode = new KubernetesNodeFacts({ kubernetes, peer, nodeName, onChange });
   }
 
   /** The newest policy revision that an endpoint has in force. */
@@ -434,7 +579,9 @@ export class EndpointManager {
     const { spec: { name }, status } = workload;
     this.#registration.poolV4?.release(status.ipv4, name);
     this.#registration.poolV6?.release(status.ipv6, name);
+    for (const address of [status.ipv4, status.ipv6]) this.#registration.pools.free(address, name);
     this.table.drop(workload);
+    this.names.forget(status.id);
     this.#endpoints.forget(name);
     this.#intake.forget(name);
   }
@@ -487,7 +634,7 @@ export class EndpointManager {
       }
     }
     this.#ipcache.join.setGateways(this.#registration.gateways);
-    this.services.setZone(this.#registration.zone);
+    this.services.setPlace(this.#registration);
     this.#endpoints.configure();
     this.#cluster.tellIpcache();
   }
@@ -521,6 +668,7 @@ export class EndpointManager {
       if (signal.aborted) return;
       this.#peers.status();
       this.#endpoints.judgePolicies();
+      this.#endpoints.tidyProxy();
       this.#acknowledger.look();
       this.#lookAtOrder();
       const { waiting } = this.#identityOrder;
@@ -539,8 +687,25 @@ export class EndpointManager {
     }
   }
 
+  #noteNamesTold(): void {
+    if (this.#ipcache.areNamesTold) this.names.order.told(this.#ipcache.left);
+  }
+
+  /** Has a loop of its own: a datapath that hangs holds up nothing else. */
+  async #expireNames(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      await this.#clock.sleep(EXPIRE_MS, signal);
+      if (signal.aborted) return;
+      await this.names.expire().catch((error) =>
+        this.#log("Cannot tell which names have ended; those stay", { error: error.message })
+      );
+    }
+  }
+
   #onResult(key: string, failure: Failure | undefined): void {
     if (!failure) return;
+    if (key === IPCACHE) this.names.order.fail("ipcache", failure.error);
     const { error, attempts } = failure;
     this.#log("Work failed, will be tried again", { key, error: error.message, attempts });
   }

@@ -5,7 +5,7 @@
  * @module
  */
 import { isDeepStrictEqual } from "node:util";
-import { type Clock, IDENTITY_INIT, IpAddress } from "@weir/common";
+import { type Clock, IDENTITY_INIT, IpAddress, isFqdnIdentity } from "@weir/common";
 import type { Init } from "@weir/proto";
 import type { DatapathEndpoint } from "@weir/proto/datapath";
 import type { EndpointManagerConfig } from "./config.ts";
@@ -14,9 +14,11 @@ import type { EndpointTable } from "./endpoint_table.ts";
 import type { NodeConfigurator } from "./node_datapath.ts";
 import type { NodeRegistration } from "./node_registration.ts";
 import { BULK_DEADLINE_MS, type Peer } from "./peer.ts";
+import type { NodeNames } from "./names/node_names.ts";
 import { CLOSED_POLICY, type PolicyReconciler } from "./policy_reconciler.ts";
 import { policyName } from "./policy_variant.ts";
 import type { PrefixOrder } from "./prefix_order.ts";
+import type { ProxyReconciler } from "./proxy_reconciler.ts";
 import type { Datapath, Mirror } from "./sources.ts";
 import { settledIdentity, type Workload } from "./workload.ts";
 import { type Failure, WorkQueue } from "./work_queue.ts";
@@ -33,7 +35,10 @@ export interface EndpointReconcilerParts {
   registration: NodeRegistration;
   configurator: NodeConfigurator;
   policies: PolicyReconciler;
+  /** Has an endpoint whose policy has L7 rules before the datapath sends it connections of it. */
+  proxy: Pick<ProxyReconciler, "giveEndpoint" | "keepOnly">;
   prefixes: PrefixOrder;
+  names: NodeNames;
   datapath: Datapath;
   peer: Peer;
   clock: Clock;
@@ -96,13 +101,20 @@ export class EndpointReconciler {
   find(): void {
     this.#queue.add(FOUND);
   }
-  /** Policies are to cover other prefixes. */
-  cover(): void {
-    this.#queue.suggest(COVER);
+  /** Policies are to cover other prefixes or names. `isUrgent`: also where they were just asked in vain. */
+  cover(isUrgent = false): void {
+    if (isUrgent) this.#queue.add(COVER);
+    else this.#queue.suggest(COVER);
   }
   /** The kernel has prefixes that map states may wait for. */
   onPrefixes(): void {
     for (const name of this.#conditions.waiting()) this.reconcile(name);
+  }
+
+  /** What some endpoints could not be given for may be there. */
+  retryFailed(): void {
+    for (const name of this.#parts.table.names()) if (this.failureOf(name)) this.reconcile(name);
+    if (this.#queue.failureOf(COVER)) this.#queue.add(COVER);
   }
 
   reconcile(name: string): void {
@@ -154,15 +166,28 @@ export class EndpointReconciler {
   /** Addresses of an endpoint, if the node's pools are known; repeatable. @throws {IpamError} */
   giveAddresses({ spec, status }: Workload): void {
     if (spec.cgroup !== "") return;
-    const { poolV4, poolV6 } = this.#parts.registration;
-    for (const [key, pool] of [["ipv4", poolV4], ["ipv6", poolV6]] as const) {
+    const { poolV4, poolV6, pools } = this.#parts.registration;
+    // The addresses of a device that another CNI plugin made are all that it has.
+    const hasAll = spec.device !== "" && spec.containerId !== "";
+    for (
+      const [key, pool, named, family] of [
+        ["ipv4", poolV4, spec.poolV4, 4],
+        ["ipv6", poolV6, spec.poolV6, 6],
+      ] as const
+    ) {
       const wanted = status[key] || spec[key];
-      if (wanted !== "") {
-        const address = IpAddress.parse(wanted);
-        // A device may carry an address of its own that no pool knows.
-        if (pool && (pool.prefix.contains(address) || spec.device === "")) pool.claim(address, spec.name);
+      if (named !== "" && wanted !== "") {
+        pools.claim(named, IpAddress.parse(wanted), spec.name);
         status[key] = wanted;
-      } else if (pool) {
+      } else if (named !== "" && !hasAll) {
+        status[key] = pools.allocate(named, family, spec.name)?.text ?? "";
+      } else if (wanted !== "") {
+        const address = IpAddress.parse(wanted);
+        // A device may carry an address of its own that no pool knows, and an endpoint one of the node's pool before.
+        const isFree = spec.device !== "" || status[key] !== "";
+        if (pool && (pool.prefix.contains(address) || !isFree)) pool.claim(address, spec.name);
+        status[key] = wanted;
+      } else if (pool && !hasAll) {
         status[key] = pool.allocate(spec.name).text;
       }
     }
@@ -239,6 +264,7 @@ export class EndpointReconciler {
       this.#conditions.judgeFailure(workload, failure);
       table.publish(workload);
     }
+    if (key === COVER && failure) this.#parts.names.order.fail("policies", failure.error);
     if (key !== SYNC) this.sweep();
     if (this.#parts.policies.isUnbound && this.#areBound()) this.#parts.policies.bound();
     this.#parts.onResult(key, failure);
@@ -247,10 +273,14 @@ export class EndpointReconciler {
   /** Reads back what an earlier process left: it is judged by policies and prefixes of which nobody else knows. */
   async #find(): Promise<void> {
     if (this.#isFound) return;
-    const { datapath, peer, policies, prefixes, onFound } = this.#parts;
+    const { datapath, peer, policies, prefixes, names, onFound } = this.#parts;
     const found = await peer.call("read what it has", () => datapath.found(), BULK_DEADLINE_MS);
-    const identities = new Set(found.prefixes.map(({ identity }) => identity));
-    prefixes.adopt(found.prefixes);
+    const [ofNames, ofPrefixes] = [true, false].map((isOfNames) =>
+      found.prefixes.filter(({ identity }) => isFqdnIdentity(identity) === isOfNames)
+    );
+    const identities = new Set(ofPrefixes.map(({ identity }) => identity));
+    prefixes.adopt(ofPrefixes);
+    names.adopt(ofNames);
     policies.adopt(found.policies, identities, true);
     policies.adopt(found.left.flatMap(({ policy }) => policy ?? []), identities, false);
     const policyOf = new Map(
@@ -261,15 +291,20 @@ export class EndpointReconciler {
     }
     this.#isFound = true;
     this.#foundProcess = found.process;
+    names.begin();
     onFound();
   }
 
   async #cover(): Promise<void> {
-    const { configurator, policies, prefixes, table } = this.#parts;
+    const { configurator, policies, prefixes, names, table } = this.#parts;
     if (!configurator.configured) return;
     const { version, isHeld, failure } = await policies.cover();
-    if (prefixes.isComing) { for (const workload of table.workloads()) await this.#bind(workload); }
+    if (prefixes.isComing || names.order.isComing) {
+      for (const workload of table.workloads()) await this.#bind(workload);
+      if (policies.isUnbound && this.#areBound()) policies.bound();
+    }
     prefixes.covered(version, isHeld);
+    names.order.advance();
     // What is held is tried again.
     if (failure) throw failure;
   }
@@ -295,7 +330,7 @@ export class EndpointReconciler {
     if (!configurator.configured || workload.unwritten) return;
     this.giveAddresses(workload);
     const { spec, status } = workload;
-    const settled = settledIdentity(workload, config.cluster);
+    const settled = settledIdentity(workload, config);
     // In doubt it stays who it is, and follows the policy of that.
     const number = settled?.number ?? status.identity;
     if (number === 0) {
@@ -316,6 +351,15 @@ export class EndpointReconciler {
     this.#conditions.setWaiting(spec.name, false);
     if (status.state !== "READY") table.setState(workload, "REGENERATING");
     const policy = policyName(mapState, spec.namedPorts);
+    // Others that have the policy may not have had L7 rules before.
+    if (mapState.ruleSets.length > 0) {
+      await this.#giveProxy(workload, number, policy);
+      for (const other of table.workloads()) {
+        if (other !== workload && other.applied?.policy === policy) {
+          await this.#giveProxy(other, number, policy);
+        }
+      }
+    }
     await policies.apply(mapState, spec);
     const moved = await this.#put(workload, number, policy);
     const kept = isDeepStrictEqual([number, settled?.labels], [status.identity, status.identityLabels]);
@@ -338,6 +382,33 @@ export class EndpointReconciler {
     if (isNewest) this.#newestKept = mapState.policyRevision;
     if (before !== policy) this.#queue.add(UNUSED);
     this.#parts.onApplied(workload);
+  }
+
+  async #giveProxy(
+    { spec: { name }, status, given }: Workload,
+    identity: number,
+    policy: string,
+  ): Promise<void> {
+    const labels = given?.labels ?? status.identityLabels;
+    const addresses = [status.ipv4, status.ipv6].filter((address) => address !== "");
+    await this.#parts.proxy.giveEndpoint({
+      name,
+      id: status.id,
+      identity,
+      policy,
+      labels: [...labels],
+      addresses,
+    });
+  }
+
+  /** Takes from the L7 proxy what no endpoint uses. */
+  tidyProxy(): void {
+    const policies = new Set<string>(), endpoints = new Set<string>();
+    for (const { spec, status, applied, deleting } of this.#parts.table.workloads()) {
+      for (const name of [status.policy, applied?.policy]) if (name) policies.add(name);
+      if (!deleting?.kernelGone) endpoints.add(spec.name);
+    }
+    this.#parts.proxy.keepOnly(policies, endpoints);
   }
 
   /** A map state waits for prefixes: what there is stays, and is given again to a datapath that is there anew. */

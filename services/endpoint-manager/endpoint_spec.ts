@@ -2,7 +2,7 @@
  * What a PUT of an endpoint may say. All faults are reported at once.
  * @module
  */
-import { formatLabel, IpAddress, LabelError, parseLabel, ProblemError } from "@weir/common";
+import { formatLabel, IpAddress, LabelError, parseLabel, ProblemError, SOURCE_CIDR } from "@weir/common";
 import type { ProblemCause } from "@weir/common";
 import type { Endpoint } from "@weir/proto/endpoint";
 import { fitsFileName } from "./endpoint_store.ts";
@@ -11,6 +11,7 @@ export const NAMED_PORTS_MAX = 64;
 /** A device name is at most 15 bytes (IFNAMSIZ less the terminator) and has no slash or white space. */
 const DEVICE = /^[^\s/:]{1,15}$/;
 const NAME = /^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$/;
+const POOL = /^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/;
 const MAC = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i;
 const PROTOCOLS = ["TCP", "UDP", "SCTP"];
 
@@ -46,6 +47,11 @@ export function readEndpointSpec(given: Endpoint): Endpoint {
   } else if (given.mac === "" && given.device !== "") {
     fault("mac", "found none, expected the link-layer address of the workload behind the device");
   }
+  for (const key of ["poolV4", "poolV6"] as const) {
+    if (given[key] !== "" && !POOL.test(given[key])) {
+      fault(key, `found ${JSON.stringify(given[key])}, expected the name of a pool`);
+    }
+  }
   for (const [key, family] of [["ipv4", 4], ["ipv6", 6]] as const) {
     if (given[key] !== "" && IpAddress.tryParse(given[key])?.family !== family) {
       fault(key, `found ${given[key]}, expected an IPv${family} address`);
@@ -54,7 +60,14 @@ export function readEndpointSpec(given: Endpoint): Endpoint {
   const labels = new Set<string>();
   for (const [i, text] of given.labels.entries()) {
     try {
-      labels.add(formatLabel(parseLabel(text)));
+      const label = parseLabel(text);
+      if (label.source === SOURCE_CIDR) {
+        fault(
+          `labels[${i}]`,
+          `found ${text}, expected no label of an address: --policy-cidr-match gives those`,
+        );
+      }
+      labels.add(formatLabel(label));
     } catch (error) {
       if (!(error instanceof LabelError)) throw error;
       fault(`labels[${i}]`, error.message);

@@ -3,7 +3,7 @@
  * @module
  */
 import { isDeepStrictEqual } from "node:util";
-import { type Clock, ProblemError, WatchedTable } from "@weir/common";
+import { type Clock, ProblemError, SOURCE_CIDR, WatchedTable } from "@weir/common";
 import {
   Endpoint,
   type EndpointConditionKind,
@@ -12,10 +12,20 @@ import {
 } from "@weir/proto/endpoint";
 import type { KeptEndpoint } from "./endpoint_store.ts";
 import { EndpointIds } from "./ipam.ts";
+import type { LabelConfig } from "./endpoint_labels.ts";
 import { askedLabels, type Workload } from "./workload.ts";
 
 const PLACES = ["netns", "device", "cgroup"] as const;
-const FIXED = [...PLACES, "containerDevice", "ipv4", "ipv6", "mac"] as const;
+const FIXED = [
+  ...PLACES,
+  "containerDevice",
+  "ipv4",
+  "ipv6",
+  "mac",
+  "containerId",
+  "poolV4",
+  "poolV6",
+] as const;
 
 /** See {@link EndpointTable.workloads}. */
 export class EndpointTable {
@@ -24,11 +34,11 @@ export class EndpointTable {
   readonly #workloads = new Map<string, Workload>();
   readonly #ids = new EndpointIds();
   readonly #clock: Clock;
-  readonly #cluster: string;
+  readonly #config: LabelConfig;
 
-  constructor(options: { clock: Clock; cluster: string }) {
+  constructor(options: { clock: Clock; config: LabelConfig }) {
     this.#clock = options.clock;
-    this.#cluster = options.cluster;
+    this.#config = options.config;
     this.view = new WatchedTable<Endpoint>({
       name: "endpoints",
       entriesMax: EndpointIds.max,
@@ -46,6 +56,10 @@ export class EndpointTable {
   }
   names(): string[] {
     return [...this.#workloads.keys()];
+  }
+  /** Whether an endpoint has this number. */
+  hasId(id: number): boolean {
+    return this.#ids.has(id);
   }
 
   /** A workload with a number of its own, not shown yet. @throws {ProblemError} ENDPOINT_TAKEN, {IpamError} IPAM_EXHAUSTED */
@@ -67,16 +81,20 @@ export class EndpointTable {
     const { status, ...rest } = endpoint;
     const { id = 0, identity = 0, identityLabels = [] } = status ?? {};
     if (!this.#ids.claim(id)) return false;
-    const spec = Endpoint.create(rest);
-    const workload: Workload = {
-      spec,
+    const kept = {
+      spec: Endpoint.create(rest),
       status: EndpointStatus.create({ ...status, state: deleting ? "DISCONNECTING" : "RESTORING" }),
+    };
+    // Whether addresses counted then may have changed since.
+    const cidrMeansPods = identityLabels.some((label) => label.startsWith(`${SOURCE_CIDR}:`));
+    const workload: Workload = {
+      ...kept,
       // Kept with labels: the number is that of these labels, until the directory says otherwise.
       given: identity !== 0 && identityLabels.length > 0
         ? {
           number: identity,
           labels: identityLabels,
-          askedFor: askedLabels(spec, this.#cluster),
+          askedFor: askedLabels(kept, { ...this.#config, cidrMeansPods }),
           confirmed: false,
         }
         : undefined,
@@ -85,7 +103,7 @@ export class EndpointTable {
       announced: identity !== 0,
       conditions: new Map(),
     };
-    this.#workloads.set(spec.name, workload);
+    this.#workloads.set(kept.spec.name, workload);
     this.publish(workload);
     return true;
   }

@@ -2,9 +2,10 @@
  * The sources over HTTP: the identity allocator, the policy engine, the load balancer and this node's datapath.
  * @module
  */
-import { type CollectionClient, Reflector, type WeirClient } from "@weir/client";
+import { type CollectionClient, Reflector, type ReflectorOptions, type WeirClient } from "@weir/client";
 import type { Logger, Position } from "@weir/common";
 import {
+  AddressesInUse,
   DatapathEndpoint,
   DatapathPolicy,
   Found,
@@ -32,12 +33,16 @@ import {
   ReleaseRequest,
   ReleaseResponse,
 } from "@weir/proto/identity";
+import { KubernetesNode, KubernetesPod, NodeEvent, NodeEventResponse } from "@weir/proto/kubernetes";
 import { Backend, ServicePort } from "@weir/proto/loadbalancer";
 import { CidrIdentity, MapState, NodePolicy } from "@weir/proto/policy";
+import { ProxyEndpoint, ProxyPolicy } from "@weir/proto/proxy";
 import type {
   ChangeListener,
   Datapath,
   Directory,
+  Kubernetes,
+  L7Proxy,
   NamedMirror,
   PolicySource,
   ServiceSource,
@@ -50,11 +55,10 @@ class ReflectedMirror<T> implements NamedMirror<T> {
   constructor(
     collection: CollectionClient<T>,
     listener: ChangeListener<T>,
-    options: { names?: Iterable<string>; log?: Logger } = {},
+    options: Pick<ReflectorOptions<T>, "names" | "query" | "log"> = {},
   ) {
     this.#reflector = new Reflector(collection, {
-      names: options.names,
-      log: options.log,
+      ...options,
       onChange: (name, value, previous, lost) => listener.onChange(name, value, previous, lost),
       onSynced: () => listener.onSynced(),
       onPosition: (position) => listener.onPosition?.(position),
@@ -192,6 +196,33 @@ export function httpServiceSource(client: WeirClient, log?: Logger): ServiceSour
   };
 }
 
+/** The service `kubernetes` for the node `nodeName`. */
+export function httpKubernetes(client: WeirClient, nodeName: string, log?: Logger): Kubernetes {
+  const pods = client.collection("pods", KubernetesPod), nodes = client.collection("nodes", KubernetesNode);
+  return {
+    pods: (listener) => new ReflectedMirror(pods, listener, { query: { node: nodeName }, log }),
+    node: (listener) => new ReflectedMirror(nodes, listener, { names: [nodeName], log }),
+    tell: async (event) => {
+      const request = { message: NodeEvent, value: { ...event, node: nodeName } };
+      await client.call("/v1/events", { request, response: NodeEventResponse });
+    },
+  };
+}
+
+/** This node's L7 proxy. */
+export function httpL7Proxy(client: WeirClient, log?: Logger): L7Proxy {
+  const policies = client.collection("policies", ProxyPolicy);
+  const endpoints = client.collection("endpoints", ProxyEndpoint);
+  return {
+    policies: (listener) => new ReflectedMirror(policies, listener, { log }),
+    endpoints: (listener) => new ReflectedMirror(endpoints, listener, { log }),
+    putPolicy: (policy) => policies.put(policy.name!, policy),
+    deletePolicy: async (name) => void await policies.delete(name),
+    putEndpoint: async (endpoint) => void await endpoints.put(endpoint.name!, endpoint),
+    deleteEndpoint: async (name) => void await endpoints.delete(name),
+  };
+}
+
 /** Kind of the error of a datapath that has no room for prefixes of policies. */
 const IPCACHE_POLICIES = "ipcache policies";
 
@@ -221,6 +252,12 @@ export function httpDatapath(client: WeirClient, log?: Logger): Datapath {
         request: { message: ServicesUpdate, value: update },
         response: ServicesUpdateResponse,
       }),
+    async inUse(addresses) {
+      const value = { addresses: [...addresses] };
+      const request = { message: AddressesInUse, value };
+      const used = await client.call("/v1/conntrack:in-use", { request, response: AddressesInUse });
+      return new Set(used.addresses);
+    },
     putRemoteNode: async (node) => void await remoteNodes.put(node.name!, node),
     deleteRemoteNode: async (name) => void await remoteNodes.delete(name),
     async sync(epoch) {

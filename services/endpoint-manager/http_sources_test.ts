@@ -27,14 +27,21 @@ Deno.test("httpServiceSource() and httpDatapath() carry one changed backend from
   const frontends = [{ kind: "CLUSTER_IP" as const, address: "10.96.0.1", port: 80 }];
   ports.put("7", ServicePort.create({ name: "7", id: 7, namespace: "shop", service: "cart", frontends }));
   const backend = (state: Backend["state"]) =>
-    Backend.create({ name: "7/10.0.0.1/80", service: 7, address: "10.0.0.1", port: 80, state });
+    Backend.create({
+      name: "7/10.0.0.1/80",
+      service: 7,
+      address: "10.0.0.1",
+      port: 80,
+      state,
+      serving: true,
+    });
   backends.put("7/10.0.0.1/80", backend("ACTIVE"));
 
   let wake = () => {};
   using reconciler = new ServiceReconciler({
     source: httpServiceSource(new WeirClient({ handler: balancer.fetch })),
     datapath: httpDatapath(new WeirClient({ handler: datapath.fetch })),
-    place: { nodeName: "node-1", zone: "" },
+    place: { nodeName: "node-1", zone: "", labels: [] },
     onDirty: () => wake(),
     datapathPeer: new Peer({ name: "datapath", clock: systemClock, effect: () => "" }),
     clock: systemClock,

@@ -99,10 +99,10 @@ export class IdentityReconciler {
   }
 
   #onResult(key: string, failure: Failure | undefined): void {
-    const { table, config: { cluster } } = this.#parts;
+    const { table, config } = this.#parts;
     const doubt = (workload: Workload | undefined) => {
       if (!workload || workload.status.identity === 0) return;
-      const settled = settledIdentity(workload, cluster)?.confirmed;
+      const settled = settledIdentity(workload, config)?.confirmed;
       if (failure && !settled) {
         table.setCondition(
           workload,
@@ -124,14 +124,14 @@ export class IdentityReconciler {
     if (!workload || workload.deleting || workload.unwritten) return;
     // Numbers in use come first: else a new endpoint could be given one of them.
     await this.#claim();
-    if (settledIdentity(workload, this.#parts.config.cluster)?.confirmed) return;
+    if (settledIdentity(workload, this.#parts.config)?.confirmed) return;
     await this.#allocate(workload);
   }
 
   async #allocate(workload: Workload): Promise<void> {
-    const { directory, peer, config: { cluster }, onGiven } = this.#parts;
+    const { directory, peer, config, onGiven } = this.#parts;
     const { name } = workload.spec;
-    const labels = identityLabels(workload.spec, cluster), askedFor = askedLabels(workload.spec, cluster);
+    const labels = identityLabels(workload, config), askedFor = askedLabels(workload, config);
     const identity = await peer.call(
       `allocate an identity for ${name}`,
       () => directory.allocate(labels, name),
@@ -143,13 +143,13 @@ export class IdentityReconciler {
 
   /** Claims whatever runs and was not confirmed. */
   async #claim(): Promise<void> {
-    const { table, directory, peer, config: { cluster }, onGiven } = this.#parts;
+    const { table, directory, peer, config, onGiven } = this.#parts;
     const claims: IdentityClaim[] = [], asked = new Map<string, string>();
     for (const workload of table.workloads()) {
       const claim = this.#claimOf(workload);
       if (!claim) continue;
       claims.push(claim);
-      asked.set(claim.holder, askedLabels(workload.spec, cluster));
+      asked.set(claim.holder, askedLabels(workload, config));
     }
     const errors: string[] = [];
     for (let i = 0; i < claims.length; i += CLAIMS_MAX) {
@@ -171,15 +171,15 @@ export class IdentityReconciler {
   }
 
   #claimOf(workload: Workload): IdentityClaim | undefined {
-    const { config: { cluster } } = this.#parts;
+    const { config } = this.#parts;
     const { spec, status, given, deleting } = workload;
     if (deleting || given?.confirmed) return undefined;
     // Of one that was relabelled the number is that of its old labels.
-    if (given && given.askedFor !== askedLabels(spec, cluster)) return undefined;
+    if (given && given.askedFor !== askedLabels(workload, config)) return undefined;
     const number = given?.number ?? (workload.restored ? status.identity : 0);
     if (number === 0) return undefined;
     // As the directory filtered them; of a file of an older version only the endpoint's own are known.
-    return { holder: spec.name, number, labels: given?.labels ?? identityLabels(spec, cluster) };
+    return { holder: spec.name, number, labels: given?.labels ?? identityLabels(workload, config) };
   }
 
   async #repairHolders(): Promise<void> {

@@ -2,7 +2,7 @@
  * Addresses of this node's pod CIDRs: handed out round robin, so that a freed address rests before it is used again.
  * @module
  */
-import { type IpAddress, Prefix } from "@weir/common";
+import { IpAddress, Prefix } from "@weir/common";
 
 /** The pool has no free address left, or the address that was asked for cannot be had. */
 export class IpamError extends Error {
@@ -24,7 +24,8 @@ export class PodAddresses {
   readonly #last: bigint;
   #next = 2n;
 
-  constructor(cidr: string) {
+  /** @param after the address that was given last before a restart; "": none is known */
+  constructor(cidr: string, after = "") {
     this.prefix = Prefix.parse(cidr);
     const reserved = this.prefix.family === 4 ? 1n : 0n;
     this.#last = this.prefix.addressCount - 1n - reserved;
@@ -35,7 +36,14 @@ export class PodAddresses {
         `Cannot use pool ${cidr}: it holds no address beside the gateway`,
       );
     }
+    const last = IpAddress.tryParse(after);
+    if (last === undefined || !this.prefix.contains(last)) return;
+    this.lastGiven = after;
+    this.#next = this.#after(numberOf(last) - numberOf(this.prefix.address));
   }
+
+  /** The address that was given last; "": none was. */
+  lastGiven = "";
 
   /** Addresses in use. */
   get used(): number {
@@ -61,11 +69,16 @@ export class PodAddresses {
     }
     for (;;) {
       const address = this.prefix.addressAt(this.#next);
-      this.#next = this.#next >= this.#last ? 2n : this.#next + 1n;
+      this.#next = this.#after(this.#next);
       if (this.#owners.has(address.text)) continue;
       this.#owners.set(address.text, owner);
+      this.lastGiven = address.text;
       return address;
     }
+  }
+
+  #after(index: bigint): bigint {
+    return index < 1n || index >= this.#last ? 2n : index + 1n;
   }
 
   /** Takes a certain address; repeatable for one owner. @throws {IpamError} IPAM_TAKEN, IPAM_OUTSIDE */
@@ -89,6 +102,10 @@ export class PodAddresses {
   release(address: string, owner: string): void {
     if (this.#owners.get(address) === owner) this.#owners.delete(address);
   }
+}
+
+function numberOf(address: IpAddress): bigint {
+  return address.bytes.reduce((sum, byte) => sum * 256n + BigInt(byte), 0n);
 }
 
 /** Endpoint numbers of a node, 1 to 4095, round robin. */
@@ -117,6 +134,10 @@ export class EndpointIds {
     if (id < 1 || id > EndpointIds.max || this.#used.has(id)) return false;
     this.#used.add(id);
     return true;
+  }
+
+  has(id: number): boolean {
+    return this.#used.has(id);
   }
 
   release(id: number): void {

@@ -6,6 +6,7 @@
  *     cluster  what other nodes announce of their endpoints
  *     gateway  router addresses of this node
  *     node     addresses of the nodes
+ *     name     addresses of names that policies mean
  *     cidr     CIDRs of policies: a CIDR rule never selects a pod or a node
  *     world    everything else
  *
@@ -107,11 +108,22 @@ export class IpcacheJoin {
   readonly #cluster = new SourceTable();
   readonly #gateways = new SourceTable();
   readonly #nodes = new SourceTable();
+  readonly #names = new SourceTable();
   readonly #cidrs = new SourceTable();
   readonly #world = new SourceTable();
-  readonly #sources = [this.#own, this.#cluster, this.#gateways, this.#nodes, this.#cidrs, this.#world];
+  readonly #sources = [
+    this.#own,
+    this.#cluster,
+    this.#gateways,
+    this.#nodes,
+    this.#names,
+    this.#cidrs,
+    this.#world,
+  ];
   readonly #given = new Map<string, IpcacheUpsert>();
   readonly #dirty = new Set<string>();
+  /** Those of them that are addresses of names, until the datapath has a whole ipcache. */
+  readonly #dirtyNames = new Set<string>();
   /** Rows of the sources that cannot be read, by name, with why. */
   readonly refused = new Map<string, string>();
 
@@ -143,6 +155,15 @@ export class IpcacheJoin {
       "",
       addresses.filter((a) => a !== "").map((a) => this.#row(hostPrefix(a), IDENTITY_HOST)),
     );
+  }
+
+  /** An address of a name, as a prefix; undefined: it has no identity by its names (any more). */
+  setName(prefix: string, identity: number | undefined): void {
+    this.#dirtyNames.add(prefix);
+    // The datapath may have one that nobody here knows of, or have found no room for it.
+    this.#given.set(prefix, UNKNOWN);
+    this.#dirty.add(prefix);
+    this.#set(this.#names, prefix, identity === undefined ? [] : [this.#row(prefix, identity)]);
   }
 
   /** A CIDR of policies. */
@@ -184,6 +205,7 @@ export class IpcacheJoin {
     let taken = 0;
     for (const prefix of this.#dirty) {
       this.#dirty.delete(prefix);
+      this.#dirtyNames.delete(prefix);
       const wanted = this.get(prefix), given = this.#given.get(prefix);
       if (wanted && (!given || !sameRow(wanted, given))) {
         batch.upserts.push(wanted);
@@ -197,6 +219,31 @@ export class IpcacheJoin {
     return batch;
   }
 
+  /** True when the datapath lacks addresses of names. */
+  get areNamesDirty(): boolean {
+    return this.#dirtyNames.size > 0;
+  }
+
+  /** The same of addresses of names alone, for a datapath that was not told everything yet. */
+  takeNames(max: number): IpcacheBatch {
+    const batch: IpcacheBatch = { upserts: [], deletes: [] };
+    for (const prefix of this.#dirtyNames) {
+      if (batch.upserts.length + batch.deletes.length >= max) break;
+      this.#dirtyNames.delete(prefix);
+      const wanted = this.get(prefix);
+      if (wanted) batch.upserts.push(wanted);
+      else batch.deletes.push(prefix);
+    }
+    return batch;
+  }
+
+  /** Nobody knows what the datapath has of addresses of names, and of what it was told last. */
+  namesAgain({ upserts, deletes }: IpcacheBatch = { upserts: [], deletes: [] }): void {
+    for (const prefix of [...upserts.map((row) => row.prefix), ...deletes, ...this.#names.prefixes()]) {
+      this.#dirtyNames.add(prefix);
+    }
+  }
+
   /** A batch that was taken was not told: its prefixes are taken again. */
   again({ upserts, deletes }: IpcacheBatch): void {
     for (const prefix of [...upserts.map((row) => row.prefix), ...deletes]) {
@@ -208,6 +255,7 @@ export class IpcacheJoin {
   /** All there is, for a datapath that must be told everything; it counts as told. */
   takeAll(): IpcacheUpsert[] {
     this.#dirty.clear();
+    this.#dirtyNames.clear();
     this.#given.clear();
     for (const source of this.#sources) {
       for (const prefix of source.prefixes()) {

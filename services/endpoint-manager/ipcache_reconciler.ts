@@ -44,6 +44,11 @@ export class IpcacheReconciler {
     return this.#replaced && !this.join.dirty && !this.#telling;
   }
 
+  /** True while the datapath has every address of a name that the join has. */
+  get areNamesTold(): boolean {
+    return !this.#telling && (this.#replaced ? !this.join.dirty : !this.join.areNamesDirty);
+  }
+
   /** Prefixes of policies that found no room; undefined: some did not, and which ones is not known. */
   get left(): ReadonlySet<string> | undefined {
     return this.#left;
@@ -52,6 +57,7 @@ export class IpcacheReconciler {
   /** The datapath is there anew. */
   forget(): void {
     this.#replaced = false;
+    this.join.namesAgain();
     this.#generation++;
   }
 
@@ -68,16 +74,49 @@ export class IpcacheReconciler {
     }
   }
 
+  /**
+   * Tells the datapath addresses of names alone, before every source is in sync: names go on being learnt without the control plane.
+   * What the datapath has of pods and nodes at these addresses stays.
+   */
+  async tellNames(): Promise<void> {
+    const { datapath, peer, process } = this.#parts;
+    if (this.#replaced) return;
+    this.#telling = true;
+    try {
+      while (this.join.areNamesDirty) {
+        const batch = this.join.takeNames(BATCH_PREFIXES_MAX);
+        try {
+          const left = await peer.call(
+            "tell the ipcache of names",
+            () => datapath.updateIpcache({ ...batch, replace: false, ofPolicies: true, process: process() }),
+          );
+          this.#left = left && new Set(left);
+        } catch (error) {
+          this.join.namesAgain(batch);
+          throw error;
+        }
+      }
+    } finally {
+      this.#telling = false;
+    }
+  }
+
   async #tell(): Promise<void> {
     const { datapath, peer, process } = this.#parts;
     while (!this.#replaced) {
       const generation = this.#generation;
       const upserts = this.join.takeAll();
-      const left = await peer.call(
-        "replace the ipcache",
-        () => datapath.updateIpcache({ upserts, deletes: [], replace: true, process: process() }),
-        BULK_DEADLINE_MS,
-      );
+      let left: readonly string[] | undefined;
+      try {
+        left = await peer.call(
+          "replace the ipcache",
+          () => datapath.updateIpcache({ upserts, deletes: [], replace: true, process: process() }),
+          BULK_DEADLINE_MS,
+        );
+      } catch (error) {
+        this.join.namesAgain();
+        throw error;
+      }
       this.#left = left && new Set(left);
       if (generation === this.#generation) this.#replaced = true;
     }
@@ -92,8 +131,10 @@ export class IpcacheReconciler {
         this.#left = left && new Set(left);
       } catch (error) {
         // What of it was done is not known: everything is told, which is the same whatever is there.
-        if (!(error instanceof ProblemError) || error.status >= 500) this.#replaced = false;
-        else this.join.again(batch);
+        if (!(error instanceof ProblemError) || error.status >= 500) {
+          this.#replaced = false;
+          this.join.namesAgain(batch);
+        } else this.join.again(batch);
         throw error;
       }
     }

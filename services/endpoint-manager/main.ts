@@ -1,15 +1,39 @@
 /** The endpoint manager as a process. @module */
 import { WeirClient } from "@weir/client";
-import { invalidArgument, nodeAddress, Prefix, runService } from "@weir/common";
+import {
+  ApiServer,
+  invalidArgument,
+  type Listener,
+  listenUnix,
+  nodeAddress,
+  Prefix,
+  readCidrMatch,
+  runService,
+} from "@weir/common";
 import { EndpointSockets } from "@weir/proto/datapath";
-import { EndpointManager } from "./endpoint_manager.ts";
+import { CniService } from "./cni/cni_service.ts";
+import { mountCni } from "./cni/routes.ts";
+import { EndpointManager, NAMES_MIN_TTL_MS } from "./endpoint_manager.ts";
+import { listenEverywhere } from "./health_check/health_check_server.ts";
 import { EndpointFiles } from "./endpoint_store.ts";
+import { NameFile } from "./names/name_file.ts";
+import { mountLearning } from "./names/routes.ts";
 import { NodeFile } from "./node_file.ts";
 import { PolicySetFile } from "./policy_set_file.ts";
-import { httpDatapath, httpDirectory, httpPolicySource, httpServiceSource } from "./http_sources.ts";
+import {
+  httpDatapath,
+  httpDirectory,
+  httpKubernetes,
+  httpL7Proxy,
+  httpPolicySource,
+  httpServiceSource,
+} from "./http_sources.ts";
+import { joinL7Proxies } from "./joined_l7_proxies.ts";
 import { BULK_DEADLINE_MS } from "./peer.ts";
 import { mountEndpointManager } from "./server.ts";
 
+/** Of the socket of CNI: the agent makes it root's, and nobody else may ask there. */
+const CNI_SOCKET_MODE = 0o600;
 /** How often readiness is looked at, milliseconds. */
 const LOOK_MS = 100;
 /** Longest wait for the datapath when somebody asks for sockets, milliseconds. */
@@ -63,6 +87,10 @@ runService({
       kind: "list",
       description: "VLANs whose tagged frames pass the outer devices, unjudged (default: none)",
     },
+    policyCidrMatch: {
+      kind: "list",
+      description: "whom CIDR rules mean beside addresses outside of the cluster: pods (default: nobody)",
+    },
     zone: {
       kind: "text",
       default: "",
@@ -88,23 +116,91 @@ runService({
       default: "",
       description: "load balancer; without one this node serves no services",
     },
+    kubernetes: {
+      kind: "text",
+      default: "",
+      description:
+        "the service kubernetes, which describes pods; without one a container is what its runtime says",
+    },
+    ipam: {
+      kind: "text",
+      default: "cluster-pool",
+      description:
+        "who gives this node's pod CIDRs: cluster-pool (the identity allocator), kubernetes (Node.spec.podCIDRs)",
+    },
     datapath: {
       kind: "text",
       default: "/run/weir/host/datapath.sock",
       description: "this node's datapath",
     },
+    l7Proxy: {
+      kind: "text",
+      default: "",
+      description:
+        "processes of this node's L7 proxy, with commas; without one policies with L7 rules cannot be put in force",
+    },
+    proxyPort: {
+      kind: "number",
+      default: 15_001,
+      min: 1,
+      max: 65_535,
+      description: "with l7Proxy: the port at which it takes connections",
+    },
+    proxyUid: {
+      kind: "number",
+      default: 0,
+      min: 0,
+      max: 2 ** 32 - 1,
+      description: "with l7Proxy: its user's number",
+    },
+    proxyPrefixV4: { kind: "text", default: "", description: "with l7Proxy: IPv4 addresses of handles" },
+    proxyPrefixV6: { kind: "text", default: "", description: "with l7Proxy: IPv6 addresses of handles" },
+    namesSocket: {
+      kind: "text",
+      default: "",
+      description: "unix socket at which the L7 proxy tells what endpoints have heard of names; empty: none",
+    },
+    namesMinTtl: {
+      kind: "number",
+      default: NAMES_MIN_TTL_MS / 1000,
+      min: 1,
+      max: 86_400,
+      description: "an answer to a query for a name counts for so many seconds at least",
+    },
+    cniSocket: {
+      kind: "text",
+      default: "",
+      description: "unix socket for weir-cni, root's alone; empty: none",
+    },
+    cniDeletions: {
+      kind: "text",
+      default: "",
+      description: "directory in which weir-cni leaves deletions while nobody answers",
+    },
   },
-  async create({ config, api, log, health, signal, clock }) {
+  async create({ config, api, log, metrics, health, signal, clock }) {
     if (config.routing !== "tunnel" && config.routing !== "direct") {
       throw invalidArgument(`Cannot route by ${config.routing}`, {
         found: config.routing,
         expected: "tunnel or direct",
       });
     }
+    const { ipam } = config;
+    if (ipam !== "cluster-pool" && (ipam !== "kubernetes" || config.kubernetes === "")) {
+      throw invalidArgument(
+        `Cannot take --ipam ${ipam}${config.kubernetes === "" ? " without --kubernetes" : ""}`,
+        {
+          found: ipam,
+          expected: "cluster-pool or, with --kubernetes, kubernetes",
+        },
+      );
+    }
     const nodeName = config.node ?? Deno.hostname();
     const interfaces = config.nodeIpv4 === undefined || config.nodeIpv6 === undefined
       ? Deno.networkInterfaces()
       : [];
+    const proxies = config.l7Proxy.split(",").filter((address) => address !== "")
+      .map((address) => new WeirClient(address));
     const clients = {
       "identity-allocator": new WeirClient(config.allocator, { joint: true }),
       "policy-engine": new WeirClient(config.policyEngine, {
@@ -115,6 +211,8 @@ runService({
       "load-balancer": config.loadBalancer === ""
         ? undefined
         : new WeirClient(config.loadBalancer, { joint: true }),
+      "kubernetes": config.kubernetes === "" ? undefined : new WeirClient(config.kubernetes),
+      "l7-proxy": proxies[0],
     };
     const manager: EndpointManager = new EndpointManager({
       config: {
@@ -134,13 +232,26 @@ runService({
         socketLb: !config.noSocketLb,
         vlanAllow: config.vlanAllow?.map(Number) ?? [],
         zone: config.zone,
+        ipam,
+        namesMinTtlMs: config.namesMinTtl * 1000,
+        cidrMeansPods: readCidrMatch(config.policyCidrMatch ?? []).pods,
+        proxy: config.l7Proxy === "" ? undefined : {
+          port: config.proxyPort,
+          uid: config.proxyUid,
+          prefixV4: config.proxyPrefixV4,
+          prefixV6: config.proxyPrefixV6,
+        },
       },
       directory: httpDirectory(clients["identity-allocator"], nodeName, log),
       policy: httpPolicySource(clients["policy-engine"], nodeName, log),
       datapath: httpDatapath(clients.datapath, log),
       services: clients["load-balancer"] && httpServiceSource(clients["load-balancer"], log),
+      kubernetes: clients.kubernetes && httpKubernetes(clients.kubernetes, nodeName, log),
+      proxy: proxies.length === 0 ? undefined : joinL7Proxies(proxies.map((one) => httpL7Proxy(one, log))),
+      healthCheckListen: listenEverywhere,
       store: new EndpointFiles(`${config.state}/endpoints`),
       nodeStore: new NodeFile(`${config.state}/node.json`),
+      nameStore: new NameFile(`${config.state}/names.jsonl`),
       policySetStore: new PolicySetFile(`${config.state}/policy-set.json`),
       addresses: Object.fromEntries(
         Object.entries(clients).map(([name, client]) => [name, client?.address]),
@@ -165,8 +276,29 @@ runService({
       }
     })();
     await manager.start();
+    let cniListener: Listener | undefined, namesListener: Listener | undefined;
+    if (config.namesSocket !== "") {
+      const namesApi = new ApiServer({ name: "names", health, metrics, log, clock });
+      mountLearning(namesApi, manager.names);
+      // As every socket the agent makes it root's: the L7 proxy may ask by its group.
+      namesListener = await listenUnix(namesApi.fetch, config.namesSocket);
+    }
+    if (config.cniSocket !== "") {
+      const cni = new CniService({
+        node: manager,
+        pods: manager.pods,
+        clock,
+        deletions: config.cniDeletions,
+        log: (message, fields) => log.info(message, fields),
+      });
+      const cniApi = new ApiServer({ name: "cni", health, metrics, log, clock });
+      mountCni(cniApi, cni);
+      void cni.run(signal);
+      cniListener = await listenUnix(cniApi.fetch, config.cniSocket, { mode: CNI_SOCKET_MODE });
+    }
     return {
       async stop() {
+        await Promise.all([cniListener?.shutdown(300), namesListener?.shutdown(300)]);
         await looking;
         await manager.stop();
       },

@@ -87,7 +87,8 @@ export class RemoteNodes {
     if (name === this.#nodeName) return false;
     if (node) {
       const { ipv4, ipv6, podCidrV4, podCidrV6 } = node;
-      this.#wanted.set(name, { name, ipv4, ipv6, podCidrV4, podCidrV6 });
+      const poolCidrs = node.pools.flatMap(({ cidrs }) => cidrs);
+      this.#wanted.set(name, { name, ipv4, ipv6, podCidrV4, podCidrV6, poolCidrs });
     } else this.#wanted.delete(name);
     if (isDeepStrictEqual(this.#wanted.get(name), this.#applied.get(name))) {
       return this.#dirty.delete(name), false;

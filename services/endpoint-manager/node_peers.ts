@@ -9,6 +9,8 @@ import { effectOf, type PeerName } from "./peer_effects.ts";
 
 /** Loading programs for a first endpoint takes the datapath longer than a common call, milliseconds. */
 const DATAPATH_DEADLINE_MS = 20_000;
+/** The L7 proxy only takes what it is given; endpoints wait for it, milliseconds. */
+const PROXY_DEADLINE_MS = 3_000;
 
 /** What {@link NodePeers} are made of. */
 export interface NodePeersParts {
@@ -17,6 +19,10 @@ export interface NodePeersParts {
   addresses?: Partial<Record<PeerName, string>>;
   /** Whether services come from somewhere. */
   hasServices: boolean;
+  /** Whether Kubernetes describes pods. */
+  hasKubernetes: boolean;
+  /** Whether an L7 proxy runs here. */
+  hasProxy: boolean;
   /** Newest policy revision in force here; 0: not known. */
   policyRevision: () => number;
   clock: Clock;
@@ -29,6 +35,10 @@ export class NodePeers {
   readonly datapath: Peer;
   /** Absent: this node serves no services. */
   readonly services: Peer | undefined;
+  /** Absent: no Kubernetes describes this node's pods. */
+  readonly kubernetes: Peer | undefined;
+  /** Absent: no L7 proxy runs here. */
+  readonly proxy: Peer | undefined;
   readonly #parts: NodePeersParts;
 
   constructor(parts: NodePeersParts) {
@@ -36,13 +46,15 @@ export class NodePeers {
     this.directory = this.#peer("identity-allocator");
     this.policy = this.#peer("policy-engine");
     this.services = parts.hasServices ? this.#peer("load-balancer") : undefined;
+    this.kubernetes = parts.hasKubernetes ? this.#peer("kubernetes") : undefined;
     this.datapath = this.#peer("datapath", DATAPATH_DEADLINE_MS);
+    this.proxy = parts.hasProxy ? this.#peer("l7-proxy", PROXY_DEADLINE_MS) : undefined;
   }
 
   /** For people. To be asked now and then, so that "since" is when it happened. */
   status(): PeerStatus[] {
-    return [this.directory, this.policy, this.services, this.datapath].filter((peer) => peer !== undefined)
-      .map((peer) => peer.status());
+    return [this.directory, this.policy, this.services, this.kubernetes, this.datapath, this.proxy]
+      .filter((peer) => peer !== undefined).map((peer) => peer.status());
   }
 
   #peer(name: PeerName, deadlineMs?: number): Peer {

@@ -5,7 +5,13 @@
 import type { PeerStatusState } from "@weir/proto/endpoint";
 
 /** The peers of a node. */
-export type PeerName = "identity-allocator" | "policy-engine" | "load-balancer" | "datapath";
+export type PeerName =
+  | "identity-allocator"
+  | "policy-engine"
+  | "load-balancer"
+  | "kubernetes"
+  | "datapath"
+  | "l7-proxy";
 
 /** What is known of a peer when its effect is told. */
 export interface PeerSituation {
@@ -26,7 +32,7 @@ export function effectOf(peer: PeerName, situation: PeerSituation): string {
   const { state, lastHeard, policyRevision, nodeName, code } = situation;
   const asOf = lastHeard === "never" ? "" : ` of ${lastHeard}`;
   // It answers, and will never say more to this machine.
-  if (code === "CERTIFICATE_REMOVED" && peer !== "datapath") {
+  if (code === "CERTIFICATE_REMOVED" && peer !== "datapath" && peer !== "l7-proxy") {
     return `${nodeName} is no member any more: it hears of no change of policies, identities and services; ` +
       "what is in its kernel goes on until weir cluster leave --force and weir uninstall, or weir join";
   }
@@ -46,6 +52,12 @@ export function effectOf(peer: PeerName, situation: PeerSituation): string {
           : `what is in force there is revision ${policyRevision}`);
     case "load-balancer":
       return `changes of services do not reach ${nodeName}; those${asOf} are served on, also to backends that are gone since`;
+    case "kubernetes":
+      return `new pods of ${nodeName} wait until it is known who they are, and changed labels of pods do not reach it; what runs goes on as${
+        asOf || " it was"
+      }`;
+    case "l7-proxy":
+      return `connections of ${nodeName} that L7 rules are about are refused; all others go on, and policies with other L7 rules wait`;
     case "datapath":
       return `nothing can be changed in the kernel of ${nodeName}; what is there goes on: traffic, policies, services as${
         asOf || " they were"

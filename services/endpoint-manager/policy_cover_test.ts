@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { MapState as Lookup, Prefix } from "@weir/common";
 import { MapState, MapStateEntry } from "@weir/proto/policy";
+import { FqdnIdentities } from "./names/fqdn_identities.ts";
 import { KnowingPolicy, PolicyCopies } from "./policy_cover.ts";
 import { type PrefixPair, PrefixPairs } from "./prefix_pairs.ts";
 
@@ -13,7 +14,7 @@ function bench(entries: MapStateEntry[], silent: number[] = [], selfDescribed = 
   const state = MapState.create({ identity: 300, enforceEgress: true, entries, silent, selfDescribed });
   const policy = KnowingPolicy.of({ name: "300", enforceEgress: true, entries }, state);
   const cover = new PrefixPairs();
-  const copies = new PolicyCopies(policy, cover);
+  const copies = new PolicyCopies(policy, { prefixes: cover, names: new FqdnIdentities() });
   const passes = (identity: number) => {
     copies.update();
     const covered = MapState.create({ ...state, entries: copies.covered().entries as MapStateEntry[] });

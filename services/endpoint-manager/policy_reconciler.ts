@@ -15,10 +15,14 @@ import type { Init } from "@weir/proto";
 import type { DatapathPolicy } from "@weir/proto/datapath";
 import { HOLD_MS } from "./held_rows.ts";
 import type { Peer } from "./peer.ts";
-import { KnowingPolicy, PolicyCopies } from "./policy_cover.ts";
-import { policyName, resolvePolicy } from "./policy_variant.ts";
+import type { FqdnIdentity, NameSelector } from "./names/fqdn_identities.ts";
+import type { NameOrder } from "./names/name_order.ts";
+import { selectorKey } from "./names/name_selectors.ts";
+import { type Covered, type CoveredParts, KnowingPolicy, PolicyCopies } from "./policy_cover.ts";
+import { judgedParts, policyName, resolvePolicy } from "./policy_variant.ts";
 import type { PrefixOrder } from "./prefix_order.ts";
 import type { PrefixPair } from "./prefix_pairs.ts";
+import type { ProxyReconciler } from "./proxy_reconciler.ts";
 import type { Datapath, NamedMirror, PolicySource } from "./sources.ts";
 
 /** Name of the policy of an endpoint that is not known yet: it passes nothing. */
@@ -30,12 +34,16 @@ export interface PolicyReconcilerParts {
   enginePeer: Peer;
   datapath: Datapath;
   datapathPeer: Peer;
+  /** Has the L7 rules before the datapath sends it connections. */
+  proxy: Pick<ProxyReconciler, "concerns" | "givePolicy">;
   /** Which process of the datapath is told; undefined before it was heard. */
   process: () => string | undefined;
   clock: Clock;
   holdMs?: number;
   /** The prefixes that the kernel has and is to have. */
   prefixes: PrefixOrder;
+  /** The addresses of names that the kernel has and is to have. */
+  names: Pick<NameOrder, "identities" | "selectors" | "isComing" | "misses" | "mayBeThere">;
   /** The map state of an identity has changed. */
   onChange: (identity: number) => void;
   /** Pages of known identities to follow beside. */
@@ -164,11 +172,15 @@ export class PolicyReconciler implements Disposable {
    */
   adopt(policies: readonly DatapathPolicy[], identities: ReadonlySet<number>, isThere: boolean): void {
     for (const { status: _, ...policy } of policies) {
-      const made = KnowingPolicy.found(policy, identities);
-      const copies = new PolicyCopies(made, this.#parts.prefixes.cover);
-      const isOther = copies.update();
-      if (isThere) copies.adopt();
-      this.#given.set(policy.name, { made, copies, before: [], isThere: isThere && !isOther });
+      const made = KnowingPolicy.found(policy, identities, this.#parts.names.selectors.list());
+      const copies = new PolicyCopies(made, this.#covered);
+      copies.update();
+      const isSame = copies.adopt();
+      this.#given.set(policy.name, { made, copies, before: [], isThere: isThere && isSame });
+      this.#count(made, 1);
+      if (isThere) continue;
+      // Endpoints have it as it was until they are given again.
+      this.#unbound.push(made);
       this.#count(made, 1);
     }
   }
@@ -186,12 +198,37 @@ export class PolicyReconciler implements Disposable {
     return false;
   }
 
-  /** Identity of a prefix that the kernel does not have and the map state was made with: it waits. Undefined: it may be applied. */
+  /**
+   * Identity of a prefix that the kernel does not have, or of a selector of names whose addresses it does not have, and that the map
+   * state was made with: it waits. Undefined: it may be applied.
+   */
   missing(mapState: MapState, spec: Endpoint): number | undefined {
     if (this.#given.get(policyName(mapState, spec.namedPorts))?.made.state === mapState) return undefined;
     for (const identity of this.#make(mapState, spec).needed) {
       if (!this.#parts.prefixes.has(identity)) return identity;
     }
+    const { fqdnSelectors } = mapState;
+    if (this.#parts.names.misses(fqdnSelectors)) return fqdnSelectors[0].identity;
+  }
+
+  /** Whether a policy that the kernel may have, or a map state that is to come, has the selector. */
+  isMeant(selector: NameSelector): boolean {
+    const key = selectorKey(selector);
+    for (const { made, before } of this.#given.values()) {
+      if ([made, ...before].some(({ selectors }) => selectors.has(key))) return true;
+    }
+    if (this.#unbound.some(({ selectors }) => selectors.has(key))) return true;
+    const coming = [...this.#mirror.values(), ...Array.from(this.#held.values(), ({ state }) => state)];
+    return coming.some(({ fqdnSelectors }) => fqdnSelectors.some((other) => selectorKey(other) === key));
+  }
+
+  /** Whether every policy in the kernel says of these addresses what it is to say. */
+  isCovered(fqdn: FqdnIdentity): boolean {
+    if (this.isUnbound) return false;
+    for (const { copies, before } of this.#given.values()) {
+      if (before.length > 0 || !copies.isWrittenFor(fqdn)) return false;
+    }
+    return true;
   }
 
   /**
@@ -225,7 +262,7 @@ export class PolicyReconciler implements Disposable {
   }
 
   /**
-   * Makes every policy cover the prefixes that are to come and those that go; one that was found and that the datapath does not
+   * Makes every policy cover the prefixes and names that are to come and those that go; one that was found and that the datapath does not
    * have by name only where some are to come. One that cannot be given does not keep the others.
    * @throws {Error} the first that failed, but for those that have no room
    */
@@ -234,7 +271,7 @@ export class PolicyReconciler implements Disposable {
     const full: Given[] = [];
     let first: unknown, failure: ProblemError | undefined;
     for (const [name, { made, isThere }] of [...this.#given]) {
-      if (made.isFound && !isThere && !this.#parts.prefixes.isComing) continue;
+      if (made.isFound && !isThere && !this.#parts.prefixes.isComing && !this.#parts.names.isComing) continue;
       let noRoom: ProblemError | undefined;
       try {
         await this.#give(name, made);
@@ -266,6 +303,15 @@ export class PolicyReconciler implements Disposable {
     }
   }
 
+  get #covered(): CoveredParts {
+    return { prefixes: this.#parts.prefixes.cover, names: this.#parts.names.identities };
+  }
+
+  #mayBeThere(covered: Covered): boolean {
+    const { prefixes, names } = this.#parts;
+    return "base" in covered ? names.mayBeThere(covered) : prefixes.mayBeThere(covered);
+  }
+
   #forgetGiven(name: string): void {
     const given = this.#given.get(name);
     if (!given) return;
@@ -294,7 +340,14 @@ export class PolicyReconciler implements Disposable {
     const name = policyName(mapState, spec.namedPorts);
     let policy = made.get(name);
     if (!policy) {
-      made.set(name, policy = KnowingPolicy.of(resolvePolicy(mapState, spec.namedPorts), mapState));
+      made.set(
+        name,
+        policy = KnowingPolicy.of(
+          resolvePolicy(mapState, spec.namedPorts),
+          mapState,
+          judgedParts(mapState, spec.namedPorts),
+        ),
+      );
     }
     return policy;
   }
@@ -302,9 +355,12 @@ export class PolicyReconciler implements Disposable {
   async #give(name: string, made: KnowingPolicy): Promise<void> {
     const { datapath, datapathPeer, prefixes, process } = this.#parts;
     const had = this.#given.get(name), isNew = had?.made !== made;
-    const copies = had && !isNew ? had.copies : new PolicyCopies(made, prefixes.cover);
+    const copies = had && !isNew ? had.copies : new PolicyCopies(made, this.#covered);
     const isOther = copies.update();
     if (had && !isNew && had.isThere && !isOther && !had.full) return;
+    if (had && !isNew) had.isThere = false;
+    const judged = copies.judged();
+    if (judged && this.#parts.proxy.concerns(judged)) await this.#parts.proxy.givePolicy(judged);
     // From here on the kernel may have either.
     const before = had ? [...had.before, ...isNew ? [had.made] : []] : [];
     const given: Given = { made, copies, before, isThere: false };
@@ -321,7 +377,7 @@ export class PolicyReconciler implements Disposable {
       await copies.write(put, isUnwritten).catch(async (error) => {
         if (!isUnwritten(error)) throw error;
         // What is to come waits; what there is it may judge.
-        await copies.write(put, isUnwritten, (pair) => prefixes.mayBeThere(pair));
+        await copies.write(put, isUnwritten, (covered) => this.#mayBeThere(covered));
         given.full = error;
       });
     } catch (error) {

@@ -3,9 +3,10 @@
  * endpoint's own port names. Endpoints of one identity share one policy unless their names differ.
  * @module
  */
-import { resolvePortNames } from "@weir/common";
+import { replacePortNames, resolvePortNames } from "@weir/common";
 import type { NamedPort } from "@weir/proto/identity";
 import type { DatapathPolicy } from "@weir/proto/datapath";
+import type { ProxyPolicy } from "@weir/proto/proxy";
 import type { MapState } from "@weir/proto/policy";
 import type { Init } from "@weir/proto";
 
@@ -43,4 +44,13 @@ export function resolvePolicy(state: MapState, namedPorts: readonly NamedPort[])
     egressDefaultCookie: state.egressDefaultCookie,
     entries,
   };
+}
+
+/** What the L7 proxy judges by, beside what the datapath is given: entries that others hide there say what passes, too. */
+export type JudgedParts = Pick<Init<ProxyPolicy>, "entries" | "ruleSets">;
+
+/** The same map state for the L7 proxy. */
+export function judgedParts({ entries, ruleSets }: MapState, namedPorts: readonly NamedPort[]): JudgedParts {
+  const named = entries.some((entry) => entry.portName !== "");
+  return { entries: named ? replacePortNames(entries, namedPorts) : entries, ruleSets };
 }

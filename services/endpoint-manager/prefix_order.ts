@@ -56,6 +56,15 @@ export interface PrefixOrderParts {
   onCover: () => void;
   /** The kernel has prefixes that policies may wait for. */
   onThere: () => void;
+  /** Addresses of names, each of which is based on the longest prefix around it (`names/name_order.ts`). */
+  names?: {
+    /** A prefix has come, has changed or goes. */
+    onPrefix: () => void;
+    /** Whether none of those in the kernel that lie inside the prefix is based on another one. */
+    isBased: (pair: OrderedPair) => boolean;
+    /** Whether one of those in the kernel may be based on the prefix, which goes. */
+    isBase: (pair: OrderedPair) => boolean;
+  };
 }
 
 /** Lets prefixes in and out. */
@@ -88,7 +97,8 @@ export class PrefixOrder {
   has(identity: number): boolean {
     const pairs = this.cover.ofIdentity(identity);
     if (pairs.size === 0) return [...this.#unreadable.values()].includes(identity);
-    return pairs.size === 1 && [...pairs][0].state === "THERE";
+    const [pair] = pairs;
+    return pairs.size === 1 && pair.state === "THERE" && this.#parts.names?.isBased(pair) !== false;
   }
 
   /** Whether the kernel may have the prefix with this identity. */
@@ -117,6 +127,7 @@ export class PrefixOrder {
       if (!pair.isWanted) this.#unsettled.add(pair);
     }
     if (cidr) this.#want(prefix, cidr.identity);
+    this.#parts.names?.onPrefix();
     this.#parts.onCover();
   }
 
@@ -178,6 +189,8 @@ export class PrefixOrder {
       // An identity that is another prefix's now cannot wait for policies that mean this one.
       const isOthers = this.cover.ofIdentity(identity).size > 1;
       if (pair.state !== "COMING" && this.#parts.isKnown(identity) && !isOthers) continue;
+      // Addresses of names leave it before.
+      if (this.#parts.names?.isBase(pair)) continue;
       if (pair.state === "GIVEN" || pair.state === "THERE") {
         if (!this.#parts.isSynced()) continue;
         pair.state = "TAKEN";

@@ -4,8 +4,9 @@
  */
 import { type ApiServer, invalidArgument, type MetricsRegistry, ProblemError } from "@weir/common";
 import { DatapathService, EndpointSockets } from "@weir/proto/datapath";
-import { Endpoint, PeerStatus } from "@weir/proto/endpoint";
+import { AddressBlock, Endpoint, PeerStatus } from "@weir/proto/endpoint";
 import type { EndpointManager } from "./endpoint_manager.ts";
+import { mountNames } from "./names/routes.ts";
 
 /** Reads the sockets of an endpoint: the datapath can. Undefined: it has no such endpoint. */
 export type SocketReader = (name: string) => Promise<EndpointSockets | undefined>;
@@ -38,6 +39,10 @@ export function mountEndpointManager(
     message: DatapathService,
     list: () => [...manager.services.list()],
     get: (name) => manager.services.get(Number(name)),
+    filters: {
+      failed: (text) => ({ status }) =>
+        (text === "true") === Boolean(status?.error || status?.healthCheck?.error),
+    },
     description: "Service ports as this node serves them, by id, with why the datapath could not",
   });
   // Nothing is kept: sockets come and go, and only the kernel knows.
@@ -64,6 +69,13 @@ export function mountEndpointManager(
     },
     description: "Sockets of an endpoint, read now: what listens where, connections in trouble",
   });
+  api.collection<AddressBlock>({
+    name: "addresses",
+    message: AddressBlock,
+    list: () => manager.addresses(),
+    get: (name) => manager.addresses().find((block) => block.name === name),
+    description: "Prefixes that this node's endpoints get addresses of, and why it has too few of a pool",
+  });
   // Computed when asked: how long somebody was silent changes by itself.
   api.collection<PeerStatus>({
     name: "peers",
@@ -73,6 +85,7 @@ export function mountEndpointManager(
     description:
       "The processes that this node needs: whether they answer, since when, and what follows from it",
   });
+  mountNames(api, manager.names);
   mountServiceMetrics(api.metrics, manager);
   mountPeerMetrics(api.metrics, manager);
   const endpoints = api.metrics.gauge("weir_endpoints", "Endpoints of this node by state");
@@ -110,4 +123,14 @@ function mountServiceMetrics(metrics: MetricsRegistry, manager: EndpointManager)
   for (const [name, help, key] of totals) {
     metrics.gauge(name, help).collect(() => manager.services.totals[key]);
   }
+  metrics.gauge("weir_health_check_node_ports", "Health check node ports on which this node answers")
+    .collect(() => manager.healthChecks?.ports ?? 0);
+  const health = metrics.gauge(
+    "weir_health_checks",
+    "Health checks of services since the start, by whether they were answered or closed (limits, deadlines, no request)",
+  );
+  health.collect(() => {
+    const { answered = 0, refused = 0 } = manager.healthChecks?.totals ?? {};
+    return [[{ result: "answered" }, answered], [{ result: "refused" }, refused]];
+  });
 }

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Init } from "@weir/proto";
 import type { DatapathBackend, DatapathService } from "@weir/proto/datapath";
 import type { Backend, ServicePort } from "@weir/proto/loadbalancer";
-import { hintsInForce, type NodePlace, viewBackend, viewService } from "./service_view.ts";
+import { type HintsInForce, hintsInForce, type NodePlace, viewBackend, viewService } from "./service_view.ts";
 
 /** What is known of one service. */
 export interface ServiceState {
@@ -14,8 +14,8 @@ export interface ServiceState {
   readonly backends: Map<string, Backend>;
   /** Names of the backends to compare; undefined: all of them. */
   touched: Set<string> | undefined;
-  /** Whether hints were in force when it was compared last. */
-  hints: boolean;
+  /** Which hints were in force when it was compared last. */
+  hints: HintsInForce;
   /** The service as it was given; undefined: it was not, or must be given again. */
   given?: Init<DatapathService>;
   /** Backends as they were given. */
@@ -31,12 +31,12 @@ export interface ServiceDelta {
   backends: Map<string, Init<DatapathBackend>>;
   deletedBackends: Map<string, Init<DatapathBackend>>;
   given: Init<DatapathService> | undefined;
-  hints: boolean;
+  hints: HintsInForce;
 }
 
 /** A service nothing is known of yet. */
 export function emptyState(): ServiceState {
-  return { backends: new Map(), touched: new Set(), hints: false, givenBackends: new Map() };
+  return { backends: new Map(), touched: new Set(), hints: "", givenBackends: new Map() };
 }
 
 function same(a: Init<DatapathBackend>, b: Init<DatapathBackend>): boolean {
@@ -53,7 +53,7 @@ export function deltaOf(state: ServiceState, place: NodePlace, again = false): S
     backends: new Map(),
     deletedBackends: new Map(),
     given: undefined,
-    hints: false,
+    hints: "",
   };
   if (!port || !service) {
     // Its backends go with it.

@@ -14,6 +14,7 @@ import type { Init } from "@weir/proto";
 import {
   type DatapathBackend,
   DatapathService,
+  type HealthCheckStatus,
   type ServicesUpdate,
   type ServicesUpdateResponse,
 } from "@weir/proto/datapath";
@@ -29,6 +30,7 @@ import {
   type ServiceState,
   sizeOf,
 } from "./service_delta.ts";
+import { type HealthAnswer, healthAnswerOf } from "./health_check/health_answer.ts";
 import { type NodePlace, viewService } from "./service_view.ts";
 
 /** Objects in one update; a service is never split, so the last one may exceed it. */
@@ -59,6 +61,10 @@ export interface ServiceReconcilerParts {
   place: NodePlace;
   /** Called when there is something to reconcile. */
   onDirty: () => void;
+  /** Called when health check node ports may have changed. */
+  onHealthCheck?: () => void;
+  /** What is to be shown of a health check node port; undefined: nobody listens for this service. */
+  healthCheckStatus?: (port: number) => HealthCheckStatus | undefined;
   clock: Clock;
   /** How long services stay that a load balancer which lost its database does not have, milliseconds. */
   holdMs?: number;
@@ -69,6 +75,8 @@ export class ServiceReconciler implements Disposable {
   readonly #states = new Map<number, ServiceState>();
   readonly #dirty = new Set<number>();
   readonly #failed = new Set<number>();
+  /** Health check node port -> ids of the ports of its service. */
+  readonly #healthPorts = new Map<number, Set<number>>();
   readonly #ports: Mirror<ServicePort>;
   readonly #backends: Mirror<Backend>;
   readonly #place: NodePlace;
@@ -87,11 +95,16 @@ export class ServiceReconciler implements Disposable {
     const changed = () => {
       if (this.synced) parts.onDirty();
     };
+    const synced = () => {
+      changed();
+      if (this.synced) parts.onHealthCheck?.();
+    };
     this.#heldPorts = new HeldRows({
       ...this.#holding("services"),
       onChange: (_, port, previous) => {
         if (previous && previous.id !== port?.id) this.#touch(previous.id).port = undefined;
         if (port) this.#touch(port.id).port = port;
+        this.#indexHealth(port, previous);
         changed();
       },
       // A new database numbers anew: a service is not there under two numbers.
@@ -110,11 +123,11 @@ export class ServiceReconciler implements Disposable {
     });
     this.#ports = parts.source.servicePorts({
       onChange: (name, port, previous, lost) => this.#heldPorts.change(name, port, previous, lost),
-      onSynced: changed,
+      onSynced: synced,
     });
     this.#backends = parts.source.backends({
       onChange: (name, backend, previous, lost) => this.#heldBackends.change(name, backend, previous, lost),
-      onSynced: changed,
+      onSynced: synced,
     });
     parts.sourcePeer?.follow(this.#ports);
     parts.sourcePeer?.follow(this.#backends);
@@ -154,6 +167,7 @@ export class ServiceReconciler implements Disposable {
     return DatapathService.create({
       ...service,
       status: {
+        healthCheck: this.#parts.healthCheckStatus?.(state.port!.healthCheckNodePort),
         backends: givenBackends.size,
         activeBackends: active,
         error: failure && {
@@ -167,11 +181,51 @@ export class ServiceReconciler implements Disposable {
   }
 
   /** Where this node is, from now on. */
-  setZone(zone: string): void {
-    if (zone === this.#place.zone) return;
-    this.#place.zone = zone;
-    for (const [id, state] of this.#states) if (state.port?.topologyHints) this.#touch(id);
+  setPlace({ zone, labels }: Omit<NodePlace, "nodeName">): void {
+    const before = { ...this.#place };
+    Object.assign(this.#place, { zone, labels });
+    const isMoved = zone !== before.zone, isLabelled = String(labels) !== String(before.labels);
+    if (!isMoved && !isLabelled) return;
+    for (const [id, { port }] of this.#states) {
+      if ((isMoved && port?.topologyHints) || (isLabelled && port?.nodeSelector.length)) this.#touch(id);
+    }
+    if (isLabelled) this.#parts.onHealthCheck?.();
     if (this.synced) this.#parts.onDirty();
+  }
+
+  /** Services that this node answers for on a port of its own, by that port, in which every source is in sync. */
+  healthChecks(): Map<number, HealthAnswer> {
+    const checks = new Map<number, HealthAnswer>();
+    if (this.synced) { for (const port of this.#healthPorts.keys()) this.#answer(port, checks); }
+    return checks;
+  }
+
+  /** What is to be said on a health check node port now; undefined: no service of this node has it. */
+  healthAnswer(port: number): HealthAnswer | undefined {
+    const found = new Map<number, HealthAnswer>();
+    this.#answer(port, found);
+    return found.get(port);
+  }
+
+  #answer(port: number, answers: Map<number, HealthAnswer>): void {
+    const states = [...this.#healthPorts.get(port) ?? []].flatMap((id) => this.#states.get(id) ?? []);
+    const answer = healthAnswerOf(states, this.#place);
+    if (answer !== undefined) answers.set(port, answer);
+  }
+
+  /** Keeps who has which health check node port. */
+  #indexHealth(port: ServicePort | undefined, previous: ServicePort | undefined): void {
+    const before = previous?.healthCheckNodePort ?? 0, after = port?.healthCheckNodePort ?? 0;
+    if (before === after && port?.id === previous?.id) return;
+    if (before !== 0) {
+      const ids = this.#healthPorts.get(before);
+      if (ids?.delete(previous!.id) && ids.size === 0) this.#healthPorts.delete(before);
+    }
+    if (after !== 0) {
+      const ids = this.#healthPorts.get(after) ?? new Set();
+      this.#healthPorts.set(after, ids.add(port!.id));
+    }
+    if (before !== 0 || after !== 0) this.#parts.onHealthCheck?.();
   }
 
   /** The datapath is there anew. */

@@ -25,7 +25,7 @@ class Bench {
         backends: (l) => this.backends.mirror(l),
       },
       datapath: { updateServices: (update) => this.#update(update) },
-      place: { nodeName: "node-1", zone },
+      place: { nodeName: "node-1", zone, labels: [] },
       onDirty: () => this.dirty++,
       datapathPeer: new Peer({ name: "datapath", clock: this.clock, effect: () => "" }),
       clock: this.clock,
@@ -87,8 +87,10 @@ Deno.test("ServiceReconciler begins with one update that replaces, and after it 
   }
   assert.deepEqual((await bench.run()).map(sizes), [[20, 0, 100, 0, true]]);
   assert.equal(bench.reconciler.complete, true);
-  bench.backend(7, "10.0.7.1", { state: "TERMINATING" });
-  assert.deepEqual((await bench.run()).map(sizes), [[0, 0, 1, 0, false]]);
+  for (const serving of [true, false]) {
+    bench.backend(7, "10.0.7.1", { state: "TERMINATING", serving });
+    assert.deepEqual((await bench.run()).map(sizes), [[0, 0, 1, 0, false]]);
+  }
   bench.backends.delete("7/10.0.7.1/80");
   assert.deepEqual((await bench.run()).map(sizes), [[0, 0, 0, 1, false]]);
   bench.backend(7, "10.0.7.2");
@@ -132,10 +134,10 @@ Deno.test("ServiceReconciler looks at every backend of a service when hints come
   bench.backend(1, "10.0.0.3", { hintZones: ["b"] });
   assert.deepEqual((await bench.run()).map(sizes), [[0, 0, 0, 2, false]]);
   assert.deepEqual([...bench.realized.get(1)!.keys()], ["10.0.0.1/80"]);
-  bench.reconciler.setZone("b");
+  bench.reconciler.setPlace({ zone: "b", labels: [] });
   await bench.run();
   assert.deepEqual([...bench.realized.get(1)!.keys()], ["10.0.0.2/80", "10.0.0.3/80"]);
-  bench.reconciler.setZone("c");
+  bench.reconciler.setPlace({ zone: "c", labels: [] });
   await bench.run();
   assert.equal(bench.realized.get(1)!.size, 3, "a zone without backends is served by all");
 });

@@ -8,24 +8,36 @@
  * Pure.
  * @module
  */
+import { parseSelectorTerms, selectsTexts } from "@weir/common";
 import type { Init } from "@weir/proto";
 import type { DatapathBackend, DatapathFrontend, DatapathService } from "@weir/proto/datapath";
-import type { Backend, ServicePort, TrafficPolicy } from "@weir/proto/loadbalancer";
+import type { Backend, BackendState, ServicePort, TrafficPolicy } from "@weir/proto/loadbalancer";
 
 /** Where this node is. */
 export interface NodePlace {
   nodeName: string;
   /** `""`: unknown; hints are not honoured then. */
   zone: string;
+  /** "key=value", with or without the source that they come from. */
+  labels: readonly string[];
 }
+
+/** Which of the hints narrow the backends of a node; `""`: none, every backend serves. */
+export type HintsInForce = "" | "zone" | "node";
 
 /** `namespace/service:port`, where a port without a name goes by its number. */
 export function servicePortName(port: ServicePort): string {
   return `${port.namespace}/${port.service}:${port.portName || port.frontends[0]?.port || port.protocol}`;
 }
 
-/** The service as this node serves it; undefined when none of its frontends is for this node. */
+/** Whether the service is for this node. */
+export function isServedHere({ nodeSelector }: ServicePort, { labels }: NodePlace): boolean {
+  return nodeSelector.length === 0 || selectsTexts(parseSelectorTerms(nodeSelector), labels);
+}
+
+/** The service as this node serves it; undefined when it, or none of its frontends, is for this node. */
 export function viewService(port: ServicePort, place: NodePlace): Init<DatapathService> | undefined {
+  if (!isServedHere(port, place)) return undefined;
   const frontends: Init<DatapathFrontend>[] = [];
   for (const { kind, address, port: number, node, closed } of port.frontends) {
     if (kind === "HOST_PORT" && node !== place.nodeName) continue;
@@ -57,18 +69,22 @@ export function viewService(port: ServicePort, place: NodePlace): Init<DatapathS
 }
 
 /**
- * True when hints narrow the backends of this node: the service asks for it, every active backend has hints, and at
- * least one of them names this node's zone. Else all serve, because a zone without backends must not be without service.
+ * Which hints narrow the backends of this node: those for nodes when every active backend has some and one of them names this
+ * node, else those for zones in the same way. Else all serve, because a place without backends must not be without service.
  */
-export function hintsInForce(port: ServicePort, backends: Iterable<Backend>, place: NodePlace): boolean {
-  if (!port.topologyHints || place.zone === "") return false;
-  let mine = false;
-  for (const { state, hintZones } of backends) {
+export function hintsInForce(port: ServicePort, backends: Iterable<Backend>, place: NodePlace): HintsInForce {
+  if (!port.topologyHints) return "";
+  let all = 0, withNodes = 0, withZones = 0, node = false, zone = false;
+  for (const { state, hintZones, hintNodes } of backends) {
     if (state !== "ACTIVE" && state !== "BACKEND_STATE_UNSPECIFIED") continue;
-    if (hintZones.length === 0) return false;
-    mine ||= hintZones.includes(place.zone);
+    all++;
+    withNodes += Number(hintNodes.length > 0);
+    withZones += Number(hintZones.length > 0);
+    node ||= hintNodes.includes(place.nodeName);
+    zone ||= place.zone !== "" && hintZones.includes(place.zone);
   }
-  return mine;
+  if (node && withNodes === all) return "node";
+  return zone && withZones === all ? "zone" : "";
 }
 
 /** A service whose every frontend is a host port serves from this node's pods alone. */
@@ -80,13 +96,14 @@ function onlyHostPorts(port: ServicePort): boolean {
 export function viewBackend(
   port: ServicePort,
   backend: Backend,
-  options: { place: NodePlace; hints: boolean },
+  options: { place: NodePlace; hints: HintsInForce },
 ): Init<DatapathBackend> | undefined {
   const { place, hints } = options;
   const local = backend.node !== "" && backend.node === place.nodeName;
-  // Hints are given to ready backends only: one that ends must not lose its connections with its hint.
-  const near = !hints || backend.hintZones.includes(place.zone) ||
-    (backend.state !== "ACTIVE" && backend.hintZones.length === 0);
+  // Hints are about who gets new connections: one that ends must not lose those that it has.
+  const isActive = backend.state === "ACTIVE" || backend.state === "BACKEND_STATE_UNSPECIFIED";
+  const near = hints === "" || !isActive ||
+    (hints === "node" ? backend.hintNodes.includes(place.nodeName) : backend.hintZones.includes(place.zone));
   const serves = (policy: TrafficPolicy) => policy === "LOCAL" || onlyHostPorts(port) ? local : near;
   const internal = serves(port.internalTrafficPolicy), external = serves(port.externalTrafficPolicy);
   if (!internal && !external) return undefined;
@@ -94,9 +111,15 @@ export function viewBackend(
     service: port.id,
     address: backend.address,
     port: backend.port,
-    state: backend.state === "BACKEND_STATE_UNSPECIFIED" ? "ACTIVE" : backend.state,
+    state: stateHere(backend),
     weight: backend.weight || 1,
     internal,
     external,
   };
+}
+
+/** Where nobody is active, those that end take over, but only those that still answer: others keep what they have. */
+function stateHere({ state, serving }: Backend): BackendState {
+  if (state === "TERMINATING" && !serving) return "QUARANTINED";
+  return state === "BACKEND_STATE_UNSPECIFIED" ? "ACTIVE" : state;
 }

@@ -17,7 +17,9 @@ import type {
 } from "@weir/proto/datapath";
 import type { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
 import type { Backend, ServicePort } from "@weir/proto/loadbalancer";
+import type { KubernetesNode, KubernetesPod, NodeEvent } from "@weir/proto/kubernetes";
 import type { CidrIdentity, MapState } from "@weir/proto/policy";
+import type { ProxyEndpoint, ProxyPolicy } from "@weir/proto/proxy";
 
 /** A local copy of a collection that is kept in sync. */
 export interface Mirror<T> extends Disposable {
@@ -129,6 +131,16 @@ export interface ServiceSource {
   backends(listener: ChangeListener<Backend>): Mirror<Backend>;
 }
 
+/** Cluster scope: what of Kubernetes' objects concerns this node. The service `kubernetes`. */
+export interface Kubernetes {
+  /** This node's pods. */
+  pods(listener: ChangeListener<KubernetesPod>): Mirror<KubernetesPod>;
+  /** This node. */
+  node(listener: ChangeListener<KubernetesNode>): Mirror<KubernetesNode>;
+  /** Says something to people who look at a pod or a Service. */
+  tell(event: Omit<Init<NodeEvent>, "node">): Promise<void>;
+}
+
 /** What a datapath has of an earlier process of the endpoint manager. */
 export interface FoundInDatapath {
   policies: DatapathPolicy[];
@@ -138,6 +150,18 @@ export interface FoundInDatapath {
   process: string;
   /** Prefixes of policies in the kernel's ipcache. */
   prefixes: { prefix: string; identity: number }[];
+}
+
+/** This node's L7 proxy. */
+export interface L7Proxy {
+  policies(listener: ChangeListener<ProxyPolicy>): Mirror<ProxyPolicy>;
+  endpoints(listener: ChangeListener<ProxyEndpoint>): Mirror<ProxyEndpoint>;
+  putPolicy(policy: Init<ProxyPolicy>): Promise<ProxyPolicy>;
+  /** Repeatable. */
+  deletePolicy(name: string): Promise<void>;
+  putEndpoint(endpoint: Init<ProxyEndpoint>): Promise<void>;
+  /** Repeatable. */
+  deleteEndpoint(name: string): Promise<void>;
 }
 
 /** This node's datapath. */
@@ -152,6 +176,8 @@ export interface Datapath {
   deletePolicy(name: string): Promise<void>;
   /** @returns prefixes of policies that have no room now; undefined: some have not, and which is not known */
   updateIpcache(update: Init<IpcacheUpdate>): Promise<readonly string[] | undefined>;
+  /** Which of these addresses a connection of an endpoint uses now. */
+  inUse(addresses: readonly string[]): Promise<ReadonlySet<string>>;
   putRemoteNode(node: Init<RemoteNode>): Promise<void>;
   /** Repeatable. */
   deleteRemoteNode(name: string): Promise<void>;

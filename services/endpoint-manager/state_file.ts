@@ -6,7 +6,7 @@
 import { ProblemError } from "@weir/common";
 
 /** ENDPOINT_STORE_FAILED: what could not be done to which file, and why. */
-function storeFailed(what: string, path: string, cause: unknown): ProblemError {
+export function storeFailed(what: string, path: string, cause: unknown): ProblemError {
   const full = cause instanceof Error && /os error 28|ENOSPC|os error 122/.test(cause.message);
   const readOnly = cause instanceof Error && /os error 30|EROFS/.test(cause.message);
   return new ProblemError("ENDPOINT_STORE_FAILED", {

@@ -5,13 +5,18 @@ import { FakeClock } from "@weir/common/testing/fake_clock";
 import { isLocalIdentity, type Position, ProblemError } from "@weir/common";
 import { DatapathEndpoint, DatapathPolicy, ServicesUpdateResponse } from "@weir/proto/datapath";
 import type { Endpoint } from "@weir/proto/endpoint";
-import { Identity, type IpcacheEntry, Node } from "@weir/proto/identity";
+import { Identity, type IpcacheEntry, Node, type NodePool, type PoolRequest } from "@weir/proto/identity";
+import type { Init } from "@weir/proto";
 import type { Backend, ServicePort } from "@weir/proto/loadbalancer";
+import type { KubernetesNode, KubernetesPod, NodeEvent } from "@weir/proto/kubernetes";
 import { type CidrIdentity, MapState } from "@weir/proto/policy";
+import { ProxyEndpoint, ProxyPolicy } from "@weir/proto/proxy";
+import { joinL7Proxies } from "./joined_l7_proxies.ts";
 import type { EndpointManagerConfig } from "./config.ts";
-import { EndpointManager } from "./endpoint_manager.ts";
+import { EndpointManager, type EndpointManagerParts } from "./endpoint_manager.ts";
 import type { EndpointStore, KeptEndpoint } from "./endpoint_store.ts";
 import { holdersDigest } from "./identity_reconciler.ts";
+import type { NameRecord, NameStore } from "./names/name_file.ts";
 import type { NodeStore } from "./node_file.ts";
 import type { NewestPolicySet, PolicySetStore } from "./policy_set_file.ts";
 import type {
@@ -20,6 +25,8 @@ import type {
   Directory,
   FoundInDatapath,
   HeartbeatAnswer,
+  Kubernetes,
+  L7Proxy,
   Mirror,
   NamedMirror,
   PolicyAcknowledged,
@@ -114,13 +121,15 @@ const LEFT = "slot:";
 const isLeft = (name: string) => name.startsWith(LEFT);
 
 /** Every neighbour of a node in memory, with a log of the calls. */
-export class FakeNeighbours implements Directory, PolicySource, ServiceSource, Datapath {
+export class FakeNeighbours implements Directory, PolicySource, ServiceSource, Kubernetes, Datapath {
   readonly nodeTable = new ChangeTable<Node>();
   readonly ipcacheTable = new ChangeTable<IpcacheEntry>();
   readonly cidrTable = new ChangeTable<CidrIdentity>();
   readonly mapStateTable = new ChangeTable<MapState>();
   readonly portTable = new ChangeTable<ServicePort>();
   readonly backendTable = new ChangeTable<Backend>();
+  readonly podTable = new ChangeTable<KubernetesPod>();
+  readonly kubernetesNodeTable = new ChangeTable<KubernetesNode>();
   readonly datapathTable = new ChangeTable<DatapathEndpoint>();
   /** Of the process that runs now. */
   datapathEpoch: string = this.datapathTable.epoch;
@@ -219,9 +228,16 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
     await this.#call("holders");
     return new Map(this.#heldBy);
   }
+  /** Blocks of named pools that a node gets for what it asks. */
+  poolBlocks: (requests: readonly Init<PoolRequest>[]) => Init<NodePool>[] = () => [];
   putNode: Directory["putNode"] = async (node) => {
     await this.#call("putNode");
-    const full = Node.create({ ...node, podCidrV4: "10.0.1.0/24", podCidrV6: "fd00:1::/112" });
+    const full = Node.create({
+      ...node,
+      podCidrV4: node.podCidrV4 || "10.0.1.0/24",
+      podCidrV6: node.podCidrV6 || "fd00:1::/112",
+      pools: this.poolBlocks(node.requestedPools ?? []),
+    });
     this.nodeTable.put(full.name, full);
     return full;
   };
@@ -255,6 +271,15 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
   servicePorts = (l: ChangeListener<ServicePort>): Mirror<ServicePort> => this.portTable.mirror(l);
   backends = (l: ChangeListener<Backend>): Mirror<Backend> => this.backendTable.mirror(l);
 
+  pods = (l: ChangeListener<KubernetesPod>): Mirror<KubernetesPod> => this.podTable.mirror(l);
+  node = (l: ChangeListener<KubernetesNode>): Mirror<KubernetesNode> => this.kubernetesNodeTable.mirror(l);
+
+  readonly told: Omit<Init<NodeEvent>, "node">[] = [];
+  tell = (event: Omit<Init<NodeEvent>, "node">): Promise<void> => {
+    this.told.push(event);
+    return Promise.resolve();
+  };
+
   putNodeConfig = (): Promise<void> => this.#call("putNodeConfig");
   putEndpoint: Datapath["putEndpoint"] = async (endpoint) => {
     await this.#call(`putEndpoint ${endpoint.name} ${endpoint.identity} ${endpoint.policy}`);
@@ -287,7 +312,18 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
     await this.#call(`deletePolicy ${name}`);
     this.kernelPolicies.delete(name);
   }
-  updateIpcache: Datapath["updateIpcache"] = async ({ replace, upserts = [], deletes = [], process }) => {
+  /** Addresses that connections use. */
+  readonly used = new Set<string>();
+  inUse: Datapath["inUse"] = async (addresses) => {
+    await this.#call("inUse", false);
+    return new Set(addresses.filter((address) => this.used.has(address)));
+  };
+  updateIpcache: Datapath["updateIpcache"] = async (update) => {
+    const { replace, process, ofPolicies } = update;
+    const isOthers = (prefix: string | undefined) =>
+      ofPolicies && this.kernelIpcache.has(prefix!) && !isLocalIdentity(this.kernelIpcache.get(prefix!)!);
+    const upserts = (update.upserts ?? []).filter(({ prefix }) => !isOthers(prefix));
+    const deletes = (update.deletes ?? []).filter((prefix) => !isOthers(prefix));
     this.#refuseOther(process);
     await this.#call(`updateIpcache${replace ? " replace" : ""} +${upserts.length} -${deletes.length}`);
     const named = new Set(upserts.map(({ prefix }) => prefix));
@@ -364,22 +400,86 @@ export class FakeNeighbours implements Directory, PolicySource, ServiceSource, D
   }
 }
 
+/** An L7 proxy in memory, with a log of the calls. */
+export class FakeL7Proxy implements L7Proxy {
+  readonly policyTable = new ChangeTable<ProxyPolicy>();
+  readonly endpointTable = new ChangeTable<ProxyEndpoint>();
+  /** Where it writes its calls down: beside the others', so that their order is seen. */
+  readonly #calls: string[];
+  /** Calls fail with this. */
+  failure: Error | undefined;
+  /** Calls are never answered. */
+  hangs = false;
+
+  constructor(calls: string[]) {
+    this.#calls = calls;
+  }
+
+  policies = (l: ChangeListener<ProxyPolicy>): Mirror<ProxyPolicy> => this.policyTable.mirror(l);
+  endpoints = (l: ChangeListener<ProxyEndpoint>): Mirror<ProxyEndpoint> => this.endpointTable.mirror(l);
+  putPolicy: L7Proxy["putPolicy"] = async (policy) => {
+    await this.#call(`policy ${policy.name}`);
+    const given = ProxyPolicy.create({ ...policy, process: "" });
+    this.policyTable.put(given.name, given);
+    return given;
+  };
+  async deletePolicy(name: string): Promise<void> {
+    await this.#call(`-policy ${name}`);
+    this.policyTable.delete(name);
+  }
+  putEndpoint: L7Proxy["putEndpoint"] = async (endpoint) => {
+    await this.#call(`endpoint ${endpoint.name}`);
+    this.endpointTable.put(endpoint.name!, ProxyEndpoint.create(endpoint));
+  };
+  async deleteEndpoint(name: string): Promise<void> {
+    await this.#call(`-endpoint ${name}`);
+    this.endpointTable.delete(name);
+  }
+
+  /** Another process of it, which knows nothing. */
+  restartEmpty(): void {
+    this.policyTable.lose();
+    this.endpointTable.lose();
+  }
+
+  #call(text: string): Promise<void> {
+    if (this.hangs) return new Promise(() => {});
+    if (this.failure) return Promise.reject(this.failure);
+    this.#calls.push(`proxy ${text}`);
+    return Promise.resolve();
+  }
+}
+
 /** A disk in memory, which can be full. */
 export class FakeDisk implements EndpointStore {
   readonly files = new Map<string, KeptEndpoint>();
   kept: Node | undefined;
   /** Whatever writes fails with this. */
   full: Error | undefined;
+  /** The file of names. */
+  names: NameRecord[] = [];
+  readonly nameStore: NameStore = {
+    bytes: 0,
+    load: () => Promise.resolve({ records: [...this.names], broken: "" }),
+    add: (records) => this.#write(() => void this.names.push(...records)),
+    replace: (records) => this.#write(() => this.names = [...records]),
+  };
   policySet: NewestPolicySet | undefined;
   /** The file of its newest policy set. */
   readonly policySetStore: PolicySetStore = {
     load: () => Promise.resolve(this.policySet),
     save: (newest) => this.#write(() => this.policySet = newest),
   };
+  lastGiven: string[] = [];
   /** The node's file. */
   readonly nodeStore: NodeStore = {
     load: () => Promise.resolve(structuredClone(this.kept)),
     save: (node) => this.#write(() => this.kept = structuredClone(node)),
+    loadLastGiven: () => Promise.resolve([...this.lastGiven]),
+    saveLastGiven: (addresses) => {
+      this.lastGiven = [...addresses];
+      return Promise.resolve();
+    },
   };
 
   load(): Promise<{ endpoints: KeptEndpoint[]; broken: [] }> {
@@ -428,16 +528,31 @@ export const TEST_CONFIG: EndpointManagerConfig = {
   zone: "",
 };
 
+/** What a {@link TestNode} has beside what every node has. */
+export interface TestNodeOptions extends Pick<EndpointManagerConfig, "ipam"> {
+  services?: boolean;
+  kubernetes?: boolean;
+  /** A proxy; `2`: of two processes. */
+  proxy?: boolean | 2;
+}
+
 /** A node with its neighbours, its disk and its clock. */
 export class TestNode implements AsyncDisposable {
   readonly neighbours = new FakeNeighbours();
+  readonly proxy = new FakeL7Proxy(this.neighbours.calls);
+  readonly secondProxy = new FakeL7Proxy(this.neighbours.calls);
   readonly disk = new FakeDisk();
   readonly clock = new FakeClock();
-  readonly #withServices: boolean;
+  /** Of the process that is made next. */
+  readonly config: EndpointManagerConfig;
+  readonly #options: TestNodeOptions;
+  /** Of the next process: listens on health check node ports. */
+  healthCheckListen?: EndpointManagerParts["healthCheckListen"];
   manager: EndpointManager;
 
-  constructor(options: { services?: boolean } = {}) {
-    this.#withServices = options.services === true;
+  constructor(options: TestNodeOptions = {}) {
+    this.#options = options;
+    this.config = { ...TEST_CONFIG, ipam: options.ipam };
     this.manager = this.#make();
   }
 
@@ -482,15 +597,19 @@ export class TestNode implements AsyncDisposable {
   }
 
   #make(): EndpointManager {
-    const { neighbours, disk, clock } = this;
+    const { neighbours, disk, clock } = this, { services, kubernetes, proxy } = this.#options;
     return new EndpointManager({
-      config: TEST_CONFIG,
-      services: this.#withServices ? neighbours : undefined,
+      config: { ...this.config },
+      services: services ? neighbours : undefined,
+      kubernetes: kubernetes ? neighbours : undefined,
       directory: neighbours,
       policy: neighbours,
       datapath: neighbours,
+      proxy: proxy ? joinL7Proxies(proxy === 2 ? [this.proxy, this.secondProxy] : [this.proxy]) : undefined,
+      healthCheckListen: this.healthCheckListen,
       store: disk,
       nodeStore: disk.nodeStore,
+      nameStore: disk.nameStore,
       policySetStore: disk.policySetStore,
       clock,
     });

@@ -2,14 +2,15 @@
  * An endpoint and what is known of it beyond its API object.
  * @module
  */
-import { IpAddress, Prefix } from "@weir/common";
 import type { Init } from "@weir/proto";
 import type { DatapathEndpoint } from "@weir/proto/datapath";
 import type { Endpoint, EndpointConditionKind, EndpointStatus } from "@weir/proto/endpoint";
 import type { Identity, IpcacheEntry } from "@weir/proto/identity";
 import type { MapState } from "@weir/proto/policy";
 import type { EndpointManagerConfig } from "./config.ts";
-import { identityLabels } from "./endpoint_labels.ts";
+import { type Addressed, identityLabels, type LabelConfig } from "./endpoint_labels.ts";
+
+export { prefixesOf } from "./endpoint_labels.ts";
 
 /** What the directory gave for a set of labels. */
 export interface GivenIdentity {
@@ -53,25 +54,19 @@ export interface Workload {
 }
 
 /** Labels to ask the directory for, as one text. */
-export function askedLabels(spec: Endpoint, cluster: string): string {
-  return identityLabels(spec, cluster).join(";");
+export function askedLabels(endpoint: Addressed, config: LabelConfig): string {
+  return identityLabels(endpoint, config).join(";");
 }
 
 /** The identity that the endpoint's labels of now have; undefined while that is in doubt. */
-export function settledIdentity(workload: Workload, cluster: string): GivenIdentity | undefined {
-  const { given, spec } = workload;
-  return given?.askedFor === askedLabels(spec, cluster) ? given : undefined;
+export function settledIdentity(workload: Workload, config: LabelConfig): GivenIdentity | undefined {
+  const { given } = workload;
+  return given?.askedFor === askedLabels(workload, config) ? given : undefined;
 }
 
 /** What the directory gave. */
 export function givenIdentity(identity: Identity, askedFor: string): GivenIdentity {
   return { number: identity.number, labels: identity.labels, askedFor, confirmed: true };
-}
-
-/** The prefixes that belong to an endpoint; none for a cgroup, which speaks with the host's address. */
-export function prefixesOf({ spec, status }: Workload): string[] {
-  if (spec.cgroup !== "") return [];
-  return [status.ipv4, status.ipv6].filter((a) => a !== "").map((a) => Prefix.host(IpAddress.parse(a)).text);
 }
 
 /** What the cluster is to be told of one of an endpoint's prefixes. */

@@ -32,6 +32,8 @@ export interface Names {
   /** Who it is. */
   endpoint(id: number): KnownAddress | undefined;
   interfaceName(ifindex: number): string;
+  /** DNS names by which an endpoint of this node, given by its number, has heard of an address. */
+  dnsNames?(address: string, endpointId: number): readonly string[];
   /** The service of a service port by its id. */
   service(id: number): ServiceName | undefined;
   /** The service that has this frontend; `protocol` as in the packet: TCP, UDP, SCTP. */
@@ -77,6 +79,11 @@ export function verdictOf(event: DatapathEvent): Verdict {
   return event.verdict < 0 ? "DROPPED" : event.verdict > 0 ? "REDIRECTED" : "FORWARDED";
 }
 
+/** Names of an address, as the endpoint that the event is about asked for it. */
+function dnsNames(address: string | undefined, { endpointId }: DatapathEvent, names: Names): string[] {
+  return address === undefined ? [] : [...names.dnsNames?.(address, endpointId) ?? []];
+}
+
 /** Builds the flow of an event. `bootUnixS` is the wall clock at monotonic time 0; `uuid` is the caller's. Pure. */
 export function buildFlow(
   event: DatapathEvent,
@@ -100,6 +107,8 @@ export function buildFlow(
     l4: layer4(packet.transport),
     source: endpointOf(packet.ip?.source, event.sourceIdentity, names),
     destination: endpointOf(packet.ip?.destination, event.destinationIdentity, names),
+    source_names: dnsNames(packet.ip?.source, event, names),
+    destination_names: dnsNames(packet.ip?.destination, event, names),
     Summary: summary(packet),
     tunnel: event.tunnel && {
       protocol: "VXLAN",
@@ -310,7 +319,7 @@ function traceDirection(
 }
 
 /** Each policy behind a cookie once; one rule may stem from several. */
-function policiesOf(cookie: number, names: Names): Init<Policy>[] {
+export function policiesOf(cookie: number, names: Names): Init<Policy>[] {
   const seen = new Map<string, Init<Policy>>();
   for (const source of names.rule(cookie)?.sources ?? []) {
     seen.set(source.policy, {
@@ -330,7 +339,12 @@ function endpointOf(ip: string | undefined, identity: number, names: Names): Ini
   return endNamed(ip === undefined ? undefined : names.address(ip), identity, names);
 }
 
-function endNamed(known: KnownAddress | undefined, identity: number, names: Names): Init<Flow>["source"] {
+/** One end of a flow by what is known of its address, and its identity; 0: the address's. */
+export function endNamed(
+  known: KnownAddress | undefined,
+  identity: number,
+  names: Names,
+): Init<Flow>["source"] {
   const number = identity || known?.identity || 0;
   return {
     identity: number,

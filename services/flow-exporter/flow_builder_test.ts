@@ -356,3 +356,19 @@ Deno.test("buildFlow() names the service at the end that was asked, by the event
   );
   assert.deepEqual([nobody.destination?.identity, nobody.destination?.labels], [0, []]);
 });
+
+Deno.test("buildFlow() has the DNS names by which the endpoint of the event knows each end", () => {
+  const named: Names = {
+    ...names,
+    dnsNames: (address, id) =>
+      address === "10.0.2.7" && id === 7 ? ["api.example.com", "db.example.com"] : [],
+  };
+  const trace: TraceEvent = { ...base, kind: "trace", point: 0, reason: 0 };
+  const flow = buildFlow(trace, named, { bootUnixS: 0, uuid: "" });
+  assert.deepEqual([flow.source_names, flow.destination_names], [[], ["api.example.com", "db.example.com"]]);
+  const seen = new SeenNames([trace], named);
+  assert.deepEqual([seen.dnsNames("10.0.2.7", 7), seen.dnsNames("10.0.1.5", 7)], [
+    flow.destination_names,
+    [],
+  ]);
+});

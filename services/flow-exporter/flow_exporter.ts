@@ -10,10 +10,14 @@ import type { WeirClient } from "@weir/client";
 import { Backoff, type Clock, errorText, type Logger, type MetricsRegistry, systemClock } from "@weir/common";
 import { EventBatch } from "@weir/proto/datapath";
 import { readRecord, splitRecords } from "./event_record.ts";
+import type { Flow } from "@weir/proto/flow";
+import type { L7RecordBatch } from "@weir/proto/l7";
 import type { Names } from "./flow_builder.ts";
 import { FlowRing } from "./flow_ring.ts";
 import { Losses } from "./losses.ts";
-import { CountedEvent } from "./metrics/counted_flow.ts";
+import { buildL7Flow } from "./l7/l7_flow.ts";
+import type { HttpRedaction } from "./l7/redaction.ts";
+import { CountedEvent, countedFlow } from "./metrics/counted_flow.ts";
 import { HubbleMetrics } from "./metrics/hubble_metrics.ts";
 import { SeenFlow, SeenNames } from "./seen_flow.ts";
 
@@ -24,10 +28,19 @@ export interface FlowExporterParts {
   metrics: MetricsRegistry;
   /** What is counted for Prometheus; default: nothing. */
   hubble?: HubbleMetrics;
+  /** What is taken out of L7 flows; default: nothing. */
+  redaction?: HttpRedaction;
   /** Flows held in memory, default 4095. */
   ringFlows?: number;
   clock?: Clock;
   log?: Logger;
+}
+
+/** A flow of the ring: of an event of the datapath, or of a record of the L7 proxy. */
+export interface RingFlow {
+  readonly flow: Flow;
+  /** It is no packet, but what a connection has carried. */
+  readonly isTraffic: boolean;
 }
 
 /** Raw records held in memory. */
@@ -35,7 +48,7 @@ export const RECORDS_MAX = 1023;
 
 /** Reads the datapath's events into the ring. */
 export class FlowExporter {
-  readonly ring: FlowRing<SeenFlow>;
+  readonly ring: FlowRing<RingFlow>;
   /** The newest records as they came, for `weir monitor`. */
   readonly records: FlowRing<Uint8Array> = new FlowRing<Uint8Array>(RECORDS_MAX);
   /** Whose events were lost. */
@@ -121,5 +134,17 @@ export class FlowExporter {
     hubble.lost(batch, this.ring.lost);
     hubble.sweep();
     this.losses.take(batch);
+  }
+
+  /** Turns records of the L7 proxy into flows. */
+  takeRecords({ records, lost }: L7RecordBatch): void {
+    const { names, redaction, metrics } = this.#parts;
+    for (const record of records) {
+      const flow = buildL7Flow(record, names, { uuid: crypto.randomUUID(), redaction });
+      this.ring.push({ flow, isTraffic: false });
+      if (this.hubble.isOn) this.hubble.count(countedFlow(flow));
+    }
+    metrics.gauge("weir_flow_l7_records_lost", "Records that the L7 proxy had no room for, since it started")
+      .set(lost);
   }
 }

@@ -5,7 +5,7 @@
 import { compileFilters, loadEngines } from "@weir/flow-filter";
 import { ProblemError } from "@weir/common";
 import type { Flow, LostEventSource } from "@weir/proto/flow";
-import { type GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
+import { FlowPosition, type GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import type { Init } from "@weir/proto";
 import { timestampOf } from "@weir/proto/timestamp";
 import type { FlowRing } from "./flow_ring.ts";
@@ -15,19 +15,23 @@ import { Pace } from "./pace.ts";
 /** Flows that are sent where the request names no number and does not follow. */
 export const FLOWS_DEFAULT = 20;
 const BATCH_FLOWS = 256;
+/** After so many flows that were not asked for a stream says how far it is, to who asked for that. */
+const UNTOLD_MAX = 256;
 type Time = { seconds: number; nanos: number };
 
 const before = (a: Time, b: Time) => a.seconds < b.seconds || (a.seconds === b.seconds && a.nanos < b.nanos);
 const ZERO: Time = { seconds: 0, nanos: 0 };
 
-/** One answer of a stream: a flow, or what was lost. */
-export type FlowAnswer<F> = { readonly seen: F } | { readonly lost: GetFlowsResponse };
+/** One answer of a stream: a flow, with its place for who asked for that, or a message without one. */
+export type FlowAnswer<F> =
+  | { readonly seen: F; readonly position?: FlowPosition }
+  | { readonly said: GetFlowsResponse };
 
 /** The message of an answer. */
 export function messageOf(answer: FlowAnswer<{ readonly flow: Flow }>): GetFlowsResponse {
-  if ("lost" in answer) return answer.lost;
-  const { flow } = answer.seen;
-  return GetFlowsResponse.create({ flow, node_name: flow.node_name, time: flow.time });
+  if ("said" in answer) return answer.said;
+  const { seen: { flow }, position } = answer;
+  return GetFlowsResponse.create({ flow, node_name: flow.node_name, time: flow.time, position });
 }
 
 /** Answers a request from the ring, oldest first; with `follow` it goes on until `signal` aborts. @throws {ProblemError} before it begins */
@@ -54,47 +58,81 @@ export async function answerFlows<F extends { readonly flow: Flow; readonly isTr
   const pace = new Pace();
   const number = request.number ||
     (request.follow ? (since ? ring.size : 0) : since || until ? ring.size : FLOWS_DEFAULT);
+  const { after } = request, isTold = request.follow === true && after !== undefined;
+  const isAgain = isTold && Number(after.ring) > 0;
+  const positionAt = (next: number) => isTold ? FlowPosition.create({ ring: ring.id, next }) : undefined;
   return stream();
 
-  /** The first `count` that match; lets others work meanwhile, whatever the filters cost. */
-  async function pick(flows: readonly F[], count: number, matches: (flow: F) => boolean): Promise<F[]> {
-    const found: F[] = [];
-    for (const flow of flows) {
+  /** Indexes of the first `count` that match, or of the last ones; lets others work meanwhile, whatever the filters cost. */
+  async function pick(flows: readonly F[], count: number, isForward: boolean): Promise<number[]> {
+    const found: number[] = [];
+    for (let n = 0; n < flows.length; n++) {
       if (found.length >= count || context.signal.aborted) break;
-      if (matches(flow)) found.push(flow);
+      const index = isForward ? n : flows.length - 1 - n;
+      if (matches(flows[index])) found.push(index);
       if (pace.isOver) await pace.rest();
     }
-    return found;
+    return isForward ? found : found.reverse();
+  }
+
+  /** Where who follows begins: now, or where an earlier answer ended; all of this ring where that was of another one. */
+  function begin(): number {
+    if (!isAgain) return ring.next;
+    const next = Number(after!.next);
+    return after!.ring === ring.id && next <= ring.next ? next : ring.next - ring.length;
   }
 
   async function* stream(): AsyncGenerator<FlowAnswer<F>[]> {
-    const following = request.follow ? ring.follow(context.signal) : undefined;
+    const from = begin();
+    const following = request.follow ? ring.follow(context.signal, { from }) : undefined;
+    const held = number === 0 || isAgain ? [] : ring.held(), oldest = ring.next - held.length;
     // `since` takes the start, the number then limits from there.
     const isForward = request.first || since !== undefined;
-    const history = number === 0
-      ? []
-      : await pick(isForward ? ring.held() : ring.held().reverse(), number, matches);
-    if (!isForward) history.reverse();
+    const history = held.length === 0 ? [] : await pick(held, number, isForward);
     let losses: Loss[] = [];
     // Told with the next flows, whatever is asked for: where events are lost there are some.
     if (following) context.losses?.follow((more) => losses = losses.concat(more), context.signal);
     for (let i = 0; i < history.length; i += BATCH_FLOWS) {
-      yield history.slice(i, i + BATCH_FLOWS).map((seen) => ({ seen }));
+      yield history.slice(i, i + BATCH_FLOWS).map((index) => ({
+        seen: held[index],
+        position: positionAt(oldest + index + 1),
+      }));
     }
     if (!following) return;
     const nowMs = context.nowMs ?? Date.now, overwritten = new Overwritten(context.nodeName);
+    const alone = (next: number): FlowAnswer<F> => ({
+      said: GetFlowsResponse.create({
+        node_name: context.nodeName,
+        time: timestampOf(nowMs()),
+        position: positionAt(next),
+      }),
+    });
+    let told = from;
+    if (isTold) yield [alone(from)];
     for await (const batch of following) {
       const answers: FlowAnswer<F>[] = losses.map((loss) => ({
-        lost: lossAnswer(loss, context.nodeName, nowMs()),
+        said: lossAnswer(loss, context.nodeName, nowMs()),
       }));
       losses = [];
+      let next = told;
       for (const read of batch) {
         if ("lost" in read) overwritten.add(read.lost, nowMs());
-        else if (isAsked(read.flow) && passes(read.flow.flow)) answers.push({ seen: read.flow });
+        else {
+          next = read.number + 1;
+          if (isAsked(read.flow) && passes(read.flow.flow)) {
+            answers.push({ seen: read.flow, position: positionAt(next) });
+            told = next;
+          }
+        }
         if (pace.isOver) await pace.rest();
       }
       const lost = overwritten.take(nowMs());
-      if (lost !== undefined) answers.unshift({ lost });
+      if (lost !== undefined) answers.unshift({ said: lost });
+      // Flows that were not asked for are none that a later answer should call lost.
+      if (isTold && next - told >= UNTOLD_MAX) {
+        answers.push(alone(next));
+        told = next;
+      }
       if (answers.length > 0) yield answers;
     }
   }

@@ -11,8 +11,16 @@ import { RING_FLOWS_MAX } from "@weir/common";
 export const RING_FLOWS_DEFAULT = 4095;
 export { RING_FLOWS_MAX };
 
-/** What a stream gives: a flow, or the number of flows that were overwritten under the reader. */
-export type Read<T> = { flow: T } | { lost: number };
+/** What a stream gives: a flow with its running number, or how many flows were overwritten under the reader. */
+export type Read<T> = { flow: T; number: number } | { lost: number };
+
+/** How flows are followed. */
+export interface FollowOptions {
+  /** Running number of the first; default: from now on. One that is yet to come waits for it. */
+  readonly from?: number;
+  /** Default 256. */
+  readonly batchMax?: number;
+}
 
 /** A ring of the newest flows; the oldest is overwritten. */
 export class FlowRing<T> {
@@ -21,6 +29,9 @@ export class FlowRing<T> {
   #lost = 0;
   #uncounted = 0;
   #waiting = new Set<() => void>();
+
+  /** Tells this ring's running numbers from those of another: not 0. */
+  readonly id = crypto.getRandomValues(new Uint32Array(1))[0] || 1;
 
   constructor(readonly size: number = RING_FLOWS_DEFAULT) {
     if (!Number.isInteger(size) || size < 1 || size > RING_FLOWS_MAX) {
@@ -32,6 +43,11 @@ export class FlowRing<T> {
   /** Flows seen since the start. */
   get seen(): number {
     return this.#next - this.#uncounted;
+  }
+
+  /** Running number of the first flow that is to come. */
+  get next(): number {
+    return this.#next;
   }
 
   /** Flows that were overwritten under readers, of all of them together. */
@@ -82,15 +98,18 @@ export class FlowRing<T> {
     return this.first(this.size, () => true);
   }
 
-  /** Every flow from now on, from this call and not from the first read, in batches, until `signal` aborts. */
-  follow(signal: AbortSignal, batchMax = 256): AsyncGenerator<Read<T>[]> {
-    return this.#follow(this.#next, signal, batchMax);
+  /** Every flow from now on, from this call and not from the first read, or from a number on; in batches, until `signal` aborts. */
+  follow(
+    signal: AbortSignal,
+    { from = this.#next, batchMax = 256 }: FollowOptions = {},
+  ): AsyncGenerator<Read<T>[]> {
+    return this.#follow(from, signal, batchMax);
   }
 
   async *#follow(from: number, signal: AbortSignal, batchMax: number): AsyncGenerator<Read<T>[]> {
     let at = from;
     while (!signal.aborted) {
-      if (at === this.#next) {
+      if (at >= this.#next) {
         await this.#wait(signal);
         continue;
       }
@@ -102,7 +121,7 @@ export class FlowRing<T> {
         at = oldest;
       }
       for (; at < this.#next && batch.length < batchMax; at++) {
-        batch.push({ flow: this.#slots[at % this.size]! });
+        batch.push({ flow: this.#slots[at % this.size]!, number: at });
       }
       yield batch;
     }

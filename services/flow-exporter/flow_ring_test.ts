@@ -18,9 +18,14 @@ Deno.test("FlowRing.follow() tells a reader that fell behind how many it lost", 
   const stream = ring.follow(stop.signal);
   const first = stream.next();
   ring.push(1);
-  assert.deepEqual((await first).value, [{ flow: 1 }]);
+  assert.deepEqual((await first).value, [{ flow: 1, number: 0 }]);
   for (let n = 2; n <= 6; n++) ring.push(n);
-  assert.deepEqual((await stream.next()).value, [{ lost: 2 }, { flow: 4 }, { flow: 5 }, { flow: 6 }]);
+  assert.deepEqual((await stream.next()).value, [
+    { lost: 2 },
+    ...[4, 5, 6].map((flow) => ({ flow, number: flow - 1 })),
+  ]);
+  const again = await ring.follow(stop.signal, { from: 1 }).next();
+  assert.deepEqual(again.value![0], { lost: 2 }, "from a number on");
   const waiting = stream.next();
   stop.abort();
   assert.equal((await waiting).done, true);

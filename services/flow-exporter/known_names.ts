@@ -4,8 +4,8 @@
  * @module
  */
 import { Reflector, type WeirClient } from "@weir/client";
-import { type Clock, type Logger, systemClock } from "@weir/common";
-import { Endpoint } from "@weir/proto/endpoint";
+import { type Clock, isFqdnIdentity, type Logger, systemClock } from "@weir/common";
+import { Endpoint, FqdnIdentity, KnownName } from "@weir/proto/endpoint";
 import { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
 import { CidrIdentity, Rule } from "@weir/proto/policy";
 import type { KnownAddress, Names, ServiceName } from "./flow_builder.ts";
@@ -46,7 +46,11 @@ export class KnownNames implements Names {
   readonly #rules: Reflector<Rule>;
   readonly #cidrs: Reflector<CidrIdentity>;
   readonly #endpoints: Reflector<Endpoint>;
+  readonly #dnsNames: Reflector<KnownName>;
+  readonly #fqdnIdentities: Reflector<FqdnIdentity>;
   readonly #cidrLabels = new Map<number, readonly string[]>();
+  /** Names of an address, by the number of the endpoint that knows it by them. */
+  readonly #namesByAddress = new Map<string, Map<number, Set<string>>>();
   readonly #endpointsById = new Map<number, { addresses: string[]; known: KnownAddress }>();
   readonly #devices = new Map<number, string>();
   readonly #nodeByAddress = new Map<string, KnownAddress>();
@@ -91,6 +95,11 @@ export class KnownNames implements Names {
         if (cidr) this.#cidrLabels.set(cidr.identity, cidr.labels);
       },
     });
+    this.#dnsNames = new Reflector(endpointManager.collection("names", KnownName), {
+      log,
+      onChange: (_, known, previous) => this.#indexNames(known, previous),
+    });
+    this.#fqdnIdentities = new Reflector(endpointManager.collection("fqdnidentities", FqdnIdentity), { log });
     this.#endpoints = new Reflector(endpointManager.collection("endpoints", Endpoint), {
       log,
       onChange: (_, endpoint, previous) => {
@@ -116,7 +125,8 @@ export class KnownNames implements Names {
   }
 
   get #all() {
-    const always = [this.#identities, this.#ipcache, this.#nodes, this.#rules, this.#cidrs, this.#endpoints];
+    const cluster = [this.#identities, this.#ipcache, this.#nodes, this.#rules, this.#cidrs];
+    const always = [...cluster, this.#endpoints, this.#dnsNames, this.#fqdnIdentities];
     return this.#services ? [...always, this.#services] : always;
   }
 
@@ -154,7 +164,13 @@ export class KnownNames implements Names {
   }
 
   identityLabels(identity: number): readonly string[] | undefined {
+    if (isFqdnIdentity(identity)) return this.#fqdnIdentities.get(`${identity}`)?.labels;
     return this.#identities.get(`${identity}`)?.labels ?? this.#cidrLabels.get(identity);
+  }
+
+  dnsNames(address: string, endpointId: number): readonly string[] {
+    const names = this.#namesByAddress.get(address)?.get(endpointId);
+    return names === undefined ? [] : [...names].sort();
   }
 
   rule(cookie: number): Rule | undefined {
@@ -179,6 +195,21 @@ export class KnownNames implements Names {
 
   serviceAt(address: string, port: number, protocol: string): ServiceName | undefined {
     return this.#services?.at(address, port, protocol);
+  }
+
+  #indexNames(known: KnownName | undefined, previous: KnownName | undefined): void {
+    for (const [row, isThere] of [[previous, false], [known, true]] as const) {
+      for (const { address } of row?.addresses ?? []) {
+        const byEndpoint = this.#namesByAddress.get(address) ?? new Map<number, Set<string>>();
+        const names = byEndpoint.get(row!.endpoint) ?? new Set<string>();
+        if (isThere) names.add(row!.query);
+        else names.delete(row!.query);
+        if (names.size > 0) byEndpoint.set(row!.endpoint, names);
+        else byEndpoint.delete(row!.endpoint);
+        if (byEndpoint.size > 0) this.#namesByAddress.set(address, byEndpoint);
+        else this.#namesByAddress.delete(address);
+      }
+    }
   }
 
   #indexNodes(): void {

@@ -9,6 +9,9 @@ import { FlowExporter } from "./flow_exporter.ts";
 import { RING_FLOWS_DEFAULT, RING_FLOWS_MAX } from "./flow_ring.ts";
 import { serveHubble } from "./hubble/server.ts";
 import { KnownNames } from "./known_names.ts";
+import { REDACTION_CONFIG } from "./l7/options.ts";
+import { serveRecords } from "./l7/records_server.ts";
+import { readRedaction } from "./l7/redaction.ts";
 import { HubbleMetrics } from "./metrics/hubble_metrics.ts";
 import { serveMetrics } from "./metrics/listener.ts";
 import { mountFlowExporter } from "./server.ts";
@@ -67,6 +70,12 @@ runService({
       description: "ADDRESS[:9965] with metrics for Prometheus, in plain text for whoever reaches it",
     },
     ...EXPORT_CONFIG,
+    ...REDACTION_CONFIG,
+    recordsSocket: {
+      kind: "text",
+      default: "",
+      description: "unix socket at which the L7 proxy hands over records; empty: none",
+    },
     clusterListen: {
       kind: "text",
       default: "",
@@ -108,6 +117,7 @@ runService({
       names,
       metrics,
       hubble,
+      redaction: readRedaction(config),
       ringFlows: config.ringFlows,
       log,
     });
@@ -155,6 +165,15 @@ runService({
       health,
       log,
     }, signal);
+    const records = config.recordsSocket === "" ? undefined : serveRecords({
+      socket: config.recordsSocket,
+      exporter,
+      health,
+      metrics,
+      log,
+      clock,
+      signal,
+    });
     const look = () => {
       const waits = names.waitingFor();
       if (waits.length === 0) health.ok("names", "in sync");
@@ -170,7 +189,7 @@ runService({
     exporter.start();
     return {
       async stop() {
-        await Promise.all([names.stop(), exporter.stop(), exporting]);
+        await Promise.all([names.stop(), exporter.stop(), exporting, records]);
       },
     };
   },

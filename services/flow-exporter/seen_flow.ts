@@ -45,6 +45,9 @@ interface EventNames {
   /** Who the reporting endpoint is. */
   readonly reporter: KnownAddress | undefined;
   readonly addresses: readonly string[];
+  /** DNS names by which it knows the two ends. */
+  readonly sourceNames: readonly string[] | undefined;
+  readonly destinationNames: readonly string[] | undefined;
   readonly cookie: number | undefined;
   readonly rule: Rule | undefined;
 }
@@ -91,6 +94,8 @@ export class SeenNames implements Names {
         endpointId,
         reporter: names.endpoint(endpointId),
         addresses: names.endpointAddresses(endpointId),
+        sourceNames: ip && names.dnsNames?.(ip.source, endpointId),
+        destinationNames: ip && names.dnsNames?.(ip.destination, endpointId),
         cookie,
         rule: cookie === undefined ? undefined : names.rule(cookie),
       };
@@ -120,6 +125,10 @@ export class SeenNames implements Names {
   }
   endpointAddresses(id: number): readonly string[] {
     return this.#ofEvents.find(({ endpointId }) => endpointId === id)?.addresses ?? [];
+  }
+  dnsNames(address: string, id: number): readonly string[] {
+    const event = this.#ofEvents.find(({ endpointId }) => endpointId === id);
+    return (address === this.packet.ip?.source ? event?.sourceNames : event?.destinationNames) ?? [];
   }
   interfaceName(): string {
     return this.#device;

@@ -172,6 +172,7 @@ function completeness(
   // What the database did not take was seen all the same.
   const unseen = lost - lostBy((source) => source === "HISTORY");
   const all = seen + unseen, storedShare = all === 0 ? 1 : Math.min(1, stored / all);
+  const countedShare = all === 0 ? 1 : Math.max(0, seen - uncounted) / all;
   return Completeness.create({
     sinceUnixS: sinceMs / 1000,
     untilUnixS: untilMs / 1000,
@@ -182,8 +183,10 @@ function completeness(
     losses: named,
     gaps: [...gaps],
     storedShare,
-    countedShare: all === 0 ? 1 : Math.max(0, seen - uncounted) / all,
+    countedShare,
     text: completenessText({ stored, all, sampledOut, lost, uncounted, gaps }),
+    countedText: percent(countedShare),
+    missingText: missing({ lost, gaps }).join(", "),
   });
 }
 
@@ -197,22 +200,26 @@ export function completenessText({ stored, all, sampledOut, lost, uncounted, gap
   uncounted: number;
   gaps: readonly Init<Gap>[];
 }): string {
-  const number = (value: number) => value.toLocaleString("en-US");
   const parts = stored === all ? [`${number(all)} flow${all === 1 ? "" : "s"}`, "100 %"] : [
     `${number(stored)} of ${number(all)} flows`,
     `${sampledOut > 0 ? "sampled, " : ""}${percent(stored / all)}`,
   ];
-  if (lost > 0) parts.push(`${number(lost)} lost`);
   if (uncounted > 0) parts.push(`${number(uncounted)} in no sum`);
-  if (gaps.length > 0) {
-    const nodes = [...new Set(gaps.map(({ node }) => node || "all nodes"))].sort();
-    const shown = nodes.length > 3
-      ? `${nodes.slice(0, 3).join(", ")} and ${nodes.length - 3} more`
-      : nodes.join(", ");
-    parts.push(`not always heard: ${shown}`);
-  }
-  return parts.join(", ");
+  return [...parts, ...missing({ lost, gaps })].join(", ");
 }
+
+/** What is in no answer. */
+function missing({ lost, gaps }: { lost: number; gaps: readonly Init<Gap>[] }): string[] {
+  const parts = lost > 0 ? [`${number(lost)} lost`] : [];
+  if (gaps.length === 0) return parts;
+  const nodes = [...new Set(gaps.map(({ node }) => node || "all nodes"))].sort();
+  const shown = nodes.length > 3
+    ? `${nodes.slice(0, 3).join(", ")} and ${nodes.length - 3} more`
+    : nodes.join(", ");
+  return [...parts, `not always heard: ${shown}`];
+}
+
+const number = (value: number) => value.toLocaleString("en-US");
 
 /** Never 100 % of less than all, never 0 % of something. */
 function percent(share: number): string {

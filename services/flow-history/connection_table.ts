@@ -77,6 +77,8 @@ export interface FlowPlace {
   readonly isReply: boolean;
   /** It is the first of its connection. */
   readonly isNew: boolean;
+  /** It is the first drop of its connection. */
+  readonly isDenial: boolean;
 }
 
 /** Connections that go on. */
@@ -101,7 +103,7 @@ export class ConnectionTable {
   ): FlowPlace {
     const isReply = flow.is_reply?.value;
     if (flow.IP === undefined || transport.protocol === "") {
-      return { isReply: isReply ?? false, isNew: false };
+      return { isReply: isReply ?? false, isNew: false, isDenial: false };
     }
     const forward = connectionKey(flow, transport), backward = backwardKey(flow, transport);
     let open = isReply === true ? this.#open.get(backward) : this.#open.get(forward);
@@ -132,7 +134,7 @@ export class ConnectionTable {
     this.#open.set(open.key, open); // the one that was heard last is the last
     open.heardMs = nowMs;
     note(open, flow, { unixMs, turned });
-    return { isReply: turned, isNew };
+    return { isReply: turned, isNew, isDenial: isDrop(flow) && open.value.drops === 1 };
   }
 
   /** Takes what a node has counted of a connection that is known here. `unixMs` of the count, `nowMs` monotonic. */

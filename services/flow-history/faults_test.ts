@@ -155,7 +155,8 @@ Deno.test("FlowHistory tells of sums that found no room while the database was a
   const clock = new FakeClock(START_MS), one = testHistory(clock), { history } = one;
   await history.load();
   await sql`pragma max_page_count = 1`.execute(history.store.database.kysely);
-  const flow = Flow.create({ verdict: "FORWARDED" }), place = { isReply: false, isNew: true };
+  const flow = Flow.create({ verdict: "FORWARDED" }),
+    place = { isReply: false, isNew: true, isDenial: false };
   for (let minute = 0; minute < ROLLUP_ROWS_WAITING_MAX / ROLLUP_ROWS_MAX + 2; minute++) {
     for (let port = 0; port < ROLLUP_ROWS_MAX; port++) {
       const transport = { protocol: "TCP", sourcePort: 1, destinationPort: port };

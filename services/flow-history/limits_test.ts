@@ -109,7 +109,7 @@ Deno.test("ConnectionTable ends the connection that was silent longest where the
 });
 
 Deno.test("RollupTable folds what a minute has no room for, and loses no flow of the sum", () => {
-  const table = new RollupTable(), place = { isReply: false, isNew: true };
+  const table = new RollupTable(), place = { isReply: false, isNew: true, isDenial: false };
   const count = ROLLUP_ROWS_MAX + 50;
   for (let n = 0; n < count; n++) table.add(FLOW, place, { ...AT, transport: transport(1, n) });
   const [{ rows }] = table.takeClosed(Infinity);

@@ -41,6 +41,7 @@ export function packRows(rows: readonly StoredRollup[]): Uint8Array {
     return place;
   };
   for (const name of NUMBERS) columns[name] = rows.map((row) => row[name]);
+  columns.denied = rows.map(({ denied }) => denied);
   for (const name of TEXTS) columns[name] = rows.map((row) => placeOf(row[name]));
   return deflateRawSync(StoredRollups.encode({ columns }), { level: 1 });
 }
@@ -58,6 +59,8 @@ function rowsOf(columns: StoredRollupColumns): StoredRollup[] {
   if ([...NUMBERS, ...TEXTS].some((name) => columns[name].length !== count)) {
     throw new Error("its columns are not equally long");
   }
+  // Older versions wrote none.
+  const { denied } = columns;
   const rows = new Array<StoredRollup>(count);
   for (let n = 0; n < count; n++) {
     rows[n] = {
@@ -77,6 +80,7 @@ function rowsOf(columns: StoredRollupColumns): StoredRollup[] {
       dropped: columns.dropped[n],
       audited: columns.audited[n],
       troubles: columns.troubles[n],
+      denied: denied[n] ?? 0,
       firstUnixS: columns.firstUnixS[n],
       lastUnixS: columns.lastUnixS[n],
     };

@@ -11,7 +11,7 @@ import { DROPPED, flowBytes } from "./testing/flows.ts";
 import { type TestHistory, testHistory } from "./testing/history.ts";
 
 const START_MS = 1_790_000_000_000 - 1_790_000_000_000 % 3_600_000;
-const COUNTS = ["flows", "connections", "dropped", "audited", "troubles"] as const;
+const COUNTS = ["flows", "connections", "dropped", "audited", "troubles", "denied"] as const;
 
 /** What is asked, as sums by what is left of the keys; each way must say the same. */
 const QUESTIONS = [
@@ -125,7 +125,7 @@ Deno.test("packRows keeps every column of every row, and unpackRows refuses colu
         node: `n${n % 4}`,
       },
       ...{ reason: n % 2 ? "POLICY_DENIED" : "DROP_REASON_UNKNOWN", policy: `p${n}`, direction: "INGRESS" },
-      ...{ flows: 2 ** 40 + n, connections: n, dropped: n % 9, audited: 1, troubles: n % 2 },
+      ...{ flows: 2 ** 40 + n, connections: n, dropped: n % 9, audited: 1, troubles: n % 2, denied: n % 5 },
       ...{ firstUnixS: 1.5 * n, lastUnixS: 1.79e9 + n / 7 },
     }));
   deepEqual(unpackRows(packRows(rows)), rows);

@@ -81,6 +81,7 @@ export class RollupTable {
     row.flows++;
     if (place.isNew) row.connections++;
     if (isDrop(flow)) row.dropped++;
+    if (place.isDenial) row.denied++;
     if (flow.verdict === "AUDIT") row.audited++;
     if (isTrouble(flow)) row.troubles++;
     row.firstUnixS = Math.min(row.firstUnixS, unixS);
@@ -155,7 +156,7 @@ function rowKey(row: RowParts): string {
 
 type Counts = Pick<
   StoredRollup,
-  "flows" | "connections" | "dropped" | "audited" | "troubles" | "firstUnixS" | "lastUnixS"
+  "flows" | "connections" | "dropped" | "audited" | "troubles" | "denied" | "firstUnixS" | "lastUnixS"
 >;
 
 /** Adds what a row counts to a sum. */
@@ -165,6 +166,7 @@ export function addCounts(sum: Counts, row: Counts): void {
   sum.dropped += row.dropped;
   sum.audited += row.audited;
   sum.troubles += row.troubles;
+  sum.denied += row.denied;
   sum.firstUnixS = Math.min(sum.firstUnixS, row.firstUnixS);
   sum.lastUnixS = Math.max(sum.lastUnixS, row.lastUnixS);
 }

@@ -1,6 +1,7 @@
 /**
  * The connections of a server: so many at once and no more. Where all places are taken, one that nobody uses makes room for the
- * next, so that who opens many and is silent keeps nobody out.
+ * next, or else one of the client that has the most: who opens many keeps nobody out, silent or not. An eighth of the places is
+ * for unix sockets alone.
  *
  *     socket ─▶ handshake (TLS) ─▶ session ─▶ calls          counted where it is cut: weir_grpc_refused_total{reason}
  *
@@ -8,8 +9,10 @@
  */
 import type * as http2 from "node:http2";
 import type { Socket } from "node:net";
-import type { Clock, MetricsRegistry } from "@weir/common";
+import type { Clock, Logger, MetricsRegistry } from "@weir/common";
+import { abuseOf } from "./abuse.ts";
 import type { FilteredSocket } from "./goaway_filter.ts";
+import { addressPeer, type GrpcPeer, overShare, peerOf, type Share } from "./peer_share.ts";
 
 /** Limits of connections. Milliseconds. */
 export interface ConnectionLimits {
@@ -28,13 +31,19 @@ export type RefusedReason =
   | "handshake"
   | "idle"
   | "protocol"
+  | "share"
   | "silent"
   | "stalled";
 
 /** What may wait in a socket before it is left alone; and how many pings and settings are answered into one that stands still. */
 const CLOGGED_BYTES = 1 << 18, UNREAD_ANSWERS_MAX = 1000;
+/** Of all places, for unix sockets. */
+const LOCAL_SHARE = 1 / 8;
+/** Who takes too many is named so often. */
+const TELL_MS = 60_000;
 
 interface Use {
+  readonly peer: GrpcPeer;
   calls: number;
   /** Made one at all. */
   isKnown: boolean;
@@ -49,16 +58,24 @@ interface Use {
 export interface ConnectionParts {
   readonly limits: ConnectionLimits;
   readonly clock: Clock;
+  readonly log: Logger;
   readonly metrics: MetricsRegistry;
+}
+
+/** How a session came. */
+interface Origin {
+  readonly filtered: FilteredSocket;
+  readonly peer: GrpcPeer;
 }
 
 /** All connections of one server. */
 export class Connections {
   readonly #parts: ConnectionParts;
   readonly #uses = new Map<http2.Http2Session, Use>();
-  readonly #sockets = new WeakMap<http2.Http2Session, FilteredSocket>();
+  readonly #origins = new WeakMap<http2.Http2Session, Origin>();
   /** By the caller's address and port: a TLS socket is another object than the one that it came from. */
-  readonly #handshakes = new Map<string, Socket>();
+  readonly #handshakes = new Map<string, { readonly socket: Socket; readonly peer: GrpcPeer }>();
+  #toldMs = -Infinity;
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
@@ -71,17 +88,23 @@ export class Connections {
       .increment({ reason });
   }
 
-  /** A socket whose TLS handshake begins: it has so long as a request has, and the oldest goes where too many have not ended theirs. The server counts it. */
+  /**
+   * A socket whose TLS handshake begins: it has so long as a request has. Where too many have not ended theirs, one of the address
+   * with the most goes, else the oldest. The server counts it.
+   */
   handshake(socket: Socket): void {
+    const peer = addressPeer(socket);
     if (this.#handshakes.size >= this.#parts.limits.connectionsMax) {
-      const [[key, oldest]] = this.#handshakes;
-      this.#handshakes.delete(key);
-      oldest.destroy();
+      const waiting = [...this.#handshakes].map(([key, { peer }]) => [key, peer] as const);
+      const cut = overShare(waiting, peer)?.newest ?? waiting[0][0];
+      const { socket } = this.#handshakes.get(cut)!;
+      this.#handshakes.delete(cut);
+      socket.destroy();
     }
     const key = keyOf(socket), ended = new AbortController();
-    this.#handshakes.set(key, socket);
+    this.#handshakes.set(key, { socket, peer });
     const forget = () => {
-      const isThis = this.#handshakes.get(key) === socket;
+      const isThis = this.#handshakes.get(key)?.socket === socket;
       if (isThis) this.#handshakes.delete(key);
       return isThis;
     };
@@ -97,7 +120,7 @@ export class Connections {
 
   /** A session begins on a socket, whose handshake is over. */
   opened(session: http2.Http2Session, filtered: FilteredSocket, socket: Socket): void {
-    this.#sockets.set(session, filtered);
+    this.#origins.set(session, { filtered, peer: peerOf(socket) });
     this.#handshakes.delete(keyOf(socket));
   }
 
@@ -106,21 +129,32 @@ export class Connections {
    * (denoland/deno#36788, `goaway_filter.ts`).
    */
   end(session: http2.Http2Session): void {
-    this.#sockets.get(session)?.destroy();
+    this.#origins.get(session)?.filtered.destroy();
   }
 
   /** Takes a session in, and looks after it. */
   add(session: http2.ServerHttp2Session): void {
-    const { limits, clock } = this.#parts;
-    session.on("error", (error: Error & { code?: string }) => {
-      if (error.code?.startsWith("ERR_HTTP2")) this.refused("protocol");
+    const { clock } = this.#parts, origin = this.#origins.get(session);
+    if (origin === undefined) return session.destroy();
+    const { peer, filtered } = origin;
+    let errno: number | undefined;
+    session.on("error", (error: Error & { code?: string; errno?: number }) => {
+      if (error.code === "ERR_HTTP2_ERROR") errno = error.errno;
     });
-    if (this.#uses.size >= limits.connectionsMax && !this.#makeRoom()) {
+    session.on("close", () => this.#judge(errno, filtered));
+    if (!this.#makeRoom(peer)) {
       this.refused("connections");
       this.end(session);
       return;
     }
-    const use: Use = { calls: 0, isKnown: false, sinceMs: clock.monotonicMs(), hasPinged: false, unread: 0 };
+    const use: Use = {
+      peer,
+      calls: 0,
+      isKnown: false,
+      sinceMs: clock.monotonicMs(),
+      hasPinged: false,
+      unread: 0,
+    };
     this.#uses.set(session, use);
     const end = new AbortController();
     const look = () => {
@@ -156,7 +190,7 @@ export class Connections {
 
   /** So much waits in its socket that nothing more should be written. */
   isClogged(session: http2.Http2Session): boolean {
-    return (this.#sockets.get(session)?.writableLength ?? 0) > CLOGGED_BYTES;
+    return (this.#origins.get(session)?.filtered.writableLength ?? 0) > CLOGGED_BYTES;
   }
 
   readonly #drains = new WeakMap<http2.Http2Session, Promise<void>>();
@@ -170,7 +204,7 @@ export class Connections {
         this.#drains.delete(session);
         resolve();
       };
-      this.#sockets.get(session)!.once("drain", done);
+      this.#origins.get(session)!.filtered.once("drain", done);
       session.once("close", done);
     });
     this.#drains.set(session, drain);
@@ -179,26 +213,64 @@ export class Connections {
 
   /** Ends those without calls; with `isNow` all. */
   close(isNow: boolean): void {
-    for (const socket of this.#handshakes.values()) socket.destroy();
+    for (const { socket } of this.#handshakes.values()) socket.destroy();
     for (const [session, { calls }] of [...this.#uses]) {
       if (isNow) this.end(session);
       // What was answered last may be on its way still.
-      else if (calls === 0) this.#sockets.get(session)?.destroySoon();
+      else if (calls === 0) this.#origins.get(session)?.filtered.destroySoon();
     }
   }
 
-  /** Closes one without calls: first of those that never made one, the one that is silent for longest. */
-  #makeRoom(): boolean {
-    let found: [http2.Http2Session, Use] | undefined;
-    for (const one of this.#uses) {
-      if (one[1].calls === 0 && (found === undefined || isBefore(one[1], found[1]))) found = one;
+  /** Counts what ended by what its peer did to HTTP/2, by kind. */
+  #judge(errno: number | undefined, { goawayCode, recentFrames }: FilteredSocket): void {
+    const kind = abuseOf({ errno, goawayCode, recentFrames });
+    if (kind === undefined) return;
+    this.refused("protocol");
+    this.#parts.metrics.counter("weir_grpc_abuse_total", "gRPC connections cut for what they did to HTTP/2")
+      .increment({ kind });
+  }
+
+  /**
+   * A place for a client: a free one, that of a connection without calls (first of those that never made one, the one that is silent
+   * for longest), or one of the client that has the most, if that is two more than this one has. @returns whether there is one
+   */
+  #makeRoom(peer: GrpcPeer): boolean {
+    const { connectionsMax } = this.#parts.limits, uses = [...this.#uses];
+    const remote = uses.filter(([, { peer }]) => !peer.isLocal);
+    const remoteMax = connectionsMax - Math.floor(connectionsMax * LOCAL_SHARE);
+    const isRemoteFull = !peer.isLocal && remote.length >= remoteMax;
+    if (uses.length < connectionsMax && !isRemoteFull) return true;
+    // A place that is kept for unix sockets is of no use to others.
+    const taken = isRemoteFull ? remote : uses;
+    let idle: [http2.Http2Session, Use] | undefined;
+    for (const one of taken) {
+      if (one[1].calls === 0 && (idle === undefined || isBefore(one[1], idle[1]))) idle = one;
     }
-    if (found === undefined) return false;
-    this.refused("idle");
+    if (idle !== undefined) return this.#giveUp(idle[0], "idle");
+    const most = overShare(taken.map(([session, { peer }]) => [session, peer]), peer);
+    this.#tell(peer, taken.length, most);
+    return most !== undefined && this.#giveUp(most.newest, "share");
+  }
+
+  #giveUp(session: http2.Http2Session, reason: RefusedReason): true {
+    this.refused(reason);
     // Its place is free when this returns, whenever the socket's end comes.
-    this.#uses.delete(found[0]);
-    this.end(found[0]);
+    this.#uses.delete(session);
+    this.end(session);
     return true;
+  }
+
+  /** Names who has the most, now and then. */
+  #tell({ name }: GrpcPeer, taken: number, most: Share | undefined): void {
+    const { clock, log } = this.#parts, nowMs = clock.monotonicMs();
+    if (nowMs - this.#toldMs < TELL_MS) return;
+    this.#toldMs = nowMs;
+    if (most === undefined) {
+      log.warn("All gRPC connections are taken, and one was refused", { client: name, taken });
+    } else {
+      const fields = { client: most.name, connections: most.count, taken, for: name };
+      log.warn("All gRPC connections are taken: the client with the most gives one up", fields);
+    }
   }
 
   /** Closes connections that nobody uses, and those with calls that give no sign of life. */

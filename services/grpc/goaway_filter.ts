@@ -16,6 +16,8 @@ export const PREFACE_BYTES = 24;
 /** Length (24 bits), type, flags, stream: RFC 9113, section 4.1. */
 const HEADER_BYTES = 9;
 const GOAWAY = 7;
+/** So many frames tell what a peer did last. */
+const RECENT_FRAMES = 64;
 
 /** Takes GOAWAY out of what one peer sends. */
 export class GoawayFilter {
@@ -25,6 +27,8 @@ export class GoawayFilter {
   /** Bytes to come of the preface or of a frame, and whether they pass. */
   #left: number;
   #isPassing = true;
+  readonly #recent = new Uint8Array(RECENT_FRAMES);
+  #frames = 0;
 
   constructor(prefaceBytes: number, onGoaway: () => void = () => {}) {
     this.#left = prefaceBytes;
@@ -68,9 +72,15 @@ export class GoawayFilter {
     return passed;
   }
 
+  /** Types of the last frames that came, in any order. */
+  get recentFrames(): number[] {
+    return [...this.#recent.subarray(0, Math.min(this.#frames, RECENT_FRAMES))];
+  }
+
   /** A frame begins. @returns whether it passes */
   #begin(header: Uint8Array): boolean {
     this.#left = header[0] << 16 | header[1] << 8 | header[2];
+    this.#recent[this.#frames++ % RECENT_FRAMES] = header[3];
     this.#isPassing = header[3] !== GOAWAY;
     if (!this.#isPassing) this.#onGoaway();
     return this.#isPassing;
@@ -80,10 +90,14 @@ export class GoawayFilter {
 /** A socket as node:http2 gets it. It ends with the socket, and the socket with it. */
 export class FilteredSocket extends Duplex {
   readonly #socket: Socket;
+  readonly #filter: GoawayFilter;
+  /** Error of the GOAWAY that nghttp2 itself sent to a peer that it cuts; 0: none. */
+  goawayCode = 0;
 
   constructor(socket: Socket, filter: GoawayFilter) {
     super({ allowHalfOpen: true });
     this.#socket = socket;
+    this.#filter = filter;
     socket.setNoDelay(true);
     socket.on("data", (chunk: Uint8Array) => {
       let wantsMore = true;
@@ -93,6 +107,11 @@ export class FilteredSocket extends Duplex {
     socket.on("end", () => this.push(null));
     socket.on("error", (error) => this.destroy(error));
     socket.on("close", () => this.destroy());
+  }
+
+  /** Types of the last frames that came, in any order. */
+  get recentFrames(): number[] {
+    return this.#filter.recentFrames;
   }
 
   /** Closes when what was written has gone out. */
@@ -107,14 +126,26 @@ export class FilteredSocket extends Duplex {
   }
 
   override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error | null) => void): void {
+    this.#look(chunk);
     this.#socket.write(chunk, done);
   }
 
   override _writev(chunks: { chunk: Uint8Array }[], done: (error?: Error | null) => void): void {
+    for (const { chunk } of chunks) this.#look(chunk);
     this.#socket.cork();
     for (const { chunk } of chunks.slice(0, -1)) this.#socket.write(chunk);
     this.#socket.write(chunks[chunks.length - 1].chunk, done);
     this.#socket.uncork();
+  }
+
+  /** A frame is written in a piece of its own: length, type 7, flags, stream 0; last stream, error (RFC 9113, section 6.8). */
+  #look(chunk: Uint8Array): void {
+    if (chunk[3] !== GOAWAY || chunk.length < HEADER_BYTES + 8) return;
+    const bytes = chunk[0] << 16 | chunk[1] << 8 | chunk[2];
+    if (chunk.length !== HEADER_BYTES + bytes || chunk.subarray(4, HEADER_BYTES).some((byte) => byte !== 0)) {
+      return;
+    }
+    this.goawayCode ||= new DataView(chunk.buffer, chunk.byteOffset).getUint32(HEADER_BYTES + 4);
   }
 
   override _final(done: (error?: Error | null) => void): void {

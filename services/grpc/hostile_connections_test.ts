@@ -1,7 +1,7 @@
 /** Connections that cost a server something by what they leave out: handshakes, requests, windows, calls. @module */
 import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
-import { MetricsRegistry, systemClock } from "@weir/common";
+import { Logger, MetricsRegistry, systemClock, untilAborted } from "@weir/common";
 import { until } from "@weir/common/testing/until";
 import { createCertificateRequest } from "@weir/common/certificate-request";
 import { ServerStatusRequest, ServerStatusResponse } from "@weir/proto/observer";
@@ -9,7 +9,7 @@ import { Authority, createAuthority } from "../certificate-authority/authority.t
 import { connectGrpc } from "./client.ts";
 import { framesOf } from "./frame.ts";
 import { type GrpcMethods, streamingBytes, unary } from "./methods.ts";
-import { type GrpcLimits, GrpcServer, type GrpcTls } from "./server.ts";
+import { type GrpcAddress, type GrpcLimits, GrpcServer, type GrpcTls } from "./server.ts";
 import { Caller } from "./testing/caller.ts";
 import {
   callHeaders,
@@ -29,6 +29,8 @@ const times = <T>(count: number, make: (n: number) => T): T[] =>
 class Server implements AsyncDisposable {
   readonly metrics = new MetricsRegistry();
   batches = 0;
+  waiting = 0;
+  readonly told: string[] = [];
   readonly #server: GrpcServer;
   port = 0;
 
@@ -39,9 +41,18 @@ class Server implements AsyncDisposable {
         ServerStatusResponse,
         () => ServerStatusResponse.create({ num_flows: 1 }),
       ),
+      "/t/Wait": streamingBytes(ServerStatusRequest, (_, { signal }) => this.#wait(signal)),
       "/t/Flood": streamingBytes(ServerStatusRequest, (_, { signal }) => this.#flood(signal)),
     };
-    this.#server = new GrpcServer({ methods, metrics: this.metrics, limits });
+    const log = new Logger({ name: "grpc", write: (line) => this.told.push(line) });
+    this.#server = new GrpcServer({ methods, metrics: this.metrics, limits, log });
+  }
+
+  async *#wait(signal: AbortSignal): AsyncGenerator<Uint8Array[]> {
+    this.waiting++;
+    yield [NOTHING];
+    await untilAborted(signal);
+    this.waiting--;
   }
 
   async *#flood(signal: AbortSignal): AsyncGenerator<Uint8Array[]> {
@@ -54,6 +65,10 @@ class Server implements AsyncDisposable {
   async listen(tls?: GrpcTls): Promise<this> {
     this.port = (await this.#server.listen({ hostname: "127.0.0.1", port: 0 }, tls)).port;
     return this;
+  }
+
+  async listenAt(address: GrpcAddress): Promise<number> {
+    return (await this.#server.listen(address)).port;
   }
 
   caller(): Caller {
@@ -111,6 +126,55 @@ Deno.test("a thousand connections that say nothing keep nobody out", async () =>
       for (const one of [regular, late]) one.close();
       for (const socket of idle) socket.destroy();
     }
+  }
+});
+
+/** Connections that each hold a call, which the server has begun to answer. */
+async function holders(
+  count: number,
+  authority: string,
+  options: ConstructorParameters<typeof Caller>[1] = {},
+): Promise<Caller[]> {
+  const callers: Caller[] = [];
+  for (let n = 0; n < count; n++) {
+    const caller = new Caller(authority, options);
+    callers.push(caller);
+    const stream = caller.open("/t/Wait", framesOf([NOTHING]));
+    stream.on("error", () => {});
+    await new Promise((resolve) => stream.once("data", resolve).once("close", resolve));
+  }
+  return callers;
+}
+
+const isOpen = ({ session }: Caller) => !session.destroyed && !session.closed;
+
+Deno.test("who holds all places with calls gives them up to others, and never those of unix sockets", async () => {
+  const directory = await Deno.makeTempDir(), path = `${directory}/s`;
+  await using server = await new Server({ connectionsMax: 48 }).listen();
+  await server.listenAt({ path });
+  // Of 48 places 6 are kept.
+  const many = await holders(60, `http://127.0.0.1:${server.port}`);
+  const local: Caller[] = [];
+  try {
+    assert.equal(many.filter(isOpen).length, 42);
+    await until("all beyond are refused", () => server.refused("connections") === 18, 20);
+    const unix = () => ({ createConnection: () => connect(path) });
+    for (let n = 0; n < 6; n++) local.push(...await holders(1, "http://unix", unix()));
+    assert.equal(many.filter(isOpen).length, 42, "the places that are kept were enough");
+    for (let n = 6; n < 30; n++) local.push(...await holders(1, "http://unix", unix()));
+    // 24 and 24: nobody gives up for a client that has as many.
+    assert.equal(server.refused("share"), 18);
+    await until("some of them are gone", () => many.filter(isOpen).length === 24, 20);
+    assert.ok(many.slice(0, 24).every(isOpen), "the newest went");
+    assert.ok(local.slice(0, 24).every(isOpen));
+    assert.equal(server.count("weir_grpc_connections"), 48);
+    const told = server.told.filter((line) => line.includes("All gRPC connections are taken"));
+    assert.equal(told.length, 1, "it is told once a minute");
+    assert.ok(told[0].includes("loopback"), told[0]);
+  } finally {
+    for (const one of [...many, ...local]) one.close();
+    await until("all calls end", () => server.waiting === 0, 20);
+    await Deno.remove(directory, { recursive: true });
   }
 });
 

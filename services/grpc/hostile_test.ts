@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { MetricsRegistry } from "@weir/common";
 import { ServerStatusRequest, ServerStatusResponse } from "@weir/proto/observer";
+import type { AbuseKind } from "./abuse.ts";
 import { streamingBytes, unary } from "./methods.ts";
 import { GrpcServer } from "./server.ts";
 import { Caller } from "./testing/caller.ts";
@@ -34,6 +35,20 @@ async function unread(raw: RawConnection, bytes: (n: number) => Uint8Array) {
   raw.socket.resume();
   await sending;
 }
+
+/** What each is counted as. */
+const KINDS: Record<string, AbuseKind> = {
+  "calls opened and reset": "resets",
+  "calls beyond those that may be open": "calls",
+  "settings": "settings",
+  "pings": "pings",
+  "headers without an end": "headers",
+  "empty headers without an end": "headers",
+  "a window beyond all bounds": "window",
+  "a frame that is too long": "frames",
+  "headers of no stream": "frames",
+  "headers that cannot be unpacked": "headers",
+};
 
 /** Each ends with its connection closed, long before all of it has been sent. */
 const FLOODS: Record<string, (raw: RawConnection) => Promise<void>> = {
@@ -85,8 +100,10 @@ async function until(what: () => boolean, tell: string): Promise<void> {
   }
 }
 
-async function serving(run: (port: number, good: Caller, open: () => number) => Promise<void>) {
-  const metrics = new MetricsRegistry();
+async function serving(
+  run: (port: number, good: Caller, open: () => number) => Promise<void>,
+  metrics = new MetricsRegistry(),
+) {
   let waiting = 0;
   const server = new GrpcServer({
     metrics,
@@ -113,8 +130,12 @@ async function serving(run: (port: number, good: Caller, open: () => number) => 
   }
 }
 
+const abuses = (metrics: MetricsRegistry) =>
+  metrics.render().split("\n").filter((line) => line.startsWith("weir_grpc_abuse_total{"));
+
 for (const [name, flood] of Object.entries(FLOODS)) {
   Deno.test(`GrpcServer closes on ${name}, and answers others`, async () => {
+    const metrics = new MetricsRegistry();
     await serving(async (port, good) => {
       const raw = await RawConnection.open(port);
       try {
@@ -124,10 +145,13 @@ for (const [name, flood] of Object.entries(FLOODS)) {
         ]);
         await until(() => raw.isClosed, `it is still open after ${name}`);
         assert.equal((await good.call("/t/One", NOTHING)).status, 0);
+        await until(() => abuses(metrics).length > 0, "it is counted");
+        assert.deepEqual(abuses(metrics), [`weir_grpc_abuse_total{kind="${KINDS[name]}"} 1`]);
+        assert.match(metrics.render(), /^weir_grpc_refused_total{reason="protocol"} 1$/m);
       } finally {
         raw.close();
       }
-    });
+    }, metrics);
   });
 }
 
@@ -154,6 +178,7 @@ Deno.test("GrpcServer refuses a call whose headers are small packed and huge unp
 });
 
 Deno.test("GrpcServer closes on bytes that are no HTTP/2", async () => {
+  const metrics = new MetricsRegistry();
   await serving(async (port, good) => {
     const texts = ["A".repeat(1000), "GET / HTTP/1.1\r\nhost: x\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00"];
     for (const text of texts) {
@@ -161,5 +186,9 @@ Deno.test("GrpcServer closes on bytes that are no HTTP/2", async () => {
       await until(() => raw.isClosed, text);
     }
     assert.equal((await good.call("/t/One", NOTHING)).status, 0);
-  });
+    await until(
+      () => abuses(metrics).includes(`weir_grpc_abuse_total{kind="preface"} ${texts.length}`),
+      "all are counted",
+    );
+  }, metrics);
 });

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { systemClock } from "@weir/common";
+import { MetricsRegistry, systemClock, untilAborted } from "@weir/common";
 import { createCertificateRequest } from "@weir/common/certificate-request";
 import { ServerStatusRequest, ServerStatusResponse } from "@weir/proto/observer";
 import { Authority, createAuthority } from "../certificate-authority/authority.ts";
 import { connectGrpc, type GrpcClientTls } from "./client.ts";
-import { unary } from "./methods.ts";
+import { streamingBytes, unary } from "./methods.ts";
 import { GrpcServer } from "./server.ts";
 
 const STATUS = [ServerStatusRequest, ServerStatusResponse] as const;
@@ -77,5 +77,50 @@ Deno.test("both sides of mutual TLS look at the other's certificate, and the ser
     await connection.closed;
   } finally {
     await server.stop();
+  }
+});
+
+Deno.test("one certificate that holds all places gives one up to another, from the same address", async () => {
+  const stored = await createAuthority("c", Date.now()), authority = await Authority.load("c", stored);
+  const issue = async (node: string, hosts: string[]) => {
+    const { requestPem, keyPem } = await createCertificateRequest(node);
+    const peer = { role: "reader", node } as const;
+    const { certificatePem } = await authority.issue(requestPem, {
+      peer,
+      hosts,
+      nowMs: Date.now(),
+      lifetimeMs: 3_600_000,
+    });
+    return { cert: certificatePem, key: keyPem };
+  };
+  const methods = {
+    "/t/Wait": streamingBytes(ServerStatusRequest, async function* (_, { signal }) {
+      yield [new Uint8Array()];
+      await untilAborted(signal);
+    }),
+  };
+  const metrics = new MetricsRegistry();
+  const server = new GrpcServer({ methods, metrics, limits: { connectionsMax: 7 } });
+  const listened = await server.listen({ hostname: "127.0.0.1", port: 0 }, {
+    ...await issue("n", [NAME]),
+    clientAuthority: stored.certificatePem,
+  });
+  const hold = async (shown: { cert: string; key: string }) => {
+    const connection = await connectGrpc({ hostname: "127.0.0.1", port: listened.port }, {
+      tls: { ...shown, authority: stored.certificatePem, serverName: NAME },
+    });
+    const calls = connection.stream("/t/Wait", new Uint8Array())[Symbol.asyncIterator]();
+    await calls.next();
+    return { connection, calls };
+  };
+  try {
+    const greedy = await issue("greedy", []), other = await issue("other", []);
+    for (let n = 0; n < 7; n++) await hold(greedy);
+    await assert.rejects(hold(greedy), "nobody but itself could give one up");
+    for (let n = 0; n < 3; n++) await hold(other);
+    assert.match(metrics.render(), /^weir_grpc_refused_total{reason="share"} 3$/m);
+    await assert.rejects(hold(other), "it has as many as the first");
+  } finally {
+    await server.stop(0);
   }
 });

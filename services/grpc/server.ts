@@ -93,8 +93,8 @@ export class GrpcServer {
       ...options,
     };
     this.#callMetrics = new CallMetrics(this.#options.metrics, this.#options.methods);
-    const { clock, metrics } = this.#options;
-    this.#connections = new Connections({ limits: this.#limits, clock, metrics });
+    const { clock, log, metrics } = this.#options;
+    this.#connections = new Connections({ limits: this.#limits, clock, log, metrics });
   }
 
   /**

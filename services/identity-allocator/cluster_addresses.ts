@@ -64,8 +64,8 @@ export class ClusterAddresses {
 }
 
 function prefixesOfNode(node: Node): Prefix[] {
-  return [node.ipv4, node.ipv6, node.podCidrV4, node.podCidrV6].filter((text) => text !== "")
-    .map((text) => Prefix.parse(text));
+  return [node.ipv4, node.ipv6, node.podCidrV4, node.podCidrV6, ...node.pools.flatMap(({ cidrs }) => cidrs)]
+    .filter((text) => text !== "").map((text) => Prefix.parse(text));
 }
 
 /** Of a canonical prefix, without reading it whole: the ipcache has a hundred thousand of them. */

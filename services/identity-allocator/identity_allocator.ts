@@ -19,6 +19,7 @@ import {
   type IpcacheBatchResponse,
   IpcacheEntry,
   Node,
+  PodPool,
   type ReleaseRequest,
   type ReleaseResponse,
 } from "@weir/proto/identity";
@@ -31,6 +32,7 @@ import {
   type Logger,
   type Peer,
   type Position,
+  Prefix,
   ProblemError,
   systemClock,
   type WatchedTable,
@@ -67,6 +69,7 @@ import {
   type Surroundings,
 } from "./ownership.ts";
 import { PodCidrs } from "./pod_cidrs.ts";
+import { fetchUsedBlocks, POD_POOLS, POD_POOLS_MAX, putPodPool, withUsage } from "./pod_pools.ts";
 import { MIGRATIONS } from "./schema.ts";
 import { UnusedIdentities } from "./unused_identities.ts";
 
@@ -87,6 +90,7 @@ export class IdentityAllocator {
   readonly identities: WatchedTable<Identity>;
   readonly nodes: WatchedTable<Node>;
   readonly ipcache: WatchedTable<IpcacheEntry>;
+  readonly podPools: WatchedTable<PodPool>;
   readonly #holdings: WatchedTable<Holdings>;
   readonly #directory: IpcacheDirectory;
   readonly #heartbeats: NodeHeartbeats;
@@ -120,6 +124,7 @@ export class IdentityAllocator {
     });
     this.identities = this.#store.collection(IDENTITIES, Identity, { entriesMax: 70_000 });
     this.nodes = this.#store.collection(NODES, Node, { entriesMax: NODES_MAX });
+    this.podPools = this.#store.collection(POD_POOLS, PodPool, { entriesMax: POD_POOLS_MAX });
     this.ipcache = this.#store.collection(IPCACHE, IpcacheEntry, {
       entriesMax: IPCACHE_ENTRIES_MAX,
       historyMax: 16_384,
@@ -131,6 +136,10 @@ export class IdentityAllocator {
       addresses: new ClusterAddresses(this.nodes, this.ipcache),
       config: this.#parts.config,
       identity: (number) => this.identities.get(String(number)),
+      podPools: () =>
+        this.podPools.list().flatMap(({ cidrsV4, cidrsV6 }) =>
+          [...cidrsV4, ...cidrsV6].map((text) => Prefix.parse(text))
+        ),
     };
     this.identities.onReset(() => {
       // Not the first load of this process: what it had read before is not what the database has now.
@@ -262,6 +271,22 @@ export class IdentityAllocator {
     );
     this.#heartbeats.heard(name);
     return put;
+  }
+
+  /** Upsert of a named pool, see `putPodPool()`. */
+  putPodPool(name: string, given: PodPool): Promise<PodPool> {
+    return this.#store.transact((store) => putPodPool(store, { name, given, others: this.podPools.list() }));
+  }
+
+  /** Nothing more is given of it; nodes keep their blocks while they use them. False when there was none. */
+  deletePodPool(name: string): Promise<boolean> {
+    return this.#store.transact((store) => store.delete(POD_POOLS, name));
+  }
+
+  /** With how many of their blocks nodes have. */
+  async withUsage(pools: PodPool[]): Promise<PodPool[]> {
+    const used = await this.#store.database.query((kysely) => fetchUsedBlocks(kysely));
+    return pools.map((pool) => withUsage(pool, used));
   }
 
   /** Deletes a node with all that it holds and has announced. False when there was none. */

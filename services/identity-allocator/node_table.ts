@@ -5,6 +5,7 @@ import { invalidArgument, IpAddress, ProblemError, unixSeconds } from "@weir/com
 import type { StoreTransaction } from "@weir/common/state";
 import type { AllocatorParts } from "./config.ts";
 import type { PodCidrs } from "./pod_cidrs.ts";
+import { releaseBlocks, settleBlocks } from "./pool_blocks.ts";
 
 /** Name of the watched collection. */
 export const NODES = "nodes";
@@ -41,6 +42,9 @@ export async function putNode(
     ipv6: addressText(given.ipv6, 6),
     podCidrV4: await cidrs.give(store, name, given.podCidrV4, 4),
     podCidrV6: await cidrs.give(store, name, given.podCidrV6, 6),
+    requestedPools: given.requestedPools,
+    pools: await settleBlocks(store, name, given),
+    releasedCidrs: [],
     labels: given.labels.length === 0 ? before?.labels ?? [] : given.labels,
     heartbeatUnixS: 0,
     state: "NODE_KNOWN",
@@ -58,6 +62,7 @@ export async function putNode(
 /** Deletes a node and frees its pod CIDRs. False when there was none. */
 export async function deleteNode(store: StoreTransaction, cidrs: PodCidrs, name: string): Promise<boolean> {
   await cidrs.release(store, name);
+  await releaseBlocks(store, name);
   await sql`delete from weir_heartbeat where node = ${name}`.execute(store.tx);
   return await store.delete(NODES, name);
 }

@@ -8,6 +8,7 @@
  * | an identity for it        | the node holds it, with that identity's labels; or it is init, health, ingress, unmanaged or user-reserved |
  * | a tunnel end for it       | it is the node's own registered address                                                  |
  * | an address of its own     | no other node or entry has it, and it is not special, protected or in a pool             |
+ * | a block of a named pool   | it is one of the pool's, and nobody else has it (`pool_blocks.ts`)                       |
  * | a pod CIDR                | it has it already, or it lies in the pool and is no larger than one of the pool's        |
  *
  * Callers on the unix socket and the control plane are not bound by this.
@@ -65,6 +66,8 @@ export interface Surroundings {
   readonly addresses: ClusterAddresses;
   readonly config: IdentityAllocatorConfig;
   identity(number: number): Identity | undefined;
+  /** Prefixes of the named pools. */
+  podPools(): Prefix[];
 }
 
 /** The node as it is stored, with what it holds. @throws {ProblemError} NODE_UNKNOWN */
@@ -97,7 +100,7 @@ export function judgeEntry(entry: IpcacheEntry, speaker: Speaker, around: Surrou
   judgeIdentity(entry, speaker, around);
 }
 
-function judgePrefix(prefix: Prefix, node: Node, { addresses, config }: Surroundings): void {
+function judgePrefix(prefix: Prefix, node: Node, around: Surroundings): void {
   if (ownCidrs(node).some((cidr) => cidr.contains(prefix))) return;
   const what = `Cannot announce ${prefix.text} for node ${node.name}`;
   if (!prefix.isHost) {
@@ -106,7 +109,7 @@ function judgePrefix(prefix: Prefix, node: Node, { addresses, config }: Surround
       expected: ownCidrs(node).join(", ") || "a node with a pod CIDR",
     });
   }
-  judgeAddress(what, prefix, node.name, { addresses, config });
+  judgeAddress(what, prefix, node.name, around);
 }
 
 /** An address beyond the node's pod CIDR: of a device, or of the node itself. */
@@ -114,7 +117,7 @@ function judgeAddress(
   what: string,
   address: Prefix,
   self: string,
-  { addresses, config }: Pick<Surroundings, "addresses" | "config">,
+  { addresses, config, podPools }: Pick<Surroundings, "addresses" | "config" | "podPools">,
 ): void {
   const reserved = SPECIAL.find((prefix) => prefix.contains(address)) ??
     config.protectedPrefixes.find((prefix) => prefix.contains(address));
@@ -138,7 +141,7 @@ function judgeAddress(
       expected: "an address of its own",
     });
   }
-  const pool = poolsOf(config).find((prefix) => prefix.contains(address));
+  const pool = [...poolsOf(config), ...podPools()].find((prefix) => prefix.contains(address));
   if (pool !== undefined) {
     throw refused(
       "PREFIX_NOT_OWN",
@@ -198,7 +201,7 @@ export function judgeNode(
   name: string,
   given: Node,
   before: Node | undefined,
-  around: Pick<Surroundings, "addresses" | "config">,
+  around: Pick<Surroundings, "addresses" | "config" | "podPools">,
 ): void {
   for (const key of ["ipv4", "ipv6"] as const) {
     const prefix = Prefix.tryParse(given[key]);
@@ -237,7 +240,8 @@ export function entriesFull(prefix: string, node: string): ProblemError {
 }
 
 function ownCidrs(node: Node): Prefix[] {
-  return [node.podCidrV4, node.podCidrV6].filter((text) => text !== "").map((text) => Prefix.parse(text));
+  return [node.podCidrV4, node.podCidrV6, ...node.pools.flatMap(({ cidrs }) => cidrs)]
+    .filter((text) => text !== "").map((text) => Prefix.parse(text));
 }
 
 function poolsOf(config: IdentityAllocatorConfig): Prefix[] {

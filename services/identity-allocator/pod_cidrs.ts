@@ -99,7 +99,8 @@ export class PodCidrs {
     const { rows } = await sql<{ cidr: string }>`
       select cidr from weir_pod_cidr where cidr = ${candidate.text}
       union all select cidr from weir_pod_cidr
-        where family = ${family} and cidr not like ${`%/${pool.length}`}`.execute(store.tx);
+        where family = ${family} and cidr not like ${`%/${pool.length}`}
+      union all select cidr from weir_pool_block where family = ${family}`.execute(store.tx);
     return rows.some(({ cidr }) => overlap(Prefix.parse(cidr), candidate)) ? undefined : pool.next;
   }
 }
@@ -137,16 +138,19 @@ function indexOf(pool: Pool, inside: Prefix): number {
   return Math.min(index, pool.count);
 }
 
-function overlap(one: Prefix, other: Prefix): boolean {
+/** Whether some address is in both. */
+export function overlap(one: Prefix, other: Prefix): boolean {
   return one.contains(other) || other.contains(one);
 }
 
-async function fetchTaken(
+/** Every prefix that some node has for its pods: of the cluster's pool, and of named ones. */
+export async function fetchTaken(
   store: StoreTransaction,
   family: IpFamily,
 ): Promise<{ prefix: Prefix; node: string }[]> {
   const { rows } = await sql<{ cidr: string; node: string }>`
-    select cidr, node from weir_pod_cidr where family = ${family}`.execute(store.tx);
+    select cidr, node from weir_pod_cidr where family = ${family}
+    union all select cidr, node from weir_pool_block where family = ${family}`.execute(store.tx);
   return rows.map(({ cidr, node }) => ({ prefix: Prefix.parse(cidr), node }));
 }
 

@@ -12,6 +12,7 @@ import {
   IpcacheBatchResponse,
   IpcacheEntry,
   Node,
+  PodPool,
   ReleaseRequest,
   ReleaseResponse,
 } from "@weir/proto/identity";
@@ -21,12 +22,14 @@ import { IdentityAllocator, type IdentityAllocatorOptions } from "./identity_all
 import { IDENTITIES } from "./identity_writer.ts";
 import { IPCACHE } from "./ipcache_table.ts";
 import { NODES } from "./node_table.ts";
+import { POD_POOLS } from "./pod_pools.ts";
 
 /** The factory: everything that the allocator needs comes in here. Call `start()` next. */
 export function createIdentityAllocator(options: IdentityAllocatorOptions): IdentityAllocator {
   const allocator = new IdentityAllocator(options);
   mountIdentities(allocator);
   mountNodes(allocator);
+  mountPodPools(allocator);
   mountIpcache(allocator);
   return allocator;
 }
@@ -97,6 +100,23 @@ function mountNodes(allocator: IdentityAllocator): void {
     response: HeartbeatResponse,
     handle: (request, { peer }) => allocator.heartbeat(request, peer),
     description: "A node is alive; answers what it is believed to have",
+  });
+}
+
+function mountPodPools(allocator: IdentityAllocator): void {
+  const { api, podPools } = allocator;
+  api.collection({
+    name: POD_POOLS,
+    message: PodPool,
+    table: podPools,
+    list: () => allocator.withUsage(podPools.list()),
+    get: async (name) => {
+      const pool = podPools.get(name);
+      return pool && (await allocator.withUsage([pool]))[0];
+    },
+    put: (name, pool) => allocator.putPodPool(name, pool),
+    delete: (name) => allocator.deletePodPool(name),
+    description: "Named pools of addresses for pods, of which nodes get blocks",
   });
 }
 

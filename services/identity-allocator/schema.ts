@@ -10,6 +10,7 @@
  * | weir_claimed_number | a number that an endpoint uses until it has moved to another: not to be handed out |
  * | weir_claim_grace    | until when nothing but claims makes new numbers                                  |
  * | weir_pod_cidr       | a node's pod CIDR                                                                |
+ * | weir_pool_block     | a block of a named pool, and the node that has it                                |
  * | weir_heartbeat      | when a node was heard of                                                         |
  * @module
  */
@@ -53,6 +54,16 @@ export const MIGRATIONS: readonly Migration[] = [{
       tx,
     );
     await sumHoldings(tx);
+  },
+}, {
+  name: "identity-3",
+  async up(tx) {
+    await sql`create table weir_pool_block (
+      cidr text primary key,
+      node text not null,
+      pool text not null,
+      family integer not null)`.execute(tx);
+    await sql`create index weir_pool_block_node on weir_pool_block (node)`.execute(tx);
   },
 }];
 

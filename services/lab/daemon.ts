@@ -112,6 +112,8 @@ export class LabDaemon {
           ...(node.instance === this.topology.controlPlane
             ? [
               "--control-plane",
+              "--ui-lab",
+              options.lab,
               // Its nodes are on one host: what they share is no network, and needs no certificates.
               ...this.topology.nodes.filter((other) => other !== node).flatMap((other) => [
                 "--hubble-relay-node",

@@ -11,7 +11,7 @@ import { sweep } from "./sweep.ts";
 import { topology } from "./topology.ts";
 
 /** Nodes that compile and load for the first time on a small machine need long. */
-const READY_MS_MAX = 120_000;
+const READY_MS_MAX = 300_000;
 /** How long the daemon may take to end in order before the sweep does it. */
 const STOP_MS_MAX = 30_000;
 

@@ -44,6 +44,8 @@ export interface PodManifest {
   readonly serviceAccountName: string;
   /** Its commands run in the namespace of its node, with the node's addresses: no endpoint, no policy of its own. */
   readonly hostNetwork: boolean;
+  /** Named pools of its addresses, by its annotation ipam.cilium.io/ip-pool; "": the node's own prefixes. */
+  readonly pool: string;
   readonly ports: readonly NamedPortManifest[];
   readonly containerPorts: readonly ContainerPortManifest[];
   /** Numbers of ports that must be listened on before services use the pod (readinessProbe). */

@@ -197,6 +197,8 @@ export class Pod {
       namedPorts: [...this.#manifest.ports],
       namespace: this.#manifest.namespace,
       podName: this.#manifest.name,
+      poolV4: this.#manifest.pool,
+      poolV6: this.#manifest.pool,
     });
   }
 

@@ -54,6 +54,9 @@ const GRACE_S_MAX = 3600;
 const PORT_NAME = /^(?=.*[a-z])[a-z0-9-]{1,15}$/;
 const NODE_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
+/** Annotation that names the pool of its addresses. */
+const ANNOTATION_POOL = "ipam.cilium.io/ip-pool";
+
 /** What a Pod's spec says. */
 export type PodSpec = Omit<PodManifest, "kind" | "name" | "namespace" | "labels" | "source">;
 
@@ -75,6 +78,7 @@ export function readPod(object: ManifestObject): PodSpec | undefined {
     nodeName: readName(reader, fields?.get("nodeName")),
     serviceAccountName: readName(reader, fields?.get("serviceAccountName")) ?? "default",
     hostNetwork: reader.boolean(fields?.get("hostNetwork")) ?? false,
+    pool: reader.texts(object.metadata?.fields.get("annotations")?.value)?.[ANNOTATION_POOL] ?? "",
     ports: ports.filter((port) => port.name !== "")
       .map(({ name, port, protocol }) => ({ name, port, protocol })),
     containerPorts: ports,

@@ -2,10 +2,10 @@
  * Annotations of services that say how they are balanced: our own, Kubernetes', and Cilium's where it has the same.
  * @module
  */
-import { IpAddress } from "@weir/common";
+import { formatRequirement, IpAddress, parseSelector, SelectorError } from "@weir/common";
 import type { ManifestNode, ManifestReader } from "@weir/common/manifest";
 import { TABLE_SIZES } from "./maglev_size.ts";
-import type { ServiceSpec } from "./model.ts";
+import type { ServiceSpec, ServiceType } from "./model.ts";
 
 /** Names of annotations, the first is the one to recommend. */
 export const ANNOTATIONS = {
@@ -16,7 +16,24 @@ export const ANNOTATIONS = {
   sharingKey: ["weir.io/lb-sharing-key", "lbipam.cilium.io/sharing-key", "io.cilium/lb-ipam-sharing-key"],
   sourceRanges: ["weir.io/source-ranges-policy", "service.cilium.io/src-ranges-policy"],
   topology: ["service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints"],
+  onlyType: ["service.cilium.io/type"],
+  nodeSelector: ["service.cilium.io/node-selector"],
+  node: ["service.cilium.io/node"],
 } as const;
+
+/** Annotations that mean something elsewhere and nothing here yet, with what is so without them. */
+const NOT_HONOURED: Readonly<Record<string, string>> = {
+  "service.cilium.io/global": "not honoured: services are of this cluster alone",
+  "service.cilium.io/shared": "not honoured: services are of this cluster alone",
+  "service.cilium.io/affinity": "not honoured: services are of this cluster alone",
+  "service.cilium.io/global-sync-endpoint-slices": "not honoured: services are of this cluster alone",
+  "service.cilium.io/proxy-delegation": "not honoured: a node's own backends are reached as all others are",
+  "service.cilium.io/lb-l7": "not honoured: connections are balanced, not requests",
+  "service.cilium.io/lb-l7-algorithm": "not honoured: connections are balanced, not requests",
+  "service.cilium.io/loadbalancer-mode": "not honoured: service.cilium.io/forwarding-mode says it",
+  "lbipam.cilium.io/sharing-cross-namespace":
+    "not honoured: services with one sharing key share in every namespace",
+};
 
 /** Annotation of an EndpointSlice: the weight of its endpoints. */
 export const ANNOTATION_WEIGHT = "weir.io/weight";
@@ -32,11 +49,20 @@ export type AnnotatedFields = Partial<
     | "sharingKey"
     | "sourceRangesDeny"
     | "topology"
+    | "onlyType"
+    | "nodeSelector"
   >
 >;
 
-/** Reads the annotations that are ours to read; the others belong to somebody else and are left alone. */
-export function readAnnotations(reader: ManifestReader, node: ManifestNode | undefined): AnnotatedFields {
+/**
+ * Reads the annotations that are ours to read; the others belong to somebody else and are left alone.
+ * @param warn is told of those of which only the name is known
+ */
+export function readAnnotations(
+  reader: ManifestReader,
+  node: ManifestNode | undefined,
+  warn: (node: ManifestNode, detail: string) => void,
+): AnnotatedFields {
   const found: AnnotatedFields = {};
   if (node === undefined || node.kind === "null") return found;
   if (node.kind !== "map") {
@@ -63,7 +89,7 @@ export function readAnnotations(reader: ManifestReader, node: ManifestNode | und
   found.forwarding = choice(ANNOTATIONS.forwarding, { snat: "SNAT" as const, dsr: "DSR" as const });
   found.sourceRangesDeny = choice(ANNOTATIONS.sourceRanges, { allow: false, deny: true });
   found.topology = choice(ANNOTATIONS.topology, {
-    auto: "hints" as const,
+    auto: "auto" as const,
     disabled: "" as const,
     "": "" as const,
   });
@@ -86,7 +112,44 @@ export function readAnnotations(reader: ManifestReader, node: ManifestNode | und
       else found.requestedIps.push(address.text);
     }
   }
+  const onlyType = text(ANNOTATIONS.onlyType);
+  if (onlyType !== undefined) {
+    const type = EXPOSED_TYPES.find((one) => one === onlyType.text);
+    if (type !== undefined) found.onlyType = type;
+    else {
+      reader.invalid(
+        onlyType.value,
+        `${JSON.stringify(onlyType.text.slice(0, 40))}, want one of ${EXPOSED_TYPES.join(", ")}`,
+      );
+    }
+  }
+  const selector = text(ANNOTATIONS.nodeSelector), label = text(ANNOTATIONS.node);
+  if (selector !== undefined) found.nodeSelector = readSelector(reader, selector);
+  else if (label !== undefined) {
+    found.nodeSelector = readSelector(reader, { ...label, text: `${ANNOTATIONS.node[0]}=${label.text}` });
+  }
+  for (const [name, why] of Object.entries(NOT_HONOURED)) {
+    const value = node.fields.get(name)?.value;
+    if (value !== undefined) warn(value, `${name} is ${why}`);
+  }
   const key = text(ANNOTATIONS.sharingKey);
   if (key !== undefined) found.sharingKey = key.text;
   return found;
+}
+
+/** Types that a service may be reduced to. */
+const EXPOSED_TYPES: readonly ServiceType[] = ["ClusterIP", "NodePort", "LoadBalancer"];
+
+/** Terms of a label selector of nodes. */
+function readSelector(
+  reader: ManifestReader,
+  { value, text }: { value: ManifestNode; text: string },
+): string[] {
+  try {
+    return parseSelector(text).requirements.map(formatRequirement);
+  } catch (error) {
+    if (!(error instanceof SelectorError)) throw error;
+    reader.invalid(value, `${error.found}, want ${error.expected}`);
+    return [];
+  }
 }

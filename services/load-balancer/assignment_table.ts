@@ -11,6 +11,8 @@ import { NumberPool } from "./number_pool.ts";
 
 /** Ids of service ports are 1 to this. */
 export const SERVICE_PORT_ID_MAX = 65_535;
+/** Health check node ports are node ports too: of this protocol. */
+export const HEALTH_CHECK_PROTOCOL = "TCP";
 /** Kubernetes keeps the first addresses and node ports for those who ask for one by number; so do we. */
 const NODE_PORT_STATIC = 86;
 
@@ -95,6 +97,9 @@ export class AssignmentTable {
       this.ids.take(id, name);
       if (nodePort !== 0) this.#nodePorts.get(protocolOf(key))?.take(nodePort, name);
     }
+    if (assignment.healthCheckNodePort !== 0) {
+      this.nodePorts(HEALTH_CHECK_PROTOCOL).take(assignment.healthCheckNodePort, name);
+    }
     for (const address of assignment.clusterIps) {
       const users = this.#clusterIps.get(address);
       if (users) users.add(name);
@@ -117,6 +122,7 @@ export class AssignmentTable {
       this.ids.release(id, name);
       if (nodePort !== 0) this.#nodePorts.get(protocolOf(key))?.release(nodePort, name);
     }
+    this.nodePorts(HEALTH_CHECK_PROTOCOL).release(assignment.healthCheckNodePort, name);
     for (const address of assignment.clusterIps) {
       const users = this.#clusterIps.get(address);
       if (users?.delete(name) && users.size === 0) this.#clusterIps.delete(address);

@@ -4,7 +4,14 @@
  */
 import { IpAddress, type IpFamily } from "@weir/common";
 import { Backend, type BackendState, type Pod } from "@weir/proto/loadbalancer";
-import { portKey, type PortSpec, type ServiceSpec, type SliceSpec } from "./model.ts";
+import {
+  portKey,
+  type PortSpec,
+  type ServiceSpec,
+  type SliceEndpoint,
+  type SliceSpec,
+  type Topology,
+} from "./model.ts";
 
 /** Backends by port of the service, without service id and name, which the port gives them. */
 export type Candidates = Map<string, Backend[]>;
@@ -38,9 +45,7 @@ export function candidatesOfSlice(slice: SliceSpec, context: CandidateContext): 
               weight: slice.weight || WEIGHT_DEFAULT,
               node: endpoint.node,
               zone: endpoint.zone,
-              hintZones: endpoint.hintZones.length > 0 || spec.topology !== "zone" || endpoint.zone === ""
-                ? endpoint.hintZones
-                : [endpoint.zone],
+              ...hintsOfEndpoint(endpoint, spec.topology),
               pod: endpoint.pod,
               serving: endpoint.serving,
             });
@@ -82,14 +87,35 @@ export function candidatesOfPod(pod: Pod, context: CandidateContext): Candidates
         weight: pod.weight || WEIGHT_DEFAULT,
         node: pod.node,
         zone: pod.zone,
-        // Kubernetes' slice controller gives hints; for pods that come here themselves we do: to each its own zone.
-        hintZones: spec.topology !== "" && pod.zone !== "" ? [pod.zone] : [],
+        // Kubernetes' slice controller gives hints; for pods that come here themselves we do: to each its own place.
+        ...ownPlace(pod, spec.topology === "auto" ? "zone" : spec.topology),
         pod: pod.name,
         serving: true,
       });
     }
   }
   return found;
+}
+
+/** Hints of an endpoint: those that its slice gives, else its own place where the service asks for nearness. */
+function hintsOfEndpoint(
+  endpoint: SliceEndpoint,
+  topology: Topology,
+): Pick<Backend, "hintZones" | "hintNodes"> {
+  const { hintZones, hintNodes } = endpoint;
+  if (hintZones.length > 0 || hintNodes.length > 0) return { hintZones, hintNodes };
+  return ownPlace(endpoint, topology);
+}
+
+function ownPlace(
+  { node, zone }: { node: string; zone: string },
+  topology: Topology,
+): Pick<Backend, "hintZones" | "hintNodes"> {
+  const near = topology === "zone" || topology === "node";
+  return {
+    hintZones: near && zone !== "" ? [zone] : [],
+    hintNodes: topology === "node" && node !== "" ? [node] : [],
+  };
 }
 
 /** The one backend of a pod's host port. It need not be ready: a host port is the pod's own. */
@@ -136,5 +162,9 @@ export function sameBackend(a: Backend | undefined, b: Backend): boolean {
   return a !== undefined && a.address === b.address && a.port === b.port && a.state === b.state &&
     a.weight === b.weight && a.node === b.node && a.zone === b.zone && a.pod === b.pod &&
     a.serving === b.serving && a.service === b.service && a.name === b.name &&
-    a.hintZones.length === b.hintZones.length && a.hintZones.every((zone, i) => zone === b.hintZones[i]);
+    sameNames(a.hintZones, b.hintZones) && sameNames(a.hintNodes, b.hintNodes);
+}
+
+function sameNames(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((name, i) => name === b[i]);
 }

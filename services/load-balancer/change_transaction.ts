@@ -3,6 +3,7 @@
  * `undo()` when the transaction fails.
  * @module
  */
+import { KUBERNETES_FILE_MARK } from "@weir/common/manifest";
 import { type Clock, unixSeconds, type WatchedTable } from "@weir/common";
 import type { StoreTransaction } from "@weir/common/state";
 import {
@@ -20,6 +21,11 @@ import { portKey, type ServiceSpec, SPEC_VERSION } from "./model.ts";
 import { ASSIGNMENTS, claimsOf, OVERRIDES, PODS, POOLS, SOURCES, writeClaims } from "./schema.ts";
 import type { ServiceAssigner } from "./service_assigner.ts";
 import { hostPortName, type ServiceJoin } from "./service_join.ts";
+
+/** Whether the API server has given the object what there is to give. */
+function isOfKubernetes(file: string | undefined): boolean {
+  return file?.startsWith(KUBERNETES_FILE_MARK) === true;
+}
 
 /** What the change reads and takes from. */
 export interface ChangeParts {
@@ -44,6 +50,8 @@ export class ChangeTransaction {
   readonly #undo: (() => void)[] = [];
   /** Services of this change, with their new spec; undefined: deleted. */
   readonly #specs = new Map<string, ServiceSpec | undefined>();
+  /** Services of this change that the API server gave their node ports. */
+  readonly #ofKubernetes = new Set<string>();
   #poolsChanged = false;
   #addressesFreed = false;
 
@@ -56,7 +64,7 @@ export class ChangeTransaction {
     const { sources, clock } = this.#parts;
     if (object.kind === "ignored") return "unchanged";
     if (object.kind === "AddressPool") {
-      return await this.putPool({ ...object.spec, manifest: object.manifest, origin: origin.origin });
+      return await this.putPool({ ...object.spec, ...origin, manifest: object.manifest });
     }
     const name = `${object.kind}/${object.name}`;
     const before = sources.get(name);
@@ -87,6 +95,7 @@ export class ChangeTransaction {
     );
     if (object.kind === "Service") {
       this.#specs.set(object.name, object.spec);
+      if (isOfKubernetes(origin.file)) this.#ofKubernetes.add(object.name);
       await this.#assign(object.name, object.spec);
     }
     return before === undefined ? "created" : same ? "unchanged" : "configured";
@@ -116,6 +125,7 @@ export class ChangeTransaction {
       status: undefined,
       manifest: pool.manifest ?? "",
       origin: pool.origin ?? "",
+      file: pool.file ?? "",
       createdUnixS: before?.createdUnixS ?? unixSeconds(clock),
     } as AddressPool;
     if (before !== undefined && JSON.stringify({ ...before, status: undefined }) === JSON.stringify(next)) {
@@ -195,7 +205,9 @@ export class ChangeTransaction {
   async #assign(name: string, spec: ServiceSpec): Promise<void> {
     const { assigner } = this.#parts;
     const before = this.#remember(name);
-    await this.#write(name, before, assigner.assign(name, spec), spec);
+    const anyNodePort = this.#ofKubernetes.has(name) ||
+      (!this.#specs.has(name) && isOfKubernetes(this.#parts.tables.entry(name)?.source?.file));
+    await this.#write(name, before, assigner.assign(name, spec, { anyNodePort }), spec);
   }
 
   async #assignHostPorts(pod: string, keys: string[]): Promise<void> {

@@ -41,6 +41,10 @@ export const PROCESS_CONFIG = {
     default: "",
     description: "address of the identity-allocator: endpoints are then sources of backends too",
   },
+  awaitKubernetes: {
+    kind: "flag",
+    description: "a new database answers no node before Kubernetes' services are in it",
+  },
   manifests: { kind: "text", default: "", description: "directory of manifests, watched" },
   serviceCidrV4: { kind: "text", default: "10.96.0.0/16", description: "empty: no IPv4 cluster IPs" },
   serviceCidrV6: { kind: "text", default: "fd00:10:96::/112", description: "empty: no IPv6 cluster IPs" },

@@ -46,7 +46,9 @@ export function hostPortSource(pod: Pod | undefined): ServiceSource | undefined 
     internalTrafficPolicy: "CLUSTER",
     affinityTimeoutS: 0,
     publishNotReady: true,
+    healthCheckNodePort: 0,
     topology: "",
+    nodeSelector: [],
   };
   return {
     spec,

@@ -11,6 +11,7 @@ import {
   ApiServer,
   type Clock,
   errorText,
+  type Guard,
   type Logger,
   ProblemError,
   problemResponse,
@@ -29,12 +30,14 @@ import { hostPortSource } from "./host_port.ts";
 import { readManifests } from "./manifest.ts";
 import { type ServiceSpec, type SliceSpec, SPEC_VERSION } from "./model.ts";
 import { PodSources } from "./pod_sources.ts";
-import { ASSIGNMENTS, MIGRATIONS, OVERRIDES, PODS, POOLS, SOURCES } from "./schema.ts";
+import { ASSIGNMENTS, MIGRATIONS, NOTES, OVERRIDES, PODS, POOLS, SOURCES } from "./schema.ts";
 import { ServiceAssigner } from "./service_assigner.ts";
 import { hostPortName, ServiceJoin } from "./service_join.ts";
 
 /** How often a change is tried again when another writer took what it wanted. */
 const CONFLICT_TRIES_MAX = 3;
+/** Name of the note that all of Kubernetes' objects were here once. */
+const KUBERNETES_READ = "kubernetes-read";
 
 /** What the load balancer is built from. */
 export interface LoadBalancerOptions {
@@ -43,6 +46,8 @@ export interface LoadBalancerOptions {
   config?: Partial<LoadBalancerConfig>;
   /** Client of the identity-allocator: endpoints are sources of backends too. */
   identityAllocator?: WeirClient;
+  /** Services come from Kubernetes: a new database has none until `services:kubernetes-read`, and no node is answered before. */
+  awaitKubernetes?: boolean;
   clock?: Clock;
   /** Default: a server of its own. */
   api?: ApiServer;
@@ -65,6 +70,9 @@ export class LoadBalancer {
   readonly #storedPools: WatchedTable<AddressPool>;
   readonly #podSources: PodSources;
   readonly #endpoints: EndpointSource | undefined;
+  /** One object: that all that Kubernetes had was handed on to this database once. */
+  readonly #notes: WatchedTable<Source>;
+  readonly #awaitKubernetes: boolean;
   readonly #store: Store;
   readonly #log: Logger;
   readonly #stop = new AbortController();
@@ -87,6 +95,8 @@ export class LoadBalancer {
     this.pods = this.#store.collection(PODS, Pod, { historyMax: 65_536 });
     this.#storedPools = this.#store.collection(POOLS, AddressPool);
     this.overrides = this.#store.collection(OVERRIDES, BackendOverride);
+    this.#notes = this.#store.collection(NOTES, Source);
+    this.#awaitKubernetes = options.awaitKubernetes ?? false;
     this.assignments = new AssignmentTable(this.config, this.pools);
     this.assigner = new ServiceAssigner(this.assignments);
     this.tables = new ServiceJoin(this.assignments);
@@ -127,6 +137,23 @@ export class LoadBalancer {
     }
     return await this.api.fetch(request);
   };
+
+  /** Guards what nodes read: a database without what Kubernetes has would say "no service" of what they serve. */
+  readonly toNodes: Guard = () => {
+    if (!this.#awaitKubernetes || this.#notes.has(KUBERNETES_READ)) return;
+    throw new ProblemError("NOT_READY", {
+      status: 503,
+      detail: "Cannot answer yet: the services of Kubernetes were not read yet",
+      action: "Try again; /readyz?verbose says what is waited for",
+    });
+  };
+
+  /** All services that Kubernetes has were handed on. Repeatable. @throws {ProblemError} DATABASE_UNAVAILABLE */
+  async kubernetesRead(): Promise<void> {
+    if (this.#notes.has(KUBERNETES_READ)) return;
+    const note = Source.create({ name: KUBERNETES_READ });
+    await this.#store.transact((tx) => tx.put(NOTES, KUBERNETES_READ, note));
+  }
 
   /** True once the stored objects, and the endpoints where they are sources, were all seen. */
   get ready(): boolean {

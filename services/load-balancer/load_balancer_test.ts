@@ -253,6 +253,8 @@ const STEPS: [string, Step][] = [
           zone: "c",
         },
         { addresses: ["192.0.2.4"], conditions: { ready: false, serving: false, terminating: true } },
+        // Of a service with publishNotReadyAddresses.
+        { addresses: ["192.0.2.5"], conditions: { ready: true, serving: false, terminating: true } },
       ];
       const of = (more = {}) =>
         slice("s1", "ext", endpoints, {
@@ -269,8 +271,9 @@ const STEPS: [string, Step][] = [
         "192.0.2.1 8080 ACTIVE true n1 b",
         "192.0.2.3 8080 TERMINATING true  c",
         "192.0.2.4 8080 TERMINATING false  ",
+        "192.0.2.5 8080 ACTIVE false  ",
       ]);
-      assert.equal(items.filter(({ service }) => service === dns.id).length, 3);
+      assert.equal(items.filter(({ service }) => service === dns.id).length, 4);
       assert.deepEqual([web.topologyHints, dns.protocol], [true, "UDP"]);
       await f.remove(of());
       assert.deepEqual(await f.backends("default/ext"), ["192.0.2.9:99 ACTIVE"]);
@@ -503,14 +506,20 @@ const STEPS: [string, Step][] = [
       });
       const { items } = await f.apply(
         { apiVersion: "apps/v1", kind: "Deployment", metadata: { name: "d" } },
-        service("a", { selecter: {}, healthCheckNodePort: 30000 }),
+        service("a", { selecter: {}, healthCheckNodePort: 30000 }, {
+          annotations: { "service.cilium.io/global": "true" },
+        }),
       );
       assert.deepEqual(items.map(({ kind, change }) => [kind, change]), [["Deployment", "ignored"], [
         "Service",
         "created",
       ]]);
       assert.match(items[1].warnings.join("\n"), /unknown field "selecter", did you mean selector\?/);
-      assert.match(items[1].warnings.join("\n"), /healthCheckNodePort is not served/);
+      assert.match(
+        items[1].warnings.join("\n"),
+        /used by type LoadBalancer with externalTrafficPolicy Local only/,
+      );
+      assert.match(items[1].warnings.join("\n"), /service.cilium.io\/global is not honoured/);
       const dry = await f.post("apply", [service("b")], { dryRun: true });
       assert.equal(dry.items[0].change, "created");
       assert.equal(f.lb.tables.services.has("default/b"), false);

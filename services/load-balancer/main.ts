@@ -15,7 +15,15 @@ runService({
     const identityAllocator = config.identityAllocator === ""
       ? undefined
       : new WeirClient(config.identityAllocator);
-    const lb = createLoadBalancer({ database, config: readConfig(config), identityAllocator, clock, api });
+    const { awaitKubernetes } = config;
+    const lb = createLoadBalancer({
+      database,
+      config: readConfig(config),
+      identityAllocator,
+      awaitKubernetes,
+      clock,
+      api,
+    });
     lb.start();
     const directory = config.manifests === ""
       ? undefined

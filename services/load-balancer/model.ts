@@ -6,10 +6,16 @@
 import type { Algorithm, BackendState, Forwarding, TrafficPolicy } from "@weir/proto/loadbalancer";
 
 /** Version of the shapes below; a stored one of another version is read from its manifest again. */
-export const SPEC_VERSION = 1;
+export const SPEC_VERSION = 2;
 
 export type Protocol = "TCP" | "UDP" | "SCTP";
 export type ServiceType = "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName";
+
+/**
+ * Which hints count. `""`: none. `hints`: those of slices. `auto`: also each pod's own zone, where pods are put here themselves.
+ * `zone`: also the own zone of endpoints of slices without hints. `node`: the same, and their own node.
+ */
+export type Topology = "" | "hints" | "auto" | "zone" | "node";
 
 /** One port of a service. */
 export interface PortSpec {
@@ -47,6 +53,8 @@ export interface ServiceSpec {
   ingressIps: string[];
   loadBalancerClass: string;
   allocateNodePorts: boolean;
+  /** Port on which every node says how many ready backends it has itself; 0: to be given, where there is to be one. */
+  healthCheckNodePort: number;
   sourceRanges: string[];
   sourceRangesDeny: boolean;
   externalTrafficPolicy: TrafficPolicy;
@@ -54,8 +62,11 @@ export interface ServiceSpec {
   /** 0: no affinity. */
   affinityTimeoutS: number;
   publishNotReady: boolean;
-  /** `hints`: those of slices; `zone`: also each pod's own zone. */
-  topology: "" | "hints" | "zone";
+  topology: Topology;
+  /** Only frontends of this type are served; undefined: of every type that it has. */
+  onlyType?: ServiceType;
+  /** Label selector terms of the nodes that serve it; empty: every node. */
+  nodeSelector: string[];
   algorithm?: Algorithm;
   tableSize?: number;
   forwarding?: Forwarding;
@@ -69,6 +80,7 @@ export interface SliceEndpoint {
   node: string;
   zone: string;
   hintZones: string[];
+  hintNodes: string[];
   /** "NAMESPACE/NAME", or "". */
   pod: string;
 }
@@ -106,8 +118,23 @@ export function portKey(port: { port: number; protocol: string }): string {
   return `${port.port}/${port.protocol}`;
 }
 
+/** Labels of a service that say that it is another proxy's, or nobody's. Their values count for nothing, as with kube-proxy. */
+const LABEL_PROXY = "service.kubernetes.io/service-proxy-name";
+const LABEL_HEADLESS = "service.kubernetes.io/headless";
+
+/** Whether every node says on a port of its own how many backends it has. */
+export function wantsHealthCheck({ type, externalTrafficPolicy }: ServiceSpec): boolean {
+  return type === "LoadBalancer" && externalTrafficPolicy === "LOCAL";
+}
+
 /** Whether the datapath serves the service; else why not. */
 export function ignoredReason(spec: ServiceSpec): string {
+  if (Object.hasOwn(spec.labels, LABEL_PROXY)) {
+    return `its label ${LABEL_PROXY} says that ${spec.labels[LABEL_PROXY] || "another proxy"} serves it`;
+  }
+  if (Object.hasOwn(spec.labels, LABEL_HEADLESS)) {
+    return `headless: its label ${LABEL_HEADLESS} says that nobody serves it`;
+  }
   if (spec.type === "ExternalName") {
     return `ExternalName: in DNS another name for ${spec.externalName ?? "a host"}, nothing to balance`;
   }

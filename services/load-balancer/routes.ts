@@ -13,6 +13,7 @@ import {
   Pod,
   Service,
   ServicePort,
+  Source,
 } from "@weir/proto/loadbalancer";
 import { checkPod, checkPool } from "./checks.ts";
 import { LoadBalancer, type LoadBalancerOptions } from "./load_balancer.ts";
@@ -39,6 +40,7 @@ function mountRoutes(lb: LoadBalancer): void {
   api.collection<Service>({
     name: "services",
     message: Service,
+    guard: lb.toNodes,
     table: tables.services,
     filters: {
       namespace: (namespace) => (service) => service.namespace === namespace,
@@ -84,6 +86,7 @@ function mountRoutes(lb: LoadBalancer): void {
   api.collection<ServicePort>({
     name: "serviceports",
     message: ServicePort,
+    guard: lb.toNodes,
     table: tables.servicePorts,
     indexes: { namespace: (port) => port.namespace },
     description: "Ports of services as nodes serve them, by id",
@@ -91,9 +94,25 @@ function mountRoutes(lb: LoadBalancer): void {
   api.collection<Backend>({
     name: "backends",
     message: Backend,
+    guard: lb.toNodes,
     table: tables.backends,
     indexes: { service: (backend) => String(backend.service) },
     description: "Backends of service ports, by ID/ADDRESS/PORT",
+  });
+  api.collection<Source>({
+    name: "sources",
+    message: Source,
+    table: lb.sources,
+    description: "Services, EndpointSlices and Endpoints as they were given, by KIND/NAMESPACE/NAME",
+  });
+  api.action({
+    path: "/v1/services:kubernetes-read",
+    response: ApplyResponse,
+    handle: async () => {
+      await lb.kubernetesRead();
+      return { revision: tables.services.revision, items: [] };
+    },
+    description: "All services that Kubernetes has were handed on: nodes that wait for them are answered",
   });
   mountPools(lb);
   mountPods(lb);

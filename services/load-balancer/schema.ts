@@ -10,6 +10,7 @@ import type { ServiceSpec } from "./model.ts";
 
 /** Names of the stored collections. */
 export const SOURCES = "lb-sources";
+export const NOTES = "lb-notes";
 export const ASSIGNMENTS = "lb-assignments";
 export const PODS = "lb-pods";
 export const POOLS = "lb-pools";
@@ -47,6 +48,8 @@ export function claimsOf(assignment: Assignment | undefined, spec: ServiceSpec |
     claims.add(`id:${id}`);
     if (nodePort !== 0) claims.add(`nodeport:${nodePort}/${key.slice(key.indexOf("/") + 1)}`);
   }
+  const { healthCheckNodePort = 0 } = assignment ?? {};
+  if (healthCheckNodePort !== 0) claims.add(`nodeport:${healthCheckNodePort}/TCP`);
   for (const address of assignment?.clusterIps ?? []) {
     if (!spec?.clusterIps?.includes(address)) claims.add(`clusterip:${address}`);
   }

@@ -6,9 +6,15 @@
 import { IpAddress, type IpFamily, ProblemError } from "@weir/common";
 import { Assignment } from "@weir/proto/loadbalancer";
 import type { PoolTable } from "./address_pool.ts";
-import { type AssignmentTable, SERVICE_PORT_ID_MAX } from "./assignment_table.ts";
+import { type AssignmentTable, HEALTH_CHECK_PROTOCOL, SERVICE_PORT_ID_MAX } from "./assignment_table.ts";
 import { CidrCursor } from "./cidr_cursor.ts";
-import { ignoredReason, portKey, type PortSpec, type ServiceSpec } from "./model.ts";
+import { ignoredReason, portKey, type PortSpec, type ServiceSpec, wantsHealthCheck } from "./model.ts";
+
+/** How a service is given what it is to have. */
+export interface AssignOptions {
+  /** Its node ports are another's to give (an API server's), whatever our range is. Default false. */
+  anyNodePort?: boolean;
+}
 
 /** Decides what services are to have. */
 export class ServiceAssigner {
@@ -28,10 +34,10 @@ export class ServiceAssigner {
    * What the service is to have, given what it has now; taken at once.
    * @throws {ProblemError} *_EXHAUSTED, NODE_PORT_TAKEN, NODE_PORT_OUT_OF_RANGE, FAMILY_NOT_CONFIGURED; nothing is taken
    */
-  assign(name: string, spec: ServiceSpec): Assignment | undefined {
+  assign(name: string, spec: ServiceSpec, options: AssignOptions = {}): Assignment | undefined {
     const before = this.#table.entry(name);
     try {
-      const assignment = this.#assign(name, spec, before?.assignment);
+      const assignment = this.#assign(name, spec, before?.assignment, options);
       this.#table.set(name, assignment, spec);
       return assignment;
     } catch (error) {
@@ -74,12 +80,22 @@ export class ServiceAssigner {
     return assignment;
   }
 
-  #assign(name: string, spec: ServiceSpec, before: Assignment | undefined): Assignment | undefined {
+  #assign(
+    name: string,
+    spec: ServiceSpec,
+    before: Assignment | undefined,
+    options: AssignOptions,
+  ): Assignment | undefined {
     if (ignoredReason(spec) !== "") return undefined;
     const clusterIps = this.#assignClusterIps(name, spec, before);
     const families = clusterIps.map((text) => IpAddress.parse(text).family);
     const taken: { id: number; nodePort: number; protocol: string }[] = [];
     const nodePorts = new Set<string>();
+    const refuseTwice = (port: Wanted) => {
+      const key = `${port.wanted}/${port.protocol}`;
+      if (port.wanted !== 0 && nodePorts.has(key)) throw nodePortTaken(name, port, "another port of it");
+      nodePorts.add(key);
+    };
     try {
       const ports = spec.ports.map((port) => {
         const key = portKey(port);
@@ -87,15 +103,26 @@ export class ServiceAssigner {
         const id = known?.id ?? this.#takeId(name);
         const entry = { id: known ? 0 : id, nodePort: 0, protocol: port.protocol };
         taken.push(entry);
-        const nodePort = this.#assignNodePort(name, spec, port, known?.nodePort ?? 0);
+        const wanted = { wanted: port.nodePort, protocol: port.protocol };
+        const nodePort = hasNodePort(spec, port)
+          ? this.#assignNodePort(name, wanted, known?.nodePort ?? 0, options)
+          : 0;
         if (nodePort !== known?.nodePort) entry.nodePort = nodePort;
-        const twice = nodePort !== 0 && nodePorts.has(`${nodePort}/${port.protocol}`);
-        if (twice) throw nodePortTaken(name, { ...port, nodePort }, "another port of it");
-        nodePorts.add(`${nodePort}/${port.protocol}`);
+        refuseTwice({ ...wanted, wanted: nodePort });
         return { key, id, nodePort, tableSize: known?.tableSize ?? 0 };
       });
+      const check = { wanted: spec.healthCheckNodePort, protocol: HEALTH_CHECK_PROTOCOL };
+      const had = before?.healthCheckNodePort ?? 0;
+      const healthCheckNodePort = wantsHealthCheck(spec)
+        ? this.#assignNodePort(name, check, had, options)
+        : 0;
+      if (healthCheckNodePort !== had) {
+        taken.push({ id: 0, nodePort: healthCheckNodePort, protocol: check.protocol });
+      }
+      refuseTwice({ ...check, wanted: healthCheckNodePort });
       return Assignment.create({
         name,
+        healthCheckNodePort,
         clusterIps,
         ports,
         loadBalancerIps: this.#assignPoolIps(name, spec, families, before),
@@ -170,12 +197,9 @@ export class ServiceAssigner {
     return wanted;
   }
 
-  #assignNodePort(name: string, spec: ServiceSpec, port: PortSpec, known: number): number {
-    const wants = spec.type === "NodePort" || (spec.type === "LoadBalancer" && spec.allocateNodePorts) ||
-      (spec.type === "LoadBalancer" && port.nodePort !== 0);
-    if (!wants) return 0;
-    const pool = this.#table.nodePorts(port.protocol);
-    const wanted = port.nodePort;
+  #assignNodePort(name: string, port: Wanted, known: number, { anyNodePort = false }: AssignOptions): number {
+    const { wanted, protocol } = port;
+    const pool = this.#table.nodePorts(protocol);
     if (wanted === 0) {
       if (known !== 0) return known;
       const free = pool.takeFree(name);
@@ -184,14 +208,14 @@ export class ServiceAssigner {
         "NODE_PORTS_EXHAUSTED",
         name,
         "a node port",
-        `all of ${pool.min}-${pool.max}/${port.protocol}`,
+        `all of ${pool.min}-${pool.max}/${protocol}`,
         {
           expected: "a free node port",
           action: "Delete services, or set allocateLoadBalancerNodePorts: false where none is needed",
         },
       );
     }
-    if (wanted < pool.min || wanted > pool.max) {
+    if (!anyNodePort && (wanted < pool.min || wanted > pool.max)) {
       throw new ProblemError("NODE_PORT_OUT_OF_RANGE", {
         status: 422,
         detail: `Cannot give ${name} node port ${wanted}: the range is ${pool.min}-${pool.max}`,
@@ -242,7 +266,17 @@ export class ServiceAssigner {
   }
 }
 
-function nodePortTaken(name: string, { nodePort, protocol }: PortSpec, owner: string): ProblemError {
+/** A node port that is asked for; 0: any. */
+interface Wanted {
+  readonly wanted: number;
+  readonly protocol: string;
+}
+
+function hasNodePort({ type, allocateNodePorts }: ServiceSpec, { nodePort }: PortSpec): boolean {
+  return type === "NodePort" || (type === "LoadBalancer" && (allocateNodePorts || nodePort !== 0));
+}
+
+function nodePortTaken(name: string, { wanted: nodePort, protocol }: Wanted, owner: string): ProblemError {
   return new ProblemError("NODE_PORT_TAKEN", {
     status: 409,
     detail: `Cannot give ${name} node port ${nodePort}/${protocol}: ${owner} has it`,

@@ -16,7 +16,14 @@ import type { Candidates } from "./backend_candidates.ts";
 import type { LoadBalancerConfig } from "./config.ts";
 import type { Claim } from "./frontend_claims.ts";
 import { tableSizeFor } from "./maglev_size.ts";
-import { ignoredReason, portKey, type PortSpec, type ServiceSpec } from "./model.ts";
+import {
+  ignoredReason,
+  portKey,
+  type PortSpec,
+  type ServiceSpec,
+  type ServiceType,
+  wantsHealthCheck,
+} from "./model.ts";
 
 /** A service as it was given. */
 export interface ServiceSource {
@@ -111,16 +118,21 @@ export class ServiceEntry {
       return [...found.values()];
     }
     const families = this.families;
+    const shows = (type: ServiceType) => spec.onlyType === undefined || spec.onlyType === type;
     const reachable = (text: string) => families.includes(IpAddress.parse(text).family);
-    for (const address of assignment.clusterIps) add("CLUSTER_IP", address, port.port, true);
-    if (spec.type === "LoadBalancer") {
+    if (shows("ClusterIP")) {
+      for (const address of assignment.clusterIps) add("CLUSTER_IP", address, port.port, true);
+    }
+    if (spec.type === "LoadBalancer" && shows("LoadBalancer")) {
       const addresses = [...assignment.loadBalancerIps, ...spec.ingressIps].filter(reachable);
       for (const address of addresses) add("LOAD_BALANCER", address, port.port, true);
     }
     // An external IP may be a node's own address: its other ports stay as they are.
-    for (const address of spec.externalIps.filter(reachable)) add("EXTERNAL_IP", address, port.port);
+    if (shows("ClusterIP")) {
+      for (const address of spec.externalIps.filter(reachable)) add("EXTERNAL_IP", address, port.port);
+    }
     const nodePort = assignment.ports.find((one) => one.key === key)?.nodePort ?? 0;
-    if (nodePort !== 0 && servesNodePort(port, nodePort)) add("NODE_PORT", "", nodePort);
+    if (nodePort !== 0 && shows("NodePort") && servesNodePort(port, nodePort)) add("NODE_PORT", "", nodePort);
     return [...found.values()];
   }
 
@@ -155,6 +167,8 @@ export class ServiceEntry {
       externalTrafficPolicy: spec.externalTrafficPolicy,
       internalTrafficPolicy: spec.internalTrafficPolicy,
       topologyHints: spec.topology !== "",
+      healthCheckNodePort: wantsHealthCheck(spec) ? this.assignment?.healthCheckNodePort ?? 0 : 0,
+      nodeSelector: spec.nodeSelector,
     });
   }
 

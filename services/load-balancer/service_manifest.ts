@@ -6,7 +6,14 @@ import { IpAddress, Prefix } from "@weir/common";
 import { describe, type ManifestNode, type ManifestObject, type ManifestReader } from "@weir/common/manifest";
 import type { TrafficPolicy } from "@weir/proto/loadbalancer";
 import { readAnnotations } from "./annotations.ts";
-import type { PortSpec, Protocol, ServiceSpec, ServiceType } from "./model.ts";
+import {
+  type PortSpec,
+  type Protocol,
+  type ServiceSpec,
+  type ServiceType,
+  type Topology,
+  wantsHealthCheck,
+} from "./model.ts";
 
 /** Most ports of one service, source ranges, and addresses of one kind. */
 export const PORTS_MAX = 256;
@@ -36,8 +43,14 @@ const FIELDS = [
   "publishNotReadyAddresses",
   "trafficDistribution",
   "externalName",
+  "healthCheckNodePort",
 ];
-const NOT_HONOURED = { healthCheckNodePort: "not served: no health check server listens on it" };
+/** What each `trafficDistribution` means here; PreferClose is PreferSameZone's older name. */
+const DISTRIBUTION: Record<string, Topology> = {
+  PreferClose: "zone",
+  PreferSameZone: "zone",
+  PreferSameNode: "node",
+};
 
 const TRAFFIC: Record<string, TrafficPolicy> = { Cluster: "CLUSTER", Local: "LOCAL" };
 
@@ -47,7 +60,7 @@ export function readService(context: ManifestObject): ServiceSpec | undefined {
   const top = reader.map(root, ["apiVersion", "kind", "metadata", "spec", "status"]);
   const node = top?.get("spec");
   if (node === undefined) return reader.invalid(root, "spec is missing");
-  const fields = reader.map(node, FIELDS, NOT_HONOURED);
+  const fields = reader.map(node, FIELDS);
   if (fields === undefined) return undefined;
   const field = (key: string) => fields.get(key);
   const choice = <T>(key: string, choices: Record<string, T>, otherwise: T): T => {
@@ -64,16 +77,8 @@ export function readService(context: ManifestObject): ServiceSpec | undefined {
     LoadBalancer: "LoadBalancer",
     ExternalName: "ExternalName",
   }, "ClusterIP");
-  const annotated = readAnnotations(reader, metadata?.fields.get("annotations")?.value);
+  const annotated = readAnnotations(reader, metadata?.fields.get("annotations")?.value, warn);
   const selector = field("selector") && reader.texts(field("selector"));
-  const distribution = choice<string>("trafficDistribution", {
-    PreferClose: "PreferClose",
-    PreferSameZone: "PreferSameZone",
-    PreferSameNode: "PreferSameNode",
-  }, "");
-  if (distribution === "PreferSameNode") {
-    warn(field("trafficDistribution")!, "PreferSameNode is read as PreferSameZone");
-  }
   const spec: ServiceSpec = {
     namespace,
     name,
@@ -103,12 +108,18 @@ export function readService(context: ManifestObject): ServiceSpec | undefined {
       ? readAffinity(reader, field("sessionAffinityConfig"))
       : 0,
     publishNotReady: reader.boolean(field("publishNotReadyAddresses")) ?? false,
-    topology: distribution !== "" ? "zone" : annotated.topology ?? "",
+    healthCheckNodePort: reader.integer(field("healthCheckNodePort"), 0, 65535) ?? 0,
+    topology: choice("trafficDistribution", DISTRIBUTION, annotated.topology ?? "hints"),
+    onlyType: annotated.onlyType,
+    nodeSelector: annotated.nodeSelector ?? [],
     algorithm: annotated.algorithm,
     tableSize: annotated.tableSize,
     forwarding: annotated.forwarding,
   };
   checkFamilies(reader, node, spec);
+  if (spec.healthCheckNodePort !== 0 && !wantsHealthCheck(spec)) {
+    warn(field("healthCheckNodePort")!, "used by type LoadBalancer with externalTrafficPolicy Local only");
+  }
   if (spec.sourceRanges.length > 0 && type !== "LoadBalancer") {
     warn(field("loadBalancerSourceRanges")!, `used by type LoadBalancer only, this is ${type}`);
   }

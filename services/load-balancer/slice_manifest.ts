@@ -11,6 +11,8 @@ import type { Protocol, SliceEndpoint, SliceGroup, SliceSpec } from "./model.ts"
 /** Most endpoints of one slice, as in Kubernetes; an Endpoints object may hold more. */
 export const SLICE_ENDPOINTS_MAX = 1000;
 const ENDPOINTS_MAX = 20_000;
+/** Most zones and most nodes that one endpoint is hinted for, as in Kubernetes. */
+const HINTS_MAX = 8;
 const LABEL_SERVICE = "kubernetes.io/service-name";
 const LABEL_MANAGED_BY = "endpointslice.kubernetes.io/managed-by";
 
@@ -72,16 +74,18 @@ function readEndpoint(context: ManifestObject, item: ManifestNode, family: 4 | 6
   }
   const conditions = fields.get("conditions") &&
     reader.map(fields.get("conditions")!, ["ready", "serving", "terminating"]);
-  // Unset is unknown, which Kubernetes' consumers read as ready and not terminating.
-  const ready = reader.boolean(conditions?.get("ready")) ?? true;
+  // Unset is unknown, which Kubernetes' consumers read as ready and not terminating. One that ends and is ready all the same is
+  // of a service that publishes what is not ready.
   const terminating = reader.boolean(conditions?.get("terminating")) ?? false;
-  const serving = reader.boolean(conditions?.get("serving")) ?? ready;
-  const state: BackendState = terminating ? "TERMINATING" : ready ? "ACTIVE" : "BACKEND_STATE_UNSPECIFIED";
+  const ready = reader.boolean(conditions?.get("ready")) ?? !terminating;
+  const serving = reader.boolean(conditions?.get("serving")) ?? (ready || terminating);
+  const state: BackendState = ready ? "ACTIVE" : terminating ? "TERMINATING" : "BACKEND_STATE_UNSPECIFIED";
   const hints = fields.get("hints") && reader.map(fields.get("hints")!, ["forZones", "forNodes"]);
-  const hintZones = (reader.list(hints?.get("forZones"), 8) ?? []).flatMap((node) => {
-    const zone = node.fields.get("name")?.value.scalar;
-    return typeof zone === "string" ? [zone] : [];
-  });
+  const hinted = (field: string) =>
+    (reader.list(hints?.get(field), HINTS_MAX) ?? []).flatMap((node) => {
+      const name = node.fields.get("name")?.value.scalar;
+      return typeof name === "string" ? [name] : [];
+    });
   const topology = fields.get("topology") ?? fields.get("deprecatedTopology");
   return {
     // All addresses of one endpoint are the same backend; consumers take the first.
@@ -91,7 +95,8 @@ function readEndpoint(context: ManifestObject, item: ManifestNode, family: 4 | 6
     node: reader.string(fields.get("nodeName"), 253) ?? "",
     zone: reader.string(fields.get("zone"), 253) ??
       String(topology?.fields.get("topology.kubernetes.io/zone")?.value.scalar ?? ""),
-    hintZones,
+    hintZones: hinted("forZones"),
+    hintNodes: hinted("forNodes"),
     pod: podOf(fields.get("targetRef"), context.namespace),
   };
 }
@@ -125,6 +130,7 @@ export function readEndpoints(context: ManifestObject): SliceSpec | undefined {
           node: reader.string(about.get("nodeName"), 253) ?? "",
           zone: "",
           hintZones: [],
+          hintNodes: [],
           pod: podOf(about.get("targetRef"), namespace),
         });
       }

@@ -9,11 +9,12 @@ import {
   LABEL_NAMESPACE,
   LABEL_NAMESPACE_META_PREFIX,
   protocolName,
+  SOURCE_CIDR,
   SOURCE_RESERVED,
 } from "@weir/common";
 import { stringify } from "yaml";
 import type { Decision } from "./decision.ts";
-import type { PeerIdentity, Policy } from "./policy.ts";
+import { isOutside, type PeerIdentity, type Policy } from "./policy.ts";
 
 /** Entities by the reserved label that they stand for; who has no entry here has no name in a manifest. */
 const ENTITIES: Readonly<Record<string, string>> = {
@@ -78,7 +79,8 @@ function peerOf(
   namespace: string,
   address: string | undefined,
 ): Record<string, unknown> | undefined {
-  if (remote.prefixes.length > 0) return { [`${word}CIDR`]: [remote.prefixes[0].text] };
+  if (remote.askedName !== undefined) return { toFQDNs: [{ matchName: remote.askedName }] };
+  if (isOutside(remote)) return { [`${word}CIDR`]: [remote.prefixes[0].text] };
   const reserved = [...remote.labels].find(({ source }) => source === SOURCE_RESERVED);
   if (reserved !== undefined) {
     const entity = ENTITIES[reserved.key];
@@ -93,8 +95,9 @@ function peerOf(
 
 /** Labels that people gave, as a selector has them. */
 function selectorOf(identity: PeerIdentity): Record<string, string> {
-  const own = [...identity.labels].filter(({ key }) =>
-    key !== LABEL_CLUSTER && key !== LABEL_NAMESPACE && !key.startsWith(LABEL_NAMESPACE_META_PREFIX) &&
+  const own = [...identity.labels].filter(({ source, key }) =>
+    source !== SOURCE_CIDR && key !== LABEL_CLUSTER && key !== LABEL_NAMESPACE &&
+    !key.startsWith(LABEL_NAMESPACE_META_PREFIX) &&
     !key.startsWith("io.cilium.")
   );
   return Object.fromEntries(own.map((label) => [keyOf(label), label.value]));
@@ -110,8 +113,11 @@ function namespaceOf(identity: PeerIdentity): string {
 }
 
 function shortName(identity: PeerIdentity): string {
-  if (identity.prefixes.length > 0) return identity.prefixes[0].text;
-  const label = [...identity.labels].find(({ key }) => !key.startsWith("io."));
+  if (identity.askedName !== undefined) return identity.askedName;
+  if (isOutside(identity)) return identity.prefixes[0].text;
+  const label = [...identity.labels].find(({ source, key }) =>
+    source !== SOURCE_CIDR && !key.startsWith("io.")
+  );
   return label === undefined ? "peer" : label.value || label.key;
 }
 

@@ -8,12 +8,15 @@ import { Identity, IpcacheEntry } from "@weir/proto/identity";
 import { ApplyRequest, ApplyResponse, CidrIdentity, Policy } from "@weir/proto/policy";
 import { cidrNumberChoice } from "./cidr_numbers.ts";
 import { createPolicyEngine } from "./create_policy_engine.ts";
+import { isFqdnText } from "./fqdn_selector.ts";
 import type { PolicyEngine } from "./policy_engine.ts";
 
-/** A policy that lets these prefixes in. */
-function manifest(name: string, ...prefixes: string[]): string {
+/** A policy that lets these prefixes in, and its endpoints out to what these selectors of names mean. */
+function manifest(name: string, ...mentioned: string[]): string {
+  const names = mentioned.filter(isFqdnText).map((text) => `{${text.replace(":", ": '")}'}`);
+  const prefixes = mentioned.filter((text) => !isFqdnText(text));
   return `{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: ${name}}, spec: {endpointSelector: {},
-    ingress: [{fromCIDR: [${prefixes.join(", ")}]}]}}`;
+    ingress: [{fromCIDR: [${prefixes.join(", ")}]}], egress: [{toFQDNs: [${names.join(", ")}]}]}}`;
 }
 
 /** Engines on one database, each with a connection of its own. */
@@ -81,7 +84,10 @@ class Engines {
   async numbers(): Promise<Record<string, number>> {
     await this.settle();
     const [first, ...others] = [...this.engines].map((engine) => {
-      const items = engine.publisher.cidrIdentities.list();
+      const items = [
+        ...engine.publisher.cidrIdentities.list(),
+        ...engine.publisher.fqdnSelectors.list().map(({ name, identity }) => ({ prefix: name, identity })),
+      ];
       assert.equal(
         new Set(items.map(({ identity }) => identity)).size,
         items.length,
@@ -132,17 +138,18 @@ async function restore(url: string, tables: Map<string, Record<string, unknown>[
   await database.close();
 }
 
-/** Two prefixes that ask for one number. */
+/** A prefix and a selector of names that ask for one number. */
 function collision(): [string, string] {
   const seen = new Map<number, string>();
   for (let i = 0; i < 65_536; i++) {
-    const prefix = `10.${i >> 8}.${i & 255}.0/24`,
-      number = cidrNumberChoice(prefix, 0),
-      other = seen.get(number);
-    if (other !== undefined) return [other, prefix];
-    seen.set(number, prefix);
+    const prefix = `10.${i >> 8}.${i & 255}.0/24`;
+    seen.set(cidrNumberChoice(prefix, 0), prefix);
   }
-  throw new Error("No two prefixes collide");
+  for (let i = 0; i < 65_536; i++) {
+    const name = `matchName:n${i}.example.com`, other = seen.get(cidrNumberChoice(name, 0));
+    if (other !== undefined) return [other, name];
+  }
+  throw new Error("No prefix and no name collide");
 }
 
 /** A call may take long where the machine is busy. */
@@ -214,7 +221,7 @@ onBoth(
 onBoth("Engines that apply and restart at once agree on every prefix", async (engines) => {
   const a = await engines.start(), b = await engines.start();
   const names = Array.from({ length: 16 }, (_, i) => `p${i}`);
-  const prefixes = (i: number) => [`198.51.${i}.0/24`, `198.51.${i}.128/25`, "203.0.113.0/24"];
+  const prefixes = (i: number) => [`198.51.${i}.0/24`, `matchPattern:*.p${i}.example.com`, "203.0.113.0/24"];
   await engines.atOnce(names.map((name, i) => () => apply(i % 2 ? a : b, manifest(name, ...prefixes(i)))));
   await engines.atOnce(names.slice(0, 8).map((name, i) => () => remove(i % 2 ? b : a, name)));
   await engines.stop(b);
@@ -298,14 +305,14 @@ onBoth(
   async (engines) => {
     let engine = await engines.start();
     const older = await backup(engines.url);
-    await apply(engine, manifest("one", "192.0.2.0/24", "198.51.100.0/24"));
+    await apply(engine, manifest("one", "192.0.2.0/24", "matchName:a.example.com"));
     const before = await engines.numbers();
     await engines.stop(engine);
     await restore(engines.url, older);
     engine = await engines.start();
     await apply(
       engine,
-      manifest("two", "198.51.100.0/24", "203.0.113.0/24"),
+      manifest("two", "matchName:a.example.com", "203.0.113.0/24"),
       manifest("one", "192.0.2.0/24"),
     );
     const { "203.0.113.0/24": added, ...same } = await engines.numbers();

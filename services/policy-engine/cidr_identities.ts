@@ -1,16 +1,18 @@
 /**
- * Identities of the prefixes that policies mention, counted by their users. The numbers come from {@link CidrNumbers},
- * for the engine the database; nothing is numbered here. A number stays with its prefix while any policy mentions it.
+ * Identities of the prefixes and of the selectors of names that policies mention, counted by their users. The numbers come from
+ * {@link CidrNumbers}, for the engine the database; nothing is numbered here. A number stays with its prefix while any policy
+ * mentions it. A selector of names has its text where a prefix has its own, and is treated as one.
  * @module
  */
 import { cidrIdentityLabels, Prefix } from "@weir/common";
 import { type CidrNumbers, OwnCidrNumbers } from "./cidr_numbers.ts";
-import { type PeerIdentity, peerIdentity } from "./policy.ts";
+import { isFqdnText, parseFqdnName } from "./fqdn_selector.ts";
+import { nameIdentity, type PeerIdentity, peerIdentity } from "./policy.ts";
 
-/** Most prefixes that all policies together may mention. */
+/** Most prefixes and selectors of names that all policies together may mention. */
 export const CIDR_IDENTITIES_MAX = 65_536;
 
-/** A prefix and its number. */
+/** A prefix, or the text of a selector of names, and its number. */
 export interface CidrPair {
   readonly prefix: string;
   readonly identity: number;
@@ -21,7 +23,7 @@ export class CidrNumberError extends Error {
   override readonly name = "CidrNumberError";
   constructor(readonly prefix: string, readonly holder?: string) {
     super(
-      `Cannot take policy: its prefix ${prefix} has ${
+      `Cannot take policy: its ${isFqdnText(prefix) ? "selector" : "prefix"} ${prefix} has ${
         holder === undefined ? "no number yet" : `the number of ${holder}`
       }`,
     );
@@ -40,8 +42,8 @@ export class CidrIdentities {
     this.#source = source;
   }
 
-  numberOf(prefix: Prefix): number | undefined {
-    return this.#numbers.get(prefix.text);
+  numberOf(prefix: string): number | undefined {
+    return this.#numbers.get(prefix);
   }
 
   pairs(): CidrPair[] {
@@ -49,9 +51,9 @@ export class CidrIdentities {
   }
 
   /** Counts one more user of each prefix; answers the identities of those that had none. @throws {CidrNumberError} */
-  acquire(prefixes: readonly Prefix[]): PeerIdentity[] {
+  acquire(prefixes: readonly string[]): PeerIdentity[] {
     const fresh = new Map<string, number>(), numbers = new Set<number>();
-    for (const { text } of prefixes) {
+    for (const text of prefixes) {
       if (this.#users.has(text)) continue;
       const number = this.#source.numberOf(text);
       if (number === undefined) throw new CidrNumberError(text);
@@ -62,18 +64,18 @@ export class CidrIdentities {
     }
     const added: PeerIdentity[] = [];
     for (const prefix of prefixes) {
-      this.#users.set(prefix.text, (this.#users.get(prefix.text) ?? 0) + 1);
-      const number = fresh.get(prefix.text);
-      if (number === undefined || this.#numbers.has(prefix.text)) continue;
+      this.#users.set(prefix, (this.#users.get(prefix) ?? 0) + 1);
+      const number = fresh.get(prefix);
+      if (number === undefined || this.#numbers.has(prefix)) continue;
       added.push(this.#set(prefix, number));
     }
     return added;
   }
 
   /** Counts one user less of each prefix; answers the pairs that have none left and are gone. */
-  release(prefixes: readonly Prefix[]): CidrPair[] {
+  release(prefixes: readonly string[]): CidrPair[] {
     const gone: CidrPair[] = [];
-    for (const { text } of prefixes) {
+    for (const text of prefixes) {
       const users = (this.#users.get(text) ?? 0) - 1;
       if (users > 0) this.#users.set(text, users);
       else if (users === 0) {
@@ -96,14 +98,15 @@ export class CidrIdentities {
       if (number !== identity && !this.#prefixes.has(number)) wanted.set(prefix, number);
     }
     const gone = [...wanted.keys()].map((prefix) => this.#drop(prefix));
-    const added = [...wanted].map(([prefix, number]) => this.#set(Prefix.parse(prefix), number));
+    const added = [...wanted].map(([prefix, number]) => this.#set(prefix, number));
     return { gone, added };
   }
 
-  #set(prefix: Prefix, number: number): PeerIdentity {
-    this.#numbers.set(prefix.text, number);
-    this.#prefixes.set(number, prefix.text);
-    return peerIdentity(number, cidrIdentityLabels(prefix));
+  #set(prefix: string, number: number): PeerIdentity {
+    this.#numbers.set(prefix, number);
+    this.#prefixes.set(number, prefix);
+    const name = parseFqdnName(prefix);
+    return name ? nameIdentity(number, name) : peerIdentity(number, cidrIdentityLabels(Prefix.parse(prefix)));
   }
 
   #drop(prefix: string): CidrPair {

@@ -1,6 +1,6 @@
 /**
- * The numbers of prefixes in the database, which alone gives them out: which policy mentions which prefix, which number
- * is whose, and which rest. Every change happens in the transaction of the policies that ask for it, which holds the
+ * The numbers of prefixes, and of selectors of names, whose texts stand where prefixes do (`fqdn_selector.ts`), in the database,
+ * which alone gives them out: which policy mentions which prefix, which number is whose, and which rest. Every change happens in the transaction of the policies that ask for it, which holds the
  * store's counter: no two engines give out one number, and no crash leaves a number without a policy.
  *
  *     weir_policy_prefix  policy, prefix          who mentions what
@@ -293,7 +293,7 @@ function* chunks<T>(items: readonly T[]): Generator<T[]> {
 function tooManyPrefixes(wanted: number): ProblemError {
   return new ProblemError("TOO_MANY_PREFIXES", {
     status: 507,
-    detail: `Cannot take policies: all together would mention ${wanted} prefixes`,
+    detail: `Cannot take policies: all together would mention ${wanted} prefixes and selectors of names`,
     found: wanted,
     expected: `at most ${CIDR_IDENTITIES_MAX}`,
     action: "Delete policies that are no longer needed",

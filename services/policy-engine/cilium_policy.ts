@@ -17,6 +17,7 @@ import {
 } from "@weir/common";
 import { readSelector } from "./label_syntax.ts";
 import type { ManifestNode, ManifestReader } from "@weir/common/manifest";
+import { readFqdns } from "./name_syntax.ts";
 import { inCluster, PEERS_MAX, readCidrBlock, readCidrs, readEntities } from "./peer_syntax.ts";
 import {
   type Direction,
@@ -71,9 +72,9 @@ const PEER_UNSUPPORTED: Readonly<Record<Direction, Readonly<Record<string, strin
     toGroups: "not supported yet",
     toNodes: "not supported yet: it needs identities of nodes by label",
     toServices: "not supported yet: it needs the load balancer",
-    toFQDNs: "not supported yet: it needs the DNS proxy",
   },
 };
+const NO_DENIED_NAMES = "not possible in a deny: a name is known only once it was asked for";
 const CIDR_GROUPS = {
   cidrGroupRef: "not supported yet: it needs CiliumCIDRGroup",
   cidrGroupSelector: "not supported yet: it needs CiliumCIDRGroup",
@@ -204,12 +205,16 @@ function readSection(
   node: ManifestNode,
   options: SectionOptions,
 ): RuleSection | undefined {
-  const { direction, deny } = options;
+  const { direction, deny, context } = options;
   const word = direction === "INGRESS" ? "from" : "to";
   const peerFields = [`${word}Endpoints`, `${word}Entities`, `${word}CIDR`, `${word}CIDRSet`];
+  if (word === "to" && !deny) peerFields.push("toFQDNs");
   const known = [...peerFields, "toPorts", "icmps"];
   if (!deny) known.push("authentication");
-  const fields = reader.map(node, known, PEER_UNSUPPORTED[direction]);
+  const fields = reader.map(node, known, {
+    ...PEER_UNSUPPORTED[direction],
+    ...word === "to" && deny ? { toFQDNs: NO_DENIED_NAMES } : {},
+  });
   if (!fields) return undefined;
   readAuthentication(reader, fields.get("authentication"));
   const given = peerFields.filter((field) => fields.has(field));
@@ -228,7 +233,7 @@ function readSection(
     reader.invalid(icmpsNode, "icmps cannot stand beside toPorts, want a rule of its own");
   }
   const ports = hasPorts
-    ? readToPorts(reader, portsNode)
+    ? readToPorts(reader, portsNode, { direction, deny, namespace: context.namespace, warn: context.warn })
     : hasIcmps
     ? readIcmps(reader, icmpsNode)
     : [PORT_MATCH_ANY];
@@ -248,6 +253,7 @@ function readPeers(
   const { cluster } = options.context;
   if (kind === "Entities") return readEntities(reader, node, cluster);
   if (kind === "CIDR") return readCidrs(reader, node);
+  if (kind === "FQDNs") return readFqdns(reader, node, options.context.warn);
   return (reader.list(node, PEERS_MAX) ?? []).flatMap((item) => {
     if (kind === "CIDRSet") {
       const groups = Object.keys(CIDR_GROUPS).filter((key) => item.fields.has(key));

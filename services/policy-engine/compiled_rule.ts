@@ -37,6 +37,8 @@ export interface CompiledRule {
   readonly sources: Readonly<Record<Direction, SourceRef>>;
   /** Port names in egress rules, by `nameKey`: they make the rule depend on the peers' tables. */
   readonly egressNames: ReadonlySet<string>;
+  /** Some port of it has L7 rules. */
+  readonly hasPortRules: boolean;
 }
 
 /** Compiles a rule; its selectors are in use until {@link releaseRule}. */
@@ -72,6 +74,9 @@ export function compileRule(
       rule.directions.EGRESS.sections.flatMap((section) =>
         section.ports.filter((port) => port.name !== "").map((port) => nameKey(port.protocol, port.name))
       ),
+    ),
+    hasPortRules: DIRECTIONS.some((direction) =>
+      rule.directions[direction].sections.some(({ ports }) => ports.some(({ rules }) => rules !== undefined))
     ),
   };
   for (const direction of DIRECTIONS) {

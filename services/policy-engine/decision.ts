@@ -1,4 +1,5 @@
 /** What decided about a connection in one direction, and how its ends are called. @module */
+import type { AskedRequest } from "./asked_request.ts";
 import { protocolName, type Verdict } from "@weir/common";
 import type { NamedPort } from "./named_ports.ts";
 import type { PairState } from "./pair_state.ts";
@@ -15,6 +16,8 @@ export interface ExplainQuery {
   readonly toNamedPorts: readonly NamedPort[];
   /** Prefix of the destination, where it is known: endpoints of one identity may differ in what a port name means. */
   readonly toAddress?: string;
+  /** A request within the connection. */
+  readonly request?: AskedRequest;
 }
 
 /** How the two ends and the port are called. */

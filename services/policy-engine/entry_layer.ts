@@ -10,6 +10,7 @@ import type { MapStateEntry } from "@weir/proto/policy";
 import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
 import { EntryPage, type EntryRun, ONE_PAGE, ONE_PAGE_ROWS_MAX, overlay, pageOf } from "./entry_page.ts";
 import { resolveEntries, type ResolverTables } from "./entry_resolver.ts";
+import type { RuleSetRegistry } from "./rule_set_registry.ts";
 import type { SelectorCache } from "./selector_cache.ts";
 
 /** What resolution has done, so that tests can count work instead of time. */
@@ -298,8 +299,18 @@ export class EntryLayer {
 
   /** Cookies that the layer's own entries name. */
   *cookies(): Generator<number> {
+    const { ruleSets } = this.#tools.tables;
     for (const page of this.#own.values()) {
-      for (const entries of page.values()) for (const entry of entries) yield entry.cookie;
+      for (const entries of page.values()) for (const entry of entries) yield* cookiesOf(entry, ruleSets);
+    }
+  }
+
+  /** Rule sets that the layer's own entries name. */
+  *ruleSets(): Generator<number> {
+    for (const page of this.#own.values()) {
+      for (const entries of page.values()) {
+        for (const { ruleSet } of entries) if (ruleSet !== 0) yield ruleSet;
+      }
     }
   }
 
@@ -336,6 +347,12 @@ export class EntryLayer {
     }
     if (this.#wildNamedUses.length > 0) yield* this.#wildNamedUses.map(onlyNamedPorts);
   }
+}
+
+/** The cookie of an entry, and those of the rules in its rule set. */
+export function* cookiesOf({ cookie, ruleSet }: MapStateEntry, ruleSets: RuleSetRegistry): Generator<number> {
+  yield cookie;
+  if (ruleSet !== 0) yield* ruleSets.cookiesOf(ruleSet);
 }
 
 /** The numbered ports of a use for everyone are the wildcard's business; per identity only the names are left. */

@@ -6,21 +6,26 @@
 import {
   distillEntries,
   type PortPrefix,
+  portPrefixContains,
   portPrefixes,
   PRECEDENCE_ALLOW,
   PRECEDENCE_ALLOW_ALL,
   PRECEDENCE_DENY,
+  PRECEDENCE_REDIRECT,
 } from "@weir/common";
 import type { MapStateEntry } from "@weir/proto/policy";
 import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
 import type { CookieRegistry, SourceRef } from "./cookie_registry.ts";
 import type { NamedPortTable } from "./named_ports.ts";
 import type { Direction, PortMatch } from "./policy.ts";
+import { internRules, type UsedRules } from "./port_rules.ts";
+import { RULE_SET_CONFLICT, type RuleSetRegistry } from "./rule_set_registry.ts";
 
 /** What resolution needs beside rules. */
 export interface ResolverTables {
   readonly cookies: CookieRegistry;
   readonly namedPorts: NamedPortTable;
+  readonly ruleSets: RuleSetRegistry;
 }
 
 interface Pending {
@@ -32,6 +37,10 @@ interface Pending {
   readonly addresses: readonly string[] | undefined;
   allow: SourceRef[];
   deny: SourceRef[];
+  /** L7 rules of those that allow; empty: there are none, or they are hidden by a shorter prefix's. */
+  used: UsedRules[];
+  /** Those that allow everything. */
+  plain: SourceRef[];
 }
 
 /**
@@ -60,16 +69,41 @@ export function resolveEntries(
             addresses,
             allow: [],
             deny: [],
+            used: [],
+            plain: [],
           };
           pending.set(key, found);
         }
-        (use.section.deny ? found.deny : found.allow).push(use.source);
+        note(found, use, port);
       }
     }
   }
-  const entries = splitByAddress([...pending.values()])
-    .flatMap((found) => entriesOf(identity, found, tables.cookies));
-  return distillEntries(entries);
+  const split = splitByAddress([...pending.values()]);
+  const redirects = split.filter(({ used, deny }) => used.length > 0 && deny.length === 0);
+  if (redirects.length > 0) { for (const found of split) redirectWithin(found, redirects); }
+  return distillEntries(split.flatMap((found) => entriesOf(identity, found, tables)));
+}
+
+function note(found: Pending, use: PeerUse, { rules }: PortMatch): void {
+  if (use.section.deny) {
+    found.deny.push(use.source);
+    return;
+  }
+  found.allow.push(use.source);
+  if (rules) found.used.push({ rules, source: use.source });
+  // What leaves the rest open does not close a port either.
+  if (!rules || !use.rule.rule.directions[use.direction].defaultDeny) found.plain.push(use.source);
+}
+
+/** A plain allow inside a redirect is one, too: the redirect would win, and everything passes all the same. */
+function redirectWithin(found: Pending, redirects: readonly Pending[]): void {
+  if (found.used.length > 0 || found.allow.length === 0 || found.portName !== "") return;
+  const around = redirects.filter((one) =>
+    one.direction === found.direction && one.protocol === found.protocol && one.portName === "" &&
+    one.addresses === undefined && one.prefix.bits < found.prefix.bits &&
+    portPrefixContains(one.prefix, found.prefix.port)
+  ).sort((a, b) => b.prefix.bits - a.prefix.bits);
+  if (around.length > 0) found.used = around[0].used;
 }
 
 /**
@@ -101,24 +135,32 @@ function splitByAddress(pending: readonly Pending[]): Pending[] {
         addresses: set.sort(),
         allow: said.flatMap(({ allow }) => allow),
         deny: said.flatMap(({ deny }) => deny),
+        used: said.flatMap(({ used }) => used),
+        plain: said.flatMap(({ plain }) => plain),
       });
     }
   }
   return found;
 }
 
-function entriesOf(identity: number, found: Pending, cookies: CookieRegistry): MapStateEntry[] {
-  const deny = found.deny.length > 0;
+function entriesOf(identity: number, found: Pending, tables: ResolverTables): MapStateEntry[] {
+  const { direction, used, plain } = found;
+  const ruleSet = found.deny.length > 0 || used.length === 0
+    ? 0
+    : internRules(direction, used, plain, tables);
+  // Nothing is put in force with a conflict; should it be, nothing passes.
+  const deny = found.deny.length > 0 || ruleSet === RULE_SET_CONFLICT;
+  const precedence = deny ? PRECEDENCE_DENY : ruleSet === 0 ? PRECEDENCE_ALLOW : PRECEDENCE_REDIRECT;
   return [{
-    direction: found.direction,
+    direction,
     identity,
     protocol: found.protocol,
     port: found.prefix.port,
     portPrefixLength: found.prefix.bits,
     deny,
-    precedence: deny ? PRECEDENCE_DENY : PRECEDENCE_ALLOW,
-    proxyPort: 0,
-    cookie: cookies.intern(found.direction, false, deny ? found.deny : found.allow),
+    precedence,
+    ruleSet,
+    cookie: tables.cookies.intern(direction, false, found.deny.length > 0 ? found.deny : found.allow),
     portName: found.portName,
     addresses: [...found.addresses ?? []],
   }];
@@ -183,7 +225,7 @@ export function resolveDirection(
     portPrefixLength: 0,
     deny: false,
     precedence: PRECEDENCE_ALLOW_ALL,
-    proxyPort: 0,
+    ruleSet: 0,
     cookie: cookies.intern(direction, false, open),
     portName: "",
     addresses: [],

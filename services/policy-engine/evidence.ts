@@ -28,17 +28,25 @@ export interface PolicySet {
   readonly policyRevision: number;
   /** 16 hexadecimal digits. */
   readonly tag: string;
+  /** All policies of it came from Kubernetes, and could be read: Kubernetes tells them again. */
+  readonly isMirrored: boolean;
 }
 
-/** `20:0123456789abcdef`. */
-export function formatPolicySet({ policyRevision, tag }: PolicySet): string {
-  return `${policyRevision}:${tag}`;
+/** `20:0123456789abcdef`, with `:mirrored` behind it where it is that. */
+export function formatPolicySet({ policyRevision, tag, isMirrored }: PolicySet): string {
+  return `${policyRevision}:${tag}${isMirrored ? ":mirrored" : ""}`;
 }
 
 /** Undefined for a text that is none. */
 export function parsePolicySet(text: string): PolicySet | undefined {
-  const match = /^(\d{1,15}):([0-9a-f]{16})$/.exec(text);
-  return match === null ? undefined : { policyRevision: Number(match[1]), tag: match[2] };
+  const match = /^(\d{1,15}):([0-9a-f]{16})(:mirrored)?$/.exec(text);
+  if (match === null) return undefined;
+  return { policyRevision: Number(match[1]), tag: match[2], isMirrored: match[3] !== undefined };
+}
+
+/** Whether all that a witness had in force came from Kubernetes: of a set newer than the one that it was told of nobody knows. */
+export function isMirrored({ policyRevision, policySet }: Evidence): boolean {
+  return policySet !== undefined && policySet.isMirrored && policySet.policyRevision >= policyRevision;
 }
 
 /** The node that sends a request; undefined: none does. Whoever calls locally is believed. */

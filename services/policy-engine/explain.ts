@@ -6,9 +6,12 @@ import { formatLabel, LABEL_CLUSTER, type Prefix } from "@weir/common";
 import type { ExplainStep } from "@weir/proto/policy";
 import { type Decision, type ExplainQuery, lookUp, wordsOf } from "./decision.ts";
 import { describeIdentity, formatSource, listOf } from "./explain_words.ts";
+import { fqdnName } from "./fqdn_selector.ts";
+import { NameLearning } from "./name_learning.ts";
 import { PairState } from "./pair_state.ts";
 import { type Direction, formatPeerSelector, type PeerIdentity } from "./policy.ts";
 import { isSubject, type PolicyRepository } from "./policy_repository.ts";
+import { judgeRequest } from "./request_judgement.ts";
 import { smallestChange } from "./smallest_change.ts";
 
 /** Most facts that one step lists. */
@@ -51,6 +54,7 @@ export function explainDirection(
   const pair = PairState.of(repository, subject, remote, { namedPorts });
   const verdict = lookUp(pair, query, direction);
   const context: Decision = { pair, query, direction, words, verdict };
+  const { more = [], ...judged } = judgeRequest(context, query.request);
   return {
     ...step,
     allowed: verdict.allowed,
@@ -58,8 +62,13 @@ export function explainDirection(
     entry: verdict.entry,
     rule: verdict.cookie === 0 ? undefined : pair.rule(verdict.cookie),
     labelFacts: factsOf(context).slice(0, FACTS_MAX),
-    notes: unheededCidrs(pair, direction, words.remote, prefixesOf).slice(0, FACTS_MAX),
+    notes: [...more, ...aboutNames(context), ...unheededCidrs(pair, direction, words.remote, prefixesOf)]
+      .slice(
+        0,
+        FACTS_MAX,
+      ),
     ...smallestChange(context),
+    ...judged,
   };
 }
 
@@ -79,14 +88,40 @@ function reasonOf({ pair, verdict, words }: Decision): string {
   return verdict.allowed ? `Allowed by ${where}` : `Denied by ${where}`;
 }
 
-/** CIDR rules that cover an address of the other end, which is of the cluster: they never mean that. */
+/** What is not seen from a verdict that names had a part in. */
+function aboutNames({ pair, direction, verdict, words, query }: Decision): string[] {
+  const { remote, rules } = pair;
+  if (direction !== "EGRESS" || remote.askedName === undefined) return [];
+  const notes: string[] = [];
+  const selectors = pair.usesOf(verdict.cookie).flatMap(({ peer: { selector } }) =>
+    selector.type === "fqdn" ? [selector.name] : []
+  );
+  const isByName = verdict.by === "entry" && verdict.allowed && selectors.length > 0;
+  if (isByName) {
+    const learning = new NameLearning(rules.map(({ rule }) => rule));
+    const asked = fqdnName({ matchName: remote.askedName, matchPattern: "" });
+    const lacking = learning.lacks(asked);
+    if (lacking !== undefined) notes.push(lacking);
+    notes.push(
+      `it is open while DNS's answer to the ${words.subject} counts, and for every other name with the same address`,
+    );
+  }
+  if (query.toAddress === undefined) {
+    notes.push(
+      `${remote.askedName} is taken to have an IPv4 address that no policy has a CIDR rule for: name an address to ask about that one`,
+    );
+  }
+  return notes;
+}
+
+/** CIDR rules that cover an address of the other end, which is of the cluster: they do not mean that. */
 function unheededCidrs(
   { rules, remote }: PairState,
   direction: Direction,
   end: string,
   prefixesOf: (identity: number) => readonly Prefix[],
 ): string[] {
-  // Who has prefixes as its identity is outside, and CIDR rules are about it.
+  // Who has prefixes in its identity is outside, or its node says that CIDR rules mean pods: they are about it.
   if (remote.prefixes.length > 0) return [];
   const own = prefixesOf(remote.number);
   if (own.length === 0) return [];
@@ -129,6 +164,9 @@ function factsOf({ pair, verdict, words }: Decision): string[] {
       facts.add(
         `${prefix ?? "world"} of the ${words.remote} lies in ${formatPeerSelector(selector)} of ${where}`,
       );
+    } else if (selector.type === "fqdn") {
+      const name = pair.remote.askedName ?? "a name";
+      facts.add(`${name} of the ${words.remote} is what ${formatPeerSelector(selector)} of ${where} means`);
     } else facts.add(`${where} is for everyone`);
   }
   return [...facts];

@@ -16,10 +16,13 @@ import {
 } from "@weir/common";
 import type { NamedPort } from "@weir/proto/identity";
 import type { ExplainRequest, ExplainResponse } from "@weir/proto/policy";
+import { canonicalName, compileName, RuleFault } from "@weir/l7-rules";
+import { requestOf } from "./asked_request.ts";
 import { explainDirection } from "./explain.ts";
+import { fqdnMatcher, parseFqdnName } from "./fqdn_selector.ts";
 import { withImpliedLabels } from "./implied_labels.ts";
 import { IDENTITY_ASKED_REMOTE, IDENTITY_ASKED_SUBJECT } from "./pair_state.ts";
-import { type Direction, type PeerIdentity, peerIdentity } from "./policy.ts";
+import { type Direction, meansWorld, type PeerIdentity, peerIdentity } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
 
 /** What the directory knows of an address of the cluster. */
@@ -40,7 +43,9 @@ export interface ExplainContext {
 /** @throws {ProblemError} INVALID_ARGUMENT, with the field */
 export function explainRequest(request: ExplainRequest, context: ExplainContext): ExplainResponse {
   const from = endOf("from", request.fromLabels, request.fromIdentity, request.fromIp, context);
-  const to = endOf("to", request.toLabels, request.toIdentity, request.toIp, context);
+  const to = request.toName === ""
+    ? endOf("to", request.toLabels, request.toIdentity, request.toIp, context)
+    : ofName(request, context);
   const toNamedPorts = request.toNamedPorts.length > 0 ? request.toNamedPorts : to.namedPorts;
   const protocol = request.protocol;
   if (protocol === 0) {
@@ -53,7 +58,15 @@ export function explainRequest(request: ExplainRequest, context: ExplainContext)
     (toNamedPorts.length === 0
       ? undefined
       : context.repository.namedPorts.endpointLike(to.identity.number, toNamedPorts));
-  const query = { from: from.identity, to: to.identity, protocol, port, toNamedPorts, toAddress };
+  const query = {
+    from: from.identity,
+    to: to.identity,
+    protocol,
+    port,
+    toNamedPorts,
+    toAddress,
+    request: request.request && requestOf(request.request),
+  };
   const directions: Direction[] = request.direction === "DIRECTION_UNSPECIFIED"
     ? ["EGRESS", "INGRESS"]
     : [request.direction];
@@ -140,6 +153,43 @@ function ofAddress(
   }
   const number = best?.identity ?? (address.family === 4 ? IDENTITY_WORLD_IPV4 : IDENTITY_WORLD_IPV6);
   return { identity: repository.identity(number)!, namedPorts: [], address: prefix };
+}
+
+/** An address that has a name: what is said of the address, and of the selectors that mean the name. */
+function ofName(
+  { toName, toLabels, toIdentity, toIp }: ExplainRequest,
+  context: ExplainContext,
+): ReturnType<typeof ofAddress> | {
+  identity: PeerIdentity;
+  namedPorts: readonly NamedPort[];
+  address?: undefined;
+} {
+  const { repository } = context;
+  if (toLabels.length > 0 || toIdentity !== 0) {
+    throw invalidArgument("Cannot explain: to_name is given with to_labels or to_identity", {
+      found: toName,
+      expected: "to_name alone, or with to_ip",
+    });
+  }
+  try {
+    compileName(toName);
+  } catch (error) {
+    if (!(error instanceof RuleFault)) throw error;
+    throw invalidArgument(`Cannot explain: to_name: ${error.message}`, { found: toName });
+  }
+  const base = toIp === ""
+    ? { identity: repository.identity(IDENTITY_WORLD_IPV4)!, namedPorts: [] }
+    : ofAddress("to", toIp, context);
+  // Who is of the cluster keeps its identity, whatever name its address has.
+  if (!meansWorld(base.identity)) return base;
+  const names = new Set<string>();
+  for (const { prefix: text } of repository.mentionedPairs()) {
+    const selector = parseFqdnName(text);
+    if (selector && fqdnMatcher(selector)(toName)) names.add(text);
+  }
+  const { labels, prefixes } = base.identity;
+  const askedName = canonicalName(toName);
+  return { ...base, identity: { number: IDENTITY_ASKED_REMOTE, labels, prefixes, names, askedName } };
 }
 
 function namedPort(

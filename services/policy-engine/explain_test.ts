@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { L7Question } from "@weir/proto/l7";
+import { requestOf } from "./asked_request.ts";
 import { LabelSet, Prefix } from "@weir/common";
 import { explainDirection } from "./explain.ts";
 import { readManifests } from "./manifest.ts";
@@ -274,4 +276,158 @@ Deno.test("explainDirection() names the label that the remote end is to get, whe
   assert.equal(give("{matchExpressions: [{key: tier, operator: Exists}]}"), "");
   assert.equal(give("{matchExpressions: [{key: tier, operator: In, values: [a, b]}]}"), "");
   assert.equal(give('{matchLabels: {"k8s:io.kubernetes.pod.namespace": prod}}'), "");
+});
+
+Deno.test("explainDirection() judges a request by the L7 rules, and names the rule, its place and what would turn it", () => {
+  const spec = (path: string) =>
+    `{${SELECT_WEB}, ingress: [{fromEntities: [cluster], toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{method: GET, path: "${path}"}]}}]}]}`;
+  const repository = repositoryWith(spec("/public.*"));
+  const ask = (path?: string) => {
+    const [from, to] = [repository.identity(API)!, repository.identity(WEB)!];
+    const request = path === undefined
+      ? undefined
+      : requestOf(L7Question.create({ http: { method: "GET", path } }));
+    return explainDirection(
+      repository,
+      { from, to, protocol: 6, port: 80, toNamedPorts: [], request },
+      "INGRESS",
+    );
+  };
+  const list = "cnp:default/p0 spec.ingress[0].toPorts[0].rules.http";
+  assert.deepEqual([ask("/public/x").allowed, ask("/public/x").reason], [
+    true,
+    `Allowed by ${list}[0] (p.yaml:1)`,
+  ]);
+  assert.equal(ask("/public/x").change, `Remove ${list}[0] (p.yaml:1)`);
+  const denied = ask("/private");
+  assert.deepEqual([denied.allowed, denied.reason, denied.nearMiss, denied.change], [
+    false,
+    `Denied: no HTTP rule of ${list} (p.yaml:1) allows GET /private`,
+    `${list}[0] (p.yaml:1): path "/private" is not "/public.*"`,
+    `Add {method: "GET", path: "/private"} to ${list} (p.yaml:1)`,
+  ]);
+  assert.match(ask().notes[0], /judges each request by HTTP rules/);
+});
+
+Deno.test("explainDirection() judges CQL as the proxy does, member by member, and in the connection's keyspace", () => {
+  const rules =
+    `l7proto: cassandra, l7: [{query_action: select, query_table: "^shop\\\\.cart$"}, {query_action: insert, query_table: "^shop\\\\."}]`;
+  const repository = repositoryWith(
+    `{${SELECT_WEB}, ingress: [{fromEntities: [cluster], toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {${rules}}}]}]}`,
+  );
+  const list = "cnp:default/p0 spec.ingress[0].toPorts[0].rules.l7";
+  const ask = (cql: string, keyspace = "") => {
+    const [from, to] = [repository.identity(API)!, repository.identity(WEB)!];
+    const request = requestOf(L7Question.create({ cassandra: { cql, keyspace } }));
+    return explainDirection(
+      repository,
+      { from, to, protocol: 6, port: 80, toNamedPorts: [], request },
+      "INGRESS",
+    );
+  };
+  const said = (cql: string, keyspace?: string) => {
+    const { allowed, reason } = ask(cql, keyspace);
+    return `${allowed} ${reason}`.replaceAll(list, "L").replaceAll(" (p.yaml:1)", "");
+  };
+  const none = "Denied: no Cassandra rule of L allows";
+  const cases: [string, string | undefined, string][] = [
+    ["SELECT * FROM shop.cart", undefined, "true Allowed by L[0]"],
+    ["SELECT * FROM Shop.CART", undefined, "true Allowed by L[0]"],
+    ["SELECT * FROM cart", "SHOP", "true Allowed by L[0]"],
+    ["SELECT * FROM cart", '"SHOP"', `false ${none} select on SHOP.cart`],
+    ["SELECT * FROM cart", undefined, `false ${none} select on cart`],
+    ["SELECT * FROM vault.cart", "shop", `false ${none} select on vault.cart`],
+    ["SELECT a /* FROM shop.cart */ FROM shop.secret", undefined, `false ${none} select on shop.secret`],
+    [
+      "BEGIN BATCH INSERT INTO shop.a (k) VALUES (1); DELETE FROM shop.b WHERE k = 1; UPDATE c SET v = 1 APPLY BATCH",
+      "shop",
+      `false ${none} delete on shop.b and update on shop.c`,
+    ],
+    ["BEGIN BATCH INSERT INTO shop.a (k) VALUES (1) APPLY BATCH", undefined, "true Allowed by L[1]"],
+    ["USE vault", undefined, "true Allowed: USE always passes, it reads nothing"],
+    ["DROP ROLE admin", undefined, `false ${none} drop-role`],
+    [
+      "SELECT * FROM shop.cart; DROP TABLE shop.cart",
+      undefined,
+      `false ${none} a statement that cannot be read (found "drop", expected nothing after the statement)`,
+    ],
+  ];
+  for (const [cql, keyspace, expected] of cases) assert.equal(said(cql, keyspace), expected, cql);
+  const denied = ask("DELETE FROM shop.cart WHERE k = 1");
+  assert.deepEqual([denied.nearMiss, denied.change], [
+    `${list}[1] (p.yaml:1): delete is not insert`,
+    `Add {query_action: delete, query_table: "^shop\\\\.cart$"} to ${list} (p.yaml:1)`,
+  ]);
+  assert.match(ask("SELECT * FROM cart").notes[0], /before any USE/);
+  assert.match(
+    ask("DESCRIBE TABLES").change,
+    /^Only a rule without query_action and query_table allows describe,/,
+  );
+  assert.equal(ask("nonsense").nearMiss, "");
+  assert.match(ask("nonsense").change, /^Send one statement of CQL that can be read/);
+  assert.throws(() => ask("SELECT * FROM cart", "a; b"), /is no keyspace/);
+});
+
+Deno.test("explainDirection() judges a TLS client's server name, and each key of a command to memcached", () => {
+  const asked = (item: string, question: Parameters<typeof L7Question.create>[0]) => {
+    const repository = repositoryWith(
+      `{${SELECT_WEB}, ingress: [{fromEntities: [cluster], toPorts: [{ports: [{port: "80", protocol: TCP}], ${item}}]}]}`,
+    );
+    const { allowed, reason, change } = explainDirection(repository, {
+      from: repository.identity(API)!,
+      to: repository.identity(WEB)!,
+      protocol: 6,
+      port: 80,
+      toNamedPorts: [],
+      request: requestOf(L7Question.create(question)),
+    }, "INGRESS");
+    const short = (text: string) =>
+      text.replaceAll(/cnp:default\/p0 spec\.ingress\[0\]\.toPorts\[0\]\.(rules\.l7|serverNames)/g, "L")
+        .replaceAll(" (p.yaml:1)", "");
+    return [allowed, short(reason), short(change)];
+  };
+  const names = `serverNames: ["www.example.com", "*.shop.example"]`;
+  const memcache =
+    `rules: {l7proto: memcache, l7: [{command: get, keyPrefix: "user:"}, {command: get, keyExact: "public"}]}`;
+  const none = "Denied: no memcached rule of L allows";
+  const cases: [string, Parameters<typeof L7Question.create>[0], unknown[]][] = [
+    [names, { tls: { serverName: "a.SHOP.example" } }, [true, "Allowed by L[1]", "Remove L[1]"]],
+    [names, { tls: { serverName: "evil" } }, [
+      false,
+      "Denied: no server name rule of L allows TLS to evil",
+      'Add "evil" to L',
+    ]],
+    [names, { tls: { serverName: "" } }, [
+      false,
+      "Denied: no server name rule of L allows TLS without a server name",
+      "Name the server: no rule means a client that names none",
+    ]],
+    [memcache, { memcache: { command: "get public user:1" } }, [
+      true,
+      "Allowed by L[1] and L[0]",
+      "Remove L[1] and L[0]",
+    ]],
+    [memcache, { memcache: { command: "gets public secret" } }, [
+      false,
+      `${none} gets secret`,
+      'Add {command: gets, keyExact: "secret"} to L',
+    ]],
+    [memcache, { memcache: { command: "set user:1 0 0 5" } }, [
+      false,
+      `${none} set user:1`,
+      'Add {command: set, keyExact: "user:1"} to L',
+    ]],
+    [memcache, { memcache: { command: "flush_all" } }, [
+      false,
+      `${none} flush_all`,
+      "Add {command: flush_all} to L",
+    ]],
+    [memcache, { memcache: { command: "quit" } }, [
+      true,
+      "Allowed: quit always passes, it reads nothing",
+      "",
+    ]],
+  ];
+  for (const [rules, question, expected] of cases) assert.deepEqual(asked(rules, question), expected);
+  assert.throws(() => asked(memcache, { memcache: { command: "GET public" } }), /no command that is known/);
 });

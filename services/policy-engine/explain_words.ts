@@ -1,7 +1,7 @@
 /** How rules and identities are called where something is explained. @module */
-import { formatLabel, formatRequirement, LABEL_CLUSTER, type Selector } from "@weir/common";
+import { formatLabel, formatRequirement, LABEL_CLUSTER, type Selector, SOURCE_CIDR } from "@weir/common";
 import type { RuleSource } from "@weir/proto/policy";
-import type { PeerIdentity } from "./policy.ts";
+import { isOutside, type PeerIdentity } from "./policy.ts";
 
 /** `cnp:default/rule1 spec.ingress[0] (rule1.yaml:12)` */
 export function formatSource(source: RuleSource): string {
@@ -20,12 +20,14 @@ export function requirementWords({ requirements }: Selector): string[] {
 
 /** An identity in few words: its reserved name, prefix, or the labels that people gave it. */
 export function describeIdentity(identity: PeerIdentity): string {
-  if (identity.prefixes.length > 0) return identity.prefixes.join(", ");
+  if (identity.askedName !== undefined) return identity.askedName;
+  if (isOutside(identity)) return identity.prefixes.join(", ");
   const labels = [...identity.labels];
   const reserved = labels.find((label) => label.source === "reserved");
   if (reserved) return reserved.key;
   const own = labels.filter((label) =>
-    !label.key.startsWith("io.cilium.") && !label.key.startsWith("io.kubernetes.")
+    !label.key.startsWith("io.cilium.") && !label.key.startsWith("io.kubernetes.") &&
+    label.source !== SOURCE_CIDR
   );
   return (own.length > 0 ? own : labels).map(formatLabel).join(", ");
 }

@@ -15,6 +15,10 @@ runService({
     },
     databaseUrl: { kind: "text", default: "sqlite::memory:", description: "database of the policies" },
     cluster: { kind: "text", default: "default", description: "name of this cluster" },
+    awaitKubernetes: {
+      kind: "flag",
+      description: "a new database answers nobody before Kubernetes' policies are in it",
+    },
   },
   create(context) {
     const database = new Database(context.config.databaseUrl);
@@ -23,6 +27,7 @@ runService({
       database,
       allocator,
       cluster: context.config.cluster,
+      awaitKubernetes: context.config.awaitKubernetes,
       clock: context.clock,
       api: context.api,
     });

@@ -113,14 +113,7 @@ Deno.test("readManifests() refuses by name, with line and column, what is unknow
   const section = (text: string) => CNP.replace("  - fromEntities: [world]", `  - ${text}`);
   const spec = (text: string) => CNP.replace("  description: every field that is taken", `  ${text}`);
   const cases: [string, string, FaultCode, RegExp][] = [
-    [
-      l7("rules: { http: [{}] }"),
-      "20:7 spec.ingress[0].toPorts[0].rules",
-      "unsupported",
-      /not supported yet/,
-    ],
-    [l7("serverNames: [a.b]"), "20:7 spec.ingress[0].toPorts[0].serverNames", "unsupported", /proxy/],
-    [l7("listener: {}"), "20:7 spec.ingress[0].toPorts[0].listener", "unsupported", /proxy/],
+    [l7("listener: {}"), "20:7 spec.ingress[0].toPorts[0].listener", "unsupported", /Envoy/],
     [l7("terminatingTLS: {}"), "20:7 spec.ingress[0].toPorts[0].terminatingTLS", "unsupported", /proxy/],
     [section("fromRequires: [{}]"), "22:5 spec.ingress[1].fromRequires", "unsupported", /removed/],
     [section("fromNodes: [{}]"), "22:5 spec.ingress[1].fromNodes", "unsupported", /not supported yet/],

@@ -34,7 +34,7 @@ interface Published {
   /** The policy set that its entries, as they are shown, were made from. */
   policyRevision: number;
   /** Its subjects keep what they had. */
-  isTooLarge: boolean;
+  isFaulty: boolean;
   /** Its last change was at this revision, plus the place of each subject, plus one. */
   since: number;
 }
@@ -177,7 +177,7 @@ export class MapStateTable implements Watchable<MapState> {
     for (const group of changes.groups) {
       count += group.subjects.size;
       // Whether its subjects keep what they had is decided for each, as long as that may be so for one of them.
-      const isDoubtful = group.isTooLarge || this.#groups.get(group)?.isTooLarge;
+      const isDoubtful = group.isFaulty || this.#groups.get(group)?.isFaulty;
       if (isDoubtful) { for (const subject of group.subjects) own.add(subject); }
     }
     const areMany = count > this.#subjects.size * MANY_SHARE;
@@ -195,7 +195,7 @@ export class MapStateTable implements Watchable<MapState> {
       const published = this.#published(group);
       group.show();
       published.policyRevision = policyRevision;
-      published.isTooLarge = group.isTooLarge;
+      published.isFaulty = group.isFaulty;
       if (areMany) published.since = since;
     }
     // Every place has a revision of its own, whether its subject is in a group that changed or not.
@@ -258,7 +258,7 @@ export class MapStateTable implements Watchable<MapState> {
 
   #whyKept(repository: PolicyRepository, number: number, isBehind: boolean): Kept | undefined {
     const group = repository.group(number);
-    const error = repository.holdOf(number) ?? (group?.isTooLarge ? group.state().errorOf(number) : "");
+    const error = repository.holdOf(number) ?? (group?.isFaulty ? group.state().errorOf(number) : "");
     if (error === "") return undefined;
     const subject = this.#subjects.get(String(number));
     if (subject === undefined || isBehind) return { error };
@@ -273,7 +273,7 @@ export class MapStateTable implements Watchable<MapState> {
     let published = this.#groups.get(group);
     if (published === undefined) {
       // Its subjects, all new in it, have revisions of their own.
-      published = { group, policyRevision: 0, isTooLarge: group.isTooLarge, since: -Infinity };
+      published = { group, policyRevision: 0, isFaulty: group.isFaulty, since: -Infinity };
       group.show();
       this.#groups.set(group, published);
     }

@@ -8,7 +8,6 @@
  *
  * @module
  */
-import { sql } from "kysely";
 import {
   Backoff,
   type Clock,
@@ -18,14 +17,19 @@ import {
   ProblemError,
   unixSeconds,
 } from "@weir/common";
-import type { Database, Migration } from "@weir/common/state";
+import type { Database } from "@weir/common/state";
 import { NodePolicy, type WaitRequest, WaitResponse } from "@weir/proto/policy";
 import { checkPolicyRevision, type Evidence } from "./evidence.ts";
+import {
+  type Point,
+  POLICY_POINTS_MAX,
+  readNodePolicies,
+  type Told,
+  writeNodePolicies,
+} from "./node_policy_rows.ts";
 
 /** Nodes that may tell; more than there are nodes can only be a mistake. */
 export const NODE_POLICIES_MAX = 20_000;
-/** Points that are kept: so far back a node may be and still be told apart. */
-export const POLICY_POINTS_MAX = 4096;
 /** Longest wait of one call, in seconds. */
 export const POLICY_WAIT_S_MAX = 8;
 /** Nodes that an answer names. */
@@ -43,27 +47,6 @@ const NEW_NODE_S = 60;
 const REPEAT_S_MIN = 6, REPEAT_S_PER_NODE = 0.003, REPEAT_S_MAX = 28;
 /** Least time between two looks of a waiter: ten thousand nodes tell within a second. */
 const LOOK_MS = 20;
-const ROWS_AT_ONCE = 500;
-
-/** Steps of the schema, append-only. */
-export const NODE_POLICY_MIGRATIONS: readonly Migration[] = [{
-  name: "policy-2-nodes",
-  async up(tx) {
-    const real = sql.raw("double precision");
-    await sql`create table weir_node_policy (node text primary key, epoch text not null, revision bigint not null,
-      policy_revision bigint not null, since_unix_s ${real} not null, error text not null, endpoints integer not null,
-      heard_unix_s ${real} not null, batch bigint not null)`.execute(tx);
-    await sql`create index weir_node_policy_batch on weir_node_policy (batch)`.execute(tx);
-    await sql`create table weir_policy_point (epoch text not null, revision bigint not null,
-      policy_revision bigint not null, unix_s ${real} not null, batch bigint not null,
-      primary key (epoch, policy_revision))`.execute(tx);
-    await sql`create index weir_policy_point_batch on weir_policy_point (batch)`.execute(tx);
-    await sql`create table weir_node_policy_counter (id integer primary key, batch bigint not null)`.execute(
-      tx,
-    );
-    await sql`insert into weir_node_policy_counter (id, batch) values (1, 0)`.execute(tx);
-  },
-}];
 
 /** What {@link NodePolicies} needs of the engine. */
 export interface NodePoliciesOptions {
@@ -78,27 +61,6 @@ export interface NodePoliciesOptions {
   onClaim?: (evidence: Evidence) => void;
   /** A node said something, here or to another replica. */
   onHeard?: (node: string) => void;
-}
-
-interface Point {
-  readonly epoch: string;
-  readonly revision: number;
-  readonly policyRevision: number;
-  readonly unixS: number;
-  /** The policy set with its tag; undefined where another replica, or an earlier life, published it. */
-  readonly policySet?: string;
-}
-
-/** What is kept of a node. */
-interface Told {
-  node: string;
-  epoch: string;
-  revision: number;
-  policyRevision: number;
-  sinceUnixS: number;
-  error: string;
-  endpoints: number;
-  heardUnixS: number;
 }
 
 /** See the top of the file. */
@@ -334,47 +296,15 @@ export class NodePolicies {
 
   /** What other replicas, or an earlier life, wrote. */
   async #read(): Promise<void> {
-    const { nodes, points, batch, isOlder } = await this.#options.database.query(async (kysely) => {
-      const { rows } = await sql<{ batch: string | number }>`
-        select batch from weir_node_policy_counter where id = 1`.execute(kysely);
-      const batch = Number(rows[0].batch);
-      // Fewer than were known: the database is another copy of itself.
-      const isOlder = batch < this.#batch, from = isOlder ? -1 : this.#batch;
-      if (batch === from) return { nodes: [], points: [], batch, isOlder };
-      const points = await sql<
-        Record<string, string | number>
-      >`select epoch, revision, policy_revision, unix_s
-        from weir_policy_point where batch > ${from} order by policy_revision`.execute(kysely);
-      const nodes = await sql<Record<string, string | number>>`select node, epoch, revision, policy_revision,
-        since_unix_s, error, endpoints, heard_unix_s from weir_node_policy where batch > ${from}`.execute(
-        kysely,
-      );
-      return { nodes: nodes.rows, points: points.rows, batch, isOlder };
-    });
-    for (const row of points) {
-      this.#learn({
-        epoch: String(row.epoch),
-        revision: Number(row.revision),
-        policyRevision: Number(row.policy_revision),
-        unixS: Number(row.unix_s),
-      });
-    }
-    for (const row of nodes) {
-      const name = String(row.node);
+    const { nodes, points, batch, isOlder } = await readNodePolicies(this.#options.database, this.#batch);
+    for (const point of points) this.#learn(point);
+    for (const told of nodes) {
+      const name = told.node;
       // The first reading has what was said in earlier lives.
       if (this.#batch >= 0 && !isOlder) this.#options.onHeard?.(name);
       // What came later was written later; clocks of replicas say nothing. What was heard here since is newer than both.
       if (this.#unsavedNodes.has(name) || (isOlder && this.#told.has(name))) continue;
-      this.#told.set(name, {
-        node: name,
-        epoch: String(row.epoch),
-        revision: Number(row.revision),
-        policyRevision: Number(row.policy_revision),
-        sinceUnixS: Number(row.since_unix_s),
-        error: String(row.error),
-        endpoints: Number(row.endpoints),
-        heardUnixS: Number(row.heard_unix_s),
-      });
+      this.#told.set(name, told);
     }
     this.#batch = batch;
     if (nodes.length + points.length > 0) this.#resolveAll();
@@ -386,49 +316,13 @@ export class NodePolicies {
     const names = [...this.#unsavedNodes], points = this.#unsavedPoints.splice(0);
     this.#unsavedNodes.clear();
     try {
-      await this.#save(names, points);
+      const told = names.map((node) => [node, this.#told.get(node)] as const);
+      await writeNodePolicies(this.#options.database, new Map(told), points);
     } catch (error) {
       for (const name of names) this.#unsavedNodes.add(name);
       this.#unsavedPoints.unshift(...points);
       throw error;
     }
-  }
-
-  async #save(names: readonly string[], points: readonly Point[]): Promise<void> {
-    await this.#options.database.transaction(async (tx) => {
-      const { rows } = await sql<{ batch: string | number }>`
-        update weir_node_policy_counter set batch = batch + 1 where id = 1 returning batch`.execute(tx);
-      const batch = Number(rows[0].batch);
-      for (const { epoch, revision, policyRevision, unixS } of points) {
-        await sql`insert into weir_policy_point (epoch, revision, policy_revision, unix_s, batch)
-          values (${epoch}, ${revision}, ${policyRevision}, ${unixS}, ${batch})
-          on conflict (epoch, policy_revision) do nothing`.execute(tx);
-      }
-      if (points.length > 0) {
-        await sql`delete from weir_policy_point where policy_revision < (select min(policy_revision) from
-          (select policy_revision from weir_policy_point order by policy_revision desc limit ${POLICY_POINTS_MAX}) newest)`
-          .execute(tx);
-      }
-      for (let i = 0; i < names.length; i += ROWS_AT_ONCE) {
-        const part = names.slice(i, i + ROWS_AT_ONCE);
-        const told = part.flatMap((name) => this.#told.get(name) ?? []);
-        const gone = part.filter((name) => !this.#told.has(name));
-        if (gone.length > 0) {
-          await sql`delete from weir_node_policy where node in (${sql.join(gone)})`.execute(tx);
-        }
-        if (told.length === 0) continue;
-        const values = told.map((each) =>
-          sql`(${each.node}, ${each.epoch}, ${each.revision}, ${each.policyRevision}, ${each.sinceUnixS},
-            ${each.error}, ${each.endpoints}, ${each.heardUnixS}, ${batch})`
-        );
-        await sql`insert into weir_node_policy (node, epoch, revision, policy_revision, since_unix_s, error, endpoints,
-            heard_unix_s, batch) values ${sql.join(values)}
-          on conflict (node) do update set epoch = excluded.epoch, revision = excluded.revision,
-            policy_revision = excluded.policy_revision, since_unix_s = excluded.since_unix_s, error = excluded.error,
-            endpoints = excluded.endpoints, heard_unix_s = excluded.heard_unix_s, batch = excluded.batch`
-          .execute(tx);
-      }
-    });
   }
 
   #forgetGone(): void {

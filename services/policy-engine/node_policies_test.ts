@@ -3,7 +3,8 @@ import { type Clock, Logger, type ProblemError } from "@weir/common";
 import { Database } from "@weir/common/state";
 import { postgresMissing, TestPostgres } from "@weir/common/testing/postgres";
 import { NodePolicy, WaitRequest } from "@weir/proto/policy";
-import { NODE_POLICIES_MAX, NODE_POLICY_MIGRATIONS, NodePolicies } from "./node_policies.ts";
+import { NODE_POLICIES_MAX, NodePolicies } from "./node_policies.ts";
+import { NODE_POLICY_MIGRATIONS } from "./node_policy_rows.ts";
 
 /** A clock whose sleepers wake when a test moves it. */
 class TestClock implements Clock {

@@ -304,7 +304,7 @@ Deno.test("An older copy that was written to until its numbers are greater is to
       const state = await stateOf(node);
       assert.equal(state.error, "", "what was accepted is asked no more");
       assert.ok(state.policyRevision > policyRevision);
-      const own = nodeClient(engine, state.policyRevision, "node-2", engine.store.policySet);
+      const own = nodeClient(engine, state.policyRevision, "node-2", engine.follower.policySet);
       assert.equal((await stateOf(own)).error, "", "nor does its own history give doubt");
       const ancient = nodeClient(engine, state.policyRevision, "node-2", `0:${"0".repeat(16)}`);
       assert.equal((await stateOf(ancient)).error, "", "nor what is too long ago to tell");

@@ -11,6 +11,7 @@ import { resolveDirection, resolveEntries, type ResolverTables } from "./entry_r
 import type { NamedPort } from "./named_ports.ts";
 import { type PeerIdentity, peerSelectorMatches } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
+import { RuleSetRegistry } from "./rule_set_registry.ts";
 
 /** Stands for an identity that has no number. */
 export const IDENTITY_ASKED_SUBJECT = 0xffff_fffe;
@@ -63,10 +64,19 @@ export class PairState {
       const message = { ...group.state().head(subject.number, repository.policyRevision), entries };
       return new PairState(subject, remote, rules, uses, repository, namedPorts, message, repository.cookies);
     }
-    const tables: ResolverTables = { cookies: new CookieRegistry(), namedPorts: repository.namedPorts };
+    const tables: ResolverTables = {
+      cookies: new CookieRegistry(),
+      namedPorts: repository.namedPorts,
+      ruleSets: new RuleSetRegistry(),
+    };
     const always = subject.number === IDENTITY_INIT;
     const ingress = resolveDirection("INGRESS", rules, tables.cookies, always);
     const egress = resolveDirection("EGRESS", rules, tables.cookies, always);
+    const entries = [
+      ...resolveEntries(0, uses.filter((use) => use.peer.selector.type === "any"), tables),
+      ...resolveEntries(remote.number, uses.filter((use) => use.peer.selector.type !== "any"), tables),
+      ...[ingress.allowAll, egress.allowAll].filter((entry) => entry !== undefined),
+    ];
     const message: MapStateMessage = {
       identity: subject.number,
       policyRevision: repository.policyRevision,
@@ -74,14 +84,12 @@ export class PairState {
       enforceEgress: egress.enforced,
       ingressDefaultCookie: ingress.defaultCookie,
       egressDefaultCookie: egress.defaultCookie,
-      entries: [
-        ...resolveEntries(0, uses.filter((use) => use.peer.selector.type === "any"), tables),
-        ...resolveEntries(remote.number, uses.filter((use) => use.peer.selector.type !== "any"), tables),
-        ...[ingress.allowAll, egress.allowAll].filter((entry) => entry !== undefined),
-      ],
+      entries,
       selfDescribed: false,
       silent: [],
       knownIdentities: [],
+      ruleSets: tables.ruleSets.all(),
+      fqdnSelectors: [],
       error: "",
     };
     return new PairState(subject, remote, rules, uses, repository, namedPorts, message, tables.cookies);

@@ -5,6 +5,16 @@
  */
 import { type IpFamily, type LabelSet, Prefix, type Selector, SOURCE_CIDR } from "@weir/common";
 import type { KindTakenBy } from "@weir/common/manifest";
+import { formatFqdnName, fqdnLabels, type FqdnName } from "./fqdn_selector.ts";
+import type {
+  CassandraRule,
+  DnsRule,
+  HttpRule,
+  KafkaRule,
+  L7Kind,
+  MemcacheRule,
+  ServerNameRule,
+} from "@weir/proto/l7";
 
 /** The kinds that are taken. */
 export type PolicyKind = KindTakenBy<"policy-engine">;
@@ -77,7 +87,8 @@ export type PeerSelector =
     readonly key: string;
     readonly prefix: Prefix;
     readonly except: readonly Prefix[];
-  };
+  }
+  | { readonly type: "fqdn"; readonly key: string; readonly name: FqdnName };
 
 /** Every identity, known or not. */
 export const PEER_ANY: PeerSelector = { type: "any", key: "any" };
@@ -87,16 +98,27 @@ export function labelPeer(selector: Selector): PeerSelector {
   return { type: "labels", key: `labels:${selector.key}`, selector };
 }
 
-/** Peers by address outside the cluster: in the prefix and in none of the exceptions. */
+/** Peers by address, in the prefix and in none of the exceptions: outside the cluster, and whoever has a `cidr:` label. */
 export function cidrPeer(prefix: Prefix, except: readonly Prefix[] = []): PeerSelector {
   const sorted = [...except].sort((a, b) => a.compare(b));
   return { type: "cidr", key: `cidr:${[prefix, ...sorted].join("-")}`, prefix, except: sorted };
 }
 
-/** For people: `k8s:org=empire`, `10.0.0.0/8 except 10.1.0.0/16`, `everyone`. */
+/** Peers by name: addresses outside that DNS gave for a name which the selector means. */
+export function fqdnPeer(name: FqdnName): PeerSelector {
+  return { type: "fqdn", key: fqdnKey(name.text), name };
+}
+
+/** Key of the peer selector with this text. */
+export function fqdnKey(text: string): string {
+  return `fqdn:${text}`;
+}
+
+/** For people: `k8s:org=empire`, `10.0.0.0/8 except 10.1.0.0/16`, `*.example.com`, `everyone`. */
 export function formatPeerSelector(selector: PeerSelector): string {
   if (selector.type === "any") return "everyone";
   if (selector.type === "labels") return selector.selector.toString();
+  if (selector.type === "fqdn") return formatFqdnName(selector.name);
   return selector.prefix.text + (selector.except.length === 0 ? "" : ` except ${selector.except.join(", ")}`);
 }
 
@@ -109,6 +131,25 @@ export interface PortMatch {
   readonly last: number;
   /** A port name, lower case; `first` and `last` are 0 then. */
   readonly name: string;
+  /** What passes there; undefined: everything. */
+  readonly rules?: PortRules;
+}
+
+/** The L7 rules of one item of `toPorts`. */
+export interface PortRules {
+  readonly kind: Exclude<L7Kind, "L7_KIND_UNSPECIFIED">;
+  /** `spec.ingress[0].toPorts[0].rules.http` */
+  readonly path: string;
+  readonly line: number;
+  readonly rules: readonly PortRule[];
+}
+
+/** One of them. */
+export interface PortRule {
+  readonly path: string;
+  readonly line: number;
+  /** Without its cookie. */
+  readonly rule: HttpRule | DnsRule | KafkaRule | CassandraRule | MemcacheRule | ServerNameRule;
 }
 
 /** Every protocol and port. */
@@ -120,6 +161,12 @@ export interface PeerIdentity {
   readonly labels: LabelSet;
   /** The prefixes of its `cidr:` labels. */
   readonly prefixes: readonly Prefix[];
+  /** Texts of the selectors of names that mean it, beside what its labels and prefixes say. */
+  readonly names?: ReadonlySet<string>;
+  /** The name that it was asked about by. */
+  readonly askedName?: string;
+  /** It stands for a selector of names, which alone means it: what that says is added to what is said of an address. */
+  readonly isName?: boolean;
 }
 
 /** An identity record; the `cidr:` labels are read once, here. */
@@ -132,9 +179,26 @@ export function peerIdentity(number: number, labels: LabelSet): PeerIdentity {
   return { number, labels, prefixes };
 }
 
+/** Whether it stands for addresses outside of the cluster: a pod may have prefixes too, where CIDR rules mean pods. */
+export function isOutside({ prefixes, labels }: PeerIdentity): boolean {
+  return prefixes.length > 0 && (isWorld(labels, 4) || isWorld(labels, 6));
+}
+
+/** Whether it stands for addresses that may have names: those of the world. */
+export function meansWorld({ labels }: PeerIdentity): boolean {
+  return isWorld(labels, 4) || isWorld(labels, 6);
+}
+
+/** The identity that stands for a selector of names. */
+export function nameIdentity(number: number, name: FqdnName): PeerIdentity {
+  return { number, labels: fqdnLabels(name), prefixes: [], names: new Set([name.text]), isName: true };
+}
+
 /** True when the selector means this identity. */
 export function peerSelectorMatches(selector: PeerSelector, identity: PeerIdentity): boolean {
   if (selector.type === "any") return true;
+  if (selector.type === "fqdn") return identity.names?.has(selector.name.text) ?? false;
+  if (identity.isName) return false;
   if (selector.type === "labels") return selector.selector.matches(identity.labels);
   const inside = (prefix: Prefix) =>
     selector.prefix.contains(prefix) && !selector.except.some((except) => except.contains(prefix));
@@ -148,20 +212,27 @@ function isWorld(labels: LabelSet, family: IpFamily): boolean {
     labels.has("reserved", "world");
 }
 
-/** Every prefix that a policy mentions, exceptions included; /0 is the world and needs no identity of its own. */
-export function policyPrefixes(policy: Policy): Prefix[] {
-  const found = new Map<string, Prefix>();
+/**
+ * What a policy mentions that needs a number: every prefix, exceptions included (/0 is the world and needs none of its own), then
+ * every selector of names, each by its text.
+ */
+export function policyMentions(policy: Policy): string[] {
+  const prefixes = new Map<string, Prefix>(), names = new Set<string>();
   for (const rule of policy.rules) {
     for (const direction of DIRECTIONS) {
       for (const section of rule.directions[direction].sections) {
         for (const { selector } of section.peers) {
+          if (selector.type === "fqdn") names.add(selector.name.text);
           if (selector.type !== "cidr") continue;
           for (const prefix of [selector.prefix, ...selector.except]) {
-            if (prefix.length > 0) found.set(prefix.text, prefix);
+            if (prefix.length > 0) prefixes.set(prefix.text, prefix);
           }
         }
       }
     }
   }
-  return [...found.values()].sort((a, b) => a.compare(b));
+  return [
+    ...[...prefixes.values()].sort((a, b) => a.compare(b)).map(({ text }) => text),
+    ...[...names].sort(),
+  ];
 }

@@ -3,7 +3,16 @@
  * served. A function of its clients, database, clock and configuration; `handler` needs no socket.
  * @module
  */
-import { ApiServer, Backoff, type Clock, Health, Logger, MetricsRegistry, systemClock } from "@weir/common";
+import {
+  ApiServer,
+  Backoff,
+  type Clock,
+  Health,
+  Logger,
+  MetricsRegistry,
+  ProblemError,
+  systemClock,
+} from "@weir/common";
 import type { Database } from "@weir/common/state";
 import type { WeirClient } from "@weir/client";
 import { Admission } from "./admission.ts";
@@ -25,6 +34,8 @@ export interface PolicyEngineOptions {
   allocator: WeirClient;
   /** Name of the local cluster; default `default`. */
   cluster?: string;
+  /** Policies come from Kubernetes: a new database has none until `policies:kubernetes-read`, and nobody is answered before. */
+  awaitKubernetes?: boolean;
   clock?: Clock;
   /** Default: a server of its own with the parts below. */
   api?: ApiServer;
@@ -35,6 +46,9 @@ export interface PolicyEngineOptions {
 
 /** Longest wait before a burst of changes is given to watchers, in milliseconds. */
 const PUBLISH_DELAY_MS = 1;
+
+/** Name of the check that waits for the policies of Kubernetes. */
+const KUBERNETES = "kubernetes";
 
 /** Name of the check that waits for lost identities. */
 const LOST = "lost-identities";
@@ -54,6 +68,7 @@ export class PolicyEngine {
   readonly cluster: string;
   readonly #loss: DirectoryLoss;
   readonly #rollCall: RollCall;
+  readonly #awaitKubernetes: boolean;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #health: Health;
@@ -68,6 +83,7 @@ export class PolicyEngine {
 
   constructor(options: PolicyEngineOptions) {
     this.cluster = options.cluster ?? "default";
+    this.#awaitKubernetes = options.awaitKubernetes ?? false;
     this.#log = options.log ?? options.api?.log ?? Logger.silent();
     this.#health = options.health ?? options.api?.health ?? new Health();
     const metrics = options.metrics ?? options.api?.metrics ?? new MetricsRegistry();
@@ -132,7 +148,22 @@ export class PolicyEngine {
 
   /** True once policies, identities and port names were all complete. */
   get ready(): boolean {
-    return this.#policiesLoaded && this.directory.synced && !this.#mayLackIdentities;
+    return this.#policiesLoaded && this.directory.synced && !this.#mayLackIdentities &&
+      this.#isKubernetesRead;
+  }
+
+  /** A database without what Kubernetes has would say "no policy" of what is denied. */
+  get #isKubernetesRead(): boolean {
+    return !this.#awaitKubernetes || this.store.isKubernetesRead;
+  }
+
+  /** All policies that Kubernetes has were handed on. @throws {ProblemError} DATABASE_UNAVAILABLE */
+  async kubernetesRead(): Promise<void> {
+    if (this.store.isKubernetesRead) return;
+    await this.store.noteKubernetesRead();
+    this.#tellKubernetes();
+    await this.syncPolicies();
+    this.publishNow();
   }
 
   /** Begins; resolves at once, `waitReady` says when it serves. */
@@ -200,6 +231,30 @@ export class PolicyEngine {
     this.publishNow();
   }
 
+  /**
+   * Kubernetes tells again all that a lost database had: so it may be given up without a person.
+   * @throws {ProblemError} DATABASE_IN_DOUBT (409): somebody may have had more in force, or this database has more
+   */
+  assertMirrored(): void {
+    const { store, follower } = this;
+    if (store.doubts.size === 0 || store.isDoubtMirrored && follower.isMirrored) return;
+    throw new ProblemError("DATABASE_IN_DOUBT", {
+      status: 409,
+      detail: "Cannot take the policy database for the newest without a person: " +
+        (follower.isMirrored
+          ? "policies that did not come from Kubernetes may be in force"
+          : "it has policies that did not come from Kubernetes, or cannot be read"),
+      found: [...store.doubts.keys()].filter((node) => node !== "").sort().slice(0, 3).join(", "),
+      expected: "policies of Kubernetes alone",
+      action: 'Restore a newer copy, or accept this one with "weir policy accept-database"',
+    });
+  }
+
+  #tellKubernetes(): void {
+    if (this.#isKubernetesRead) this.#health.remove(KUBERNETES);
+    else this.#health.waitFor(KUBERNETES, "the policies of Kubernetes were not read yet");
+  }
+
   /** A node was removed from the cluster: what it said may have been a lie. */
   async #dismiss(node: string): Promise<void> {
     const { signal } = this.#stop;
@@ -225,6 +280,7 @@ export class PolicyEngine {
         await this.syncPolicies();
         this.#policiesLoaded = true;
         if (!this.#isLossAsked) await this.#awaitLost();
+        this.#tellKubernetes();
         this.#changed();
         backoff.reset();
         await this.follower.wait(signal);

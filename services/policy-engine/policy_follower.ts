@@ -4,13 +4,13 @@
  * @module
  */
 import { type Clock, type Health, type Logger, unixSeconds } from "@weir/common";
-import { formatFault } from "@weir/common/manifest";
+import { formatFault, KUBERNETES_FILE_MARK } from "@weir/common/manifest";
 import type { Policy as PolicyMessage, PolicyFault } from "@weir/proto/policy";
 import { readManifests } from "./manifest.ts";
-import { formatPolicySet, parsePolicySet, type PolicySet } from "./evidence.ts";
-import type { Policy } from "./policy.ts";
+import { formatPolicySet, type PolicySet } from "./evidence.ts";
+import { type Policy, policyMentions } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
-import { type PolicyStore, texts } from "./policy_store.ts";
+import type { PolicyStore } from "./policy_store.ts";
 
 /** How often the numbers are compared with the policies without a reason, in milliseconds. */
 const RECONCILE_MS = 10 * 60_000;
@@ -34,12 +34,16 @@ export interface PolicyFollowerOptions {
 export interface UnreadPolicy {
   readonly why: string;
   readonly sinceUnixS: number;
+  /** Of the stored version; 0: not known. */
+  readonly policyRevision: number;
 }
 
 /** See the top of the file. */
 export class PolicyFollower {
   readonly #options: PolicyFollowerOptions;
   readonly #unread = new Map<string, UnreadPolicy>();
+  /** Names of policies that did not come from Kubernetes. */
+  readonly #others = new Set<string>();
   /** Those among them whose bytes cannot be decoded: the table does not have them. */
   #undecodable = new Set<string>();
   /** The newest policy set that was taken in without doubt: nodes may have it. */
@@ -82,6 +86,12 @@ export class PolicyFollower {
     return this.#knownSet === undefined ? "" : formatPolicySet(this.#knownSet);
   }
 
+  /** All stored policies came from Kubernetes, and could be read. */
+  get isMirrored(): boolean {
+    const unread = this.#unread.size - (this.#unread.has(DATABASE_FAULT) ? 1 : 0);
+    return this.#others.size === 0 && unread === 0;
+  }
+
   /** Stored policies that cannot be put in force, by name. */
   get unread(): ReadonlyMap<string, UnreadPolicy> {
     return this.#unread;
@@ -89,10 +99,11 @@ export class PolicyFollower {
 
   /** The same for readers outside. */
   faults(): PolicyFault[] {
-    return [...this.#unread].map(([name, { why, sinceUnixS }]) => ({
+    return [...this.#unread].map(([name, { why, sinceUnixS, policyRevision }]) => ({
       name,
       error: why,
       sinceUnixS,
+      policyRevision,
       holds: this.#options.repository.isHeld(name),
     }));
   }
@@ -113,7 +124,8 @@ export class PolicyFollower {
     // What changes in doubt is given to nobody.
     if (store.doubts.size === 0) {
       this.#known = repository.policyRevision;
-      this.#knownSet = parsePolicySet(store.policySet);
+      const { policyRevision, policySetTag: tag } = store, { isMirrored } = this;
+      this.#knownSet = tag === undefined ? undefined : { policyRevision, tag, isMirrored };
     }
     return changed;
   }
@@ -168,9 +180,9 @@ export class PolicyFollower {
       for (const message of messages) {
         const policy = read.get(message)!;
         if (typeof policy === "string") unread.add(message.name);
-        else mentioned.set(message.name, texts(policy));
+        else mentioned.set(message.name, policyMentions(policy));
       }
-      const given = repository.cidrPairs();
+      const given = repository.mentionedPairs();
       const before = { policyRevision: this.#known, policySet: this.#knownSet };
       if (!await store.reconcile(revision, { mentioned, unread, given }, before)) {
         if (attempt < RELOADS_MAX) continue;
@@ -210,6 +222,8 @@ export class PolicyFollower {
   #upsert(message: PolicyMessage, policy: Policy | string): void {
     const { repository } = this.#options;
     let why = policy as string;
+    if (message.file.startsWith(KUBERNETES_FILE_MARK)) this.#others.delete(message.name);
+    else this.#others.add(message.name);
     if (typeof policy !== "string") {
       try {
         repository.upsertPolicy(policy);
@@ -223,7 +237,7 @@ export class PolicyFollower {
       }
     }
     const clusterwide = message.kind === "CiliumClusterwideNetworkPolicy" || message.namespace === "";
-    this.#setAside(message.name, clusterwide ? undefined : message.namespace, why);
+    this.#setAside(message.name, clusterwide ? undefined : message.namespace, why, message.policyRevision);
   }
 
   /** Rows that no version of the table has. Whom they may select, only their names tell. Answers whether that changed. */
@@ -273,14 +287,14 @@ export class PolicyFollower {
    * (after a restart) the policy is still no "no policy": it may deny what others allow, so whom it may select is held.
    * @param namespace whom it may select; undefined: everyone
    */
-  #setAside(name: string, namespace: string | undefined, why: string): void {
+  #setAside(name: string, namespace: string | undefined, why: string, policyRevision = 0): void {
     const { repository, clock, log } = this.#options;
     if (!repository.policy(name)) {
       const what = name === DATABASE_FAULT ? why : `${name} is stored and cannot be read: ${why}`;
       repository.hold(name, namespace, what);
     }
     const sinceUnixS = this.#unread.get(name)?.sinceUnixS ?? unixSeconds(clock);
-    this.#unread.set(name, { why, sinceUnixS });
+    this.#unread.set(name, { why, sinceUnixS, policyRevision });
     log.error("Stored policy cannot be put in force", { policy: name, why });
     this.#tell();
   }
@@ -289,6 +303,7 @@ export class PolicyFollower {
     const { repository } = this.#options;
     repository.removePolicy(name);
     repository.release(name);
+    this.#others.delete(name);
     this.#unread.delete(name);
     this.#tell();
   }

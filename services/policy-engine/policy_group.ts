@@ -3,14 +3,18 @@
  * and the layers that hold the entries per remote identity.
  * @module
  */
-import { concatBytes, distillEntries, encodeVarint, type PartedObject } from "@weir/common";
+import { concatBytes, distillEntries, encodeVarint, type PartedObject, protocolName } from "@weir/common";
 import type { Message } from "@weir/proto";
-import { MapState, type MapStateEntry } from "@weir/proto/policy";
+import type { RuleSet } from "@weir/proto/l7";
+import { type FqdnSelector, MapState, type MapStateEntry } from "@weir/proto/policy";
 import type { CompiledRule } from "./compiled_rule.ts";
-import type { EntryLayer, LayerEntries, LayerTools } from "./entry_layer.ts";
+import { cookiesOf, type EntryLayer, type LayerEntries, type LayerTools } from "./entry_layer.ts";
 import { encodeEntries } from "./entry_page.ts";
 import { type DirectionPolicy, resolveDirection, resolveEntries } from "./entry_resolver.ts";
+import { formatSource, listOf } from "./explain_words.ts";
+import { fqdnSelectorOf } from "./fqdn_selector.ts";
 import type { Direction } from "./policy.ts";
+import { RULE_SET_CONFLICT } from "./rule_set_registry.ts";
 import type { CachedSelector } from "./selector_cache.ts";
 
 /** Most entries that one map state may have; the kernel's policy map holds fewer, so more can only be a mistake. */
@@ -20,6 +24,13 @@ export const ENTRIES_MAX = 262_144;
 const SMALL_BYTES_MAX = 8192;
 const IDENTITY_TAG = Uint8Array.of(1 << 3), REVISION_TAG = Uint8Array.of(2 << 3);
 
+/** Whom the rules of a group name beside their entries. */
+interface Mentions {
+  /** Identities of prefixes that are exceptions of a rule, sorted. */
+  readonly silent: readonly number[];
+  readonly fqdnSelectors: readonly FqdnSelector[];
+}
+
 /** What all subjects of a group get, at one moment; never changes. */
 export class GroupState {
   readonly directions: Readonly<Record<Direction, DirectionPolicy>>;
@@ -27,37 +38,69 @@ export class GroupState {
   readonly layer: LayerEntries;
   /** Identities of prefixes that are exceptions of a rule, sorted. */
   readonly silent: readonly number[];
+  /** Selectors of names of its rules, sorted. */
+  readonly fqdnSelectors: readonly FqdnSelector[];
   #flat: WeakRef<MapStateEntry[]> | undefined;
   #encodedHead: Uint8Array | undefined;
   #encodedWild: Uint8Array | undefined;
   #encodedSmall: Uint8Array | undefined;
   /** Nothing of it is worth a reference; found out when it is asked for. */
   #isWhole = false;
+  readonly #tables: LayerTools["tables"] | undefined;
+  #ruleSets: RuleSet[] | undefined;
+  #conflict: MapStateEntry | undefined;
 
+  /** @param tables of rule sets and cookies; undefined where no rule of the group has L7 rules */
   constructor(
     directions: Readonly<Record<Direction, DirectionPolicy>>,
     wild: readonly MapStateEntry[],
     layer: LayerEntries,
-    silent: readonly number[],
+    { silent, fqdnSelectors }: Mentions,
+    tables: LayerTools["tables"] | undefined,
   ) {
     this.directions = directions;
     this.wild = wild;
     this.layer = layer;
     this.silent = silent;
+    this.fqdnSelectors = fqdnSelectors;
+    this.#tables = tables;
+    // Now, while the rule sets are those of the entries.
+    if (tables !== undefined) this.#findRuleSets(tables);
+  }
+
+  /** Contents of all rule sets that the entries name, by number. */
+  get ruleSets(): RuleSet[] {
+    return this.#ruleSets ?? NO_RULE_SETS;
+  }
+
+  #findRuleSets({ ruleSets }: LayerTools["tables"]): void {
+    const numbers = new Set<number>();
+    for (const entry of this.entries()) {
+      if (entry.ruleSet === RULE_SET_CONFLICT) this.#conflict ??= entry;
+      else if (entry.ruleSet !== 0) numbers.add(entry.ruleSet);
+    }
+    this.#ruleSets = [...numbers].sort((a, b) => a - b).flatMap((id) => ruleSets.get(id) ?? []);
   }
 
   get count(): number {
     return this.wild.length + this.layer.count;
   }
 
-  /** Why a subject's map state has no entries: there are too many; "": it has them. */
+  /** Why a subject's map state has no entries: there are too many, or rules of several protocols meet; "": it has them. */
   errorOf(subject: number): string {
-    if (!this.isTooLarge) return "";
-    return `Cannot resolve policy of identity ${subject}: ${this.count} entries, want at most ${ENTRIES_MAX}`;
+    if (!this.isFaulty) return "";
+    const what = `Cannot resolve policy of identity ${subject}:`;
+    if (this.#conflict === undefined) return `${what} ${this.count} entries, want at most ${ENTRIES_MAX}`;
+    const { protocol, port, identity, cookie } = this.#conflict;
+    const sources = this.#tables?.cookies.get(cookie)?.sources ?? [];
+    return `${what} rules of several protocols for port ${port}/${protocolName(protocol)} of ${
+      identity === 0 ? "everyone" : `identity ${identity}`
+    }, want one: ${listOf(sources.map(formatSource))}`;
   }
 
-  get isTooLarge(): boolean {
-    return this.count > ENTRIES_MAX;
+  /** Its entries are not to be put in force. */
+  get isFaulty(): boolean {
+    return this.#conflict !== undefined || this.count > ENTRIES_MAX;
   }
 
   /** The one list of all subjects; made when it is read, and again when it was collected. Never changed. */
@@ -116,6 +159,8 @@ export class GroupState {
       selfDescribed: true,
       silent: [...this.silent],
       knownIdentities: NO_IDENTITIES,
+      ruleSets: this.ruleSets,
+      fqdnSelectors: [...this.fqdnSelectors],
     };
   }
 
@@ -130,21 +175,21 @@ export class GroupState {
   /** The message for one subject. Its list is made when it is read. */
   mapState(subject: number, policyRevision: number, error?: string): MapState {
     const head = this.head(subject, policyRevision, error);
-    const entries = () => this.isTooLarge ? [] : this.entries();
+    const entries = () => this.isFaulty ? [] : this.entries();
     const state = {
       ...head,
       get entries() {
         return entries();
       },
     };
-    if (!this.isTooLarge) origins.set(state, { head, group: this });
+    if (!this.isFaulty) origins.set(state, { head, group: this });
     return state;
   }
 
   /** The message that passes nothing, and why. */
   closed(subject: number, policyRevision: number, error: string): MapState {
     const head = this.head(subject, policyRevision, error);
-    return { ...head, enforceIngress: true, enforceEgress: true, entries: [], silent: [] };
+    return { ...head, enforceIngress: true, enforceEgress: true, ...NOTHING };
   }
 }
 
@@ -161,8 +206,11 @@ export const SHARED_MAP_STATE: Message<MapState> = {
   },
 };
 
+const NOTHING = { entries: [], silent: [], ruleSets: [], fqdnSelectors: [] };
+
 /** Only a page has some (`known_pages.ts`). */
 const NO_IDENTITIES: number[] = [];
+const NO_RULE_SETS: RuleSet[] = [];
 
 /** A map state in parts that other map states have too. */
 export function mapStateParts(value: MapState): PartedObject | undefined {
@@ -184,13 +232,16 @@ export class PolicyGroup {
   directions: Readonly<Record<Direction, DirectionPolicy>>;
   readonly #always: boolean;
   readonly #tools: LayerTools;
+  readonly #hasPortRules: boolean;
   #wild: readonly MapStateEntry[];
   #shownDirections: Readonly<Record<Direction, DirectionPolicy>>;
   #shownWild: readonly MapStateEntry[];
   /** Selectors of its rules that have exceptions. */
   readonly #excepting: readonly CachedSelector[];
-  #silent: readonly number[] = [];
-  #shownSilent: readonly number[];
+  /** Selectors of names of its rules, sorted. */
+  readonly #naming: readonly CachedSelector[];
+  #mentions: Mentions = { silent: [], fqdnSelectors: [] };
+  #shownMentions: Mentions;
   #state: GroupState | undefined;
   #shown: GroupState | undefined;
 
@@ -207,13 +258,16 @@ export class PolicyGroup {
     this.layer = layer;
     this.#tools = tools;
     this.#always = always;
+    this.#hasPortRules = rules.some(({ hasPortRules }) => hasPortRules);
     this.directions = this.#resolveDirections();
     this.#wild = this.#resolveWild();
     this.#shownDirections = this.directions;
     this.#shownWild = this.#wild;
-    this.#excepting = rules.flatMap(({ uses }) => uses.map(({ selector }) => selector))
-      .filter(({ hasExceptions }) => hasExceptions);
-    this.#shownSilent = this.#resolveSilent();
+    const selectors = rules.flatMap(({ uses }) => uses.map(({ selector }) => selector));
+    this.#excepting = selectors.filter(({ hasExceptions }) => hasExceptions);
+    this.#naming = [...new Set(selectors.filter(({ selector }) => selector.type === "fqdn"))]
+      .sort((a, b) => a.key < b.key ? -1 : 1);
+    this.#shownMentions = this.#resolveMentions();
     tools.work.groupsResolved++;
   }
 
@@ -229,7 +283,7 @@ export class PolicyGroup {
       this.directions,
       this.#wild,
       this.layer.entries(),
-      this.#resolveSilent(),
+      this.#resolveMentions(),
     );
   }
 
@@ -237,7 +291,7 @@ export class PolicyGroup {
   show(): void {
     this.#shownDirections = this.directions;
     this.#shownWild = this.#wild;
-    this.#shownSilent = this.#resolveSilent();
+    this.#shownMentions = this.#resolveMentions();
     this.layer.show();
   }
 
@@ -248,13 +302,14 @@ export class PolicyGroup {
       this.#shownDirections,
       this.#shownWild,
       this.layer.shown(),
-      this.#shownSilent,
+      this.#shownMentions,
     );
   }
 
-  /** True when its subjects would get more than {@link ENTRIES_MAX}. */
-  get isTooLarge(): boolean {
-    return this.#wild.length + this.layer.countMax > ENTRIES_MAX && this.state().isTooLarge;
+  /** True when its subjects cannot be given what the rules say: it is too much, or rules of several protocols meet. */
+  get isFaulty(): boolean {
+    const mayBe = this.#hasPortRules || this.#wild.length + this.layer.countMax > ENTRIES_MAX;
+    return mayBe && this.state().isFaulty;
   }
 
   /** Entries of the wildcard and of one identity: all that a lookup for it can meet. */
@@ -264,9 +319,14 @@ export class PolicyGroup {
 
   /** Cookies that the group's wildcard and defaults name; those of its layers are the layers'. */
   *cookies(): Generator<number> {
-    for (const entry of this.#wild) yield entry.cookie;
+    for (const entry of this.#wild) yield* cookiesOf(entry, this.#tools.tables.ruleSets);
     yield this.directions.INGRESS.defaultCookie;
     yield this.directions.EGRESS.defaultCookie;
+  }
+
+  /** Rule sets that the group's wildcard names; those of its layers are the layers'. */
+  *ruleSets(): Generator<number> {
+    for (const { ruleSet } of this.#wild) if (ruleSet !== 0) yield ruleSet;
   }
 
   /** Asks for the cookies of wildcard and defaults again: some mean something else now. */
@@ -275,23 +335,50 @@ export class PolicyGroup {
     this.#wild = this.#resolveWild();
   }
 
-  #stateOf(known: GroupState | undefined, ...parts: ConstructorParameters<typeof GroupState>): GroupState {
-    const [directions, wild, layer, silent] = parts;
+  #stateOf(
+    known: GroupState | undefined,
+    directions: Readonly<Record<Direction, DirectionPolicy>>,
+    wild: readonly MapStateEntry[],
+    layer: LayerEntries,
+    mentions: Mentions,
+  ): GroupState {
     const isSame = known?.layer === layer && known.wild === wild && known.directions === directions &&
-      known.silent === silent;
-    return isSame ? known : new GroupState(...parts);
+      known.silent === mentions.silent && known.fqdnSelectors === mentions.fqdnSelectors;
+    const tables = this.#hasPortRules ? this.#tools.tables : undefined;
+    return isSame ? known : new GroupState(directions, wild, layer, mentions, tables);
+  }
+
+  #resolveMentions(): Mentions {
+    const silent = this.#resolveSilent(), fqdnSelectors = this.#resolveNames(), before = this.#mentions;
+    const isSame = before.silent === silent && before.fqdnSelectors === fqdnSelectors;
+    return isSame ? before : this.#mentions = { silent, fqdnSelectors };
   }
 
   /** Which prefixes a reader must not take for what is around them; the same list as long as it says the same. */
   #resolveSilent(): readonly number[] {
-    if (this.#excepting.length === 0) return this.#silent;
+    const before = this.#mentions.silent;
+    if (this.#excepting.length === 0) return before;
     const silent = new Set<number>();
     for (const selector of this.#excepting) {
       for (const number of this.#tools.cache.exceptionsOf(selector)) silent.add(number);
     }
-    const sorted = [...silent].sort((a, b) => a - b), before = this.#silent;
+    const sorted = [...silent].sort((a, b) => a - b);
     const isSame = before.length === sorted.length && before.every((number, at) => number === sorted[at]);
-    return isSame ? before : this.#silent = sorted;
+    return isSame ? before : sorted;
+  }
+
+  /** The selectors of names with their numbers; the same list as long as it says the same. */
+  #resolveNames(): readonly FqdnSelector[] {
+    const before = this.#mentions.fqdnSelectors;
+    if (this.#naming.length === 0) return before;
+    const found: FqdnSelector[] = [];
+    for (const { selector, matches } of this.#naming) {
+      if (selector.type !== "fqdn") continue;
+      for (const identity of matches) found.push(fqdnSelectorOf(selector.name, identity));
+    }
+    const isSame = before.length === found.length &&
+      before.every(({ name, identity }, at) => name === found[at].name && identity === found[at].identity);
+    return isSame ? before : found;
   }
 
   #resolveWild(): MapStateEntry[] {

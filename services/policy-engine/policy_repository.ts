@@ -15,17 +15,19 @@ import {
   RESERVED_IDENTITIES,
   reservedIdentityLabels,
 } from "@weir/common";
-import type { CidrIdentity, MapState } from "@weir/proto/policy";
+import type { CidrIdentity, FqdnSelector, MapState } from "@weir/proto/policy";
 import { CidrIdentities, type CidrPair } from "./cidr_identities.ts";
 import type { CidrNumbers } from "./cidr_numbers.ts";
 import { type CompiledRule, compileRule, releaseRule } from "./compiled_rule.ts";
 import { CookieRegistry } from "./cookie_registry.ts";
-import { EntryLayer, LAYER_RANKS, type LayerTools, rankOf } from "./entry_layer.ts";
+import type { EntryLayer, LayerTools, ResolutionWork } from "./entry_layer.ts";
+import { EntryLayers } from "./entry_layers.ts";
+import { fqdnSelectorOf, isFqdnText, parseFqdnName } from "./fqdn_selector.ts";
 import { type NamedPort, NamedPortTable } from "./named_ports.ts";
-import { type PeerIdentity, peerIdentity, type Policy, policyPrefixes } from "./policy.ts";
-import type { ResolutionWork } from "./entry_layer.ts";
+import { type PeerIdentity, peerIdentity, type Policy, policyMentions } from "./policy.ts";
 import { PolicyGroup } from "./policy_group.ts";
-import { type CachedSelector, SelectorCache } from "./selector_cache.ts";
+import { RuleSetRegistry } from "./rule_set_registry.ts";
+import { SelectorCache } from "./selector_cache.ts";
 
 /** Reserved identities that endpoints may have, so that policy can be enforced on them. */
 const RESERVED_SUBJECTS: ReadonlySet<number> = new Set([
@@ -44,7 +46,10 @@ export interface RepositoryChanges {
   readonly groups: ReadonlySet<PolicyGroup>;
   /** Subjects that are gone. */
   readonly removedSubjects: ReadonlySet<number>;
-  /** Prefixes whose CIDR identity is new, and those whose is gone; one that moved to another number is in both. */
+  /**
+   * Prefixes and selectors of names (by their texts) whose identity is new, and those whose is gone; one that moved to another
+   * number is in both.
+   */
   readonly addedPrefixes: ReadonlySet<string>;
   readonly removedPrefixes: ReadonlySet<string>;
   /** Cookies that are new or say something else. */
@@ -62,25 +67,22 @@ export class PolicyRepository {
   readonly selectors: SelectorCache = new SelectorCache();
   readonly cookies: CookieRegistry = new CookieRegistry();
   readonly namedPorts: NamedPortTable = new NamedPortTable();
+  readonly ruleSets: RuleSetRegistry = new RuleSetRegistry();
   readonly work: ResolutionWork = { identitiesResolved: 0, groupsResolved: 0 };
   readonly #cidrs: CidrIdentities;
   readonly #policies = new Map<string, { policy: Policy; rules: CompiledRule[] }>();
   readonly #rulesBySubject = new Map<string, Set<CompiledRule>>();
   readonly #groups = new Map<string, PolicyGroup>();
   readonly #groupOf = new Map<number, PolicyGroup>();
-  readonly #layers = new Map<string, EntryLayer>();
-  /** Layers with a rule of their own that uses a peer selector. */
-  readonly #layersBySelector = new Map<string, Set<EntryLayer>>();
-  /** Layers whose entries depend on the peers' port names, whatever selectors mean them. */
-  readonly #namedLayers = new Set<EntryLayer>();
   readonly #changedGroups = new Set<PolicyGroup>();
   /** With every group that lies on them. */
   readonly #changedLayers = new Set<EntryLayer>();
   readonly #tools: LayerTools = {
     cache: this.selectors,
-    tables: { cookies: this.cookies, namedPorts: this.namedPorts },
+    tables: { cookies: this.cookies, namedPorts: this.namedPorts, ruleSets: this.ruleSets },
     work: this.work,
   };
+  readonly #layers = new EntryLayers(this.#tools);
   readonly #changedSubjects = new Set<number>();
   readonly #removedSubjects = new Set<number>();
   readonly #addedPrefixes = new Set<string>();
@@ -152,7 +154,7 @@ export class PolicyRepository {
     const before = this.selectors.identity(number);
     if (before) this.#touchExcepting(before);
     const selectors = this.selectors.remove(number);
-    for (const layer of this.#layersUsing(selectors)) {
+    for (const layer of this.#layers.using(selectors)) {
       layer.removeIdentity(number);
       this.#changedLayers.add(layer);
     }
@@ -169,7 +171,7 @@ export class PolicyRepository {
   setNamedPorts(endpoint: string, identity: number, ports: readonly NamedPort[] | undefined): boolean {
     const { identities, names } = this.namedPorts.set(endpoint, identity, ports);
     if (identities.size === 0 && names.size === 0) return false;
-    for (const layer of this.#layers.values()) {
+    for (const layer of this.#layers.all()) {
       if (layer.egressNames.size === 0) continue;
       if (names.intersection(layer.egressNames).size > 0) layer.resolveAll();
       else for (const number of identities) layer.resolveIdentity(number);
@@ -189,7 +191,7 @@ export class PolicyRepository {
   upsertPolicy(policy: Policy): number {
     const before = this.#policies.get(policy.name);
     if (before && sameSource(before.policy, policy)) return this.#policyRevision;
-    for (const identity of this.#cidrs.acquire(policyPrefixes(policy))) this.#addCidr(identity);
+    for (const identity of this.#cidrs.acquire(policyMentions(policy))) this.#addCidr(identity);
     const rules = policy.rules.map((rule) => compileRule(policy, rule, this.#serial++, this.selectors));
     const touched = new Set<number>();
     for (const rule of rules) this.#link(rule, touched);
@@ -282,14 +284,25 @@ export class PolicyRepository {
   /** The CIDR identity of a prefix that some policy mentions. */
   cidrIdentity(text: string): CidrIdentity | undefined {
     const prefix = Prefix.parse(text);
-    const identity = this.#cidrs.numberOf(prefix);
+    const identity = this.#cidrs.numberOf(prefix.text);
     return identity === undefined
       ? undefined
       : { prefix: prefix.text, identity, labels: cidrIdentityLabels(prefix).toStrings() };
   }
 
+  /** A selector of names that some policy mentions, by its text. */
+  fqdnSelector(text: string): FqdnSelector | undefined {
+    const name = parseFqdnName(text), identity = this.#cidrs.numberOf(text);
+    return name && identity !== undefined ? fqdnSelectorOf(name, identity) : undefined;
+  }
+
   /** All pairs of prefix and number in use. */
   cidrPairs(): CidrPair[] {
+    return this.#cidrs.pairs().filter(({ prefix }) => !isFqdnText(prefix));
+  }
+
+  /** The same with selectors of names, by their texts. */
+  mentionedPairs(): CidrPair[] {
     return this.#cidrs.pairs();
   }
 
@@ -332,7 +345,7 @@ export class PolicyRepository {
         group.renewCookies();
         this.#changedGroups.add(group);
       }
-      for (const layer of this.#layers.values()) {
+      for (const layer of this.#layers.all()) {
         if (!layer.cookies().some((cookie) => moved.has(cookie))) continue;
         layer.resolveAll();
         this.#changedLayers.add(layer);
@@ -340,26 +353,30 @@ export class PolicyRepository {
     }
   }
 
-  /** Forgets cookies that no group names any more; answers those that stand for nothing now. */
+  /** Forgets cookies and rule sets that no group names any more; answers the cookies that stand for nothing now. */
   sweepCookies(): number[] {
-    const inUse = new Set<number>();
-    for (const holders of [this.#groups, this.#layers]) {
-      for (const holder of holders.values()) for (const cookie of holder.cookies()) inUse.add(cookie);
+    const inUse = new Set<number>(), ruleSets = new Set<number>();
+    for (const holders of [this.#groups.values(), this.#layers.all()]) {
+      for (const holder of holders) {
+        for (const cookie of holder.cookies()) inUse.add(cookie);
+        for (const ruleSet of holder.ruleSets()) ruleSets.add(ruleSet);
+      }
     }
+    this.ruleSets.sweep(ruleSets);
     return this.cookies.sweep(inUse);
   }
 
   /** Map states name the prefixes that are exceptions of their rules. */
   #touchExcepting(identity: PeerIdentity): void {
     for (const selector of this.selectors.excepting(identity)) {
-      for (const layer of this.#layersBySelector.get(selector.key) ?? []) this.#changedLayers.add(layer);
+      for (const layer of this.#layers.of(selector)) this.#changedLayers.add(layer);
     }
   }
 
   #addIdentity(identity: PeerIdentity): void {
     this.#touchExcepting(identity);
     const selectors = this.selectors.add(identity);
-    for (const layer of this.#layersUsing(selectors)) {
+    for (const layer of this.#layers.using(selectors)) {
       layer.resolveIdentity(identity.number);
       this.#changedLayers.add(layer);
     }
@@ -368,7 +385,8 @@ export class PolicyRepository {
 
   #addCidr(identity: PeerIdentity): void {
     this.#addIdentity(identity);
-    this.#addedPrefixes.add(identity.prefixes[0].text);
+    const [text] = identity.names ?? [identity.prefixes[0].text];
+    this.#addedPrefixes.add(text);
   }
 
   #dropCidr(prefix: string, number: number): void {
@@ -395,7 +413,7 @@ export class PolicyRepository {
 
   #releaseAll(before: { policy: Policy; rules: CompiledRule[] }): void {
     for (const rule of before.rules) releaseRule(rule, this.selectors);
-    for (const { prefix, identity } of this.#cidrs.release(policyPrefixes(before.policy))) {
+    for (const { prefix, identity } of this.#cidrs.release(policyMentions(before.policy))) {
       this.#dropCidr(prefix, identity);
     }
   }
@@ -420,7 +438,7 @@ export class PolicyRepository {
       if (this.#groupOf.get(subject)?.key === key) continue;
       let group = this.#groups.get(key);
       if (!group) {
-        const layer = this.#takeLayer(rules, before?.layer);
+        const layer = this.#layers.take(rules, before?.layer);
         group = new PolicyGroup(key, rules, layer, this.#tools, always);
         this.#groups.set(key, group);
       }
@@ -441,54 +459,7 @@ export class PolicyRepository {
     if (group.subjects.size > 0) return;
     this.#groups.delete(group.key);
     this.#changedGroups.delete(group);
-    this.#releaseLayer(group.layer);
-  }
-
-  /**
-   * The topmost layer of a set of rules; each call is undone by one release.
-   * @param before the topmost layer of rules that are almost the same
-   */
-  #takeLayer(rules: readonly CompiledRule[], before: EntryLayer | undefined): EntryLayer {
-    const byRank = Map.groupBy(rules, rankOf);
-    let layer: EntryLayer | undefined, key = "";
-    for (let rank = 0; rank < LAYER_RANKS; rank++) {
-      const own = byRank.get(rank);
-      if (own === undefined && (layer !== undefined || rank < LAYER_RANKS - 1)) continue;
-      key += `${own?.map((rule) => rule.serial).join(",") ?? ""}/`;
-      let like = before;
-      while (like !== undefined && like.rank !== rank) like = like.parent;
-      const parent: EntryLayer | undefined = layer;
-      layer = this.#layers.get(key) ??
-        this.#addLayer(new EntryLayer(key, rank, own ?? [], parent, this.#tools, like));
-    }
-    layer!.users++;
-    return layer!;
-  }
-
-  #addLayer(layer: EntryLayer): EntryLayer {
-    const { key, parent } = layer;
-    if (parent) parent.users++;
-    this.#layers.set(key, layer);
-    if (layer.namesEveryone) this.#namedLayers.add(layer);
-    for (const selector of layer.selectorKeys()) {
-      const layers = this.#layersBySelector.get(selector);
-      if (layers) layers.add(layer);
-      else this.#layersBySelector.set(selector, new Set([layer]));
-    }
-    return layer;
-  }
-
-  #releaseLayer(layer: EntryLayer): void {
-    if (--layer.users > 0) return;
-    this.#layers.delete(layer.key);
-    this.#changedLayers.delete(layer);
-    this.#namedLayers.delete(layer);
-    for (const selector of layer.selectorKeys()) {
-      const layers = this.#layersBySelector.get(selector);
-      layers?.delete(layer);
-      if (layers?.size === 0) this.#layersBySelector.delete(selector);
-    }
-    if (layer.parent) this.#releaseLayer(layer.parent);
+    for (const layer of this.#layers.release(group.layer)) this.#changedLayers.delete(layer);
   }
 
   /** Rules that select a subject, in order of their serial numbers. */
@@ -498,14 +469,6 @@ export class PolicyRepository {
       for (const rule of this.#rulesBySubject.get(selector.key) ?? []) rules.push(rule);
     }
     return rules.sort((a, b) => a.serial - b.serial);
-  }
-
-  #layersUsing(selectors: Iterable<CachedSelector>): Set<EntryLayer> {
-    const layers = new Set(this.#namedLayers);
-    for (const selector of selectors) {
-      for (const layer of this.#layersBySelector.get(selector.key) ?? []) layers.add(layer);
-    }
-    return layers;
   }
 }
 

@@ -435,3 +435,37 @@ Deno.test("PolicyRepository names the exceptions of rules in the map states that
   assert.deepEqual(repository.mapState(300)!.silent, []);
   assert.equal(repository.mapState(300)!.selfDescribed, true);
 });
+
+Deno.test("PolicyRepository takes pods with an address among their labels for what lies in a CIDR", () => {
+  const repository = new PolicyRepository();
+  const pod = (app: string, ...addresses: string[]) =>
+    LabelSet.parse([`k8s:app=${app}`, ...COMMON, ...addresses.map((address) => `cidr:${address}`)]);
+  repository.upsertIdentity(1000, pod("web", "10.0.1.1/32", "fd00::1/128"));
+  repository.upsertIdentity(1001, pod("a", "10.0.1.2/32", "fd00::2/128"));
+  repository.upsertIdentity(1002, pod("a", "10.0.1.3/32", "fd00::3/128"));
+  put(
+    repository,
+    "but-one",
+    "{endpointSelector: {matchLabels: {app: web}}, ingress: [{fromCIDRSet: [{cidr: 10.0.0.0/8, except: [10.0.1.3/32]}]}]}",
+  );
+  assert.ok(allows(repository, 1000, 1001));
+  assert.ok(!allows(repository, 1000, 1002));
+  // The exception is a prefix with a number of its own for those outside; the pod behind it is none.
+  const state = repository.mapState(1000)!, except = repository.cidrIdentity("10.0.1.3/32")!.identity;
+  assert.deepEqual(state.silent, [except]);
+  put(
+    repository,
+    "everybody",
+    "{endpointSelector: {matchLabels: {app: web}}, ingress: [{fromCIDR: [0.0.0.0/0]}]}",
+  );
+  assert.ok(allows(repository, 1000, 1002));
+  put(
+    repository,
+    "world",
+    "{endpointSelector: {matchLabels: {app: a}}, egress: [{toEntities: [world]}], ingress: [{fromCIDR: [fd00::/64]}]}",
+  );
+  assert.ok(!allows(repository, 1001, 1000, 80, "EGRESS"), "a pod is not the world");
+  assert.ok(allows(repository, 1001, 1000));
+  repository.upsertIdentity(1003, pod("a", "10.0.2.9/32"));
+  assert.ok(allows(repository, 1000, 1003));
+});

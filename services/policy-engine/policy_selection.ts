@@ -1,13 +1,14 @@
 /**
  * Whom a policy selects in the cluster as it is now, and what of it means nobody: a selector without endpoints, a port name that
- * no endpoint has, a prefix that covers pods or nodes (which no CIDR rule ever means), egress that closes DNS. Nothing of it is
- * refused: the endpoints may come later.
+ * no endpoint has, a prefix that covers nodes, or pods whose nodes do not count them for CIDR rules, egress that closes DNS, names whose addresses
+ * nobody learns (`name_learning.ts`). Nothing of it is refused: the endpoints may come later.
  * @module
  */
 import { Prefix, protocolName, type Selector } from "@weir/common";
 import type { IpcacheEntry, Node } from "@weir/proto/identity";
 import type { PolicySelection, Warning } from "@weir/proto/policy";
 import { requirementWords } from "./explain_words.ts";
+import { NameLearning } from "./name_learning.ts";
 import {
   type Direction,
   DIRECTIONS,
@@ -38,14 +39,20 @@ export class PolicySelections {
 
   constructor(repository: PolicyRepository, { endpoints, nodes }: ClusterView) {
     this.#repository = repository;
-    for (const { identity, endpoint } of endpoints) {
+    const counting = new Set<string>();
+    for (const { identity, endpoint, node } of endpoints) {
       if (endpoint === "") continue;
+      if ((repository.identity(identity)?.prefixes.length ?? 0) > 0) counting.add(node);
       const names = this.#endpoints.get(identity);
       if (names === undefined) this.#endpoints.set(identity, new Set([endpoint]));
       else names.add(endpoint);
     }
     for (const node of nodes) {
-      for (const text of [node.podCidrV4, node.podCidrV6]) this.#add(text, `pods of ${node.name}`);
+      if (!counting.has(node.name)) {
+        for (const text of [node.podCidrV4, node.podCidrV6, ...node.pools.flatMap(({ cidrs }) => cidrs)]) {
+          this.#add(text, `pods of ${node.name}`);
+        }
+      }
       for (const text of [node.ipv4, node.ipv6]) this.#add(text, `node ${node.name}`);
     }
   }
@@ -80,6 +87,7 @@ export class PolicySelections {
           }
         }
       }
+      warnings.push(...this.#unlearned(policy, rule, subjects));
       if (this.#closesDns(policy, rule, subjects)) {
         warnings.push({
           path: rule.directions.EGRESS.path,
@@ -127,6 +135,31 @@ export class PolicySelections {
       detail:
         `${prefix.text} covers ${first.what} (${first.prefix.text})${more}: a CIDR rule ${effect} pods and nodes, only addresses outside of the cluster`,
     }];
+  }
+
+  /** Selectors of names of a rule that select nothing, for no question of a subject gets to the proxy that could tell an address. */
+  #unlearned(policy: Policy, rule: Policy["rules"][number], subjects: readonly PeerIdentity[]): Warning[] {
+    const selectors = rule.directions.EGRESS.sections.flatMap(({ peers }) => peers)
+      .filter(({ selector }) => selector.type === "fqdn");
+    if (selectors.length === 0) return [];
+    const own = policy.rules.filter((one) => one.subject.key === rule.subject.key);
+    // Of nobody yet, whatever policy there is may be the one that selects them later.
+    const others = subjects.length === 0
+      ? [this.#repository.policies().flatMap(({ rules }) => rules)]
+      : subjects.slice(0, SUBJECTS_LOOKED_AT).map((subject) => [
+        ...this.#repository.rulesFor(subject).filter((one) => one.policy.name !== policy.name)
+          .map((one) => one.rule),
+        ...policy.rules.filter((one) => one.subject.matches(subject.labels)),
+      ]);
+    const warnings = new Map<string, Warning>();
+    for (const rules of others) {
+      const learning = new NameLearning([...own, ...rules]);
+      for (const { selector, path } of selectors) {
+        const detail = selector.type === "fqdn" ? learning.lacks(selector.name) : undefined;
+        if (detail !== undefined) warnings.set(path, { path, detail });
+      }
+    }
+    return [...warnings.values()];
   }
 
   /** Whether a rule closes egress of somebody for whom no policy allows DNS. */

@@ -8,10 +8,11 @@ import { PolicySelections } from "./policy_selection.ts";
 const COMMON = ["k8s:io.kubernetes.pod.namespace=default", "k8s:io.cilium.k8s.policy.cluster=default"];
 
 /** Two endpoints of web, of which one has two addresses, and one of client. */
-function look(spec: string, stored: string[] = []) {
+function look(spec: string, stored: string[] = [], addressed = false) {
   const repository = new PolicyRepository();
   for (const [number, app] of [[1000, "web"], [1001, "client"], [1002, "gone"]] as const) {
-    repository.upsertIdentity(number, LabelSet.parse([`k8s:app=${app}`, ...COMMON]));
+    const address = addressed ? [`cidr:10.0.1.${number - 998}/32`] : [];
+    repository.upsertIdentity(number, LabelSet.parse([`k8s:app=${app}`, ...COMMON, ...address]));
   }
   const endpoints = [
     ["10.0.1.1/32", 1000, "default/web-1"],
@@ -19,7 +20,7 @@ function look(spec: string, stored: string[] = []) {
     ["10.0.1.2/32", 1000, "default/web-2"],
     ["10.0.1.3/32", 1001, "default/client"],
   ].map(([prefix, identity, endpoint]) =>
-    IpcacheEntry.create({ prefix, identity, endpoint } as Partial<IpcacheEntry>)
+    IpcacheEntry.create({ prefix, identity, endpoint, node: "node-1" } as Partial<IpcacheEntry>)
   );
   for (const { prefix, identity } of endpoints) {
     const ports = identity === 1000 ? [{ name: "http", port: 8080, protocol: "TCP" }] : [];
@@ -73,6 +74,11 @@ Deno.test("PolicySelections says prefixes that cover pods or nodes", () => {
   assert.match(cidr("172.30.0.11/32").join(), /covers node node-1/);
   assert.deepEqual(cidr("192.0.2.0/24"), []);
   assert.deepEqual(cidr("0.0.0.0/0"), []);
+  // Where pods count, nodes do not yet.
+  const counting = (prefix: string) =>
+    look(`{${WEB}, ingress: [{fromCIDR: [${prefix}]}]}`, [], true).warnings;
+  assert.deepEqual(counting("10.0.1.3/32"), []);
+  assert.match(counting("172.30.0.11/32").join(), /covers node node-1/);
 });
 
 Deno.test("PolicySelections says egress that closes DNS, unless another policy opens it", () => {
@@ -84,4 +90,43 @@ Deno.test("PolicySelections says egress that closes DNS, unless another policy o
   assert.deepEqual(look(egress, [dns]).warnings, []);
   assert.deepEqual(look(`{${client}, egress: [{toEndpoints: [{}]}]}`).warnings, []);
   assert.deepEqual(look(`{${client}, egress: [{}]}`).warnings, [], "closed on purpose");
+});
+
+Deno.test("PolicySelections says of toFQDNs whose addresses nobody can learn, and why", () => {
+  const dns = (rules: string) =>
+    `{toEndpoints: [{}], toPorts: [{ports: [{port: "53", protocol: ANY}]${rules}}]}`;
+  const names = `{toFQDNs: [{matchName: www.example.com}, {matchPattern: "*.example.org"}]}`;
+  const spec = (...egress: string[]) => `{${WEB}, egress: [${[names, ...egress].join()}]}`;
+  const ofNames = (...args: Parameters<typeof look>) =>
+    look(...args).warnings.filter((text) => text.includes("selects no address"));
+  const all = [
+    /^spec\.egress\[0\]\.toFQDNs\[0\]: www\.example\.com selects no address: no rule sends the DNS/,
+    /^spec\.egress\[0\]\.toFQDNs\[1\]: \*\.example\.org selects no address: no rule sends the DNS/,
+  ];
+  const isAll = (warnings: string[], text: string) => {
+    assert.equal(warnings.length, all.length, `${text}: ${warnings}`);
+    for (const [at, warning] of warnings.entries()) assert.match(warning, all[at]);
+  };
+  const judged = (pattern: string) => dns(`, rules: {dns: [{matchPattern: "${pattern}"}]}`);
+  isAll(ofNames(spec()), "no DNS at all");
+  isAll(ofNames(spec(dns(""))), "DNS that the proxy does not see");
+  isAll(
+    ofNames(spec(), [`{endpointSelector: {matchLabels: {app: client}}, egress: [${judged("*")}]}`]),
+    "another's",
+  );
+  const none: [string, string[]][] = [
+    [spec(judged("*")), []],
+    // rules of other policies for the same endpoints, of which one need only be known
+    [spec(), [`{endpointSelector: {}, egress: [${judged("*")}]}`]],
+    [spec(judged("**.example.org"), judged("www.example.com")), []],
+    [spec(judged("*.svc"), dns("")), []],
+  ];
+  for (const [text, stored] of none) assert.deepEqual(ofNames(text, stored), [], text);
+  assert.deepEqual(ofNames(spec(judged("*.example.org"))), [
+    "spec.egress[0].toFQDNs[0]: www.example.com selects no address: no dns rule of these endpoints lets them ask for it",
+  ]);
+  // Nobody is selected yet: any policy may be the one that selects them too.
+  const gone = `{endpointSelector: {matchLabels: {app: later}}, egress: [${names}]}`;
+  isAll(ofNames(gone), "nobody yet");
+  assert.deepEqual(ofNames(gone, [`{endpointSelector: {}, egress: [${judged("*")}]}`]), []);
 });

@@ -17,9 +17,9 @@ import { type Database, Store, type StoreTransaction } from "@weir/common/state"
 import { CidrIdentity, Policy as PolicyMessage, type PolicyChange } from "@weir/proto/policy";
 import { CIDR_MIGRATIONS, type CidrEvidence, CidrRegistry, CIDRS } from "./cidr_registry.ts";
 import { DIRECTORY_LOSS_MIGRATIONS } from "./directory_loss.ts";
-import { type Evidence, formatPolicySet, type PolicySet } from "./evidence.ts";
-import { NODE_POLICY_MIGRATIONS } from "./node_policies.ts";
-import { type Policy, policyPrefixes } from "./policy.ts";
+import { type Evidence, isMirrored, type PolicySet } from "./evidence.ts";
+import { NODE_POLICY_MIGRATIONS } from "./node_policy_rows.ts";
+import { type Policy, policyMentions } from "./policy.ts";
 
 /** Most policies that the engine takes. */
 export const POLICIES_MAX = 50_000;
@@ -32,6 +32,12 @@ const NEWEST = "newest";
 const DOUBT = "in-doubt";
 /** Another one: up to which policy set others than the database's own are known to be lost, for an operator has said so. */
 const ACCEPTED = "accepted";
+/** Another one: the numbers behind the accepted one up to this are of no set of this database. */
+const GAP = "accepted-gap";
+/** Another one: all that Kubernetes had was handed on to this database once. */
+const KUBERNETES_READ = "kubernetes-read";
+/** `kind` of a doubt whose witness had nothing in force but what came from Kubernetes. */
+const MIRRORED = "mirrored";
 /** The tags of the newest policy sets: a ring, each object is one place of it. */
 const SETS = "policy-set-tags";
 /** How many policy sets are told apart from those of other histories; of older ones only numbers are compared. */
@@ -51,7 +57,7 @@ export interface PolicyStoreOptions {
 export class PolicyStore {
   readonly store: Store;
   readonly policies: WatchedTable<PolicyMessage>;
-  /** Prefixes that policies mention, with their numbers. */
+  /** Prefixes and selectors of names that policies mention, with their numbers. */
   readonly cidrs: WatchedTable<CidrIdentity>;
   readonly #set: WatchedTable<PolicyMessage>;
   readonly #tags: WatchedTable<PolicyMessage>;
@@ -93,17 +99,35 @@ export class PolicyStore {
     return found;
   }
 
-  /** The policy set that this replica has read, `REVISION:TAG`; "" for one that was written before there were tags. */
-  get policySet(): string {
+  /** All policies that Kubernetes had were handed on to this database once. */
+  get isKubernetesRead(): boolean {
+    return this.#set.get(KUBERNETES_READ) !== undefined;
+  }
+
+  /** They were now. Repeatable. */
+  async noteKubernetesRead(): Promise<void> {
+    const note = PolicyMessage.create({ name: KUBERNETES_READ });
+    await this.store.transact((tx) => tx.put(POLICY_SET, KUBERNETES_READ, note));
+  }
+
+  /** Every doubt is of a policy set whose policies Kubernetes tells again. False where nobody doubts. */
+  get isDoubtMirrored(): boolean {
+    const doubts = this.#set.list().filter(({ name }) => name.startsWith(DOUBT));
+    return doubts.length > 0 && doubts.every(({ kind }) => kind === MIRRORED);
+  }
+
+  /** Tag of the policy set that this replica has read; undefined for one that was written before there were tags. */
+  get policySetTag(): string | undefined {
     const { policyRevision } = this, row = this.#tags.get(placeOf(policyRevision));
-    return row?.policyRevision === policyRevision ? formatPolicySet({ policyRevision, tag: row.file }) : "";
+    return row?.policyRevision === policyRevision ? row.file : undefined;
   }
 
   /** True for a set that this replica's copy of the database has never had: that of another history. Of none nothing is known. */
   lacks(set: PolicySet | undefined): boolean {
     if (set === undefined) return false;
     const { policyRevision, tag } = set;
-    if (policyRevision <= (this.#set.get(ACCEPTED)?.policyRevision ?? 0)) return false;
+    if (policyRevision <= this.#accepted) return false;
+    if (this.#isInGap(policyRevision)) return true;
     const row = this.#tags.get(placeOf(policyRevision));
     // Its place was taken by a later one: it is too long ago to tell.
     if (row !== undefined && row.policyRevision > policyRevision) return false;
@@ -114,9 +138,19 @@ export class PolicyStore {
   isNews(evidence: Evidence): boolean {
     const { node, policyRevision, policySet } = evidence;
     const isNewer = policyRevision > Math.max(this.policyRevision, this.policies.revision);
-    if (!isNewer && !this.lacks(policySet)) return false;
+    if (!isNewer && !this.#isInGap(policyRevision) && !this.lacks(policySet)) return false;
     const { doubts } = this, known = doubts.get(node);
     return known === undefined ? doubts.size < WITNESSES_MAX : known < policyRevision;
+  }
+
+  get #accepted(): number {
+    return this.#set.get(ACCEPTED)?.policyRevision ?? 0;
+  }
+
+  /** A number that this database never gave: whoever has it was not heard when another history was given up. */
+  #isInGap(policyRevision: number): boolean {
+    const gapEnd = this.#set.get(GAP)?.policyRevision ?? 0;
+    return policyRevision > this.#accepted && policyRevision <= gapEnd;
   }
 
   /**
@@ -127,10 +161,12 @@ export class PolicyStore {
     await this.store.transact(async (tx) => {
       const newest = await tx.get<PolicyMessage>(POLICY_SET, NEWEST);
       const counted = Math.max(newest?.policyRevision ?? 0, tx.revision);
-      if (evidence.policyRevision > counted) await noteDoubt(tx, evidence);
-      else if (this.lacks(evidence.policySet)) {
+      const { node, policyRevision, policySet } = evidence,
+        witness = { node, isMirrored: isMirrored(evidence) };
+      if (policyRevision > counted) await noteDoubt(tx, { ...witness, policyRevision });
+      else if (this.#isInGap(policyRevision) || this.lacks(policySet)) {
         // Whatever this history counted: nothing of it is what was in force.
-        await noteDoubt(tx, { ...evidence, policyRevision: Math.max(counted, known) + 1 });
+        await noteDoubt(tx, { ...witness, policyRevision: Math.max(counted, known) + 1 });
       }
     });
   }
@@ -155,11 +191,12 @@ export class PolicyStore {
     return await this.store.transact(async (tx) => {
       if (doubts.size === 0) return false;
       for (const name of [DOUBT, ...[...doubts.keys()].map(doubtName)]) await tx.delete(POLICY_SET, name);
-      // Newer than what nodes have, so that they take it.
-      const newest = Math.max(known, ...doubts.values());
-      const accepted = PolicyMessage.create({ name: ACCEPTED, policyRevision: newest });
-      await tx.put<PolicyMessage>(POLICY_SET, ACCEPTED, accepted);
-      await advance(tx, Math.max(newest + 1, await nextPolicyRevision(tx)));
+      // What was counted since was given to nobody; newer than what nodes have is what they take.
+      const accepted = Math.max(...doubts.values()), gapEnd = Math.max(known, accepted) + POLICY_SETS_MAX;
+      for (const [name, policyRevision] of [[ACCEPTED, accepted], [GAP, gapEnd]] as const) {
+        await tx.put(POLICY_SET, name, PolicyMessage.create({ name, policyRevision }));
+      }
+      await advance(tx, Math.max(gapEnd + 1, await nextPolicyRevision(tx)));
       return true;
     });
   }
@@ -185,7 +222,7 @@ export class PolicyStore {
       if (changed.length === 0) return changes;
       const policyRevision = await nextPolicyRevision(tx, changed.length);
       await refuseTooMany(tx, changes.filter(({ change }) => change === "created").length);
-      const prefixes = new Map(changed.map(({ policy }) => [policy.name, texts(policy)]));
+      const prefixes = new Map(changed.map(({ policy }) => [policy.name, policyMentions(policy)]));
       await this.#registry.take(tx, prefixes);
       for (const { policy, createdUnixS } of changed) {
         await tx.put<PolicyMessage>(POLICIES, policy.name, {
@@ -239,10 +276,11 @@ export class PolicyStore {
       await this.#registry.reconcile(tx, evidence);
       const newest = await tx.get<PolicyMessage>(POLICY_SET, NEWEST);
       const counted = Math.max(newest?.policyRevision ?? 0, tx.revision);
+      const witness = { node: "", isMirrored: isMirrored({ ...given, node: "" }) };
       if (known > counted) {
-        await noteDoubt(tx, { policyRevision: known, node: "" });
+        await noteDoubt(tx, { ...witness, policyRevision: known });
       } else if (this.lacks(policySet)) {
-        await noteDoubt(tx, { policyRevision: counted + 1, node: "" });
+        await noteDoubt(tx, { ...witness, policyRevision: counted + 1 });
       } else if (newest === undefined || newest.policyRevision < known) {
         await advance(tx, Math.max(known + 1, await nextPolicyRevision(tx)));
       }
@@ -256,15 +294,14 @@ function doubtName(node: string): string {
   return node === "" ? DOUBT : `${DOUBT}:${node}`;
 }
 
-async function noteDoubt(tx: StoreTransaction, { policyRevision, node }: Evidence): Promise<void> {
+async function noteDoubt(
+  tx: StoreTransaction,
+  { policyRevision, node, isMirrored }: { policyRevision: number; node: string; isMirrored: boolean },
+): Promise<void> {
   const name = doubtName(node), known = await tx.get<PolicyMessage>(POLICY_SET, name);
   if ((known?.policyRevision ?? 0) >= policyRevision) return;
-  await tx.put(POLICY_SET, name, PolicyMessage.create({ name, policyRevision, file: node }));
-}
-
-/** Texts of the prefixes that a policy mentions. */
-export function texts(policy: Policy): string[] {
-  return policyPrefixes(policy).map((prefix) => prefix.text);
+  const kind = isMirrored ? MIRRORED : "";
+  await tx.put(POLICY_SET, name, PolicyMessage.create({ name, kind, policyRevision, file: node }));
 }
 
 /** The stored policy; one that cannot be decoded is as none, for it is to be replaced. */

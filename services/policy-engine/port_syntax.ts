@@ -5,6 +5,7 @@
 import { PORT_MAX, PROTOCOL_NUMBERS } from "@weir/common";
 import { describe, type ManifestNode, type ManifestReader } from "@weir/common/manifest";
 import { PORT_MATCH_ANY, type PortMatch } from "./policy.ts";
+import { readPortRules, type RulesContext, withRules } from "./rules_syntax.ts";
 
 /** Most ports in one `toPorts` item, ICMP fields in one rule, and items of `toPorts`. */
 export const PORTS_MAX = 40;
@@ -19,35 +20,35 @@ const ANY_PROTOCOLS = [PROTOCOL_NUMBERS.TCP, PROTOCOL_NUMBERS.UDP, PROTOCOL_NUMB
 
 /** What `toPorts` may not have yet. */
 const TO_PORTS_UNSUPPORTED = {
-  rules: "not supported yet: layer 7 rules need the proxy",
-  terminatingTLS: "not supported yet: it needs the proxy",
-  originatingTLS: "not supported yet: it needs the proxy",
-  serverNames: "not supported yet: it needs the proxy",
-  listener: "not supported yet: it needs the proxy",
+  terminatingTLS: "not supported: the proxy does not open TLS",
+  originatingTLS: "not supported: the proxy does not open TLS",
+  listener: "not supported: it needs Envoy",
 };
 
 /** Reads Cilium's `toPorts`. */
-export function readToPorts(reader: ManifestReader, node: ManifestNode): PortMatch[] {
+export function readToPorts(reader: ManifestReader, node: ManifestNode, context: RulesContext): PortMatch[] {
   const matches: PortMatch[] = [];
   const items = reader.list(node, PORT_RULES_MAX) ?? [];
   for (const item of items) {
-    const fields = reader.map(item, ["ports"], TO_PORTS_UNSUPPORTED);
+    const fields = reader.map(item, ["ports", "rules", "serverNames"], TO_PORTS_UNSUPPORTED);
     if (!fields) continue;
     const ports = fields.get("ports");
     const list = reader.list(ports, PORTS_MAX);
     if (ports && !list) continue;
     if (!list || list.length === 0) {
-      // Upstream reads this as "every port" or as "no port" depending on what stands beside it.
-      if (![...fields.keys()].some((key) => key !== "ports")) {
-        reader.unsupported(
-          ports ?? item,
-          "a toPorts item without ports",
-          "not supported: leave toPorts out for every port",
-        );
-      }
+      // Upstream reads this as "every port" or as "no port", or refuses it, depending on what stands beside it.
+      reader.unsupported(
+        ports ?? item,
+        "a toPorts item without ports",
+        fields.has("rules") || fields.has("serverNames")
+          ? "not possible beside rules: they need the ports that they are about"
+          : "not supported: leave toPorts out for every port",
+      );
       continue;
     }
-    for (const port of list) matches.push(...readCiliumPort(reader, port));
+    const read = list.map((node) => ({ node, matches: readCiliumPort(reader, node) }));
+    const rules = readPortRules(reader, fields.get("rules"), fields.get("serverNames"), context);
+    matches.push(...rules ? withRules(reader, read, rules) : read.flatMap(({ matches }) => matches));
   }
   // An empty toPorts list says nothing about ports.
   return node.kind === "list" && items.length === 0 ? [PORT_MATCH_ANY] : matches;

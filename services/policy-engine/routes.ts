@@ -4,6 +4,7 @@
  */
 import { type IpAddress, ProblemError } from "@weir/common";
 import {
+  AcceptRequest,
   ApplyRequest,
   ApplyResponse,
   CidrIdentity,
@@ -11,6 +12,7 @@ import {
   EngineRevision,
   ExplainRequest,
   ExplainResponse,
+  FqdnSelector,
   type MapState,
   NodePolicy,
   Policy,
@@ -101,8 +103,10 @@ export function mountRoutes(engine: PolicyEngine): void {
   api.action({
     path: "/v1/policies:accept-database",
     guard: admission.toPolicies,
+    request: AcceptRequest,
     response: ApplyResponse,
-    handle: async () => {
+    handle: async ({ mirrored }) => {
+      if (mirrored) engine.assertMirrored();
       const accepted = await engine.store.accept(repository.policyRevision);
       await engine.syncPolicies();
       engine.publishNow();
@@ -113,6 +117,16 @@ export function mountRoutes(engine: PolicyEngine): void {
       };
     },
     description: "Takes a database that is older than what is in force at nodes for the newest",
+  });
+  api.action({
+    path: "/v1/policies:kubernetes-read",
+    guard: admission.toPolicies,
+    response: ApplyResponse,
+    handle: async () => {
+      await engine.kubernetesRead();
+      return { policyRevision: repository.policyRevision, items: [] };
+    },
+    description: "All policies that Kubernetes has were handed on: who waits for them is answered",
   });
   api.collection<MapState>({
     name: "mapstates",
@@ -129,6 +143,13 @@ export function mountRoutes(engine: PolicyEngine): void {
     message: CidrIdentity,
     table: publisher.cidrIdentities,
     description: "Prefixes that policies mention, and their identities",
+  });
+  api.collection<FqdnSelector>({
+    name: "fqdnselectors",
+    guard: admission.toPrefixes,
+    message: FqdnSelector,
+    table: publisher.fqdnSelectors,
+    description: "Selectors of names that policies mention, and their identities",
   });
   api.collection<Rule>({
     name: "rules",
@@ -177,6 +198,7 @@ export function mountRoutes(engine: PolicyEngine): void {
   });
   api.action({
     path: "/v1/explain",
+    isQuestion: true,
     guard: admission.toState,
     request: ExplainRequest,
     response: ExplainResponse,
@@ -203,6 +225,7 @@ export function mountRoutes(engine: PolicyEngine): void {
       selectors: repository.selectors.size,
       cidrIdentities: publisher.cidrIdentities.size,
       rules: repository.cookies.size,
+      fqdnSelectors: publisher.fqdnSelectors.size,
     }),
     description: "What the engine has resolved",
   });

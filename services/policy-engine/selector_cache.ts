@@ -4,8 +4,15 @@
  * with it.
  * @module
  */
-import { LABEL_CLUSTER, LABEL_NAMESPACE, Prefix, PrefixTrie, type Requirement } from "@weir/common";
-import { type PeerIdentity, type PeerSelector, peerSelectorMatches } from "./policy.ts";
+import {
+  isLocalIdentity,
+  LABEL_CLUSTER,
+  LABEL_NAMESPACE,
+  Prefix,
+  PrefixTrie,
+  type Requirement,
+} from "@weir/common";
+import { fqdnKey, type PeerIdentity, type PeerSelector, peerSelectorMatches } from "./policy.ts";
 
 /** A selector that is in use, and whom it means now. */
 export interface CachedSelector {
@@ -43,6 +50,8 @@ export class SelectorCache {
   readonly #identitiesByTerm = new Map<string, Set<number>>();
   readonly #identitiesByPrefix = new PrefixTrie<number>();
   readonly #worldIdentities = new Set<number>();
+  /** Identities that stand for selectors of names, by the keys of these. Nothing else leads to them. */
+  readonly #identitiesByName = new Map<string, number>();
   /** Label selectors that may mean a prefix and not one inside it: they name prefixes. */
   readonly #namingPrefixes = new Set<Slot>();
 
@@ -95,6 +104,7 @@ export class SelectorCache {
   add(identity: PeerIdentity): ReadonlySet<CachedSelector> {
     this.#identities.set(identity.number, identity);
     this.#selectorsOf.set(identity.number, new Set());
+    for (const name of namesOf(identity)) this.#identitiesByName.set(name, identity.number);
     for (const term of termsOf(identity)) addTo(this.#identitiesByTerm, term, identity.number);
     for (const prefix of identity.prefixes) this.#identitiesByPrefix.add(prefix, identity.number);
     if (isWorld(identity)) this.#worldIdentities.add(identity.number);
@@ -108,6 +118,7 @@ export class SelectorCache {
     if (!identity) return new Set();
     const slots = this.#selectorsOf.get(number)!;
     for (const slot of slots) slot.matches.delete(number);
+    for (const name of namesOf(identity)) this.#identitiesByName.delete(name);
     for (const term of termsOf(identity)) removeFrom(this.#identitiesByTerm, term, number);
     for (const prefix of identity.prefixes) this.#identitiesByPrefix.delete(prefix, number);
     this.#worldIdentities.delete(number);
@@ -122,14 +133,17 @@ export class SelectorCache {
    */
   exceptionsOf({ selector, matches, hasExceptions }: CachedSelector): Set<number> {
     if (!hasExceptions) return new Set();
-    if (selector.type === "cidr") {
-      return new Set(selector.except.flatMap((except) => [...this.#identitiesByPrefix.inside(except)]));
-    }
-    return new Set(WORLD.flatMap((world) => [...this.#identitiesByPrefix.inside(world)])).difference(matches);
+    const outside = (prefixes: readonly Prefix[]) =>
+      new Set(
+        prefixes.flatMap((prefix) => [...this.#identitiesByPrefix.inside(prefix)].filter(isLocalIdentity)),
+      );
+    return selector.type === "cidr" ? outside(selector.except) : outside(WORLD).difference(matches);
   }
 
   /** Selectors of which a prefix is an exception. */
   excepting(identity: PeerIdentity): Set<CachedSelector> {
+    // A pod's address is no prefix that others lie in, a name no address.
+    if (!isLocalIdentity(identity.number) || identity.isName) return new Set();
     const found = new Set<CachedSelector>(identity.prefixes.length > 0 ? this.#namingPrefixes : []);
     for (const prefix of identity.prefixes) {
       for (const slot of this.#byPrefix.around(prefix)) {
@@ -176,11 +190,16 @@ export class SelectorCache {
   /** Identities that the selector might mean. `any` is a wildcard entry, never a list of identities. */
   #candidates(selector: PeerSelector): Iterable<number> {
     if (selector.type === "any") return [];
+    if (selector.type === "fqdn") {
+      const number = this.#identitiesByName.get(selector.name.text);
+      return number === undefined ? [] : [number];
+    }
     if (selector.type === "cidr") {
       const inside = new Set(this.#identitiesByPrefix.inside(selector.prefix));
       return selector.prefix.length > 0 ? inside : inside.union(this.#worldIdentities);
     }
     const term = indexTerm(selector.selector.requirements);
+    // Those of names are among them: the comparison says no.
     if (!term) return this.#identities.keys();
     const found = new Set<number>();
     for (const value of term.values) {
@@ -191,6 +210,9 @@ export class SelectorCache {
 
   /** Selectors that might mean the identity. */
   #candidateSlots(identity: PeerIdentity): Set<Slot> {
+    if (identity.isName) {
+      return new Set([...namesOf(identity)].flatMap((name) => this.#slots.get(fqdnKey(name)) ?? []));
+    }
     const found = new Set<Slot>(this.#unindexed);
     for (const term of termsOf(identity)) {
       for (const slot of this.#byTerm.get(term) ?? []) found.add(slot);
@@ -215,7 +237,14 @@ function isWorld(identity: PeerIdentity): boolean {
   return ["world", "world-ipv4", "world-ipv6"].some((name) => identity.labels.has("reserved", name));
 }
 
+/** Texts of the selectors of names that an identity stands for. */
+function namesOf({ isName, names }: PeerIdentity): Iterable<string> {
+  return isName ? names ?? [] : [];
+}
+
+/** What stands for a selector of names has no labels that others could mean. */
 function* termsOf(identity: PeerIdentity): Generator<string> {
+  if (identity.isName) return;
   for (const label of identity.labels) yield `${label.key}=${label.value}`;
 }
 

@@ -102,7 +102,7 @@ function toAllow(decision: Decision): Change {
   }
   if (
     near && near.portFits && near.failing.length === 1 && !isGiven(near.failing[0]) &&
-    !meansEntity(near.failing[0])
+    !meansEntity(near.failing[0]) && near.use.peer.selector.type !== "fqdn"
   ) {
     return {
       ...rest,
@@ -130,6 +130,8 @@ function nearestRule({ pair, query, direction }: Decision): NearRule | undefined
     if (use.direction !== direction || use.section.deny) continue;
     // No address makes a CIDR rule select a pod.
     if (use.peer.selector.type === "cidr" && pair.remote.prefixes.length === 0) continue;
+    // Nor has it a name, unless it was asked for by one.
+    if (use.peer.selector.type === "fqdn" && pair.remote.askedName === undefined) continue;
     const portFits = use.section.ports.some((port) => portMatches(port, query));
     const failing = failingConditions(use, pair.remote);
     const cost = failing.length + (portFits ? 0 : 1);
@@ -248,6 +250,9 @@ function failingConditions(use: PeerUse, remote: PeerIdentity): string[] {
   if (selector.type === "any") return [];
   if (selector.type === "cidr") {
     return peerSelectorMatches(selector, remote) ? [] : [`an address in ${formatPeerSelector(selector)}`];
+  }
+  if (selector.type === "fqdn") {
+    return peerSelectorMatches(selector, remote) ? [] : [`a name that is ${formatPeerSelector(selector)}`];
   }
   return selector.selector.requirements.filter((requirement) => !requirementHolds(requirement, remote.labels))
     .map((requirement) => {

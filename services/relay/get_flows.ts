@@ -7,12 +7,13 @@
  *
  * @module
  */
-import { type Clock, type Counter, errorText, type Logger, untilAborted } from "@weir/common";
+import { type Clock, concatBytes, type Counter, errorText, type Logger, untilAborted } from "@weir/common";
 import { GrpcError } from "@weir/grpc";
 import { GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
 import type { NodeState } from "@weir/proto/relay";
 import { timestampOf } from "@weir/proto/timestamp";
 import { FlowMerge, type NodeQueue } from "./flow_merge.ts";
+import { NodeMemory } from "./node_memory.ts";
 import type { NodeLink } from "./node_link.ts";
 import type { NodeLinks } from "./node_links.ts";
 import { NodeAnswer, NodeFault } from "./node_answer.ts";
@@ -79,8 +80,8 @@ class Answer {
   readonly #queues = new Map<string, NodeQueue>();
   /** Nodes that sent what they should not: they are asked no more. */
   readonly #atFault = new Set<string>();
-  /** Newest time that came from a node: what it is asked for when it is back. */
-  readonly #newest = new Map<string, number>();
+  /** What came of each: it is asked for the rest when it is back. */
+  readonly #memories = new Map<string, NodeMemory>();
   /** Nodes that failed and did not go on for long since then. */
   readonly #failures = new Map<string, { text: string; times: number }>();
   readonly #startUnixMs: number;
@@ -107,8 +108,9 @@ class Answer {
       const why = away.map(({ name, reason }) => `${name}: ${reason}`).join("; ");
       this.#tell("NODE_UNAVAILABLE", away.map(({ name }) => name), why);
     }
-    for (const link of connected) this.#read(link, this.#bytes);
-    if (this.#request.follow) links.follow(this.#changed, this.#signal);
+    const { follow } = this.#request;
+    for (const link of connected) this.#read(link, follow ? this.#bytesWithPlaces() : this.#bytes);
+    if (follow) links.follow(this.#changed, this.#signal);
   }
 
   /** What goes out now. */
@@ -144,13 +146,20 @@ class Answer {
     else if (state === "gone") this.#tell("NODE_GONE", [name]);
   };
 
+  /** The request as it came, and that the node should tell places. */
+  #bytesWithPlaces(): Uint8Array {
+    return concatBytes([this.#bytes, GetFlowsRequest.encode({ after: {} })]);
+  }
+
+  #memoryOf(name: string): NodeMemory {
+    const memory = this.#memories.get(name) ?? new NodeMemory(this.#request.follow);
+    this.#memories.set(name, memory);
+    return memory;
+  }
+
   /** What a node is asked that comes later, or again: all that was not seen of it. */
   #again(name: string): Uint8Array {
-    const newestMs = this.#newest.get(name) ?? this.#startUnixMs;
-    const seconds = Math.floor(newestMs / 1000);
-    // A float holds a quarter of a microsecond here; the newest itself must not come again.
-    const nanos = Math.min(999_999_999, Math.floor((newestMs - seconds * 1000) * 1e6) + 1000);
-    return GetFlowsRequest.encode({ ...this.#request, number: 0, since: { seconds, nanos } } as never);
+    return this.#memoryOf(name).request(this.#request, this.#startUnixMs);
   }
 
   async #read(link: NodeLink, request: Uint8Array): Promise<void> {
@@ -193,13 +202,13 @@ class Answer {
   /** @throws {NodeFault} the node sends what it should not */
   #take(name: string, messages: readonly Uint8Array[], queue: NodeQueue, judged: NodeAnswer): void {
     const { clock } = this.#parts, arrivedMs = clock.monotonicMs();
-    for (const bytes of messages) {
-      const unixMs = judged.take(bytes, clock.nowMs());
-      const newestMs = this.#newest.get(name) ?? -Infinity;
+    const memory = this.#memoryOf(name);
+    for (const response of messages) {
+      const head = judged.take(response, clock.nowMs());
       // Without a time, by its mask, a flow has the place in which it came.
-      const orderMs = unixMs ?? (this.#request.follow ? clock.nowMs() : newestMs);
-      queue.push({ bytes, unixMs: orderMs, arrivedMs });
-      this.#newest.set(name, Math.max(newestMs, orderMs));
+      const unixMs = head.unixMs ?? (this.#request.follow ? clock.nowMs() : memory.newestMs ?? -Infinity);
+      if (!memory.take(head, unixMs)) continue;
+      queue.push({ bytes: head.bytes, unixMs, arrivedMs });
     }
     this.#wake.abort();
   }

@@ -4,7 +4,7 @@
  * @module
  */
 import { RING_FLOWS_MAX } from "@weir/common";
-import { readResponseHead } from "./response_bytes.ts";
+import { readResponseHead, type ResponseHead } from "./response_bytes.ts";
 
 /** Clocks of one cluster differ by less. */
 export const AHEAD_MS_MAX = 60_000;
@@ -42,18 +42,15 @@ export class NodeAnswer {
     this.#flowsMax = Math.min(options.number || RING_FLOWS_MAX, RING_FLOWS_MAX);
   }
 
-  /**
-   * One response.
-   * @returns its Unix time in milliseconds with a fraction; undefined where it has none, by the request's mask
-   * @throws {NodeFault} what is wrong with it
-   */
-  take(bytes: Uint8Array, nowUnixMs: number): number | undefined {
+  /** One response, and what it is. @throws {NodeFault} what is wrong with it */
+  take(bytes: Uint8Array, nowUnixMs: number): ResponseHead {
     const { node, isFollowed, isMasked } = this.#options;
     if (bytes.length > RESPONSE_BYTES_MAX) {
       throw new NodeFault(`it sends a response of ${bytes.length} bytes`);
     }
-    const { kind, nodeNames, unixMs } = headOf(bytes);
-    if (kind !== "flow" && kind !== "lost_events") {
+    const head = headOf(bytes), { kind, nodeNames, unixMs, position } = head;
+    const isPlace = kind === "nothing" && isFollowed && position !== undefined;
+    if (kind !== "flow" && kind !== "lost_events" && !isPlace) {
       throw new NodeFault(kind === "nothing" ? "it sends a response of nothing" : "it speaks of other nodes");
     }
     const other = nodeNames.find((name) => name !== node);
@@ -63,12 +60,13 @@ export class NodeAnswer {
     if (aheadMs > AHEAD_MS_MAX) {
       throw new NodeFault(`its clock is ${Math.round(aheadMs / 1000)} s ahead of this one`);
     }
+    if (isPlace) return head;
     const count = kind === "flow" ? ++this.#flows : ++this.#losses;
     const countMax = kind === "flow" ? this.#flowsMax : RING_FLOWS_MAX;
     if (!isFollowed && count > countMax) {
       throw new NodeFault(`it sends more than the ${countMax} that were asked for`);
     }
-    return unixMs;
+    return head;
   }
 
   /** It was waited for. @throws {NodeFault} longer than the others should wait */
@@ -82,7 +80,7 @@ export class NodeAnswer {
   }
 }
 
-function headOf(bytes: Uint8Array): ReturnType<typeof readResponseHead> {
+function headOf(bytes: Uint8Array): ResponseHead {
   try {
     return readResponseHead(bytes);
   } catch (cause) {

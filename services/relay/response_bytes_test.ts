@@ -33,5 +33,14 @@ Deno.test("readResponseHead() reads names and time as they were written, and let
     kind: "nothing",
     nodeNames: [],
     unixMs: undefined,
+    position: undefined,
+    bytes: new Uint8Array(0),
   });
+  const plain = GetFlowsResponse.encode({ flow: { uuid: "u" }, node_name: "n" });
+  for (const next of [0, 1, 4_000_000_000, 2 ** 52]) {
+    const place = GetFlowsResponse.encode({ position: { ring: 4_294_967_295, next } });
+    const head = readResponseHead(new Uint8Array([...plain, ...place]));
+    assert.deepEqual(head.position, { ring: 4_294_967_295, next });
+    assert.deepEqual([...head.bytes], [...plain]);
+  }
 });

@@ -53,10 +53,14 @@ export class Cluster implements AsyncDisposable {
         () => ServerStatusResponse.create(status),
       ),
     };
-    const server = new GrpcServer({ methods });
+    await this.join(name, new GrpcServer({ methods }));
+  }
+
+  /** A node with a server that is there. */
+  async join(name: string, server: GrpcServer, cluster = "c"): Promise<void> {
     await server.listen({ path: `${this.directory}/${name}` });
     this.#servers.set(name, server);
-    this.links.set(name, Node.create({ name, cluster: "c" }));
+    this.links.set(name, Node.create({ name, cluster }));
   }
 
   /** It goes. */

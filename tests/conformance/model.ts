@@ -3,6 +3,7 @@
  * @module
  */
 import {
+  composeEntries,
   IDENTITY_WORLD_IPV4,
   IDENTITY_WORLD_IPV6,
   IpAddress,
@@ -14,7 +15,9 @@ import {
   MapState,
   Prefix,
 } from "@weir/common";
+import { compileName, compileNamePattern, type NameMatcher } from "@weir/l7-rules";
 import { PolicyRepository, readManifests } from "@weir/policy-engine";
+import type { FqdnSelector } from "@weir/proto/policy";
 import type { Model, ModelPod } from "./testdata.ts";
 
 /** Number of the first pod's identity; each pod has one of its own, because its port names may differ. */
@@ -36,6 +39,16 @@ export function podLabels(pod: ModelPod, namespaceLabels: Record<string, string>
   // An identity with a cidr label can be meant by CIDR: that is all that tells the two modes apart.
   if (mode === "pods") labels.push(makeLabel("cidr", Prefix.parse(pod.ip).text));
   return LabelSet.from(labels);
+}
+
+/** An address outside, and the names that DNS gave it for. */
+export interface NamedAddress {
+  readonly address: string;
+  readonly names: readonly string[];
+}
+
+function matcherOf({ matchName, matchPattern }: FqdnSelector): NameMatcher {
+  return matchName !== "" ? compileName(matchName) : compileNamePattern(matchPattern);
 }
 
 /** A repository with the pods of a model in it, as the services would fill it. */
@@ -61,10 +74,16 @@ export class ModelCluster {
     }
   }
 
-  /** The map state of a pod as its node has it. */
-  podState(index: number): MapState {
-    const state = this.repository.mapState(FIRST_POD_IDENTITY + index)!;
-    return MapState.of(state, this.model.pods[index].ports.filter((port) => port.name !== ""));
+  /** The map state of a pod as its node has it. @param named Addresses that names mean, by the identities of the node's own */
+  podState(index: number, named: ReadonlyMap<number, NamedAddress> = new Map()): MapState {
+    const message = this.repository.mapState(FIRST_POD_IDENTITY + index)!, entries = [...message.entries];
+    for (const [identity, { address, names }] of named) {
+      const members = message.fqdnSelectors.filter((selector) => names.some(matcherOf(selector)));
+      const numbers = [this.externalIdentity(address), ...members.map((selector) => selector.identity)];
+      entries.push(...composeEntries(message.entries, identity, new Set(numbers)));
+    }
+    const ports = this.model.pods[index].ports.filter((port) => port.name !== "");
+    return MapState.of({ ...message, entries }, ports);
   }
 
   /** The identity that the ipcache gives an address outside: that of the longest prefix around it. */

@@ -13,6 +13,8 @@ export interface OracleEnd {
   readonly labels: Readonly<Record<string, string>>;
   /** IPv4 address of an end outside the cluster. */
   readonly outside?: string;
+  /** Names that DNS gave this address for. */
+  readonly names?: readonly string[];
   readonly namedPorts: readonly { name: string; port: number; protocol: string }[];
 }
 
@@ -23,6 +25,8 @@ export interface OracleQuery {
   readonly direction: "ingress" | "egress";
   readonly protocol: "TCP" | "UDP" | "SCTP" | "ICMP";
   readonly port: number;
+  /** A request within the connection; without one it is asked whether there may be a connection at all. */
+  readonly request?: { readonly method: string; readonly path: string };
   /** Every pod, for port names that the remote end does not define. */
   readonly everyone: readonly OracleEnd[];
 }
@@ -84,7 +88,14 @@ function effectOf(manifest: Manifest, rule: Manifest, query: OracleQuery): Effec
   const allows: Manifest[] = rule[direction] ?? [], denies: Manifest[] = rule[`${direction}Deny`] ?? [];
   if (allows.length + denies.length === 0) return undefined;
   return {
-    allowed: allows.some((section) => ciliumSection(manifest, section, query)),
+    // What leaves the rest open filters no request either.
+    allowed: allows.some((section) =>
+      ciliumSection(
+        manifest,
+        section,
+        rule.enableDefaultDeny?.[direction] === false ? { ...query, request: undefined } : query,
+      )
+    ),
     denied: denies.some((section) => ciliumSection(manifest, section, query)),
     defaultDeny: rule.enableDefaultDeny?.[direction] ?? true,
   };
@@ -119,8 +130,9 @@ function ciliumSection(manifest: Manifest, section: Manifest, query: OracleQuery
   const entities: string[] | undefined = section[`${word}Entities`];
   const cidrs: string[] | undefined = section[`${word}CIDR`];
   const sets: Manifest[] | undefined = section[`${word}CIDRSet`];
+  const fqdns: Manifest[] | undefined = query.direction === "egress" ? section.toFQDNs : undefined;
   const hasPeers = endpoints !== undefined || entities !== undefined || cidrs !== undefined ||
-    sets !== undefined;
+    sets !== undefined || fqdns !== undefined;
   const hasPorts = section.toPorts !== undefined || section.icmps !== undefined;
   if (!hasPeers && !hasPorts) return false;
   const { remote } = query;
@@ -128,7 +140,8 @@ function ciliumSection(manifest: Manifest, section: Manifest, query: OracleQuery
     endpoints?.some((selector) => meansEndpoint(manifest, selector, remote)) ||
     entities?.some((entity) => meansEntity(entity, remote)) ||
     cidrs?.some((cidr) => inBlock({ cidr }, remote)) ||
-    sets?.some((set) => inBlock(set, remote));
+    sets?.some((set) => inBlock(set, remote)) ||
+    fqdns?.some((fqdn) => remote.names?.some((name) => meansName(fqdn, name)));
   if (!peer) return false;
   if (section.icmps) {
     return query.protocol === "ICMP" &&
@@ -140,8 +153,25 @@ function ciliumSection(manifest: Manifest, section: Manifest, query: OracleQuery
   return section.toPorts.some((item: Manifest) =>
     item.ports.some((port: Manifest) =>
       matchesPort({ ...port, port: /^[0-9]+$/.test(port.port) ? Number(port.port) : port.port }, query, true)
-    )
+    ) && passesRules(item.rules?.http ?? [], query.request)
   );
+}
+
+/** An empty list is no rule. The expressions of the tests mean the same to JavaScript. */
+function passesRules(rules: Manifest[], request: OracleQuery["request"]): boolean {
+  if (request === undefined || rules.length === 0) return true;
+  const is = (pattern: string | undefined, text: string) =>
+    pattern === undefined || new RegExp(`^(?:${pattern})$`).test(text);
+  return rules.some(({ method, path }) => is(method, request.method) && is(path, request.path));
+}
+
+/** A star for characters of one label, `**.` at the start for labels. The names of the tests are in lower case, without final dot. */
+function meansName({ matchName, matchPattern }: Manifest, name: string): boolean {
+  if (matchName !== undefined) return matchName.toLowerCase() === name;
+  if (matchPattern === "*") return true;
+  const text = matchPattern.replace(/^\*\*\./, "");
+  const labels = text.replaceAll(".", "\\.").replaceAll("*", "[^.]*");
+  return new RegExp(`^${text === matchPattern ? "" : "([^.]+\\.)+"}${labels}$`).test(name);
 }
 
 function meansEndpoint(manifest: Manifest, selector: Manifest, remote: OracleEnd): boolean {

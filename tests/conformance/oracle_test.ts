@@ -4,14 +4,17 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { IDENTITY_HOST, IDENTITY_LOCAL_MIN, MapState, PROTOCOL_NUMBERS } from "@weir/common";
+import { IDENTITY_HOST, IDENTITY_LOCAL_MIN, MapState, PROTOCOL_NUMBERS, type Verdict } from "@weir/common";
+import { compileRuleSet, unionOfRuleSets } from "@weir/l7-rules";
 import { PolicyRepository, readManifests } from "@weir/policy-engine";
 import { FIRST_POD_IDENTITY, ModelCluster, podLabels } from "./model.ts";
 import { type Manifest, oracleAllows, type OracleEnd } from "./oracle.ts";
-import { ADDRESSES, NAMESPACES, PORTS, Random, randomPolicy } from "./random_policies.ts";
+import { ADDRESSES, NAMES, NAMESPACES, PORTS, Random, randomPolicy, REQUESTS } from "./random_policies.ts";
 import type { Model, ModelPod } from "./testdata.ts";
 
 const STACKS = 150;
+/** As nodes number what names mean: nowhere near what the engine gives. */
+const FIRST_NAMED_IDENTITY = 0x0200_0000;
 const seeds = seedsOf(STACKS);
 
 function seedsOf(count: number): number[] {
@@ -44,7 +47,7 @@ function endOf(pod: ModelPod): OracleEnd {
 }
 
 Deno.test("policy engine agrees with the slow evaluator on random policies", () => {
-  let verdicts = 0, denied = 0;
+  let verdicts = 0, denied = 0, judged = 0, byName = 0;
   for (const seed of seeds) {
     const random = new Random(seed);
     const model = randomModel(random);
@@ -52,6 +55,10 @@ Deno.test("policy engine agrees with the slow evaluator on random policies", () 
     const manifests = Array.from({ length: 1 + random.below(5) }, (_, index) => randomPolicy(random, index));
     cluster.apply(manifests);
     const pods = model.pods.map(endOf);
+    const named = new Map(ADDRESSES.map((address, index) => [
+      FIRST_NAMED_IDENTITY + index,
+      { address, names: random.shuffle(NAMES).slice(0, random.below(3)) },
+    ]));
     const host: OracleEnd = { labels: { "reserved:host": "" }, namedPorts: [] };
     const remotes: [string, number, OracleEnd][] = [
       ...pods.map((
@@ -63,29 +70,40 @@ Deno.test("policy engine agrees with the slow evaluator on random policies", () 
         cluster.externalIdentity(outside),
         { labels: {}, outside, namedPorts: [] },
       ]),
+      ...[...named].map(([identity, { address: outside, names }]): [string, number, OracleEnd] => [
+        `${outside} (${names})`,
+        identity,
+        { labels: {}, outside, names, namedPorts: [] },
+      ]),
       ["host", IDENTITY_HOST, host],
     ];
     for (const [index, subject] of pods.entries()) {
-      const state = cluster.podState(index);
+      const state = cluster.podState(index, named);
       for (const [name, identity, remote] of remotes) {
         for (const [protocol, port] of PORTS) {
           for (const direction of ["ingress", "egress"] as const) {
-            const expected = oracleAllows(manifests, {
-              subject,
-              remote,
-              direction,
-              protocol,
-              port,
-              everyone: pods,
-            });
+            const query = { subject, remote, direction, protocol, port, everyone: pods };
+            const expected = oracleAllows(manifests, query);
             const way = direction === "ingress" ? "INGRESS" : "EGRESS";
             const found = state.lookup(identity, way, PROTOCOL_NUMBERS[protocol], port);
             verdicts++;
             if (!expected) denied++;
-            if (found.allowed === expected) continue;
+            const judge = found.allowed && found.ruleSets.length > 0
+              ? judgeOf(state, found)
+              : () => found.allowed;
+            const wrong = protocol !== "TCP" || !expected
+              ? undefined
+              : REQUESTS.find((request) => judge(request) !== oracleAllows(manifests, { ...query, request }));
+            if (found.ruleSets.length > 0) judged += REQUESTS.length;
+            // What names change: another verdict than that of the address alone.
+            if (remote.names?.length) {
+              const alone = oracleAllows(manifests, { ...query, remote: { ...remote, names: [] } });
+              if (expected !== alone) byName++;
+            }
+            if (found.allowed === expected && wrong === undefined) continue;
             assert.fail(
               `WEIR_SEED=${seed}: pod ${index} ${direction} ${name} ${port}/${protocol}: expected ${
-                expected ? "allow" : "deny"
+                wrong ? `another verdict about ${wrong.method} ${wrong.path}` : expected ? "allow" : "deny"
               }, found ${JSON.stringify(found)}\n${JSON.stringify(manifests, null, 1)}\n${
                 JSON.stringify(model.pods[index])
               }`,
@@ -100,8 +118,21 @@ Deno.test("policy engine agrees with the slow evaluator on random policies", () 
       verdicts > 100_000 && denied > verdicts / 10 && denied < verdicts * 0.9,
       `${denied} of ${verdicts}`,
     );
+    assert.ok(judged > 10_000, `${judged} requests`);
+    assert.ok(byName > 1000, `${byName} verdicts by name`);
   }
 });
+
+/** What the proxy says of requests within a connection. */
+function judgeOf(
+  state: MapState,
+  { ruleSets, plainCookie }: Verdict,
+): (request: { method: string; path: string }) => boolean {
+  const sets = ruleSets.map((id) => state.message.ruleSets.find((set) => set.id === id)!);
+  const compiled = compileRuleSet(unionOfRuleSets(sets, plainCookie));
+  return ({ method, path }) =>
+    compiled.judge({ kind: "HTTP", method, path, host: "web", header: () => undefined }).allowed;
+}
 
 type Step = (repository: PolicyRepository) => void;
 
@@ -147,7 +178,7 @@ function put(repository: PolicyRepository, manifest: Manifest): void {
 
 /** Every map state, with prefixes in place of the numbers that depend on who came first. */
 function snapshot(repository: PolicyRepository): unknown {
-  const prefixes = new Map(repository.cidrPairs().map(({ prefix, identity }) => [identity, prefix]));
+  const prefixes = new Map(repository.mentionedPairs().map(({ prefix, identity }) => [identity, prefix]));
   return [...repository.subjects()].sort((a, b) => a - b).map((subject) => {
     const { policyRevision: _, entries, ...rest } = repository.mapState(subject)!;
     const named = entries.map((entry) => {

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { IDENTITY_WORLD_IPV4, IpAddress, LabelSet, MapState as Lookup, Prefix } from "@weir/common";
 import { MapState } from "@weir/proto/policy";
 import { PolicyRepository, readManifests } from "@weir/policy-engine";
+import { FqdnIdentities } from "../../services/endpoint-manager/names/fqdn_identities.ts";
 import { KnowingPolicy, PolicyCopies } from "../../services/endpoint-manager/policy_cover.ts";
 import { type PrefixPair, PrefixPairs } from "../../services/endpoint-manager/prefix_pairs.ts";
 import { resolvePolicy } from "../../services/endpoint-manager/policy_variant.ts";
@@ -85,7 +86,7 @@ Deno.test("a covered policy judges every address as it did without the prefixes 
     for (const pair of pairsOf(repository)) cover.add(pair);
     for (const pair of known) assert.ok(cover.get(pair.prefix, pair.identity));
     const policy = KnowingPolicy.of(resolvePolicy(before, []), before),
-      copies = new PolicyCopies(policy, cover);
+      copies = new PolicyCopies(policy, { prefixes: cover, names: new FqdnIdentities() });
     copies.update();
     const entries = copies.covered().entries as MapState["entries"];
     copied += entries.length - before.entries.length;

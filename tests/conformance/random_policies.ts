@@ -52,6 +52,17 @@ export const CIDRS = [
   "203.0.113.0/24",
 ];
 export const ADDRESSES = ["192.0.2.200", "192.0.2.129", "192.0.2.1", "192.9.9.9", "203.0.113.7", "8.8.8.8"];
+/** Names that the addresses may have, and selectors that mean different sets of them. */
+export const NAMES = ["www.example.com", "api.example.com", "a.b.example.com", "example.com", "other.test"];
+export const SELECTORS: readonly Manifest[] = [
+  { matchName: "www.example.com" },
+  { matchName: "API.example.com" },
+  { matchPattern: "*.example.com" },
+  { matchPattern: "**.example.com" },
+  { matchPattern: "*.b.example.com" },
+  { matchPattern: "*" },
+  { matchPattern: "other.*" },
+];
 export const PORTS: readonly ["TCP" | "UDP" | "SCTP" | "ICMP", number][] = [
   ["TCP", 80],
   ["TCP", 81],
@@ -63,6 +74,10 @@ export const PORTS: readonly ["TCP" | "UDP" | "SCTP" | "ICMP", number][] = [
   ["ICMP", 8],
   ["ICMP", 0],
 ];
+
+/** Requests that are judged where a port has rules. */
+export const REQUESTS: readonly { readonly method: string; readonly path: string }[] = ["GET", "POST"]
+  .flatMap((method) => ["/a", "/a/x", "/bcd", "/"].map((path) => ({ method, path })));
 
 /** One policy; `index` makes its name. */
 export function randomPolicy(random: Random, index: number): Manifest {
@@ -93,16 +108,23 @@ function ciliumSpec(random: Random): Manifest {
   const spec: Manifest = { endpointSelector: selector(random, true) };
   for (const key of ["ingress", "ingressDeny", "egress", "egressDeny"]) {
     if (!random.chance(key.endsWith("Deny") ? 25 : 55)) continue;
-    spec[key] = random.list(1, 3, () => ciliumSection(random, key.startsWith("ingress") ? "from" : "to"));
+    spec[key] = random.list(
+      1,
+      3,
+      () => ciliumSection(random, key.startsWith("ingress") ? "from" : "to", !key.endsWith("Deny")),
+    );
   }
   if (!["ingress", "ingressDeny", "egress", "egressDeny"].some((key) => key in spec)) spec.ingress = [{}];
   if (random.chance(20)) spec.enableDefaultDeny = { ingress: random.chance(50), egress: random.chance(50) };
   return spec;
 }
 
-function ciliumSection(random: Random, word: "from" | "to"): Manifest {
+/** @param judges its ports may have L7 rules */
+function ciliumSection(random: Random, word: "from" | "to", judges: boolean): Manifest {
   const section: Manifest = {};
-  const kind = random.below(6);
+  // A deny has no names.
+  const kind = random.below(word === "to" && judges ? 8 : 6);
+  if (kind >= 6) section.toFQDNs = random.list(0, 3, () => random.pick(SELECTORS));
   if (kind <= 1) section[`${word}Endpoints`] = random.list(0, 2, () => selector(random, true));
   if (kind === 2) {
     section[`${word}Entities`] = random.list(
@@ -121,11 +143,28 @@ function ciliumSection(random: Random, word: "from" | "to"): Manifest {
     ];
   }
   if (random.chance(60)) {
-    section.toPorts = random.list(1, 2, () => ({
-      ports: random.list(1, 3, () => ciliumPort(random)),
-    }));
+    section.toPorts = random.list(1, 2, () =>
+      judges && random.chance(30) ? judgedPorts(random) : {
+        ports: random.list(1, 3, () => ciliumPort(random)),
+      });
   } else if (random.chance(20)) section.icmps = [{ fields: [{ type: random.pick([0, 8]) }] }];
   return section;
+}
+
+/** Ports with HTTP rules. */
+function judgedPorts(random: Random): Manifest {
+  const ports = random.list(1, 2, () => {
+    const port: Manifest = { port: random.pick(["80", "81", "http", "8080", "80"]), protocol: "TCP" };
+    if (port.port === "80" && random.chance(30)) port.endPort = random.pick([85, 90, 8080, 65535]);
+    return port;
+  });
+  const rule = () => {
+    const rule: Manifest = {};
+    if (random.chance(60)) rule.method = random.pick(["GET", "POST", "GET|PUT"]);
+    if (random.chance(60)) rule.path = random.pick(["/a", "/b.*", "/(a|c)", "/"]);
+    return rule;
+  };
+  return { ports, rules: { http: random.list(0, 2, rule) } };
 }
 
 function ciliumPort(random: Random): Manifest {

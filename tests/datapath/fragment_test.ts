@@ -101,9 +101,12 @@ for (const f of FAMILIES) {
     const held = places(node).map((place) => Math.floor(place.index / PLACES));
     assert.ok(held.length > 600 && held.length <= 32 * PLACES + PLACES + 1, `${held.length}`);
     assert.deepEqual([...new Set(held.filter((group) => group < 32))], [A, B]);
-    const before = lost(node);
+    // B's second one waits beside the first, unless that has waited for too long on a machine that is slow: then it is counted.
+    let before = lost(node);
     from(B, piece(f, { from: f.b, to: f.a, id: 2, position: 8 }));
-    assert.equal(lost(node), before);
+    const ofB = places(node).filter(({ index }) => Math.floor(index / PLACES) === B);
+    assert.equal(ofB.length + lost(node) - before, 2);
+    before = lost(node);
     // What has waited for too long makes room, and is counted then.
     age(node);
     from(A, piece(f, { from: f.a, to: f.b, id: 200, position: 8 }));

@@ -14,6 +14,7 @@ import {
   u32,
   waitForPrograms,
 } from "@weir/loader";
+import { HANDLES_MAX } from "@weir/maps";
 import { buildPrograms } from "../../datapath/bpf/build.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -21,7 +22,7 @@ const out = new URL("../../.build/bpf", import.meta.url).pathname;
 /** How many nodes wait for the next test: a cluster has two, and each holds some 80 MB of the kernel's memory. */
 const IDLE_MAX = 2;
 /** What every test needs and the kernel verifies in no time. */
-const LOADED_AT_ONCE = ["weir_clock", "weir_revise", "weir_gc", "weir_unanswered"];
+const LOADED_AT_ONCE = ["weir_clock", "weir_revise", "weir_gc", "weir_unanswered", "weir_in_use"];
 /** Elements that are emptied with one call. */
 const BATCH_ELEMENTS = 1 << 14;
 /** Large arrays that stay empty as long as no test asks for a map or a program of this name. */
@@ -30,6 +31,7 @@ const EMPTY_WITHOUT: Record<string, string> = {
   weir_selections: "weir_selections",
   weir_service_counters: "weir_frontends",
   weir_socket_places: "socket_",
+  weir_handles: "weir_handles",
 };
 
 const idle: LoadedNode[] = [];
@@ -43,6 +45,12 @@ export class LoadedNode {
   readonly #objects: BpfObject[];
   readonly #devices: { name: string; ifindex: number }[] = [];
   #devicesTaken = 0;
+
+  /** Size of weir_handles. */
+  get handlesMax(): number {
+    return (JSON.parse(this.sizes) as [string, number][]).find(([name]) => name === "weir_handles")?.[1] ??
+      HANDLES_MAX;
+  }
 
   private constructor(readonly sizes: string, readonly object: BpfObject, readonly bytes: Bytes) {
     this.#objects = [object];

@@ -19,7 +19,8 @@ export interface Rule {
   deny?: boolean;
   precedence?: number;
   cookie?: number;
-  proxyPort?: number;
+  /** Allowed by way of the proxy. */
+  redirect?: boolean;
   /** POLICY_ENTRY_* beside the deny. */
   flags?: number;
   standsFor?: number;
@@ -97,6 +98,11 @@ export class TestNode implements Disposable {
       loopbackIpv4Be: ipv4Number("169.254.42.1"),
       loopbackIpv6: address("fd00:5745:4952::1"),
       netnsCookie: 0n,
+      handleIpv4Be: 0,
+      handleMaskIpv4: 0,
+      handleIpv6: 0n,
+      proxyUid: 0,
+      proxyPort: 0,
     };
   }
 
@@ -160,6 +166,7 @@ export class TestNode implements Disposable {
     const limits = {
       ctEntriesMax: on ? this.map("weir_ct").info.entriesMax : 0,
       natEntriesMax: on ? this.map("weir_nat").info.entriesMax : 0,
+      handlesMax: this.#loaded.handlesMax,
     };
     this.map("weir_limits").update(u32(0), abi.Limits.encode(limits));
   }
@@ -262,8 +269,8 @@ export class TestNode implements Disposable {
           standsFor: rule.standsFor ?? 0,
           precedence: rule.precedence ?? (rule.deny ? 255 : 1),
           cookie: rule.cookie ?? 0,
-          proxyPort: rule.proxyPort ?? 0,
-          flags: (rule.deny ? abi.POLICY_ENTRY_DENY : 0) | (rule.flags ?? 0),
+          flags: (rule.deny ? abi.POLICY_ENTRY_DENY : 0) | (rule.redirect ? abi.POLICY_ENTRY_REDIRECT : 0) |
+            (rule.flags ?? 0),
         });
         inner.update(key, value);
       }
@@ -277,10 +284,15 @@ export class TestNode implements Disposable {
       return Uint8Array.from([...list, ...Array(abi.SHAPES_MAX - list.length).fill(0)]);
     };
     const header = abi.PolicySlot.encode({
-      directions: directions.map((d) => ({
+      directions: directions.map((d, at) => ({
         enforce: d.enforce,
         identityShapesCount: d.identity.size,
         anyShapesCount: d.any.size,
+        redirects: policy.rules.some((rule) =>
+            rule.redirect && (rule.direction === "egress") === (at === POLICY_EGRESS)
+          )
+          ? 1
+          : 0,
         defaultCookie: d.defaultCookie,
         identityShapes: shapes(d.identity),
         anyShapes: shapes(d.any),

@@ -118,14 +118,15 @@ kernelTest("an entry that wants a proxy is refused while there is none (178)", a
   using _ = node;
   node.setPolicy(1, {
     enforceIngress: true,
-    rules: [{ direction: "ingress", protocol: TCP, port: 80, proxyPort: 11000 }],
+    rules: [{ direction: "ingress", protocol: TCP, port: 80, redirect: true }],
   });
   node.changeEndpoint(B, { policy: 1 });
   const run = from(A, { from: "10.0.1.10", to: "10.0.1.11" });
-  assert.deepEqual([run.verdict, run.events[0].subtype, run.events[0].proxyPort], [
-    SHOT,
+  // Sent back to who asks, as a RST
+  assert.deepEqual([run.verdict, run.events[0].subtype, run.data[47]], [
+    REDIRECT,
     abi.DROP_PROXY_LOOKUP_FAILED,
-    11000,
+    0x14,
   ]);
 });
 
@@ -141,6 +142,7 @@ kernelTest(
           enforce: 1,
           identityShapesCount: 255,
           anyShapesCount: 255,
+          redirects: 0,
           defaultCookie: 1,
           identityShapes: new Uint8Array(18).fill(255),
           anyShapes: new Uint8Array(18).fill(255),

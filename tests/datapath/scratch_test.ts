@@ -20,7 +20,14 @@ const SOFTIRQS_OFF = [
 /** Claimed record by record, by whoever may be interrupted. */
 const CLAIMED = ["weir_ct_claims"];
 /** Counters: one addition each, atomic where an addition may be interrupted. */
-const COUNTERS = ["weir_counters", "weir_metrics", "weir_lost", "weir_event_counts", "weir_service_counters"];
+const COUNTERS = [
+  "weir_counters",
+  "weir_handles_untold",
+  "weir_metrics",
+  "weir_lost",
+  "weir_event_counts",
+  "weir_service_counters",
+];
 /** In code that all of them share: who is who is seen as it runs, which the tests below watch. */
 const SHARED_CODE = ["weir_ct_new", "weir_arrival", "weir_event_clock"];
 

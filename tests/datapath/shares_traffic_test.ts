@@ -87,7 +87,10 @@ kernelTest(
       for (const { kind, to, port, rate, name = kind } of ATTACKS) {
         node.gc(abi.GC_ALL);
         node.drainEvents();
-        node.map("weir_refused").update(u32(1), abi.Refused.encode({ ct: 0n, nat: 0n, ports: 0n }));
+        node.map("weir_refused").update(
+          u32(1),
+          abi.Refused.encode({ ct: 0n, nat: 0n, ports: 0n, handles: 0n }),
+        );
         // nice: it is tables that are attacked, not the CPU
         const command = [
           "nice",

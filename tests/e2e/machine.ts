@@ -120,6 +120,13 @@ export class Machine {
     this.#agent = undefined;
   }
 
+  /** As if it were killed by the kernel: its services end by themselves. */
+  async killAgent(): Promise<void> {
+    this.#agent?.kill("SIGKILL");
+    await this.#agent?.status;
+    this.#agent = undefined;
+  }
+
   background(...words: string[]): void {
     const [program, ...args] = this.words(...words);
     this.#others.push(

@@ -247,6 +247,32 @@ Deno.test({
       await ok(weir("policy", "delete", "cnp:default/job"));
       await ok(weir("endpoint", "delete", "job"));
 
+      const tested = await run(weir("connectivity", "test", "-o", "json"));
+      const { target, results } = JSON.parse(tested.out || "{}") as {
+        target: string;
+        results: { name: string; state: string; faults: unknown[] }[];
+      };
+      assert.equal(
+        tested.code,
+        0,
+        tested.err + JSON.stringify(results?.filter((one) => one.faults.length > 0)),
+      );
+      assert.equal(target, "host server");
+      const count = (state: string) => results.filter((one) => one.state === state).length;
+      assert.ok(count("passed") > 30 && count("skipped") > 5, JSON.stringify(results));
+      const netns = (await ok(["ip", "netns"])) + await ok(weir("endpoint", "list")) +
+        await ok(weir("policy", "list"));
+      assert.doesNotMatch(netns, /weir-test-/, "nothing of the scenarios is left");
+
+      const dump = `${directory}/dump.tar.gz`;
+      assert.equal(await reaches("stranger", undefined, DENIED_S), false);
+      await ok(weir("sysdump", "-o", dump));
+      const dumped = await ok(
+        weir("sysdump", "explain", dump, "--", "observe", "--verdict", "DROPPED", "--last", "5"),
+      );
+      assert.match(dumped, /stranger.*DROPPED BY default deny of default\/web/);
+      assert.match(await ok(weir("sysdump", "explain", dump)), /sysdump of host .*\n[^]*Weir is ready/);
+
       await stopAgent(agent, "SIGTERM");
       await holds("after the agent was stopped");
       agent = await startAgent();

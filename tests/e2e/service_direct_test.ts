@@ -3,6 +3,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { until } from "@weir/common/testing/until";
 import { answers, ask, at, client, type From, service, whoami } from "./service.ts";
 import { canRun, Lab } from "./weir.ts";
 
@@ -56,7 +57,10 @@ e2e("direct routing: services answer pods, nodes and outside, in both families",
 });
 
 e2e("at XDP: SNAT shows the node to the backend, DSR the client", async () => {
-  assert.match(await lab.ok(["status", "--verbose"]), /XDP (native|generic)/);
+  await until(
+    "status says how XDP is used",
+    async () => /XDP (native|generic)/.test(await lab.ok(["status", "--verbose"])),
+  );
   // What a veth leaves unfinished goes on to tc; a network card finishes it.
   const finished = await at(lab, "outside", ["ethtool", "-K", "eth0", "tx", "off"]);
   assert.equal(finished.code, 0, finished.err);

@@ -142,6 +142,7 @@ export class Lab {
 
 /** The parts of a flow that tests look at; proto names, as Hubble prints them. */
 export interface Flow {
+  readonly destination_names?: readonly string[];
   verdict: string;
   drop_reason_desc?: string;
   traffic_direction?: string;

@@ -91,10 +91,15 @@ export async function processOf(
   return { restarts: 0, lastError: "", ...JSON.parse(out) };
 }
 
-/** Address of a pod's endpoint. */
+/** Address of a pod's endpoint; waits for the node's endpoint manager, which the test before may have started anew. */
 export async function addressOf(lab: Lab, name: string, node: string): Promise<string> {
-  const text = await lab.ok(["endpoint", "get", `default/${name}`, "--node", node, "-o", "json"]);
-  return JSON.parse(text).status.ipv4;
+  let address = "";
+  await until(`${node} says the address of ${name}`, async () => {
+    const text = await lab.ok(["endpoint", "get", `default/${name}`, "--node", node, "-o", "json"]);
+    address = JSON.parse(text).status.ipv4;
+    return address !== "";
+  });
+  return address;
 }
 
 /** Connections out of a pod, one after another: `made` has a "y" or an "n" for each. */

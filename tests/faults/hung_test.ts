@@ -56,6 +56,7 @@ for (
     "datapath",
     "endpoint-manager",
     "flow-exporter",
+    "l7-proxy",
     "policy-engine",
     "identity-allocator",
     "load-balancer",
@@ -90,7 +91,7 @@ for (
   });
 }
 
-for (const service of ["datapath", "endpoint-manager", "flow-exporter"]) {
+for (const service of ["datapath", "endpoint-manager", "flow-exporter", "l7-proxy"]) {
   Deno.test({
     name: `${service} stands still for too long: its agent starts it anew, and says why`,
     ignore: !canRun,

@@ -45,6 +45,7 @@ for (
     "datapath",
     "endpoint-manager",
     "flow-exporter",
+    "l7-proxy",
     "policy-engine",
     "identity-allocator",
     "load-balancer",

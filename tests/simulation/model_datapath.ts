@@ -91,6 +91,7 @@ export class ModelDatapath {
           prefixes: [...this.ipcache].filter(([, identity]) => isLocalIdentity(identity))
             .map(([prefix, identity]) => ({ prefix, identity })),
         })),
+      inUse: () => change(() => new Set<string>()),
       putNodeConfig: nothing,
       putEndpoint: (endpoint) =>
         change(() => {

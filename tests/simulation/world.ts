@@ -229,6 +229,8 @@ export class World {
       nodeStore: {
         load: () => node.disk.nodeStore.load(),
         save: (kept) => write(() => node.disk.nodeStore.save(kept)),
+        loadLastGiven: () => node.disk.nodeStore.loadLastGiven(),
+        saveLastGiven: (addresses) => write(() => node.disk.nodeStore.saveLastGiven(addresses)),
       },
       clock: this.time.clock(process),
     });

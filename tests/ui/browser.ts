@@ -84,6 +84,12 @@ export class Chromium {
     return { page, complaints };
   }
 
+  /** Every page has it from now on. @param cookie "NAME=VALUE" */
+  async keepCookie(url: string, cookie: string): Promise<void> {
+    const [name, value] = cookie.split("=", 2);
+    await this.#browser.contexts()[0].addCookies([{ name, value, url, sameSite: "Strict", httpOnly: true }]);
+  }
+
   async stop(): Promise<void> {
     await this.#browser.close().catch(() => {});
     try {

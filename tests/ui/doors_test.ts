@@ -123,15 +123,15 @@ Deno.test({
       const without = await browser.open(`${served.address}map`);
       assert.match(await without.page.locator("body").innerText(), /UNAUTHENTICATED/);
       await without.page.close();
+      const wrong = await browser.open(`${served.address}map?token=not-this-one-but-another`);
+      assert.match(await wrong.page.locator("body").innerText(), /the token is wrong/);
+      await wrong.page.close();
       const map = await browser.open(`${served.address}map?token=${TOKEN}`);
       assert.equal(map.page.url(), `${served.address}map`);
       await isAlive(map);
       await isStrict(map.page);
       assert.equal(await map.page.evaluate("document.cookie"), "", "scripts cannot read the cookie");
       await map.page.close();
-      const wrong = await browser.open(`${served.address}map?token=not-this-one-but-another`);
-      assert.match(await wrong.page.locator("body").innerText(), /the token is wrong/);
-      await wrong.page.close();
     } finally {
       await browser?.stop();
       await served.stop();

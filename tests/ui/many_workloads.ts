@@ -15,6 +15,8 @@ const root = new URL("../../", import.meta.url).pathname;
 /** What is served. */
 export interface ManyWorkloads {
   readonly address: string;
+  /** Questions for flows that are being answered. */
+  readonly streams: number;
   stop(): Promise<void>;
 }
 
@@ -44,17 +46,23 @@ export async function serveWorkloads(
 ): Promise<ManyWorkloads> {
   const directory = await Deno.makeTempDir({ prefix: "weir-ui-" }), stop = new AbortController();
   const log = Logger.silent(), socket = `${directory}/hubble-relay.sock`;
+  let streams = 0;
   const batch = (from: number, count: number) =>
     Array.from({ length: count }, (_, j) => GetFlowsResponse.encode({ flow: flowOf(from + j) }));
   const server = new GrpcServer({
     methods: {
       "/observer.Observer/GetFlows": streamingBytes(GetFlowsRequest, async function* (_request, { signal }) {
-        for (let i = 0; i < flows; i += BATCH) yield batch(i, Math.min(BATCH, flows - i));
-        for (let i = EDGES; flowsPerS > 0 && !signal.aborted; i += flowsPerS / 10) {
-          await systemClock.sleep(100, signal);
-          yield batch(i, flowsPerS / 10);
+        streams++;
+        try {
+          for (let i = 0; i < flows; i += BATCH) yield batch(i, Math.min(BATCH, flows - i));
+          for (let i = EDGES; flowsPerS > 0 && !signal.aborted; i += flowsPerS / 10) {
+            await systemClock.sleep(100, signal);
+            yield batch(i, flowsPerS / 10);
+          }
+          await systemClock.sleep(3_600_000, signal);
+        } finally {
+          streams--;
         }
-        await systemClock.sleep(3_600_000, signal);
       }),
     },
     log,
@@ -85,6 +93,9 @@ export async function serveWorkloads(
   });
   return {
     address: ui.address,
+    get streams() {
+      return streams;
+    },
     async stop() {
       await ui.stop();
       stop.abort();

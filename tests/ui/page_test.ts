@@ -77,8 +77,9 @@ Deno.test({
       await until("web answers", async () => (await ask("cart")).code === 0);
       assert.notEqual((await ask("thief")).code, 0);
       ui = await startLabUi(lab.name);
-      const { address } = ui;
+      const { address, get } = ui;
       browser = await Chromium.start();
+      await ui.letIn(browser);
       const chromium = browser;
       await t.step("the map has a card for each workload, in both colours", async () => {
         for (const dark of [false, true]) {
@@ -111,10 +112,10 @@ Deno.test({
           await drops.page.close();
           const nowS = Math.ceil(Date.now() / 1000), window = `since=${nowS - 3600}&until=${nowS}`;
           await until("the history has the filtered edge", async () => {
-            const { edges } = await (await fetch(`${address}api/map?${window}&from-pod=shop/thief`)).json();
+            const { edges } = await (await get(`api/map?${window}&from-pod=shop/thief`)).json();
             return edges?.length === 1 && edges[0].dropped > 0;
           });
-          const wrong = await fetch(`${address}api/map?from-pot=shop/thief`);
+          const wrong = await get(`api/map?from-pot=shop/thief`);
           assert.deepEqual([wrong.status, (await wrong.json()).code], [400, "QUERY_INVALID"]);
         },
       );
@@ -166,7 +167,7 @@ Deno.test({
         // What the history has written: it takes flows in batches.
         const nowS = Math.ceil(Date.now() / 1000), window = `since=${nowS - 3600}&until=${nowS}`;
         await until("the history has the drop", async () => {
-          const { causes } = await (await fetch(`${address}api/drops?${window}`)).json();
+          const { causes } = await (await get(`api/drops?${window}`)).json();
           return causes?.some((one: { fromName: string }) => one.fromName === "shop/thief") ?? false;
         });
         const text = (unixS: number) => encodeURIComponent(new Date(unixS * 1000).toISOString());
@@ -175,7 +176,7 @@ Deno.test({
         await shows(then.page, /as it was then/);
         await isSound(then, "the map of the past");
         await then.page.close();
-        const before = await (await fetch(`${address}api/map?since=${nowS - 7200}&until=${nowS - 7000}`))
+        const before = await (await get(`api/map?since=${nowS - 7200}&until=${nowS - 7000}`))
           .json();
         assert.deepEqual(before.cards, []);
       });

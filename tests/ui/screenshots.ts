@@ -14,7 +14,7 @@ import type { Page } from "playwright-core";
 import { until } from "@weir/common/testing/until";
 import { Lab } from "../e2e/weir.ts";
 import { Chromium, hasChromium } from "./browser.ts";
-import { startLabUi } from "./lab_ui.ts";
+import { type LabUi, startLabUi } from "./lab_ui.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
 /** So many minutes are in the history of the shots. */
@@ -68,11 +68,12 @@ function allShots(nowS: number): Shot[] {
   );
 }
 
-async function take(address: string, shots: readonly Shot[], directory: string): Promise<void> {
+async function take(ui: LabUi, shots: readonly Shot[], directory: string): Promise<void> {
   const browser = await Chromium.start();
   try {
+    await ui.letIn(browser);
     for (const { name, path, dark, ready } of shots) {
-      const { page } = await browser.open(`${address}${path}`, { dark });
+      const { page } = await browser.open(`${ui.address}${path}`, { dark });
       await ready(page);
       await page.waitForFunction("document.fonts.status === 'loaded'");
       // Until the next tick of the live stream, so that nothing is half painted.
@@ -96,11 +97,11 @@ try {
   const ui = await startLabUi(lab.name);
   try {
     await until("the history has some minutes", async () => {
-      const { history, historySinceUnixS, nowUnixS } = await (await fetch(`${ui.address}api/session`)).json();
+      const { history, historySinceUnixS, nowUnixS } = await (await ui.get("api/session")).json();
       return history && historySinceUnixS < nowUnixS - 60 * MINUTES;
     });
     await take(
-      ui.address,
+      ui,
       all === undefined ? README : allShots(Date.now() / 1000),
       all ?? `${root}deploy/screenshots`,
     );

@@ -75,8 +75,14 @@
 #define DROP_TUNNEL_DEVICE 242
 #define DROP_ICMP_ERROR_FLOW 244
 #define DROP_ICMP_ERROR_INVALID 245
+#define DROP_HANDLES_FULL 246
+#define DROP_HANDLE_SHARE 247
+#define DROP_PROXY_AWAY 248
+#define DROP_DIRECT_CONNECTION 249
 #define DROP_CT_SHARE 250
 #define DROP_NAT_SHARE 251
+#define DROP_HANDLE_ADDRESS 252
+#define DROP_HANDLE_GONE 253
 
 /* Where packets are seen: subtype of trace and verdict records. */
 #define TRACE_TO_LXC 0
@@ -156,3 +162,11 @@
 #define FILE_VLAN 22
 #define FILE_ICMP_ERROR 23
 #define FILE_SENDER 24
+#define FILE_HANDLE 25
+#define FILE_REDIRECT 26
+#define FILE_REFUSE 27
+#define FILE_REDIRECT_DATAGRAM 28
+
+/* Ports of a handle's address in datagrams between the datapath and the L7 proxy: whose datagram it is, or for whom. */
+#define DATAGRAM_CLIENT_PORT 1
+#define DATAGRAM_SERVER_PORT 2

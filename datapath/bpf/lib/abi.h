@@ -37,6 +37,7 @@ _Static_assert(sizeof(struct address) == 16, "address");
 #define CONFIG_MASQUERADE_V4 16 /* what endpoints send out of the cluster takes the node's address */
 #define CONFIG_MASQUERADE_V6 32
 #define CONFIG_NO_BACKEND_DROP 64 /* a service without backends: drop (158); else the sender is told at once */
+#define CONFIG_NO_SOCKET_LB 128 /* sockets are hooked for the proxy's sake only: services are not translated at them */
 
 /* weir_config[0]
  *
@@ -47,7 +48,8 @@ _Static_assert(sizeof(struct address) == 16, "address");
  *  64  mtu             68  tunnel_port|aggregation|pad          72  timeout_tcp     76  timeout_syn
  *  80  timeout_closing 84  timeout_other   88  report_interval  92  nat_port_min|nat_port_max
  *  96  loopback_ipv6 .............................................................. 112 loopback_ipv4 (be) 116 timeout_unanswered
- * 120  netns_cookie
+ * 120  netns_cookie                            128  handle_ipv4 (be)  132 handle_mask_ipv4
+ * 136  handle_ipv6 (first half)              144  proxy_uid       148  proxy_port|pad2
  */
 struct config {
 	__u32 flags;
@@ -75,8 +77,14 @@ struct config {
 	__be32 loopback_ipv4; /* be: 169.254.42.1 */
 	__u32 timeout_unanswered; /* s: 30, of what is not TCP and had no answer yet; TCP: timeout_syn */
 	__u64 netns_cookie; /* of the node's own network namespace: only its sockets are translated; 0: none */
+	__be32 handle_ipv4; /* be: prefix of handle addresses; lib/handle.h */
+	__u32 handle_mask_ipv4; /* host order: its bits that a handle's number fills; 0: no handles over IPv4 */
+	__u64 handle_ipv6; /* first half of handle addresses as it lies in memory; 0: none over IPv6 */
+	__u32 proxy_uid; /* who may connect to a handle */
+	__u16 proxy_port; /* host order; 0: there is no proxy, and redirects are refused (178) */
+	__u16 pad2;
 };
-_Static_assert(sizeof(struct config) == 128, "config");
+_Static_assert(sizeof(struct config) == 152, "config");
 _Static_assert(offsetof(struct config, ipv6) == 32, "config.ipv6");
 _Static_assert(offsetof(struct config, timeout_tcp) == 72, "config.timeout_tcp");
 _Static_assert(offsetof(struct config, netns_cookie) == 120, "config.netns_cookie");
@@ -204,12 +212,13 @@ _Static_assert(sizeof(struct policy_key) == 8, "policy_key");
 #define POLICY_ENTRY_DENY 1
 #define POLICY_ENTRY_ADDRESSES 2 /* some destinations have entries of their own, see policy_destination */
 #define POLICY_ENTRY_NOBODY 4 /* ... and for the others there is none */
+#define POLICY_ENTRY_REDIRECT 8 /* allowed by way of the proxy, which judges each request */
 
-/* Value of an inner map.  0 precedence  4 cookie  8 proxy_port  10 flags  11 stands_for */
+/* Value of an inner map.  0 precedence  4 cookie  8 pad  10 flags  11 stands_for */
 struct policy_entry {
 	__u32 precedence;
 	__u32 cookie;
-	__u16 proxy_port;
+	__u16 pad;
 	__u8 flags;
 	__u8 stands_for; /* with ADDRESSES: 1 + match length of the shorter entry that this one repeats; else 0 */
 };
@@ -228,14 +237,14 @@ _Static_assert(sizeof(struct policy_destination) == 8, "policy_destination");
 /* Which shapes one direction of a policy uses, most specific first: port prefixes from long to short, then
  * SHAPE_ANY_PROTOCOL. Only these are probed.
  *
- *   0  enforce   1  identity_shapes_count   2  any_shapes_count   3  pad   4  default_cookie
+ *   0  enforce   1  identity_shapes_count   2  any_shapes_count   3  redirects   4  default_cookie
  *   8  identity_shapes[18]   26  any_shapes[18]   44 end
  */
 struct policy_direction {
 	__u8 enforce; /* 0: everything is allowed in this direction */
 	__u8 identity_shapes_count; /* shapes of entries with a remote identity */
 	__u8 any_shapes_count; /* shapes of entries for any identity */
-	__u8 pad;
+	__u8 redirects; /* 1: there are entries with POLICY_ENTRY_REDIRECT */
 	__u32 default_cookie; /* cookie of the default deny */
 	__u8 identity_shapes[SHAPES_MAX]; /* without the direction bit */
 	__u8 any_shapes[SHAPES_MAX];
@@ -280,6 +289,7 @@ _Static_assert(sizeof(struct ct_key) == 40, "ct_key");
 #define CT_LOOPBACK 512 /* the client is its own backend, and is config.loopback_* to itself */
 #define CT_TOLD 1024 /* that nobody answers, or nobody confirms, was told (lib/trouble.h) */
 #define CT_TOLD_AGAIN 2048 /* ... as much as it ever will be */
+#define CT_REDIRECT 4096 /* both ends speak to the proxy, under `handle` (lib/redirect.h) */
 
 /* One end of a flow, with the verdict that its policy gave.  0 identity  4 revision  8 cookie  12 endpoint  14 match  15 share */
 struct ct_end {
@@ -313,7 +323,7 @@ _Static_assert(sizeof(struct ct_traffic) == 16, "ct_traffic");
  *  80  translated ..................................................................
  *  96  translated_port (be)  98 revision_element  100 sent[2]
  * 104  traffic[2] (forward, reverse) ...............................................
- * 136  told           144 told_at   148 pad[5] ....................................
+ * 136  told           144 told_at   148 handle  152 pad[4] ........................
  *
  * With its key and the kernel's own 48 bytes an element of the table is four cache lines; the last one has what is written at every
  * packet, and two more such fields would still have room.
@@ -341,7 +351,8 @@ struct ct_entry {
 	struct ct_traffic traffic[2]; /* by direction: forward, reverse; none with CT_SERVICE */
 	__u64 told; /* packets of both directions that a record told of last */
 	__u32 told_at; /* jiffies; 0: never */
-	__u32 pad[5];
+	__u32 handle; /* with CT_REDIRECT: its number */
+	__u32 pad[4];
 };
 #define TRIES_MAX 1000
 _Static_assert(sizeof(struct ct_entry) == 168, "ct_entry");
@@ -419,23 +430,80 @@ struct holding {
 };
 _Static_assert(sizeof(struct holding) == 16, "holding");
 
-/* weir_refused[SHARE]: new flows that their share refused.  0 ct  8 nat  16 ports (towards one server)  24 pad */
+/* weir_refused[SHARE]: new flows that their share refused.  0 ct  8 nat  16 ports (towards one server)  24 handles */
 struct refused {
 	__u64 ct;
 	__u64 nat;
 	__u64 ports;
-	__u64 pad;
+	__u64 handles;
 };
 _Static_assert(sizeof(struct refused) == 32, "refused");
 
 /* weir_limits[0]: sizes of the tables, which programs cannot ask for. 0: no shares.
- *   0 ct_entries_max  4 nat_entries_max  8 pad[2] */
+ *   0 ct_entries_max  4 nat_entries_max  8 handles_max  12 pad */
 struct limits {
 	__u32 ct_entries_max;
 	__u32 nat_entries_max;
-	__u32 pad[2];
+	__u32 handles_max; /* of weir_handles */
+	__u32 pad;
 };
 _Static_assert(sizeof(struct limits) == 16, "limits");
+
+/* ---- handles: connections that the proxy judges, see lib/handle.h ---------------------------------------------- */
+
+#define HANDLES_MAX 32768
+#define NEW_HANDLES_BYTES (256 << 10) /* of the ring weir_new_handles: 16,384 numbers */
+#define HANDLE_INDEX_BITS 16
+#define HANDLE_OTHER_LEG 0x8000 /* no number has it: in an address of lib/redirect_datagram.h, the leg to the server */
+_Static_assert(HANDLES_MAX <= HANDLE_OTHER_LEG, "HANDLE_OTHER_LEG");
+#define HANDLE_NUMBER_MASK 0xffffff /* the rest counts how often the index was used */
+
+#define REDIRECT_EGRESS 1 /* the egress policy of who opened it wants the proxy */
+#define REDIRECT_INGRESS 2 /* the ingress policy of who answers */
+#define REDIRECT_FLOW 4 /* the flow's entry has CT_REDIRECT */
+#define REDIRECT_PASSED 8 /* the packet comes from the proxy */
+#define REDIRECT_NAT 16 /* who sent it knows an address of this node, or the frontend in weir_arrival */
+
+/* One end of the connection.  0 identity  4 endpoint (0: not on this node)  6 pad */
+struct handle_end {
+	__u32 identity;
+	__u16 endpoint;
+	__u16 pad;
+};
+_Static_assert(sizeof(struct handle_end) == 8, "handle_end");
+
+/* weir_handles[index]: the flow is `key`'s; one entry of conntrack has its number.
+ *
+ *   0  number           4  taken     8  created     12 upstream_port (be)  14 redirect  15 client_hi
+ *  16  key (client, server) ................................................ 40 bytes
+ *  56  upstream: where the proxy's socket to the server is bound .................... (zero: not connected yet)
+ *  72  cookie: of that socket; UDP: of the proxy's, that has sent last
+ *  80  frontend: what the client asked for, if a service was translated ........... 96 frontend_port (be)  98 service
+ * 100  share           104 client       112 server    120 pad[2]
+ */
+struct handle {
+	__u32 number; /* stays when it is given back, so that the next one differs */
+	__u32 taken;
+	__u32 created; /* jiffies */
+	__be16 upstream_port;
+	__u8 redirect; /* REDIRECT_EGRESS, REDIRECT_INGRESS when it was made */
+	__u8 client_hi; /* the client is key.hi */
+	struct ct_key key;
+	struct address upstream;
+	__u64 cookie;
+	struct address frontend;
+	__be16 frontend_port;
+	__u16 service;
+	__u32 share;
+	struct handle_end client;
+	struct handle_end server;
+	__u32 pad[2];
+};
+_Static_assert(sizeof(struct handle) == 128, "handle");
+_Static_assert(offsetof(struct handle, key) == 16, "handle.key");
+_Static_assert(offsetof(struct handle, upstream) == 56, "handle.upstream");
+_Static_assert(offsetof(struct handle, frontend) == 80, "handle.frontend");
+_Static_assert(offsetof(struct handle, client) == 104, "handle.client");
 
 /* ---- counters ---------------------------------------------------------------------------------------------- */
 
@@ -502,7 +570,7 @@ struct event {
 	__u32 egress_cookie;
 	__u32 ingress_cookie;
 	__u16 policy_port; /* destination port of the forward direction, or ICMP type */
-	__u16 proxy_port; /* redirect that the deciding entry asks for; 0 none */
+	__u16 proxy_port; /* where the flow is redirected to, as policy asks; 0 nowhere */
 	__u16 hook_endpoint; /* the endpoint whose hook made the record; 0: a device's hook */
 	__u16 service; /* the flow goes through this service; 0 none */
 	__u16 holder; /* who has caused it, see below */
@@ -570,6 +638,8 @@ _Static_assert(sizeof(struct event_share) == 16, "event_share");
 #define MARK_TRANSLATED 0x57450300 /* source and destination are as they leave the node, to_netdev lets it through */
 #define MARK_TUNNEL 0x57450700 /* with an ORIGIN_*: see there */
 #define MARK_FRAGMENT 0x57450600 /* sent to its device again in the right order (lib/fragment_order.h) */
+#define MARK_UPSTREAM 0x57450800 /* of a socket by which the proxy connects on to a handle's server */
+#define MARK_ONWARD 0x57450a00 /* on its client's device again: the proxy asks the server (lib/redirect_datagram.h) */
 #define MARK_DELIVERED 0x57450f00 /* policy was asked, to_endpoint lets it through */
 
 /* ---- skb->tc_index ----------------------------------------------------------------------------------------- */
@@ -618,6 +688,15 @@ struct unanswered_request {
 	__u32 told;
 };
 _Static_assert(sizeof(struct unanswered_request) == 16, "unanswered_request");
+
+/* Program weir_in_use: marks those addresses in weir_asked that are the far end of a flow that an endpoint has.
+ *   0 visited  4 used: addresses that were marked (both out) */
+struct in_use_request {
+	__u32 visited;
+	__u32 used;
+};
+_Static_assert(sizeof(struct in_use_request) == 8, "in_use_request");
+#define ASKED_MAX 16384
 
 /* Program weir_revise: the prefix (v4-mapped: 96 + length) of the ipcache or of weir_addresses has changed.
  *   0 address ...  16 prefixlen  20 revised (out): elements of weir_revisions that were bumped */

@@ -6,6 +6,7 @@
 #include "enter.h"
 #include "fragment_order.h"
 #include "node_port.h"
+#include "redirect_datagram.h"
 #include "service_answer.h"
 
 #define FILE_ID FILE_BPF_HOST
@@ -206,10 +207,17 @@ NOINLINE int arrive(struct __sk_buff *skb, __u32 id, __u32 what)
 				code = arrival_keep(f, a);
 		}
 	}
-	if (!code && (f->flags & FLOW_REPLY_NAT))
-		code = service_answer(skb, f);
-	if (code)
-		return drop(skb, f, code);
+	if (!code && (f->flags & (FLOW_REPLY_NAT | FLOW_STACK))) {
+		if (f->redirect & REDIRECT_FLOW)
+			return redirect_on(skb, f);
+		if (f->flags & FLOW_REPLY_NAT)
+			code = service_answer(skb, f);
+	}
+	if (code) {
+		if (what & ARRIVAL)
+			f->redirect |= REDIRECT_NAT;
+		return refuse_any(skb, f, code);
+	}
 	return deliver_local(skb, f, own);
 }
 #undef FILE_ID

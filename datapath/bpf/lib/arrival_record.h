@@ -16,6 +16,7 @@ struct arrival {
 	__u32 source_hi;
 	__u32 known; /* it has its CT_SERVICE entry */
 	__u32 fresh; /* conntrack does not know the flow to the backend */
+	__u32 handle; /* that a new flow gets, with REDIRECT_EGRESS or REDIRECT_INGRESS */
 };
 
 struct {

@@ -6,9 +6,11 @@
 #include "conntrack.h"
 #include "denial.h"
 #include "events.h"
+#include "handle.h"
 #include "ipcache.h"
 #include "local.h"
 #include "policy.h"
+#include "redirect_judge.h"
 #include "reset.h"
 #include "sender.h"
 #include "revision.h"
@@ -52,7 +54,8 @@ INLINE int error_judge(const struct flow *f, const struct ct_entry *e, const str
 	/* Who never answered has sent nothing that could be quoted; who is elsewhere has sent what we may not have seen. */
 	if (!reply && !(e->flags & CT_SEEN_REPLY))
 		return DROPPED(DROP_ICMP_ERROR_FLOW);
-	if (f->key.protocol == PROTOCOL_TCP && receiver->endpoint && !sequence_near(sent, f))
+	/* (Of a redirected flow's two connections only one's numbers are known; their sockets look themselves.) */
+	if (f->key.protocol == PROTOCOL_TCP && receiver->endpoint && !(e->flags & CT_REDIRECT) && !sequence_near(sent, f))
 		return DROPPED(DROP_ICMP_ERROR_FLOW);
 	if ((f->flags & FLOW_TOO_BIG) && f->hook_endpoint && !error_budget(f->hook_endpoint, f, config))
 		return DROPPED(DROP_RATE_LIMITED);
@@ -62,9 +65,11 @@ INLINE int error_judge(const struct flow *f, const struct ct_entry *e, const str
 /* Where an event says that the packet goes. At hooks on the way to an endpoint the hook has set it. */
 INLINE void set_point(struct flow *f, int local)
 {
-	if (f->flags & (FLOW_INGRESS | FLOW_L3))
+	if (unlikely((f->redirect & (REDIRECT_FLOW | REDIRECT_PASSED)) == REDIRECT_FLOW))
+		f->point = TRACE_TO_PROXY;
+	else if (f->flags & (FLOW_INGRESS | FLOW_L3))
 		return;
-	if (local && !(f->flags & FLOW_STACK))
+	else if (local && !(f->flags & FLOW_STACK))
 		f->point = TRACE_TO_LXC;
 	else if (f->flags & FLOW_TUNNEL)
 		f->point = TRACE_TO_OVERLAY;
@@ -129,7 +134,7 @@ INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct
 
 /* `seen`: of the ipcache, when the ends were resolved. */
 INLINE void ct_fill(struct __sk_buff *skb, struct ct_entry *e, const struct flow *f, const struct peer *origin,
-		    const struct peer *target, const struct config *config, const struct revision *seen)
+		    const struct peer *target, const struct config *config, const struct revision *seen, __u32 handle)
 {
 	fill_end(&e->ends[0], origin, f->egress_cookie, f->egress_match);
 	fill_end(&e->ends[1], target, f->ingress_cookie, f->ingress_match);
@@ -143,6 +148,9 @@ INLINE void ct_fill(struct __sk_buff *skb, struct ct_entry *e, const struct flow
 		e->flags |= CT_STACK;
 	if (f->flags & FLOW_LOOPBACK)
 		e->flags |= CT_LOOPBACK;
+	e->handle = handle;
+	if (unlikely(handle))
+		e->flags |= CT_REDIRECT;
 	if (!(f->flags & FLOW_INGRESS) || !origin->endpoint)
 		ct_count(skb, f, e, 0, f->flags & FLOW_L3 ? 0 : ETHERNET_LENGTH);
 	revision_note(e, seen);
@@ -156,7 +164,7 @@ NOINLINE int ct_create(struct __sk_buff *skb, struct flow *f, const struct peer 
 	const struct arrival *a = 0;
 	struct ct_claim *claim;
 	struct ct_entry *e;
-	__u32 share;
+	__u32 share, handle = 0;
 	long failed;
 
 	if (!f || !origin || !target || !config || !seen)
@@ -171,7 +179,7 @@ NOINLINE int ct_create(struct __sk_buff *skb, struct flow *f, const struct peer 
 			ct_release(claim);
 			return DROPPED(DROP_CT_SHARE);
 		}
-		ct_fill(skb, &claim->entry, f, origin, target, config, seen);
+		ct_fill(skb, &claim->entry, f, origin, target, config, seen, 0);
 		ct_share_set(&claim->entry, share);
 		failed = bpf_map_update_elem(&weir_ct, &f->key, &claim->entry, BPF_NOEXIST);
 		ct_release(claim);
@@ -179,14 +187,18 @@ NOINLINE int ct_create(struct __sk_buff *skb, struct flow *f, const struct peer 
 		e = ct_new();
 		if (!e)
 			return DROPPED(DROP_CT_CREATE_FAILED);
-		if (f->flags & FLOW_SERVICE) {
+		if (f->flags & FLOW_SERVICE || unlikely(f->redirect)) {
 			a = arrival_get();
 			if (!a)
 				return DROPPED(DROP_CT_CREATE_FAILED);
+			if (f->redirect)
+				handle = a->handle;
+			if (!(f->flags & FLOW_SERVICE))
+				a = 0;
 		}
 		if (!ct_share_take(share, f, f->flags & FLOW_SERVICE_NEW ? 2 : 1))
 			return DROPPED(DROP_CT_SHARE);
-		ct_fill(skb, e, f, origin, target, config, seen);
+		ct_fill(skb, e, f, origin, target, config, seen, handle);
 		ct_share_set(e, share);
 		if (a)
 			arrival_note(e, a);
@@ -201,7 +213,7 @@ NOINLINE int ct_create(struct __sk_buff *skb, struct flow *f, const struct peer 
 			return DROPPED(DROP_CT_CREATE_FAILED);
 		}
 		ct_share_move(e, &f->key, share);
-		ct_fill(skb, e, f, origin, target, config, seen);
+		ct_fill(skb, e, f, origin, target, config, seen, handle);
 		if (a)
 			arrival_note(e, a);
 	}
@@ -223,6 +235,48 @@ INLINE void local_resolve(struct __sk_buff *skb, const struct flow *f, const str
 	}
 }
 
+/* Is it a packet of a connection whose SYN was not seen, so that nobody knows who opened it? `e`: its entry, or null: a new flow. */
+INLINE int is_of_unknown_origin(const struct flow *f, const struct ct_entry *e)
+{
+	if (f->key.protocol != PROTOCOL_TCP || (f->flags & FLOW_RELATED))
+		return 0;
+	return e ? !((e->tcp_flags[0] & TCP_SYN) || (e->flags & CT_REDIRECT)) : !is_bare_syn(f);
+}
+
+/* A bare SYN against a flow opens one of its own direction, if anything (RFC 9293, 3.5: both may open at once; then the other's SYN and the
+ * answers to it do). And who is first heard in mid-stream may be the one that was asked: where asking is the proxy's, the connection is not to
+ * go on beside it. 0 or a drop. */
+NOINLINE int decide_turned(struct flow *f, const struct peer *source, const struct peer *destination, __u32 reply)
+{
+	const struct config *config = config_get();
+	struct ct_entry *e;
+	__u16 policy_port;
+	int code;
+
+	if (!f || !source || !destination || !config || (f->flags & FLOW_LOOPBACK))
+		return 0;
+	policy_port = f->policy_port;
+	f->policy_port = bpf_ntohs(reply ? f->port_destination : f->port_source);
+	code = reply ? decide_policy(f, source, destination, 0) : decide_policy(f, destination, source, 1);
+	if (!is_bare_syn(f))
+		code = f->redirect & (REDIRECT_EGRESS | REDIRECT_INGRESS) ? DROPPED(DROP_DIRECT_CONNECTION) : 0;
+	if (DROP_REASON(code) == DROP_DIRECT_CONNECTION) {
+		e = bpf_map_lookup_elem(&weir_ct, &f->key);
+		if (e)
+			redirect_ended(e, f, config);
+	}
+	if (code)
+		return code;
+	f->policy_port = policy_port;
+	f->redirect &= ~(REDIRECT_EGRESS | REDIRECT_INGRESS);
+	f->verdicts = 0;
+	f->egress_cookie = 0;
+	f->egress_match = 0;
+	f->ingress_cookie = 0;
+	f->ingress_match = 0;
+	return 0;
+}
+
 /* Slow path: resolves both ends, asks policy, makes or renews the entry. `e`: what the table has under the flow's key,
  * or null. Returns 0 or a drop. */
 INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e, const int socket)
@@ -233,7 +287,7 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 	struct address node = {};
 	const struct address *from, *to;
 	struct ct_end *mine = 0;
-	__u32 reply = 0, policy_port, icmp_type;
+	__u32 reply = 0, icmp_type;
 	int alive, code;
 
 	if (!config || !f)
@@ -307,6 +361,8 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 	else
 		peer_resolve(to, &destination, &f->node, world_identity(f, config));
 	local_resolve(skb, f, from, to, &destination, socket);
+	if (destination.host && !reply && is_for_proxy(f, config))
+		return DROPPED(DROP_HANDLE_ADDRESS);
 	if ((f->flags & (FLOW_INGRESS | FLOW_RELATED)) == FLOW_INGRESS && source.host && !reply)
 		sender_relayed(skb, &source, world_identity(f, config));
 	if (alive) {
@@ -335,15 +391,11 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 	    ((f->port_destination == bpf_htons(config->tunnel_port) && !(f->flags & FLOW_INGRESS)) ||
 	     (f->port_source == bpf_htons(config->tunnel_port) && !reply && (config->flags & CONFIG_TUNNEL))))
 		return DROPPED(DROP_ENCAP_PROHIBITED);
-	/* A bare SYN against a flow opens one of its own direction, if anything (RFC 9293, 3.5: both may open at once; then the
-	 * other's SYN and the answers to it do). */
-	if (reply && is_bare_syn(f) && !(f->flags & FLOW_LOOPBACK)) {
-		policy_port = f->policy_port;
-		f->policy_port = bpf_ntohs(f->port_destination);
-		code = decide_policy(f, &source, &destination, 0);
+	if ((reply && is_bare_syn(f)) || is_of_unknown_origin(f, alive ? e : 0) ||
+	    unlikely(datagram_turned(f, alive ? e : 0, reply ? &source : &destination))) {
+		code = decide_turned(f, &source, &destination, reply);
 		if (code)
 			return code;
-		f->policy_port = policy_port;
 	}
 	/* What an endpoint says to itself passes no policy anywhere else. */
 	code = f->flags & FLOW_LOOPBACK ? 0 :
@@ -351,8 +403,12 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 					  decide_policy(f, &source, &destination, 0);
 	if (code && !e && !socket)
 		denial_keep(f, &source, &destination, &seen, code);
+	if (!code && unlikely(f->redirect || (alive && (e->flags & CT_REDIRECT))))
+		code = f->key.protocol == PROTOCOL_UDP ? datagram_judge(skb, f, alive ? e : 0, &source, &destination) :
+							 redirect_judge(f, alive ? e : 0, &source, &destination);
 	if (code)
 		return code;
+	alive = e && f->reason != REASON_NEW;
 
 	/* What an error says about a flow changes nothing in it. */
 	if (alive && (f->flags & FLOW_RELATED)) {
@@ -374,6 +430,11 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 			f->flags |= FLOW_STACK;
 		revision_note(e, &seen);
 		f->verdicts = 0;
+		/* (Who asked does it: the stack has no room for more calls.) */
+		if (unlikely(f->redirect & REDIRECT_FLOW)) {
+			datagram_noted(f, e);
+			return 0;
+		}
 		set_point(f, destination.endpoint && !(destination.endpoint_flags & ENDPOINT_CGROUP));
 		if (!(f->flags & FLOW_INGRESS) || !source.endpoint)
 			ct_count(skb, f, e, reply, socket ? 0 : ETHERNET_LENGTH);
@@ -486,7 +547,7 @@ INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *
 		f->destination_endpoint = theirs->endpoint;
 	}
 	f->reason = reply ? REASON_REPLY : REASON_ESTABLISHED;
-	if (flags & (CT_TUNNEL | CT_STACK | CT_REPLY_NAT)) {
+	if (flags & (CT_TUNNEL | CT_STACK | CT_REPLY_NAT | CT_REDIRECT)) {
 		if (flags & CT_STACK)
 			f->flags |= FLOW_STACK;
 		if (flags & CT_TUNNEL)
@@ -494,6 +555,10 @@ INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *
 		f->service = e->service;
 		if (reply && (flags & CT_REPLY_NAT))
 			f->flags |= FLOW_REPLY_NAT;
+		if (!(hook & FLOW_L3) && unlikely(flags & CT_REDIRECT)) {
+			*other = record;
+			return redirect_admitted(skb, f, e, reply);
+		}
 	}
 	if (!ingress && !theirs->endpoint)
 		f->node = e->node;
@@ -508,9 +573,14 @@ INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *
 	}
 	return 0;
 slow:
+	/* What comes from the proxy has the wire's addresses by now, and nobody else speaks to or from a handle. */
+	if (unlikely(is_of_handle(f)))
+		return DROPPED(DROP_HANDLE_ADDRESS);
 	code = hook & FLOW_L3 ? decide_socket(skb, f, e) : decide(skb, f, e);
 	if (code)
 		return code;
+	if (!(hook & FLOW_L3) && unlikely(f->redirect & REDIRECT_FLOW))
+		redirect_decided(skb, f, e);
 	record = 0;
 	if (ingress) {
 		if (f->source_endpoint)

@@ -11,6 +11,7 @@
  * It is reckoned for EVENT_CREDIT records at a time; who has nothing left asks at every record, and pays no reservation. */
 #pragma once
 
+#include "config.h"
 #include "metrics.h"
 
 #define EVENT_QUIET_SHIFT 3 /* an eighth of the ring may wait before anybody is asked for a share */
@@ -155,6 +156,14 @@ INLINE __u64 event_time(const struct flow *f)
 /* What came through the tunnel, as it says itself: `f->node` is where it came from. */
 #define FLOW_FROM_TUNNEL (FLOW_TUNNEL | FLOW_NETWORK | FLOW_INGRESS)
 
+/* Where a redirected flow goes. */
+INLINE __u16 redirect_port(const struct flow *f)
+{
+	const struct config *config = config_get();
+
+	return config && (f->redirect & ~REDIRECT_PASSED) ? config->proxy_port : 0;
+}
+
 /* `what` is type | subtype << 8, and holder + 1 << 16 where that is not who sends; `place` is file << 16 | line. */
 NOINLINE int event_emit(struct __sk_buff *skb, const struct flow *f, __u32 what, __u32 place)
 {
@@ -186,7 +195,7 @@ NOINLINE int event_emit(struct __sk_buff *skb, const struct flow *f, __u32 what,
 	event->egress_cookie = f->egress_cookie;
 	event->ingress_cookie = f->ingress_cookie;
 	event->policy_port = f->policy_port;
-	event->proxy_port = f->proxy_port;
+	event->proxy_port = unlikely(f->redirect) ? redirect_port(f) : 0;
 	event->hook_endpoint = f->hook_endpoint;
 	event->service = f->service;
 	event->holder = holder;

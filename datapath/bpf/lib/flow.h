@@ -37,7 +37,7 @@ struct flow {
 	__u16 port_source; /* be */
 	__u16 port_destination; /* be */
 	__u16 policy_port; /* host order */
-	__u16 proxy_port;
+	__u16 redirect; /* REDIRECT_* */
 	__u8 source_hi; /* the packet's source is key.hi */
 	__u8 protocol; /* of the packet itself; key.protocol is that of the flow */
 	__u8 tcp_flags;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fragment.h"
+#include "handle_address.h"
 #include "icmp_error.h"
 
 #define FILE_ID FILE_IPV4
@@ -70,7 +71,8 @@ INLINE int ipv4_parse(struct __sk_buff *skb, struct flow *f, const struct config
 	if (endpoint && source != endpoint->ipv4 && !(endpoint->flags & ENDPOINT_NO_SOURCE_CHECK))
 		return DROPPED(DROP_INVALID_SIP);
 	/* Nobody, or everybody, sends nothing; nobody receives nothing. */
-	if (!source || !destination || (source & bpf_htonl(0xe0000000)) == bpf_htonl(0xe0000000))
+	if (unlikely(!source || !destination || (source & bpf_htonl(0xe0000000)) == bpf_htonl(0xe0000000)) &&
+	    (!source || !destination || !is_handle_ipv4(source, config)))
 		return DROPPED(DROP_INVALID);
 	left = total - header;
 

@@ -9,8 +9,8 @@
 #include "fib.h"
 
 /* 1 when the kernel would deliver it here. "Not forwarded" is what bpf_fib_lookup() says of local addresses and of those that no
- * route leads to: where a packet to nobody (240.0.0.1, 100::1) finds a route, it is a local one. Where it does not, there is no
- * default route, and what weir_addresses says has to do. */
+ * route leads to: where a packet to nobody (255.255.255.254, 100::1; no handle has these) finds a route, it is a local one. Where it
+ * does not, there is no default route, and what weir_addresses says has to do. */
 NOINLINE int local_delivery(struct __sk_buff *skb, const struct address *from, const struct address *to, __u32 ipv6)
 {
 	struct bpf_fib_lookup fib = {};
@@ -27,7 +27,7 @@ NOINLINE int local_delivery(struct __sk_buff *skb, const struct address *from, c
 		fib.ipv6_dst[2] = 0;
 		fib.ipv6_dst[3] = bpf_htonl(1);
 	} else {
-		fib.ipv4_dst = bpf_htonl(0xf0000001);
+		fib.ipv4_dst = bpf_htonl(0xfffffffe);
 	}
 	return bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_SKIP_NEIGH) != BPF_FIB_LKUP_RET_NOT_FWDED;
 }

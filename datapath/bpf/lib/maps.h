@@ -161,6 +161,45 @@ struct {
 	__uint(max_entries, 131072);
 } weir_ct SEC(".maps");
 
+/* Connections that the proxy judges, by the low bits of their handle's number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct handle);
+	__uint(max_entries, HANDLES_MAX);
+} weir_handles SEC(".maps");
+
+/* Handles held now, by share; and of all: element SHARES_MAX; and where the search for a free one goes on: SHARES_MAX + 1. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, SHARES_MAX + 2);
+} weir_handle_holdings SEC(".maps");
+
+/* Numbers of new handles, each a __u32, for who wants to know before the connection arrives. Full: counted in weir_handles_untold, and who
+ * gets the connection asks. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, NEW_HANDLES_BYTES);
+} weir_new_handles SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, 1);
+} weir_handles_untold SEC(".maps");
+
+/* The proxy's sockets to the servers: (socket, server) as they send -> number of the handle; before the first packet
+ * {socket cookie} -> number. Preallocated, as packets insert. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct ct_key);
+	__type(value, __u32);
+	__uint(max_entries, 2 * HANDLES_MAX);
+} weir_upstreams SEC(".maps");
+
 /* ---- working memory ----------------------------------------------------------------------------------------------
  *
  * What has no room on the stack is made in memory of the CPU. That is safe only while nothing else on the CPU uses it, and who
@@ -170,7 +209,8 @@ struct {
  *     tc (tcx), XDP native and generic           softirqs off: NAPI, __dev_queue_xmit(),   nothing of ours: hard interrupts run no
  *                                                tun and test runs alike                   program of these, and none of these runs
  *                                                                                          inside another (no bpf_clone_redirect()
- *                                                                                          but into a backlog)
+ *                                                                                          but into a backlog, or by
+ *                                                                                          programs that pass its mark)
  *     cgroup_skb, cgroup/connect4 and so on,     in process context only pinned to the     softirqs, so tc and XDP; where the kernel
  *     syscall (weir_gc)                          CPU (migrate_disable()): softirqs and     preempts, other processes' programs too
  *                                                preemption on
@@ -261,6 +301,15 @@ struct {
 	__type(value, struct event_counts);
 	__uint(max_entries, EVENT_HOLDERS_MAX);
 } weir_event_counts SEC(".maps");
+
+/* addresses that user space asks for -> 1 once weir_in_use has seen a flow */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct address);
+	__type(value, __u32);
+	__uint(max_entries, ASKED_MAX);
+} weir_asked SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -356,6 +356,8 @@ NOINLINE __u32 node_port_peek(struct __sk_buff *skb, const struct address *to, _
 	port = bpf_ntohs(port_be);
 	if (own && protocol == PROTOCOL_UDP && port == config->tunnel_port && (config->flags & CONFIG_TUNNEL))
 		return 0;
+	if (own && unlikely(port == config->proxy_port))
+		return flags;
 	if (own && port >= config->nat_port_min && port <= config->nat_port_max)
 		return flags;
 	return node_port_frontend(s, to, port_be, protocol, own) ? flags | NODE_PORT_KNOWN : 0;
@@ -395,6 +397,8 @@ NOINLINE int node_port(struct __sk_buff *skb, __u32 flags, __u32 identity)
 	f->source_identity = identity ?: world_identity(f, config);
 	nat_key_of(&s->key, f);
 	port = bpf_ntohs(f->port_destination);
+	if ((flags & NODE_PORT_OWN) && is_for_proxy(f, config))
+		return drop(skb, f, DROPPED(DROP_HANDLE_ADDRESS));
 	if ((flags & NODE_PORT_OWN) && port >= config->nat_port_min && port <= config->nat_port_max) {
 		e = nat_find(&s->key, f->now);
 		if (e && (e->flags & NAT_REVERSE)) {

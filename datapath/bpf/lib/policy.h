@@ -69,7 +69,6 @@ NOINLINE int policy_check(struct flow *f, __u32 slot, __u32 remote, __u32 way)
 	const struct policy_entry *taken;
 	__u32 cookie, deny = 0, length;
 	__u8 match = MATCH_NONE;
-	__u16 proxy = 0;
 	int code = 0;
 	void *map;
 
@@ -117,14 +116,12 @@ NOINLINE int policy_check(struct flow *f, __u32 slot, __u32 remote, __u32 way)
 	}
 	cookie = taken->cookie;
 	deny = taken->flags & POLICY_ENTRY_DENY;
-	proxy = taken->proxy_port;
 	if (deny)
 		code = DROPPED(DROP_POLICY_DENY);
-	else if (proxy)
-		/* Redirects need a proxy that takes the connection; letting it by would skip the rule's L7 part. */
-		code = DROPPED(DROP_PROXY_LOOKUP_FAILED);
+	else if (taken->flags & POLICY_ENTRY_REDIRECT)
+		/* Who asks must see to it: letting the flow by would skip the rule's L7 part. */
+		f->redirect |= direction == POLICY_EGRESS ? REDIRECT_EGRESS : REDIRECT_INGRESS;
 out:
-	f->proxy_port = proxy;
 	if (direction == POLICY_EGRESS) {
 		f->egress_cookie = cookie;
 		f->egress_match = match;

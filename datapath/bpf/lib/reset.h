@@ -107,7 +107,8 @@ NOINLINE int reset_counts(struct __sk_buff *skb, const struct flow *f, const str
 	struct endpoint *record;
 	__u32 reply, client;
 
-	if (!f || !e)
+	/* A redirected flow's two connections have numbers of their own, each known to one end and the proxy. */
+	if (!f || !e || (e->flags & CT_REDIRECT))
 		return 1;
 	reply = f->source_hi != (e->flags & CT_ORIGIN_HI);
 	/* A FIN is asked about once. */

@@ -15,6 +15,7 @@
 
 #include "config.h"
 #include "events.h"
+#include "handle_address.h"
 #include "ipcache.h"
 
 #define FILE_ID FILE_SENDER
@@ -167,6 +168,8 @@ NOINLINE int sender_check_packet(struct __sk_buff *skb, struct flow *f)
 			return DROPPED(DROP_INVALID);
 		from.words[2] = 0xffff0000u;
 	}
+	if (unlikely(is_handle(&from, config)))
+		return DROPPED(DROP_HANDLE_ADDRESS);
 	peer_resolve(&from, &peer, &node, world_identity(f, config));
 	code = sender_check(f, config, &from, &peer, &node);
 	f->source_identity = peer.identity;

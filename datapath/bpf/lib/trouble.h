@@ -10,6 +10,7 @@
 
 #include "conntrack.h"
 #include "events.h"
+#include "l4.h"
 
 /* Who has opened the flow: a holder as of events. */
 INLINE __u32 trouble_holder(const struct ct_entry *e)

@@ -72,9 +72,15 @@ export const DROP_TUNNEL_SOURCE = 241;
 export const DROP_TUNNEL_DEVICE = 242;
 export const DROP_ICMP_ERROR_FLOW = 244;
 export const DROP_ICMP_ERROR_INVALID = 245;
+export const DROP_HANDLES_FULL = 246;
+export const DROP_HANDLE_SHARE = 247;
+export const DROP_PROXY_AWAY = 248;
+export const DROP_DIRECT_CONNECTION = 249;
 export const DROP_CT_SHARE = 250;
-/** Where packets are seen: subtype of trace and verdict records. */
 export const DROP_NAT_SHARE = 251;
+export const DROP_HANDLE_ADDRESS = 252;
+/** Where packets are seen: subtype of trace and verdict records. */
+export const DROP_HANDLE_GONE = 253;
 export const TRACE_TO_LXC = 0;
 export const TRACE_TO_PROXY = 1;
 export const TRACE_TO_HOST = 2;
@@ -151,6 +157,13 @@ export const FILE_REJECT = 21;
 export const FILE_VLAN = 22;
 export const FILE_ICMP_ERROR = 23;
 export const FILE_SENDER = 24;
+export const FILE_HANDLE = 25;
+export const FILE_REDIRECT = 26;
+export const FILE_REFUSE = 27;
+/** Ports of a handle's address in datagrams between the datapath and the L7 proxy: whose datagram it is, or for whom. */
+export const FILE_REDIRECT_DATAGRAM = 28;
+export const DATAGRAM_CLIENT_PORT = 1;
+export const DATAGRAM_SERVER_PORT = 2;
 export const WEIR_ABI_VERSION = 2;
 /** ids 1..4095; record 0 stays empty */
 export const ENDPOINTS_MAX = 4096;
@@ -170,6 +183,8 @@ export const CONFIG_MASQUERADE_V4 = 16;
 export const CONFIG_MASQUERADE_V6 = 32;
 /** a service without backends: drop (158); else the sender is told at once */
 export const CONFIG_NO_BACKEND_DROP = 64;
+/** sockets are hooked for the proxy's sake only: services are not translated at them */
+export const CONFIG_NO_SOCKET_LB = 128;
 /** Key of weir_vlans: the tagged frames of an outer device that pass it.  0 ifindex  4 vlan (1..4094)  6 pad */
 export const REVISIONS_MAX = 16384;
 /** veth whose peer is in a namespace: deliver by redirect_peer; else redirect (tap) */
@@ -194,6 +209,8 @@ export const POLICY_ENTRY_DENY = 1;
 export const POLICY_ENTRY_ADDRESSES = 2;
 /** ... and for the others there is none */
 export const POLICY_ENTRY_NOBODY = 4;
+/** allowed by way of the proxy, which judges each request */
+export const POLICY_ENTRY_REDIRECT = 8;
 export const DESTINATION_FIRST = 0x80000000;
 /** the side that opened the flow is `hi` */
 export const CT_ORIGIN_HI = 1;
@@ -215,6 +232,8 @@ export const CT_LOOPBACK = 512;
 export const CT_TOLD = 1024;
 /** ... as much as it ever will be */
 export const CT_TOLD_AGAIN = 2048;
+/** both ends speak to the proxy, under `handle` (lib/redirect.h) */
+export const CT_REDIRECT = 4096;
 export const TRIES_MAX = 1000;
 /** the endpoints, by id, and 1024 for all others, by the hash of both addresses */
 export const FRAG_SENDERS = 5120;
@@ -227,6 +246,22 @@ export const SHARE_NODE = 0;
 /** plus an endpoint's id: what others have opened towards it; plus 0: services from outside */
 export const SHARE_OUTSIDE = 4096;
 export const HOLDING_MAX = 57346;
+export const HANDLES_MAX = 32768;
+export const HANDLE_INDEX_BITS = 16;
+/** no number has it: in an address of lib/redirect_datagram.h, the leg to the server */
+export const HANDLE_OTHER_LEG = 0x8000;
+/** the rest counts how often the index was used */
+export const HANDLE_NUMBER_MASK = 0xffffff;
+/** the egress policy of who opened it wants the proxy */
+export const REDIRECT_EGRESS = 1;
+/** the ingress policy of who answers */
+export const REDIRECT_INGRESS = 2;
+/** the flow's entry has CT_REDIRECT */
+export const REDIRECT_FLOW = 4;
+/** the packet comes from the proxy */
+export const REDIRECT_PASSED = 8;
+/** who sent it knows an address of this node, or the frontend in weir_arrival */
+export const REDIRECT_NAT = 16;
 export const DIRECTION_INGRESS = 1;
 export const DIRECTION_EGRESS = 2;
 export const DIRECTION_SERVICE = 3;
@@ -265,6 +300,10 @@ export const MARK_TRANSLATED = 0x57450300;
 export const MARK_TUNNEL = 0x57450700;
 /** sent to its device again in the right order (lib/fragment_order.h) */
 export const MARK_FRAGMENT = 0x57450600;
+/** of a socket by which the proxy connects on to a handle's server */
+export const MARK_UPSTREAM = 0x57450800;
+/** on its client's device again: the proxy asks the server (lib/redirect_datagram.h) */
+export const MARK_ONWARD = 0x57450a00;
 /** policy was asked, to_endpoint lets it through */
 export const MARK_DELIVERED = 0x57450f00;
 /** from_netdev: a tunnel packet from a known node */
@@ -280,6 +319,7 @@ export const GC_ENDPOINT = 2;
 /** and every flow of `address` */
 export const GC_ADDRESS = 3;
 export const GC_ALL = 4;
+export const ASKED_MAX = 16384;
 /** ids 1..65535, the same on every node of the cluster */
 export const SERVICES_MAX = 65536;
 export const FRONTENDS_MAX = 131072;

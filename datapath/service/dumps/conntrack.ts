@@ -5,6 +5,7 @@ import {
   CT_CLOSING_REVERSE,
   CT_LOOPBACK,
   CT_ORIGIN_HI,
+  CT_REDIRECT,
   CT_REPLY_NAT,
   CT_SEEN_REPLY,
   CT_SERVICE,
@@ -31,6 +32,7 @@ export function dumpConntrack(kernel: Kernel, names: DumpNames): Dump {
       entry.flags & CT_SERVICE ? "service" : "",
       entry.flags & CT_REPLY_NAT ? "reply-nat" : "",
       entry.flags & CT_LOOPBACK ? "loopback" : "",
+      entry.flags & CT_REDIRECT ? "proxy" : "",
     ].filter((flag) => flag !== "").join(",");
     return {
       protocol: protocolName(key.protocol),

@@ -4,6 +4,7 @@ import { u32 } from "@weir/loader";
 import {
   POLICY_ENTRY_DENY,
   POLICY_ENTRY_NOBODY,
+  POLICY_ENTRY_REDIRECT,
   PolicyDestination,
   PolicyEntry,
   PolicyKey,
@@ -52,7 +53,7 @@ export function dumpPolicies(kernel: Kernel, names: DumpNames): Dump {
         port: "",
         verdict: enforce ? "default deny" : "not enforced",
         precedence: "",
-        proxyPort: "",
+        proxy: "",
         cookie: String(defaultCookie),
       });
     }
@@ -75,7 +76,7 @@ export function dumpPolicies(kernel: Kernel, names: DumpNames): Dump {
           : `${k.port}-${k.port + 2 ** (16 - length) - 1}`,
         verdict: v.flags & POLICY_ENTRY_DENY ? "deny" : "allow",
         precedence: String(v.precedence),
-        proxyPort: String(v.proxyPort),
+        proxy: v.flags & POLICY_ENTRY_REDIRECT ? "yes" : "",
         cookie: String(v.cookie),
       });
     }

@@ -6,6 +6,7 @@ import type { Kernel } from "../kernel/kernel.ts";
 import { dumpConntrack } from "./conntrack.ts";
 import type { Dumper, DumpNames } from "./dump.ts";
 import { dumpAddresses, dumpEndpoints } from "./endpoints.ts";
+import { dumpHandles } from "./handles.ts";
 import { dumpIpcache } from "./ipcache.ts";
 import { dumpMetrics } from "./metrics.ts";
 import { dumpNat } from "./nat.ts";
@@ -20,6 +21,7 @@ const DUMPS: Record<DumpName, Dumper> = {
   policy: dumpPolicies,
   ct: dumpConntrack,
   nat: dumpNat,
+  handle: dumpHandles,
   lb: dumpServices,
   backend: dumpBackends,
   affinity: dumpAffinity,

@@ -17,6 +17,7 @@ import {
   deleteRoute,
   type Device,
   deviceAt,
+  ensureSysctl,
   findDevice,
   NetlinkSocket,
   Netns,
@@ -193,7 +194,7 @@ function adoptDevice(socket: NetlinkSocket, endpoint: DatapathEndpoint, pins: Pi
 
 /** Ups the host's end, with neighbours and routes to the endpoint's addresses. Called when programs hang on it. */
 export function raise(socket: NetlinkSocket, device: PodDevice, endpoint: DatapathEndpoint): void {
-  writeSysctl(`ipv4/conf/${device.hostDevice}/rp_filter`, "0");
+  ensureSysctl(`ipv4/conf/${device.hostDevice}/rp_filter`, "0");
   changeDevice(socket, device.ifindex, { up: true });
   for (const text of [endpoint.ipv4, endpoint.ipv6]) {
     if (text === "") continue;

@@ -14,6 +14,7 @@ import {
   POLICY_EGRESS,
   POLICY_ENTRY_DENY,
   POLICY_ENTRY_NOBODY,
+  POLICY_ENTRY_REDIRECT,
   POLICY_INGRESS,
   POLICY_SLOTS_MAX,
   type PolicyDirection,
@@ -33,6 +34,9 @@ import { DestinationTable, flattenPolicy } from "./policy_destinations.ts";
 
 /** Key and value; `destination` has a number that goes in place of the identity. */
 export type ImageEntry = readonly [key: PolicyKey, value: Uint8Array<ArrayBuffer>, destination?: string];
+
+/** Of an entry that was read from the kernel, which keeps only whether there is a rule set. */
+const RULE_SET_UNKNOWN = 0xffff_ffff;
 
 /** A policy in the kernel's form. */
 export interface PolicyImage {
@@ -274,8 +278,7 @@ function imageOf(policy: DatapathPolicy): PolicyImage {
     PolicyEntry.encode({
       precedence: entry.precedence,
       cookie: entry.cookie,
-      proxyPort: entry.proxyPort,
-      flags,
+      flags: flags | (entry.ruleSet === 0 ? 0 : POLICY_ENTRY_REDIRECT),
       standsFor,
     }),
     destination,
@@ -310,7 +313,7 @@ export function policyOf(
     ingressDefaultCookie: ingress.defaultCookie,
     egressDefaultCookie: egress.defaultCookie,
     entries: entries.flatMap(([key, value, destination]) => {
-      const { flags, standsFor, precedence, cookie, proxyPort } = PolicyEntry.decode(value);
+      const { flags, standsFor, precedence, cookie } = PolicyEntry.decode(value);
       // Made by the flattening, and made again by it.
       if (standsFor !== 0 || flags & POLICY_ENTRY_NOBODY) return [];
       const anyProtocol = (key.shape & SHAPE_ANY_PROTOCOL) !== 0;
@@ -322,7 +325,8 @@ export function policyOf(
         portPrefixLength: anyProtocol ? 0 : key.shape & SHAPE_LENGTH,
         deny: (flags & POLICY_ENTRY_DENY) !== 0,
         precedence,
-        proxyPort,
+        // Which one it is only the proxy needs to know.
+        ruleSet: flags & POLICY_ENTRY_REDIRECT ? RULE_SET_UNKNOWN : 0,
         cookie,
         addresses: destination === undefined
           ? []
@@ -353,6 +357,7 @@ function directionOf(
     enforce: enforce ? 1 : 0,
     identityShapesCount: identityShapes.length,
     anyShapesCount: anyShapes.length,
+    redirects: entries.some(({ ruleSet }) => ruleSet !== 0) ? 1 : 0,
     defaultCookie,
     identityShapes: padded(identityShapes),
     anyShapes: padded(anyShapes),

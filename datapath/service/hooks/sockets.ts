@@ -9,7 +9,7 @@ import { type Logger, ProblemError } from "@weir/common";
 import { AttachType } from "@weir/loader";
 import { type NetlinkSocket, netnsCookie, openSockDiag } from "@weir/net";
 import type { Attachments } from "./attachments.ts";
-import { cgroupId, cgroupRoot } from "../kernel/cgroup.ts";
+import { cgroupId, cgroupRoot, cgroupRootIn } from "../kernel/cgroup.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { type Reaped, SocketReaper } from "./socket_reaper.ts";
 
@@ -25,22 +25,29 @@ const PROGRAMS: readonly (readonly [program: string, type: number])[] = [
   ["socket_connect6", AttachType.CGROUP_INET6_CONNECT],
 ];
 
+/** What the hooks are made of. */
+export interface SocketHooksParts {
+  readonly kernel: Kernel;
+  readonly attachments: Attachments;
+  readonly log?: Logger;
+  /** Directory with the host's control groups; default: where the unified hierarchy is mounted. */
+  readonly cgroups?: string;
+}
+
 /** Services at the sockets of the node. */
 export class SocketHooks {
   #reaper: SocketReaper | undefined;
   #diag: NetlinkSocket | undefined;
   #wanted = false;
-  readonly #parts: { kernel: Kernel; attachments: Attachments; log?: Logger };
+  readonly #parts: SocketHooksParts;
 
-  constructor(
-    parts: { kernel: Kernel; attachments: Attachments; log?: Logger },
-  ) {
+  constructor(parts: SocketHooksParts) {
     this.#parts = parts;
   }
 
   /** Hangs the programs, or takes them off. Repeatable. @throws {ProblemError} UNSUPPORTED @throws {BpfError} */
   apply(wanted: boolean): void {
-    const { attachments } = this.#parts;
+    const { attachments, cgroups } = this.#parts;
     this.#wanted = wanted;
     if (!wanted) {
       for (const [program] of PROGRAMS.toReversed()) attachments.removeRoot(program);
@@ -54,7 +61,9 @@ export class SocketHooks {
         expected: "Linux 5.14",
       });
     }
-    const path = cgroupRoot(Deno.readTextFileSync("/proc/self/mountinfo"));
+    const path = cgroups === undefined
+      ? cgroupRoot(Deno.readTextFileSync("/proc/self/mountinfo"))
+      : cgroupRootIn(cgroups);
     if (path === undefined) {
       throw new ProblemError("UNSUPPORTED", {
         status: 501,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { AttachType } from "@weir/loader";
 import { openPinnedLink } from "../kernel/kernel.ts";
 import { Pins } from "../kernel/pins.ts";
-import { cgroupRoot } from "../kernel/cgroup.ts";
+import { cgroupRoot, cgroupRootIn } from "../kernel/cgroup.ts";
 import { TestNode } from "../testing.ts";
 
 const skipped = TestNode.skipped() ??
@@ -10,6 +10,20 @@ const skipped = TestNode.skipped() ??
     ? "no cgroup2 mounted"
     : undefined);
 if (skipped !== undefined) console.log(`SKIP socket hooks: ${skipped}`);
+
+Deno.test("cgroupRootIn() finds the unified hierarchy of a mounted directory, beside version 1 too", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    assert.throws(() => cgroupRootIn(directory), { code: "CGROUP_NOT_FOUND" });
+    await Deno.mkdir(`${directory}/unified`);
+    await Deno.writeTextFile(`${directory}/unified/cgroup.controllers`, "");
+    assert.equal(cgroupRootIn(directory), `${directory}/unified`);
+    await Deno.writeTextFile(`${directory}/cgroup.controllers`, "");
+    assert.equal(cgroupRootIn(directory), directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
 
 Deno.test("cgroupRoot() takes the whole hierarchy before a part of it, and reads escapes", () => {
   const line = (root: string, path: string, type: string) =>

@@ -34,6 +34,23 @@ export function cgroupId(path: string): bigint {
   });
 }
 
+/**
+ * The root of the unified hierarchy in a directory where all of the host's control groups are mounted, as a container has them:
+ * the directory itself, or `unified` in it where version 1 stands beside.
+ * @throws {ProblemError} CGROUP_NOT_FOUND
+ */
+export function cgroupRootIn(directory: string): string {
+  const found = [directory, `${directory}/unified`].find((path) => isThere(`${path}/cgroup.controllers`));
+  if (found !== undefined) return found;
+  throw new ProblemError("CGROUP_NOT_FOUND", {
+    status: 404,
+    detail: `Cannot find the host's control groups in ${directory}: there is no unified hierarchy`,
+    found: "neither cgroup.controllers nor unified/cgroup.controllers",
+    expected: "the host's /sys/fs/cgroup, mounted there with what is mounted below it",
+    action: "Mount it, or name another directory with --cgroup-root",
+  });
+}
+
 /** Where the unified hierarchy is mounted: whole rather than a part of it. @param mountinfo as /proc/self/mountinfo */
 export function cgroupRoot(mountinfo: string): string | undefined {
   const all = mountinfo.split("\n").map((line) => line.split(" ")).filter((fields) => fields.length > 4);

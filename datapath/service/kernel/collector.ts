@@ -14,12 +14,15 @@ import {
   DIRECTION_SERVICE,
   DROP_CT_CREATE_FAILED,
   DROP_CT_SHARE,
+  DROP_HANDLE_SHARE,
+  DROP_HANDLES_FULL,
   DROP_NAT_NO_MAPPING,
   DROP_NAT_SHARE,
   GC_EXPIRED,
   GC_PRESSURE,
   UnansweredRequest,
 } from "@weir/maps";
+import type { Handles } from "./handles.ts";
 import type { Holder, Holders } from "./holders.ts";
 import type { Kernel } from "./kernel.ts";
 
@@ -66,6 +69,7 @@ export interface Collected {
 export class Collector {
   readonly #ct: Table;
   readonly #nat: Table;
+  readonly #handles: Table;
   #collectedMs = -Infinity;
   #lookAgainMs = -Infinity;
   readonly #kernel: Kernel;
@@ -75,6 +79,7 @@ export class Collector {
   constructor(
     kernel: Kernel,
     readonly holders: Holders,
+    readonly handles: Handles,
     clock: Clock,
     log: Logger,
   ) {
@@ -91,6 +96,10 @@ export class Collector {
     });
     this.#ct = table("Conntrack", "weir_ct", [DROP_CT_CREATE_FAILED, DROP_CT_SHARE]);
     this.#nat = table("Translation", "weir_nat", [DROP_NAT_NO_MAPPING, DROP_NAT_SHARE]);
+    this.#handles = table("The L7 proxy's table of handles", "weir_handles", [
+      DROP_HANDLES_FULL,
+      DROP_HANDLE_SHARE,
+    ]);
   }
 
   /** Removes what has expired. @returns flows that are left */
@@ -102,7 +111,11 @@ export class Collector {
   /** To be called several times a second: two lookups while nobody presses. */
   relieve(): void {
     const nowMs = this.#clock.monotonicMs(), { holders } = this;
-    const pressed = [[this.#ct, holders.ct], [this.#nat, holders.nat]] as const;
+    const pressed = [
+      [this.#ct, holders.ct],
+      [this.#nat, holders.nat],
+      [this.#handles, this.handles.held],
+    ] as const;
     const levels = pressed.map(([table, entries]) => this.#level(table, entries, nowMs));
     const level = LEVELS.find((level) => levels.includes(level));
     if (level === undefined || nowMs - this.#collectedMs < level.everyMs) return;
@@ -117,7 +130,11 @@ export class Collector {
       if (levels[at] === undefined || nowMs - table.loggedMs < LOG_MS) continue;
       table.loggedMs = nowMs;
       this.#log.warn(`${table.name} is short of room`, {
-        ...(table === this.#ct ? { deleted, left: live } : { deleted: natDeleted, left: natLive }),
+        ...(table === this.#ct
+          ? { deleted, left: live }
+          : table === this.#nat
+          ? { deleted: natDeleted, left: natLive }
+          : { left: this.handles.held }),
         entriesMax: table.entriesMax,
         // Who is refused, else who holds most
         holder: describe(holders.list().toSorted((a, b) => Number(b.pressing) - Number(a.pressing))[0]),

@@ -22,6 +22,9 @@ export interface Holder {
   natRefused: bigint;
   /** Translated flows that would have taken too many ports towards one server. */
   portsRefused: bigint;
+  /** Handles of the L7 proxy held now. */
+  handles: number;
+  handlesRefused: bigint;
   /** Something was refused within the last ten seconds. */
   pressing: boolean;
 }
@@ -66,6 +69,7 @@ export class Holders {
     const found: Holder[] = [];
     for (const share of shares) {
       const ct = this.#held(share), nat = this.#held(SHARES_MAX + share), refused = refusals.get(share)!;
+      const handles = count(this.#kernel.typed("weir_handle_holdings").get(share) ?? 0);
       const total = sum(refused);
       if (ct === 0 && nat === 0 && total === 0n) continue;
       found.push({
@@ -76,6 +80,8 @@ export class Holders {
         ctRefused: refused.ct,
         natRefused: refused.nat,
         portsRefused: refused.ports,
+        handles,
+        handlesRefused: refused.handles,
         pressing: this.#presses(share, total, nowMs),
       });
     }
@@ -95,8 +101,8 @@ export class Holders {
   }
 }
 
-function sum({ ct, nat, ports }: Refused): bigint {
-  return ct + nat + ports;
+function sum({ ct, nat, ports, handles }: Refused): bigint {
+  return ct + nat + ports + handles;
 }
 
 /** Below zero between a race and the next count. */

@@ -33,6 +33,7 @@ import {
   type Bytes,
   ClockSample,
   GcRequest,
+  HANDLES_MAX,
   Limits,
   PolicyEntry,
   PolicyKey,
@@ -139,6 +140,7 @@ export class Kernel {
       const limits = {
         ctEntriesMax: kernel.ct.entriesMax,
         natEntriesMax: kernel.map("weir_nat").info.entriesMax,
+        handlesMax: Math.min(kernel.map("weir_handles").info.entriesMax, HANDLES_MAX),
       };
       kernel.map("weir_limits").update(u32(0), Limits.encode(limits));
       for (const [name, map] of grown) kernel.#carryOvers.set(name, new CarryOver(map, kernel.map(name)));

@@ -103,6 +103,7 @@ export class IpcacheStore {
     const upserts = new Map<string, Wanted>(update.replace ? [] : this.#left);
     for (const upsert of update.upserts) {
       const place = placeOf(parsePrefix(upsert.prefix));
+      if (update.ofPolicies && this.#isOthers(place)) continue;
       const node = mapped(upsert.nodeIpv4 || upsert.nodeIpv6);
       upserts.set(keyOf(place), { place, entry: { identity: upsert.identity, flags: 0, node } });
     }
@@ -110,7 +111,7 @@ export class IpcacheStore {
     const deletes = new Map<string, Place>();
     for (const text of update.deletes) {
       const place = placeOf(parsePrefix(text)), key = keyOf(place);
-      if (named.has(key)) continue;
+      if (named.has(key) || (update.ofPolicies && this.#isOthers(place))) continue;
       upserts.delete(key);
       deletes.set(key, place);
     }
@@ -168,6 +169,12 @@ export class IpcacheStore {
       this.#left.set(key, wanted);
       this.#delete(key, wanted.place, changed);
     }
+  }
+
+  /** Whether the kernel has something else there than a prefix of policies or an address of a name. */
+  #isOthers(place: Place): boolean {
+    const entry = this.#present.get(keyOf(place))?.entry;
+    return entry !== undefined && !isLocalIdentity(entry.identity);
   }
 
   #put(key: string, { place, entry }: Wanted, changed: Place[]): void {

@@ -7,14 +7,16 @@
  * @module
  */
 import type { IpcacheEntry } from "@weir/maps";
+import { isFqdnIdentity } from "@weir/common";
 import { unmapped } from "../kernel/addresses.ts";
 
 /** First identity that is local to a cluster's CIDRs. */
 const CIDR_IDENTITIES = 1 << 24;
 
-/** What an entry comes from: "policies", "this node", "node 192.0.2.2". */
+/** What an entry comes from: "policies", "names", "this node", "node 192.0.2.2". */
 export function sourceOf(entry: Pick<IpcacheEntry, "identity" | "node">): string {
   if (entry.node.some((byte) => byte !== 0)) return `node ${unmapped(entry.node)}`;
+  if (isFqdnIdentity(entry.identity)) return "names";
   return entry.identity >= CIDR_IDENTITIES ? "policies" : "this node";
 }
 

@@ -4,6 +4,7 @@ import {
   CONFIG_MASQUERADE_V4,
   CONFIG_MASQUERADE_V6,
   CONFIG_NO_BACKEND_DROP,
+  CONFIG_NO_SOCKET_LB,
   MasqueradeException,
   OuterAddresses,
 } from "@weir/maps";
@@ -20,7 +21,8 @@ const GLOBAL_SCOPE = 0;
 export function serviceFlags(config: NodeConfig): number {
   return (config.masquerade && config.ipv4 !== "" ? CONFIG_MASQUERADE_V4 : 0) |
     (config.masquerade && config.ipv6 !== "" ? CONFIG_MASQUERADE_V6 : 0) |
-    (config.noBackendDrop ? CONFIG_NO_BACKEND_DROP : 0);
+    (config.noBackendDrop ? CONFIG_NO_BACKEND_DROP : 0) |
+    (config.socketLb === false ? CONFIG_NO_SOCKET_LB : 0);
 }
 
 /** Masquerade in the kernel. The kernel's maps are its only memory. */

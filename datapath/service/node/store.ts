@@ -20,6 +20,7 @@ import {
   deleteDevice,
   deleteRoute,
   type Device,
+  ensureSysctl,
   findDevice,
   listAddresses,
   listDevices,
@@ -36,6 +37,7 @@ import { hex, ipv4Number, mapped, parseAddress, parsePrefix } from "../kernel/ad
 import type { Attachments } from "../hooks/attachments.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { LocalAddressStore } from "./local_addresses.ts";
+import { HandlePrefixes } from "./handle_prefixes.ts";
 import { MasqueradeStore, serviceFlags } from "./masquerade.ts";
 import { VlanStore } from "./vlans.ts";
 import { macOf, type PodNetworkConfig } from "../endpoints/pod_network.ts";
@@ -68,6 +70,7 @@ export class NodeStore {
   readonly #masquerade: MasqueradeStore;
   readonly #local: LocalAddressStore;
   readonly #vlans: VlanStore;
+  readonly #prefixes: HandlePrefixes;
   #changes = 0;
   readonly #parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket };
 
@@ -78,6 +81,7 @@ export class NodeStore {
     this.#masquerade = new MasqueradeStore(parts.kernel);
     this.#local = new LocalAddressStore(parts);
     this.#vlans = new VlanStore(parts.kernel);
+    this.#prefixes = new HandlePrefixes(parts);
   }
 
   get config(): NodeConfig | undefined {
@@ -126,9 +130,8 @@ export class NodeStore {
       });
     }
     const outer = this.#findOuter(config);
-    for (const [path, value] of [["ipv4/ip_forward", "1"], ["ipv6/conf/all/forwarding", "1"]]) {
-      writeSysctl(path, value);
-    }
+    ensureSysctl("ipv4/ip_forward", "1");
+    ensureSysctl("ipv6/conf/all/forwarding", "1");
     for (const device of outer) writeSysctl(`ipv6/conf/${device.name}/accept_ra`, "2"); // a forwarding host keeps its router
     for (const { ifindex } of this.#outer) {
       if (!outer.some((device) => device.ifindex === ifindex)) attachments.removeDevice(ifindex);
@@ -156,7 +159,8 @@ export class NodeStore {
       natPortMax: NAT_PORT_MAX,
       loopbackIpv4Be: ipv4Number(LOOPBACK_V4),
       loopbackIpv6: mapped(LOOPBACK_V6),
-      netnsCookie: config.socketLb === false ? 0n : netnsCookie() ?? 0n,
+      netnsCookie: config.socketLb === false && config.proxy === undefined ? 0n : netnsCookie() ?? 0n,
+      ...this.#prefixes.config,
     };
     this.#vlans.apply(config.vlanAllow, outer);
     // Exceptions first: nobody who is excepted is masqueraded meanwhile.
@@ -175,9 +179,14 @@ export class NodeStore {
       attachments.device("from_overlay", ifindex, name, "ingress");
       attachments.device("to_overlay", ifindex, name, "egress");
       changeDevice(socket, ifindex, { up: true });
-      writeSysctl(`ipv4/conf/${name}/rp_filter`, "0");
+      ensureSysctl(`ipv4/conf/${name}/rp_filter`, "0");
     }
     for (const remote of this.#remotes.values()) this.putRemote(remote);
+  }
+
+  /** Gives the proxy's handles their addresses, or takes them away. After {@link apply}; repeatable. @throws {ProblemError} */
+  applyProxy(config: NodeConfig): void {
+    this.#prefixes.apply(config, this.remotes);
   }
 
   /** Tells the programs which addresses are this node's. Called whenever netlink says that they changed, and now and then. */
@@ -261,6 +270,9 @@ export class NodeStore {
       const [cidr, gateway, source] of [
         [remote.podCidrV4, remote.ipv4, config.ipv4],
         [remote.podCidrV6, remote.ipv6, config.ipv6],
+        ...remote.poolCidrs.map((cidr) =>
+          cidr.includes(":") ? [cidr, remote.ipv6, config.ipv6] : [cidr, remote.ipv4, config.ipv4]
+        ),
       ]
     ) {
       if (cidr === "") continue;

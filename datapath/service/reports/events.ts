@@ -28,6 +28,8 @@ interface Reader {
 export class EventHub {
   readonly #ring: RingReader;
   readonly #readers = new Set<Reader>();
+  /** Records that readers were too slow for, of all of them together. */
+  lostStream = 0;
   #sequence = 0;
   #bootUnixS = 0;
   #polling = false;
@@ -73,7 +75,10 @@ export class EventHub {
 
   /** The batches from now on, until `signal` aborts. */
   async *read(signal: AbortSignal): AsyncGenerator<EventBatch[]> {
-    const backlog = new Backlog(READER_BYTES_MAX, this.#onStreamLost);
+    const backlog = new Backlog(READER_BYTES_MAX, (lost) => {
+      for (const count of lost.values()) this.lostStream += count;
+      this.#onStreamLost(lost);
+    });
     const reader: Reader = { batches: [], backlog, wake: () => {} };
     const onAbort = () => reader.wake();
     signal.addEventListener("abort", onAbort);

@@ -54,7 +54,7 @@ export class KernelReport {
       errors: [...retries.list(), ...services.errors(), ...this.#parts.ipcache.errors()],
       pressure: this.pressure(),
       instance,
-      lostEvents: events.lostRing(),
+      lostEvents: events.lostRing() + events.lostStream,
       holders: this.holders(),
     });
   }
@@ -135,6 +135,8 @@ export class KernelReport {
     metrics.gauge("weir_datapath_lost_events", "Events that the ring had no room for").collect(() =>
       events.lostRing()
     );
+    metrics.gauge("weir_datapath_unread_events", "Events that readers of the stream were too slow for")
+      .collect(() => events.lostStream);
     metrics.gauge("weir_datapath_map_entries", "Entries of maps").collect(() =>
       this.pressure().map((map) => [{ map: map.map }, map.entries])
     );

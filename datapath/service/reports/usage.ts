@@ -2,6 +2,7 @@
 import type { Clock, MetricsRegistry } from "@weir/common";
 import { EVENT_OUTSIDE } from "@weir/maps";
 import { Degradation, EventLoss, TableHolder, TableUsage, type Usage } from "@weir/proto/datapath";
+import type { Handles } from "../kernel/handles.ts";
 import type { Holder, Holders } from "../kernel/holders.ts";
 import type { IpcacheStore } from "../node/ipcache.ts";
 import type { EventLosses } from "./event_losses.ts";
@@ -16,6 +17,7 @@ export interface UsageParts {
   losses: EventLosses;
   troubles: Troubles;
   ipcache: IpcacheStore;
+  handles: Handles;
   /** Of conntrack and translation. */
   sizes: { ct: number; nat: number };
   /** Name of an endpoint, "" for none. */
@@ -25,7 +27,13 @@ export interface UsageParts {
 /** Who was refused something within this time presses. */
 const PRESSING_MS = 10_000;
 /** Tables as metrics name them. */
-const LABELS: Record<string, string> = { conntrack: "ct", nat: "nat", events: "events", ipcache: "ipcache" };
+const LABELS: Record<string, string> = {
+  conntrack: "ct",
+  nat: "nat",
+  handles: "handles",
+  events: "events",
+  ipcache: "ipcache",
+};
 
 /** Who holds how much of what traffic fills, and who presses on it. */
 export class UsageReport {
@@ -93,7 +101,7 @@ export class UsageReport {
   }
 
   #flowTables(): TableUsage[] {
-    const { flows: holders, sizes } = this.#parts, flows = holders.list();
+    const { flows: holders, sizes, handles } = this.#parts, flows = holders.list();
     const table = (
       name: string,
       entries: number,
@@ -122,6 +130,12 @@ export class UsageReport {
         holders.nat,
         sizes.nat,
         (h) => ({ held: h.nat, refused: Number(h.natRefused + h.portsRefused) }),
+      ),
+      table(
+        "handles",
+        handles.held,
+        handles.entriesMax,
+        (h) => ({ held: h.handles, refused: Number(h.handlesRefused) }),
       ),
     ];
   }

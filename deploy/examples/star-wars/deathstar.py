@@ -21,6 +21,13 @@ class DeathStar(http.server.BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
+    def do_PUT(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/v1/exhaust-port":
+            self.answer("Panic: the death star explodes")
+        else:
+            self.send_error(404)
+
     def do_GET(self):
         self.answer("This is " + os.environ.get("POD_NAME", "a death star"))
 

@@ -7,7 +7,7 @@
 import { PROTOCOL_NUMBERS } from "@weir/common/map-state";
 import { MapDump } from "@weir/proto/datapath";
 import { ExplainStep } from "@weir/proto/policy";
-import { flag, parse, type ParsedArgs, text } from "../args.ts";
+import { flag, parse, type ParsedArgs, text, texts } from "../args.ts";
 import { clientOf, onEveryNode } from "../clients.ts";
 import { type CommandContext, UsageError } from "../context.ts";
 import { outputForm, render } from "../output.ts";
@@ -15,7 +15,9 @@ import { clusterFacts } from "./cluster_facts.ts";
 import { endOf, type EndQuestions } from "./ends.ts";
 import { explainConnection, type Explanation } from "./explanation.ts";
 import type { PastQuestion } from "./past.ts";
+import { readRequest } from "./request.ts";
 import { explanationText } from "./text.ts";
+import { nowS } from "../now.ts";
 
 const HINT = "weir help explain";
 const RESOLVE_MS_MAX = 2000;
@@ -34,9 +36,33 @@ export async function explainCommand(args: string[], context: CommandContext): P
     manifest: { type: "boolean" },
     at: { type: "string" },
     flow: { type: "string" },
+    http: { type: "string" },
+    dns: { type: "string" },
+    header: { type: "string", multiple: true },
+    kafka: { type: "string" },
+    "client-id": { type: "string" },
+    cql: { type: "string" },
+    keyspace: { type: "string" },
+    memcache: { type: "string" },
+    "server-name": { type: "string" },
     output: { type: "string", short: "o" },
   }, HINT);
+  const requested = {
+    http: text(parsed, "http"),
+    dns: text(parsed, "dns"),
+    headers: texts(parsed, "header"),
+    kafka: text(parsed, "kafka"),
+    clientId: text(parsed, "client-id"),
+    cql: text(parsed, "cql"),
+    keyspace: text(parsed, "keyspace"),
+    memcache: text(parsed, "memcache"),
+    serverName: text(parsed, "server-name"),
+  };
+  const request = readRequest(requested);
   const [from, to, port, at, flow] = ["from", "to", "port", "at", "flow"].map((name) => text(parsed, name));
+  if (request !== undefined && (at ?? flow) !== undefined) {
+    throw new UsageError("A request is judged by the rules of now: leave out --at and --flow", HINT);
+  }
   if (flow !== undefined && (from ?? to ?? port) !== undefined) {
     throw new UsageError("--flow says who, to whom and which port: leave out --from, --to and --port", HINT);
   }
@@ -50,7 +76,14 @@ export async function explainCommand(args: string[], context: CommandContext): P
     return await explainThen({ at, from, to, port: readPort(port), portText: port }, parsed, context);
   }
   const form = outputForm(text(parsed, "output"));
-  const asked = { ...readPort(port), portText: port, direction: readDirection(text(parsed, "direction")) };
+  const asked = {
+    ...readPort(port),
+    portText: port,
+    direction: readDirection(text(parsed, "direction")),
+    request,
+    requestText: requested.http ?? requested.dns ?? requested.kafka ?? requested.cql ??
+      requested.memcache ?? serverNameText(requested.serverName),
+  };
   const namespace = text(parsed, "namespace") ?? "default";
   const facts = await clusterFacts(context);
   const questions = questionsOf(context);
@@ -60,10 +93,14 @@ export async function explainCommand(args: string[], context: CommandContext): P
     { ...asked, from: { ...source, title: from }, to: { ...destination, title: to } },
     facts,
     context,
-    Date.now() / 1000,
+    nowS(),
   );
   context.io.out(shown(explanation, form, flag(parsed, "manifest")));
   return !explanation.allowed ? DENIED : explanation.works === false ? FAILS : ALLOWED;
+}
+
+function serverNameText(name: string | undefined): string | undefined {
+  return name === "" ? "TLS without a server name" : name && `TLS to ${name}`;
 }
 
 /** By what held at another time. The way there is not kept: policy alone is judged. */

@@ -21,6 +21,8 @@ export interface End {
   readonly labels?: readonly string[];
   readonly identity?: number;
   readonly ip?: string;
+  /** A DNS name outside, beside its address or without one. */
+  readonly dnsName?: string;
   readonly namedPorts?: readonly NamedPort[];
   readonly endpoint?: PlacedEndpoint;
   /** Which of the endpoint's addresses is meant; undefined: its first. */
@@ -57,7 +59,7 @@ export async function endOf(
   const numbered = /^identity:([0-9]+)$/.exec(name);
   if (numbered) return { title: name, identity: Number(numbered[1]) };
   if (name.includes("=")) return { title: name, labels: name.split(",").map((label) => label.trim()) };
-  const [, kind, rest] = /^(service|svc|pod|endpoint|node)\/(.+)$/.exec(name) ?? [];
+  const [, kind, rest] = /^(service|svc|pod|endpoint|node|name)\/(.+)$/.exec(name) ?? [];
   if (kind === "service" || kind === "svc") {
     const service = findService(rest, namespace, facts);
     if (service !== undefined) return endOfService(service);
@@ -68,6 +70,7 @@ export async function endOf(
     if (node !== undefined) return endOfNode(node);
     throw notFound(rest, "node", facts.nodes.map((one) => one.name), "weir status");
   }
+  if (kind === "name") return { title: rest, dnsName: rest };
   const asked = rest ?? name;
   const found = findEndpoint(asked, namespace, facts);
   if (found !== undefined) return found;
@@ -82,7 +85,8 @@ export async function endOf(
     const [address] = await questions.resolve(name);
     if (address !== undefined) {
       const end = await endOfAddress(address, facts, questions);
-      return { ...end, title: `${name} (${end.title})` };
+      // What is of the cluster is meant by its labels, whatever its name.
+      return { ...end, title: `${name} (${end.title})`, dnsName: end.isForeign ? name : undefined };
     }
   }
   throw notFound(name, undefined, endpointNames(facts), "weir endpoint list");
@@ -130,10 +134,11 @@ async function endOfAddress(address: string, facts: ClusterFacts, questions: End
 /** The node among whose pods' addresses this one is, when its endpoints are known. */
 function podRangeOf(address: string, { nodes, silent }: ClusterFacts): End["isGoneFrom"] {
   const one = IpAddress.parse(address);
-  for (const { name, podCidrV4, podCidrV6 } of nodes) {
-    const range = one.family === 4 ? podCidrV4 : podCidrV6;
-    if (!Prefix.tryParse(range)?.contains(one) || silent.has(`endpoint-manager of ${name}`)) continue;
-    return { node: name, range };
+  for (const { name, podCidrV4, podCidrV6, pools } of nodes) {
+    if (silent.has(`endpoint-manager of ${name}`)) continue;
+    const ranges = [podCidrV4, podCidrV6, ...pools.flatMap(({ cidrs }) => cidrs)];
+    const range = ranges.find((range) => Prefix.tryParse(range)?.contains(one));
+    if (range !== undefined) return { node: name, range };
   }
   return undefined;
 }
@@ -213,7 +218,7 @@ function notFound(
   const perhaps = near.length === 0 ? "" : `; did you mean ${near.slice(0, 3).join(" or ")}?`;
   return new UsageError(
     kind === undefined
-      ? `Cannot find "${name}": it is no pod, endpoint, service, node, address, reserved name (world, host), identity:N or list of labels${perhaps}`
+      ? `Cannot find "${name}": it is no pod, endpoint, service, node, address, name that has one, reserved name (world, host), identity:N or list of labels${perhaps}`
       : `Cannot find ${kind} "${name}"${perhaps}`,
     hint,
   );

@@ -16,6 +16,7 @@ import { Prefix } from "@weir/common/prefix";
 import { PROTOCOL_NUMBERS } from "@weir/common/map-state";
 import type { Init } from "@weir/proto";
 import type { NamedPort } from "@weir/proto/identity";
+import type { L7Question } from "@weir/proto/l7";
 import type { Backend } from "@weir/proto/loadbalancer";
 import { ExplainRequest, ExplainResponse, type ExplainStep } from "@weir/proto/policy";
 import { clientOf } from "../clients.ts";
@@ -41,6 +42,10 @@ export interface Connection {
   readonly port?: number;
   readonly portName?: string;
   readonly direction: "DIRECTION_UNSPECIFIED" | "INGRESS" | "EGRESS";
+  /** A request within it. */
+  readonly request?: Init<L7Question>;
+  /** As it was written. */
+  readonly requestText?: string;
 }
 
 /** What comes of it. */
@@ -119,7 +124,7 @@ export async function explainConnection(
   const broken = distinct.some(({ state }) => state === "broken");
   const unknown = distinct.some(({ state }) => state === "unknown");
   return {
-    title: `${from.title} -> ${to.title} ${connection.portText}`,
+    title: `${from.title} -> ${to.title} ${connection.portText}${requestTitle(connection)}`,
     allowed,
     works: !allowed || broken ? false : unknown ? undefined : true,
     stages: distinct,
@@ -129,6 +134,15 @@ export async function explainConnection(
 }
 
 /** An address that nobody has: outside of the cluster that is nothing to say against it. */
+/** Characters of a request in a title. */
+const REQUEST_TITLE_MAX = 120;
+
+function requestTitle({ requestText = "" }: Connection): string {
+  if (requestText === "") return "";
+  const cut = requestText.length > REQUEST_TITLE_MAX;
+  return `, ${cut ? `${requestText.slice(0, REQUEST_TITLE_MAX)}…` : requestText}`;
+}
+
 function nobodyStage({ title, isGoneFrom }: End): Stage {
   if (isGoneFrom === undefined) {
     const message = "nobody in this cluster has this address: no pod, service or node";
@@ -283,7 +297,7 @@ function endOfBackend({ address, node, pod }: Backend, facts: ClusterFacts): End
 }
 
 async function ask(
-  { from, to, protocol, port, portName, direction }: Connection,
+  { from, to, protocol, port, portName, direction, request }: Connection,
   context: CommandContext,
 ): Promise<ExplainResponse> {
   const value: Init<ExplainRequest> = {
@@ -291,8 +305,10 @@ async function ask(
     port,
     portName,
     direction,
+    request,
     ...prefixed("from", who(from, to)),
     ...prefixed("to", who(to, from)),
+    toName: to.dnsName,
     toNamedPorts: to.namedPorts && [...to.namedPorts],
   };
   const client = clientOf(context, "policy-engine");

@@ -7,7 +7,7 @@ import { type Manual, NAMESPACE, OUTPUT } from "./manual.ts";
 
 /** Help of `weir endpoint`. */
 export const ENDPOINT: Manual = {
-  summary: "workloads on the nodes: list, get, add, delete, label",
+  summary: "workloads on the nodes: list, get, add, delete, label, pool",
   verbs: {
     list: {
       says: "Lists the endpoints of every node that is meant.",
@@ -31,6 +31,7 @@ export const ENDPOINT: Manual = {
         "--ipv4 ADDRESS": "its address (default: one of the node's)",
         "--ipv6 ADDRESS": "its address (default: one of the node's)",
         "--mac MAC": "its hardware address",
+        "--pool NAME": "named pool that its addresses are from (default: the node's own prefixes)",
         "--container-device NAME": "name of the device inside (default: eth0)",
         "--wait": "until it is ready",
         ...OUTPUT,
@@ -38,6 +39,20 @@ export const ENDPOINT: Manual = {
     },
     label: { words: "NAME KEY=VALUE... KEY-...", says: "Sets and removes labels of a running endpoint." },
     delete: { words: "NAME...", says: "Removes endpoints." },
+    "pool list": {
+      says: "Lists the named pools of addresses, and how many of their blocks nodes have.",
+      flags: OUTPUT,
+    },
+    "pool set": {
+      words: "NAME",
+      says: "Adds or replaces a pool, of which nodes get blocks as they need them.",
+      flags: {
+        "--cidr PREFIX...": "its prefixes",
+        "--length-v4 LENGTH": "of one block (default: 28)",
+        "--length-v6 LENGTH": "of one block (default: 124)",
+      },
+    },
+    "pool delete": { words: "NAME...", says: "Removes pools; endpoints keep the addresses that they have." },
   },
   notes:
     `A pod's endpoint is called NAMESPACE/POD. A label without a source is the workload's own: it is written k8s:KEY=VALUE

@@ -5,6 +5,7 @@
  */
 import { AGENT_CONFIG } from "@weir/agent/options";
 import type { ConfigSpec } from "@weir/common/config";
+import { KUBERNETES } from "./kubernetes.ts";
 import type { FlagTexts, Manual } from "./manual.ts";
 
 /** Help of `weir agent`. */
@@ -29,10 +30,13 @@ export const UNINSTALL: Manual = {
   verbs: {
     "": {
       says:
-        "Removes links, programs, maps, pins, devices and routes of this host's own Weir. Refused while its agent runs. Labs are removed with weir lab down; files with apt remove weir or scripts/install --uninstall.",
+        "Removes links, programs, maps, pins, devices and routes of this host's own Weir. Refused while its agent runs. Labs are removed with weir lab down; files with apt remove weir or scripts/install --uninstall. With --kubernetes: from every node of that cluster.",
       flags: {
         "--instance NAME": `which one (default WEIR_INSTANCE, else "host")`,
         "-y, --yes": "do not ask; without a terminal nobody is asked",
+        ...KUBERNETES,
+        "--timeout SECONDS": "of a cluster: how long pods and nodes may take (default 300)",
+        "--crds": "of a cluster: also the definitions of custom resources, and with them all policies",
       },
     },
   },

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { KUBERNETES } from "./kubernetes.ts";
 import { DUMPS } from "@weir/proto/dumps";
 import { type FlagTexts, type Manual, OUTPUT } from "./manual.ts";
 import { GROUP_BY } from "./observe.ts";
@@ -17,7 +18,9 @@ export const STATUS: Manual = {
       flags: {
         "--wait": "wait until everything is well",
         "--timeout SECONDS": "how long --wait waits (default 60)",
-        "-v, --verbose": "also kernel features, map pressure, and latency, loss and MTU between nodes",
+        ...KUBERNETES,
+        "-v, --verbose":
+          "also kernel features, map pressure, and latency, loss and MTU between nodes; of a cluster also every service of every node",
         ...OUTPUT,
       },
     },
@@ -44,11 +47,27 @@ export const IDENTITY: Manual = {
   },
 };
 
+/** Help of `weir names`. */
+export const NAMES: Manual = {
+  summary: "names that pods have asked for, and what their addresses are to policies: list, identities",
+  verbs: {
+    list: {
+      says: "Lists what the pods of each node know of names: addresses, until when, the identities of these.",
+      flags: OUTPUT,
+    },
+    identities: {
+      says:
+        "Lists the identities that addresses have on each node because of their names: the prefix of policies around them and the selectors (toFQDNs) that mean the names.",
+      flags: OUTPUT,
+    },
+  },
+};
+
 const ROWS = { "--limit N": "at most so many rows", ...OUTPUT };
 
 /** Help of `weir bpf`. */
 export const BPF: Manual = {
-  summary: `what the kernel holds now: ${DUMPS.map(({ name }) => name).join(", ")}, prog`,
+  summary: "what the kernel holds now: each table of the datapath, and its programs",
   verbs: Object.fromEntries(
     [...DUMPS, { name: "prog", says: "programs, where they hang, what the gate said" }].map((
       { name, says },

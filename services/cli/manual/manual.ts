@@ -58,6 +58,10 @@ export const GLOBAL_FLAGS: FlagTexts = {
   "--lab NAME": "the lab that is meant (default: the only lab there is, else this host's own Weir)",
   "--node NAME": "the node that is meant",
   "--server ADDRESS": "talk to this address instead: unix:/path/to.sock, http://host:port",
+  "--kubernetes": "a Kubernetes cluster is meant, by its API server, and not this host",
+  "--kubeconfig FILE": "which cluster, and that one is meant (default: KUBECONFIG, else ~/.kube/config)",
+  "--context NAME": "context of the kubeconfig, and a cluster is meant (default: its current one)",
+  "--weir-namespace NAME": "where Weir is in the cluster, and that one is meant (default weir-system)",
 };
 
 /** Of every command. */

@@ -11,9 +11,15 @@ const WAIT = {
   "--timeout 30s": "how long to wait; then the nodes that are behind are named, exit code 1",
 };
 
+/** Of verbs that judge files. */
+const SURROUNDINGS = {
+  "--cluster NAME": `name of the cluster (default "default")`,
+  "-n, --namespace NAMESPACE": "of objects that name none",
+};
+
 /** Help of `weir policy`. */
 export const POLICY: Manual = {
-  summary: "policies: apply, get, list, delete, explain, accept-database",
+  summary: "policies: apply, get, list, delete, explain, matrix, diff, accept-database",
   verbs: {
     apply: {
       says:
@@ -45,6 +51,26 @@ export const POLICY: Manual = {
       flags: { ...WAIT },
     },
     explain: EXPLAIN.verbs[""],
+    matrix: {
+      says:
+        "Who reaches whom, from manifests alone: policies, and the pods (or what has a template of them) and namespaces that they are about. No cluster is asked. Directories are read with those in them.",
+      flags: {
+        ...FILES,
+        "--ports LIST": "only these, as 80/TCP,53/UDP,8000-8999/TCP (default: all)",
+        ...SURROUNDINGS,
+        "-o, --output table|list|json|svg": "form of the answer",
+      },
+    },
+    diff: {
+      words: "OLD NEW",
+      says:
+        "Which connections open and which close when the policies of NEW take the place of those of OLD (files or directories), with a pair that shows it and the rule behind it. No cluster is asked: pods come from the manifests, or are made up by the labels that selectors tell apart. Exit code 3: something opens.",
+      flags: {
+        "-f, --file FILE|DIR|-...": "manifests that are on both sides: namespaces, pods, other policies",
+        ...SURROUNDINGS,
+        "-o, --output table|json|markdown|sarif": "form of the answer",
+      },
+    },
   },
   notes:
     `Policies are CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy, as they are written for Cilium and

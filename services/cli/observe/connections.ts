@@ -15,6 +15,7 @@ import { groupColumns, groupConnections } from "./groups.ts";
 import { askHistory, historyConnections, historyGroups, ofNode } from "./history.ts";
 import { type ConnectionsRequest, readConnectionArgs } from "./request.ts";
 import { timeText } from "./time_text.ts";
+import { nowMs } from "../now.ts";
 
 /** Said where the past is asked about and nobody knows it. */
 export const MEMORY_ALONE = "weir: no flow history runs here: of what the nodes hold in memory alone\n";
@@ -64,7 +65,7 @@ export async function liveConnections(
   const parameters = new URLSearchParams(
     Object.entries(query).flatMap(([name, values]) => values.map((value) => [name, value])),
   );
-  const { whitelist = [], blacklist = [], since, until } = readFlowsQuery(parameters, Date.now());
+  const { whitelist = [], blacklist = [], since, until } = readFlowsQuery(parameters, nowMs());
   const passes = compileFilters(whitelist, blacklist, await loadEngines([...whitelist, ...blacklist]));
   const [held, tracked] = await Promise.all([
     onEveryNode(context, "flow-exporter", async (client) => {

@@ -108,12 +108,14 @@ export function groupConnections(connections: readonly Connection[], keys: reado
         packets: 0,
         bytes: 0,
         troubles: 0,
+        denied: 0,
       };
       groups.set(name, group);
     }
     group.connections++;
     group.flows += connection.flows + connection.replyFlows;
     group.dropped += connection.drops;
+    if (connection.drops > 0) group.denied++;
     if (connection.verdict === "AUDIT") group.audited++;
     if (connection.trouble !== "") group.troubles++;
     if (connection.trafficKnown) {

@@ -52,11 +52,16 @@ const EFFECTS: Readonly<Record<string, (node: string) => string>> = {
     `traffic and policy of ${node} go on as they are; changes of policy, endpoints and services do not reach its kernel`,
   "endpoint-manager": (node) =>
     `endpoints of ${node} cannot be added, changed or removed; new policies and services do not reach it, what is in force stays`,
+  "l7-proxy": (node) =>
+    `connections of ${node} for which a policy has L7 rules are refused or stand still; all other traffic goes on`,
   "flow-exporter": (node) => `weir observe shows nothing of ${node}; traffic is not affected`,
   "relay": () =>
     "hubble shows no flows of the whole cluster; weir observe, each node's own Hubble API and traffic are not affected",
   "flow-history": () =>
     "nothing tells what flows were before now; present flows, weir observe without --since and traffic are not affected",
+  "kubernetes": () =>
+    "what changes in Kubernetes (pods, policies, services) reaches no node, and no node joins; what is in force stays",
+  "ui": () => "the web page does not answer; flows, their history and traffic are not affected",
   "identity-allocator": () =>
     "endpoints with new labels cannot be added, nodes cannot join; addresses of new endpoints do not reach other nodes",
   "policy-engine": () => "policies cannot be changed and reach no node; what is in force stays",
@@ -95,7 +100,8 @@ export function findings({ nodes, cluster }: Facts, nowUnixS: number): Finding[]
     for (const peer of node.peers) {
       // Where the others answer it is not the way.
       const own = isCutOff ? undefined : silent.find(({ service }) => service === peer.name)?.condition;
-      found.push(...ofPeer(node.node, peer, told, own));
+      // What has just begun passes by itself, as services start anew.
+      if (nowUnixS - peer.sinceUnixS > BEHIND_S_MAX) found.push(...ofPeer(node.node, peer, told, own));
     }
   }
   for (const policy of cluster.policies ?? []) {
@@ -104,12 +110,20 @@ export function findings({ nodes, cluster }: Facts, nowUnixS: number): Finding[]
   for (const node of cluster.nodes ?? []) found.push(...ofHeartbeat(node, nowUnixS));
   found.push(...ofPairs(nodes, cluster.nodes ?? [], nowUnixS));
   for (const node of nodes) {
-    found.push(...ofConditions(node), ...ofStuck(node), ...ofDatapath(node), ...ofTables(node));
+    found.push(
+      ...ofConditions(node, nowUnixS),
+      ...ofFailedServices(node),
+      ...ofAddresses(node),
+      ...ofStuck(node),
+      ...ofDatapath(node),
+      ...ofTables(node),
+    );
   }
   // A node says so only once it has waited for a heartbeat; we have asked just now.
   const untold = silent.filter(({ service }) => !found.some(({ subject }) => subject === service));
   const isNoticed = isCutOff && found.some(({ condition }) => condition === "partitioned");
-  if (isCutOff && untold.length === silent.length) found.push(ofCutOff(silent));
+  const isStarting = nodes.some(({ services }) => services.some(({ state }) => state === "starting"));
+  if (isCutOff && untold.length === silent.length) found.push(ofCutOff(silent, isStarting));
   else if (!isNoticed) found.push(...untold.map(ofSilent));
   return found.sort((a, b) => ORDER.indexOf(a.condition) - ORDER.indexOf(b.condition));
 }
@@ -119,7 +133,7 @@ const ORDER: readonly Condition[] = ["hung", "away", "partitioned", "stale", "de
 function ofServices({ node, services }: NodeReport): Finding[] {
   return services.flatMap(({ name, state, sinceUnixS, message, answers }): Finding[] => {
     if (state === "ready") return [];
-    const condition = state === "hung" ? "hung" : answers ? "degraded" : "away";
+    const condition = state === "hung" ? "hung" : answers || state === "starting" ? "degraded" : "away";
     const effect = EFFECTS[name]?.(node) ?? "";
     const what = state === "starting"
       ? `is starting${message === "" || message.startsWith("Cannot reach") ? "" : `, waits for ${message}`}`
@@ -175,18 +189,25 @@ function ofSilent({ service, condition, error }: NonNullable<ClusterReport["sile
   return { condition, node: "", subject: service, sinceUnixS: 0, message: error, effect, remedy };
 }
 
-/** Nothing of the control plane answers us, on any of its machines. */
-function ofCutOff(silent: NonNullable<ClusterReport["silent"]>): Finding {
+/**
+ * Nothing of the control plane answers us, on any of its machines.
+ * @param isStarting services of a node that we see are starting
+ */
+function ofCutOff(silent: NonNullable<ClusterReport["silent"]>, isStarting: boolean): Finding {
   const isAway = silent.every(({ condition }) => condition === "away");
+  // Its services come after the node's own.
+  const comes = isAway && isStarting && silent.every(({ isHere }) => isHere);
   return {
-    condition: isAway ? "away" : "partitioned",
+    condition: comes ? "degraded" : isAway ? "away" : "partitioned",
     node: "",
     subject: "control plane",
     sinceUnixS: 0,
-    message: `none of its services answers: ${silent[0].error}`,
+    message: comes ? "it is starting" : `none of its services answers: ${silent[0].error}`,
     effect:
       "changes of policy, identities and services do not reach this machine; its traffic goes on under what it has",
-    remedy: isAway
+    remedy: comes
+      ? ""
+      : isAway
       ? "start it on its machine: systemctl start weir, or weir agent --control-plane"
       : REMEDIES.partitioned("here", ""),
   };
@@ -235,6 +256,8 @@ function ofHeartbeat(node: Node, nowUnixS: number): Finding[] {
   }];
 }
 
+/** Failed services of a node that are told one by one. */
+const FAILED_SERVICES_MAX = 3;
 /** More pairs with the same trouble are told as one. */
 const PAIRS_MAX = 3;
 
@@ -290,8 +313,9 @@ const CONDITION_EFFECTS: Readonly<Record<string, [Condition, string]>> = {
   DATAPATH_SILENT: ["stale", "their changes do not reach the kernel"],
 };
 
-function ofConditions({ node, conditions, endpointsInError }: NodeReport): Finding[] {
-  const found = conditions.map(({ kind, message, endpoints, sinceUnixS }): Finding => {
+function ofConditions({ node, conditions, endpointsInError }: NodeReport, nowUnixS: number): Finding[] {
+  const lasting = conditions.filter(({ sinceUnixS }) => nowUnixS - sinceUnixS > BEHIND_S_MAX);
+  const found = lasting.map(({ kind, message, endpoints, sinceUnixS }): Finding => {
     const [condition, effect] = CONDITION_EFFECTS[kind] ?? ["degraded", ""];
     const what = `${endpoints} ${endpoints === 1 ? "endpoint" : "endpoints"}: ${message || kind}`;
     return { condition, node, subject: "endpoints", sinceUnixS, message: what, effect, remedy: "" };
@@ -304,6 +328,45 @@ function ofConditions({ node, conditions, endpointsInError }: NodeReport): Findi
         : `weir endpoint get ${name} --node ${node}`;
     found.push({ condition: "degraded", node, subject: "endpoints", sinceUnixS, message, effect, remedy });
   }
+  return found;
+}
+
+/** Addresses that are used up: of the node's own prefixes, and of named pools, each once. */
+function ofAddresses({ node, addressesShort }: NodeReport): Finding[] {
+  const byPool = new Map(addressesShort.map((block) => [block.pool === "" ? block.name : block.pool, block]));
+  return [...byPool].map(([name, { pool, used, usable, error }]): Finding => ({
+    condition: "degraded",
+    node,
+    subject: "addresses",
+    sinceUnixS: 0,
+    message: pool === "" ? `${name}: ${used} of ${usable} addresses are in use` : `pool ${name}: ${error}`,
+    effect: `new endpoints${
+      pool === "" ? "" : ` of pool ${name}`
+    } may get no address; those that run keep theirs`,
+    remedy: pool === ""
+      ? `move workloads to other nodes, or give ${node} a larger pod CIDR`
+      : "weir endpoint pool list shows how full it is; give it more prefixes, or delete endpoints that name it",
+  }));
+}
+
+/** Services that are not served as they should be: the first few, then how many there are. */
+function ofFailedServices({ node, servicesInError }: NodeReport): Finding[] {
+  // The ports of one service share its health check node port, and what is wrong with it.
+  const told = new Set<string>();
+  const distinct = servicesInError.filter(({ error }) => !told.has(error) && told.add(error));
+  const found = distinct.slice(0, FAILED_SERVICES_MAX).map((
+    { name, error, sinceUnixS, attempts },
+  ): Finding => ({
+    condition: "degraded",
+    node,
+    subject: "services",
+    sinceUnixS,
+    message: `service ${name}: ${error} (${attempts} attempts)`,
+    effect: "",
+    remedy: `weir service get ${name.split(":")[0]}`,
+  }));
+  const more = distinct.length - found.length;
+  if (more > 0) found[found.length - 1].message += `, and ${more} more services`;
   return found;
 }
 

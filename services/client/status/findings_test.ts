@@ -24,6 +24,8 @@ const node = (name: string, more: Partial<NodeReport> = {}): NodeReport => ({
   ready: true,
   services: NAMES.map((each) => service(each)),
   endpointsInError: [],
+  servicesInError: [],
+  addressesShort: [],
   endpointsWaiting: [],
   conditions: [],
   peers: [],
@@ -41,6 +43,41 @@ Deno.test("findings() finds nothing wrong where everything answers", () => {
   deepEqual(findings(facts([node("node-1", { peers: [peer({})] })], cluster), NOW_S), []);
 });
 
+Deno.test("findings() names a service that a node does not serve as it should, each trouble once", () => {
+  const error = "Cannot answer health checks of shop/web on port 31000: another process of this node has it";
+  const one = (name: string, why: string) => ({ name, error: why, sinceUnixS: NOW_S, attempts: 2 });
+  const [found, ...more] = findings(
+    facts([node("node-1", { servicesInError: [one("shop/web:http", error), one("shop/web:https", error)] })]),
+    NOW_S,
+  );
+  deepEqual(more, []);
+  deepEqual([found.condition, found.subject, found.remedy], [
+    "degraded",
+    "services",
+    "weir service get shop/web",
+  ]);
+  match(found.message, /service shop\/web:http: Cannot answer .* \(2 attempts\)/);
+  const many = ["a", "b", "c", "d", "e"].map((name) => one(`x/${name}:80`, `no room for ${name}`));
+  const all = findings(facts([node("node-1", { servicesInError: many })]), NOW_S);
+  deepEqual(all.length, 3);
+  match(all[2].message, /and 2 more services/);
+});
+
+Deno.test("findings() says where addresses are used up", () => {
+  const block = (name: string, pool: string, error: string) => ({ name, pool, used: 13, usable: 13, error });
+  const why = "every /28 of 10.50.0.0/26 (pool edge) is taken";
+  const addressesShort = [
+    block("10.0.1.0/28", "", ""),
+    block("10.50.0.0/28", "edge", why),
+    block("10.50.0.16/28", "edge", why),
+  ];
+  const found = findings(facts([node("node-1", { addressesShort })]), NOW_S);
+  deepEqual(found.map(({ subject, message }) => `${subject}: ${message}`), [
+    "addresses: 10.0.1.0/28: 13 of 13 addresses are in use",
+    `addresses: pool edge: ${why}`,
+  ]);
+});
+
 Deno.test("findings() says of each service that does not answer what follows for traffic", () => {
   for (const name of [...NAMES, "flow-exporter", "agent"]) {
     for (const state of ["hung", "away", "backoff", "starting"]) {
@@ -48,7 +85,7 @@ Deno.test("findings() says of each service that does not answer what follows for
       const one = node("node-1", { services: [service(name, { state, message: "why", answers })] });
       const [found, ...more] = findings(facts([one]), NOW_S);
       deepEqual(more, [], name);
-      equal(found.condition, state === "hung" ? "hung" : answers ? "degraded" : "away");
+      equal(found.condition, state === "hung" ? "hung" : state === "starting" ? "degraded" : "away");
       equal(found.subject, name);
       match(found.effect, /\w{3,}/, `${name} has an effect`);
       match(found.message, /why/);
@@ -71,6 +108,39 @@ Deno.test("findings() names a service of the control plane that did not answer, 
   match(noticed[0].remedy, /log of policy-engine on the control plane's machine/);
   const authority = [{ service: "certificate-authority", condition: "hung" as const, error: "no answer" }];
   match(findings(facts([joined], { silent: authority }), NOW_S)[0].effect, /certificates are not renewed/);
+});
+
+Deno.test("findings() says of what starts that it starts, and not to start it", () => {
+  const silent = ["identity-allocator", "policy-engine", "load-balancer"]
+    .map((service) => ({
+      service,
+      condition: "away" as const,
+      error: "Cannot reach unix:/x.sock",
+      isHere: true,
+    }));
+  const starts = [
+    service("datapath", { state: "starting", answers: false, message: "Cannot reach unix:/x" }),
+  ];
+  const found = findings(facts([node("node-1", { services: starts })], { silent }), NOW_S);
+  deepEqual(found.map(({ subject, condition, remedy }) => [subject, condition, remedy]), [
+    ["datapath", "degraded", ""],
+    ["control plane", "degraded", ""],
+  ]);
+  equal(found[1].message, "it is starting");
+  const elsewhere = silent.map((one) => ({ ...one, isHere: false }));
+  const cut = findings(facts([node("node-1", { services: starts })], { silent: elsewhere }), NOW_S);
+  equal(cut[0].condition, "away", "of a control plane on another machine that says nothing");
+});
+
+Deno.test("findings() leaves out what has just begun", () => {
+  for (const [agoS, count] of [[2, 0], [9, 2]]) {
+    const sinceUnixS = NOW_S - agoS;
+    const one = node("node-1", {
+      peers: [peer({ state: "STALE", sinceUnixS, lastHeardUnixS: NOW_S })],
+      conditions: [{ kind: "POLICY_STALE", message: "no answer", endpoints: 1, sinceUnixS }],
+    });
+    equal(findings(facts([one]), NOW_S).length, count);
+  }
 });
 
 Deno.test("findings() says once that the whole control plane does not answer", () => {

@@ -46,7 +46,7 @@ export async function question<T>(
 
 function failure(error: unknown): Answer<never> {
   const code = error instanceof ProblemError ? error.code : "";
-  if (code === "UNREACHABLE") return { kind: "away", error: errorText(error) };
+  if (code === "UNREACHABLE" || code === "POD_UNREACHABLE") return { kind: "away", error: errorText(error) };
   if (code === "DEADLINE_EXCEEDED" || code === "STREAM_SILENT") {
     return { kind: "hung", error: errorText(error) };
   }

@@ -7,8 +7,8 @@
 import type { Message } from "@weir/proto";
 import { Process } from "@weir/proto/agent";
 import { Authority } from "@weir/proto/certificate";
-import { DatapathStatus, Probes } from "@weir/proto/datapath";
-import { Endpoint, PeerStatus } from "@weir/proto/endpoint";
+import { DatapathService, DatapathStatus, Probes } from "@weir/proto/datapath";
+import { AddressBlock, Endpoint, PeerStatus } from "@weir/proto/endpoint";
 import { Node } from "@weir/proto/identity";
 import { Service } from "@weir/proto/loadbalancer";
 import { EngineRevision, NodePolicy } from "@weir/proto/policy";
@@ -25,6 +25,8 @@ export interface StatusNode {
 /** Whom {@link gather} asks. */
 export interface StatusTargets {
   readonly nodes: readonly StatusNode[];
+  /** How long an answer may take; default: two seconds. */
+  readonly answerMsMax?: number;
   /** The cluster has a certificate authority, on another machine than the nodes'. */
   readonly hasAuthority?: boolean;
   /** A client of a service, of `node` or of the cluster's; {@link gather} closes it. */
@@ -50,7 +52,7 @@ export interface ServiceReport {
   answers: boolean;
 }
 
-/** An endpoint that is not as desired. */
+/** An endpoint, or a service on a node, that is not as desired. */
 export interface EndpointReport {
   name: string;
   error: string;
@@ -70,6 +72,10 @@ export interface NodeReport {
   /** The ways from it to the other nodes. */
   probes?: Probes;
   endpointsInError: EndpointReport[];
+  /** Service ports that its kernel does not have as they should be, or whose health check node port nobody answers. */
+  servicesInError: EndpointReport[];
+  /** Prefixes of its endpoints' addresses that are used up, and pools of which it has too few. */
+  addressesShort: AddressBlock[];
   /** Endpoints that are not ready and say no error. */
   endpointsWaiting: { name: string; state: string }[];
   /** Endpoints that work with something older than what is desired. */
@@ -80,6 +86,15 @@ export interface NodeReport {
   peers: PeerStatus[];
 }
 
+/** A service of the control plane that did not answer us. */
+export interface SilentService {
+  readonly service: string;
+  readonly condition: "hung" | "away";
+  readonly error: string;
+  /** It would be on this machine: it is asked on a unix socket. */
+  readonly isHere?: boolean;
+}
+
 /** What the control plane says; a part is absent when it did not. */
 export interface ClusterReport {
   nodes?: Node[];
@@ -87,7 +102,7 @@ export interface ClusterReport {
   revision?: EngineRevision;
   services?: number;
   /** Services of the control plane that did not answer us. */
-  silent?: { service: string; condition: "hung" | "away"; error: string }[];
+  silent?: SilentService[];
 }
 
 /** All facts; {@link findings} says what they mean. */
@@ -99,7 +114,7 @@ export interface Facts {
 const AGENT = "agent";
 /** States of an endpoint that has no connection. */
 const WAITING: ReadonlySet<string> = new Set(["WAITING_FOR_IDENTITY", "INVALID"]);
-const NODE_SERVICES: readonly string[] = ["datapath", "endpoint-manager", "flow-exporter"];
+const NODE_SERVICES: readonly string[] = ["datapath", "l7-proxy", "endpoint-manager", "flow-exporter"];
 
 /** Asks everything. Resolves within the deadline of one question (and a moment). */
 export async function gather(targets: StatusTargets): Promise<Facts> {
@@ -115,6 +130,7 @@ async function gatherCluster(targets: StatusTargets): Promise<ClusterReport> {
     question(
       targets.client(service),
       async (client) => (await client.collection(name, message).list()).items,
+      targets.answerMsMax,
     );
   const [nodes, policies, revision, services, authority] = await Promise.all([
     list("identity-allocator", "nodes", Node),
@@ -122,11 +138,13 @@ async function gatherCluster(targets: StatusTargets): Promise<ClusterReport> {
     question(
       targets.client("policy-engine"),
       (client) => client.call("/v1/revision", { method: "GET", response: EngineRevision }),
+      targets.answerMsMax,
     ),
     list("load-balancer", "services", Service),
     !targets.hasAuthority ? undefined : question(
       targets.client("certificate-authority"),
       (client) => client.call("/v1/authority", { method: "GET", response: Authority }),
+      targets.answerMsMax,
     ),
   ]);
   const silent = Object.entries({
@@ -136,7 +154,7 @@ async function gatherCluster(targets: StatusTargets): Promise<ClusterReport> {
     "certificate-authority": authority,
   }).flatMap(([service, answer]) =>
     answer?.kind === "hung" || answer?.kind === "away"
-      ? [{ service, condition: answer.kind, error: answer.error }]
+      ? [{ service, condition: answer.kind, error: answer.error, isHere: answer.error.includes(" unix:") }]
       : []
   );
   return {
@@ -154,31 +172,47 @@ async function gatherNode(targets: StatusTargets, target: StatusNode): Promise<N
     ready: false,
     services: [],
     endpointsInError: [],
+    servicesInError: [],
+    addressesShort: [],
     endpointsWaiting: [],
     conditions: [],
     peers: [],
   };
-  const [processes, alive, datapath, probes, endpoints, peers] = await Promise.all([
+  const [processes, alive, datapath, probes, endpoints, peers, services, addresses] = await Promise.all([
     question(
       targets.client(AGENT, target),
       async (client) => (await client.collection("processes", Process).list()).items,
+      targets.answerMsMax,
     ),
     askEach(targets, target),
     question(
       targets.client("datapath", target),
       (client) => client.call("/v1/status", { method: "GET", response: DatapathStatus }),
+      targets.answerMsMax,
     ),
     question(
       targets.client("datapath", target),
       (client) => client.call("/v1/probes", { method: "GET", response: Probes }),
+      targets.answerMsMax,
     ),
     question(
       targets.client("endpoint-manager", target),
       async (client) => (await client.collection("endpoints", Endpoint).list()).items,
+      targets.answerMsMax,
     ),
     question(
       targets.client("endpoint-manager", target),
       async (client) => (await client.collection("peers", PeerStatus).list()).items,
+      targets.answerMsMax,
+    ),
+    question(
+      targets.client("endpoint-manager", target),
+      async (client) => (await client.collection("services", DatapathService).list({ failed: "true" })).items,
+      targets.answerMsMax,
+    ),
+    question(
+      targets.client("endpoint-manager", target),
+      async (client) => (await client.collection("addresses", AddressBlock).list()).items,
     ),
   ]);
   if (processes.kind !== "answered") report.error = processes.error;
@@ -188,6 +222,15 @@ async function gatherNode(targets: StatusTargets, target: StatusNode): Promise<N
   report.probes = valueOf(probes);
   report.peers = valueOf(peers) ?? [];
   takeEndpoints(report, valueOf(endpoints));
+  report.addressesShort = (valueOf(addresses) ?? []).filter(({ error, pool, used, usable }) =>
+    error !== "" || (pool === "" && used >= usable)
+  );
+  report.servicesInError = (valueOf(services) ?? []).flatMap(({ name, status }) =>
+    [status?.error, status?.healthCheck?.error].filter((error) => error?.error).map((error) => ({
+      name,
+      ...error!,
+    }))
+  );
   return report;
 }
 
@@ -202,6 +245,7 @@ async function askEach(targets: StatusTargets, target: StatusNode): Promise<Map<
           const answer = await client.send("/livez");
           return await answer.text();
         },
+        targets.answerMsMax,
       )
     ),
   );
@@ -212,7 +256,10 @@ async function socketNames(directory: string): Promise<string[]> {
   const names: string[] = [];
   try {
     for await (const { name } of Deno.readDir(directory)) {
-      if (name.endsWith(".sock") && !/^(agent|notify|hubble|hubble-relay|.*-read)\.sock$/.test(name)) {
+      if (
+        name.endsWith(".sock") &&
+        !/^(agent|notify|hubble|hubble-relay|l7-records|ui-page|.*-read)\.sock$/.test(name)
+      ) {
         names.push(name.slice(0, -5));
       }
     }
@@ -244,7 +291,9 @@ function servicesOf(
   for (const process of valueOf(processes) ?? []) {
     const { name, state, pid, restarts, sinceUnixS } = process;
     const message = state === "ready" ? "" : process.lastError;
-    rows.set(name, { name, state, pid, restarts, sinceUnixS, message, answers: false });
+    // Where nobody was asked, the agent's word is all there is.
+    const answers = alive.size === 0 && (state === "ready" || state === "starting");
+    rows.set(name, { name, state, pid, restarts, sinceUnixS, message, answers });
   }
   for (const [name, answer] of alive) {
     const row = rows.get(name) ?? {

@@ -3,4 +3,5 @@ export * from "./document.ts";
 export * from "./fault.ts";
 export * from "./kind.ts";
 export * from "./object.ts";
+export * from "./origin.ts";
 export * from "./reader.ts";

@@ -31,6 +31,11 @@ export class FakeClock implements Clock {
     });
   }
 
+  /** Who sleeps. */
+  get sleepers(): number {
+    return this.#sleepers.length;
+  }
+
   /** The wall clock alone jumps; nobody wakes. */
   jump(ms: number): void {
     this.#aheadMs += ms;

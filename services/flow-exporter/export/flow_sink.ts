@@ -28,7 +28,7 @@ export async function pumpFlows(
   sinks: () => Iterable<FlowSink>,
   { clock, signal }: { clock: Pick<Clock, "monotonicMs" | "sleep">; signal: AbortSignal },
 ): Promise<void> {
-  for await (const batch of ring.follow(signal, BATCH_FLOWS)) {
+  for await (const batch of ring.follow(signal, { batchMax: BATCH_FLOWS })) {
     const startMs = clock.monotonicMs();
     for (const read of batch) {
       if ("lost" in read) { for (const sink of sinks()) sink.lost(read.lost); }

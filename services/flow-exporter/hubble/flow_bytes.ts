@@ -3,6 +3,7 @@
  * wants gets those; what the common clients ask for is kept too.
  * @module
  */
+import { concatBytes } from "@weir/common";
 import type { Message } from "@weir/proto";
 import { compileFieldMask, type FieldMasker } from "@weir/proto/field_mask";
 import { Flow } from "@weir/proto/flow";
@@ -52,8 +53,13 @@ export class FlowBytes {
 
   /** The bytes of an answer. Node and time of the response are the masked flow's, as with the original. */
   of(answer: FlowAnswer<{ readonly flow: Flow }>, mask: Mask): Uint8Array {
-    if ("lost" in answer) return messages.encode(answer.lost);
-    const { seen } = answer;
+    if ("said" in answer) return messages.encode(answer.said);
+    const { seen, position } = answer, bytes = this.#shared(seen, mask);
+    // Bytes of one message behind those of another are one with the fields of both.
+    return position === undefined ? bytes : concatBytes([bytes, messages.encode({ position })]);
+  }
+
+  #shared(seen: { readonly flow: Flow }, mask: Mask): Uint8Array {
     const held = this.#bytes.get(seen)?.get(mask);
     if (held !== undefined) return held;
     const flow = mask === undefined ? seen.flow : mask(seen.flow) as Flow;

@@ -35,6 +35,12 @@ export interface FlowPolicy {
   readonly line: number;
 }
 
+/** One thing that is known: "Method", "GET". */
+export interface Fact {
+  readonly name: string;
+  readonly value: string;
+}
+
 /** One row of the table. */
 export interface FlowRow {
   readonly uuid: string;
@@ -55,6 +61,8 @@ export interface FlowRow {
   readonly protocol: string;
   /** "TCP Flags: SYN", "DNS Query example.org A", as `weir observe` says it. */
   readonly summary: string;
+  /** What an application asked for, and what it was answered: method, URL, status, topic, table, name; empty of packets. */
+  readonly request: readonly Fact[];
   readonly policies: readonly FlowPolicy[];
   readonly trouble: string;
 }

@@ -54,7 +54,7 @@ export interface CardPort {
   readonly protocol: string;
   /** 0 where there is none. */
   readonly port: number;
-  /** "HTTP", "DNS" where layer 7 was seen; "" else. */
+  /** "HTTP", "DNS", "Cassandra" where layer 7 was seen; "" else. */
   readonly application: string;
   /** New connections, or packets told of, per second. */
   readonly rate: number;
@@ -120,6 +120,8 @@ export interface MapDifference {
   readonly foldedCards: number;
   readonly foldedEdges: number;
   readonly completeness: Completeness;
+  /** Earlier than before where a node's memory came late. */
+  readonly sinceUnixS: number;
   readonly untilUnixS: number;
 }
 

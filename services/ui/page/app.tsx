@@ -16,6 +16,7 @@ import { DropsPage } from "./drops/drops_page.tsx";
 import { FlowsPage } from "./flows/flows_page.tsx";
 import { HealthPage } from "./health/health_page.tsx";
 import { MapPage } from "./map/map_page.tsx";
+import { formatClock } from "./model/number_format.ts";
 import { otherPage, type Page, PAGES } from "./model/url_state.ts";
 import { KeysIcon, MoonIcon, SunIcon } from "./parts/icons.tsx";
 import { TimeStrip } from "./parts/time_strip.tsx";
@@ -139,7 +140,14 @@ function Freshness() {
     return (
       <div className="status" role="status">
         <Badge tone="dropped">cut off</Badge>
-        <span className="wide cut">{stream.error.message}{waitS > 0 ? `; again in ${waitS} s` : ""}</span>
+        <span className="wide cut">
+          {stream.error.message}
+          {stream.error.status === 401
+            ? `. ${stream.error.action}`
+            : waitS > 0
+            ? `; again in ${waitS} s`
+            : ""}
+        </span>
       </div>
     );
   }
@@ -163,7 +171,9 @@ function Freshness() {
         : silentS > 8
         ? <Badge tone="audited">silent for {Math.round(silentS)} s</Badge>
         : null}
-      {map && !window && <span className="wide number">{map.completeness.text}</span>}
+      {map && !window && (
+        <span className="wide number">{map.completeness.text} since {formatClock(map.sinceUnixS)}</span>
+      )}
     </div>
   );
 }

@@ -269,7 +269,7 @@ export function protocolOf(flow: Flow): string {
 export function applicationOf(flow: Flow): string {
   if (flow.l7?.http !== undefined) return "HTTP";
   if (flow.l7?.dns !== undefined) return "DNS";
-  return flow.l7?.kafka !== undefined ? "Kafka" : "";
+  return flow.l7?.kafka !== undefined ? "Kafka" : flow.application?.protocol ?? "";
 }
 
 /** Unix seconds of a flow, never later than `nowS`: a node whose clock is ahead does not tell of the future. */

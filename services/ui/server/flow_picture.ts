@@ -28,6 +28,8 @@ export class FlowPicture {
   readonly strip: StripCounter;
   /** Time of the oldest flow that is in it, Unix seconds; Infinity: none. */
   oldestS = Infinity;
+  /** Likewise of the newest; -Infinity: none. */
+  newestS = -Infinity;
   /** Events that were lost on the way. */
   lost = 0;
   readonly #names: EndNames;
@@ -42,6 +44,7 @@ export class FlowPicture {
   add(flow: Flow, nowS: number): void {
     const atS = secondsOf(flow, nowS), type = flow.event_type?.type;
     this.oldestS = Math.min(this.oldestS, atS);
+    this.newestS = Math.max(this.newestS, atS);
     const pair = this.table.add(flow, nowS);
     this.strip.add("flows", atS);
     if (pair === undefined) return;

@@ -3,6 +3,7 @@ import type { Flow, Policy } from "@weir/proto/flow";
 import { EVENT } from "@weir/proto/numbers";
 import { troubleText } from "@weir/proto/words";
 import type { FlowPolicy, FlowRow } from "../api.ts";
+import { requestFacts } from "./request_facts.ts";
 import { type EndNames, nodeNameOf, protocolOf, rowEnd, secondsOf } from "./flow_end.ts";
 
 /** `event_type.type` of what an application said (Hubble's number for layer 7). */
@@ -25,6 +26,7 @@ export function rowOf(flow: Flow, names: EndNames, nowS: number): FlowRow {
     destination: rowEnd(flow, "destination", names),
     protocol: protocolOf(flow),
     summary: flow.Summary,
+    request: requestFacts(flow),
     policies: policiesOf(flow),
     trouble: flow.trouble?.kind ?? "",
   };

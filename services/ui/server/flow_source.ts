@@ -22,6 +22,7 @@ const FLOWS_AT_START = 4095;
 const CONNECT_MS_MAX = 3000;
 /** Nodes whose absence is told. */
 const AWAY_MAX = 1000;
+const UNASKED = "not asked yet";
 
 /** Options of {@link FlowSource}. */
 export interface FlowSourceOptions {
@@ -32,10 +33,10 @@ export interface FlowSourceOptions {
   readonly signal: AbortSignal;
 }
 
-/** A picture of some flows. */
-export interface FilteredFollow {
-  /** Its filters. */
-  readonly request: Init<GetFlowsRequest>;
+/** How a picture is filled. */
+export interface Follow {
+  /** Filters; undefined: all flows, and what is told of the nodes beside them is what `sources()` says. */
+  readonly request?: Init<GetFlowsRequest>;
   readonly signal: AbortSignal;
   /** Told of each batch, with "", and why there is none. */
   readonly onState: (error: string) => void;
@@ -47,11 +48,17 @@ export class FlowSource {
   readonly #away = new Map<string, string>();
   readonly #connected = new Set<string>();
   #connection: Promise<GrpcConnection> | undefined;
-  #error = "not asked yet";
+  #error = UNASKED;
 
   constructor(options: FlowSourceOptions) {
     this.#options = options;
-    options.signal.addEventListener("abort", () => this.#connection?.then((one) => one.close(), () => {}));
+    options.signal.addEventListener("abort", () => this.rest());
+  }
+
+  /** Closes the connection; the next question makes another one. For when nothing is asked. */
+  rest(): void {
+    this.#connection?.then((one) => one.close("nobody looks"), () => {});
+    this.#connection = undefined;
   }
 
   /** How it is; `lost` is what the picture counts. */
@@ -64,19 +71,25 @@ export class FlowSource {
     };
   }
 
-  /** Fills a picture until the signal ends: with all flows, or with those that a filter takes. Never rejects. */
-  async follow(picture: FlowPicture, filtered?: FilteredFollow): Promise<void> {
-    const { clock, log } = this.#options, signal = filtered?.signal ?? this.#options.signal;
+  /** Fills a picture until the signal ends. Never rejects. */
+  async follow(picture: FlowPicture, { request: filters, signal, onState }: Follow): Promise<void> {
+    const { clock, log } = this.#options, isWhole = filters === undefined;
     const backoff = new Backoff({ delayMsMin: 250, delayMsMax: 5000 });
     let sinceMs: number | undefined, error: string | undefined;
     const tell = (text: string) => {
       if (text !== error && text !== "") log.warn("Flows do not come", { reason: text });
       error = text;
-      if (filtered === undefined) this.#error = text;
-      else filtered.onState(text);
+      if (isWhole) this.#error = text;
+      onState(text);
     };
+    if (isWhole) {
+      // What was told to a picture that is gone holds no more.
+      this.#error = UNASKED;
+      this.#away.clear();
+      this.#connected.clear();
+    }
     while (!signal.aborted) {
-      const request: Init<GetFlowsRequest> = { ...filtered?.request, number: FLOWS_AT_START, follow: true };
+      const request: Init<GetFlowsRequest> = { ...filters, number: FLOWS_AT_START, follow: true };
       // What was missed, and nothing twice.
       if (sinceMs !== undefined) {
         request.number = 0;
@@ -84,19 +97,20 @@ export class FlowSource {
       }
       try {
         for await (const answers of this.stream(request, signal)) {
+          if (signal.aborted) return;
           backoff.reset();
           const nowMs = clock.nowMs();
           for (const answer of answers) {
             if (answer.flow) picture.add(answer.flow, nowMs / 1000);
             else if (answer.lost_events) picture.lose(answer.lost_events.num_events_lost, nowMs / 1000);
-            if (filtered === undefined) this.#note(answer);
+            if (isWhole) this.#note(answer);
           }
           tell("");
           sinceMs = nowMs;
         }
         if (!signal.aborted) tell("the stream of flows ended");
       } catch (error) {
-        tell(errorText(error));
+        if (!signal.aborted) tell(errorText(error));
       }
       await clock.sleep(backoff.nextMs(), signal);
     }

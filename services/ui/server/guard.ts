@@ -6,8 +6,9 @@
  *
  * @module
  */
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { type Handler, isLoopback, ProblemError, problemResponse } from "@weir/common";
+import { isSame, type Sessions, type Tickets } from "./sessions.ts";
+import { tellingEnd } from "./stream_end.ts";
 
 /** Named maxima; each has a default. */
 export interface GuardLimits {
@@ -29,8 +30,12 @@ export interface GuardOptions {
   /** Names in `Host` that are ours, without port, in lower case. Those of loopback are where `loopback` is set. */
   readonly hosts: readonly string[];
   readonly loopback: boolean;
-  /** What must be shown; undefined: nothing. */
+  /** What must be shown, or a ticket, or a certificate. Where nothing of these is taken, everybody may read. */
   readonly token?: string;
+  readonly tickets?: Tickets;
+  readonly takesCertificates?: boolean;
+  /** Those who have shown one. */
+  readonly sessions: Sessions;
   /** The cookie goes over TLS alone. */
   readonly tls: boolean;
   readonly limits?: Partial<GuardLimits>;
@@ -38,8 +43,6 @@ export interface GuardOptions {
   /** Told of each refusal, by code. */
   readonly onRefused?: (code: string) => void;
 }
-
-const COOKIE = "weir-ui";
 
 /** Nothing but what comes from here: no inline script, no eval, no foreign address, in no other page. */
 const HEADERS: Readonly<Record<string, string>> = {
@@ -68,7 +71,6 @@ export function guard(
   options: GuardOptions,
 ): (request: Request, isTrusted?: boolean) => Promise<Response> {
   const limits = { ...GUARD_LIMITS, ...options.limits };
-  const session = randomBytes(32).toString("base64url");
   const wrong = new WrongTokens(limits.wrongTokensMax, options.nowMs);
   let open = 0;
   const check = (request: Request, isTrusted: boolean): Response | undefined => {
@@ -80,26 +82,26 @@ export function guard(
       throw refused("READ_ONLY", 405, `${request.method} is not answered here: the page only reads`);
     }
     checkHost(request, options);
-    if (options.token === undefined || isTrusted) return checkOrigin(request, url, options);
-    const given = url.searchParams.get("token") ?? bearerOf(request);
-    if (given !== undefined) {
+    const { token, tickets, sessions } = options;
+    const isOpen = token === undefined && tickets === undefined && !options.takesCertificates;
+    if (isOpen || isTrusted) return checkOrigin(request, url, options);
+    const shown = url.searchParams.get("token");
+    if (sessions.holds(cookieOf(request, sessions.cookie) ?? "")) {
+      return shown === null ? checkOrigin(request, url, options) : withoutToken(url);
+    }
+    const given = shown ?? bearerOf(request);
+    if (given === undefined) throw unknownCaller("no token was shown", options);
+    if (!tickets?.take(given)) {
+      if (token === undefined) {
+        throw unknownCaller("this token was shown before, is too old, or is none", options);
+      }
       wrong.check();
-      if (!isSame(given, options.token)) {
+      if (!isSame(given, token)) {
         wrong.add();
         throw refused("UNAUTHENTICATED", 401, "the token is wrong");
       }
-      if (!url.searchParams.has("token")) return checkOrigin(request, url, options);
-      return welcome(url, session, options);
     }
-    if (!isSame(cookieOf(request) ?? "", session)) {
-      throw new ProblemError("UNAUTHENTICATED", {
-        status: 401,
-        detail: "Cannot answer: no token was shown",
-        expected: "?token=TOKEN once, or Authorization: Bearer TOKEN, or a client certificate",
-        action: "Open the address with ?token=TOKEN",
-      });
-    }
-    return checkOrigin(request, url, options);
+    return shown === null ? checkOrigin(request, url, options) : welcome(url, options);
   };
   return async (request, isTrusted = false) => {
     let response: Response;
@@ -136,30 +138,7 @@ async function counted(
     count(-1);
     return response;
   }
-  const reader = response.body.getReader();
-  let isOpen = true;
-  const end = () => {
-    if (isOpen) count(-1);
-    isOpen = false;
-  };
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      try {
-        const { done, value } = await reader.read();
-        if (!done) return controller.enqueue(value);
-        end();
-        controller.close();
-      } catch (error) {
-        end();
-        controller.error(error);
-      }
-    },
-    async cancel(reason) {
-      end();
-      await reader.cancel(reason);
-    },
-  }, { highWaterMark: 0 });
-  return new Response(body, response);
+  return new Response(tellingEnd(response.body, () => count(-1)), response);
 }
 
 /** A name that somebody points at our address (DNS rebinding) is not ours. */
@@ -188,33 +167,45 @@ function checkOrigin(request: Request, url: URL, { base }: GuardOptions): undefi
   throw refused("CROSS_SITE", 403, "another page asks");
 }
 
+function unknownCaller(why: string, { tickets }: GuardOptions): ProblemError {
+  return new ProblemError("UNAUTHENTICATED", {
+    status: 401,
+    detail: `Cannot answer: ${why}`,
+    expected: "?token=TOKEN once, or Authorization: Bearer TOKEN, or a client certificate",
+    action: tickets === undefined
+      ? "Open the address with ?token=TOKEN"
+      : "weir ui gives an address with a new one",
+  });
+}
+
 /** The token goes out of the address at once, into a cookie that scripts cannot read. */
-function welcome(url: URL, session: string, { base, tls }: GuardOptions): Response {
+function welcome(url: URL, { base, tls, sessions }: GuardOptions): Response {
+  const response = withoutToken(url), { cookie } = sessions;
+  response.headers.set(
+    "set-cookie",
+    `${cookie}=${sessions.begin()}; Path=${base}; HttpOnly; SameSite=Strict${tls ? "; Secure" : ""}`,
+  );
+  return response;
+}
+
+function withoutToken(url: URL): Response {
   const query = new URLSearchParams(url.searchParams);
   query.delete("token");
   const to = url.pathname + (query.size === 0 ? "" : `?${query}`);
-  const cookie = `${COOKIE}=${session}; Path=${base}; HttpOnly; SameSite=Strict${tls ? "; Secure" : ""}`;
   // "//host/" would lead away.
-  const location = `/${to.replace(/^\/+/, "")}`;
-  return new Response(null, { status: 303, headers: { location, "set-cookie": cookie } });
+  return new Response(null, { status: 303, headers: { location: `/${to.replace(/^\/+/, "")}` } });
 }
 
 function bearerOf(request: Request): string | undefined {
   return /^Bearer (.+)$/.exec(request.headers.get("authorization") ?? "")?.[1];
 }
 
-function cookieOf(request: Request): string | undefined {
+function cookieOf(request: Request, wanted: string): string | undefined {
   for (const part of (request.headers.get("cookie") ?? "").split(";")) {
     const [name, value] = part.trim().split("=", 2);
-    if (name === COOKIE) return value;
+    if (name === wanted) return value;
   }
   return undefined;
-}
-
-/** In a time that says nothing: digests have one length. */
-function isSame(given: string, expected: string): boolean {
-  const digest = (text: string) => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(given), digest(expected));
 }
 
 /** Wrong tokens of the minute that runs. */

@@ -1,10 +1,14 @@
 import assert from "node:assert/strict";
 import { guard, type GuardOptions } from "./guard.ts";
+import { Sessions, Tickets } from "./sessions.ts";
+
+const sessions = new Sessions({ key: new Uint8Array(32), nowS: () => 0 });
 
 const options: GuardOptions = {
   base: "/weir/",
   hosts: ["ui.example"],
   loopback: true,
+  sessions,
   tls: false,
   nowMs: () => 0,
 };
@@ -50,7 +54,7 @@ Deno.test("guard() takes a token once, keeps a cookie that scripts cannot read, 
   assert.equal((await handler(ask("/weir/"))).status, 401);
   assert.equal((await handler(ask("/weir/"), true)).status, 200, "a certificate was shown");
   assert.equal((await handler(ask("/weir/", { authorization: "Bearer secret" }))).status, 200);
-  assert.equal((await handler(ask("/weir/", { cookie: "weir-ui=wrong" }))).status, 401);
+  assert.equal((await handler(ask("/weir/", { cookie: `${sessions.cookie}=wrong` }))).status, 401);
   const welcome = await handler(ask("/weir/map?token=secret&by=node"));
   assert.equal(welcome.status, 303);
   assert.equal(welcome.headers.get("location"), "/weir/map?by=node");
@@ -65,6 +69,33 @@ Deno.test("guard() takes a token once, keeps a cookie that scripts cannot read, 
   assert.equal((await handler(ask("/weir/?token=secret"))).status, 429, "guessing is over");
   nowMs = 61_000;
   assert.equal((await handler(ask("/weir/?token=secret"))).status, 303);
+});
+
+Deno.test("guard() lets a browser in once with a ticket, and nobody without one", async () => {
+  const tickets = new Tickets(() => 0);
+  const handler = guard(ok, { ...options, tickets });
+  const status = async (path: string, headers: Record<string, string> = {}) =>
+    (await handler(ask(path, headers))).status;
+  for (const path of ["/weir/", "/weir/api/live", "/weir/?token=", "/weir/?token=guess"]) {
+    assert.equal(await status(path), 401, path);
+  }
+  const { token } = tickets.give();
+  const welcome = await handler(ask(`/weir/flows?token=${token}`));
+  assert.deepEqual([welcome.status, welcome.headers.get("location")], [303, "/weir/flows"]);
+  assert.equal(await status(`/weir/flows?token=${token}`), 401, "it was for one browser");
+  const cookie = welcome.headers.get("set-cookie")!.split(";")[0];
+  assert.equal(await status("/weir/api/live", { cookie }), 200);
+  const other = tickets.give();
+  assert.equal(await status(`/weir/?token=${other.token}`, { cookie }), 303, "it is in already");
+  assert.equal(await status(`/weir/?token=${other.token}`), 303, "and left it to another");
+  for (let i = 0; i < 200; i++) await status("/weir/?token=guess");
+  assert.equal(await status(`/weir/?token=${tickets.give().token}`), 303, "whoever guesses shuts nobody out");
+});
+
+Deno.test("guard() asks for a certificate where nothing else lets in", async () => {
+  const handler = guard(ok, { ...options, takesCertificates: true });
+  assert.equal((await handler(ask("/weir/api/live"))).status, 401);
+  assert.equal((await handler(ask("/weir/api/live"), true)).status, 200);
 });
 
 Deno.test("guard() holds so many answers at once, and gives the places back when bodies end or are given up", async () => {

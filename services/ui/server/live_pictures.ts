@@ -1,10 +1,17 @@
 /**
  * Live pictures: one of all flows, and one for each filter that somebody looks through. The nodes filter, as they do for the table;
- * all readers with the same filter share its picture. Bounded: {@link FILTERS_MAX}; one that nobody looks at goes after a minute.
+ * all readers with the same filter share its picture. Bounded: {@link FILTERS_MAX}.
+ *
+ *     first question ──▶ all flows are followed ── nothing asked, no stream read for 5 minutes ──▶ nothing is followed, nothing kept
+ *     filter         ──▶ its flows too          ── nobody looks through it for a minute ────────▶ its picture goes
+ *
+ * A picture begins with what the nodes have in memory, and says since when it counts.
  * @module
  */
 import { type Clock, ProblemError } from "@weir/common";
 import { readFlowsQuery } from "@weir/flow-filter";
+import type { Init } from "@weir/proto";
+import type { GetFlowsRequest } from "@weir/proto/observer";
 import type { Sources } from "../api.ts";
 import type { EndNames } from "./flow_end.ts";
 import { FlowPicture } from "./flow_picture.ts";
@@ -12,13 +19,17 @@ import type { FlowSource } from "./flow_source.ts";
 import type { FilterParameters } from "./history_reader.ts";
 import { LiveMaps } from "./live_map.ts";
 import type { ShownWindow } from "./shown_window.ts";
+import { tellingEnd } from "./stream_end.ts";
 
 /** Filters that are looked through at once. */
 export const FILTERS_MAX = 8;
 /** Of one filter: a quarter of what all flows may take. */
 const LIMITS = { endsMax: 4096, pairsMax: 16_384, connectionsMax: 16_384 };
-const IDLE_MS = 60_000, SWEEP_MS = 10_000;
-/** A new picture is waited for at most so long: what the nodes have in memory comes at once, until nothing came for a moment. */
+const IDLE_MS = 300_000, FILTER_IDLE_MS = 60_000, SWEEP_MS = 10_000;
+/**
+ * A new picture is waited for at most so long: what the nodes have in memory comes at once, until nothing came for a moment, or what
+ * comes is newer than the question.
+ */
 const FIRST_MS = 1500, QUIET_MS = 200;
 
 /** A picture, and the maps of it. */
@@ -46,6 +57,12 @@ export function shownNow({ picture, maps }: LivePicture, nowS: number): ShownWin
 export interface LivePictureParts {
   readonly source: FlowSource;
   readonly names: EndNames;
+  /** Flows wait for it: the names of nodes are known. Default: at once. Never rejects. */
+  readonly named?: Promise<unknown>;
+  /** Flows are followed so long after the last question, and the last stream that was read; default 5 minutes. */
+  readonly idleMs?: number;
+  /** Nobody looks any more, and nothing is followed. */
+  readonly onRest?: () => void;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
@@ -53,75 +70,114 @@ export interface LivePictureParts {
 interface Kept extends LivePicture {
   readonly stop: AbortController;
   readonly first: Promise<void>;
+  /** Questions that wait for it to begin. */
+  waiting: number;
   lookedAtMs: number;
 }
 
+/** Key of the picture of all flows. */
+const WHOLE = "{}";
+
 /** The pictures. */
 export class LivePictures {
-  /** Of all flows. */
-  readonly whole: LivePicture;
   readonly #parts: LivePictureParts;
   readonly #kept = new Map<string, Kept>();
+  readonly #follows = new Set<Promise<void>>();
+  /** Streams that are read beside those of the maps. */
+  #streams = 0;
+  #isSwept = false;
 
   constructor(parts: LivePictureParts) {
-    const { source, names, clock, signal } = this.#parts = parts;
-    const picture = new FlowPicture({ names });
-    const sources = () => source.sources(picture.lost);
-    this.whole = { picture, maps: new LiveMaps({ picture, sources, clock, signal }) };
-    this.#sweep();
+    this.#parts = parts;
   }
 
   /** Filters that are looked through. */
   get size(): number {
-    return this.#kept.size;
+    return this.#kept.size - (this.#kept.has(WHOLE) ? 1 : 0);
+  }
+
+  /** Whether flows are followed: somebody looks, or did so a moment ago. */
+  get isFollowing(): boolean {
+    return this.#kept.size > 0;
+  }
+
+  /** Where flows come from. */
+  sources(): Sources {
+    return this.#parts.source.sources(this.#kept.get(WHOLE)?.picture.lost ?? 0);
+  }
+
+  /** Somebody asks for something: all flows are followed from now on. */
+  look(): void {
+    const kept = this.#kept.get(WHOLE) ?? this.#make(WHOLE, {});
+    kept.lookedAtMs = this.#parts.clock.monotonicMs();
+  }
+
+  /** The picture of all flows, as soon as it has what the nodes have in memory, or they are late. */
+  whole(): Promise<LivePicture> {
+    return this.of({});
   }
 
   /** The picture of a filter, made where it is not there yet. @throws {ProblemError} QUERY_INVALID, TOO_MANY_FILTERS */
   async of(filter: FilterParameters): Promise<LivePicture> {
-    if (Object.keys(filter).length === 0) return this.whole;
+    this.look();
     const key = JSON.stringify(filter), kept = this.#kept.get(key) ?? this.#make(key, filter);
     kept.lookedAtMs = this.#parts.clock.monotonicMs();
+    kept.waiting++;
     await kept.first;
+    kept.waiting--;
     return kept;
   }
 
+  /** The same stream; as long as it is read, somebody looks. */
+  during(stream: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+    this.#streams++;
+    return tellingEnd(stream, () => this.#streams--);
+  }
+
+  /** After the signal: nothing is followed any more. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#follows);
+  }
+
   #make(key: string, filter: FilterParameters): Kept {
-    const { source, names, clock, signal } = this.#parts, query = new URLSearchParams();
-    for (const [name, values] of Object.entries(filter)) {
-      for (const value of values) query.append(name, value);
-    }
-    const { whitelist, blacklist } = readFlowsQuery(query, clock.nowMs());
-    this.#makeRoom();
+    const { source, names, named, clock, signal } = this.#parts, isFiltered = key !== WHOLE;
+    const request = isFiltered ? requestOf(filter, clock.nowMs()) : undefined;
+    if (isFiltered) this.#makeRoom();
     const stop = new AbortController(), own = AbortSignal.any([stop.signal, signal]);
-    const picture = new FlowPicture({ names, limits: LIMITS }), first = Promise.withResolvers<void>();
+    const picture = new FlowPicture({ names, limits: isFiltered ? LIMITS : {} });
+    const first = Promise.withResolvers<void>(), beganS = clock.nowMs() / 1000;
     let error = "", batches = 0;
     const sources = (): Sources => {
       const all = source.sources(picture.lost);
       return { ...all, error: all.error || error };
     };
-    source.follow(picture, {
-      request: { whitelist, blacklist },
-      signal: own,
-      onState(text) {
-        error = text;
-        const batch = ++batches;
-        if (text !== "") first.resolve();
-        else if (picture.table.seen > 0) {
-          clock.sleep(QUIET_MS, own).then(() => batch === batches && first.resolve());
-        }
-      },
+    const onState = (text: string) => {
+      error = text;
+      const batch = ++batches;
+      if (text !== "") first.resolve();
+      else if (picture.table.seen > 0) {
+        const isNew = picture.newestS >= beganS;
+        clock.sleep(QUIET_MS, own).then(() => (isNew || batch === batches) && first.resolve());
+      }
+    };
+    const follow = Promise.resolve(named).then(() => {
+      clock.sleep(FIRST_MS, own).then(first.resolve);
+      return source.follow(picture, { request, signal: own, onState });
     });
-    clock.sleep(FIRST_MS, own).then(first.resolve);
-    const maps = new LiveMaps({ picture, sources, clock, signal: own, isFiltered: true });
-    const kept: Kept = { picture, maps, stop, first: first.promise, lookedAtMs: clock.monotonicMs() };
+    this.#follows.add(follow);
+    follow.then(() => this.#follows.delete(follow));
+    const maps = new LiveMaps({ picture, sources, clock, signal: own, isFiltered });
+    const lookedAtMs = clock.monotonicMs();
+    const kept: Kept = { picture, maps, stop, first: first.promise, waiting: 0, lookedAtMs };
     this.#kept.set(key, kept);
+    this.#sweep();
     return kept;
   }
 
   /** The one that nobody reads and that was looked at longest ago goes. */
   #makeRoom(): void {
-    if (this.#kept.size < FILTERS_MAX) return;
-    const idle = [...this.#kept].filter(([, { maps }]) => maps.readers === 0)
+    if (this.size < FILTERS_MAX) return;
+    const idle = [...this.#kept].filter(([key]) => key !== WHOLE && !this.#isRead(key))
       .sort(([, a], [, b]) => a.lookedAtMs - b.lookedAtMs)[0];
     if (idle === undefined) {
       throw new ProblemError("TOO_MANY_FILTERS", {
@@ -138,15 +194,43 @@ export class LivePictures {
     stop.abort();
   }
 
+  /** Whoever looks through a filter looks at what is told of all flows too. */
+  #isRead(key: string): boolean {
+    const isUsed = ({ maps, waiting }: Kept) => maps.readers > 0 || waiting > 0;
+    if (key !== WHOLE) return isUsed(this.#kept.get(key)!);
+    return this.#streams > 0 || [...this.#kept.values()].some(isUsed);
+  }
+
+  /** As long as anything is kept. */
   async #sweep(): Promise<void> {
-    const { clock, signal } = this.#parts;
-    while (!signal.aborted) {
-      await clock.sleep(SWEEP_MS, signal);
+    if (this.#isSwept) return;
+    const { idleMs = IDLE_MS, clock, signal, onRest } = this.#parts;
+    this.#isSwept = true;
+    while (this.#kept.size > 0 && !signal.aborted) {
+      await clock.sleep(Math.min(SWEEP_MS, idleMs), signal);
       for (const [key, kept] of this.#kept) {
-        const isIdle = clock.monotonicMs() - kept.lookedAtMs >= IDLE_MS;
-        if (kept.maps.readers > 0) kept.lookedAtMs = clock.monotonicMs();
-        else if (isIdle) this.#end(key, kept);
+        const silentMs = clock.monotonicMs() - kept.lookedAtMs;
+        if (this.#isRead(key)) kept.lookedAtMs = clock.monotonicMs();
+        else if (silentMs >= (key === WHOLE ? idleMs : Math.min(FILTER_IDLE_MS, idleMs))) {
+          this.#end(key, kept);
+        }
       }
     }
+    // Calls are given up first: then the other side hears of it at once.
+    await this.ended();
+    this.#isSwept = false;
+    if (signal.aborted) return;
+    if (this.#kept.size > 0) this.#sweep();
+    else onRest?.();
   }
+}
+
+/** @throws {ProblemError} QUERY_INVALID */
+function requestOf(filter: FilterParameters, nowMs: number): Init<GetFlowsRequest> {
+  const query = new URLSearchParams();
+  for (const [name, values] of Object.entries(filter)) {
+    for (const value of values) query.append(name, value);
+  }
+  const { whitelist, blacklist } = readFlowsQuery(query, nowMs);
+  return { whitelist, blacklist };
 }

@@ -19,7 +19,9 @@ export class NodeNames implements EndNames {
     this.#nodes.delete(name);
     if (node === undefined) return;
     const addresses = [node.ipv4, node.ipv6].filter((text) => text !== "");
-    const prefixes = [node.podCidrV4, node.podCidrV6].flatMap((text) => Prefix.tryParse(text) ?? []);
+    const prefixes = [node.podCidrV4, node.podCidrV6, ...node.pools.flatMap(({ cidrs }) => cidrs)].flatMap((
+      text,
+    ) => Prefix.tryParse(text) ?? []);
     this.#nodes.set(name, { addresses, prefixes });
     for (const address of addresses) this.#byAddress.set(address, name);
   }

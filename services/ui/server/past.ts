@@ -61,6 +61,11 @@ export class Past {
     this.#client?.close();
   }
 
+  /** Forgets the windows; who asks for one again has it made anew. */
+  rest(): void {
+    this.#windows.clear();
+  }
+
   /** Whether windows can be asked for. Never rejects. */
   async state(): Promise<PastState> {
     const { clock } = this.#options;

@@ -188,7 +188,7 @@ function exampleOf(
     verdict: "DROPPED" satisfies Verdict,
     ...{ dropReason: row.keys.reason satisfies string as DropReason, direction, kind: "drop", reply: null },
     ...{ source: end(from, 0), destination: end(to, Number(row.keys.port)), protocol: row.keys.protocol },
-    ...{ summary: "", policies, trouble: "" },
+    ...{ summary: "", request: [], policies, trouble: "" },
   };
 }
 

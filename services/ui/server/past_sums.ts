@@ -6,8 +6,8 @@
  *     the same by pod and node, or by a label ──────────────────────────────────▶ map_view by node, by label
  *     sums of drops ─▶ past_causes
  *
- * A connection counts once, as the worst that became of it, as far as sums can tell: where one end denies, what the other end let go
- * does not count, unless flows of the same pair came through as well.
+ * A connection counts once, as the worst that became of it: sums say how many began and of how many something was dropped. Those that an
+ * older version wrote do not: there what one end let go counts unless the other end let nothing through.
  * @module
  */
 import { ProblemError } from "@weir/common";
@@ -132,8 +132,10 @@ interface Sum {
   readonly protocol: string;
   readonly port: number;
   flows: number;
-  /** New connections, of rows that were not dropped. */
+  /** Connections that began, those of rows that were not dropped, and those that had a drop. */
   connections: number;
+  letIn: number;
+  denied: number;
   /** Events that were not dropped, and of these the ones that the destination's end told of. */
   passed: number;
   arrived: number;
@@ -234,7 +236,19 @@ class Sums {
     let sum = sums.get(key);
     if (sum === undefined) {
       sum = {
-        ...{ from, to, protocol, port, flows: 0, connections: 0, passed: 0, arrived: 0, trouble: 0 },
+        ...{
+          from,
+          to,
+          protocol,
+          port,
+          flows: 0,
+          connections: 0,
+          letIn: 0,
+          denied: 0,
+          passed: 0,
+          arrived: 0,
+          trouble: 0,
+        },
         fromPods: from.pod !== "" ? [from.pod] : this.#pods.get(texts[0]) ?? [],
         toPods: to.pod !== "" ? [to.pod] : this.#pods.get(texts[1]) ?? [],
         ...{ dropped: 0, droppedAtDestination: 0, audited: new Map() },
@@ -247,8 +261,10 @@ class Sums {
     sum.flows += row.flows;
     sum.dropped += row.dropped;
     sum.trouble += row.troubles;
+    sum.connections += row.connections;
+    sum.denied += row.denied;
     if (isPassed) {
-      sum.connections += row.connections;
+      sum.letIn += row.connections;
       sum.passed += row.flows - row.troubles;
     }
     // Without a direction (a host's own sums) nothing is taken away.
@@ -262,9 +278,7 @@ class Sums {
   }
 
   #finish(text: string, sum: Sum): PairSum {
-    const isDenied = sum.droppedAtDestination > 0 && sum.arrived === 0;
-    // One that goes on since before the window is one all the same.
-    const passed = isDenied ? 0 : Math.max(sum.connections, sum.passed > 0 ? 1 : 0);
+    const passed = passedOf(sum);
     const audited = Math.min(passed, Math.max(0, ...sum.audited.values()));
     return {
       ...sum,
@@ -275,28 +289,29 @@ class Sums {
   }
 }
 
+/** Connections of which nothing was dropped. One that goes on since before the window is one all the same. Pure. */
+function passedOf(
+  { connections, letIn, denied, passed, arrived, dropped, droppedAtDestination }: Sum,
+): number {
+  // Where one end denies, what the other end let go came nowhere.
+  const goesOn = droppedAtDestination > 0 ? arrived > 0 : passed > 0;
+  const isTold = denied > 0 || dropped === 0;
+  if (!isTold && !goesOn) return 0;
+  return Math.max(isTold ? connections - denied : letIn, goesOn ? 1 : 0);
+}
+
 /** How much of what happened is in sums. Pure. */
 function completenessOf(
   { rollups, groups, completeness, folded }: RollupAnswer,
   isFiltered: boolean,
 ): Completeness {
-  const { seen = 0, lost = 0, countedShare = 1, gaps = [] } = completeness ?? {};
+  const { seen = 0, lost = 0, countedText = "", missingText = "" } = completeness ?? {};
   const number = (value: number) => value.toLocaleString("en-US");
   const shown = rollups.reduce((sum, { flows }) => sum + flows, 0);
-  const share = countedShare >= 1
-    ? "100 %"
-    : countedShare > 0.99
-    ? "over 99 %"
-    : `${Math.floor(countedShare * 100)} %`;
   const parts = isFiltered
-    ? [`${number(shown)} of ${number(seen)} flows match`, `${share} counted`]
-    : [`${number(seen)} flow${seen === 1 ? "" : "s"}`, share];
-  if (lost > 0) parts.push(`${number(lost)} lost`);
-  if (gaps.length > 0) {
-    const nodes = [...new Set(gaps.map(({ node }) => nodeNameOf(node) || "all nodes"))]
-      .sort();
-    parts.push(`not always heard: ${nodes.slice(0, 3).join(", ")}${nodes.length > 3 ? " and more" : ""}`);
-  }
+    ? [`${number(shown)} of ${number(seen)} flows match`, `${countedText} counted`]
+    : [`${number(seen)} flow${seen === 1 ? "" : "s"}`, countedText];
+  if (missingText !== "") parts.push(missingText);
   if (groups > rollups.length) parts.push(`the largest ${number(rollups.length)} of ${number(groups)} sums`);
   if (folded > 0) parts.push(`${number(folded)} as “other”`);
   return { seen: seen + lost, shown, lost, sampled: 1, text: parts.join(", ") };

@@ -82,7 +82,8 @@ Deno.test("Past makes the same map and causes of sums as flows do, by workload, 
   const flows = connections(200, (n) => [
     ["cart-1", "cart-2", "web-1", ""][n % 4],
     n % 4 === 2 ? "db-1" : "api-1",
-    n % 4 === 2,
+    // Some of those of cart come through, and some do not.
+    n % 4 === 2 || n % 12 === 0,
   ]);
   const { past, close } = await pastOf(flows);
   try {
@@ -102,7 +103,7 @@ Deno.test("Past makes the same map and causes of sums as flows do, by workload, 
     );
     assert.equal(card.pods, 2);
     const nodes = edgesOf(await all.view("node")).map(({ id, dropped }) => `${id} ${dropped}`);
-    assert.deepEqual(nodes, ["node:node-a>node:node-b 50", "world>node:node-b 0"]);
+    assert.deepEqual(nodes, ["node:node-a>node:node-b 67", "world>node:node-b 0"]);
   } finally {
     await close();
   }

@@ -51,17 +51,26 @@ const HEALTH_MS = 2000, POLICIES_MS = 1000;
 
 /** The API below a base path. */
 export function apiRoutes(parts: RouteParts): Hono {
-  const { lives, source, names, engine, past, clock, signal } = parts, { picture, maps } = lives.whole;
+  const { lives, source, names, engine, past, clock, signal } = parts;
   const app = new Hono(), nowS = () => clock.nowMs() / 1000;
-  const sources = () => source.sources(picture.lost);
-  const rows: RowParts = { source, names, sources, clock, signal };
-  const hits = () => ({ hits: picture.hits, text: "", sinceUnixS: maps.sinceS });
+  const rows: RowParts = { source, names, sources: () => lives.sources(), clock, signal };
+  const hits = async () => {
+    const { picture, maps } = await lives.whole();
+    return { hits: picture.hits, text: "", sinceUnixS: maps.sinceS };
+  };
   const health = new Shared<HealthReport>({
     ms: HEALTH_MS,
     clock,
-    ask: () => healthReport(parts.status, { nowS, sources: sources(), folded: foldedOf(picture) }),
+    ask: async () => {
+      const { picture } = await lives.whole();
+      return await healthReport(parts.status, { nowS, sources: lives.sources(), folded: foldedOf(picture) });
+    },
   });
-  const policies = new Shared({ ms: POLICIES_MS, clock, ask: () => policyReport(engine, hits()) });
+  const policies = new Shared({
+    ms: POLICIES_MS,
+    clock,
+    ask: async () => policyReport(engine, await hits()),
+  });
   app.onError((error) => problemResponse(error));
   app.notFound(() =>
     problemResponse(new ProblemError("NOT_FOUND", { status: 404, detail: "There is nothing here" }))
@@ -77,7 +86,7 @@ export function apiRoutes(parts: RouteParts): Hono {
     app.get(path, async (c) => c.json(await answer(new URL(c.req.url).searchParams) as object));
   const hitsOf = async (query: URLSearchParams) => {
     const window = windowOf(query, nowS());
-    if (window === undefined) return hits();
+    if (window === undefined) return await hits();
     return { ...await (await past.window(window)).hits(), sinceUnixS: window.sinceS };
   };
   get("/session", () => sessionOf(parts));
@@ -97,16 +106,17 @@ export function apiRoutes(parts: RouteParts): Hono {
   });
   app.get(
     "/flows/stream",
-    (c) => new Response(rowStream(new URL(c.req.url).searchParams, rows), { headers: NDJSON }),
+    (c) => new Response(lives.during(rowStream(new URL(c.req.url).searchParams, rows)), { headers: NDJSON }),
   );
   get("/drops", async (query) => dropReport(await shownOf(query)));
   get(
     "/drops/explain",
     async (query) => await explainCause(parts, query.get("cause") ?? "", await shownOf(query)),
   );
-  get("/explain", (query) => {
+  get("/explain", async (query) => {
+    const { picture } = await lives.whole();
     const request = requestOfQuery(query, (text) => identityOfName(picture, text)), at = query.get("at");
-    return at === null ? explain(engine, request) : past.explain(request, readTime("at", at));
+    return at === null ? await explain(engine, request) : await past.explain(request, readTime("at", at));
   });
   get("/policies", async (query) => {
     return windowOf(query, nowS()) === undefined
@@ -115,13 +125,13 @@ export function apiRoutes(parts: RouteParts): Hono {
   });
   get("/policy", async (query) => policyDetail(engine, query.get("name") ?? "", await hitsOf(query)));
   get("/health", () => health.get());
-  get("/strip", (query) => {
+  get("/strip", async (query) => {
     const window = windowOf(query, nowS()), step = Number(query.get("step") ?? 60);
     return window === undefined
-      ? picture.strip.since(0)
-      : past.strip(window, step > 0 ? step : 60, filterOf(query));
+      ? (await lives.whole()).picture.strip.since(0)
+      : await past.strip(window, step > 0 ? step : 60, filterOf(query));
   });
-  get("/names", () => namesOf(picture, names));
+  get("/names", async () => namesOf((await lives.whole()).picture, names));
   return app;
 }
 
@@ -137,13 +147,13 @@ function groupOf(text = "workload"): Group {
 }
 
 async function sessionOf({ lab, cluster, names, clock, lives, past }: RouteParts): Promise<Session> {
-  const { history, reason, sinceUnixS } = await past.state();
+  const [{ history, reason, sinceUnixS }, { maps }] = await Promise.all([past.state(), lives.whole()]);
   return {
     version: WEIR_VERSION,
     cluster,
     lab,
     nodes: names.list(),
-    sinceUnixS: lives.whole.maps.sinceS,
+    sinceUnixS: maps.sinceS,
     nowUnixS: clock.nowMs() / 1000,
     history,
     historyReason: reason,

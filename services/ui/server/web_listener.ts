@@ -5,8 +5,9 @@
  */
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
-import { type Clock, errorText, type Logger, ProblemError, serveNodeRequest } from "@weir/common";
+import type { Server as TlsServer, TlsOptions, TLSSocket } from "node:tls";
+import { type Clock, errorText, hostPort, type Logger, ProblemError, serveNodeRequest } from "@weir/common";
+import type { PageAddress } from "./listen_address.ts";
 
 /** Connections at once; further ones are closed. */
 const CONNECTIONS_MAX = 512;
@@ -22,18 +23,27 @@ export interface WebTls {
 
 /** Where to listen. */
 export interface WebListenOptions {
-  readonly hostname: string;
-  readonly port: number;
+  readonly address: PageAddress | { readonly path: string };
+  /** Of a port. */
   readonly tls?: WebTls;
   readonly log: Logger;
   readonly clock: Clock;
 }
 
-/** Listens. @throws {ProblemError} TCP_FAILED */
+/** What listens. */
+export interface WebListener {
+  /** 0 of a unix socket. */
+  readonly port: number;
+  /** From now on it shows another certificate; those who are connected stay. */
+  renew(tls: WebTls): void;
+  shutdown(): Promise<void>;
+}
+
+/** Listens. @throws {ProblemError} TCP_FAILED, SOCKET_FAILED */
 export async function listenWeb(
   handler: (request: Request, isTrusted: boolean) => Promise<Response>,
-  { hostname, port, tls, log, clock }: WebListenOptions,
-): Promise<{ port: number; shutdown(): Promise<void> }> {
+  { address, tls, log, clock }: WebListenOptions,
+): Promise<WebListener> {
   const sockets = new Set<Socket>();
   const serve = (incoming: IncomingMessage, outgoing: ServerResponse) => {
     const isTrusted = tls?.authority !== undefined && (incoming.socket as TLSSocket).authorized === true;
@@ -55,19 +65,16 @@ export async function listenWeb(
   try {
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
-      server.listen(port, hostname, () => resolve());
+      if ("path" in address) server.listen({ path: address.path }, () => resolve());
+      else server.listen(address.port, address.hostname, () => resolve());
     });
   } catch (cause) {
-    throw new ProblemError("TCP_FAILED", {
-      status: 500,
-      detail: `Cannot listen on ${hostname}:${port}: ${errorText(cause)}`,
-      action: "Is the address this machine's, and the port free? Choose another with --listen",
-      cause,
-    });
+    throw notListening(address, cause);
   }
   server.on("error", (error: Error) => log.error("Listener failed", { error }));
   return {
-    port: (server.address() as { port: number }).port,
+    port: "path" in address ? 0 : (server.address() as { port: number }).port,
+    renew: (newer) => (server as unknown as TlsServer).setSecureContext(contextOf(newer)),
     async shutdown() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       await Promise.race([closed, clock.sleep(200)]);
@@ -75,6 +82,22 @@ export async function listenWeb(
       await Promise.race([closed, clock.sleep(1000)]);
     },
   };
+}
+
+function notListening(address: WebListenOptions["address"], cause: unknown): ProblemError {
+  if ("path" in address) {
+    return new ProblemError("SOCKET_FAILED", {
+      status: 500,
+      detail: `Cannot listen on ${address.path}: ${errorText(cause)}`,
+      cause,
+    });
+  }
+  return new ProblemError("TCP_FAILED", {
+    status: 500,
+    detail: `Cannot listen on ${hostPort(address.hostname, address.port)}: ${errorText(cause)}`,
+    action: "Is the address this machine's, and the port free? Choose another",
+    cause,
+  });
 }
 
 async function serverOf(
@@ -87,13 +110,15 @@ async function serverOf(
     return createServer(limits, serve);
   }
   const { createServer } = await import("node:https");
-  const { cert, key, authority } = tls;
-  return createServer({
-    ...limits,
+  return createServer({ ...limits, ...contextOf(tls) }, serve) as unknown as Server;
+}
+
+function contextOf({ cert, key, authority }: WebTls): TlsOptions {
+  return {
     cert,
     key,
     minVersion: "TLSv1.3",
     // A wrong certificate, or none, is told so in HTTP, where there are words.
     ...(authority === undefined ? {} : { ca: [authority], requestCert: true, rejectUnauthorized: false }),
-  }, serve) as unknown as Server;
+  };
 }

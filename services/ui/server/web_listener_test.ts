@@ -7,7 +7,7 @@ Deno.test("listenWeb() hands on the headers that say who is asked, and from whic
   const listener = await listenWeb((request) => {
     seen.push(["host", "origin", "sec-fetch-site"].map((name) => request.headers.get(name)));
     return Promise.resolve(new Response("here"));
-  }, { hostname: "127.0.0.1", port: 0, log: Logger.silent(), clock: systemClock });
+  }, { address: { hostname: "127.0.0.1", port: 0 }, log: Logger.silent(), clock: systemClock });
   try {
     const url = `http://127.0.0.1:${listener.port}`;
     const answer = await fetch(`${url}/map`, { headers: { "origin": url, "sec-fetch-site": "same-origin" } });

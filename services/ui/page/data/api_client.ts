@@ -67,7 +67,7 @@ function unreachable(error: unknown): ApiError {
     status: 0,
     code: late ? "TIMEOUT" : "UNREACHABLE",
     detail: late ? "The server did not answer in time" : "The server cannot be reached",
-    action: "Is weir ui still running? The page goes on by itself when it answers again.",
+    action: "Does the service ui run (weir status)? The page goes on by itself when it answers again.",
   });
 }
 

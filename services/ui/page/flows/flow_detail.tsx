@@ -2,6 +2,7 @@
  * All about one flow: its ends, the policies behind the verdict, what would turn it.
  * @module
  */
+import { Fragment } from "react";
 import type { FlowEnd, FlowRow } from "../../api.ts";
 import { navigate, urlOf, useUrlState } from "../data/url_store.ts";
 import type { FilterTerm } from "../model/filter_language.ts";
@@ -59,6 +60,14 @@ export function FlowDetail({ flow }: { flow: FlowRow }) {
       <dl className="facts">
         <dt>What</dt>
         <dd>{flow.summary || flow.kind}</dd>
+        {flow.request.map(({ name, value }) => (
+          <Fragment key={name}>
+            <dt>{name}</dt>
+            <dd>
+              <code>{value}</code>
+            </dd>
+          </Fragment>
+        ))}
         {flow.dropReason !== "" && (
           <>
             <dt>Reason</dt>

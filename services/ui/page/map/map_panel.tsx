@@ -2,7 +2,7 @@
  * More about one card or edge: ports, rates, policies at work, the last drops with their why, commands.
  * @module
  */
-import { useMemo } from "react";
+import { Fragment, useMemo } from "react";
 import type { Card, Edge, FlowPage, FlowPolicy } from "../../api.ts";
 import { apiUrl } from "../data/api_client.ts";
 import { useNow } from "../data/clock.ts";
@@ -13,7 +13,7 @@ import { filterParameters, type FilterTerm, formatFilter } from "../model/filter
 import type { MapState } from "../model/map_state.ts";
 import { formatAge, formatCount, formatRate } from "../model/number_format.ts";
 import type { VisibleGraph } from "../model/visible_graph.ts";
-import { FlowExplanation, PolicyLink } from "../parts/explanation.tsx";
+import { FlowExplanation, PolicyLink, PolicyList } from "../parts/explanation.tsx";
 import { ArrowIcon } from "../parts/icons.tsx";
 import { ObserveCommands } from "../parts/observe_commands.tsx";
 import { Block, Panel } from "../parts/panel.tsx";
@@ -272,6 +272,7 @@ function JoinedPanel({ state, id, edges }: { state: MapState; id: string; edges:
 
 const POLICIES_OF = 200;
 const DROPS_SHOWN = 5;
+const REQUESTS_SHOWN = 8;
 
 /** Policies that decided its last flows, and its last drops. */
 function PolicyBlocks({ terms }: { terms: readonly FilterTerm[] }) {
@@ -285,6 +286,10 @@ function PolicyBlocks({ terms }: { terms: readonly FilterTerm[] }) {
   const flows = useAnswer<FlowPage>(apiUrl("flows", [...parameters, ["last", String(POLICIES_OF)]]), every);
   const drops = useAnswer<FlowPage>(
     apiUrl("flows", [...parameters, ["verdict", "DROPPED"], ["last", String(DROPS_SHOWN)]]),
+    every,
+  );
+  const requests = useAnswer<FlowPage>(
+    apiUrl("flows", [...parameters, ["type", "l7"], ["last", String(REQUESTS_SHOWN)]]),
     every,
   );
   const policies = useMemo(() => countPolicies(flows.value), [flows.value]);
@@ -314,6 +319,7 @@ function PolicyBlocks({ terms }: { terms: readonly FilterTerm[] }) {
             </ul>
           )}
       </Block>
+      <RequestBlock requests={requests.value?.flows ?? []} now={now} />
       <Block title="Last drops">
         {drops.error
           ? <p className="soft">{drops.error.message}</p>
@@ -345,6 +351,39 @@ function PolicyBlocks({ terms }: { terms: readonly FilterTerm[] }) {
           )}
       </Block>
     </>
+  );
+}
+
+/** What applications asked for last, the newest first. */
+function RequestBlock({ requests, now }: { requests: FlowPage["flows"]; now: number }) {
+  if (requests.length === 0) return null;
+  return (
+    <Block title="Last requests">
+      <ul className="drop-list">
+        {[...requests].reverse().map((flow) => (
+          <li key={flow.uuid}>
+            <details>
+              <summary>
+                <span className="grow cut">{flow.summary || flow.kind}</span>
+                <VerdictBadge verdict={flow.verdict} />
+                <span className="soft number">{formatAge(flow.timeUnixS, now)}</span>
+              </summary>
+              <dl className="facts">
+                {flow.request.map(({ name, value }) => (
+                  <Fragment key={name}>
+                    <dt>{name}</dt>
+                    <dd>
+                      <code>{value}</code>
+                    </dd>
+                  </Fragment>
+                ))}
+              </dl>
+              <PolicyList policies={flow.policies} />
+            </details>
+          </li>
+        ))}
+      </ul>
+    </Block>
   );
 }
 

@@ -8,7 +8,7 @@ import { CARD_HEAD, ISLAND_HEAD, type Placement, PORT_HEIGHT } from "../model/pl
 import type { VisibleGraph } from "../model/visible_graph.ts";
 
 /** Cards that come, and that go, in one frame. */
-const COME_MAX = 40, GO_MAX = 120;
+const COME_MAX = 16, GO_MAX = 120;
 /** Up to so many all stand there, also those out of sight. */
 const ALL_MAX = 150;
 /** What is so near to the edge of the view is in sight, in pixels of the screen. */

@@ -69,7 +69,7 @@ export function applyDifferences(state: MapState, differences: readonly MapDiffe
     foldedCards: last.foldedCards,
     foldedEdges: last.foldedEdges,
     completeness: last.completeness,
-    sinceUnixS: state.sinceUnixS,
+    sinceUnixS: last.sinceUnixS,
     untilUnixS: last.untilUnixS,
     structure: structure ? ++structures : state.structure,
   };

@@ -57,6 +57,7 @@ const difference = (parts: Partial<MapDifference>): MapDifference => ({
   foldedCards: 0,
   foldedEdges: 0,
   completeness,
+  sinceUnixS: 0,
   untilUnixS: 1,
   ...parts,
 });

@@ -1,0 +1,52 @@
+/* What the proxy's UDP socket sends to a handle: to the client or to the server, by the handle's port. See redirect_datagram.h. */
+#pragma once
+
+#include "handle.h"
+#include "socket_refusal.h"
+#include "socket_target.h"
+
+#define FILE_ID FILE_BPF_SOCKET
+
+#define SOCKET_EACCES 13
+#define SOCKET_ECONNREFUSED 111
+#define SOCKET_TRANSLATED 1
+
+/* Somebody else's, or to no leg: counted as the packet would be. In process context: a softirq may come between load and store. */
+INLINE int socket_datagram_refused(void)
+{
+	__u32 key = DROP_HANDLE_ADDRESS << 2 | DIRECTION_EGRESS;
+	struct metric *metric = bpf_map_lookup_elem(&weir_metrics, &key);
+
+	if (metric)
+		__sync_fetch_and_add(&metric->packets, 1);
+	return -SOCKET_EACCES;
+}
+
+/* `sends`: a datagram, else the socket would be connected, which none may be. SOCKET_TRANSLATED, or an errno, negative: ECONNREFUSED when the
+ * flow is over. */
+NOINLINE int socket_datagram(struct bpf_sock_addr *ctx, struct socket_target *target, __u32 sends)
+{
+	const struct config *config = config_get();
+	struct handle *h;
+	__u32 number, to_server;
+	__u64 cookie;
+
+	NEVER_NULL(target);
+	to_server = target->port == bpf_htons(DATAGRAM_SERVER_PORT);
+	if (!config || !config->proxy_port || !sends || (__u32)bpf_get_current_uid_gid() != config->proxy_uid ||
+	    socket_port(ctx) != bpf_htons(config->proxy_port) ||
+	    (!to_server && target->port != bpf_htons(DATAGRAM_CLIENT_PORT)))
+		return socket_datagram_refused();
+	number = handle_number(&target->address, config);
+	h = handle_get(number);
+	if (!h || h->key.protocol != PROTOCOL_UDP)
+		return -SOCKET_ECONNREFUSED;
+	cookie = bpf_get_socket_cookie(ctx);
+	if (READ_ONCE(h->cookie) != cookie)
+		WRITE_ONCE(h->cookie, cookie);
+	target->address = *handle_client(h);
+	target->port = handle_client_port(h);
+	target->handle = to_server ? number | HANDLE_OTHER_LEG : number;
+	return SOCKET_TRANSLATED;
+}
+#undef FILE_ID

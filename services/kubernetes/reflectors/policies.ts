@@ -1,0 +1,60 @@
+/** Policies of Kubernetes into the policy engine. @module */
+import type { WeirClient } from "@weir/client";
+import { Policy } from "@weir/proto/policy";
+import type { KubernetesObject } from "../api/object.ts";
+import { keyOf } from "../api/object.ts";
+import { apiVersionOf, type Resource, RESOURCES } from "../api/resource.ts";
+import { digestOf, fileOf, type HeldOptions, HeldTarget, kindOfFile } from "../held_objects.ts";
+import type { WantedObject } from "../mirror.ts";
+
+/** Kinds that are policies, with the first word of their names at the policy engine. */
+export const POLICY_KINDS: readonly { resource: Resource; word: string }[] = [
+  { resource: RESOURCES.CiliumNetworkPolicy, word: "cnp" },
+  { resource: RESOURCES.CiliumClusterwideNetworkPolicy, word: "ccnp" },
+  { resource: RESOURCES.NetworkPolicy, word: "knp" },
+];
+
+/** The policy as the engine gets it: what its rules are, and its name. */
+export function prunePolicy(resource: Resource, object: KubernetesObject): WantedObject {
+  const { metadata: { name, namespace, labels, uid = "", generation = 0 }, spec, specs } = object;
+  const { kind } = resource;
+  // Lines of this form are those that messages name.
+  const text = JSON.stringify(
+    { apiVersion: apiVersionOf(resource), kind, metadata: { name, namespace, labels }, spec, specs },
+    undefined,
+    1,
+  );
+  return { kind, key: keyOf(object), uid, generation, text, digest: digestOf(text) };
+}
+
+/** The policy engine as a mirror's target. */
+export class PolicyTarget extends HeldTarget<Policy> {
+  readonly name = "policy-engine";
+  // Each has a file of its own, which a text of several cannot say.
+  readonly batchMax = 1;
+
+  constructor(client: WeirClient, options: HeldOptions) {
+    super(client, {
+      collection: "policies",
+      message: Policy,
+      heldOf: ({ file, manifest }) => ({ kind: kindOfFile(file), digest: digestOf(manifest) }),
+    }, options);
+  }
+
+  async put(objects: readonly (WantedObject & { name: string })[]): Promise<void> {
+    const policies = this.client.collection("policies", Policy);
+    for (const object of objects) {
+      await policies.put(object.name, {
+        name: object.name,
+        manifest: object.text,
+        file: fileOf(object),
+        line: 1,
+      });
+    }
+  }
+
+  async delete(objects: readonly { name: string }[]): Promise<void> {
+    const policies = this.client.collection("policies", Policy);
+    for (const { name } of objects) await policies.delete(name);
+  }
+}

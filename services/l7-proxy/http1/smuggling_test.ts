@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { bytesOf, MemorySocket, SeenHost } from "../testing.ts";
+import { AMBIGUOUS_REQUESTS } from "./ambiguous_requests.ts";
+import { Http1Connection } from "./connection.ts";
+import { Llhttp } from "./llhttp.ts";
+
+const LLHTTP = new Llhttp();
+
+/** A server that is llhttp: it answers each request that it has read. */
+class LlhttpServer extends MemorySocket {
+  answered = 0;
+  #refused = false;
+  readonly #llhttp: Llhttp;
+  constructor(llhttp: Llhttp) {
+    super();
+    this.#llhttp = llhttp;
+  }
+  seen() {
+    return this.#llhttp.read(bytesOf(this.text));
+  }
+  /** It has read a part of a message, and nothing that is wrong. */
+  get isWaiting(): boolean {
+    const { error, open } = this.seen();
+    return error === 0 && open;
+  }
+  override async write(bytes: Uint8Array): Promise<number> {
+    const count = await super.write(bytes);
+    const { requests, error, open } = this.seen();
+    if (error !== 0) {
+      this.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", null);
+    } else {
+      const complete = requests.length - (open ? 1 : 0);
+      while (this.answered < complete) {
+        this.answered++;
+        this.send("HTTP/1.1 204 No Content\r\n\r\n");
+      }
+    }
+    return count;
+  }
+}
+
+/** A connection with that server behind it, to its end. */
+async function run(text: string, pieceBytes: () => number) {
+  const server = new LlhttpServer(LLHTTP), host = new SeenHost();
+  host.connect = () => Promise.resolve(server);
+  const client = new MemorySocket();
+  const bytes = bytesOf(text);
+  for (let at = 0; at < bytes.length;) {
+    const next = at + pieceBytes();
+    client.send(bytes.subarray(at, next));
+    at = next;
+  }
+  client.send(null);
+  const connection = new Http1Connection(client, host);
+  const timer = setTimeout(() => connection.close(), 5000);
+  const end = await connection.run();
+  clearTimeout(timer);
+  return { end, host, server, client };
+}
+
+Deno.test("There are at least 200 ambiguous requests", () => {
+  assert.ok(AMBIGUOUS_REQUESTS.length >= 200, `${AMBIGUOUS_REQUESTS.length}`);
+});
+
+for (const pieceBytes of [1 << 20, 1, 7]) {
+  Deno.test(`Http1Connection.run() judges what llhttp reads behind it, or refuses, in pieces of ${pieceBytes}`, async () => {
+    const wrong: string[] = [];
+    for (const [name, text, expected] of AMBIGUOUS_REQUESTS) {
+      const { end, host, server } = await run(text, () => text.length > 20_000 ? 1000 : pieceBytes);
+      const fault = host.faults[0]?.error.code ?? "ok";
+      if (fault !== expected) wrong.push(`${name}: ${fault} instead of ${expected}, ended with ${end}`);
+      wrong.push(...differences(name, host, server));
+      if (expected === "ok" && server.isWaiting) wrong.push(`${name}: llhttp waits for more`);
+    }
+    assert.deepEqual(wrong, []);
+  });
+}
+
+/** Where what was judged is not what llhttp read. */
+function differences(name: string, host: SeenHost, server: LlhttpServer): string[] {
+  // Those that are sent to another path do not go on.
+  const judged = host.judged.filter(({ target }) => target.redirect === undefined)
+    .map(({ method, target }) => `${method} ${target.path}`);
+  const { requests, error } = server.seen();
+  // Of a message that llhttp refuses it may have read the beginning; one that is broken further on was judged by its head alone.
+  const read = requests.slice(0, error === 0 ? undefined : -1)
+    .map(({ method, url }) => `${method} ${url.replace(/^http:\/\/a\.example(?::(?:80)?)?/i, "")}`);
+  const isWhole = error === 0 && host.faults.length === 0;
+  const meant = isWhole ? judged : judged.slice(0, read.length);
+  return read.join() === meant.join() ? [] : [`${name}: judged ${judged}, llhttp read ${read}`];
+}
+
+/** Numbers from a seed: mulberry32. */
+function randomOf(seed: number): (below: number) => number {
+  return (below) => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t ^= t + Math.imul(t ^ (t >>> 7), 61 | t);
+    return ((t ^ (t >>> 14)) >>> 0) % below;
+  };
+}
+
+/** Pieces that mean something in HTTP. */
+const WORDS = [
+  ...'\r\n\t \0:;,/#?%.*\\"\x0b\x7f\u00e40159afAF+-',
+  ..."\r\n|\r\n\r\n|\n\r|Transfer-Encoding: chunked\r\n|Content-Length: 5\r\n|Content-Length: 0\r\n|chunked|identity"
+    .split("|"),
+  ..."GET / HTTP/1.1\r\nHost: a.example\r\n\r\n|0\r\n\r\n|5\r\nabcde\r\n| HTTP/1.1|HTTP/1.0|Host: b\r\n|Connection: close\r\n"
+    .split("|"),
+  ..."http://a.example|%2e%2e/|//|/../|%2f|Expect: 100-continue\r\n|Upgrade: h2c\r\nConnection: Upgrade\r\n|HEAD|POST|ffffffffff"
+    .split("|"),
+];
+const CASES = 1500;
+
+Deno.test("Http1Connection.run() judges what llhttp reads behind it, whatever is changed of a request", async () => {
+  const seed = Number(Deno.env.get("WEIR_FUZZ_SEED") ?? 15), random = randomOf(seed);
+  const base = AMBIGUOUS_REQUESTS.filter(([, text]) => text.length < 2000);
+  for (let round = 0; round < CASES; round++) {
+    let text = base[random(base.length)][1];
+    if (random(3) === 0) text += base[random(base.length)][1];
+    for (let changes = random(4); changes >= 0; changes--) {
+      const at = random(text.length + 1), gone = random(3) === 0 ? random(8) : 0;
+      text = text.slice(0, at) + (random(4) === 0 ? "" : WORDS[random(WORDS.length)]) + text.slice(at + gone);
+    }
+    const { host, server, end } = await run(text, () => 1 + random(random(2) === 0 ? 4 : 400));
+    const what = `seed ${seed}, round ${round}, ${JSON.stringify(text)}, ended with ${end}`;
+    assert.deepEqual(differences(what, host, server), []);
+    assert.equal(server.isWaiting && host.faults.length === 0 && end !== "client-closed", false, what);
+  }
+});
