@@ -278,6 +278,7 @@ export class EndpointReconciler {
     const [ofNames, ofPrefixes] = [true, false].map((isOfNames) =>
       found.prefixes.filter(({ identity }) => isFqdnIdentity(identity) === isOfNames)
     );
+    ofPrefixes.push(...names.hidden(ofNames));
     const identities = new Set(ofPrefixes.map(({ identity }) => identity));
     prefixes.adopt(ofPrefixes);
     names.adopt(ofNames);

@@ -9,7 +9,9 @@
  * as that policy judges base, and by what it says of those of the selectors that it has itself. So an address may move between
  * identities at any time; but before a policy that knows a prefix comes, the addresses inside it have moved there (`isBased`), and before a
  * prefix goes, they have left it (`isBase`): `prefix_order.ts` asks both. A policy that has selectors comes when the addresses that
- * they mean are in (`misses`), so that what it allows by name instead of by prefix passes all along.
+ * they mean are in (`misses`), so that what it allows by name instead of by prefix passes all along. A prefix of one address is hidden in
+ * the ipcache by the address's own identity, and is there all the same: no address moves onto one that not every policy covers yet, so
+ * a process that starts anew may take each that it reads out of identities in the ipcache (`NodeNames.hidden`) as any other that it finds.
  *
  * An address that finds no room in a policy or in the ipcache stays what it was; who asked for it is told.
  *
@@ -208,6 +210,10 @@ export class NameOrder {
         continue;
       }
       if (target) {
+        if (this.#isHiding(address, target)) {
+          isUncovered = true;
+          continue;
+        }
         let is = covered.get(target);
         if (is === undefined) covered.set(target, is = this.#parts.isCovered(target));
         if (!is) {
@@ -361,6 +367,16 @@ export class NameOrder {
       this.#pending.delete(address);
       this.#tidy(address);
     }
+  }
+
+  /** Whether an address with this identity would hide a prefix that not every policy covers yet. */
+  #isHiding({ prefix }: NamedAddress, { base }: FqdnIdentity): boolean {
+    const { cover } = this.#parts.prefixes;
+    if (base.prefix.text !== prefix.text || cover.get(prefix, base.identity)?.state !== "COMING") {
+      return false;
+    }
+    // One that comes when its identity's other prefix is gone may wait for this address to leave that one's place.
+    return cover.ofIdentity(base.identity).size === 1;
   }
 
   /** The longest prefix around an address that policies mean or are to mean, else the world. */

@@ -222,10 +222,12 @@ const RESTARTS: Record<string, (bench: Bench) => Promise<void>> = {
 };
 
 const seed0 = Number(Deno.env.get("WEIR_FUZZ_SEED") ?? 1);
+/** In each run: 398353382 has an address that hides a prefix of its own when the manager ends. */
+const SEEDS = new Set([...Array.from({ length: 12 }, (_, at) => seed0 + at), 398353382]);
 
 for (const [what, restart] of Object.entries(RESTARTS)) {
   Deno.test(`names, prefixes and policies at random, ${what} restarts: each write is between what was and what is to be`, async () => {
-    for (let seed = seed0; seed < seed0 + 12; seed++) {
+    for (const seed of SEEDS) {
       const next = random(seed), pick = <T>(from: readonly T[]): T => from[Math.floor(next() * from.length)];
       const rules = () =>
         Array.from({ length: 1 + Math.floor(next() * 5) }, (): Rule => {

@@ -115,6 +115,18 @@ export class NodeNames {
     await this.#rewrite();
   }
 
+  /**
+   * Prefixes of policies that the kernel has under an address's own identity: of this address alone.
+   * @param found the addresses of names that it has
+   */
+  hidden(found: readonly { prefix: string; identity: number }[]): { prefix: string; identity: number }[] {
+    const bases = new Map(this.#kept.map(({ identity, base }) => [identity, base]));
+    return found.flatMap(({ prefix, identity }) => {
+      const base = bases.get(identity);
+      return base?.prefix.text === prefix ? [{ prefix, identity: base.identity }] : [];
+    });
+  }
+
   /** The kernel has these addresses of names, and what `prefixes` has of prefixes. Policies that were found come after. */
   adopt(found: readonly { prefix: string; identity: number }[]): void {
     for (const { identity, base, selectors } of this.#kept.splice(0)) {
