@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { type Listening, middle, start, usedUs } from "./processes.ts";
+import { type Listening, middle, start, startAt, usedUs } from "./processes.ts";
 
 const ROUNDS = Number(Deno.args[Deno.args.indexOf("--rounds") + 1]) || 3, SMALL = 10_000, LARGE = 200;
 
@@ -23,29 +23,13 @@ async function nghttpd(folder: string): Promise<Listening> {
   await Deno.mkdir(`${folder}/public`);
   await Deno.writeTextFile(`${folder}/public/small`, "x".repeat(200));
   await Deno.writeTextFile(`${folder}/public/large`, "x".repeat(1 << 20));
-  const free = Deno.listen({ hostname: "127.0.0.1", port: 0 }), { port } = free.addr;
-  free.close();
-  const child = new Deno.Command("nghttpd", {
-    args: ["--no-tls", "-d", folder, `${port}`],
-    stdout: "null",
-    stderr: "null",
-  }).spawn();
-  for (;;) {
-    try {
-      (await Deno.connect({ hostname: "127.0.0.1", port })).close();
-      break;
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
-  return {
-    pid: child.pid,
-    port,
-    async [Symbol.asyncDispose]() {
-      child.kill();
-      await child.status;
-    },
-  };
+  return await startAt((port) =>
+    new Deno.Command("nghttpd", {
+      args: ["--no-tls", "-d", folder, `${port}`],
+      stdout: "null",
+      stderr: "null",
+    })
+  );
 }
 
 /** Asks `count` times on 16 connections; throws where not all is answered. */

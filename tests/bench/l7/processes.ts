@@ -25,6 +25,32 @@ export async function start(args: string[]): Promise<Listening> {
   };
 }
 
+/** Starts a program at a free port of 127.0.0.1, and waits until it takes connections there. @throws where it ends instead */
+export async function startAt(commandAt: (port: number) => Deno.Command): Promise<Listening> {
+  const free = Deno.listen({ hostname: "127.0.0.1", port: 0 }), { port } = free.addr;
+  free.close();
+  const child = commandAt(port).spawn();
+  let ended = false;
+  void child.status.then(() => ended = true);
+  for (;;) {
+    try {
+      (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+      break;
+    } catch {
+      if (ended) throw new Error("Cannot start a peer of the bench: it ended");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+  return {
+    pid: child.pid,
+    port,
+    async [Symbol.asyncDispose]() {
+      if (!ended) child.kill();
+      await child.status;
+    },
+  };
+}
+
 /** Processor time of a process, microseconds. */
 export function usedUs(pid: number): number {
   const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).split(") ")[1].split(" ");

@@ -10,6 +10,7 @@ import { splice } from "@weir/l7-proxy/splice";
 import { Handle, L7RecordBatch, RuleSet } from "@weir/proto/l7";
 import { MapStateEntry } from "@weir/proto/policy";
 import { ProxyEndpoint, ProxyPolicy } from "@weir/proto/proxy";
+import { HTTP_RULES } from "./rules.ts";
 
 const [mode, origin] = Deno.args;
 const connect = async () => {
@@ -39,7 +40,7 @@ function rules(): RuleBook {
         RuleSet.create({
           id: 1,
           kind: "HTTP",
-          http: [{ method: "POST", path: "/admin/.*" }, { method: "GET", path: "/public/.*" }],
+          http: [...HTTP_RULES],
         }),
       ],
     }),
