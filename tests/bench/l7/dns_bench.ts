@@ -1,6 +1,7 @@
 /**
- * What judging DNS by UDP takes from the processor beside passing datagrams on: microseconds of the proxy's processor time for a question and its answer of two addresses. Both in
- * turns, in one run; the ratio is what counts. Client and server are on loopback at a handle's two ports, 1 and 2, which is what takes root and a network namespace of its own:
+ * What judging DNS by UDP takes from the processor beside passing datagrams on: microseconds of the proxy's processor time for a question and its answer of two addresses, passed on
+ * as they are, judged, and judged with two records of the flow sent to a flow exporter of another process. All in turns, in one run; the ratios are what counts. Client and server
+ * are on loopback at a handle's two ports, 1 and 2, which is what takes root and a network namespace of its own:
  *
  *     unshare -n sh -c 'ip link set lo up; deno run -A --unstable-net tests/bench/l7/dns_bench.ts [--rounds N]'
  *
@@ -8,16 +9,22 @@
  */
 import { DATAGRAM } from "@weir/proto/numbers";
 
-const ROUNDS = Number(Deno.args[Deno.args.indexOf("--rounds") + 1]) || 3, ROUND_MS = 3000, IN_FLIGHT = 64;
+const ROUNDS = Number(Deno.args[Deno.args.indexOf("--rounds") + 1]) || 3, ROUND_MS = 2000, IN_FLIGHT = 64;
 const TICK_US = 10_000;
-const PORTS = { pass: 15_101, dns: 15_102 } as const;
+const PORTS = { pass: 15_101, judge: 15_102, record: 15_103 } as const;
 type Mode = keyof typeof PORTS;
+const MODES = Object.keys(PORTS) as Mode[];
 
-/** A proxy in a process of its own. */
-async function start(mode: Mode): Promise<{ pid: number; [Symbol.asyncDispose](): Promise<void> }> {
+interface Started {
+  readonly pid: number;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** A process of the bench, which listens. */
+async function start(...args: string[]): Promise<Started> {
   const script = new URL("./dns_process.ts", import.meta.url).pathname;
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--unstable-net", script, mode, `${PORTS[mode]}`],
+    args: ["run", "-A", "--unstable-net", script, ...args],
     stdout: "piped",
   }).spawn();
   const reader = child.stdout.getReader();
@@ -78,22 +85,28 @@ async function load(mode: Mode): Promise<number> {
   return answers;
 }
 
-await using pass = await start("pass");
-await using dns = await start("dns");
-const seen = { pass: [] as number[], dns: [] as number[] };
+await using stack = new AsyncDisposableStack();
+const directory = await Deno.makeTempDir(), exporter = `${directory}/exporter.sock`;
+stack.defer(() => Deno.remove(directory, { recursive: true }));
+stack.use(await start("exporter", exporter));
+const proxies = new Map<Mode, Started>(), seen = new Map<Mode, number[]>(MODES.map((mode) => [mode, []]));
+for (const mode of MODES) proxies.set(mode, stack.use(await start(mode, `${PORTS[mode]}`, exporter)));
 for (let round = 0; round <= ROUNDS; round++) {
-  for (const [mode, proxy] of [["pass", pass], ["dns", dns]] as const) {
-    const before = usedUs(proxy.pid), answers = await load(mode);
+  for (const [mode, { pid }] of proxies) {
+    const before = usedUs(pid), answers = await load(mode);
     // The first round warms up.
-    if (round > 0) seen[mode].push((usedUs(proxy.pid) - before) / answers);
+    if (round > 0) seen.get(mode)!.push((usedUs(pid) - before) / answers);
   }
 }
-const middle = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
-const show = (values: number[]) => values.map((value) => value.toFixed(1)).join(" ");
-console.log(
-  `us per question and answer: passed on ${show(seen.pass)}; judged ${show(seen.dns)}; ratio ${
-    (middle(seen.dns) / middle(seen.pass)).toFixed(2)
-  }; ${Math.round(1e6 / middle(seen.dns))} questions for each second of a core`,
-);
+const middle = (mode: Mode) => seen.get(mode)!.toSorted((a, b) => a - b)[ROUNDS >> 1];
+console.log("us of processor time for a question and its answer");
+for (const mode of MODES) {
+  const us = middle(mode), all = seen.get(mode)!.map((value) => value.toFixed(1)).join(" ");
+  console.log(
+    `${mode.padEnd(8)} ${all}   ${(us / middle("pass")).toFixed(2)} of pass   ${
+      Math.round(1e6 / us)
+    }/s of a core`,
+  );
+}
 client.close();
 server.close();

@@ -1,6 +1,6 @@
 /**
- * One proxy of datagrams for the bench, in a process of its own: `dns_process.ts MODE PORT`, which says when it listens. MODE is `pass` (datagrams go on as they are), or
- * `dns` (a hundred names and two patterns, records sent to a flow exporter that throws them away).
+ * One process of the bench of DNS: `dns_process.ts MODE PORT|SOCKET [SOCKET]`, which says when it listens. MODE is `pass` (datagrams go on as they are), `judge` (a hundred names
+ * and two patterns), `record` (the same, and records go to the flow exporter at SOCKET), or `exporter` (listens at SOCKET, and throws records away).
  * @module
  */
 import { WeirClient } from "@weir/client";
@@ -11,14 +11,29 @@ import { DATAGRAM } from "@weir/proto/numbers";
 import { MapStateEntry } from "@weir/proto/policy";
 import { ProxyEndpoint, ProxyPolicy } from "@weir/proto/proxy";
 
-const [mode, port] = Deno.args;
-const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: Number(port) });
-console.log(port);
-if (mode === "dns") await datagrams().serve(socket);
-else await pass();
+const [mode, at, exporterPath] = Deno.args;
+if (mode === "exporter") exporter();
+else {
+  const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: Number(at) });
+  console.log(at);
+  if (mode === "pass") await pass(socket);
+  else await datagrams().serve(socket);
+}
+
+/** A flow exporter that reads records and keeps none. */
+function exporter(): void {
+  const server = new ApiServer({ name: "flow-exporter" });
+  server.action({
+    path: "/v1/l7records:add",
+    request: L7RecordBatch,
+    response: L7RecordBatch,
+    handle: () => L7RecordBatch.create({}),
+  });
+  Deno.serve({ path: at, onListen: () => console.log(at) }, server.fetch);
+}
 
 /** What the kernel and Deno take alone: each datagram goes to the other leg. */
-async function pass(): Promise<void> {
+async function pass(socket: Deno.DatagramConn): Promise<void> {
   const buffer = new Uint8Array(64 * 1024);
   for (;;) {
     const [bytes, from] = await socket.receive(buffer);
@@ -30,15 +45,8 @@ async function pass(): Promise<void> {
 
 function datagrams(): DnsDatagrams {
   const metrics = new MetricsRegistry(), book = new RuleBook("");
-  const exporter = new ApiServer({ name: "flow-exporter" });
-  exporter.action({
-    path: "/v1/l7records:add",
-    request: L7RecordBatch,
-    response: L7RecordBatch,
-    handle: () => L7RecordBatch.create({}),
-  });
   const records = new RecordSender({
-    exporter: new WeirClient({ handler: exporter.fetch }),
+    exporter: mode === "record" ? new WeirClient({ socket: exporterPath }) : undefined,
     metrics,
     clock: systemClock,
   });
