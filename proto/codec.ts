@@ -7,7 +7,11 @@
  * @module
  */
 import protobuf from "protobufjs/light";
+import { encodeMessage, keepBytes } from "./encoder.ts";
+import { MessageError } from "./message_error.ts";
 import { typeOf } from "./root.ts";
+
+export { MessageError };
 
 protobuf.util.Long = undefined as unknown as typeof protobuf.util.Long;
 protobuf.configure();
@@ -18,24 +22,16 @@ export type Init<T> = T extends Uint8Array ? T
   : T extends object ? { [K in keyof T]?: Init<T[K]> }
   : T;
 
-/** Bytes or JSON that are not the message they were said to be. */
-export class MessageError extends Error {
-  override readonly name = "MessageError";
-  readonly code = "MESSAGE_INVALID";
-  /** @param path JSON path of the fault, `""` for the whole message */
-  constructor(message: string, readonly path: string, options?: ErrorOptions) {
-    super(message, options);
-  }
-}
-
-/** The encodings of one message type. All four functions are pure. */
+/** The encodings of one message type. All but `keep` are pure. */
 export interface Message<T> {
   /** Full protobuf name, e.g. `weir.policy.v1.Policy`. */
   readonly name: string;
   /** A complete object from a partial one. */
   create(init?: Init<T>): T;
-  /** Protobuf bytes. */
-  encode(value: Init<T>): Uint8Array;
+  /** Protobuf bytes. @throws {MessageError} an enumeration has no such value */
+  encode(value: Init<T>): Uint8Array<ArrayBuffer>;
+  /** Makes the bytes of a message once, for a part of many others. It is frozen, and given back. */
+  keep(value: T): T;
   /** @throws {MessageError} the bytes are truncated or of another type */
   decode(bytes: Uint8Array): T;
   /** A JSON value; default values are left out, as protobuf's mapping has it. */
@@ -53,7 +49,11 @@ export function bindMessage<T>(name: string): Message<T> {
   return {
     name,
     create: (init) => complete(type(), (init ?? {}) as Plain) as T,
-    encode: (value) => type().encode(toWire(type(), value as Plain)).finish(),
+    encode: (value) => encodeMessage(type(), value as Plain),
+    keep(value) {
+      keepBytes(type(), value as Plain);
+      return value;
+    },
     decode(bytes) {
       try {
         return fromWire(type(), type().decode(bytes) as unknown as Plain) as T;
@@ -100,7 +100,7 @@ function mapField(
   return one(value);
 }
 
-/** What the three walks below ask of a field, found out once: they run for every message that passes. */
+/** What the walks below ask of a field, found out once: they run for every message that passes. */
 interface Slot {
   readonly name: string;
   readonly repeated: boolean;
@@ -158,27 +158,6 @@ function complete(type: protobuf.Type, init: Plain): Plain {
   return out;
 }
 
-function toWire(type: protobuf.Type, value: Plain): Plain {
-  const out: Plain = {};
-  for (const slot of slotsOf(type)) {
-    const v = value[slot.name];
-    if (v === undefined || v === null) continue;
-    const { message, enumeration, isOptional } = slot;
-    const isPlain = !isOptional && !slot.repeated && !slot.map;
-    if (message !== undefined) {
-      out[slot.name] = mapField(slot, v, (x) => toWire(message, x as Plain));
-    } else if (enumeration !== undefined) {
-      if (isPlain && v === slot.default) continue;
-      out[slot.name] = mapField(slot, v, (x) => typeof x === "string" ? enumNumber(enumeration, x) : x);
-    } else if (
-      !isPlain || (v !== "" && v !== 0 && v !== false && !(v instanceof Uint8Array && v.length === 0))
-    ) {
-      out[slot.name] = v;
-    }
-  }
-  return out;
-}
-
 function fromWire(type: protobuf.Type, message: Plain): Plain {
   const out: Plain = {};
   for (const slot of slotsOf(type)) {
@@ -199,19 +178,6 @@ function fromWire(type: protobuf.Type, message: Plain): Plain {
     }
   }
   return out;
-}
-
-function enumNumber(type: protobuf.Enum, name: string): number {
-  const number = type.values[name];
-  if (number === undefined) {
-    throw new MessageError(
-      `Unknown value ${JSON.stringify(name)} of ${type.name}: expected one of ${
-        Object.keys(type.values).join(", ")
-      }`,
-      "",
-    );
-  }
-  return number;
 }
 
 /** Scalar types that JSON carries as texts. */

@@ -5,7 +5,7 @@
  */
 import type { Clock } from "@weir/common";
 import type { Init } from "@weir/proto";
-import type { Handle, L7Kind, L7Record } from "@weir/proto/l7";
+import { Handle, type L7Kind, type L7Record } from "@weir/proto/l7";
 import { ProxyConnection } from "@weir/proto/proxy";
 import type { Waiting } from "./http1/connection.ts";
 import { ConnectionJudge } from "./connection_judge.ts";
@@ -60,6 +60,8 @@ export class RedirectedConnection {
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
     this.clock = parts.clock;
+    // Each of its records has it.
+    Handle.keep(parts.handle);
     this.judge = new ConnectionJudge(parts.book, parts.handle);
     this.sinceMs = this.#movedMs = parts.clock.monotonicMs();
   }
