@@ -1,13 +1,15 @@
 /**
  * One proxy for the bench, in a process of its own: `proxy_process.ts MODE ORIGIN_PORT`, which prints its port. MODE is `splice` (bytes pass as they are), or
- * `http` (two regular expressions, records sent to a flow exporter that throws them away).
+ * what its rules are about: `http` (two regular expressions), `cassandra`, `kafka`. Records are sent to a flow exporter that throws them away.
  * @module
  */
-import { ApiServer, MetricsRegistry, systemClock } from "@weir/common";
+import { MetricsRegistry, systemClock } from "@weir/common";
 import { WeirClient } from "@weir/client";
+import { KAFKA_ROLES } from "@weir/l7-rules";
 import { HandlePrefixes, Inflow, Proxy, RecordSender, RuleBook } from "@weir/l7-proxy";
 import { splice } from "@weir/l7-proxy/splice";
-import { Handle, L7RecordBatch, RuleSet } from "@weir/proto/l7";
+import type { Init } from "@weir/proto";
+import { Handle, RuleSet } from "@weir/proto/l7";
 import { MapStateEntry } from "@weir/proto/policy";
 import { ProxyEndpoint, ProxyPolicy } from "@weir/proto/proxy";
 import { HTTP_RULES } from "./rules.ts";
@@ -19,9 +21,27 @@ const connect = async () => {
   return socket;
 };
 
+const RULE_SETS: Readonly<Record<string, Init<RuleSet>>> = {
+  http: { kind: "HTTP", http: [...HTTP_RULES] },
+  // Drivers read the system's tables first, so that their rule stands first.
+  cassandra: {
+    kind: "CASSANDRA",
+    cassandra: [
+      { queryAction: "select", queryTable: "^system(_schema)?\\." },
+      { queryAction: "select", queryTable: "^shop\\.cart$" },
+      { queryAction: "insert", queryTable: "^shop\\.cart$" },
+    ],
+  },
+  kafka: {
+    kind: "KAFKA",
+    kafka: ["produce", "consume"].map((role) => ({ apiKeys: [...KAFKA_ROLES[role]], topic: "orders" })),
+  },
+};
+
 /** Rules for the ingress of one endpoint, as a policy has them. */
 function rules(): RuleBook {
   const book = new RuleBook("");
+  if (mode === "splice") return book;
   book.putPolicy(
     "p",
     ProxyPolicy.create({
@@ -36,28 +56,20 @@ function rules(): RuleBook {
           precedence: 1,
         }),
       ],
-      ruleSets: [
-        RuleSet.create({
-          id: 1,
-          kind: "HTTP",
-          http: [...HTTP_RULES],
-        }),
-      ],
+      ruleSets: [RuleSet.create({ id: 1, ...RULE_SETS[mode] })],
     }),
   );
   book.putEndpoint("e", ProxyEndpoint.create({ id: 1, policy: "p" }));
   return book;
 }
 
-const exporter = new ApiServer({ name: "flow-exporter" });
-exporter.action({
-  path: "/v1/l7records:add",
-  request: L7RecordBatch,
-  response: L7RecordBatch,
-  handle: () => L7RecordBatch.create({}),
-});
+/** Another process in truth: what it does with the records is none of the proxy's time. */
+const exporter = async (request: Request) => {
+  await request.bytes();
+  return new Response();
+};
 const records = new RecordSender({
-  exporter: new WeirClient({ handler: exporter.fetch }),
+  exporter: new WeirClient({ handler: exporter }),
   metrics: new MetricsRegistry(),
   clock: systemClock,
 });
@@ -84,7 +96,7 @@ const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
 console.log(listener.addr.port);
 for await (const socket of listener) {
   socket.setNoDelay(true);
-  if (mode === "http") void proxy.serve({ socket, address: "240.0.0.1" });
+  if (mode !== "splice") void proxy.serve({ socket, address: "240.0.0.1" });
   else void pass(socket);
 }
 
