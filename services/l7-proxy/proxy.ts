@@ -32,6 +32,8 @@ export const CONNECTIONS_MAX = 16_384;
 export const CLIENT_CONNECTIONS_MAX = 4096;
 /** Towards one server, so that clients without number leave something to the others'. */
 export const SERVER_CONNECTIONS_MAX = 8192;
+/** Nobody holds more than this many times what is free (as in the datapath, bpf/lib/share.h): who comes next always finds a place. */
+const SHARE_FACTOR = 2;
 const CONNECT_MS_MAX = 10_000;
 const SWEEP_MS = 1000;
 
@@ -196,11 +198,15 @@ export class Proxy {
 
   /** @returns why not, when it may not be */
   #open(socket: Socket, address: string, handle: Handle): RedirectedConnection | string {
-    const { clientConnectionsMax = CLIENT_CONNECTIONS_MAX, serverConnectionsMax = SERVER_CONNECTIONS_MAX } =
-      this.#parts;
-    const [client, server] = payers(handle);
-    if ((this.#held.get(client) ?? 0) >= clientConnectionsMax) return "client-connections-full";
-    if ((this.#held.get(server) ?? 0) >= serverConnectionsMax) return "server-connections-full";
+    const {
+      connectionsMax = CONNECTIONS_MAX,
+      clientConnectionsMax = CLIENT_CONNECTIONS_MAX,
+      serverConnectionsMax = SERVER_CONNECTIONS_MAX,
+    } = this.#parts;
+    const share = SHARE_FACTOR * (connectionsMax - this.#running + 1), [client, server] = payers(handle);
+    const isFull = (payer: string, most: number) => (this.#held.get(payer) ?? 0) >= Math.min(most, share);
+    if (isFull(client, clientConnectionsMax)) return "client-connections-full";
+    if (isFull(server, serverConnectionsMax)) return "server-connections-full";
     const connection = this.#connectionOf(++this.#last, socket, handle, () => this.#connect(address));
     for (const payer of [client, server]) this.#held.set(payer, (this.#held.get(payer) ?? 0) + 1);
     this.#connections.set(this.#last, connection);

@@ -262,6 +262,39 @@ Deno.test("Proxy.serve() takes another client's connections to a server of which
   await Promise.all(running);
 });
 
+Deno.test("Proxy.serve() leaves places to who comes next: of what is left nobody has more than twice what is free", async () => {
+  const connectionsMax = 90;
+  const { proxy } = proxyOf(bookOf([".*"], [".*"]), {
+    connectionsMax,
+    handleOf: (number) =>
+      Promise.resolve(
+        Handle.create({
+          ...HANDLE,
+          number,
+          egress: undefined,
+          clientAddress: `10.0.1.${number >> 8}`,
+          serverAddress: `10.0.2.${number >> 8}`,
+        }),
+      ),
+  });
+  const open: MemorySocket[] = [], running: Promise<void>[] = [], held: number[] = [];
+  for (let client = 1; client <= 4; client++) {
+    let taken = 0;
+    for (let at = 1; at <= connectionsMax; at++) {
+      const socket = new MemorySocket(), serving = proxy.serve({ socket, address: `240.0.${client}.${at}` });
+      for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+      if (socket.closed) break;
+      taken++;
+      open.push(socket);
+      running.push(serving);
+    }
+    held.push(taken);
+  }
+  assert.deepEqual(held, [60, 20, 7, 2], "each two thirds of what those before it left");
+  for (const socket of open) socket.send(null);
+  await Promise.all(running);
+});
+
 Deno.test("Proxy.sweep() ends a connection whose head trickles, and leaves one that is idle", async () => {
   const clock = new FakeClock(), stop = new AbortController();
   const { proxy, ended } = proxyOf(bookOf([".*"], [".*"]), { clock });
