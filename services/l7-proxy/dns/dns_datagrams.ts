@@ -12,7 +12,12 @@ import type { HandlePrefixes } from "../handle_address.ts";
 import type { RedirectedConnection } from "../redirected_connection.ts";
 import { DnsFlow } from "./dns_flow.ts";
 import type { DnsShared } from "./dns_shared.ts";
-import { DATAGRAM_FLOW_MS, DATAGRAM_FLOWS_MAX, DATAGRAMS_EARLY_MAX } from "./limits.ts";
+import {
+  DATAGRAM_FLOW_MS,
+  DATAGRAM_FLOWS_MAX,
+  DATAGRAM_QUESTION_BYTES_MAX,
+  DATAGRAMS_EARLY_MAX,
+} from "./limits.ts";
 
 const { CLIENT_PORT, SERVER_PORT } = DATAGRAM;
 /** Datagrams that are handed to the kernel and not taken yet. */
@@ -154,6 +159,7 @@ export class DnsDatagrams {
       counted: (verdict) => connection.counted(verdict),
       record: (record) => connection.record(record),
       fault: (code, reason) => connection.fault(code, reason),
+      questionBytesMax: DATAGRAM_QUESTION_BYTES_MAX,
       toServer: (message) => this.#send(message, toServer),
       toClient: (message) => this.#send(message, toClient),
     }, shared);

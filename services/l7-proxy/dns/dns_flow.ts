@@ -38,6 +38,8 @@ export interface DnsClient {
   record(record: Init<L7Record>): void;
   /** A message that could not be read: for counters and records. */
   fault(code: string, reason: string): void;
+  /** Bytes of the longest message that reaches the server; absent: any. */
+  readonly questionBytesMax?: number;
   toServer(message: Uint8Array): void;
   toClient(message: Uint8Array): void;
 }
@@ -106,6 +108,14 @@ export class DnsFlow {
     const { verdict, sides, why } = judge.judge({ kind: "DNS", name: question.name });
     this.#client.counted(verdict);
     if (verdict !== "allowed") return this.#deny(message, query, sides, why);
+    if (message.length > (this.#client.questionBytesMax ?? message.length)) {
+      const reason = `a question of ${message.length} bytes by UDP: it is to be asked by TCP`;
+      this.#record("REQUEST", sides, question, {}, { verdict: "ERROR", reason });
+      const { end: questionEnd } = question;
+      return this.#client.toClient(
+        localAnswer(message, { rcode: dns.NOERROR, questionEnd, isTruncated: true }),
+      );
+    }
     if (this.#pending.size >= FLOW_QUESTIONS_MAX || !this.#shared.begin(this.#endpoint)) {
       this.#record("REQUEST", sides, question, {}, {
         verdict: "ERROR",

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { MetricsRegistry, ProblemError } from "@weir/common";
 import { FakeClock } from "@weir/common/testing/fake_clock";
 import type { Init } from "@weir/proto";
@@ -11,7 +12,7 @@ import { RuleBook } from "../rule_book.ts";
 import { DnsFlow } from "./dns_flow.ts";
 import { DnsShared, type DnsSharedParts } from "./dns_shared.ts";
 import { NameLearner } from "./name_learner.ts";
-import { addresses, answerTo, decode, head, queryOf, raw } from "./testing.ts";
+import { addresses, answerTo, decode, encode, head, queryOf, raw } from "./testing.ts";
 
 const HANDLE = Handle.create({
   number: 7,
@@ -45,7 +46,10 @@ function putRules(book: RuleBook, ...patterns: string[]): void {
 }
 
 /** A client and a server that a test speaks for, and an endpoint manager. */
-function flowOf(book: RuleBook, more: Partial<DnsSharedParts> & { tell?: Tell } = {}) {
+function flowOf(
+  book: RuleBook,
+  more: Partial<DnsSharedParts> & { tell?: Tell; questionBytesMax?: number } = {},
+) {
   const clock = new FakeClock(), metrics = new MetricsRegistry();
   const told: Init<LearnedName>[][] = [];
   const { tell } = more;
@@ -67,6 +71,7 @@ function flowOf(book: RuleBook, more: Partial<DnsSharedParts> & { tell?: Tell } 
     counted: (verdict) => verdicts.push(verdict),
     record: (record) => records.push(record),
     fault: (code) => faults.push(code),
+    questionBytesMax: more.questionBytesMax,
     toServer: (message) => toServer.push(message),
     toClient: (message) => toClient.push(message),
   }, shared);
@@ -118,6 +123,39 @@ Deno.test("DnsFlow passes an allowed question on under another id, and the answe
     cnames: ["e.x."],
     ttl: 9,
   });
+});
+
+Deno.test("DnsFlow has what is too long for a datagram to the server asked by TCP, once a rule allows it", () => {
+  const long = (name: string, bytes: number) =>
+    encode({
+      type: "query",
+      id: 9,
+      flags: 0x100,
+      questions: [{ name, type: "A" }],
+      additionals: [{
+        type: "OPT",
+        name: ".",
+        udpPayloadSize: 1232,
+        flags: 0,
+        options: [{ code: 12, data: Buffer.alloc(bytes) }],
+      }],
+    });
+  const { flow, shared, toServer, toClient, records } = flowOf(bookOf("*.good.com"), {
+    questionBytesMax: 1232,
+  });
+  const room = 1232 - long("a.good.com", 0).length;
+  flow.fromClient(long("a.good.com", room));
+  assert.deepEqual([toServer.length, toClient.length], [1, 0]);
+  flow.fromClient(long("a.good.com", room + 1));
+  flow.fromClient(long("a.bad.com", room + 1));
+  assert.deepEqual([toServer.length, shared.questions], [1, 1]);
+  const [truncated, refused] = toClient.map(decode);
+  assert.deepEqual(
+    [truncated.id, truncated.flag_tc, truncated.rcode, truncated.questions[0].name],
+    [9, true, "NOERROR", "a.good.com"],
+  );
+  assert.deepEqual([refused.flag_tc, refused.rcode], [false, "REFUSED"]);
+  assert.match(records[1].reason ?? "", /1233 bytes by UDP: it is to be asked by TCP/);
 });
 
 Deno.test("DnsFlow gives questions ids that cannot be told beforehand, each its own", () => {

@@ -24,6 +24,11 @@ export const WAITING_BYTES_MAX = 256 * 1024;
 /** Bytes that all TCP connections hold of messages of which more must come. */
 export const HELD_BYTES_TOTAL_MAX = 64 * 1024 * 1024;
 
+/**
+ * Bytes of a question that goes on as a datagram: with its headers no more than every path of IPv6 takes (RFC 8200, 5). The proxy's socket hears nothing of
+ * a smaller path, so a longer one would be lost without a word.
+ */
+export const DATAGRAM_QUESTION_BYTES_MAX = 1232;
 /** Flows of datagrams that are known. */
 export const DATAGRAM_FLOWS_MAX = 65_536;
 /** Datagrams of one flow that wait until it is known whose it is. */

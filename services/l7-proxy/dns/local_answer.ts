@@ -10,6 +10,8 @@ export interface LocalAnswer {
   readonly rcode: number;
   /** Where the question ends in the message that asked; 0: it could not be read, and is not repeated. */
   readonly questionEnd: number;
+  /** Has it asked again by TCP. */
+  readonly isTruncated?: boolean;
   /** Why, for a client that knows EDNS; undefined: nothing, or the client does not. */
   readonly extended?: { readonly code: number; readonly text: string };
 }
@@ -22,11 +24,12 @@ const UDP_BYTES = 1232;
 const NEGATIVE_TTL_S = 5;
 const EXTENDED_ERROR = 15;
 
-const QR = 0x80, KEEP_FIRST = 0x79, RA = 0x80, KEEP_SECOND = 0x10;
+const QR = 0x80, TC = 0x02, KEEP_FIRST = 0x79, RA = 0x80, KEEP_SECOND = 0x10;
 
 /** @param query the message that asked; it has a header @returns a message of at most 512 bytes */
-export function localAnswer(query: Uint8Array, { rcode, questionEnd, extended }: LocalAnswer): Uint8Array {
-  const parts = [query.subarray(0, 2), header(query, rcode, questionEnd > 0, extended !== undefined)];
+export function localAnswer(query: Uint8Array, answer: LocalAnswer): Uint8Array {
+  const { rcode, questionEnd, extended } = answer;
+  const parts = [query.subarray(0, 2), header(query, answer)];
   if (questionEnd > 0) parts.push(query.subarray(HEADER_BYTES, questionEnd));
   if (rcode === NXDOMAIN) parts.push(authority(query));
   const used = parts.reduce((sum, part) => sum + part.length, 0);
@@ -34,19 +37,22 @@ export function localAnswer(query: Uint8Array, { rcode, questionEnd, extended }:
   return concat(parts);
 }
 
-function header(query: Uint8Array, rcode: number, hasQuestion: boolean, hasEdns: boolean): Uint8Array {
+function header(
+  query: Uint8Array,
+  { rcode, questionEnd, extended, isTruncated = false }: LocalAnswer,
+): Uint8Array {
   // Opcode and "recursion desired" as they were asked; "checking disabled" too.
   return Uint8Array.of(
-    QR | query[2] & KEEP_FIRST,
+    QR | query[2] & KEEP_FIRST | (isTruncated ? TC : 0),
     RA | query[3] & KEEP_SECOND | rcode,
     0,
-    hasQuestion ? 1 : 0,
+    questionEnd > 0 ? 1 : 0,
     0,
     0,
     0,
     rcode === NXDOMAIN ? 1 : 0,
     0,
-    hasEdns ? 1 : 0,
+    extended === undefined ? 0 : 1,
   );
 }
 
