@@ -2,6 +2,9 @@
  * Runs the repository's checks and tests in groups, and sums up. Groups that run packets through programs have surroundings
  * of their own and run beside the others, where the machine lets them. The last line is `N passed, N failed`; the exit code
  * is 1 when anything failed.
+ *
+ * Who has no more than so much time says so in WEIR_TEST_MINUTES: what has not begun by then is skipped, what runs is ended,
+ * and both are named.
  * @module
  */
 
@@ -16,6 +19,8 @@ interface Group {
   args: string[];
   /** Needs no network and nothing of the other groups: it may run beside them, in the lane of this name. */
   beside?: "packets" | "labs";
+  /** Takes all that the machine has: it runs when all others have ended. */
+  last?: boolean;
   /** Runs only when it is named: it takes long. */
   onlyNamed?: boolean;
   /** What has to be there first: a script that begins with the run, in the background, and is waited for. */
@@ -110,10 +115,11 @@ const groups: Group[] = [
     beside: "labs",
   },
   { ...tests("faults", "killed, full, broken, gone", "tests/faults"), beside: "labs" },
-  // The last: what it is made of builds beside the others.
+  // What it is made of builds beside the others.
   {
     ...tests("kubernetes", "a real Kubernetes cluster of two nodes on this machine", "tests/kubernetes"),
     needs: "tests/kubernetes/build",
+    last: true,
   },
   {
     ...tests(
@@ -121,7 +127,8 @@ const groups: Group[] = [
       "faults and lives of such a cluster under traffic",
       "tests/kubernetes-faults",
     ),
-    needs: "tests/kubernetes/build",
+    needs: "tests/kubernetes-faults/build",
+    last: true,
     onlyNamed: true,
   },
 ];
@@ -160,6 +167,25 @@ interface Outcome {
   passed: number;
   failed: number;
   seconds: number;
+  /** Why it, or a part of it, did not run. */
+  unseen?: string;
+}
+
+/** When the time of this run is over, on the clock of performance.now(). */
+const END_MS = minutesOf(Deno.env.get("WEIR_TEST_MINUTES")) * 60_000;
+
+function minutesOf(text: string | undefined): number {
+  if (!text) return Infinity;
+  if (/^\d{1,4}$/.test(text)) return Number(text);
+  console.error(`WEIR_TEST_MINUTES is a number of minutes, not ${text}`);
+  Deno.exit(2);
+}
+
+/** Resolves at the end of this run's time; never where it has no end. */
+function timeIsOver(): Promise<void> {
+  return new Promise((resolve) => {
+    if (END_MS !== Infinity) Deno.unrefTimer(setTimeout(resolve, Math.max(0, END_MS - performance.now())));
+  });
 }
 
 /**
@@ -169,6 +195,7 @@ interface Outcome {
  */
 async function run(group: Group, wrapper: string[], show: (chunk: Uint8Array) => void): Promise<Outcome> {
   const start = performance.now();
+  if (start >= END_MS) return { passed: 0, failed: 0, seconds: 0, unseen: "skipped: no time is left" };
   const [command, ...args] = [...wrapper, "deno", ...group.args];
   const child = new Deno.Command(command, {
     args,
@@ -176,17 +203,28 @@ async function run(group: Group, wrapper: string[], show: (chunk: Uint8Array) =>
     stderr: "piped",
     env: { NO_COLOR: "1" },
   }).spawn();
-  let tail = "";
-  const decoder = new TextDecoder();
+  let tail = "", cutOff = false;
+  const cut = END_MS === Infinity ? undefined : setTimeout(() => {
+    cutOff = true;
+    child.kill("SIGKILL");
+  }, END_MS - start);
+  const decoder = new TextDecoder(), ended = { passed: 0, failed: 0 };
   const read = async (stream: ReadableStream<Uint8Array>) => {
     for await (const chunk of stream) {
       show(chunk);
-      tail = (tail + decoder.decode(chunk, { stream: true })).slice(-4000);
+      const text = decoder.decode(chunk, { stream: true });
+      ended.passed += text.match(/ ok \(\d+(?:m|s|ms|µs)/g)?.length ?? 0;
+      ended.failed += text.match(/ FAILED \(\d+(?:m|s|ms|µs)/g)?.length ?? 0;
+      tail = (tail + text).slice(-4000);
     }
   };
-  await Promise.all([read(child.stdout), read(child.stderr)]);
+  const output = Promise.all([read(child.stdout), read(child.stderr)]);
   const { success } = await child.status;
+  clearTimeout(cut);
+  // What a test that was cut off started may hold its output open.
+  if (!cutOff) await output;
   const seconds = (performance.now() - start) / 1000;
+  if (cutOff) return { ...ended, seconds, unseen: "cut off: the time is over" };
   if (group.kind === "check") return { passed: success ? 1 : 0, failed: success ? 0 : 1, seconds };
   const found = [...tail.matchAll(/(\d+) passed(?: \([^)]*\))? \| (\d+) failed/g)].at(-1);
   const failed = Number(found?.[2] ?? 0);
@@ -239,16 +277,19 @@ async function prepare(script: string): Promise<void> {
   console.log(`${script} failed: what needs it is skipped`);
 }
 
-/** With fewer, lanes would only take time from each other. */
-const PROCESSORS_MIN = 4;
-/** Lanes in surroundings of their own, and beside them all the rest. */
-const lanes = (["packets", "labs"] as const).map((name) => selected.filter(({ beside }) => beside === name));
-const inTurn = selected.filter((g) => !g.beside);
-if (inTurn.length < selected.length && availableParallelism() >= PROCESSORS_MIN && await canBeAlone()) {
+/** With fewer there is one lane beside the rest: most of what labs take is waiting. */
+const PROCESSORS_FOR_TWO_LANES = 4;
+const beside = selected.filter((g) => g.beside !== undefined);
+const inTurn = selected.filter((g) => g.beside === undefined && !g.last);
+if (inTurn.length > 0 && beside.length > 0 && await canBeAlone()) {
+  const lanes = availableParallelism() < PROCESSORS_FOR_TWO_LANES
+    ? [beside]
+    : (["packets", "labs"] as const).map((name) => beside.filter((g) => g.beside === name));
   await Promise.all([lane(inTurn, [], false), ...lanes.map((groups) => lane(groups, ALONE, true))]);
 } else {
-  await lane(selected, [], false);
+  await lane(selected.filter((g) => !g.last), [], false);
 }
+await lane(selected.filter((g) => g.last), [], false);
 
 /** Runs groups one after another; `held` output comes whole when its group ends. */
 async function lane(groups: readonly Group[], wrapper: string[], held: boolean): Promise<void> {
@@ -260,7 +301,7 @@ async function lane(groups: readonly Group[], wrapper: string[], held: boolean):
     };
     if (held) console.log(`\n== ${group.name}: runs beside, its output comes when it ends`);
     else write(new TextEncoder().encode(title));
-    if (group.needs !== undefined) await needed.get(group.needs);
+    if (group.needs !== undefined) await Promise.race([needed.get(group.needs), timeIsOver()]);
     outcomes.set(group, await run(group, wrapper, held ? (chunk) => chunks.push(chunk) : write));
     if (held) {
       write(new TextEncoder().encode(title));
@@ -270,9 +311,9 @@ async function lane(groups: readonly Group[], wrapper: string[], held: boolean):
 }
 
 const rows = selected.map((group) => {
-  const { passed, failed, seconds } = outcomes.get(group)!;
+  const { passed, failed, seconds, unseen } = outcomes.get(group)!;
   const counts = `${String(passed).padStart(5)} passed ${String(failed).padStart(3)} failed`;
-  return `${group.name.padEnd(12)} ${counts}  ${seconds.toFixed(1)} s`;
+  return `${group.name.padEnd(12)} ${counts}  ${seconds.toFixed(1)} s${unseen ? `  ${unseen}` : ""}`;
 });
 const total = (of: "passed" | "failed") => [...outcomes.values()].reduce((sum, o) => sum + o[of], 0);
 console.log(`\n${rows.join("\n")}\n\n${total("passed")} passed, ${total("failed")} failed`);

@@ -6,7 +6,7 @@ import { manifest } from "../../services/cli/install/manifest.ts";
 import { type Json, valuePaths } from "../../services/cli/install/values.ts";
 
 const CHART = new URL("../../deploy/helm/weir", import.meta.url).pathname;
-/** Helm itself, which tests/kubernetes/build makes. */
+/** Helm itself, which tests/kubernetes-faults/build makes. */
 const HELM = [
   `${
     Deno.env.get("WEIR_KUBERNETES_CACHE") || new URL("../../.build/kubernetes", import.meta.url).pathname
@@ -18,7 +18,7 @@ const HELM = [
     return false;
   }
 });
-if (HELM === undefined) console.log("SKIP Helm: no helm binary (tests/kubernetes/build makes it)");
+if (HELM === undefined) console.log("SKIP Helm: no helm binary (tests/kubernetes-faults/build makes it)");
 
 const documents = (text: string) =>
   parseAllDocuments(text).map((document) => document.toJS()).filter((one) => one);

@@ -3,7 +3,7 @@ import { type Cache, exists, SOURCES } from "../cluster/layout.ts";
 import { ok, run } from "../cluster/process.ts";
 import { makeImages } from "./images.ts";
 import { hasApt, unpackPackages } from "./packages.ts";
-import { buildPrograms } from "./programs.ts";
+import { buildPrograms, CLUSTER_PROGRAMS, HELM } from "./programs.ts";
 import { makeStore } from "./store.ts";
 
 const PACKAGES = ["etcd-server", "containerd", "runc"];
@@ -52,9 +52,7 @@ async function compiler(): Promise<string> {
 /** Makes what is not there. Nothing to do takes no time worth the word; two at once wait for each other. */
 export async function makeParts(cache: Cache, say: (text: string) => void): Promise<void> {
   await needCommands();
-  await Deno.mkdir(cache.bin, { recursive: true });
-  using lock = await Deno.open(`${cache.directory}/lock`, { write: true, create: true });
-  await lock.lock(true);
+  using _lock = await lockOf(cache);
   const pause = `${cache.bin}/pause`, source = `${SOURCES}/cluster/pause.c`;
   const stamp = `${cache.directory}/pause.stamp`, wanted = await Deno.readTextFile(source);
   if (!exists(pause) || !exists(stamp) || await Deno.readTextFile(stamp) !== wanted) {
@@ -69,7 +67,21 @@ export async function makeParts(cache: Cache, say: (text: string) => void): Prom
     await unpackPackages(PACKAGES, `${cache.packages}.new`);
     await Deno.rename(`${cache.packages}.new`, cache.packages);
   }
-  await buildPrograms(cache, say);
+  await buildPrograms(CLUSTER_PROGRAMS, cache, say);
   await makeImages(cache, say);
   await makeStore(cache, say);
+}
+
+/** Makes helm, with which people install charts: the cluster does without it, and tests of the chart's life do not. */
+export async function buildHelm(cache: Cache, say: (text: string) => void): Promise<void> {
+  using _lock = await lockOf(cache);
+  await buildPrograms(HELM, cache, say);
+}
+
+/** Held until it is disposed of. */
+async function lockOf(cache: Cache): Promise<Deno.FsFile> {
+  await Deno.mkdir(cache.bin, { recursive: true });
+  const lock = await Deno.open(`${cache.directory}/lock`, { write: true, create: true });
+  await lock.lock(true);
+  return lock;
 }

@@ -17,8 +17,11 @@ interface Program {
 const build = ["build"], test = ["test", "-vet=off", "-c"];
 const plugin = (path: string) => `github.com/containernetworking/plugins/plugins/${path}`;
 
-/** By the path below the cache's `bin`. In this order: what a cluster cannot start without comes first. */
-const PROGRAMS: Record<string, Program> = {
+/** Programs by their path below the cache's `bin`. */
+type Programs = Readonly<Record<string, Program>>;
+
+/** In this order: what a cluster cannot start without comes first. */
+export const CLUSTER_PROGRAMS: Programs = {
   "cni/": {
     module: "plugins",
     args: build,
@@ -43,7 +46,10 @@ const PROGRAMS: Record<string, Program> = {
   },
   ginkgo: { module: "kubernetes", args: build, packages: ["github.com/onsi/ginkgo/v2/ginkgo"] },
   "e2e-net.test": { module: "kubernetes", args: test, packages: ["./e2e"], flags: stamp(KUBERNETES) },
-  // For the chart: what it makes of its values, and installing it as people do.
+};
+
+/** For the chart: what it makes of its values, and installing it as people do. */
+export const HELM: Programs = {
   helm: { module: "helm", args: build, packages: ["helm.sh/helm/v4/cmd/helm"] },
 };
 
@@ -62,12 +68,16 @@ export class NoGo extends Error {
 }
 
 /** Builds the programs whose module or flags are not those that they were built of. */
-export async function buildPrograms(cache: Cache, say: (text: string) => void): Promise<void> {
+export async function buildPrograms(
+  programs: Programs,
+  cache: Cache,
+  say: (text: string) => void,
+): Promise<void> {
   const stamps = `${cache.bin}/.stamps`;
   await Deno.mkdir(stamps, { recursive: true });
   await Deno.mkdir(`${cache.bin}/cni`, { recursive: true });
   let go: string | undefined;
-  for (const [path, program] of Object.entries(PROGRAMS)) {
+  for (const [path, program] of Object.entries(programs)) {
     const stampFile = `${stamps}/${path.replaceAll("/", "")}`;
     const wanted = await hashOf(program);
     if (
