@@ -56,6 +56,7 @@ Deno.test("bash offers commands, verbs, flags, values and files where they may s
     "get",
     "list",
     "matrix",
+    "preview",
   ]);
   deepEqual(await bashOffers("weir", "service", "pool", "l"), ["list"]);
   deepEqual(await bashOffers("weir", "policy", "explain", "--di"), ["--direction"]);

@@ -1,5 +1,5 @@
 /**
- * `weir policy apply|get|list|delete|explain|matrix|diff|accept-database`.
+ * `weir policy apply|get|list|delete|explain|matrix|diff|preview|accept-database`.
  *
  * @module
  */
@@ -40,7 +40,7 @@ const PREFIXES: Readonly<Record<string, string>> = {
   NetworkPolicy: "knp",
 };
 
-const VERBS = ["apply", "list", "get", "delete", "explain", "matrix", "diff", "accept-database"];
+const VERBS = ["apply", "list", "get", "delete", "explain", "matrix", "diff", "preview", "accept-database"];
 
 /** Runs the command. */
 export async function policyCommand(args: string[], context: CommandContext): Promise<number> {
@@ -62,6 +62,8 @@ export async function policyCommand(args: string[], context: CommandContext): Pr
       return await (await import("./policy_files/matrix_command.ts")).matrixCommand(rest, context);
     case "diff":
       return await (await import("./policy_files/diff_command.ts")).diffCommand(rest, context);
+    case "preview":
+      return await (await import("./policy_files/preview_command.ts")).previewCommand(rest, context);
     case "accept-database":
       return await acceptDatabase(rest, context);
     default:

@@ -13,13 +13,21 @@ const WAIT = {
 
 /** Of verbs that judge files. */
 const SURROUNDINGS = {
-  "--cluster NAME": `name of the cluster (default "default")`,
+  "--cluster NAME": `name of the cluster (default "default"; of recorded flows the one that they name)`,
   "-n, --namespace NAMESPACE": "of objects that name none",
+};
+
+/** Of verbs that judge by what was recorded. */
+const RECORD = {
+  "--flows FILE":
+    "flows as hubble observe -o jsonpb prints them (as Hubble's exporter writes them), plain or gzip; - is stdin",
+  "--since TIME": "only from this time on: how long ago (30m, 24h, 2d), a date, or a time with its zone",
+  "--until TIME": "only up to this time",
 };
 
 /** Help of `weir policy`. */
 export const POLICY: Manual = {
-  summary: "policies: apply, get, list, delete, explain, matrix, diff, accept-database",
+  summary: "policies: apply, get, list, delete, explain, matrix, diff, preview, accept-database",
   verbs: {
     apply: {
       says:
@@ -69,6 +77,20 @@ export const POLICY: Manual = {
         "-f, --file FILE|DIR|-...": "manifests that are on both sides: namespaces, pods, other policies",
         ...SURROUNDINGS,
         "-o, --output table|json|markdown|sarif": "form of the answer",
+      },
+    },
+    preview: {
+      says:
+        "Which recorded connections would be dropped that passed, and which would pass that were dropped, when policies are put in; with the rule's file and line, and what the maps of each node would take. The record is a file of flows of any cluster that runs Hubble, and no cluster is asked. Exit code 3: something would be dropped that passed; 1: a map would not hold its policy.",
+      flags: {
+        "-f, --file FILE|DIR|-...":
+          "policies that are put in, in place of those of the same names; pods' manifests give port names numbers",
+        "--current FILE|DIR|-...":
+          "policies that are in force (default: what the record says of a connection stands for them)",
+        ...RECORD,
+        "--policy-entries-max N": "entries that a node's map of one policy holds (default 16384)",
+        ...SURROUNDINGS,
+        "-o, --output table|json|markdown": "form of the answer",
       },
     },
   },

@@ -1,0 +1,156 @@
+/**
+ * `weir policy preview`: which recorded connections would be allowed or dropped that were not before.
+ * @module
+ */
+import type { Inventory } from "@weir/policy-engine/offline";
+import type { PortsOf, Preview } from "@weir/policy-engine/recorded";
+import { noWords, parse, text, texts } from "../args.ts";
+import { type CommandContext, UsageError } from "../context.ts";
+import { harmless } from "../harmless_text.ts";
+import { didYouMean } from "../suggestion.ts";
+import { previewJson, previewMarkdown, previewTable, refusalText } from "./preview_text.ts";
+import { readFiles } from "./read.ts";
+import { type Traffic, trafficOf } from "./traffic.ts";
+
+const HINT = "weir help policy";
+const FORMS = ["table", "json", "markdown"];
+/** Something closes that passed. */
+const EXIT_CLOSES = 3;
+const NAMED_MAX = 5;
+
+/** Runs the command. */
+export async function previewCommand(args: string[], context: CommandContext): Promise<number> {
+  const parsed = parse(args, {
+    file: { type: "string", short: "f", multiple: true },
+    current: { type: "string", multiple: true },
+    flows: { type: "string" },
+    since: { type: "string" },
+    until: { type: "string" },
+    "policy-entries-max": { type: "string" },
+    cluster: { type: "string" },
+    namespace: { type: "string", short: "n" },
+    output: { type: "string", short: "o" },
+  }, HINT);
+  noWords(parsed, HINT);
+  const { io } = context, paths = texts(parsed, "file"), current = texts(parsed, "current");
+  if (paths.length === 0) throw new UsageError("Say which policies: -f FILE, DIR or -", HINT);
+  const form = text(parsed, "output") ?? "table";
+  if (!FORMS.includes(form)) {
+    throw new UsageError(
+      `Unknown output form "${form}"${didYouMean(form, FORMS)}: expected ${FORMS.join(", ")}`,
+      HINT,
+    );
+  }
+  const entriesMax = entriesOf(text(parsed, "policy-entries-max"));
+  const flows = text(parsed, "flows");
+  if (flows === "-" && [...paths, ...current].includes("-")) {
+    throw new UsageError("Flows and policies cannot both come from stdin", HINT);
+  }
+  const traffic = await trafficOf(
+    flows,
+    { since: text(parsed, "since"), until: text(parsed, "until") },
+    context,
+  );
+  const { clusterOf } = await import("@weir/policy-engine/recorded");
+  const cluster = text(parsed, "cluster") ?? clusterOf(traffic.recorder.book.ends) ?? "default";
+  const options = { cluster, namespace: text(parsed, "namespace") };
+  const fresh = await readFiles(paths, io, options);
+  const old = current.length === 0 ? undefined : await readFiles(current, io, options);
+  if (fresh.policies.length === 0) throw new UsageError(`There is no policy in ${paths.join(", ")}`);
+  const preview = await previewOffline(traffic, { fresh, old, cluster, entriesMax });
+  const warnings = warningsOf(traffic, fresh, old);
+  const write = { table: previewTable, json: previewJson, markdown: previewMarkdown }[form]!;
+  io.out(write({ preview, traffic, warnings }));
+  for (const warning of warnings) io.err(`weir: warning: ${warning}\n`);
+  const refusal = refusalText(preview.maps);
+  if (refusal !== undefined) {
+    io.err(`weir: ${refusal}\n`);
+    return 1;
+  }
+  return preview.counts.closes > 0 ? EXIT_CLOSES : 0;
+}
+
+async function previewOffline(
+  { recorder }: Traffic,
+  { fresh, old, cluster, entriesMax }: {
+    fresh: Inventory;
+    old: Inventory | undefined;
+    cluster: string;
+    entriesMax: number | undefined;
+  },
+): Promise<Preview> {
+  const { JudgedCluster, newRepository, previewPolicies } = await import("@weir/policy-engine/recorded");
+  const repository = newRepository();
+  for (const policy of old?.policies ?? []) repository.upsertPolicy(policy);
+  const judged = new JudgedCluster(repository, recorder.book, { cluster, portsOf: portsOf(fresh, old) });
+  return await previewPolicies(judged, recorder.connections, fresh.policies, {
+    basis: old === undefined ? "record" : "policies",
+    entriesMax,
+  });
+}
+
+/** Port names of workloads, from the manifests that came along. */
+function portsOf(...inventories: (Inventory | undefined)[]): PortsOf {
+  const byName = new Map(
+    inventories.flatMap((inventory) => inventory?.workloads ?? []).map((workload) => [
+      `${workload.namespace}/${workload.name}`,
+      workload.ports,
+    ]),
+  );
+  return ({ namespace, workload }) => byName.get(`${namespace}/${workload}`) ?? [];
+}
+
+/** What the answer rests on, and is not known. */
+function warningsOf(traffic: Traffic, fresh: Inventory, old: Inventory | undefined): string[] {
+  const known = new Set(
+    [...fresh.policies, ...old?.policies ?? []].map(({ namespace, policyName }) =>
+      namespace === "" ? policyName : `${namespace}/${policyName}`
+    ),
+  );
+  const missing = [...traffic.allowedBy].filter((name) => !known.has(name)).sort();
+  const warnings: string[] = [];
+  if (missing.length > 0) {
+    warnings.push(
+      `recorded connections were allowed by policies that are not given: ${
+        missing.slice(0, NAMED_MAX).map(harmless).join(", ")
+      }${
+        missing.length > NAMED_MAX ? `, and ${missing.length - NAMED_MAX} more` : ""
+      }; give them with --current, for they may allow what is said to close`,
+    );
+  } else if (old === undefined) {
+    warnings.push(
+      "the policies in force are not given (--current): those of -f are taken for all there are, and what the record says for what was before",
+    );
+  }
+  const names = new Set(
+    [...fresh.policies].flatMap(({ rules }) => rules).flatMap(({ directions }) =>
+      [directions.INGRESS, directions.EGRESS].flatMap(({ sections }) => sections)
+    ).flatMap(({ ports }) => ports).map(({ name }) => name).filter((name) => name !== ""),
+  );
+  const defined = new Set(
+    [fresh, old].flatMap((inventory) => inventory?.workloads ?? []).flatMap(({ ports }) => ports).map((
+      { name },
+    ) => name),
+  );
+  const unknown = [...names].filter((name) => !defined.has(name)).sort();
+  if (unknown.length > 0) {
+    warnings.push(
+      `the numbers of the ports ${
+        unknown.slice(0, NAMED_MAX).join(", ")
+      } are not known: give the manifests of the pods as well`,
+    );
+  }
+  return warnings;
+}
+
+function entriesOf(given: string | undefined): number | undefined {
+  if (given === undefined) return undefined;
+  const number = /^\d{1,7}$/.test(given) ? Number(given) : 0;
+  if (number < 1 || number > 1 << 20) {
+    throw new UsageError(
+      `Cannot take "${given}" for --policy-entries-max: expected a number from 1 to 1048576`,
+      HINT,
+    );
+  }
+  return number;
+}

@@ -1,0 +1,7 @@
+/** @weir/policy-engine/recorded: policies tried on recorded connections, see README.md. @module */
+export * from "./flow_file.ts";
+export * from "./judged_cluster.ts";
+export * from "./map_cost.ts";
+export * from "./preview.ts";
+export { clusterOf, type EndKind, type RecordedEnd } from "./recorded_end.ts";
+export * from "./recorder.ts";
