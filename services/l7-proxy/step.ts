@@ -10,3 +10,16 @@ export interface Step {
   /** The connection is to be closed once both were written, and why; null: it goes on. */
   readonly close: string | null;
 }
+
+/** Adds bytes to write; what lies behind the last ones in one buffer is written with them. */
+export function pushBytes(list: Uint8Array[], bytes: Uint8Array): void {
+  if (bytes.length === 0) return;
+  const last = list.at(-1);
+  if (
+    last !== undefined && last.buffer === bytes.buffer && last.byteOffset + last.length === bytes.byteOffset
+  ) {
+    list[list.length - 1] = new Uint8Array(bytes.buffer, last.byteOffset, last.length + bytes.length);
+  } else {
+    list.push(bytes);
+  }
+}

@@ -3,6 +3,8 @@
  * @module
  */
 
+import { utf8Text } from "../utf8.ts";
+
 /** The body goes on beyond what is there: at least `bytes` of it are needed to read on. */
 export class NeedMore extends Error {
   override name = "NeedMore";
@@ -103,12 +105,8 @@ export class BodyReader {
   }
 }
 
-const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
 function utf8(bytes: Uint8Array): string {
-  try {
-    return UTF8.decode(bytes);
-  } catch {
-    throw new BodyError("a text that is not UTF-8");
-  }
+  const text = utf8Text(bytes);
+  if (text === undefined) throw new BodyError("a text that is not UTF-8");
+  return text;
 }

@@ -21,7 +21,7 @@ import { encodeSegment } from "./segment.ts";
 import { SegmentRequests } from "./segment_requests.ts";
 import { SegmentResponses } from "./segment_responses.ts";
 import { readStartup } from "./startup.ts";
-import type { Step } from "../step.ts";
+import { pushBytes, type Step } from "../step.ts";
 
 /** Versions that are read. Version 6 is a beta, 1 and 2 have other headers. */
 const VERSION_MIN = 3;
@@ -68,14 +68,14 @@ export class CassandraConnection {
     this.#requests = new EnvelopeRequests({
       held: this.#hold(),
       decide: (header, body) => this.#decide(header, body),
-      forward: (bytes) => push(this.#toServer, bytes),
+      forward: (bytes) => pushBytes(this.#toServer, bytes),
       perform: (decision) => this.#perform(decision),
       paused: () => this.#phase === "starting",
     });
     this.#responses = new EnvelopeResponses({
       held: this.#hold(),
       peeks: (header) => this.#judge.peeks(header),
-      forward: (bytes) => push(this.#toClient, bytes),
+      forward: (bytes) => pushBytes(this.#toClient, bytes),
       answered: (header, body) => this.#answered(header, body),
       close: (reason) => this.#close(reason),
     });
@@ -225,14 +225,14 @@ export class CassandraConnection {
       waiting: this.#hold(),
       lz4,
       decide: (header, body) => this.#decide(header, body),
-      forward: (bytes) => push(this.#toServer, bytes),
+      forward: (bytes) => pushBytes(this.#toServer, bytes),
       perform: (decision) => this.#perform(decision),
     });
     this.#responses = new SegmentResponses({
       held: this.#hold(),
       lz4,
       peeks: (header) => this.#judge.peeks(header),
-      forward: (bytes) => push(this.#toClient, bytes),
+      forward: (bytes) => pushBytes(this.#toClient, bytes),
       answered: (header, body) => this.#answered(header, body),
       close: (reason) => this.#close(reason),
     });
@@ -289,17 +289,4 @@ function refuseVersion({ version, stream }: EnvelopeHeader): Decision {
     `Weir reads versions ${VERSION_MIN} to ${VERSION_MAX}`;
   const envelope = encodeError({ version: VERSION_OF_REFUSAL, stream, code: ErrorCode.PROTOCOL, text });
   return { kind: "close", reason: text, envelope };
-}
-
-/** Adds bytes to write; what lies behind the last ones in one buffer is written with them. */
-function push(list: Uint8Array[], bytes: Uint8Array): void {
-  if (bytes.length === 0) return;
-  const last = list.at(-1);
-  if (
-    last !== undefined && last.buffer === bytes.buffer && last.byteOffset + last.length === bytes.byteOffset
-  ) {
-    list[list.length - 1] = new Uint8Array(bytes.buffer, last.byteOffset, last.length + bytes.length);
-  } else {
-    list.push(bytes);
-  }
 }

@@ -87,5 +87,5 @@ export class PreparedStatements {
 }
 
 function idKey(id: Uint8Array): string {
-  return String.fromCharCode(...id);
+  return String.fromCharCode.apply(null, id as unknown as number[]);
 }

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { utf8Text } from "../utf8.ts";
 import { hasVersion, type KafkaField, type KafkaMessage } from "./schema.ts";
 
 /** A message that is none. */
@@ -98,14 +99,10 @@ export class KafkaReader {
   }
 }
 
-const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
 function utf8(bytes: Uint8Array): string {
-  try {
-    return UTF8.decode(bytes);
-  } catch {
-    throw new KafkaFormError("a text that is not UTF-8");
-  }
+  const text = utf8Text(bytes);
+  if (text === undefined) throw new KafkaFormError("a text that is not UTF-8");
+  return text;
 }
 
 /** Reads a message's body. Throws {@link KafkaFormError}. */

@@ -5,7 +5,7 @@
  */
 
 import { HeldBytes, HeldBytesError } from "../held_bytes.ts";
-import type { Step } from "../step.ts";
+import { pushBytes, type Step } from "../step.ts";
 import { KafkaFormError, KafkaReader, type KafkaStruct } from "./codec.ts";
 import { denialCode, encodeDenial, encodeResponse, KafkaErrorCode } from "./denial.ts";
 import {
@@ -50,6 +50,10 @@ interface Pending {
 }
 
 const LENGTH_BYTES = 4;
+/** Length and correlation id of an answer. */
+const ANSWER_HEAD_BYTES = 8;
+/** So many bytes of a large Produce, and its topic is among them: tried before anything is held. */
+const PRODUCE_START_BYTES = 1024;
 
 /** A connection. */
 export class KafkaConnection {
@@ -124,19 +128,23 @@ export class KafkaConnection {
   #takeRequest(bytes: Uint8Array, at: number): number {
     if (this.#requestRest > 0) {
       const end = Math.min(bytes.length, at + this.#requestRest);
-      this.#toServer.push(bytes.subarray(at, end));
+      pushBytes(this.#toServer, bytes.subarray(at, end));
       this.#requestRest -= end - at;
       return end;
     }
     const held = this.#request;
+    if (held.length === 0 && bytes.length - at >= LENGTH_BYTES) {
+      const end = this.#takeInPlace(bytes, at);
+      if (end > at) return end;
+    }
     if (held.length < LENGTH_BYTES) {
       const end = Math.min(bytes.length, at + LENGTH_BYTES - held.length);
       held.append(bytes.subarray(at, end));
-      if (held.length === LENGTH_BYTES) frameBytes(held.bytes, "a request");
+      if (held.length === LENGTH_BYTES) frameBytes(held.bytes, 0, "a request");
       return end;
     }
-    const total = LENGTH_BYTES + frameBytes(held.bytes, "a request");
-    const streams = total > PRODUCE_HELD_BYTES && (held.length < 6 || isProduce(held.bytes));
+    const total = LENGTH_BYTES + frameBytes(held.bytes, 0, "a request");
+    const streams = total > PRODUCE_HELD_BYTES && (held.length < 6 || isProduce(held.bytes, 0));
     const enough = streams && held.length < PRODUCE_HELD_BYTES ? PRODUCE_HELD_BYTES : total;
     const end = Math.min(bytes.length, at + enough - held.length);
     held.append(bytes.subarray(at, end));
@@ -151,6 +159,21 @@ export class KafkaConnection {
       );
     }
     return end;
+  }
+
+  /** A request that is all there, or the start of a large Produce, is not copied. @returns its end; `at`: it has to be held */
+  #takeInPlace(bytes: Uint8Array, at: number): number {
+    const total = LENGTH_BYTES + frameBytes(bytes, at, "a request"), available = bytes.length - at;
+    if (available >= total && total <= REQUEST_HELD_BYTES_MAX) {
+      this.#decide(bytes.subarray(at, at + total));
+      return at + total;
+    }
+    if (total <= PRODUCE_HELD_BYTES || available < PRODUCE_START_BYTES || !isProduce(bytes, at)) return at;
+    const start = bytes.subarray(at, Math.min(bytes.length, at + total));
+    if (!this.#passEarly(start)) return at;
+    this.#requestRest = total - start.length;
+    pushBytes(this.#toServer, start);
+    return at + start.length;
   }
 
   /** A large Produce to one topic passes before all of it is here; false: all of it is needed. */
@@ -192,7 +215,7 @@ export class KafkaConnection {
       ? (answer: Uint8Array) => cappedVersions(header, answer)
       : null;
     this.#forwarded(header, question, verdict, { answered, change });
-    this.#toServer.push(frame);
+    pushBytes(this.#toServer, frame);
   }
 
   /**
@@ -298,50 +321,54 @@ export class KafkaConnection {
   }
 
   #takeResponse(bytes: Uint8Array, at: number): number {
-    if (this.#responseRest > 0) {
-      const end = Math.min(bytes.length, at + this.#responseRest);
-      this.#toClient.push(bytes.subarray(at, end));
-      this.#responseRest -= end - at;
-      this.#release();
-      return end;
-    }
+    if (this.#responseRest > 0) return this.#passResponse(bytes, at, this.#responseRest);
     const held = this.#response;
-    // Length and correlation id.
-    if (held.length < 8) {
-      const end = Math.min(bytes.length, at + 8 - held.length);
-      held.append(bytes.subarray(at, end));
-      return held.length < 8 ? end : this.#begin(bytes, end);
+    if (held.length === 0 && bytes.length - at >= ANSWER_HEAD_BYTES) {
+      const total = LENGTH_BYTES + this.#expect(bytes, at);
+      if (this.#pending[0].change === null) {
+        this.#done(this.#pending[0]);
+        return this.#passResponse(bytes, at, total);
+      }
     }
-    return this.#begin(bytes, at);
+    if (held.length < ANSWER_HEAD_BYTES) {
+      const end = Math.min(bytes.length, at + ANSWER_HEAD_BYTES - held.length);
+      held.append(bytes.subarray(at, end));
+      if (held.length < ANSWER_HEAD_BYTES) return end;
+      at = end;
+    }
+    const total = LENGTH_BYTES + this.#expect(held.bytes, 0), first = this.#pending[0];
+    if (first.change === null) {
+      this.#done(first);
+      const rest = total - held.length;
+      this.#toClient.push(held.take());
+      return this.#passResponse(bytes, at, rest);
+    }
+    const end = Math.min(bytes.length, at + total - held.length);
+    held.append(bytes.subarray(at, end));
+    if (held.length < total) return end;
+    this.#done(first);
+    this.#toClient.push(first.change(held.take()));
+    this.#release();
+    return end;
   }
 
-  /** An answer's first 8 bytes are held. */
-  #begin(bytes: Uint8Array, at: number): number {
-    const held = this.#response;
-    const total = LENGTH_BYTES + frameBytes(held.bytes, "an answer");
-    const first = this.#pending[0];
-    const correlationId = new DataView(held.bytes.buffer, held.bytes.byteOffset).getInt32(4);
-    if (first === undefined || first.header.correlationId !== correlationId) {
-      throw new KafkaFormError(
-        `an answer to ${correlationId}, expected ${
-          first === undefined ? "none" : `one to ${first.header.correlationId}`
-        }`,
-      );
-    }
-    if (first.change !== null) {
-      const end = Math.min(bytes.length, at + total - held.length);
-      held.append(bytes.subarray(at, end));
-      if (held.length < total) return end;
-      this.#done(first);
-      this.#toClient.push(first.change(held.take()));
-      this.#release();
-      return end;
-    }
-    this.#done(first);
-    this.#responseRest = total - held.length;
-    this.#toClient.push(held.take());
+  /** Forwards up to `rest` bytes of an answer. @returns where it stopped */
+  #passResponse(bytes: Uint8Array, at: number, rest: number): number {
+    const end = Math.min(bytes.length, at + rest);
+    pushBytes(this.#toClient, bytes.subarray(at, end));
+    this.#responseRest = rest - (end - at);
     this.#release();
-    return at;
+    return end;
+  }
+
+  /** Reads an answer's first bytes. @returns bytes behind its length. Throws where it is not the answer whose turn it is */
+  #expect(bytes: Uint8Array, at: number): number {
+    const length = frameBytes(bytes, at, "an answer"), id = int32At(bytes, at + LENGTH_BYTES);
+    const expected = this.#pending[0]?.header.correlationId;
+    if (id === expected) return length;
+    throw new KafkaFormError(
+      `an answer to ${id}, expected ${expected === undefined ? "none" : `one to ${expected}`}`,
+    );
   }
 
   #done({ header, question, verdict, sentMs }: Pending): void {
@@ -386,14 +413,20 @@ function acksOf(header: KafkaHeader, body: KafkaReader): number {
   return body.int16();
 }
 
-function isProduce(frame: Uint8Array): boolean {
-  return frame[4] === 0 && frame[5] === ApiKey.PRODUCE;
+function isProduce(bytes: Uint8Array, at: number): boolean {
+  return bytes[at + 4] === 0 && bytes[at + 5] === ApiKey.PRODUCE;
 }
 
-/** Bytes of a frame behind its length. */
-function frameBytes(frame: Uint8Array, what: string): number {
-  if (frame[0] === 0x16 && frame[1] === 0x03) throw new KafkaFormError("TLS on a port with a Kafka rule");
-  const length = (frame[0] << 24) | (frame[1] << 16) | (frame[2] << 8) | frame[3];
+function int32At(bytes: Uint8Array, at: number): number {
+  return (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
+}
+
+/** Bytes of the frame at `at` behind its length. */
+function frameBytes(bytes: Uint8Array, at: number, what: string): number {
+  if (bytes[at] === 0x16 && bytes[at + 1] === 0x03) {
+    throw new KafkaFormError("TLS on a port with a Kafka rule");
+  }
+  const length = int32At(bytes, at);
   if (length < 4 || length > FRAME_BYTES_MAX) {
     throw new KafkaFormError(`${what} of ${length} bytes, wanted 4 to ${FRAME_BYTES_MAX}`);
   }

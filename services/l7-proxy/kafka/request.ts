@@ -61,10 +61,19 @@ export function readKafkaBody(api: KafkaApi, form: KafkaForm, reader: KafkaReade
 
 /** Topics of a request, each once; undefined: requests of this kind are about none. */
 export function topicsOf(api: KafkaApi, form: KafkaForm, body: KafkaStruct): string[] | undefined {
-  if (!namesTopics(api.request.fields, form.version)) return undefined;
+  if (!isAboutTopics(api, form.version)) return undefined;
   const found = new Set<string>();
   collect(api.request.fields, form.version, body, found);
   return [...found];
+}
+
+/** By version; found out once. */
+const aboutTopics = new WeakMap<KafkaApi, boolean[]>();
+
+function isAboutTopics(api: KafkaApi, version: number): boolean {
+  let known = aboutTopics.get(api);
+  if (known === undefined) aboutTopics.set(api, known = []);
+  return known[version] ??= namesTopics(api.request.fields, version);
 }
 
 function namesTopics(fields: readonly KafkaField[], version: number): boolean {
