@@ -61,7 +61,20 @@ export class Counter extends Metric {
   /** Adds `by` (default 1) to the series. */
   increment(labels?: MetricLabels, by = 1): void {
     const key = this.key(labels);
-    if (key !== undefined) this.series.set(key, (this.series.get(key) ?? 0) + by);
+    if (key !== undefined) this.#add(key, by);
+  }
+
+  /** Adds 1 to one series, for who does so again and again: its labels are put into words once. */
+  of(labels: MetricLabels): () => void {
+    let key: string | undefined;
+    return () => {
+      key ??= this.key(labels);
+      if (key !== undefined) this.#add(key, 1);
+    };
+  }
+
+  #add(key: string, by: number): void {
+    this.series.set(key, (this.series.get(key) ?? 0) + by);
   }
 }
 

@@ -95,6 +95,8 @@ export class Proxy {
   readonly #held = new Map<string, number>();
   readonly #shared: Shared;
   readonly #parts: ProxyParts;
+  /** Counters of requests, by kind and verdict. */
+  readonly #requests = new Map<string, () => void>();
 
   constructor(parts: ProxyParts) {
     this.#parts = parts;
@@ -182,7 +184,6 @@ export class Proxy {
       "weir_l7_faults_total",
       "Connections that could not be read on, by what was wrong",
     );
-    const requests = metrics.counter("weir_l7_requests_total", "Requests by what became of them");
     return new RedirectedConnection({
       number,
       client,
@@ -191,9 +192,20 @@ export class Proxy {
       records,
       clock,
       open,
-      onRequest: (verdict, kind) => requests.increment({ kind, verdict }),
+      onRequest: (verdict, kind) => this.#countRequest(verdict, kind),
       onFault: (code, kind) => faults.increment({ code, kind }),
     });
+  }
+
+  #countRequest(verdict: "forwarded" | "denied", kind: L7Kind): void {
+    const name = `${kind} ${verdict}`;
+    let count = this.#requests.get(name);
+    if (count === undefined) {
+      count = this.#parts.metrics.counter("weir_l7_requests_total", "Requests by what became of them")
+        .of({ kind, verdict });
+      this.#requests.set(name, count);
+    }
+    count();
   }
 
   /** @returns why not, when it may not be */

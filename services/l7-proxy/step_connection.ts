@@ -4,7 +4,8 @@
  * @module
  */
 import type { RedirectedConnection } from "./redirected_connection.ts";
-import { closeQuietly, Inflow, type Socket, writeAll } from "./socket.ts";
+import { OrderedWriter } from "./ordered_writer.ts";
+import { closeQuietly, Inflow, type Socket } from "./socket.ts";
 import type { Step } from "./step.ts";
 
 /** One connection of such a protocol. */
@@ -24,8 +25,9 @@ export class StepConnection {
   readonly #closedBy: () => string;
   #server: Promise<Socket> | undefined;
   #fromServer: Promise<string> | undefined;
-  #toServer: Promise<void> = Promise.resolve();
-  #toClient: Promise<void> = Promise.resolve();
+  /** Once it is connected. */
+  #toServer: OrderedWriter | undefined;
+  readonly #toClient: OrderedWriter;
   #end!: (why: string) => void;
   readonly #ended: Promise<string> = new Promise((resolve) => this.#end = resolve);
 
@@ -33,6 +35,7 @@ export class StepConnection {
     this.#connection = connection;
     this.#protocol = protocol;
     this.#closedBy = closedBy;
+    this.#toClient = new OrderedWriter(connection.client);
   }
 
   /** Runs the connection to its end and closes both sides. Never rejects. @returns why it ended */
@@ -45,9 +48,14 @@ export class StepConnection {
         return this.#end(why === "ended" ? "client-closed" : why);
       }
       // Answers that are on their way still come.
-      await this.#toServer.then(async () => (await this.#server!).closeWrite()).catch(() =>
-        this.#end("reset")
-      );
+      try {
+        const server = await this.#server;
+        // Behind what is being written.
+        await this.#toServer!.write([]);
+        await server.closeWrite();
+      } catch {
+        this.#end("reset");
+      }
     });
     const why = await this.#ended;
     closeQuietly(this.#connection.client);
@@ -64,7 +72,11 @@ export class StepConnection {
         if (from.size === 0 && !await from.fill()) return "ended";
         const step = take(from.bytes.subarray(from.start, from.end));
         this.#waits();
-        await this.#perform(step);
+        const { toServer, toClient } = step;
+        if (toServer.length > 0 && toClient.length > 0) {
+          await Promise.all([this.#writeServer(toServer), this.#toClient.write(toClient)]);
+        } else if (toServer.length > 0) await this.#writeServer(toServer);
+        else if (toClient.length > 0) await this.#toClient.write(toClient);
         from.use(from.end);
         if (step.close !== null) return this.#closed(step.close);
       }
@@ -75,27 +87,15 @@ export class StepConnection {
     }
   }
 
-  async #perform({ toServer, toClient }: Step): Promise<void> {
-    const writes: Promise<void>[] = [];
-    if (toServer.length > 0) {
-      this.#server ??= this.#connect();
-      writes.push(
-        this.#toServer = this.#toServer.then(() => this.#server!).then((server) =>
-          writeParts(server, toServer)
-        ),
-      );
-    }
-    if (toClient.length > 0) {
-      const { client } = this.#connection;
-      writes.push(this.#toClient = this.#toClient.then(() => writeParts(client, toClient)));
-    }
-    await Promise.all(writes);
-    this.#connection.moved();
+  async #writeServer(parts: readonly Uint8Array[]): Promise<void> {
+    if (this.#toServer === undefined) await (this.#server ??= this.#connect());
+    await this.#toServer!.write(parts);
   }
 
   async #connect(): Promise<Socket> {
     try {
       const server = await this.#connection.connect();
+      this.#toServer = new OrderedWriter(server);
       this.#fromServer = this.#read(new Inflow(server), (bytes) => this.#protocol.fromServer(bytes));
       void this.#fromServer.then((why) => this.#end(why === "ended" ? "server-closed" : why));
       return server;
@@ -114,10 +114,7 @@ export class StepConnection {
 
   #waits(): void {
     const { waitsFor } = this.#protocol;
-    if (this.#connection.waitsFor !== waitsFor) this.#connection.waits(waitsFor);
+    if (this.#connection.waitsFor === waitsFor) this.#connection.moved();
+    else this.#connection.waits(waitsFor);
   }
-}
-
-async function writeParts(socket: Socket, parts: readonly Uint8Array[]): Promise<void> {
-  for (const part of parts) await writeAll(socket, part);
 }
