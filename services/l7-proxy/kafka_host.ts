@@ -16,8 +16,8 @@ import {
 import type { RedirectedConnection } from "./redirected_connection.ts";
 import { StepConnection } from "./step_connection.ts";
 
-/** Topics of a record. */
-const TOPICS_RECORDED_MAX = 16;
+/** Topics of a record, and characters of its client's name. */
+const TOPICS_RECORDED_MAX = 16, CLIENT_ID_RECORDED_MAX = 255;
 
 /** One connection. */
 export class KafkaHost {
@@ -82,7 +82,7 @@ export class KafkaHost {
         kafka: {
           apiKey,
           apiVersion,
-          clientId,
+          clientId: clientId.slice(0, CLIENT_ID_RECORDED_MAX),
           correlationId,
           errorCode,
           topics: topics?.slice(0, TOPICS_RECORDED_MAX) ?? [],

@@ -30,8 +30,10 @@ const TAGS_MAX = 64;
 export class KafkaReader {
   at = 0;
   readonly #view: DataView;
+  #elements = 0;
 
-  constructor(readonly bytes: Uint8Array) {
+  /** @param elementsMax texts and structs in arrays, all together: each becomes an object, however few bytes it has */
+  constructor(readonly bytes: Uint8Array, readonly elementsMax = Infinity) {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -46,6 +48,14 @@ export class KafkaReader {
     }
     this.at += length;
     return start;
+  }
+
+  /** Takes note of `count` elements that are to be read. */
+  expect(count: number): void {
+    this.#elements += count;
+    if (this.#elements > this.elementsMax) {
+      throw new KafkaFormError(`it has over ${this.elementsMax} elements`);
+    }
   }
 
   int8(): number {
@@ -157,6 +167,7 @@ function readField(field: KafkaField, form: KafkaForm, reader: KafkaReader): Kaf
   if (count < 0 || count > reader.rest) {
     throw new KafkaFormError(`${field.name} has ${count} elements in ${reader.rest} bytes`);
   }
+  if (field.type === "struct" || field.type === "string") reader.expect(count);
   const element: KafkaField = { ...field, nullable: undefined };
   const all: KafkaValue[] = [];
   for (let index = 0; index < count; index++) all.push(readValue(element, form, reader));

@@ -9,12 +9,14 @@ import { pushBytes, type Step } from "../step.ts";
 import { KafkaFormError, KafkaReader, type KafkaStruct } from "./codec.ts";
 import { denialCode, encodeDenial, encodeResponse, KafkaErrorCode } from "./denial.ts";
 import {
+  ANSWERS_WAITING_BYTES_MAX,
   CHANGED_BYTES_MAX,
   FETCHED_TOPICS_MAX,
   FRAME_BYTES_MAX,
   type KafkaShared,
   PENDING_MAX,
   PRODUCE_HELD_BYTES,
+  REQUEST_ELEMENTS_MAX,
   REQUEST_HELD_BYTES_MAX,
 } from "./limits.ts";
 import {
@@ -66,6 +68,8 @@ export class KafkaConnection {
   /** Bytes of a request, and of an answer, that pass as they come. */
   #requestRest = 0;
   #responseRest = 0;
+  /** Of our answers that wait for their turn. */
+  #waitingBytes = 0;
   /** Topics that were fetched, and whether the broker remembers some of them. */
   readonly #fetched = new Set<string>();
   #hasSession = false;
@@ -196,12 +200,9 @@ export class KafkaConnection {
   }
 
   #decide(frame: Uint8Array): void {
-    const reader = new KafkaReader(frame);
+    const reader = new KafkaReader(frame, REQUEST_ELEMENTS_MAX);
     reader.at = LENGTH_BYTES;
     const header = readKafkaHeader(reader);
-    if (this.#pending.length >= PENDING_MAX) {
-      throw new KafkaFormError(`${PENDING_MAX} requests wait for their answers`);
-    }
     if (header.api === undefined) return this.#unread(header);
     const body = readKafkaBody(header.api, header.form, reader);
     const topics = topicsOf(header.api, header.form, body);
@@ -272,10 +273,10 @@ export class KafkaConnection {
     verdict: KafkaVerdict | null,
     { answered, change = null }: { answered: boolean; change?: Pending["change"] },
   ): void {
-    if (verdict !== null) this.#record("request", "forwarded", header, question, verdict);
     if (answered) {
-      this.#pending.push({ header, sentMs: this.#options.now(), question, verdict, local: null, change });
+      this.#wait({ header, sentMs: this.#options.now(), question, verdict, local: null, change });
     }
+    if (verdict !== null) this.#record("request", "forwarded", header, question, verdict);
   }
 
   #deny(
@@ -308,15 +309,28 @@ export class KafkaConnection {
   }
 
   #answer(header: KafkaHeader, question: KafkaQuestion, local: Uint8Array): void {
-    this.#pending.push({ header, sentMs: 0, question, verdict: null, local, change: null });
+    this.#wait({ header, sentMs: 0, question, verdict: null, local, change: null });
+    this.#waitingBytes += local.length;
     this.#release();
+    if (this.#waitingBytes > ANSWERS_WAITING_BYTES_MAX) {
+      throw new KafkaFormError(`over ${ANSWERS_WAITING_BYTES_MAX} bytes of answers wait behind the broker's`);
+    }
+  }
+
+  #wait(request: Pending): void {
+    if (this.#pending.length >= PENDING_MAX) {
+      throw new KafkaFormError(`${PENDING_MAX} requests wait for their answers`);
+    }
+    this.#pending.push(request);
   }
 
   /** Sends our answers whose turn it is. */
   #release(): void {
     if (this.#responseRest > 0) return;
     while (this.#pending.length > 0 && this.#pending[0].local !== null) {
-      this.#toClient.push(this.#pending.shift()!.local!);
+      const local = this.#pending.shift()!.local!;
+      this.#waitingBytes -= local.length;
+      this.#toClient.push(local);
     }
   }
 

@@ -3,7 +3,13 @@ import { seededRandom } from "../../../tests/seeded_random.ts";
 import { decodeMessage, encodeMessage, KafkaReader, type KafkaStruct, KafkaWriter } from "./codec.ts";
 import { encodeResponse } from "./denial.ts";
 import { KafkaConnection } from "./kafka_connection.ts";
-import { KafkaShared, PENDING_MAX, PRODUCE_HELD_BYTES, REQUEST_HELD_BYTES_MAX } from "./limits.ts";
+import {
+  KafkaShared,
+  PENDING_MAX,
+  PRODUCE_HELD_BYTES,
+  REQUEST_ELEMENTS_MAX,
+  REQUEST_HELD_BYTES_MAX,
+} from "./limits.ts";
 import { kafkaApi } from "./request.ts";
 import type { KafkaEvent, KafkaQuestion } from "./verdict.ts";
 
@@ -305,6 +311,28 @@ Deno.test("KafkaConnection closes where it is confused, and says why", () => {
           new Uint8Array(PRODUCE_HELD_BYTES).fill(1),
         ),
     ],
+    [/it has over 65536 elements/, (bed) => {
+      const topics = Array.from({ length: REQUEST_ELEMENTS_MAX + 1 }, () => ({ Name: "" }));
+      return bed.client(request(3, 12, 1, { Topics: topics }));
+    }],
+    [/a topic's name of 256 characters/, (bed) => bed.client(request(0, 12, 1, produce(["x".repeat(256)])))],
+    [
+      /a topic's name of 256 characters/,
+      (bed) => bed.client(request(0, 12, 1, produce(["x".repeat(256)], 1, 100_000))),
+    ],
+    // A client that keeps the broker waiting must not make us remember answers without end.
+    [/over 4194304 bytes of answers wait/, (bed) => {
+      bed.client(request(12, 0, 0, {}));
+      const topics = Array.from({ length: 10_000 }, (_, at) => ({ Name: `secret-${at}`.padEnd(200, "x") }));
+      const denied = request(19, 7, 1, { Topics: topics });
+      for (let count = 0; bed.close === null && count < 10; count++) bed.client(denied);
+      return bed;
+    }],
+    [/4096 requests wait/, (bed) => {
+      for (let id = 0; id < PENDING_MAX; id++) bed.client(request(12, 0, id, {}));
+      assert.equal(bed.close, null);
+      return bed.client(request(0, 12, 1, produce(["orders"], 1, 40_000)).subarray(0, 70_000));
+    }],
     [/an answer to 5, expected none/, (bed) => bed.server(response(12, 0, 5))],
     [
       /an answer to 5, expected one to 1/,

@@ -15,6 +15,13 @@ export const CHANGED_BYTES_MAX = 16 * 1024 * 1024;
 export const HELD_BYTES_TOTAL_MAX = 256 * 1024 * 1024;
 /** Requests of one connection without an answer yet; clients have 5, librdkafka up to 1000. */
 export const PENDING_MAX = 4096;
+/** Topics, partitions and the like of one request, and of one answer that is read. */
+export const REQUEST_ELEMENTS_MAX = 65_536;
+export const ANSWER_ELEMENTS_MAX = 400_000;
+/** Bytes of our answers that wait behind the broker's. */
+export const ANSWERS_WAITING_BYTES_MAX = 4 * 1024 * 1024;
+/** Characters of a topic's name; a broker takes 249. */
+export const TOPIC_LENGTH_MAX = 255;
 
 /** Topics that one connection fetches. */
 export const FETCHED_TOPICS_MAX = 10_000;

@@ -12,6 +12,7 @@ import {
   type KafkaValue,
 } from "./codec.ts";
 import { KAFKA_APIS } from "./gen/messages.ts";
+import { TOPIC_LENGTH_MAX } from "./limits.ts";
 import { hasVersion, type KafkaApi, type KafkaField } from "./schema.ts";
 
 const APIS: ReadonlyMap<number, KafkaApi> = new Map(KAFKA_APIS.map((api) => [api.key, api]));
@@ -93,11 +94,19 @@ function collect(
     if (value === undefined || value === null || !hasVersion(field.versions, version)) continue;
     const all: KafkaValue[] = Array.isArray(value) ? value : [value];
     if (field.entity === "topicName") {
-      for (const each of all) if (typeof each === "string") found.add(each);
+      for (const each of all) if (typeof each === "string") found.add(topicName(each));
     } else if (field.type === "struct") {
       for (const each of all) collect(field.fields ?? [], version, each as KafkaStruct, found);
     }
   }
+}
+
+/** Names go into records and texts. Throws {@link KafkaFormError}. */
+function topicName(name: string): string {
+  if (name.length <= TOPIC_LENGTH_MAX) return name;
+  throw new KafkaFormError(
+    `a topic's name of ${name.length} characters, at most ${TOPIC_LENGTH_MAX} are read`,
+  );
 }
 
 /**
@@ -110,7 +119,8 @@ export function onlyTopicOf(form: KafkaForm, start: KafkaReader): string | undef
     start.int16();
     start.int32();
     const topics = form.flexible ? start.varint() - 1 : start.int32();
-    return topics === 1 ? start.text(form.flexible) ?? undefined : undefined;
+    const topic = topics === 1 ? start.text(form.flexible) : null;
+    return topic === null ? undefined : topicName(topic);
   } catch (error) {
     if (!(error instanceof KafkaFormError)) throw error;
     return undefined;

@@ -12,6 +12,7 @@ import {
   KafkaWriter,
 } from "./codec.ts";
 import { encodeResponse, KafkaErrorCode } from "./denial.ts";
+import { ANSWER_ELEMENTS_MAX } from "./limits.ts";
 import { kafkaApi, type KafkaHeader } from "./request.ts";
 
 /** What of a Metadata may be seen. */
@@ -87,7 +88,7 @@ export function metadataResponse(
 }
 
 function read(header: KafkaHeader, frame: Uint8Array, form: KafkaHeader["form"]): KafkaStruct {
-  const reader = new KafkaReader(frame);
+  const reader = new KafkaReader(frame, ANSWER_ELEMENTS_MAX);
   reader.at = LENGTH_AND_ID_BYTES;
   const api = header.api!;
   if (form.flexible && api.key !== 18) reader.skipTags();
