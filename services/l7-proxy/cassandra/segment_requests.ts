@@ -9,7 +9,7 @@ import { type EnvelopeHeader, HEADER_BYTES, readHeader } from "./envelope.ts";
 import type { RequestSink } from "./envelope_requests.ts";
 import type { HeldBytes } from "../held_bytes.ts";
 import type { Decision } from "./request_judge.ts";
-import { encodeSegment, plainPayload, segmentIsIntact } from "./segment.ts";
+import { encodeSegment, plainPayload, type SegmentHeader, segmentIsIntact } from "./segment.ts";
 import { SegmentReader } from "./segment_reader.ts";
 
 /** What a reader of requests in segments is given. */
@@ -41,7 +41,20 @@ export class SegmentRequests {
 
   constructor(sink: SegmentRequestSink) {
     this.#sink = sink;
-    this.#reader = new SegmentReader(sink.held, sink.lz4);
+    this.#reader = new SegmentReader(sink.held, sink.lz4, {
+      // What follows a decision is not read any more: the server checks it, and has the same lengths from the same headers.
+      passes: (header) =>
+        !header.selfContained && this.#large !== null && this.#large.forwards !== null &&
+        header.plainBytes <= this.#large.rest,
+      pass: (bytes) => {
+        if (this.#large!.forwards) sink.forward(bytes);
+      },
+      passed: ({ plainBytes }) => {
+        this.#large!.rest -= plainBytes;
+        if (this.#large!.rest === 0) this.#large = null;
+      },
+      whole: (header, segment) => this.#segment(header, segment),
+    });
   }
 
   /** Whether the beginning of a segment, or of a request that is not decided, waits for more of it. */
@@ -51,15 +64,14 @@ export class SegmentRequests {
 
   take(bytes: Uint8Array): number {
     for (let at = 0; at < bytes.length && !this.#closed;) {
-      const end = this.#reader.take(bytes, at, () => this.#segment());
+      const end = this.#reader.take(bytes, at);
       if (typeof end === "string") this.#close(`the client sends ${end}`);
       else at = end;
     }
     return bytes.length;
   }
 
-  #segment(): void {
-    const { header, segment } = this.#reader;
+  #segment(header: SegmentHeader, segment: Uint8Array): void {
     if (!segmentIsIntact(segment, header)) {
       return this.#close("the client sends a segment that does not fit its checksum");
     }
@@ -121,8 +133,7 @@ export class SegmentRequests {
     const large = this.#large;
     large.rest -= plain.length;
     if (large.rest < 0) return this.#close("the client sends more of a request than its header says");
-    if (large.forwards === null) this.#wait(large, segment, body);
-    else if (large.forwards) this.#sink.forward(segment);
+    this.#wait(large, segment, body);
     if (large.rest === 0) this.#large = null;
   }
 

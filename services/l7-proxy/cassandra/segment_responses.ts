@@ -8,21 +8,38 @@ import { DecompressError } from "./decompress.ts";
 import { type EnvelopeHeader, HEADER_BYTES, readHeader } from "./envelope.ts";
 import type { ResponseSink } from "./envelope_responses.ts";
 import { PEEK_BYTES_MAX, RESPONSE_BYTES_MAX } from "./limits.ts";
-import { plainPayload, segmentIsIntact } from "./segment.ts";
+import { plainPayload, type SegmentHeader, segmentIsIntact } from "./segment.ts";
 import { SegmentReader } from "./segment_reader.ts";
 
 const NOTHING = new Uint8Array(0);
+
+/** An answer in several segments. */
+interface LargeAnswer {
+  readonly header: EnvelopeHeader;
+  readonly body: Uint8Array;
+  /** Plain bytes of it that have still to come. */
+  rest: number;
+}
 
 /** Cuts the stream into segments, and those into answers. */
 export class SegmentResponses {
   readonly #sink: ResponseSink;
   readonly #reader: SegmentReader;
-  /** An answer in several segments, and the plain bytes of it that have still to come. */
-  #large: { readonly header: EnvelopeHeader; readonly body: Uint8Array; rest: number } | null = null;
+  #large: LargeAnswer | null = null;
+  /** The newest that was not passed as it came. */
+  #header!: SegmentHeader;
+  #segment!: Uint8Array;
 
   constructor(sink: ResponseSink & { readonly lz4: boolean }) {
     this.#sink = sink;
-    this.#reader = new SegmentReader(sink.held, sink.lz4);
+    this.#reader = new SegmentReader(sink.held, sink.lz4, {
+      passes: (header) =>
+        !header.selfContained && this.#large !== null &&
+        header.plainBytes <= this.#large.rest,
+      pass: (bytes) => sink.forward(bytes),
+      passed: ({ plainBytes }) => this.#pieceEnds(this.#large!, plainBytes),
+      whole: (header, segment) => this.#take(header, segment),
+    });
   }
 
   /** Whether no answer is forwarded in part: a segment of which something is missing is not forwarded at all yet. */
@@ -32,14 +49,15 @@ export class SegmentResponses {
 
   /** Takes one segment, or what there is of it; returns where it stopped. */
   take(bytes: Uint8Array, start: number): number {
-    const end = this.#reader.take(bytes, start, () => this.#segment());
+    const end = this.#reader.take(bytes, start);
     if (typeof end === "number") return end;
     this.#sink.close(`the server sends ${end}`);
     return bytes.length;
   }
 
-  #segment(): void {
-    const { header, segment } = this.#reader;
+  #take(header: SegmentHeader, segment: Uint8Array): void {
+    this.#header = header;
+    this.#segment = segment;
     this.#sink.forward(segment);
     try {
       if (!header.selfContained) this.#piece();
@@ -52,7 +70,7 @@ export class SegmentResponses {
   }
 
   #whole(): void {
-    const { header: { plainBytes } } = this.#reader;
+    const { plainBytes } = this.#header;
     const single = this.#begin();
     if (single === null) return;
     if (HEADER_BYTES + single.bodyBytes === plainBytes) {
@@ -74,7 +92,7 @@ export class SegmentResponses {
   }
 
   #piece(): void {
-    const { plainBytes } = this.#reader.header;
+    const { plainBytes } = this.#header;
     if (this.#large === null) {
       const header = this.#begin();
       if (header === null) return;
@@ -86,9 +104,14 @@ export class SegmentResponses {
       const body = this.#body(header, plainBytes - HEADER_BYTES).slice();
       this.#large = { header, body, rest: HEADER_BYTES + header.bodyBytes };
     }
-    const large = this.#large;
+    if (plainBytes > this.#large.rest) {
+      return this.#sink.close("the server sends more of an answer than its header says");
+    }
+    this.#pieceEnds(this.#large, plainBytes);
+  }
+
+  #pieceEnds(large: LargeAnswer, plainBytes: number): void {
     large.rest -= plainBytes;
-    if (large.rest < 0) return this.#sink.close("the server sends more of an answer than its header says");
     if (large.rest > 0) return;
     this.#large = null;
     this.#sink.answered(large.header, large.body);
@@ -96,7 +119,7 @@ export class SegmentResponses {
 
   /** The first answer's header; null: there is none, and the connection is closed. */
   #begin(): EnvelopeHeader | null {
-    if (this.#reader.header.plainBytes >= HEADER_BYTES) return readHeader(this.#plain(HEADER_BYTES));
+    if (this.#header.plainBytes >= HEADER_BYTES) return readHeader(this.#plain(HEADER_BYTES));
     this.#sink.close("the server sends a segment that ends within a header");
     return null;
   }
@@ -108,14 +131,14 @@ export class SegmentResponses {
   }
 
   #plain(bytes: number): Uint8Array {
-    const plain = plainPayload(this.#reader.segment, this.#reader.header, bytes);
+    const plain = plainPayload(this.#segment, this.#header, bytes);
     if (plain.length < bytes) throw new DecompressError(`${plain.length} plain bytes, ${bytes} were to come`);
     return plain;
   }
 
   /** What is learnt from must fit its checksum. What is only passed on is the client's to check. */
   #isIntact(): boolean {
-    if (segmentIsIntact(this.#reader.segment, this.#reader.header)) return true;
+    if (segmentIsIntact(this.#segment, this.#header)) return true;
     this.#sink.close("the server sends a segment that does not fit its checksum");
     return false;
   }
