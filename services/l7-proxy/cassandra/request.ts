@@ -102,8 +102,20 @@ function readParameters(body: BodyReader, version: number): string | null {
   return body.string();
 }
 
+/** Texts that came last: programs send the same ones again and again, with other values. */
+const KNOWN_TEXTS_MAX = 1024, KNOWN_TEXT_LENGTH_MAX = 512;
+const known = new Map<string, RequestPart>();
+
 function readText(body: BodyReader): RequestPart {
-  return { kind: "text", ...readCqlQuestion(body.longString(TEXT_BYTES_MAX)) };
+  const text = body.longString(TEXT_BYTES_MAX);
+  const found = known.get(text);
+  if (found !== undefined) return found;
+  const part: RequestPart = { kind: "text", ...readCqlQuestion(text) };
+  if (text.length <= KNOWN_TEXT_LENGTH_MAX) {
+    if (known.size >= KNOWN_TEXTS_MAX) known.delete(known.keys().next().value!);
+    known.set(text, part);
+  }
+  return part;
 }
 
 function readId(body: BodyReader): RequestPart {

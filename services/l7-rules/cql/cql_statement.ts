@@ -195,7 +195,7 @@ class StatementReader {
       throw new CqlError(`${JSON.stringify(value.slice(0, 40))} cannot be the name of a keyspace or table`);
     }
     this.#lexer.next();
-    return value;
+    return copied(value);
   }
 
   /** The only one of its kind in the statement: a second is none that the grammar has. */
@@ -263,6 +263,11 @@ class StatementReader {
       : JSON.stringify(value.slice(0, 40));
     return new CqlError(`found ${found}, expected ${wanted}`);
   }
+}
+
+/** The engine makes a long piece of a text a view of it: a name that is kept would keep all of the text, up to 3 MiB. */
+function copied(name: string): string {
+  return String.fromCharCode(...Array.from(name, (character) => character.charCodeAt(0)));
 }
 
 function none(action: string): CqlStatement {
