@@ -21,7 +21,9 @@ export const EARLY_BYTES_MAX = 64 * 1024;
 export const CONTROL_BYTES_MAX = 64 * 1024;
 /** Requests of one connection without an answer yet. */
 export const PENDING_MAX = 8192;
-/** Of them those whose names lack a keyspace, when a `USE` comes. */
+/** Statements of them whose names lack a keyspace, in all. */
+export const PENDING_UNQUALIFIED_MAX = 65_536;
+/** Of these when a `USE` comes: each is judged anew. */
 export const PENDING_AT_USE_MAX = 1024;
 /** Bytes of our answers that wait until the server's message in progress has ended. */
 export const ANSWERS_WAITING_BYTES_MAX = 256 * 1024;

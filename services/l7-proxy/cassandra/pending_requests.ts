@@ -39,7 +39,7 @@ export class PendingRequests {
     return this.#byStream.size;
   }
 
-  /** Of them those with names that lack a keyspace. */
+  /** Statements of them with names that lack a keyspace. */
   get unqualified(): number {
     return this.#unqualified;
   }
@@ -54,14 +54,14 @@ export class PendingRequests {
 
   add(stream: number, request: PendingRequest): void {
     this.#byStream.set(stream, request);
-    if (request.unqualified.length > 0) this.#unqualified++;
+    this.#unqualified += request.unqualified.length;
   }
 
   delete(stream: number): void {
     const request = this.#byStream.get(stream);
     if (request === undefined) return;
     this.#byStream.delete(stream);
-    if (request.unqualified.length > 0) this.#unqualified--;
+    this.#unqualified -= request.unqualified.length;
   }
 
   /** Each different statement among them with a name that lacks a keyspace. */

@@ -15,12 +15,13 @@ import {
   HELD_BYTES_MAX,
   PENDING_AT_USE_MAX,
   PENDING_MAX,
+  PENDING_UNQUALIFIED_MAX,
   REQUEST_BYTES_MAX,
 } from "./limits.ts";
 import { type JudgedRequest, type PendingRequest, PendingRequests } from "./pending_requests.ts";
 import { type CassandraRequest, readRequest } from "./request.ts";
 import { readResponse } from "./response.ts";
-import { StatementTally } from "./statement_tally.ts";
+import { DIFFERENT_MAX, QUESTIONS_MAX, StatementTally } from "./statement_tally.ts";
 import type { CassandraEvent, CassandraJudge } from "./verdict.ts";
 
 /** What is to be done with a request. */
@@ -208,7 +209,8 @@ export class RequestJudge {
   #judge(header: EnvelopeHeader, request: CassandraRequest): Decision {
     const { server, shared, now } = this.options;
     const keyspaces = request.keyspace === null ? this.#keyspace.possible : [request.keyspace];
-    const unqualified: CqlStatement[] = [];
+    // Those of a batch that do one thing are one.
+    const unqualified: CqlStatement[] = [], different = request.parts.length > 1 ? new Set<string>() : null;
     const statements: CqlStatement[] = [];
     const decision = new StatementTally(this.options.judge);
     let use: string | null = null;
@@ -219,9 +221,10 @@ export class RequestJudge {
         unknown ||= part.unread !== "";
         for (const statement of part.text.statements) {
           statements.push(statement);
-          if (request.keyspace === null && statement.scope === "table" && statement.keyspace === "") {
-            unqualified.push(statement);
-          }
+          if (
+            request.keyspace === null && statement.scope === "table" && statement.keyspace === "" &&
+            isNew(different, statement)
+          ) unqualified.push(statement);
           decision.ask(statement, keyspaces);
         }
         use = part.text.use;
@@ -236,6 +239,16 @@ export class RequestJudge {
       }
     }
     if (header.opcode === Opcode.BATCH || request.parts.length > 1) use = null;
+    if (decision.isTooMuch) {
+      const text = `Weir: ${opcodeName(header.opcode)} has too many statements: over ${QUESTIONS_MAX}, or ` +
+        `${DIFFERENT_MAX} that differ, each in every keyspace that it may meet`;
+      return this.#deny(header, decision.judged, text);
+    }
+    if (this.pending.unqualified + unqualified.length > PENDING_UNQUALIFIED_MAX) {
+      const text =
+        `Weir: over ${PENDING_UNQUALIFIED_MAX} statements that name no keyspace have no answer yet`;
+      return this.#deny(header, decision.judged, text, ErrorCode.OVERLOADED);
+    }
     if (!decision.allowed) {
       return this.#denyBy(
         header,
@@ -269,7 +282,7 @@ export class RequestJudge {
     const judged = { action: "use", table: keyspace, ends: [] };
     if (this.pending.unqualified > PENDING_AT_USE_MAX) {
       const text =
-        `Weir: USE while ${this.pending.unqualified} requests that name no keyspace have no answer yet, ` +
+        `Weir: USE while ${this.pending.unqualified} statements that name no keyspace have no answer yet, ` +
         `at most ${PENDING_AT_USE_MAX} may`;
       return this.#deny(header, judged, text, ErrorCode.OVERLOADED);
     }
@@ -350,6 +363,12 @@ export class RequestJudge {
 
 function close(reason: string, envelope?: Uint8Array): Decision {
   return { kind: "close", reason, envelope };
+}
+
+function isNew(seen: Set<string> | null, { action, table }: CqlStatement): boolean {
+  if (seen === null) return true;
+  const { size } = seen;
+  return seen.add(`${action} ${table}`).size > size;
 }
 
 /** A request that nobody judges. */
