@@ -307,7 +307,10 @@ function messageFromJson(type: protobuf.Type, json: unknown, path: string): Plai
     } else if (field.map) {
       if (typeof value !== "object" || Array.isArray(value)) throw wrong(at, value, "an object");
       given[field.name] = Object.fromEntries(
-        Object.entries(value).map(([k, v]) => [k, valueFromJson(field, v, `${at}.${k}`)]),
+        Object.entries(value).map(([k, v]) => {
+          if (!k.isWellFormed()) throw wrong(at, k, "keys without half a surrogate pair");
+          return [k, valueFromJson(field, v, `${at}.${k}`)];
+        }),
       );
     } else {
       given[field.name] = valueFromJson(field, value, at);
@@ -331,6 +334,7 @@ function scalarFromJson(field: protobuf.Field, json: unknown, path: string): unk
   switch (field.type) {
     case "string":
       if (typeof json !== "string") throw wrong(path, json, "a string");
+      if (!json.isWellFormed()) throw wrong(path, json, "a string without half a surrogate pair");
       return json;
     case "bool":
       if (typeof json !== "boolean") throw wrong(path, json, "true or false");

@@ -58,6 +58,7 @@ Deno.test("Message.fromJson() takes either spelling of a field and refuses what 
     [{ revision: -1 }, /revision: found -1, expected a whole number from 0/],
     [{ items: [{ heartbeatUnixS: "x" }] }, /heartbeatUnixS/],
     ["text", /Message: found "text", expected an object/],
+    [{ items: [{ name: "a\ud83d" }] }, /items\[0\]\.name: found "a\\ud83d", expected a string without half/],
   ];
   for (const [json, pattern] of faults) {
     assert.throws(
@@ -65,6 +66,14 @@ Deno.test("Message.fromJson() takes either spelling of a field and refuses what 
       (e: Error) => e instanceof MessageError && pattern.test(e.message),
     );
   }
+});
+
+Deno.test("Message.encode() writes only what decode() takes: half of a surrogate pair, where a text was cut, becomes U+FFFD", () => {
+  const list = NodeList.create({ items: [{ name: "a\ud83d", labels: ["\udc00b", "\ud83d\ude00"] }] });
+  const { items: [node] } = NodeList.decode(NodeList.encode(list));
+  assert.deepEqual([node.name, node.labels], ["a\ufffd", ["\ufffdb", "\ud83d\ude00"]]);
+  const row = MapRow.decode(MapRow.encode({ fields: { key: "\ud83d" } }));
+  assert.deepEqual(row.fields, { key: "\ufffd" });
 });
 
 Deno.test("Message.decode() refuses truncated bytes with a typed error", () => {
