@@ -5,7 +5,8 @@ import { FakeClock } from "@weir/common/testing/fake_clock";
 import { Handle, L7RecordBatch } from "@weir/proto/l7";
 import { HandlePrefixes } from "./handle_address.ts";
 import { HandleSource } from "./handle_source.ts";
-import { BATCH_RECORDS_MAX, RecordSender } from "./record_sender.ts";
+import { BATCH_RECORDS_MAX } from "./record_batch.ts";
+import { RecordSender } from "./record_sender.ts";
 
 function exporterOf(take: (batch: L7RecordBatch) => void): WeirClient {
   const api = new ApiServer({ name: "flow-exporter" });
@@ -46,6 +47,27 @@ Deno.test("RecordSender sends batches, and counts what it has no room for or wha
   await sender.flush();
   assert.deepEqual([batches.at(-1)!.records[0].cookie, batches.at(-1)!.lost], [2, 51]);
   assert.match(metrics.render(), /weir_l7_records_lost_total(\{\})? 51/);
+});
+
+Deno.test("RecordSender bounds the bytes of what waits and of a batch, for a client chooses how long its headers are", async () => {
+  const batches: L7RecordBatch[] = [];
+  const sender = new RecordSender({
+    exporter: exporterOf((batch) => batches.push(batch)),
+    metrics: new MetricsRegistry(),
+    clock: new FakeClock(),
+    recordBytesMax: 9_000_000,
+  });
+  const long = { type: "REQUEST" as const, http: { headers: [{ key: "x".repeat(60_000), value: "y" }] } };
+  for (let record = 0; record < 200; record++) sender.send(long);
+  await sender.flush();
+  const taken = batches.reduce((sum, { records }) => sum + records.length, 0);
+  assert.equal(taken, 149);
+  assert.equal(sender.lost, 51);
+  assert.deepEqual(batches.map(({ records }) => records.length), [...Array(8).fill(17), 13]);
+  sender.send({ http: { url: "z".repeat(2_000_000) } });
+  sender.send({ cookie: 7 });
+  await sender.flush();
+  assert.deepEqual(batches.slice(-2).map(({ records }) => records.length), [1, 1]);
 });
 
 Deno.test("HandleSource asks again while the datapath is away, and knows whose handle nobody has", async () => {
