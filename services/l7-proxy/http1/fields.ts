@@ -34,11 +34,25 @@ export function isTokenByte(byte: number): boolean {
   return TOKEN[byte] === 1;
 }
 
-const decoder = new TextDecoder();
+// A byte order mark stays: the server sees it too.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Text of bytes; what is not UTF-8 becomes U+FFFD, which no rule names. */
 export function textOf(bytes: Uint8Array, start: number, end: number): string {
   return decoder.decode(bytes.subarray(start, end));
+}
+
+/** The text of a head, made once; parts of it are slices. Positions are those in the bytes, and right up to the first byte beyond ASCII. */
+export class HeadText {
+  #text: string | undefined;
+
+  constructor(readonly bytes: Uint8Array, readonly start: number, readonly end: number) {}
+
+  /** From `start` to `end`, before which all is ASCII. */
+  slice(start: number, end: number): string {
+    this.#text ??= textOf(this.bytes, this.start, this.end);
+    return this.#text.slice(start - this.start, end - this.start);
+  }
 }
 
 /**
@@ -89,11 +103,17 @@ export class HeadFinder {
 
 /**
  * The fields between `start` and the empty line that ends before `end`. Lines end in CR LF: {@link HeadFinder} has seen to it.
+ * @param text of the head that they are of; all before `start` is ASCII
  * @throws {Http1Error} folded-field, bad-field-name, bad-field-value, field-too-many
  */
-export function readFields(bytes: Uint8Array, start: number, end: number): Field[] {
+export function readFields(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  text = new HeadText(bytes, start, end),
+): Field[] {
   const fields: Field[] = [];
-  let isAscii = true, text: string | undefined;
+  let isAscii = true;
   for (let at = start; at < end - 2;) {
     const lineStart = at;
     if (fields.length >= HTTP1_LIMITS.fieldCount) {
@@ -119,14 +139,8 @@ export function readFields(bytes: Uint8Array, start: number, end: number): Field
     }
     at += 2;
     if (mixed > 127) isAscii = false;
-    // One text for all names and values, of which those are slices; positions in it are those of bytes while all is ASCII.
-    if (isAscii) text ??= textOf(bytes, start, end);
-    const name = isAscii
-      ? text!.slice(lineStart - start, nameEnd - start)
-      : textOf(bytes, lineStart, nameEnd);
-    const value = isAscii
-      ? text!.slice(valueStart - start, valueEnd - start)
-      : textOf(bytes, valueStart, valueEnd);
+    const name = isAscii ? text.slice(lineStart, nameEnd) : textOf(bytes, lineStart, nameEnd);
+    const value = isAscii ? text.slice(valueStart, valueEnd) : textOf(bytes, valueStart, valueEnd);
     fields.push({ name, value, key: name.toLowerCase(), lineStart, lineEnd: at });
   }
   return fields;
@@ -134,5 +148,14 @@ export function readFields(bytes: Uint8Array, start: number, end: number): Field
 
 /** The members of a list that is separated by commas, in lower case; an empty member stays, as "". */
 export function listOf(value: string): string[] {
-  return value.split(",").map((member) => member.trim().toLowerCase());
+  return value.split(",").map((member) => lowerCase(member.replace(BLANKS, "")));
+}
+
+/** What stands around a member; `trim()` takes blanks away that no server knows: U+00A0, U+FEFF. */
+const BLANKS = /^[ \t]+|[ \t]+$/g;
+const ASCII = /^[\0-\x7f]*$/;
+
+/** Text in lower case, if all of it is ASCII: of letters beyond it some become ASCII's, as the sign of Kelvin becomes k. */
+export function lowerCase(text: string): string {
+  return ASCII.test(text) ? text.toLowerCase() : text;
 }

@@ -3,7 +3,7 @@
  * different messages is refused (RFC 9112; ../README.md has the list).
  * @module
  */
-import { type Field, isTokenByte, listOf, readFields, textOf } from "./fields.ts";
+import { type Field, HeadText, isTokenByte, listOf, lowerCase, readFields, textOf } from "./fields.ts";
 import { Http1Error } from "./http1_error.ts";
 import { HTTP1_LIMITS } from "./limits.ts";
 import { readTarget, type Target } from "./target.ts";
@@ -65,7 +65,8 @@ export function readRequestHead(bytes: Uint8Array, start: number, end: number): 
     throw new Http1Error("bad-method", textOf(bytes, start, Math.min(at + 1, end)));
   }
   if (at - start > HTTP1_LIMITS.method) throw new Http1Error("method-too-long", textOf(bytes, start, at));
-  const method = textOf(bytes, start, at);
+  // Method and target are ASCII, or refused; a version that is not is none of the two.
+  const text = new HeadText(bytes, start, end), method = text.slice(start, at);
   if (method === "CONNECT") throw new Http1Error("connect");
   const targetStart = ++at;
   while (bytes[at] > SPACE && bytes[at] < 127 && bytes[at] !== HASH) at++;
@@ -79,14 +80,14 @@ export function readRequestHead(bytes: Uint8Array, start: number, end: number): 
   let lineEnd = ++at;
   while (bytes[lineEnd] !== CR) lineEnd++;
   if (lineEnd - start > HTTP1_LIMITS.requestLine) throw new Http1Error("request-line-too-long");
-  const version = textOf(bytes, at, lineEnd);
+  const version = text.slice(at, lineEnd);
   if (version !== "HTTP/1.1" && version !== "HTTP/1.0") {
     if (/^HTTP\/\d\.\d$/.test(version)) throw new Http1Error("bad-version", version);
     throw new Http1Error("bad-request-line", version);
   }
-  const target = readTarget(textOf(bytes, targetStart, targetEnd), method);
+  const target = readTarget(text.slice(targetStart, targetEnd), method);
   const fieldsStart = lineEnd + 2;
-  const fields = readFields(bytes, fieldsStart, end);
+  const fields = readFields(bytes, fieldsStart, end, text);
   const framing = readFraming(fields, version);
   return {
     method,
@@ -164,11 +165,11 @@ function readMeaning(fields: readonly Field[], version: string, target: Target) 
         }
         break;
       case "expect":
-        if (value.toLowerCase() !== "100-continue") throw new Http1Error("bad-expect", value);
+        if (lowerCase(value) !== "100-continue") throw new Http1Error("bad-expect", value);
         expectsContinue = version === "HTTP/1.1";
         break;
       case "upgrade":
-        upgrade = upgrade === undefined ? value.toLowerCase() : `${upgrade}, ${value.toLowerCase()}`;
+        upgrade = (upgrade === undefined ? "" : `${upgrade}, `) + lowerCase(value);
         break;
       case "http2-settings":
         hasSettings = true;

@@ -1,5 +1,5 @@
 /** The head of an answer. @module */
-import { type Field, listOf, readFields, textOf } from "./fields.ts";
+import { type Field, HeadText, listOf, readFields, textOf } from "./fields.ts";
 import { Http1Error } from "./http1_error.ts";
 import type { BodyKind } from "./request_head.ts";
 import { readFraming } from "./request_head.ts";
@@ -30,18 +30,25 @@ export function readResponseHead(
   end: number,
   method: string,
 ): ResponseHead {
-  let lineEnd = start;
-  while (bytes[lineEnd] !== CR) lineEnd++;
-  const line = textOf(bytes, start, lineEnd);
+  let lineEnd = start, mixed = 0;
+  for (; bytes[lineEnd] !== CR; lineEnd++) mixed |= bytes[lineEnd];
+  // A reason may have any byte: then fields are read by a text of their own.
+  const text = new HeadText(bytes, start, end), isAscii = mixed < 128;
+  const line = isAscii ? text.slice(start, lineEnd) : textOf(bytes, start, lineEnd);
   const [, version, code] = STATUS_LINE.exec(line) ?? [];
   if (version === undefined) throw new Http1Error("bad-status-line", line);
   const status = Number(code);
-  const fields = readFields(bytes, lineEnd + 2, end);
+  const fields = readFields(bytes, lineEnd + 2, end, isAscii ? text : undefined);
   const { body, length } = readFraming(fields, version);
-  const connection = fields.filter(({ key }) => key === "connection").flatMap(({ value }) => listOf(value));
-  const keepsAlive = version === "HTTP/1.1"
-    ? !connection.includes("close")
-    : connection.includes("keep-alive") && !connection.includes("close");
+  let closes = false, keeps = false;
+  for (const field of fields) {
+    if (field.key !== "connection") continue;
+    for (const name of listOf(field.value)) {
+      closes ||= name === "close";
+      keeps ||= name === "keep-alive";
+    }
+  }
+  const keepsAlive = !closes && (version === "HTTP/1.1" || keeps);
   const common = { version: version as ResponseHead["version"], status, fields, end };
   if (method === "HEAD" || status < 200 || status === 204 || status === 304) {
     return { ...common, body: "none", length: 0, keepsAlive };

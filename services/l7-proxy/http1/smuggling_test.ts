@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { bytesOf, MemorySocket, SeenHost } from "../testing.ts";
 import { AMBIGUOUS_REQUESTS } from "./ambiguous_requests.ts";
+import { AMBIGUOUS_TEXTS } from "./ambiguous_texts.ts";
 import { Http1Connection } from "./connection.ts";
 import { Llhttp } from "./llhttp.ts";
 
-const LLHTTP = new Llhttp();
+const LLHTTP = new Llhttp(), ALL = [...AMBIGUOUS_REQUESTS, ...AMBIGUOUS_TEXTS];
 
 /** A server that is llhttp: it answers each request that it has read. */
 class LlhttpServer extends MemorySocket {
@@ -58,14 +59,14 @@ async function run(text: string, pieceBytes: () => number) {
   return { end, host, server, client };
 }
 
-Deno.test("There are at least 200 ambiguous requests", () => {
-  assert.ok(AMBIGUOUS_REQUESTS.length >= 200, `${AMBIGUOUS_REQUESTS.length}`);
+Deno.test("There are at least 300 ambiguous requests", () => {
+  assert.ok(ALL.length >= 300, `${ALL.length}`);
 });
 
 for (const pieceBytes of [1 << 20, 1, 7]) {
   Deno.test(`Http1Connection.run() judges what llhttp reads behind it, or refuses, in pieces of ${pieceBytes}`, async () => {
     const wrong: string[] = [];
-    for (const [name, text, expected] of AMBIGUOUS_REQUESTS) {
+    for (const [name, text, expected] of ALL) {
       const { end, host, server } = await run(text, () => text.length > 20_000 ? 1000 : pieceBytes);
       const fault = host.faults[0]?.error.code ?? "ok";
       if (fault !== expected) wrong.push(`${name}: ${fault} instead of ${expected}, ended with ${end}`);
@@ -114,7 +115,7 @@ const CASES = 1500;
 
 Deno.test("Http1Connection.run() judges what llhttp reads behind it, whatever is changed of a request", async () => {
   const seed = Number(Deno.env.get("WEIR_FUZZ_SEED") ?? 15), random = randomOf(seed);
-  const base = AMBIGUOUS_REQUESTS.filter(([, text]) => text.length < 2000);
+  const base = ALL.filter(([, text]) => text.length < 2000);
   for (let round = 0; round < CASES; round++) {
     let text = base[random(base.length)][1];
     if (random(3) === 0) text += base[random(base.length)][1];

@@ -5,7 +5,8 @@ const NAME = /^:?[-!#$%&'*+.^_`|~0-9a-z]+$/;
 // deno-lint-ignore no-control-regex
 const NO_VALUE = /[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$/;
 
-const decoder = new TextDecoder();
+// A byte order mark stays: the server sees it too.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** A field. */
 export class HeaderField {

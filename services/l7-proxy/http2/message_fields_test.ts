@@ -45,6 +45,7 @@ const BAD_REQUESTS: [what: string, fields: readonly Pair[]][] = [
   ["a method that is no token", [[":method", "GET /private"], ...HEAD.slice(1)]],
   ["another scheme", [[":method", "GET"], [":scheme", "file"], [":path", "/"]]],
   ["an authority with a user", [...HEAD.slice(0, 3), [":authority", "user@a"]]],
+  ["an authority behind a byte order mark", [...HEAD.slice(0, 3), [":authority", "\u00ef\u00bb\u00bfa"]]],
   ["another host than the authority", [...HEAD, ["host", "b"]]],
   ["two hosts", [...HEAD, ["host", "a"], ["host", "a"]]],
   ["a length that is no number", [...HEAD, ["content-length", "+1"]]],
