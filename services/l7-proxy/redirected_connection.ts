@@ -53,7 +53,10 @@ export class RedirectedConnection {
   waitsFor: Waiting | "handle" = "handle";
   /** Why it was ended from outside; "" while it was not. */
   endedBy = "";
+  /** When something moved, as the last look found it. */
   #movedMs: number;
+  /** Something has moved since: every piece says so, and asks no clock. */
+  #hasMoved = true;
   #server: Socket | undefined;
   readonly #parts: ConnectionParts;
 
@@ -120,16 +123,21 @@ export class RedirectedConnection {
 
   waits(what: Waiting): void {
     this.waitsFor = what;
-    this.#movedMs = this.clock.monotonicMs();
+    this.#hasMoved = true;
   }
 
   moved(): void {
     // A head is given its whole time from the first byte on, however it trickles.
-    if (this.waitsFor !== "head") this.#movedMs = this.clock.monotonicMs();
+    if (this.waitsFor !== "head") this.#hasMoved = true;
   }
 
-  /** Ends it if it has waited for too long. @returns what for, or undefined */
+  /** Ends it if it has waited for too long, counted from the first look that found it waiting. @returns what for, or undefined */
   expire(nowMs: number): string | undefined {
+    if (this.#hasMoved) {
+      this.#hasMoved = false;
+      this.#movedMs = nowMs;
+      return undefined;
+    }
     if (nowMs - this.#movedMs <= WAIT_MS_MAX[this.waitsFor]) return undefined;
     this.end(`timeout-${this.waitsFor}`);
     return this.waitsFor;
@@ -144,13 +152,13 @@ export class RedirectedConnection {
 
   /** As the API shows it. */
   message(): ProxyConnection {
-    const nowMs = this.clock.nowMs() - this.clock.monotonicMs();
+    const monotonicMs = this.clock.monotonicMs(), zeroMs = this.clock.nowMs() - monotonicMs;
     return ProxyConnection.create({
       name: `${this.#parts.number}`,
       connection: this.#parts.handle,
       kind: this.kind,
-      sinceUnixS: (nowMs + this.sinceMs) / 1000,
-      movedUnixS: (nowMs + this.#movedMs) / 1000,
+      sinceUnixS: (zeroMs + this.sinceMs) / 1000,
+      movedUnixS: (zeroMs + (this.#hasMoved ? monotonicMs : this.#movedMs)) / 1000,
       waitsFor: this.waitsFor,
       requests: this.requests,
       denied: this.denied,
