@@ -678,7 +678,7 @@ export const descriptions: Readonly<Record<string, string>> = {
  "weir.loadbalancer.v1.AssignedPort.key": "\"80/TCP\"",
  "weir.loadbalancer.v1.AssignedPort.id": "of its ServicePort",
  "weir.loadbalancer.v1.AssignedPort.tableSize": "Maglev",
- "weir.policy.v1.Policy": "A policy as it was given. Name of the object: \"cnp:NAMESPACE/NAME\", \"ccnp:NAME\", \"knp:NAMESPACE/NAME\".",
+ "weir.policy.v1.Policy": "A policy, or an object that policies name, as it was given. Name of the object: \"cnp:NAMESPACE/NAME\", \"ccnp:NAME\",\n\"knp:NAMESPACE/NAME\", \"ccg:NAME\".",
  "weir.policy.v1.Policy.kind": "CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy, NetworkPolicy",
  "weir.policy.v1.Policy.policyName": "metadata.name",
  "weir.policy.v1.Policy.manifest": "the document as given (YAML or JSON)",

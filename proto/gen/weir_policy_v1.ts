@@ -4,7 +4,8 @@ import type { Direction } from "./weir_common_v1.ts";
 import type { NamedPort } from "./weir_identity_v1.ts";
 import type { L7Question, RuleSet } from "./weir_l7_v1.ts";
 
-/** A policy as it was given. Name of the object: "cnp:NAMESPACE/NAME", "ccnp:NAME", "knp:NAMESPACE/NAME". */
+/** A policy, or an object that policies name, as it was given. Name of the object: "cnp:NAMESPACE/NAME", "ccnp:NAME",
+ * "knp:NAMESPACE/NAME", "ccg:NAME". */
 export interface Policy {
   name: string;
   /** CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy, NetworkPolicy */

@@ -38,6 +38,7 @@ const PREFIXES: Readonly<Record<string, string>> = {
   CiliumNetworkPolicy: "cnp",
   CiliumClusterwideNetworkPolicy: "ccnp",
   NetworkPolicy: "knp",
+  CiliumCIDRGroup: "ccg",
 };
 
 const VERBS = ["apply", "list", "get", "delete", "explain", "matrix", "diff", "preview", "accept-database"];

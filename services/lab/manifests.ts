@@ -63,6 +63,7 @@ function decode(object: ManifestObject, source: Source): Manifest | undefined {
     case "NetworkPolicy":
     case "CiliumNetworkPolicy":
     case "CiliumClusterwideNetworkPolicy":
+    case "CiliumCIDRGroup":
       return { kind, name, namespace, objectName, text, source };
     default:
       return { kind, name, namespace, text, source };

@@ -18,7 +18,7 @@ import {
 import { readSelector } from "./label_syntax.ts";
 import type { ManifestNode, ManifestReader } from "@weir/common/manifest";
 import { readFqdns } from "./name_syntax.ts";
-import { inCluster, PEERS_MAX, readCidrBlock, readCidrs, readEntities } from "./peer_syntax.ts";
+import { inCluster, PEERS_MAX, readCidrs, readCidrSet, readEntities } from "./peer_syntax.ts";
 import {
   type Direction,
   DIRECTIONS,
@@ -75,10 +75,6 @@ const PEER_UNSUPPORTED: Readonly<Record<Direction, Readonly<Record<string, strin
   },
 };
 const NO_DENIED_NAMES = "not possible in a deny: a name is known only once it was asked for";
-const CIDR_GROUPS = {
-  cidrGroupRef: "not supported yet: it needs CiliumCIDRGroup",
-  cidrGroupSelector: "not supported yet: it needs CiliumCIDRGroup",
-};
 
 /** Reads `spec` and `specs` of a document. */
 export function readCiliumRules(
@@ -256,11 +252,7 @@ function readPeers(
   if (kind === "FQDNs") return readFqdns(reader, node, options.context.warn);
   return (reader.list(node, PEERS_MAX) ?? []).flatMap((item) => {
     if (kind === "CIDRSet") {
-      const groups = Object.keys(CIDR_GROUPS).filter((key) => item.fields.has(key));
-      if (groups.length + (item.fields.has("cidr") ? 1 : 0) > 1) {
-        reader.invalid(item, "want exactly one of cidr, cidrGroupRef and cidrGroupSelector");
-      }
-      const selector = readCidrBlock(reader, item, CIDR_GROUPS);
+      const selector = readCidrSet(reader, item);
       return selector ? [{ path: item.path, line: item.line, selector }] : [];
     }
     const selector = readSelector(reader, item, { sources: true });

@@ -166,6 +166,14 @@ export class EntryLayer {
     for (const identity of identities) this.resolveIdentity(identity, known);
   }
 
+  /** Whether one of these layers is below this one. */
+  liesOn(layers: ReadonlySet<EntryLayer>): boolean {
+    for (let layer = this.parent; layer !== undefined; layer = layer.parent) {
+      if (layers.has(layer)) return true;
+    }
+    return false;
+  }
+
   #rulesBelow(): Set<CompiledRule> {
     const rules = new Set<CompiledRule>();
     for (let layer = this.parent; layer !== undefined; layer = layer.parent) {

@@ -10,9 +10,10 @@ import { fqdnName } from "./fqdn_selector.ts";
 import { NameLearning } from "./name_learning.ts";
 import { PairState } from "./pair_state.ts";
 import { type Direction, formatPeerSelector, type PeerIdentity } from "./policy.ts";
-import { isSubject, type PolicyRepository } from "./policy_repository.ts";
+import type { PolicyRepository } from "./policy_repository.ts";
 import { judgeRequest } from "./request_judgement.ts";
 import { smallestChange } from "./smallest_change.ts";
+import { isSubject } from "./subject_groups.ts";
 
 /** Most facts that one step lists. */
 export const FACTS_MAX = 32;
@@ -116,20 +117,22 @@ function aboutNames({ pair, direction, verdict, words, query }: Decision): strin
 
 /** CIDR rules that cover an address of the other end, which is of the cluster: they do not mean that. */
 function unheededCidrs(
-  { rules, remote }: PairState,
+  pair: PairState,
   direction: Direction,
   end: string,
   prefixesOf: (identity: number) => readonly Prefix[],
 ): string[] {
+  const { rules, remote } = pair;
   // Who has prefixes in its identity is outside, or its node says that CIDR rules mean pods: they are about it.
   if (remote.prefixes.length > 0) return [];
   const own = prefixesOf(remote.number);
   if (own.length === 0) return [];
   const notes = rules.flatMap((rule) => rule.uses).flatMap((use) => {
-    const { selector } = use.peer;
-    if (use.direction !== direction || selector.type !== "cidr") return [];
-    const { prefix } = selector;
-    if (prefix.length === 0 || !own.some((one) => prefix.contains(one))) return [];
+    if (use.direction !== direction) return [];
+    const covers = pair.addressesOf(use).some((prefix) =>
+      prefix.length > 0 && own.some((one) => prefix.contains(one))
+    );
+    if (!covers) return [];
     return `${formatSource(use.source)} covers the address of the ${end} and does not ${
       use.section.deny ? "deny" : "allow"
     } it: a CIDR rule never means pods and nodes, say ${
@@ -167,6 +170,16 @@ function factsOf({ pair, verdict, words }: Decision): string[] {
     } else if (selector.type === "fqdn") {
       const name = pair.remote.askedName ?? "a name";
       facts.add(`${name} of the ${words.remote} is what ${formatPeerSelector(selector)} of ${where} means`);
+    } else if (selector.type === "source") {
+      for (const { name, prefixes } of pair.groupsOf(use)) {
+        for (const own of pair.remote.prefixes) {
+          const around = prefixes.find((prefix) => prefix.contains(own));
+          if (around === undefined) continue;
+          facts.add(
+            `${own} of the ${words.remote} lies in ${around} of CIDR group ${name}, which ${where} names`,
+          );
+        }
+      }
     } else facts.add(`${where} is for everyone`);
   }
   return [...facts];

@@ -11,6 +11,7 @@ import {
   type ObjectSyntax,
   readObjects,
 } from "@weir/common/manifest";
+import { readCidrGroup } from "./cidr_group_manifest.ts";
 import { type PolicyContext, readCiliumRules } from "./cilium_policy.ts";
 import { readKubernetesRules } from "./kubernetes_policy.ts";
 import type { Policy, PolicyKind, PolicyRule } from "./policy.ts";
@@ -39,14 +40,18 @@ export interface Manifests {
 type PolicyObject = ManifestObject<PolicyKind>;
 type Read = Omit<Policy, "manifest" | "file" | "line" | "warnings">;
 
-/** How each kind's rules are read; the registry's every policy kind has one. */
-const RULES: Readonly<Record<PolicyKind, (object: PolicyObject, cluster: string) => PolicyRule[]>> = {
-  CiliumNetworkPolicy: readCilium,
-  CiliumClusterwideNetworkPolicy: readCilium,
+/** What an object says: rules, or who is meant where rules name it. */
+type Content = Pick<Policy, "rules" | "source">;
+
+/** How each kind is read; the registry's every kind of the policy engine has one. */
+const CONTENTS: Readonly<Record<PolicyKind, (object: PolicyObject, cluster: string) => Content>> = {
+  CiliumNetworkPolicy: (object, cluster) => ({ rules: readCilium(object, cluster) }),
+  CiliumClusterwideNetworkPolicy: (object, cluster) => ({ rules: readCilium(object, cluster) }),
   NetworkPolicy: (object, cluster) => {
     object.reader.map(object.root, FIELDS);
-    return readKubernetesRules(object.reader, object.root, contextOf(object, cluster));
+    return { rules: readKubernetesRules(object.reader, object.root, contextOf(object, cluster)) };
   },
+  CiliumCIDRGroup: (object) => ({ rules: [], source: readCidrGroup(object) }),
 };
 
 const FIELDS = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -62,7 +67,7 @@ export function readManifests(text: string, options: ReadManifestsOptions = {}):
       kind: object.kind,
       namespace: object.namespace,
       policyName: object.name,
-      rules: RULES[object.kind](object, cluster),
+      ...CONTENTS[object.kind](object, cluster),
     }),
   };
   const { objects, faults, faultsOmitted } = readObjects(text, syntax, options);

@@ -135,12 +135,6 @@ Deno.test("readManifests() refuses by name, with line and column, what is unknow
       /disabled/,
     ],
     [
-      CNP.replace("cidr: 192.0.2.0/24\n", "cidrGroupRef: g\n"),
-      "29:7 spec.egress[0].toCIDRSet[0].cidrGroupRef",
-      "unsupported",
-      /CiliumCIDRGroup/,
-    ],
-    [
       CNP.replace("protocol: TCP", "protocol: VRRP"),
       "21:46 spec.ingress[0].toPorts[0].ports[0].protocol",
       "unsupported",

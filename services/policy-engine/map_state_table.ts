@@ -21,7 +21,8 @@ import {
 import { MapState } from "@weir/proto/policy";
 import { KnownPages } from "./known_pages.ts";
 import type { GroupState, PolicyGroup } from "./policy_group.ts";
-import type { PolicyRepository, RepositoryChanges } from "./policy_repository.ts";
+import type { PolicyRepository } from "./policy_repository.ts";
+import type { RepositoryChanges } from "./repository_changes.ts";
 
 /** Deletions that are held for watchers. */
 const DELETIONS_MAX = 4096;

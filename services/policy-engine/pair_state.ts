@@ -3,13 +3,14 @@
  * nothing allocated (labels that someone asks about) are resolved by the same code as all others.
  * @module
  */
-import { IDENTITY_INIT, MapState } from "@weir/common";
+import { IDENTITY_INIT, MapState, type Prefix } from "@weir/common";
 import type { MapState as MapStateMessage, Rule } from "@weir/proto/policy";
 import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
 import { CookieRegistry } from "./cookie_registry.ts";
 import { resolveDirection, resolveEntries, type ResolverTables } from "./entry_resolver.ts";
 import type { NamedPort } from "./named_ports.ts";
-import { type PeerIdentity, peerSelectorMatches } from "./policy.ts";
+import type { PeerSource } from "./peer_source.ts";
+import type { PeerIdentity } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
 import { RuleSetRegistry } from "./rule_set_registry.ts";
 
@@ -55,7 +56,7 @@ export class PairState {
     const namedPorts = options.namedPorts ?? [];
     const rules = repository.rulesFor(subject);
     const uses = rules.flatMap((rule) => rule.uses).filter((use) =>
-      peerSelectorMatches(use.peer.selector, remote) && !options.without?.has(use)
+      repository.selectors.means(use.selector, remote) && !options.without?.has(use)
     );
     const group = repository.group(subject.number);
     const known = group && options.without === undefined && repository.identity(remote.number) === remote;
@@ -107,6 +108,24 @@ export class PairState {
   /** The rule behind a cookie of this state. */
   rule(cookie: number): Rule | undefined {
     return this.#cookies.get(cookie);
+  }
+
+  /** Whether the peers of a use are the remote identity, whatever their ports. */
+  means(use: PeerUse): boolean {
+    return this.#repository.selectors.means(use.selector, this.remote);
+  }
+
+  /** Prefixes that a use is about, exceptions apart: its own, or those of the objects that it names. */
+  addressesOf(use: PeerUse): Prefix[] {
+    const { selector } = use.peer;
+    return selector.type === "cidr"
+      ? [selector.prefix]
+      : this.groupsOf(use).flatMap(({ prefixes }) => prefixes);
+  }
+
+  /** Objects that a use names. */
+  groupsOf({ peer: { selector } }: PeerUse): PeerSource[] {
+    return selector.type === "source" ? [...this.#repository.selectors.sourcesOf(selector)] : [];
   }
 
   /** The uses behind a cookie. */

@@ -11,11 +11,16 @@ import {
   SOURCE_RESERVED,
 } from "@weir/common";
 import { describe, type ManifestNode, type ManifestReader } from "@weir/common/manifest";
-import { cidrPeer, labelPeer, type Peer, PEER_ANY, type PeerSelector } from "./policy.ts";
+import { readSelector } from "./label_syntax.ts";
+import { groupNamed, SOURCE_CIDR_GROUP } from "./peer_source.ts";
+import { cidrPeer, labelPeer, type Peer, PEER_ANY, type PeerSelector, sourcePeer } from "./policy.ts";
 
 /** Most peers in one list, and most exceptions of one CIDR. */
 export const PEERS_MAX = 2000;
 export const EXCEPTIONS_MAX = 1000;
+
+/** A name of Kubernetes objects. */
+const OBJECT_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 
 /** Reserved labels by entity; `all`, `none` and the cluster's own label are added where they are read. */
 const ENTITY_RESERVED: Readonly<Record<string, readonly string[]>> = {
@@ -78,21 +83,13 @@ export function readCidrs(reader: ManifestReader, node: ManifestNode): Peer[] {
   });
 }
 
-/** Reads `{cidr, except}`; fields that only other vocabularies have are named in `unsupported`. */
-export function readCidrBlock(
-  reader: ManifestReader,
-  node: ManifestNode,
-  unsupported: Readonly<Record<string, string>> = {},
-): PeerSelector | undefined {
+/** Reads `{cidr, except}`. */
+export function readCidrBlock(reader: ManifestReader, node: ManifestNode): PeerSelector | undefined {
   const before = reader.faults.faults.length;
-  const fields = reader.map(node, ["cidr", "except"], unsupported);
+  const fields = reader.map(node, ["cidr", "except"]);
   if (!fields) return undefined;
   const cidrNode = fields.get("cidr");
-  if (!cidrNode) {
-    const others = Object.keys(unsupported).filter((key) => node.fields.has(key));
-    if (others.length === 0) reader.invalid(node, "cidr is missing");
-    return undefined;
-  }
+  if (!cidrNode) return reader.invalid(node, "cidr is missing");
   const prefix = readPrefix(reader, cidrNode, false);
   const except: Prefix[] = [];
   for (const item of reader.list(fields.get("except"), EXCEPTIONS_MAX) ?? []) {
@@ -102,6 +99,38 @@ export function readCidrBlock(
     else reader.invalid(item, `${exception} does not lie inside ${prefix}`);
   }
   return prefix && reader.faults.faults.length === before ? cidrPeer(prefix, except) : undefined;
+}
+
+/** Reads `{cidr | cidrGroupRef | cidrGroupSelector, except}`, as Cilium has it. */
+export function readCidrSet(reader: ManifestReader, node: ManifestNode): PeerSelector | undefined {
+  const given = ["cidr", "cidrGroupRef", "cidrGroupSelector"].filter((key) => node.fields.has(key));
+  if (given.length > 1) {
+    return reader.invalid(node, "want exactly one of cidr, cidrGroupRef and cidrGroupSelector");
+  }
+  if (given.length === 0 || given[0] === "cidr") return readCidrBlock(reader, node);
+  const before = reader.faults.faults.length;
+  const fields = reader.map(node, [given[0], "except"]);
+  const group = fields?.get(given[0]);
+  if (!fields || !group) return reader.invalid(node, `${given[0]} is empty`);
+  const selector = given[0] === "cidrGroupRef" ? readGroupName(reader, group) : readSelector(reader, group, {
+    sources: false,
+    defaultSource: SOURCE_CIDR_GROUP,
+  });
+  // What the group holds, and so whether an exception lies inside, is known later.
+  const except = (reader.list(fields.get("except"), EXCEPTIONS_MAX) ?? []).flatMap((item) =>
+    readPrefix(reader, item, false) ?? []
+  );
+  return selector && reader.faults.faults.length === before
+    ? sourcePeer("group", selector, except)
+    : undefined;
+}
+
+function readGroupName(reader: ManifestReader, node: ManifestNode): Selector | undefined {
+  const name = reader.string(node, 253);
+  if (name === undefined) return undefined;
+  return OBJECT_NAME.test(name)
+    ? groupNamed(name)
+    : reader.invalid(node, `${JSON.stringify(name)} is no name of a CiliumCIDRGroup`);
 }
 
 function readPrefix(reader: ManifestReader, node: ManifestNode, bare: boolean): Prefix | undefined {

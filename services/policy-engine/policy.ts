@@ -6,6 +6,7 @@
 import { type IpFamily, type LabelSet, Prefix, type Selector, SOURCE_CIDR } from "@weir/common";
 import type { KindTakenBy } from "@weir/common/manifest";
 import { formatFqdnName, fqdnLabels, type FqdnName } from "./fqdn_selector.ts";
+import { formatSourceSelector, type PeerSource, type PeerSourceKind } from "./peer_source.ts";
 import type {
   CassandraRule,
   DnsRule,
@@ -25,12 +26,14 @@ export const DIRECTIONS: readonly Direction[] = ["INGRESS", "EGRESS"];
 
 /** One policy document. */
 export interface Policy {
-  /** `cnp:NAMESPACE/NAME`, `ccnp:NAME`, `knp:NAMESPACE/NAME`. */
+  /** `cnp:NAMESPACE/NAME`, `ccnp:NAME`, `knp:NAMESPACE/NAME`, `ccg:NAME`. */
   readonly name: string;
   readonly kind: PolicyKind;
   readonly namespace: string;
   readonly policyName: string;
   readonly rules: readonly PolicyRule[];
+  /** It has no rules: it says who is meant where rules name it. */
+  readonly source?: PeerSource;
   readonly manifest: string;
   readonly file: string;
   /** First line of the document in its file. */
@@ -88,7 +91,17 @@ export type PeerSelector =
     readonly prefix: Prefix;
     readonly except: readonly Prefix[];
   }
-  | { readonly type: "fqdn"; readonly key: string; readonly name: FqdnName };
+  | { readonly type: "fqdn"; readonly key: string; readonly name: FqdnName }
+  | SourceSelector;
+
+/** Whoever the objects mean that the selector selects, now and later; nobody while there are none. */
+export interface SourceSelector {
+  readonly type: "source";
+  readonly key: string;
+  readonly kind: PeerSourceKind;
+  readonly selector: Selector;
+  readonly except: readonly Prefix[];
+}
 
 /** Every identity, known or not. */
 export const PEER_ANY: PeerSelector = { type: "any", key: "any" };
@@ -102,6 +115,27 @@ export function labelPeer(selector: Selector): PeerSelector {
 export function cidrPeer(prefix: Prefix, except: readonly Prefix[] = []): PeerSelector {
   const sorted = [...except].sort((a, b) => a.compare(b));
   return { type: "cidr", key: `cidr:${[prefix, ...sorted].join("-")}`, prefix, except: sorted };
+}
+
+/** Peers by what objects say of them. */
+export function sourcePeer(
+  kind: PeerSourceKind,
+  selector: Selector,
+  except: readonly Prefix[] = [],
+): SourceSelector {
+  const sorted = [...except].sort((a, b) => a.compare(b));
+  return {
+    type: "source",
+    key: `${kind}:${[selector.key, ...sorted].join("-")}`,
+    kind,
+    selector,
+    except: sorted,
+  };
+}
+
+/** What one object adds to a selector that selects it, as selectors of addresses. */
+export function* partsOf({ except }: SourceSelector, prefixes: Iterable<Prefix>): Generator<PeerSelector> {
+  for (const prefix of prefixes) yield cidrPeer(prefix, except);
 }
 
 /** Peers by name: addresses outside that DNS gave for a name which the selector means. */
@@ -119,7 +153,10 @@ export function formatPeerSelector(selector: PeerSelector): string {
   if (selector.type === "any") return "everyone";
   if (selector.type === "labels") return selector.selector.toString();
   if (selector.type === "fqdn") return formatFqdnName(selector.name);
-  return selector.prefix.text + (selector.except.length === 0 ? "" : ` except ${selector.except.join(", ")}`);
+  const what = selector.type === "cidr"
+    ? selector.prefix.text
+    : formatSourceSelector(selector.kind, selector.selector);
+  return what + (selector.except.length === 0 ? "" : ` except ${selector.except.join(", ")}`);
 }
 
 /** Ports of one protocol. */
@@ -194,8 +231,14 @@ export function nameIdentity(number: number, name: FqdnName): PeerIdentity {
   return { number, labels: fqdnLabels(name), prefixes: [], names: new Set([name.text]), isName: true };
 }
 
-/** True when the selector means this identity. */
-export function peerSelectorMatches(selector: PeerSelector, identity: PeerIdentity): boolean {
+/**
+ * True when the selector means this identity. What objects say of it is not in the selector: `SelectorCache.means` knows
+ * that too.
+ */
+export function peerSelectorMatches(
+  selector: Exclude<PeerSelector, SourceSelector>,
+  identity: PeerIdentity,
+): boolean {
   if (selector.type === "any") return true;
   if (selector.type === "fqdn") return identity.names?.has(selector.name.text) ?? false;
   if (identity.isName) return false;
@@ -218,15 +261,15 @@ function isWorld(labels: LabelSet, family: IpFamily): boolean {
  */
 export function policyMentions(policy: Policy): string[] {
   const prefixes = new Map<string, Prefix>(), names = new Set<string>();
+  const add = (prefix: Prefix) => prefix.length > 0 && prefixes.set(prefix.text, prefix);
+  policy.source?.prefixes.forEach(add);
   for (const rule of policy.rules) {
     for (const direction of DIRECTIONS) {
       for (const section of rule.directions[direction].sections) {
         for (const { selector } of section.peers) {
           if (selector.type === "fqdn") names.add(selector.name.text);
-          if (selector.type !== "cidr") continue;
-          for (const prefix of [selector.prefix, ...selector.except]) {
-            if (prefix.length > 0) prefixes.set(prefix.text, prefix);
-          }
+          if (selector.type === "cidr") add(selector.prefix);
+          if (selector.type === "cidr" || selector.type === "source") selector.except.forEach(add);
         }
       }
     }

@@ -102,6 +102,32 @@ function apply(client: WeirClient, manifest: string, more: { file?: string; dryR
   });
 }
 
+Deno.test("PolicyEngine keeps CIDR groups as it keeps policies, and tells endpoints of their changes", async () => {
+  await join(async ({ client }) => {
+    const group = (cidr: string) =>
+      `{apiVersion: cilium.io/v2, kind: CiliumCIDRGroup, metadata: {name: corp}, spec: {externalCIDRs: [${cidr}]}}`;
+    const policy = POLICY.replace("cidr: 192.0.2.0/24", "cidrGroupRef: corp");
+    const { items } = await apply(client, `${policy}---\n${group("192.0.2.0/24")}`);
+    assert.deepEqual(items.map(({ name, warnings }) => [name, warnings]), [
+      ["cnp:default/rule1", []],
+      ["ccg:corp", []],
+    ]);
+    const opened = async () => {
+      const { entries } = (await client.collection("mapstates", MapState).get("300"))!;
+      const { items } = await client.collection("cidridentities", CidrIdentity).list();
+      return items.filter(({ identity }) => entries.some((entry) => entry.identity === identity))
+        .map(({ prefix }) => prefix);
+    };
+    assert.deepEqual(await opened(), ["192.0.2.0/24"]);
+    const [changed] = (await apply(client, group("198.51.100.0/24"))).items;
+    assert.equal(changed.change, "configured");
+    assert.deepEqual(await opened(), ["198.51.100.0/24"]);
+    assert.equal((await client.collection("policies", Policy).get("ccg:corp"))!.kind, "CiliumCIDRGroup");
+    await client.collection("policies", Policy).delete("ccg:corp");
+    assert.deepEqual(await opened(), []);
+  });
+});
+
 Deno.test("PolicyEngine applies a text of manifests and serves map state, rules and CIDR identities", async () => {
   await join(async ({ client }) => {
     const { items, policyRevision } = await apply(client, POLICY);

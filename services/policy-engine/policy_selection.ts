@@ -1,21 +1,24 @@
 /**
- * Whom a policy selects in the cluster as it is now, and what of it means nobody: a selector without endpoints, a port name that
- * no endpoint has, a prefix that covers nodes, or pods whose nodes do not count them for CIDR rules, egress that closes DNS, names whose addresses
+ * Whom a policy selects in the cluster as it is now, and what of it means nobody: a selector without endpoints, a CIDR group that is
+ * not there, a port name that no endpoint has, a prefix that covers nodes, or pods whose nodes do not count them for CIDR rules, egress that closes DNS, names whose addresses
  * nobody learns (`name_learning.ts`). Nothing of it is refused: the endpoints may come later.
  * @module
  */
-import { Prefix, protocolName, type Selector } from "@weir/common";
+import { Prefix, PrefixTrie, protocolName, type Selector } from "@weir/common";
 import type { IpcacheEntry, Node } from "@weir/proto/identity";
 import type { PolicySelection, Warning } from "@weir/proto/policy";
 import { requirementWords } from "./explain_words.ts";
 import { NameLearning } from "./name_learning.ts";
+import type { PeerSource } from "./peer_source.ts";
 import {
   type Direction,
   DIRECTIONS,
+  formatPeerSelector,
   labelPeer,
   type PeerIdentity,
   type Policy,
   type PortMatch,
+  type SourceSelector,
 } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
 
@@ -34,11 +37,18 @@ export class PolicySelections {
   /** Names of the endpoints of each identity. */
   readonly #endpoints = new Map<number, Set<string>>();
   /** Pod CIDRs and addresses of nodes, with what they are. */
-  readonly #own: { prefix: Prefix; what: string }[] = [];
+  readonly #own = new PrefixTrie<{ prefix: Prefix; what: string }>();
   readonly #repository: PolicyRepository;
+  readonly #sources: readonly PeerSource[];
 
-  constructor(repository: PolicyRepository, { endpoints, nodes }: ClusterView) {
+  /** @param applied policies and objects that are looked at together, stored or not */
+  constructor(
+    repository: PolicyRepository,
+    { endpoints, nodes }: ClusterView,
+    applied: readonly Policy[] = [],
+  ) {
     this.#repository = repository;
+    this.#sources = applied.flatMap(({ source }) => source ?? []);
     const counting = new Set<string>();
     for (const { identity, endpoint, node } of endpoints) {
       if (endpoint === "") continue;
@@ -59,7 +69,7 @@ export class PolicySelections {
 
   #add(text: string, what: string): void {
     const prefix = text === "" ? undefined : Prefix.tryParse(text);
-    if (prefix !== undefined) this.#own.push({ prefix, what });
+    if (prefix !== undefined) this.#own.add(prefix, { prefix, what });
   }
 
   /** @param policy stored or not: one that is only asked about */
@@ -83,6 +93,8 @@ export class PolicySelections {
           for (const { selector, path } of section.peers) {
             if (selector.type === "cidr") {
               warnings.push(...this.#covered(selector.prefix, path, section.deny));
+            } else if (selector.type === "source") {
+              warnings.push(...this.#named(selector, path, section.deny));
             }
           }
         }
@@ -123,12 +135,34 @@ export class PolicySelections {
     return [...found];
   }
 
+  /** Objects of a selector that are not there, and the first of their prefixes that seems to mean more than it does. */
+  #named(selector: SourceSelector, path: string, deny: boolean): Warning[] {
+    const { kind, except } = selector, sources = [...this.#repository.selectors.sourcesOf(selector)];
+    for (const source of this.#sources) {
+      if (source.kind === kind && selector.selector.matches(source.labels)) sources.push(source);
+    }
+    if (sources.length === 0) {
+      return [{
+        path,
+        detail: `there is no ${formatPeerSelector({ ...selector, except: [] })}: it means nobody`,
+      }];
+    }
+    for (const { prefixes } of sources) {
+      for (const prefix of prefixes) {
+        if (except.some((one) => one.contains(prefix))) continue;
+        const covered = this.#covered(prefix, path, deny);
+        if (covered.length > 0) return covered;
+      }
+    }
+    return [];
+  }
+
   #covered(prefix: Prefix, path: string, deny: boolean): Warning[] {
     // Everything is the world, and everybody knows.
     if (prefix.length === 0) return [];
-    const hit = this.#own.filter((own) => prefix.contains(own.prefix) || own.prefix.contains(prefix));
-    if (hit.length === 0) return [];
-    const [first] = hit, more = hit.length === 1 ? "" : ` and ${hit.length - 1} more`;
+    const hit = new Set([...this.#own.inside(prefix), ...this.#own.around(prefix)]);
+    if (hit.size === 0) return [];
+    const [first] = hit, more = hit.size === 1 ? "" : ` and ${hit.size - 1} more`;
     const effect = deny ? "does not deny" : "does not allow";
     return [{
       path,

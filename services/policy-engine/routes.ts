@@ -66,7 +66,8 @@ export function mountRoutes(engine: PolicyEngine): void {
     },
     delete: async (name) => (await remove(engine, [name]))[0].change === "deleted",
     bodyBytesMax: BODY_BYTES_MAX,
-    description: "Policies by name: cnp:NAMESPACE/NAME, ccnp:NAME, knp:NAMESPACE/NAME",
+    description:
+      "Policies, and CIDR groups that they name: cnp:NAMESPACE/NAME, ccnp:NAME, knp:NAMESPACE/NAME, ccg:NAME",
   });
   api.action({
     path: "/v1/policies:apply",
@@ -270,8 +271,8 @@ function preview(engine: PolicyEngine, policies: readonly PolicyValue[]): Policy
   return withSelections(engine, policies, changes);
 }
 
-function selectionsOf(engine: PolicyEngine): PolicySelections {
-  return new PolicySelections(engine.repository, engine.directory.view());
+function selectionsOf(engine: PolicyEngine, applied: readonly PolicyValue[] = []): PolicySelections {
+  return new PolicySelections(engine.repository, engine.directory.view(), applied);
 }
 
 /** Adds what the cluster as it is now makes of each policy. */
@@ -281,7 +282,7 @@ function withSelections(
   changes: readonly PolicyChange[],
 ): PolicyChange[] {
   if (!engine.directory.synced) return [...changes];
-  const selections = selectionsOf(engine);
+  const selections = selectionsOf(engine, policies);
   const byName = new Map(policies.map((policy) => [policy.name, policy]));
   return changes.map((change) => {
     const policy = byName.get(change.name);

@@ -12,7 +12,15 @@ import {
   PrefixTrie,
   type Requirement,
 } from "@weir/common";
-import { fqdnKey, type PeerIdentity, type PeerSelector, peerSelectorMatches } from "./policy.ts";
+import type { PeerSource, PeerSourceKind } from "./peer_source.ts";
+import {
+  fqdnKey,
+  type PeerIdentity,
+  type PeerSelector,
+  peerSelectorMatches,
+  type SourceSelector,
+} from "./policy.ts";
+import { type ChangedMeanings, isSourceSlot, type Slot, sourceSlot, SourceSlots } from "./source_slots.ts";
 
 /** A selector that is in use, and whom it means now. */
 export interface CachedSelector {
@@ -22,10 +30,6 @@ export interface CachedSelector {
   readonly matches: Set<number>;
   /** It may mean a prefix and not one inside it. */
   readonly hasExceptions: boolean;
-}
-
-interface Slot extends CachedSelector {
-  users: number;
 }
 
 /** What the cache has done, so that tests can count work instead of time. */
@@ -54,6 +58,12 @@ export class SelectorCache {
   readonly #identitiesByName = new Map<string, number>();
   /** Label selectors that may mean a prefix and not one inside it: they name prefixes. */
   readonly #namingPrefixes = new Set<Slot>();
+  readonly #wholes = new SourceSlots({
+    acquire: (selector) => this.#acquire(selector),
+    release: (slot) => this.release(slot),
+    find: (key) => this.#slots.get(key),
+    slotsOf: (number) => this.#selectorsOf.get(number)!,
+  });
 
   /** Number of different selectors. */
   get size(): number {
@@ -79,13 +89,17 @@ export class SelectorCache {
 
   /** Takes a selector into use; each `acquire` is undone by one {@link release}. */
   acquire(selector: PeerSelector): CachedSelector {
+    return this.#acquire(selector);
+  }
+
+  #acquire(selector: PeerSelector): Slot {
     let slot = this.#slots.get(selector.key);
     if (!slot) {
-      const hasExceptions = selector.type === "cidr" ? selector.except.length > 0 : namesPrefixes(selector);
-      slot = { selector, key: selector.key, matches: new Set(), hasExceptions, users: 0 };
+      slot = newSlot(selector);
       this.#slots.set(selector.key, slot);
       this.#index(slot);
       for (const number of this.#candidates(selector)) this.#compare(slot, this.#identities.get(number)!);
+      if (isSourceSlot(slot)) this.#wholes.add(slot);
     }
     slot.users++;
     return slot;
@@ -98,6 +112,31 @@ export class SelectorCache {
     this.#slots.delete(slot.key);
     this.#unindex(slot);
     for (const number of slot.matches) this.#selectorsOf.get(number)?.delete(slot);
+    if (isSourceSlot(slot)) this.#wholes.delete(slot);
+  }
+
+  /**
+   * Puts an object that selectors may select in the place of the one of its name, or (undefined) takes it away.
+   * @returns what selectors mean now and did not, or meant and do not now
+   */
+  setSource(kind: PeerSourceKind, name: string, source: PeerSource | undefined): ChangedMeanings {
+    return this.#wholes.setSource(kind, name, source);
+  }
+
+  /** Objects that a selector selects. */
+  sourcesOf(selector: SourceSelector): Iterable<PeerSource> {
+    return this.#wholes.sourcesOf(selector);
+  }
+
+  /** True when a selector in use means an identity, also one that is only asked about. */
+  means(selector: CachedSelector, identity: PeerIdentity): boolean {
+    if (this.#identities.get(identity.number) === identity && selector.selector.type !== "any") {
+      return selector.matches.has(identity.number);
+    }
+    const slot = selector as Slot;
+    return isSourceSlot(slot)
+      ? [...slot.parts.keys()].some((part) => this.means(part, identity))
+      : peerSelectorMatches(selector.selector as Exclude<PeerSelector, SourceSelector>, identity);
   }
 
   /** Adds an identity that is not there; answers the selectors that mean it. */
@@ -117,7 +156,10 @@ export class SelectorCache {
     const identity = this.#identities.get(number);
     if (!identity) return new Set();
     const slots = this.#selectorsOf.get(number)!;
-    for (const slot of slots) slot.matches.delete(number);
+    for (const slot of slots) {
+      slot.matches.delete(number);
+      if (isSourceSlot(slot)) slot.meant.delete(number);
+    }
     for (const name of namesOf(identity)) this.#identitiesByName.delete(name);
     for (const term of termsOf(identity)) removeFrom(this.#identitiesByTerm, term, number);
     for (const prefix of identity.prefixes) this.#identitiesByPrefix.delete(prefix, number);
@@ -137,7 +179,8 @@ export class SelectorCache {
       new Set(
         prefixes.flatMap((prefix) => [...this.#identitiesByPrefix.inside(prefix)].filter(isLocalIdentity)),
       );
-    return selector.type === "cidr" ? outside(selector.except) : outside(WORLD).difference(matches);
+    const isByAddress = selector.type === "cidr" || selector.type === "source";
+    return isByAddress ? outside(selector.except) : outside(WORLD).difference(matches);
   }
 
   /** Selectors of which a prefix is an exception. */
@@ -152,15 +195,20 @@ export class SelectorCache {
           found.add(slot);
         }
       }
+      for (const slot of this.#wholes.excepting(prefix)) found.add(slot);
     }
     return found;
   }
 
   #compare(slot: Slot, identity: PeerIdentity): void {
+    const { selector } = slot;
+    // It means whom its parts mean.
+    if (selector.type === "source") return;
     this.work.comparisons++;
-    if (!peerSelectorMatches(slot.selector, identity)) return;
+    if (!peerSelectorMatches(selector, identity)) return;
     slot.matches.add(identity.number);
     this.#selectorsOf.get(identity.number)!.add(slot);
+    for (const whole of slot.wholes) this.#wholes.gain(whole, identity.number);
   }
 
   #index(slot: Slot): void {
@@ -189,7 +237,7 @@ export class SelectorCache {
 
   /** Identities that the selector might mean. `any` is a wildcard entry, never a list of identities. */
   #candidates(selector: PeerSelector): Iterable<number> {
-    if (selector.type === "any") return [];
+    if (selector.type === "any" || selector.type === "source") return [];
     if (selector.type === "fqdn") {
       const number = this.#identitiesByName.get(selector.name.text);
       return number === undefined ? [] : [number];
@@ -223,6 +271,14 @@ export class SelectorCache {
     }
     return found;
   }
+}
+
+function newSlot(selector: PeerSelector): Slot {
+  const isByAddress = selector.type === "cidr" || selector.type === "source";
+  const hasExceptions = isByAddress ? selector.except.length > 0 : namesPrefixes(selector);
+  const { key } = selector;
+  const slot: Slot = { selector, key, matches: new Set(), hasExceptions, users: 0, wholes: new Set() };
+  return selector.type === "source" ? sourceSlot(slot, selector) : slot;
 }
 
 const WORLD: readonly Prefix[] = [Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")];

@@ -16,14 +16,8 @@ import { allowingPolicy } from "./allowing_policy.ts";
 import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
 import { type Decision, type ExplainQuery, lookUp } from "./decision.ts";
 import { describeIdentity, formatSource, listOf, placeOf, requirementWords } from "./explain_words.ts";
-import {
-  type Direction,
-  formatPeerSelector,
-  type PeerIdentity,
-  type PeerSelector,
-  peerSelectorMatches,
-  type PortMatch,
-} from "./policy.ts";
+import type { PairState } from "./pair_state.ts";
+import { type Direction, formatPeerSelector, type PeerSelector, type PortMatch } from "./policy.ts";
 
 /** What to do, in words, and as a manifest. Empty: there is nothing to say. */
 export interface Change {
@@ -102,7 +96,7 @@ function toAllow(decision: Decision): Change {
   }
   if (
     near && near.portFits && near.failing.length === 1 && !isGiven(near.failing[0]) &&
-    !meansEntity(near.failing[0]) && near.use.peer.selector.type !== "fqdn"
+    !meansEntity(near.failing[0]) && near.use.peer.selector.type === "labels"
   ) {
     return {
       ...rest,
@@ -128,12 +122,11 @@ function nearestRule({ pair, query, direction }: Decision): NearRule | undefined
   let best: NearRule | undefined, bestCost = Infinity;
   for (const use of pair.rules.flatMap((rule) => rule.uses)) {
     if (use.direction !== direction || use.section.deny) continue;
-    // No address makes a CIDR rule select a pod.
-    if (use.peer.selector.type === "cidr" && pair.remote.prefixes.length === 0) continue;
+    if (isByAddress(use.peer.selector) && pair.remote.prefixes.length === 0) continue;
     // Nor has it a name, unless it was asked for by one.
     if (use.peer.selector.type === "fqdn" && pair.remote.askedName === undefined) continue;
     const portFits = use.section.ports.some((port) => portMatches(port, query));
-    const failing = failingConditions(use, pair.remote);
+    const failing = failingConditions(use, pair);
     const cost = failing.length + (portFits ? 0 : 1);
     if (cost === 0) continue; // a port name that means another number here
     // Nobody becomes an entity: the rule is shown, and its label is not offered to anybody.
@@ -245,14 +238,17 @@ function isGiven(condition: string): boolean {
   return [LABEL_NAMESPACE, LABEL_CLUSTER].some((key) => condition.includes(key));
 }
 
-function failingConditions(use: PeerUse, remote: PeerIdentity): string[] {
-  const { selector } = use.peer;
+/** No address makes a rule of these select a pod. */
+function isByAddress({ type }: PeerSelector): boolean {
+  return type === "cidr" || type === "source";
+}
+
+function failingConditions(use: PeerUse, pair: PairState): string[] {
+  const { selector } = use.peer, { remote } = pair;
   if (selector.type === "any") return [];
-  if (selector.type === "cidr") {
-    return peerSelectorMatches(selector, remote) ? [] : [`an address in ${formatPeerSelector(selector)}`];
-  }
-  if (selector.type === "fqdn") {
-    return peerSelectorMatches(selector, remote) ? [] : [`a name that is ${formatPeerSelector(selector)}`];
+  if (selector.type !== "labels") {
+    const what = isByAddress(selector) ? "an address in" : "a name that is";
+    return pair.means(use) ? [] : [`${what} ${formatPeerSelector(selector)}`];
   }
   return selector.selector.requirements.filter((requirement) => !requirementHolds(requirement, remote.labels))
     .map((requirement) => {

@@ -29,6 +29,8 @@ export interface OracleQuery {
   readonly request?: { readonly method: string; readonly path: string };
   /** Every pod, for port names that the remote end does not define. */
   readonly everyone: readonly OracleEnd[];
+  /** CIDR groups; `oracleAllows` finds them among the manifests. */
+  readonly groups?: readonly Manifest[];
 }
 
 const NAMESPACE = "io.kubernetes.pod.namespace";
@@ -36,9 +38,10 @@ const NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels.";
 const CLUSTER = "io.cilium.k8s.policy.cluster";
 
 /** True when the connection is allowed at the subject. */
-export function oracleAllows(manifests: readonly Manifest[], query: OracleQuery): boolean {
+export function oracleAllows(manifests: readonly Manifest[], asked: OracleQuery): boolean {
   let closed = false, open = false, allowed = false;
-  for (const manifest of manifests) {
+  const groups = manifests.filter(({ kind }) => kind === "CiliumCIDRGroup"), query = { ...asked, groups };
+  for (const manifest of manifests.filter((one) => !groups.includes(one))) {
     for (const rule of rulesOf(manifest)) {
       if (!selects(manifest, rule, query.subject)) continue;
       const effect = effectOf(manifest, rule, query);
@@ -140,7 +143,7 @@ function ciliumSection(manifest: Manifest, section: Manifest, query: OracleQuery
     endpoints?.some((selector) => meansEndpoint(manifest, selector, remote)) ||
     entities?.some((entity) => meansEntity(entity, remote)) ||
     cidrs?.some((cidr) => inBlock({ cidr }, remote)) ||
-    sets?.some((set) => inBlock(set, remote)) ||
+    sets?.some((set) => inSet(set, query)) ||
     fqdns?.some((fqdn) => remote.names?.some((name) => meansName(fqdn, name)));
   if (!peer) return false;
   if (section.icmps) {
@@ -218,7 +221,7 @@ function matchesPort(port: Manifest, query: OracleQuery, clusterNames: boolean):
 function matchesSelector(selector: Manifest, labels: Readonly<Record<string, string>>): boolean {
   const valueOf = (written: string) => {
     const key = written.replace(/^any:/, "");
-    if (key.includes(":")) return labels[key];
+    if (key.includes(":") || key in labels) return labels[key];
     return Object.entries(labels).find(([label]) => label.slice(label.indexOf(":") + 1) === key)?.[1];
   };
   for (const [key, value] of Object.entries(selector.matchLabels ?? {})) {
@@ -238,6 +241,20 @@ function inBlock(block: { cidr: string; except?: string[] }, remote: OracleEnd):
   if (remote.outside === undefined) return false;
   return inCidr(block.cidr, remote.outside) &&
     !block.except?.some((except) => inCidr(except, remote.outside!));
+}
+
+/** A prefix, or all prefixes of the groups that are meant, without the exceptions. */
+function inSet({ cidrGroupRef, cidrGroupSelector, ...block }: Manifest, query: OracleQuery): boolean {
+  if (cidrGroupRef === undefined && cidrGroupSelector === undefined) {
+    return inBlock(block as never, query.remote);
+  }
+  return query.groups!.filter(({ metadata }) =>
+    cidrGroupRef === undefined
+      ? matchesSelector(cidrGroupSelector, metadata.labels ?? {})
+      : metadata.name === cidrGroupRef
+  ).some(({ spec }) =>
+    spec.externalCIDRs.some((cidr: string) => inBlock({ cidr, except: block.except }, query.remote))
+  );
 }
 
 function inCidr(cidr: string, address: string): boolean {

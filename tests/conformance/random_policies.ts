@@ -63,6 +63,13 @@ export const SELECTORS: readonly Manifest[] = [
   { matchPattern: "*" },
   { matchPattern: "other.*" },
 ];
+/** Selectors of CIDR groups. */
+const GROUP_SELECTORS: readonly Manifest[] = [
+  {},
+  { matchLabels: { color: "red" } },
+  { matchExpressions: [{ key: "color", operator: "NotIn", values: ["red"] }] },
+  { matchExpressions: [{ key: "color", operator: "Exists" }] },
+];
 export const PORTS: readonly ["TCP" | "UDP" | "SCTP" | "ICMP", number][] = [
   ["TCP", 80],
   ["TCP", 81],
@@ -134,7 +141,8 @@ function ciliumSection(random: Random, word: "from" | "to", judges: boolean): Ma
     );
   }
   if (kind === 3) section[`${word}CIDR`] = random.list(1, 2, () => random.pick(CIDRS));
-  if (kind === 4) {
+  if (kind === 4 && random.chance(50)) section[`${word}CIDRSet`] = random.list(1, 2, () => groupSet(random));
+  else if (kind === 4) {
     section[`${word}CIDRSet`] = [
       random.chance(50) ? { cidr: "192.0.0.0/8", except: ["192.0.2.0/24"] } : {
         cidr: random.pick(["192.0.2.0/24", "0.0.0.0/0"]),
@@ -149,6 +157,23 @@ function ciliumSection(random: Random, word: "from" | "to", judges: boolean): Ma
       });
   } else if (random.chance(20)) section.icmps = [{ fields: [{ type: random.pick([0, 8]) }] }];
   return section;
+}
+
+/** Prefixes of groups, some of which nobody has made. */
+function groupSet(random: Random): Manifest {
+  const set: Manifest = random.chance(60)
+    ? { cidrGroupRef: random.pick(["g0", "g1", "g2", "nobody"]) }
+    : { cidrGroupSelector: random.pick(GROUP_SELECTORS) };
+  if (random.chance(40)) set.except = [random.pick(["192.0.2.128/25", "203.0.113.0/24"])];
+  return set;
+}
+
+/** A CIDR group; `index` makes its name. */
+export function randomGroup(random: Random, index: number): Manifest {
+  const metadata: Manifest = { name: `g${index}` };
+  if (random.chance(70)) metadata.labels = { color: random.pick(["red", "blue"]) };
+  const spec = { externalCIDRs: random.list(0, 3, () => random.pick(CIDRS)) };
+  return { apiVersion: "cilium.io/v2", kind: "CiliumCIDRGroup", metadata, spec };
 }
 
 /** Ports with HTTP rules. */

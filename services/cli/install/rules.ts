@@ -21,7 +21,12 @@ export function controlPlaneRules(singleEndpoints: Json): Json[] {
     { apiGroups: ["networking.k8s.io"], resources: ["networkpolicies"], verbs: READ },
     {
       apiGroups: ["cilium.io"],
-      resources: ["ciliumclusterwidenetworkpolicies", "ciliumnetworkpolicies", "ciliumpodippools"],
+      resources: [
+        "ciliumcidrgroups",
+        "ciliumclusterwidenetworkpolicies",
+        "ciliumnetworkpolicies",
+        "ciliumpodippools",
+      ],
       verbs: READ,
     },
     // What nodes say of their pods and of Services.

@@ -96,6 +96,7 @@ export const POLICY: Manual = {
   },
   notes:
     `Policies are CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy, as they are written for Cilium and
-Kubernetes.
+Kubernetes. A CiliumCIDRGroup is applied, shown and deleted like a policy: prefixes that policies name by cidrGroupRef or
+cidrGroupSelector.
 `,
 };

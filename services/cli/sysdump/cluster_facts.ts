@@ -30,6 +30,7 @@ const WHOLE: readonly Resource[] = [
   KINDS.NetworkPolicy,
   KINDS.CiliumNetworkPolicy,
   KINDS.CiliumClusterwideNetworkPolicy,
+  KINDS.CiliumCIDRGroup,
   KINDS.CiliumIdentity,
   KINDS.CiliumEndpoint,
   KINDS.CiliumEndpointSlice,

@@ -44,6 +44,12 @@ export const MANIFEST_KINDS = {
     prefix: "ccnp",
   },
   NetworkPolicy: { versions: ["networking.k8s.io/v1"], taker: "policy-engine", prefix: "knp" },
+  CiliumCIDRGroup: {
+    versions: ["cilium.io/v2", "cilium.io/v2alpha1"],
+    taker: "policy-engine",
+    clusterwide: true,
+    prefix: "ccg",
+  },
 } as const satisfies Readonly<Record<string, ManifestKind>>;
 
 export type ManifestKindName = keyof typeof MANIFEST_KINDS;

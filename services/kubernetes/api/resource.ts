@@ -84,6 +84,7 @@ export const RESOURCES = {
     "ciliumclusterwidenetworkpolicies",
     false,
   ),
+  CiliumCIDRGroup: cilium("CiliumCIDRGroup", "ciliumcidrgroups", false),
   CiliumIdentity: cilium("CiliumIdentity", "ciliumidentities", false),
   CiliumEndpoint: cilium("CiliumEndpoint", "ciliumendpoints", true),
   CiliumEndpointSlice: cilium("CiliumEndpointSlice", "ciliumendpointslices", false, "v2alpha1"),

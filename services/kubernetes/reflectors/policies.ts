@@ -7,11 +7,12 @@ import { apiVersionOf, type Resource, RESOURCES } from "../api/resource.ts";
 import { digestOf, fileOf, type HeldOptions, HeldTarget, kindOfFile } from "../held_objects.ts";
 import type { WantedObject } from "../mirror.ts";
 
-/** Kinds that are policies, with the first word of their names at the policy engine. */
+/** Kinds that are policies, or are named by them, with the first word of their names at the policy engine. */
 export const POLICY_KINDS: readonly { resource: Resource; word: string }[] = [
   { resource: RESOURCES.CiliumNetworkPolicy, word: "cnp" },
   { resource: RESOURCES.CiliumClusterwideNetworkPolicy, word: "ccnp" },
   { resource: RESOURCES.NetworkPolicy, word: "knp" },
+  { resource: RESOURCES.CiliumCIDRGroup, word: "ccg" },
 ];
 
 /** The policy as the engine gets it: what its rules are, and its name. */

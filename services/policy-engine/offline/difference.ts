@@ -4,10 +4,11 @@
  * prefixes and names that they mean. Ends whom both sets treat alike are one class, of which one is judged.
  * @module
  */
-import { Prefix } from "@weir/common";
+import { LabelSet, Prefix } from "@weir/common";
 import type { RuleSource } from "@weir/proto/policy";
 import { OwnCidrNumbers } from "../cidr_numbers.ts";
-import type { Direction, Policy } from "../policy.ts";
+import type { PeerSource } from "../peer_source.ts";
+import { type Direction, DIRECTIONS, type Policy } from "../policy.ts";
 import { type End, EndNumbers, ENDS_OUTSIDE, isSubjectEnd } from "./end.ts";
 import { compareText, type Inventory } from "./inventory.ts";
 import { describeLabels, labelCandidates, selectorsOf } from "./label_candidates.ts";
@@ -52,8 +53,10 @@ export interface CompareOptions {
 export function compare(old: Inventory, fresh: Inventory, options: CompareOptions = {}): Comparison {
   const { cluster = "default", candidatesMax = 3000 } = options;
   const changed = changedPolicies(old.policies, fresh.policies);
-  const isChanged = ({ name }: Policy) => changed.has(name);
   const all = [...old.policies, ...fresh.policies];
+  const sources = all.flatMap(({ name, source }) => source && changed.has(name) ? [source] : []);
+  // What a policy says hangs on the objects that it names.
+  const isChanged = (policy: Policy) => changed.has(policy.name) || names(policy, sources);
   const { sets, isCut } = labelCandidates(
     selectorsOf(all.filter(isChanged)),
     selectorsOf(all.filter((policy) => !isChanged(policy))),
@@ -86,10 +89,24 @@ function changedPolicies(old: readonly Policy[], fresh: readonly Policy[]): Set<
   return changed.union(new Set(texts.keys()));
 }
 
+/** Whether some peer of a policy is what one of these objects says. */
+function names({ rules }: Policy, sources: readonly PeerSource[]): boolean {
+  if (sources.length === 0) return false;
+  const peers = rules.flatMap(({ directions }) =>
+    DIRECTIONS.flatMap((direction) => directions[direction].sections)
+  )
+    .flatMap((section) => section.peers);
+  return peers.some(({ selector }) =>
+    selector.type === "source" &&
+    sources.some(({ kind, labels }) => kind === selector.kind && selector.selector.matches(labels))
+  );
+}
+
 /** What a policy says, wherever it stands. */
-function rulesText({ rules }: Policy): string {
-  return JSON.stringify(rules, (key, value) => {
+function rulesText({ rules, source }: Policy): string {
+  return JSON.stringify([rules, source], (key, value) => {
     if (key === "line" || key === "description") return undefined;
+    if (value instanceof LabelSet) return value.key;
     return value instanceof Prefix ? value.text : value;
   });
 }

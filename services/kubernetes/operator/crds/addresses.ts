@@ -60,7 +60,7 @@ const podPool: Definition = {
 };
 
 const cidrGroup: Definition = {
-  resource: cilium("CiliumCIDRGroup", "ciliumcidrgroups", "v2"),
+  resource: RESOURCES.CiliumCIDRGroup,
   shortNames: ["ccg"],
   olderVersions: ["v2alpha1"],
   description: "Prefixes outside of the cluster, for policies to name together.",
