@@ -83,6 +83,15 @@ Deno.test("A deny by group beats what another rule allows, and a group of everyt
   assert.deepEqual(reached(repository, "10.0.0.0/8", "10.9.1.0/24"), []);
 });
 
+Deno.test("No selector of groups is taken for another one with exceptions", () => {
+  const key = (set: string) => {
+    const { selector } = read(egress(set))[0].rules[0].directions.EGRESS.sections[0].peers[0];
+    return selector.key;
+  };
+  const exists = (name: string) => `cidrGroupSelector: {matchExpressions: [{key: ${name}, operator: Exists}]}`;
+  assert.notEqual(key(`{${exists("x-10.0.0.0/8")}}`), key(`{${exists("x")}, except: [10.0.0.0/8]}`));
+});
+
 Deno.test("A change of a group touches what changed of it, and who names it", () => {
   const cidrs = Array.from({ length: 2000 }, (_, at) => `10.${at >> 8}.${at & 255}.0/24`);
   const repository = repositoryOf(group("corp", cidrs), egress("{cidrGroupRef: corp}"));

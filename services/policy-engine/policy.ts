@@ -126,7 +126,8 @@ export function sourcePeer(
   const sorted = [...except].sort((a, b) => a.compare(b));
   return {
     type: "source",
-    key: `${kind}:${[selector.key, ...sorted].join("-")}`,
+    // No label has this character: what one policy says is never taken for what another one does.
+    key: `${kind}:${[selector.key, ...sorted].join(";")}`,
     kind,
     selector,
     except: sorted,
