@@ -88,7 +88,8 @@ Deno.test("No selector of groups is taken for another one with exceptions", () =
     const { selector } = read(egress(set))[0].rules[0].directions.EGRESS.sections[0].peers[0];
     return selector.key;
   };
-  const exists = (name: string) => `cidrGroupSelector: {matchExpressions: [{key: ${name}, operator: Exists}]}`;
+  const exists = (name: string) =>
+    `cidrGroupSelector: {matchExpressions: [{key: ${name}, operator: Exists}]}`;
   assert.notEqual(key(`{${exists("x-10.0.0.0/8")}}`), key(`{${exists("x")}, except: [10.0.0.0/8]}`));
 });
 
