@@ -57,6 +57,7 @@ Deno.test("bash offers commands, verbs, flags, values and files where they may s
     "list",
     "matrix",
     "preview",
+    "recommend",
   ]);
   deepEqual(await bashOffers("weir", "service", "pool", "l"), ["list"]);
   deepEqual(await bashOffers("weir", "policy", "explain", "--di"), ["--direction"]);

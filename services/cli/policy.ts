@@ -1,5 +1,5 @@
 /**
- * `weir policy apply|get|list|delete|explain|matrix|diff|preview|accept-database`.
+ * `weir policy apply|get|list|delete|explain|matrix|diff|preview|recommend|accept-database`.
  *
  * @module
  */
@@ -41,7 +41,18 @@ const PREFIXES: Readonly<Record<string, string>> = {
   CiliumCIDRGroup: "ccg",
 };
 
-const VERBS = ["apply", "list", "get", "delete", "explain", "matrix", "diff", "preview", "accept-database"];
+const VERBS = [
+  "apply",
+  "list",
+  "get",
+  "delete",
+  "explain",
+  "matrix",
+  "diff",
+  "preview",
+  "recommend",
+  "accept-database",
+];
 
 /** Runs the command. */
 export async function policyCommand(args: string[], context: CommandContext): Promise<number> {
@@ -65,6 +76,8 @@ export async function policyCommand(args: string[], context: CommandContext): Pr
       return await (await import("./policy_files/diff_command.ts")).diffCommand(rest, context);
     case "preview":
       return await (await import("./policy_files/preview_command.ts")).previewCommand(rest, context);
+    case "recommend":
+      return await (await import("./policy_files/recommend_command.ts")).recommendCommand(rest, context);
     case "accept-database":
       return await acceptDatabase(rest, context);
     default:

@@ -27,7 +27,7 @@ const RECORD = {
 
 /** Help of `weir policy`. */
 export const POLICY: Manual = {
-  summary: "policies: apply, get, list, delete, explain, matrix, diff, preview, accept-database",
+  summary: "policies: apply, get, list, delete, explain, matrix, diff, preview, recommend, accept-database",
   verbs: {
     apply: {
       says:
@@ -91,6 +91,19 @@ export const POLICY: Manual = {
         "--policy-entries-max N": "entries that a node's map of one policy holds (default 16384)",
         ...SURROUNDINGS,
         "-o, --output table|json|markdown": "form of the answer",
+      },
+    },
+    recommend: {
+      says:
+        "The least policy that allows what some workloads were recorded to do, as YAML, with a comment for each rule on what it rests on: who, how many connections, first and last time, an example. What was denied is not allowed, and nothing that was not seen is.",
+      flags: {
+        "--for LABELS":
+          "workloads with these labels: app=web,tier=front; one policy for each namespace that has some",
+        ...RECORD,
+        "--kind CiliumNetworkPolicy|NetworkPolicy":
+          "form of the policy (default CiliumNetworkPolicy); NetworkPolicy is refused where it has no words for something",
+        "--l7": "only requests of HTTP and names of DNS that were seen, where all of them were",
+        ...SURROUNDINGS,
       },
     },
   },

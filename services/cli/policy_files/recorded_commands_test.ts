@@ -139,3 +139,74 @@ Deno.test("weir policy preview refuses what is no record, with words", async () 
   assert.match((await run("preview", "--flows", flows)).err, /Say which policies/);
   assert.match((await run("preview", "-f", file, "--flows", flows, "-o", "jsn")).err, /did you mean "json"/);
 });
+
+Deno.test("weir policy recommend says on what evidence each rule rests, by labels, names, addresses and requests", async () => {
+  const world = { identity: 2, labels: ["reserved:world"] }, EGRESS = "EGRESS";
+  const noisy = { ...pod("web"), labels: [...pod("web").labels, "k8s:pod-template-hash=6f8c9d7b5c"] };
+  const api = { source: "10.0.0.1", destination: "192.0.2.9" };
+  const lines = [
+    flow("web", "db", 5432, { source: noisy }),
+    flow("web", "db", 5432, { l4: { TCP: { source_port: 1, destination_port: 5432 } } }),
+    flow("web", "dns", 53, {
+      l4: { UDP: { source_port: 2, destination_port: 53 } },
+      traffic_direction: EGRESS,
+    }),
+    flow("web", "", 443, {
+      destination: world,
+      destination_names: ["api.example.com"],
+      IP: api,
+      traffic_direction: EGRESS,
+    }),
+    flow("web", "", 25, {
+      destination: world,
+      IP: { ...api, destination: "198.51.100.1" },
+      traffic_direction: EGRESS,
+    }),
+    flow("job", "web", 80, {
+      l7: { type: "REQUEST", http: { method: "GET", url: "http://web/a.b?x=1" } },
+      Type: "L7",
+    }),
+    flow("eve", "web", 80, { verdict: "DROPPED", drop_reason_desc: "POLICY_DENIED" }),
+    // Who records may lie: a name is no line of YAML.
+    flow("mal", "web", 81, { source: { ...pod("mal"), workloads: [{ name: "job\nspec: {}" }] } }),
+  ];
+  const flows = write("web.jsonl", lines.join(""));
+  const found = await run("recommend", "--for", "app=web", "--flows", flows, "--l7");
+  assert.equal(found.code, 0, found.err);
+  assert.equal(found.err, "");
+  for (
+    const text of [
+      /^ {2}name: web\n {2}namespace: shop$/m,
+      /^ {2}# shop\/db 5432\/TCP: 2 connections, 2026-11-22T10:00:00Z to .*, such as 10\.0\.0\.1:\d+ -> 10\.0\.0\.2:5432\n {2}- toEndpoints:\n {6}- matchLabels:\n {10}app: db\n/m,
+      /- toFQDNs:\n {6}- matchName: api\.example\.com\n[^]*dns:\n {12}- matchPattern: "\*"|dns:\n {12}- matchPattern: "\*"[^]*- toFQDNs:\n {6}- matchName: api\.example\.com\n/,
+      /- toCIDR:\n {6}- 198\.51\.100\.1\/32\n/,
+      /- method: GET\n {14}path: \/a\\\.b\(\\\?\.\*\)\?\n/,
+      /^ {2}# shop\/job\?spec: \{\} 81\/TCP: /m,
+    ]
+  ) {
+    assert.match(found.out, text);
+  }
+  assert.doesNotMatch(found.out, /eve|pod-template-hash/);
+  // It says of its own record that nothing closes.
+  const file = write("web.yaml", found.out);
+  const tried = await run("preview", "-f", file, "--flows", flows);
+  assert.equal(tried.code, 0, tried.out);
+  assert.match(tried.out, /^0 connections would be dropped that passed; 0 would pass that were dropped; /m);
+
+  const plain = await run("recommend", "--for", "k8s:app=web", "--kind", "NetworkPolicy", "--flows", flows);
+  assert.equal(plain.code, 0, plain.err);
+  assert.match(
+    plain.out,
+    /podSelector:\n {4}matchLabels:\n {6}app: web\n[^]*ipBlock:\n {10}cidr: 192\.0\.2\.9\/32/,
+  );
+  const ping = write("ping.jsonl", flow("web", "db", 1, { l4: { ICMPv4: { type: 8 } } }));
+  const unsaid = await run("recommend", "--for", "app=web", "--kind", "NetworkPolicy", "--flows", ping);
+  assert.match(
+    unsaid.err,
+    /NetworkPolicy cannot say: ICMP type 8 to shop\/db; ask for --kind CiliumNetworkPolicy/,
+  );
+  const nobody = await run("recommend", "--for", "app=wbe", "--flows", flows);
+  assert.match(nobody.err, /No recorded workload has app=wbe \(did you mean "app=web"\?\): there are app=/);
+  assert.match((await run("recommend", "--for", "web", "--flows", flows)).err, /expected KEY=VALUE/);
+  assert.match((await run("recommend", "--flows", flows)).err, /Say whom/);
+});

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
+import { Selector } from "@weir/common";
 import { readInventory } from "../offline/mod.ts";
 import { ENDLESS_BYTES_MAX, FlowFileError, FlowFileReader, LINE_BYTES_MAX } from "./flow_file.ts";
 import { JudgedCluster, newRepository } from "./judged_cluster.ts";
 import { previewPolicies } from "./preview.ts";
-import { clusterOf } from "./recorded_end.ts";
+import { recommend } from "./recommend.ts";
+import { policyYaml } from "./recommend_yaml.ts";
+import { clusterOf, type RecordedEnd } from "./recorded_end.ts";
 import { FlowRecorder, type FlowRecorderOptions } from "./recorder.ts";
 import { SEEN_MAX, SeenSet } from "./seen_set.ts";
 
@@ -265,3 +268,89 @@ function flowFacts() {
   reader.push(new TextEncoder().encode(JSON.stringify(flow(world, pod("db"))) + "\n"));
   return taken;
 }
+
+/** Numbers that look random and are the same for the same seed (mulberry32). */
+function randomOf(seed: number): (below: number) => number {
+  return (below) => {
+    seed = seed + 0x6d2b_79f5 | 0;
+    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
+    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
+    return ((t ^ t >>> 14) >>> 0) % below;
+  };
+}
+
+function randomRecord(random: (below: number) => number) {
+  const ends = [
+    ...["web", "db", "job", "dns"].flatMap((app) => [pod(app), pod(app, "ops")]),
+    // Whom the selector of another means too, but for one label.
+    pod("web", "shop", ["k8s:tier=front"]),
+    pod("db", "shop", ["k8s:role=replica", "k8s:tier=back"]),
+    { identity: 1, labels: ["reserved:host"] },
+    { identity: 7, labels: ["reserved:kube-apiserver", "reserved:remote-node"] },
+    world,
+  ];
+  const ports = [{ TCP: 80 }, { TCP: 5432 }, { UDP: 53 }, { ICMPv4: 8 }];
+  return Array.from({ length: 12 + random(30) }, () => {
+    const from = ends[random(ends.length)], to = ends[random(ends.length)];
+    const [[name, number]] = Object.entries(ports[random(ports.length)]);
+    const host = random(6),
+      address = (end: Loose, at: number) => end === world ? `203.0.113.${host}` : `10.0.0.${at}`;
+    return flow(from, to, {
+      IP: { source: address(from, 1), destination: address(to, 2) },
+      l4: {
+        [name]: name === "ICMPv4" ? { type: number } : { source_port: ++port, destination_port: number },
+      },
+      ...to === world && host % 2 === 0 ? { destination_names: [`h${host}.example.com`] } : {},
+      ...random(8) === 0 ? { verdict: "DROPPED", drop_reason_desc: "POLICY_DENIED" } : {},
+    });
+  });
+}
+
+Deno.test("recommend() allows what passed, and nobody and nothing else, by the engine itself", () => {
+  const labels = { app: "web" }, selector = Selector.parse({ matchLabels: labels });
+  for (let seed = 1; seed <= 6; seed++) {
+    const { recorder } = record(randomRecord(randomOf(seed))), { book, connections } = recorder;
+    const policies = recommend(book, connections, { selector, cluster: "east", names: true });
+    const yaml = policies.map((policy) =>
+      policyYaml(policy, { kind: "CiliumNetworkPolicy", name: "web", labels, l7: false, head: ["x\ny: z"] })
+    ).join("---\n");
+    const read = readInventory([{ file: "r.yaml", text: yaml }], { cluster: "east" });
+    assert.deepEqual(read.faults, [], `seed ${seed}:\n${yaml}`);
+    const repository = newRepository();
+    for (const policy of read.policies) repository.upsertPolicy(policy);
+    const cluster = new JudgedCluster(repository, book, { cluster: "east" });
+    const isMeant = (end: RecordedEnd) => end.kind === "pod" && selector.matches(end.labels);
+    // Of a namespace all workloads that are meant have one policy.
+    const key = (own: RecordedEnd, way: string, peer: RecordedEnd, protocol: number, port: number) =>
+      [
+        own.namespace,
+        way,
+        peer.kind === "pod" ? `${peer.namespace} ${peer.labels}` : peer.key,
+        protocol,
+        port,
+      ].join("|");
+    const seen = new Set<string>(), kinds = new Map<string, { protocol: number; port: number }>();
+    for (const { from, to, protocol, port, passed } of connections) {
+      kinds.set(`${protocol}/${port}`, { protocol, port });
+      if (passed === 0) continue;
+      if (isMeant(from)) seen.add(key(from, "to", to, protocol, port));
+      if (isMeant(to)) seen.add(key(to, "from", from, protocol, port));
+    }
+    for (const from of book.ends) {
+      for (const to of book.ends) {
+        if (!isMeant(from) && !isMeant(to)) continue;
+        for (const { protocol, port } of kinds.values()) {
+          const isHost = from.kind === "reserved" && from.identity === 1;
+          const expected = (!isMeant(from) || seen.has(key(from, "to", to, protocol, port))) &&
+            (!isMeant(to) || isHost || seen.has(key(to, "from", from, protocol, port)));
+          const found = cluster.judge({ from, to, protocol, port })?.allowed;
+          assert.equal(
+            found,
+            expected,
+            `seed ${seed}: ${from.key} -> ${to.key} ${port}/${protocol}\n${yaml}`,
+          );
+        }
+      }
+    }
+  }
+});

@@ -232,8 +232,8 @@ export class FlowRecorder {
       : [flow.sourceIp, flow.destinationIp];
     const ports = connection.port * 65_536 + clientPort | 0;
     // An address may have been another pod's before.
-    const kind = Math.imul(connection.from.index, 65_599) + connection.to.index ^
-      flow.protocol * 2 + (isDenied ? 1 : 0);
+    const kind = Math.imul(connection.from.index, 0x9e37_79b1) ^ Math.imul(connection.to.index, 0x85eb_ca77) ^
+      (flow.protocol << 1 | Number(isDenied)) << 20;
     if (this.#seen.add(connectionHash(source, destination, ports, kind))) {
       if (isDenied) connection.denied++;
       else connection.passed++;
