@@ -81,3 +81,27 @@ export function judgeCassandra(
   if (statements.length === 0 || denied.length > 0) return deniedBy(deniedCookie, denied);
   return allowedBy(cookie ?? 0);
 }
+
+/** Questions about one statement whose answers are kept: a program has few tables, and asks about them without end. */
+const KNOWN_MAX = 512;
+
+/** {@link judgeCassandra} for one rule set. It depends on action and table alone, so what was asked before is not searched again. */
+export function cassandraJudge(
+  rules: readonly CompiledRule<CassandraStatement>[],
+  deniedCookie: number,
+): (request: CassandraRequest) => Judgement {
+  const known = new Map<string, Judgement>();
+  return (request) => {
+    if (request.statements.length !== 1) return judgeCassandra(rules, request, deniedCookie);
+    const { action, table } = request.statements[0];
+    // An action has no blank in it; a table that is not known is none with an empty name.
+    const key = table === undefined ? action : `${action} ${table}`;
+    let judgement = known.get(key);
+    if (judgement === undefined) {
+      judgement = judgeCassandra(rules, request, deniedCookie);
+      if (known.size >= KNOWN_MAX) known.delete(known.keys().next().value!);
+      known.set(key, judgement);
+    }
+    return judgement;
+  };
+}

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { CassandraRule } from "@weir/proto/l7";
-import { compileCassandraRule, judgeCassandra } from "./cassandra_rules.ts";
+import { cassandraJudge, compileCassandraRule, judgeCassandra } from "./cassandra_rules.ts";
 import { RuleFault } from "./pattern.ts";
 import type { CassandraStatement } from "./request.ts";
 
@@ -65,5 +65,25 @@ Deno.test("compileCassandraRule() refuses unknown actions, and a table beside an
       () => compileCassandraRule(CassandraRule.create(rule)),
       (error) => error instanceof RuleFault && message.test(error.message),
     );
+  }
+});
+
+Deno.test("cassandraJudge() says again what judgeCassandra() said, of a table without a name too, however many are asked about", () => {
+  const rules = [{ queryAction: "select", queryTable: "^ks\\.t[0-7]*$" }, { queryAction: "list-roles" }, {
+    queryTable: "^$",
+  }].map((rule, at) => compileCassandraRule(CassandraRule.create({ cookie: at + 1, ...rule })));
+  const judges = cassandraJudge(rules, 9);
+  const asked = [
+    statement("list-roles"),
+    statement("select"),
+    statement("select", ""),
+    statement("select", "ks.t1"),
+  ];
+  for (let at = 0; at < 1500; at++) asked.push(statement("select", `ks.t${at}`));
+  for (let round = 0; round < 2; round++) {
+    for (const one of asked) {
+      const request = { kind: "CASSANDRA", statements: [one] } as const;
+      assert.deepEqual(judges(request), judgeCassandra(rules, request, 9));
+    }
   }
 });

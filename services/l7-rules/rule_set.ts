@@ -6,7 +6,7 @@
  * @module
  */
 import type { L7Kind, RuleSet } from "@weir/proto/l7";
-import { compileCassandraRule, judgeCassandra } from "./cassandra_rules.ts";
+import { cassandraJudge, compileCassandraRule } from "./cassandra_rules.ts";
 import { compileDnsRules, judgeDns } from "./dns_rules.ts";
 import { compileHttpRule, judgeHttp } from "./http_rules.ts";
 import {
@@ -103,10 +103,7 @@ function compileKind(set: RuleSet): Kind {
     }
     case "CASSANDRA": {
       const rules = set.cassandra.map(compileCassandraRule);
-      return kindOf(
-        rules.map(ofWorstStatement),
-        (request: Of<"CASSANDRA">) => judgeCassandra(rules, request, deniedCookie),
-      );
+      return kindOf<Of<"CASSANDRA">>(rules.map(ofWorstStatement), cassandraJudge(rules, deniedCookie));
     }
     case "MEMCACHE": {
       const rules = set.memcache.map(compileMemcacheRule);
