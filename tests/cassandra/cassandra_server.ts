@@ -50,6 +50,8 @@ const OPENED = [
 export const PYTHON = `${CACHE}/venv/bin/python`;
 /** Where the Java driver's classes are. */
 export const DRIVER_CLASSES = `${CACHE}/driver/*`;
+/** The Node driver with its version, as `build` fetches it; Deno runs it. */
+export const NODE_DRIVER = "npm:cassandra-driver@4.10.0";
 /** The real cqlsh. */
 export const CQLSH = `${CACHE}/venv/bin/cqlsh`;
 

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { CqlError, readCql } from "@weir/l7-rules";
 import { Opcode } from "../../services/l7-proxy/cassandra/envelope.ts";
 import { seededRandom } from "../seeded_random.ts";
-import { isBuilt } from "../java_server.ts";
-import { CQLSH, DRIVER_CLASSES, PYTHON, startCassandra } from "./cassandra_server.ts";
+import { isBuilt, npmClient } from "../java_server.ts";
+import { CQLSH, DRIVER_CLASSES, NODE_DRIVER, PYTHON, startCassandra } from "./cassandra_server.ts";
 import { cqlText } from "./cql_texts.ts";
 import { NativeClient, preparedTables } from "./native_client.ts";
 import { L7Relay } from "../l7_relay.ts";
@@ -124,6 +124,19 @@ Deno.test({
         assert.equal(Object.keys(found).length, Object.keys(EXPECTED_JAVA).length, output);
       });
     }
+
+    await t.step("Node driver", async () => {
+      await using relay = new L7Relay(SERVER_PORT, ruleSet(RULES));
+      const script = new URL("clients/driver.mjs", import.meta.url).pathname;
+      const output = await run(Deno.execPath(), [...npmClient(script, NODE_DRIVER), `${relay.port}`]);
+      const found = JSON.parse(output.split("\n").find((line) => line.startsWith("{")) ?? "{}");
+      for (const [step, expected] of Object.entries(EXPECTED_NODE)) {
+        if (expected === "denied") {
+          assert.match(`${found[step]}`, new RegExp(`^unauthorized: ${DENIED}`), output);
+        } else assert.equal(found[step], expected, `${step}: ${output}`);
+      }
+      assert.equal(Object.keys(found).length, Object.keys(EXPECTED_NODE).length, output);
+    });
 
     for (const version of [4, 5]) {
       await t.step(`cqlsh, version ${version}`, async () => {
@@ -251,4 +264,16 @@ const EXPECTED_JAVA: Record<string, string> = {
   "batch denied": "denied",
   "batch": "true",
   "clean up": "true",
+};
+const EXPECTED_NODE: Record<string, unknown> = {
+  "protocol": 4,
+  "select": 1,
+  "select denied": "denied",
+  "prepared": 19,
+  "prepare denied": "denied",
+  "many": 200,
+  "batch": "ok",
+  "batch denied": "denied",
+  "clean up": "ok",
+  "at the end": 1,
 };
