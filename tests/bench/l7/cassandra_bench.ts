@@ -2,11 +2,13 @@
  * What judging Cassandra's protocol takes beside passing bytes on, and beside no proxy at all: queries and prepared statements with values of 1 KiB, in versions 4 and 5, one at a
  * time and 32 at a time on a connection, and large values and results. The server answers from a recording: no JVM. All in turns, in one run; the ratios are what counts.
  *
- *     deno run -A tests/bench/l7/cassandra_bench.ts [--rounds N] [--only TEXT]
+ *     deno run -A tests/bench/l7/cassandra_bench.ts [--rounds N] [--only TEXT] [--server PORT --pid PID]
+ *
+ * With a server, a real one at that port of 127.0.0.1 is asked for a row with 1 KiB instead: what users see of a proxy between.
  *
  * @module
  */
-import { Opcode } from "../../../services/l7-proxy/cassandra/envelope.ts";
+import { Opcode, readHeader } from "../../../services/l7-proxy/cassandra/envelope.ts";
 import * as wire from "../../../services/l7-proxy/cassandra/testing/wire.ts";
 import type { Exchange } from "./recorded_exchange.ts";
 import { type Case, measureWays } from "./ways.ts";
@@ -111,5 +113,48 @@ for (const form of [{ version: 4 }, { version: 5 }, { version: 5, lz4: true }]) 
     requests: 64,
     units: 128,
   });
+}
+/** What a real server answers, of one client: both sides' bytes have one length each time. */
+async function recorded(port: number, depth: number): Promise<Exchange> {
+  const socket = await Deno.connect({ hostname: "127.0.0.1", port }), buffer = new Uint8Array(MIB);
+  const ask = async (request: Uint8Array) => {
+    await socket.write(request);
+    for (let end = 0;;) {
+      end += await socket.read(buffer.subarray(end)) ?? 0;
+      if (end >= 9 && end >= 9 + readHeader(buffer).bodyBytes) {
+        return { request, answer: buffer.slice(0, end) };
+      }
+    }
+  };
+  const text = (text: string) => ask(wire.query(text));
+  const greetings = [await ask(wire.startup({}))];
+  await text(
+    "CREATE KEYSPACE IF NOT EXISTS shop WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+  );
+  await text("CREATE TABLE IF NOT EXISTS shop.cart (k text PRIMARY KEY, v int, b blob)");
+  await text(`INSERT INTO shop.cart (k, v, b) VALUES ('bench', 1, 0x${"78".repeat(1024)})`);
+  greetings.push(await ask(wire.prepare("SELECT k, v, b FROM shop.cart WHERE k = ?")));
+  const id = greetings[1].answer.subarray(15, 31), key = new TextEncoder().encode("bench");
+  const all: { request: Uint8Array; answer: Uint8Array }[] = [];
+  for (let stream = 1; stream <= depth; stream++) {
+    all.push(await ask(wire.execute(id, { stream, values: [key] })));
+  }
+  socket.close();
+  return { greetings, requests: all.map(({ request }) => request), answers: all.map(({ answer }) => answer) };
+}
+
+const port = option("--server");
+if (port !== undefined) {
+  cases.length = 0;
+  const server = { port: Number(port), pid: Number(option("--pid")) };
+  for (const [depth, connections] of [[1, 1], [1, 8], [32, 1]]) {
+    cases.push({
+      name: `EXECUTE at a real server, ${connections} connections, ${depth} at a time`,
+      exchange: await recorded(server.port, depth),
+      server,
+      connections,
+      requests: 3200 / connections,
+    });
+  }
 }
 await measureWays("cassandra", cases.filter(({ name }) => name.includes(ONLY)), ROUNDS);

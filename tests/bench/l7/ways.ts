@@ -10,6 +10,8 @@ import { type Exchange, ExchangeClient, writeExchange } from "./recorded_exchang
 export interface Case {
   readonly name: string;
   readonly exchange: Exchange;
+  /** A server that answers with as many bytes as the recording; default: the recording answers. */
+  readonly server?: { readonly pid: number; readonly port: number };
   /** Connections at once. */
   readonly connections: number;
   /** Requests of each connection in one round. */
@@ -30,7 +32,8 @@ async function measure(mode: string, one: Case, rounds: number): Promise<void> {
   try {
     writeExchange(folder, exchange);
     const here = (script: string) => new URL(script, import.meta.url).pathname;
-    await using origin = await start([here("./recorded_exchange.ts"), folder]);
+    await using recorded = await start([here("./recorded_exchange.ts"), folder]);
+    const origin = one.server ?? recorded;
     await using splice = await start([here("./proxy_process.ts"), "splice", `${origin.port}`]);
     await using judged = await start([here("./proxy_process.ts"), mode, `${origin.port}`]);
     const ways = { direct: origin, splice, judged };
