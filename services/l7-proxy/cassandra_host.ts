@@ -30,6 +30,7 @@ export class CassandraHost {
     this.#protocol = new CassandraConnection({
       server: `${handle.serverAddress} ${handle.serverPort}`,
       shared,
+      client: connection.payer,
       judge: (question) => this.#judge(question),
       now: () => clock.monotonicMs(),
       record: (event) => this.#record(event),

@@ -9,6 +9,36 @@ export interface HeldBudget {
   hold(bytes: number): boolean;
 }
 
+/** Nobody holds more than this many times what is free, as with connections: who comes next finds room. */
+const SHARE_FACTOR = 2;
+
+/** What all connections of a protocol hold together, by client. */
+export class SharedHold {
+  #bytes = 0;
+  readonly #byClient = new Map<string, number>();
+
+  constructor(readonly bytesMax: number) {}
+
+  /** Bytes that all hold. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The part of one client. */
+  of(client: string): HeldBudget {
+    return { hold: (bytes) => this.#hold(client, bytes) };
+  }
+
+  #hold(client: string, bytes: number): boolean {
+    const own = (this.#byClient.get(client) ?? 0) + bytes, all = this.#bytes + bytes;
+    if (bytes > 0 && own > SHARE_FACTOR * (this.bytesMax - all)) return false;
+    this.#bytes = all;
+    if (own > 0) this.#byClient.set(client, own);
+    else this.#byClient.delete(client);
+    return true;
+  }
+}
+
 /** Why bytes could not be held. */
 export class HeldBytesError extends Error {
   override name = "HeldBytesError";
@@ -63,7 +93,7 @@ export class HeldBytes {
     }
     if (!this.shared.hold(room - this.#buffer.length)) {
       throw new HeldBytesError(
-        "no room to hold a message: all connections together hold as much as they may",
+        "no room to hold a message: its client or all connections together hold as much as they may",
       );
     }
     const grown = new Uint8Array(room);

@@ -30,6 +30,7 @@ export class KafkaHost {
     this.#connection = connection;
     this.#protocol = new KafkaConnection({
       shared,
+      client: connection.payer,
       judge: (question) => this.#judge(question),
       now: () => connection.clock.monotonicMs(),
       record: (event) => this.#record(event),

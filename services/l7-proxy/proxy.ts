@@ -20,7 +20,7 @@ import { KafkaHost } from "./kafka_host.ts";
 import { MemcacheShared } from "./memcache/mod.ts";
 import { MemcacheHost } from "./memcache_host.ts";
 import type { RecordSink } from "./record_sender.ts";
-import { RedirectedConnection } from "./redirected_connection.ts";
+import { payerOf, RedirectedConnection } from "./redirected_connection.ts";
 import type { RuleBook } from "./rule_book.ts";
 import { closeQuietly, NO_SOCKET, type Socket } from "./socket.ts";
 import { TlsShared } from "./tls/mod.ts";
@@ -292,6 +292,6 @@ const CLOSED_TEXTS: Readonly<Record<string, string>> = {
 };
 
 /** Whose shares a connection is of: the client's, and those of all clients of the server. */
-function payers({ egress, clientAddress, serverAddress }: Handle): [string, string] {
-  return [`client ${egress?.endpoint ?? clientAddress}`, `server ${serverAddress}`];
+function payers(handle: Handle): [string, string] {
+  return [payerOf(handle), `server ${handle.serverAddress}`];
 }

@@ -77,6 +77,11 @@ export class RedirectedConnection {
     return this.#parts.client;
   }
 
+  /** Whose shares it takes of what all connections have together. */
+  get payer(): string {
+    return payerOf(this.#parts.handle);
+  }
+
   get handle(): Handle {
     return this.#parts.handle;
   }
@@ -164,4 +169,9 @@ export class RedirectedConnection {
       denied: this.denied,
     });
   }
+}
+
+/** The client: its endpoint where it is one of this node, else its address. */
+export function payerOf({ egress, clientAddress }: Handle): string {
+  return `client ${egress?.endpoint ?? clientAddress}`;
 }

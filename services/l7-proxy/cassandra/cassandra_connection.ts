@@ -277,7 +277,8 @@ export class CassandraConnection {
   }
 
   #hold(): HeldBytes {
-    const held = new HeldBytes(this.#judge.options.shared, HELD_MESSAGE_BYTES_MAX);
+    const { shared, client = "" } = this.#judge.options;
+    const held = new HeldBytes(shared.held.of(client), HELD_MESSAGE_BYTES_MAX);
     this.#held.push(held);
     return held;
   }

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { SharedHold } from "../held_bytes.ts";
 import { PreparedStatements } from "./prepared_statements.ts";
 
 /** Bytes of one request's body, streamed or not. A server's own limit is 16 or 256 MiB. */
@@ -33,23 +34,15 @@ export const PEEK_BYTES_MAX = 64 * 1024;
 /** What all connections of a proxy share. */
 export class CassandraShared {
   readonly prepared: PreparedStatements;
-  readonly #heldMax: number;
-  #held = 0;
+  readonly held: SharedHold;
 
   constructor(options: { prepared?: PreparedStatements; heldBytesTotalMax?: number } = {}) {
     this.prepared = options.prepared ?? new PreparedStatements();
-    this.#heldMax = options.heldBytesTotalMax ?? HELD_BYTES_TOTAL_MAX;
+    this.held = new SharedHold(options.heldBytesTotalMax ?? HELD_BYTES_TOTAL_MAX);
   }
 
   /** Bytes that all connections hold. */
   get heldBytes(): number {
-    return this.#held;
-  }
-
-  /** Takes `bytes` more (fewer: a negative number); false: there is no room, and nothing was taken. */
-  hold(bytes: number): boolean {
-    if (bytes > 0 && this.#held + bytes > this.#heldMax) return false;
-    this.#held += bytes;
-    return true;
+    return this.held.bytes;
   }
 }

@@ -39,6 +39,8 @@ export interface CassandraConnectionOptions {
   /** "address:port" of the server, whose prepared ids are shared. */
   readonly server: string;
   readonly shared: CassandraShared;
+  /** Whose share of what is held it takes. */
+  readonly client?: string;
   readonly judge: CassandraJudge;
   /** Milliseconds of a clock that only goes forward. */
   readonly now: () => number;

@@ -34,6 +34,8 @@ import type { KafkaEvent, KafkaJudge, KafkaQuestion, KafkaVerdict } from "./verd
 /** What a connection is given. */
 export interface KafkaConnectionOptions {
   readonly shared: KafkaShared;
+  /** Whose share of what is held it takes. */
+  readonly client?: string;
   readonly judge: KafkaJudge;
   readonly now: () => number;
   readonly record: (event: KafkaEvent) => void;
@@ -77,8 +79,9 @@ export class KafkaConnection {
 
   constructor(options: KafkaConnectionOptions) {
     this.#options = options;
-    this.#request = new HeldBytes(options.shared, REQUEST_HELD_BYTES_MAX + LENGTH_BYTES);
-    this.#response = new HeldBytes(options.shared, CHANGED_BYTES_MAX + LENGTH_BYTES);
+    const budget = options.shared.held.of(options.client ?? "");
+    this.#request = new HeldBytes(budget, REQUEST_HELD_BYTES_MAX + LENGTH_BYTES);
+    this.#response = new HeldBytes(budget, CHANGED_BYTES_MAX + LENGTH_BYTES);
   }
 
   get closed(): string | null {

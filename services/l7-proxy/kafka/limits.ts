@@ -3,6 +3,8 @@
  * @module
  */
 
+import { SharedHold } from "../held_bytes.ts";
+
 /** Bytes of one request, and of one response: a broker's own limit is 100 MiB. */
 export const FRAME_BYTES_MAX = 100 * 1024 * 1024;
 /** Bytes of a request that are held until it is judged. Producers send 1 MiB at most unless told otherwise. */
@@ -28,20 +30,14 @@ export const FETCHED_TOPICS_MAX = 10_000;
 
 /** What all connections of a proxy share. */
 export class KafkaShared {
-  #held = 0;
-  readonly #max: number;
+  readonly held: SharedHold;
 
   constructor(heldBytesTotalMax = HELD_BYTES_TOTAL_MAX) {
-    this.#max = heldBytesTotalMax;
+    this.held = new SharedHold(heldBytesTotalMax);
   }
 
+  /** Bytes that all connections hold. */
   get heldBytes(): number {
-    return this.#held;
-  }
-
-  hold(bytes: number): boolean {
-    if (bytes > 0 && this.#held + bytes > this.#max) return false;
-    this.#held += bytes;
-    return true;
+    return this.held.bytes;
   }
 }
