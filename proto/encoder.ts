@@ -1,15 +1,14 @@
 /**
- * Messages as protobuf's bytes, straight from plain objects: what each field takes is found out once for its type. Fields are written in the order of their
- * numbers; plain ones with their default are left out.
+ * Messages as protobuf's bytes, straight from plain objects: what each field takes of protobufjs's writer is found out once for its
+ * type. Fields are written in the order of their numbers; plain ones with their default are left out.
  * @module
  */
 import protobuf from "protobufjs/light";
 import { MessageError } from "./message_error.ts";
-import { WireBuffer } from "./wire_buffer.ts";
 
 type Plain = Record<string, unknown>;
 /** Writes a value without its tag. */
-type Put = (out: WireBuffer, value: unknown) => void;
+type Put = (out: protobuf.Writer, value: unknown) => unknown;
 
 /** What is known of a type. */
 interface Encoder {
@@ -19,13 +18,12 @@ interface Encoder {
 }
 
 const encoders = new WeakMap<protobuf.Type, Encoder>();
-const buffer = new WireBuffer();
 
 /** The bytes of a message. @throws {MessageError} an enumeration has no such value */
 export function encodeMessage(type: protobuf.Type, value: Plain): Uint8Array<ArrayBuffer> {
-  buffer.clear();
-  putFields(encoderOf(type), buffer, value);
-  return buffer.take();
+  const out = protobuf.Writer.create();
+  putFields(encoderOf(type), out, value);
+  return out.finish() as Uint8Array<ArrayBuffer>;
 }
 
 /** Makes the bytes of a message once: wherever this very object is in another message, they are copied. It is frozen. */
@@ -58,7 +56,7 @@ function encoderOf(type: protobuf.Type): Encoder {
   return known;
 }
 
-function putFields({ fields }: Encoder, out: WireBuffer, value: Plain): void {
+function putFields({ fields }: Encoder, out: protobuf.Writer, value: Plain): void {
   for (const { name, write } of fields) {
     const of = value[name];
     if (of !== undefined && of !== null) write(out, of);
@@ -76,7 +74,7 @@ function writerOf(field: protobuf.Field): Put {
     }
     return (out, values) => {
       for (const value of values as unknown[]) {
-        out.varint(tag);
+        out.uint32(tag);
         put(out, value);
       }
     };
@@ -85,7 +83,7 @@ function writerOf(field: protobuf.Field): Put {
     (field.partOf !== null && field.partOf !== undefined);
   if (isOptional) {
     return (out, value) => {
-      out.varint(tag);
+      out.uint32(tag);
       put(out, value);
     };
   }
@@ -93,7 +91,7 @@ function writerOf(field: protobuf.Field): Put {
   return (out, value) => {
     if (value === "" || value === 0 || value === false || value === first && first !== undefined) return;
     if (value instanceof Uint8Array && value.length === 0) return;
-    out.varint(tag);
+    out.uint32(tag);
     put(out, value);
   };
 }
@@ -105,10 +103,10 @@ function isPackable(type: string, resolved: protobuf.ReflectionObject | null): b
 function packedWriter(tag: number, put: Put): Put {
   return (out, values) => {
     if ((values as unknown[]).length === 0) return;
-    out.varint(tag);
-    const mark = out.begin();
+    out.uint32(tag);
+    out.fork();
     for (const value of values as unknown[]) put(out, value);
-    out.end(mark);
+    out.ldelim();
   };
 }
 
@@ -125,13 +123,13 @@ function mapWriter({ id, keyType, type, resolvedType }: protobuf.MapField): Put 
     : (text: string) => Number(text);
   return (out, map) => {
     for (const [key, value] of Object.entries(map as Plain)) {
-      out.varint(tag);
-      const mark = out.begin();
-      out.varint(keyTag);
+      out.uint32(tag);
+      out.fork();
+      out.uint32(keyTag);
       putKey(out, keyOf(key));
-      out.varint(tagOfValue);
+      out.uint32(tagOfValue);
       put(out, value);
-      out.end(mark);
+      out.ldelim();
     }
   };
 }
@@ -149,7 +147,7 @@ function putOf(type: string, resolved: protobuf.ReflectionObject | null): Put {
   if (resolved instanceof protobuf.Type) return messagePut(resolved);
   if (resolved instanceof protobuf.Enum) {
     return (out, value) =>
-      out.integer(typeof value === "string" ? enumNumber(resolved, value) : value as number);
+      out.int32(typeof value === "string" ? enumNumber(resolved, value) : value as number);
   }
   const put = SCALARS[type];
   if (put === undefined) throw new TypeError(`A field of type ${type}, which is not known`);
@@ -161,36 +159,23 @@ function messagePut(type: protobuf.Type): Put {
   return (out, value) => {
     encoder ??= encoderOf(type);
     const kept = encoder.kept?.get(value as object);
-    if (kept !== undefined) {
-      out.varint(kept.length);
-      return out.raw(kept);
-    }
-    const mark = out.begin();
+    if (kept !== undefined) return out.bytes(kept);
+    out.fork();
     putFields(encoder, out, value as Plain);
-    out.end(mark);
+    out.ldelim();
   };
 }
 
-const integer: Put = (out, value) => out.integer(Number(value));
+/** By the writer's own functions, which are named as the types are. */
 const SCALARS: Readonly<Record<string, Put>> = {
-  int32: (out, value) => out.integer(value as number | 0),
-  uint32: (out, value) => out.varint((value as number) >>> 0),
-  sint32: (out, value) => out.varint(((value as number) << 1 ^ (value as number) >> 31) >>> 0),
-  int64: integer,
-  uint64: integer,
-  sint64: (out, value) => out.zigzag(Number(value)),
-  fixed32: (out, value) => out.fixed32(value as number),
-  sfixed32: (out, value) => out.fixed32(value as number),
-  fixed64: (out, value) => out.fixed64(Number(value)),
-  sfixed64: (out, value) => out.fixed64(Number(value)),
-  bool: (out, value) => out.varint(value ? 1 : 0),
-  float: (out, value) => out.float(value as number),
-  double: (out, value) => out.double(value as number),
-  string: (out, value) => out.text(value as string),
-  bytes: (out, value) => {
-    out.varint((value as Uint8Array).length);
-    out.raw(value as Uint8Array);
-  },
+  ...Object.fromEntries(
+    Object.keys(protobuf.types.basic).map((type) => [
+      type,
+      (out, value) => (out as unknown as Record<string, (value: unknown) => unknown>)[type](value),
+    ]),
+  ),
+  // Half a character becomes U+FFFD: as it is, no reader would take it.
+  string: (out, value) => out.string((value as string).toWellFormed()),
 };
 
 function enumNumber(type: protobuf.Enum, name: string): number {

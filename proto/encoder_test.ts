@@ -82,7 +82,7 @@ Deno.test("Message.encode() writes the bytes that protobufjs writes, of every me
         const value = valueOf(type, next);
         const bytes = bindMessage<Plain>(type.fullName.slice(1)).encode(value);
         const theirs = type.encode(type.fromObject(value)).finish();
-        assert.deepEqual(bytes, new Uint8Array(theirs), `${type.fullName}, seed ${seed}`);
+        assert.deepEqual(new Uint8Array(bytes), new Uint8Array(theirs), `${type.fullName}, seed ${seed}`);
         count++;
       }
     }
