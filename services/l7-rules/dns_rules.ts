@@ -9,7 +9,7 @@
  * @module
  */
 import type { DnsRule } from "@weir/proto/l7";
-import { allowedBy, type CompiledRule, deniedBy, type Judgement, means, shown } from "./judgement.ts";
+import { allowedBy, type CompiledRule, deniedBy, type Judgement, shown } from "./judgement.ts";
 import { RuleFault } from "./pattern.ts";
 import type { DnsRequest } from "./request.ts";
 
@@ -23,12 +23,19 @@ export type NameMatcher = (name: string) => boolean;
 export interface CompiledDnsRules {
   readonly rules: readonly CompiledRule<DnsRequest>[];
   readonly exact: ReadonlyMap<string, number>;
-  readonly patterns: readonly CompiledRule<DnsRequest>[];
+  readonly patterns: readonly CompiledPattern[];
+}
+
+/** A rule with a pattern. */
+interface CompiledPattern {
+  readonly cookie: number;
+  /** Whether it means a canonical name of {@link isName}. */
+  readonly means: (folded: string) => boolean;
 }
 
 /** @throws {RuleFault} */
 export function compileDnsRules(given: readonly DnsRule[]): CompiledDnsRules {
-  const exact = new Map<string, number>(), patterns: CompiledRule<DnsRequest>[] = [];
+  const exact = new Map<string, number>(), patterns: CompiledPattern[] = [];
   const rules = given.map((rule): CompiledRule<DnsRequest> => {
     const { cookie, matchName, matchPattern } = rule;
     if ((matchName === "") === (matchPattern === "")) {
@@ -43,7 +50,7 @@ export function compileDnsRules(given: readonly DnsRule[]): CompiledDnsRules {
         lacks: ({ name }: DnsRequest) => `${shown(canonicalName(name))} is not ${shown(text)}`,
       }],
     };
-    if (matchName === "") patterns.push(compiled);
+    if (matchName === "") patterns.push({ cookie, means: foldedMatcher(canonicalName(matchPattern)) });
     else if (!exact.has(canonicalName(matchName))) exact.set(canonicalName(matchName), cookie);
     return compiled;
   });
@@ -56,9 +63,11 @@ export function judgeDns(
   request: DnsRequest,
   deniedCookie: number,
 ): Judgement {
-  const cookie = exact.get(canonicalName(request.name));
+  const folded = canonicalName(request.name), cookie = exact.get(folded);
   if (cookie !== undefined) return allowedBy(cookie);
-  const pattern = patterns.find((rule) => means(rule, request));
+  const pattern = patterns.length > 0 && isName(folded)
+    ? patterns.find(({ means }) => means(folded))
+    : undefined;
   return pattern === undefined ? deniedBy(deniedCookie) : allowedBy(pattern.cookie);
 }
 
@@ -78,15 +87,22 @@ export function compileName(text: string): NameMatcher {
 /** @throws {RuleFault} where it is none */
 export function compileNamePattern(text: string): NameMatcher {
   refuseCharacters(text, /^[-a-zA-Z0-9_.*]+$/, "letters, digits, hyphens, underscores, dots and stars");
-  const pattern = canonicalName(text);
-  if (/^\*+$/.test(pattern)) return (name) => isName(canonicalName(name));
+  const means = foldedMatcher(canonicalName(text));
+  return (name) => {
+    const folded = canonicalName(name);
+    return isName(folded) && means(folded);
+  };
+}
+
+/** Of a canonical pattern; asked for canonical names of {@link isName} alone. */
+function foldedMatcher(pattern: string): (folded: string) => boolean {
+  if (/^\*+$/.test(pattern)) return () => true;
   const deep = /^\*\*+\./.test(pattern);
   const labels = pattern.slice(deep ? pattern.indexOf(".") + 1 : 0).split(".");
   // Most names end otherwise, and are told by that alone.
   const end = pattern.slice(pattern.lastIndexOf("*") + 1);
-  return (name) => {
-    const folded = canonicalName(name);
-    if (!folded.endsWith(end) || !isName(folded)) return false;
+  return (folded) => {
+    if (!folded.endsWith(end)) return false;
     const parts = folded.split("."), above = parts.length - labels.length;
     if (deep ? above < 1 : above !== 0) return false;
     return labels.every((label, at) => matchesLabel(label, parts[above + at]));
