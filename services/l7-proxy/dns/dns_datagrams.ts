@@ -57,12 +57,15 @@ export class DnsDatagrams {
   #sending = 0;
   #asking = 0;
   #socket: DatagramSocket | undefined;
+  /** The time, read once for all that comes between two sweeps: flows need no finer one. */
+  #nowMs: number;
   /** By the handle's address as the socket tells it, those that moved last at the end. */
   readonly #flows = new Map<string, Flow>();
   readonly #parts: DnsDatagramsParts;
 
   constructor(parts: DnsDatagramsParts) {
     this.#parts = parts;
+    this.#nowMs = parts.shared.clock.monotonicMs();
   }
 
   /** Flows that are known. */
@@ -86,9 +89,10 @@ export class DnsDatagrams {
     }
   }
 
-  /** Forgets flows that nobody uses. */
+  /** Forgets flows that nobody uses. To be called each second: time goes on by it. */
   sweep(): void {
-    const beforeMs = this.#parts.shared.clock.monotonicMs() - DATAGRAM_FLOW_MS;
+    this.#nowMs = this.#parts.shared.clock.monotonicMs();
+    const beforeMs = this.#nowMs - DATAGRAM_FLOW_MS;
     for (const [address, { dns, movedMs }] of this.#flows) {
       if (movedMs > beforeMs) break;
       // Its questions are given up after as long.
@@ -110,9 +114,12 @@ export class DnsDatagrams {
       if (port === SERVER_PORT) return shared.dropped("nobody-asked");
       flow = this.#begin(address);
       if (flow === undefined) return;
-    } else this.#flows.delete(address);
-    this.#flows.set(address, flow);
-    flow.movedMs = shared.clock.monotonicMs();
+      this.#flows.set(address, flow);
+    } else if (flow.movedMs !== this.#nowMs) {
+      this.#flows.delete(address);
+      this.#flows.set(address, flow);
+    }
+    flow.movedMs = this.#nowMs;
     if (flow.dns === undefined) {
       if (port === SERVER_PORT) shared.dropped("nobody-asked");
       else if (flow.early.length >= DATAGRAMS_EARLY_MAX) shared.dropped("unknown-handle");
@@ -171,11 +178,14 @@ export class DnsDatagrams {
     const { shared } = this.#parts;
     if (this.#socket === undefined || this.#sending >= SENDING_MAX) return shared.dropped("not-sent");
     this.#sending++;
-    this.#socket.send(message, to).then(() => void this.#sending--, () => {
-      this.#sending--;
-      shared.dropped("not-sent");
-    });
+    this.#socket.send(message, to).then(this.#sent, this.#notSent);
   }
+
+  readonly #sent = () => void this.#sending--;
+  readonly #notSent = () => {
+    this.#sending--;
+    this.#parts.shared.dropped("not-sent");
+  };
 
   /** Makes room for a flow. @returns false when there is none */
   #evict(): boolean {

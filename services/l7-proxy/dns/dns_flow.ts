@@ -50,7 +50,7 @@ interface Asked extends Pending {
   /** The message as it was passed on. */
   readonly passed: Uint8Array;
   readonly sides: readonly SideVerdict[];
-  readonly askedMs: number;
+  askedMs: number;
 }
 
 /** Questions of one client to one server. */
@@ -124,20 +124,11 @@ export class DnsFlow {
       return this.#answer(message, dns.SERVFAIL, question.end);
     }
     this.#record("REQUEST", sides, question, {});
-    const id = this.#freeId(), nowMs = this.#shared.clock.monotonicMs();
-    const passed = withId(message, id);
-    const asked = {
-      flow: this,
-      id,
-      clientId: query.id,
-      query,
-      passed,
-      sides,
-      sinceMs: nowMs,
-      askedMs: nowMs,
-    };
+    const id = this.#freeId(), passed = withId(message, id);
+    const asked: Asked = { flow: this, id, clientId: query.id, query, passed, sides, sinceMs: 0, askedMs: 0 };
     this.#pending.set(id, asked);
     this.#shared.waits(asked);
+    asked.askedMs = asked.sinceMs;
     this.#client.toServer(passed);
   }
 
