@@ -226,16 +226,17 @@ export class Proxy {
   }
 
   async #run(connection: RedirectedConnection): Promise<string> {
-    const { judge } = connection;
-    let { kind } = judge;
+    const { judge } = connection, { kind } = judge;
     const closed = judge.places.find((place) => place.kind === "closed");
     if (closed?.kind === "closed" || judge.places.length === 0) {
       const why = closed?.kind === "closed" ? closed.why : "unknown-policy";
       connection.fault(why, CLOSED_TEXTS[why]);
       return why;
     }
-    // Nothing says any more what it carries, and nothing restricts it: that was so when it was redirected.
-    if (kind === undefined) kind = "HTTP";
+    if (kind === undefined) {
+      connection.fault("rules-gone", CLOSED_TEXTS["rules-gone"]);
+      return "rules-gone";
+    }
     const run = kind === "mixed" ? undefined : RUNNERS[kind];
     if (run === undefined) {
       connection.fault("not-judged", `rules of kind ${kind} are not judged here`);
@@ -289,6 +290,8 @@ const CLOSED_TEXTS: Readonly<Record<string, string>> = {
   "unknown-policy":
     "the proxy has no policy of this endpoint yet, and lets nothing through that it cannot judge",
   "policy-denies": "the policy does not allow this connection any more",
+  "rules-gone":
+    "the L7 rules that brought this connection here are gone, and nothing says what it carries; the next one goes its own way",
 };
 
 /** Whose shares a connection is of: the client's, and those of all clients of the server. */

@@ -147,6 +147,26 @@ Deno.test("Proxy.serve() judges each request of a connection by the newest rules
   assert.ok(ended("policy-denies"));
 });
 
+Deno.test("Proxy.serve() guesses no protocol for a connection whose rules went before it was read", async () => {
+  const book = bookOf([".*"], [".*"]);
+  for (const [name, side] of [["out", "EGRESS"], ["in", "INGRESS"]] as const) {
+    book.putPolicy(
+      name,
+      policyOf(name, side, [], { entries: [], ruleSets: [], enforceEgress: false, enforceIngress: false }),
+    );
+  }
+  const { proxy, records, ended, server } = proxyOf(book);
+  const client = new MemorySocket().send(get("/"));
+  await proxy.serve({ socket: client, address: "240.0.0.7" });
+  assert.ok(ended("rules-gone"));
+  assert.deepEqual([client.text, server.text], ["", ""]);
+  assert.deepEqual(records.map(({ direction, verdict }) => [direction, verdict]), [
+    ["EGRESS", "ERROR"],
+    ["INGRESS", "ERROR"],
+  ]);
+  assert.match(records[0].reason!, /rules .* are gone/);
+});
+
 Deno.test("Proxy.serve() lets nothing through that it has no policy for, and asks nobody's connection on", async () => {
   const { proxy, records, ended, server } = proxyOf(new RuleBook(""));
   await proxy.serve({ socket: new MemorySocket().send(get("/")), address: "240.0.0.7" });
