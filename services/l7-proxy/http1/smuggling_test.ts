@@ -26,11 +26,11 @@ class LlhttpServer extends MemorySocket {
   }
   override async write(bytes: Uint8Array): Promise<number> {
     const count = await super.write(bytes);
-    const { requests, error, open } = this.seen();
+    const { messages, error, open } = this.seen();
     if (error !== 0) {
       this.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", null);
     } else {
-      const complete = requests.length - (open ? 1 : 0);
+      const complete = messages.length - (open ? 1 : 0);
       while (this.answered < complete) {
         this.answered++;
         this.send("HTTP/1.1 204 No Content\r\n\r\n");
@@ -77,19 +77,39 @@ for (const pieceBytes of [1 << 20, 1, 7]) {
   });
 }
 
-/** Where what was judged is not what llhttp read. */
+/** Where what was judged is not what llhttp read: method, target, Host and all other fields. */
 function differences(name: string, host: SeenHost, server: LlhttpServer): string[] {
   // Those that are sent to another path do not go on.
-  const judged = host.judged.filter(({ target }) => target.redirect === undefined)
-    .map(({ method, target }) => `${method} ${target.path}`);
-  const { requests, error } = server.seen();
+  const passed = host.judged.filter(({ target }) => target.redirect === undefined);
+  // Fields of an upgrade that nobody would judge are left out.
+  const judged = passed.map(({ method, target, fields, hasForeignUpgrade }) =>
+    shown(method, target.path, hasForeignUpgrade ? [] : fields)
+  );
+  const { messages, error } = server.seen();
   // Of a message that llhttp refuses it may have read the beginning; one that is broken further on was judged by its head alone.
-  const read = requests.slice(0, error === 0 ? undefined : -1)
-    .map(({ method, url }) => `${method} ${url.replace(/^http:\/\/a\.example(?::(?:80)?)?/i, "")}`);
+  const read = messages.slice(0, error === 0 ? undefined : -1).map(({ method, url, fields }, index) => {
+    const { hasForeignUpgrade = false, fields: { length } = [] } = passed[index] ?? {};
+    const path = url.replace(/^http:\/\/a\.example(?::(?:80)?)?/i, "");
+    // What stands after the last chunk is no part of the head.
+    return shown(
+      method,
+      path,
+      hasForeignUpgrade
+        ? []
+        : fields.slice(0, length).map(({ name, value }) => ({ name, value: utf8(value) })),
+    );
+  });
   const isWhole = error === 0 && host.faults.length === 0;
   const meant = isWhole ? judged : judged.slice(0, read.length);
   return read.join() === meant.join() ? [] : [`${name}: judged ${judged}, llhttp read ${read}`];
 }
+
+const shown = (method: string, path: string, fields: readonly { name: string; value: string }[]) =>
+  `${method} ${path} ${
+    fields.map(({ name, value }) => `${name}=${value.replace(/^[ \t]+|[ \t]+$/g, "")}`).join("|")
+  }`;
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+const utf8 = (text: string) => decoder.decode(bytesOf(text));
 
 /** Numbers from a seed: mulberry32. */
 function randomOf(seed: number): (below: number) => number {
