@@ -353,6 +353,7 @@ class Running implements Datapath {
       }
       this.#node.refreshAddresses();
       this.#node.repair();
+      this.#applyProxy();
     } catch (error) {
       this.api.log.error("Cannot follow the addresses of the node", { error });
     }
@@ -525,10 +526,16 @@ class Running implements Datapath {
       name,
       () => this.#sockets.apply(config.socketLb !== false || config.proxy !== undefined),
     );
-    this.#retries.run("proxy", name, () => this.#node.applyProxy(config));
-    this.#retries.run("xdp", name, () => this.#xdp.apply(this.#node.outer, config));
     this.#tables.nodeConfig.put(name, config);
+    this.#applyProxy();
+    this.#retries.run("xdp", name, () => this.#xdp.apply(this.#node.outer, config));
     return config;
+  }
+
+  /** Also when nothing was asked for: somebody may have taken an address of a handle. */
+  #applyProxy(): void {
+    const config = this.#tables.nodeConfig.get("node");
+    if (config !== undefined) this.#retries.run("proxy", "node", () => this.#node.applyProxy(config));
   }
 
   #putEndpoint(name: string, given: DatapathEndpoint): DatapathEndpoint {
@@ -643,6 +650,7 @@ class Running implements Datapath {
     swept += this.#sweepAffinity();
     for (const path of this.#attachments.leftovers()) if (unpin(path)) swept++;
     for (const route of this.#leftoverRoutes()) if (deleteRoute(this.#socket, route)) swept++;
+    this.#applyProxy();
     this.#synced = true;
     this.kernel.finishTakeover();
     // Programs of another version, which count otherwise, are off the hooks now.

@@ -1,6 +1,7 @@
 /**
  * The L7 proxy of the node in the kernel: addresses of handles that are local to it, who may connect to them, and where the proxy
- * listens. Refused where an address of a handle would be somebody's.
+ * listens. Refused where an address of a handle would be somebody's. Somebody may come later, to addresses that handles have: then who was
+ * there first stays, connections are judged as before, and what is wrong is said for as long as it is so.
  *
  * @module
  */
@@ -68,23 +69,10 @@ function prefixesOf({ proxy }: NodeConfig): Prefixes {
   return { v4, v6 };
 }
 
-/** What the record is to say. Pure. @throws {ProblemError} PROXY_INVALID, PROXY_PREFIX_TAKEN */
-export function handleConfig(config: NodeConfig, taken: Taken): HandleConfig {
+/** What the record is to say. Pure. @throws {ProblemError} PROXY_INVALID */
+export function handleConfig(config: NodeConfig): HandleConfig {
   const { v4, v6 } = prefixesOf(config);
   if (config.proxy === undefined) return NO_HANDLES;
-  for (const own of [v4, v6].filter((prefix) => prefix !== undefined)) {
-    for (const [text, whose] of [...taken, [NOBODY, "the programs"]]) {
-      const other = parsePrefix(text);
-      if (!overlap(own, other)) continue;
-      throw new ProblemError("PROXY_PREFIX_TAKEN", {
-        status: 409,
-        detail: `Cannot give handles addresses of ${own.text}: ${whose} has ${text}`,
-        found: text,
-        expected: "a prefix that nobody has",
-        action: `Set another proxy.${own === v4 ? "prefix_v4" : "prefix_v6"} for the node`,
-      });
-    }
-  }
   return {
     handleIpv4Be: v4 === undefined ? 0 : new DataView(v4.address.bytes.slice().buffer).getUint32(0),
     handleMaskIpv4: v4 === undefined ? 0 : 2 ** (32 - v4.length) - 1,
@@ -92,6 +80,30 @@ export function handleConfig(config: NodeConfig, taken: Taken): HandleConfig {
     proxyUid: config.proxy.uid,
     proxyPort: config.proxy.port || PORT_DEFAULT,
   };
+}
+
+/** Who has an address that a handle would have, or has already (`areThere`): PROXY_PREFIX_TAKEN. Pure. */
+export function handleConflict(
+  config: NodeConfig,
+  taken: Taken,
+  { areThere = false }: { areThere?: boolean } = {},
+): ProblemError | undefined {
+  const { v4, v6 } = prefixesOf(config);
+  for (const own of [v4, v6].filter((prefix) => prefix !== undefined)) {
+    for (const [text, whose] of [...taken, [NOBODY, "the programs"]]) {
+      if (!overlap(own, parsePrefix(text))) continue;
+      return new ProblemError("PROXY_PREFIX_TAKEN", {
+        status: 409,
+        detail: areThere
+          ? `Handles keep the addresses of ${own.text}, and ${whose} has ${text} since: nobody reaches that`
+          : `Cannot give handles addresses of ${own.text}: ${whose} has ${text}`,
+        found: text,
+        expected: "a prefix that nobody has",
+        action: `Set another proxy.${own === v4 ? "prefix_v4" : "prefix_v6"} for the node`,
+      });
+    }
+  }
+  return undefined;
 }
 
 function overlap(a: Prefix, b: Prefix): boolean {
@@ -126,14 +138,19 @@ export class HandlePrefixes {
   }
 
   /**
-   * Gives handles their addresses, or takes them away. Repeatable.
-   * @throws {ProblemError} PROXY_INVALID, PROXY_PREFIX_TAKEN; then there is no proxy, and what L7 rules allow is refused
+   * Gives handles their addresses, or takes them away. Repeatable: what others have changed since is noticed.
+   * @throws {ProblemError} PROXY_INVALID; PROXY_PREFIX_TAKEN: where handles have these addresses already all stays as it is, else
+   * there is no proxy, and what L7 rules allow is refused
    */
   apply(config: NodeConfig, remotes: readonly RemoteNode[]): void {
+    let trouble: ProblemError | undefined;
     try {
-      const handles = handleConfig(config, this.#taken(config, remotes));
-      // Who is sent to an address must find it there.
+      const handles = handleConfig(config);
       if (config.proxy !== undefined) {
+        const areThere = this.#hasAddresses(handles);
+        trouble = handleConflict(config, this.#taken(config, remotes), { areThere });
+        if (trouble !== undefined && !areThere) throw trouble;
+        // Who is sent to an address must find it there.
         this.#route(Object.values(prefixesOf(config)).filter((prefix) => prefix !== undefined));
       }
       this.#write(handles);
@@ -143,6 +160,14 @@ export class HandlePrefixes {
       this.#route([]);
       throw error;
     }
+    if (trouble !== undefined) throw trouble;
+  }
+
+  /** Handles have these addresses now. */
+  #hasAddresses({ handleIpv4Be, handleMaskIpv4, handleIpv6 }: HandleConfig): boolean {
+    const now = this.#config;
+    return now.proxyPort !== 0 && now.handleIpv4Be === handleIpv4Be &&
+      now.handleMaskIpv4 === handleMaskIpv4 && now.handleIpv6 === handleIpv6;
   }
 
   #write(handles: HandleConfig): void {

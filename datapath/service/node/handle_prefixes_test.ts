@@ -5,52 +5,45 @@ import { Config, Handle as HandleRecord } from "@weir/maps";
 import { NodeConfig } from "@weir/proto/datapath";
 import { mapped } from "../kernel/addresses.ts";
 import { nodeTest, rowsOf, type TestNode } from "../testing.ts";
-import { handleConfig, NO_HANDLES } from "./handle_prefixes.ts";
+import { handleConfig, handleConflict, NO_HANDLES } from "./handle_prefixes.ts";
 
 const BOTH = { prefixV4: "240.0.0.0/8", prefixV6: "fd57:4c37::/64" };
 const configOf = (proxy?: { prefixV4?: string; prefixV6?: string }) =>
   NodeConfig.create(proxy && { proxy: { port: 0, uid: 999, ...BOTH, ...proxy } });
 
 Deno.test("handleConfig() gives defaults, and takes prefixes of the lengths that numbers of handles fill", () => {
-  assert.deepEqual(handleConfig(configOf(), []), NO_HANDLES);
-  assert.deepEqual(
-    handleConfig(configOf({}), [["10.0.0.0/8", "pods"], ["::/0", "all"], ["fd57:4c38::/32", "pods"]]),
-    {
-      handleIpv4Be: 0xf0000000,
-      handleMaskIpv4: 0xffffff,
-      handleIpv6: 0x374c57fdn,
-      proxyUid: 999,
-      proxyPort: 15001,
-    },
-  );
-  const small = handleConfig(configOf({ prefixV4: "100.127.0.0/16" }), []);
+  assert.deepEqual(handleConfig(configOf()), NO_HANDLES);
+  assert.deepEqual(handleConfig(configOf({})), {
+    handleIpv4Be: 0xf0000000,
+    handleMaskIpv4: 0xffffff,
+    handleIpv6: 0x374c57fdn,
+    proxyUid: 999,
+    proxyPort: 15001,
+  });
+  const small = handleConfig(configOf({ prefixV4: "100.127.0.0/16" }));
   assert.deepEqual([small.handleIpv4Be, small.handleMaskIpv4], [0x647f0000, 0xffff]);
-  const v6Alone = handleConfig(configOf({ prefixV4: "" }), []);
+  const v6Alone = handleConfig(configOf({ prefixV4: "" }));
   assert.deepEqual([v6Alone.handleMaskIpv4, v6Alone.handleIpv6], [0, 0x374c57fdn]);
   for (const prefixV4 of ["240.0.0.0/7", "240.1.0.0/17", "fd00::/64"]) {
-    assert.throws(() => handleConfig(configOf({ prefixV4 }), []), { code: "PROXY_INVALID" }, prefixV4);
+    assert.throws(() => handleConfig(configOf({ prefixV4 })), { code: "PROXY_INVALID" }, prefixV4);
   }
   for (const prefixV6 of ["fd57::/32", "fd57::/96", "10.0.0.0/8"]) {
-    assert.throws(() => handleConfig(configOf({ prefixV6 }), []), { code: "PROXY_INVALID" }, prefixV6);
+    assert.throws(() => handleConfig(configOf({ prefixV6 })), { code: "PROXY_INVALID" }, prefixV6);
   }
 });
 
-Deno.test("handleConfig() refuses a prefix in which somebody has an address, and says who", () => {
-  const taken = ["240.1.0.0/16", "240.0.0.7", "128.0.0.0/1", "fd57:4c37::/48", "fd57:4c37::9"];
-  for (const prefix of taken) {
-    assert.throws(
-      () => handleConfig(configOf({}), [[prefix, "node b"]]),
-      (error: Error & { code: string }) => {
-        assert.match(error.message, /node b/);
-        return error.code === "PROXY_PREFIX_TAKEN";
-      },
-      prefix,
-    );
+Deno.test("handleConflict() finds somebody's address in a prefix, and says whose it is", () => {
+  const free = [["10.0.0.0/8", "pods"], ["::/0", "all"], ["fd57:4c38::/32", "pods"]] as const;
+  assert.equal(handleConflict(configOf({}), free), undefined);
+  for (const prefix of ["240.1.0.0/16", "240.0.0.7", "128.0.0.0/1", "fd57:4c37::/48", "fd57:4c37::9"]) {
+    const found = handleConflict(configOf({}), [...free, [prefix, "node b"]]);
+    assert.equal(found?.code, "PROXY_PREFIX_TAKEN", prefix);
+    assert.match(found.message, /^Cannot give handles addresses of .*: node b has /);
+    const later = handleConflict(configOf({}), [[prefix, "node b"]], { areThere: true });
+    assert.match(later!.message, /^Handles keep the addresses of .*, and node b has .* since/);
   }
   // The programs ask about an address of it.
-  assert.throws(() => handleConfig(configOf({ prefixV4: "255.0.0.0/8" }), []), {
-    code: "PROXY_PREFIX_TAKEN",
-  });
+  assert.equal(handleConflict(configOf({ prefixV4: "255.0.0.0/8" }), [])?.code, "PROXY_PREFIX_TAKEN");
 });
 
 const mapOf = (node: TestNode, name: string) =>
@@ -99,6 +92,41 @@ nodeTest(
     await put({ uid: 999, prefixV4: "241.0.0.0/8" });
     assert.match(await locals(), /241\.0\.0\.0\/8/);
     assert.deepEqual(await errors(), []);
+    // Who comes later is told of, and handles keep what they have: a route, an address, another node's pods. Over a restart too.
+    const later: [what: RegExp, come: () => Promise<unknown>, go: () => Promise<unknown>][] = [
+      [
+        /a route of the host has 241\.7\.0\.0\/16 since/,
+        () => node.exec("ip", "route", "add", "241.7.0.0/16", "dev", "under0"),
+        () => node.exec("ip", "route", "del", "241.7.0.0/16", "dev", "under0"),
+      ],
+      [
+        /this node has fd57:4c37:0:0:0:0:0:9 since/,
+        () => node.exec("ip", "address", "add", "fd57:4c37::9/128", "dev", "under0"),
+        () => node.exec("ip", "address", "del", "fd57:4c37::9/128", "dev", "under0"),
+      ],
+      [
+        /node b has 241\.1\.0\.0\/24 since/,
+        () =>
+          node.request("PUT", "/v1/remotenodes/b", {
+            name: "b",
+            podCidrV4: "241.1.0.0/24",
+            ipv4: "192.0.2.77",
+          }),
+        () => node.request("DELETE", "/v1/remotenodes/b"),
+      ],
+    ];
+    for (const [what, come, go] of later) {
+      await come();
+      await node.request("POST", "/v1/sync", {});
+      assert.match((await errors())[0] ?? "", what);
+      assert.equal(record().proxyPort, 15001, "as before");
+      await put({ uid: 999, prefixV4: "241.0.0.0/8" });
+      assert.match((await errors())[0] ?? "", what);
+      assert.equal(record().proxyPort, 15001, "whoever says it again");
+      await go();
+      await node.request("POST", "/v1/sync", {});
+      assert.deepEqual(await errors(), []);
+    }
     await put();
     assert.deepEqual([record().proxyPort, await locals()], [0, ""]);
     await put({ uid: 999, prefixV4: "241.0.0.0/8" });
