@@ -1,6 +1,8 @@
 /**
  * What a program does with the Node driver, through a proxy that lets it use shop.cart alone. Arguments: what to import, port. Prints one JSON object: what each step gave.
  */
+import { Buffer } from "node:buffer";
+
 const [module, port] = Deno.args;
 const { Client } = (await import(module)).default;
 const client = new Client({
@@ -35,7 +37,7 @@ await step("select denied", () => value("SELECT v FROM secret WHERE k = 'x'"));
 await step("prepared", async () => {
   const insert = "INSERT INTO cart (k, v, b) VALUES (?, ?, ?)";
   for (let number = 0; number < 20; number++) {
-    await client.execute(insert, ["n", number, new Uint8Array(1000)], prepare);
+    await client.execute(insert, ["n", number, Buffer.alloc(1000, "x")], prepare);
   }
   return value("SELECT v FROM cart WHERE k = ?", ["n"], prepare);
 });
