@@ -772,6 +772,8 @@ export const descriptions: Readonly<Record<string, string>> = {
  "weir.proxy.v1.ProxyPolicy.entries": "without names of ports",
  "weir.proxy.v1.ProxyPolicy.ruleSets": "all that entries name",
  "weir.proxy.v1.ProxyPolicy.process": "epoch of /v1/policies of the process that is meant: another one refuses; \"\" any",
+ "weir.proxy.v1.ProxyPolicy.fqdnSelectors": "Selectors of names that the policy has. Answers for names that one of them may mean are held until their addresses are in force.",
+ "weir.proxy.v1.ProxyPolicy.namesTold": "those are all; else any name may be meant",
  "weir.proxy.v1.ProxyPolicyStatus.policyRevision": "that requests are judged by",
  "weir.proxy.v1.ProxyEndpoint": "An endpoint of this node whose policy has rule sets. PUT /v1/endpoints/<name>.",
  "weir.proxy.v1.ProxyEndpoint.id": "as in Handle",

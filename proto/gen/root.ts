@@ -9638,6 +9638,17 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "string",
     "id": 10
    },
+   "fqdnSelectors": {
+    "rule": "repeated",
+    "type": "weir.policy.v1.FqdnSelector",
+    "id": 11,
+    "protoName": "fqdn_selectors"
+   },
+   "namesTold": {
+    "type": "bool",
+    "id": 12,
+    "protoName": "names_told"
+   },
    "status": {
     "type": "ProxyPolicyStatus",
     "id": 20

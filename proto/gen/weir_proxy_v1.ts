@@ -2,7 +2,7 @@
 import { bindMessage, type Message } from "../codec.ts";
 import type { ObjectError } from "./weir_common_v1.ts";
 import type { Handle, L7Kind, RuleSet } from "./weir_l7_v1.ts";
-import type { MapStateEntry } from "./weir_policy_v1.ts";
+import type { FqdnSelector, MapStateEntry } from "./weir_policy_v1.ts";
 
 /** What the L7 proxy judges by: the twin of DatapathPolicy, under the same name, handed over before that. PUT /v1/policies/<name>. */
 export interface ProxyPolicy {
@@ -18,6 +18,10 @@ export interface ProxyPolicy {
   ruleSets: RuleSet[];
   /** epoch of /v1/policies of the process that is meant: another one refuses; "" any */
   process: string;
+  /** Selectors of names that the policy has. Answers for names that one of them may mean are held until their addresses are in force. */
+  fqdnSelectors: FqdnSelector[];
+  /** those are all; else any name may be meant */
+  namesTold: boolean;
   status?: ProxyPolicyStatus;
 }
 /** Encodings of {@link ProxyPolicy}. */

@@ -47,10 +47,17 @@ export function resolvePolicy(state: MapState, namedPorts: readonly NamedPort[])
 }
 
 /** What the L7 proxy judges by, beside what the datapath is given: entries that others hide there say what passes, too. */
-export type JudgedParts = Pick<Init<ProxyPolicy>, "entries" | "ruleSets">;
+export type JudgedParts = Pick<Init<ProxyPolicy>, "entries" | "ruleSets" | "fqdnSelectors" | "namesTold">;
 
 /** The same map state for the L7 proxy. */
-export function judgedParts({ entries, ruleSets }: MapState, namedPorts: readonly NamedPort[]): JudgedParts {
+export function judgedParts(state: MapState, namedPorts: readonly NamedPort[]): JudgedParts {
+  const { entries, ruleSets, fqdnSelectors, selfDescribed } = state;
   const named = entries.some((entry) => entry.portName !== "");
-  return { entries: named ? replacePortNames(entries, namedPorts) : entries, ruleSets };
+  return {
+    entries: named ? replacePortNames(entries, namedPorts) : entries,
+    ruleSets,
+    fqdnSelectors,
+    // An engine that says which prefixes a map state knows says its selectors too.
+    namesTold: selfDescribed,
+  };
 }

@@ -81,6 +81,7 @@ runService({
     const learner = config.names === "" ? undefined : new NameLearner({
       tell: namesTold(clientOf(config.names)),
       endpointOf: (id) => book.endpoint(id),
+      mayMean: (id, name) => book.mayMean(id, name),
       metrics,
       clock,
       log,

@@ -7,7 +7,14 @@
  * @module
  */
 import { MapState, ProblemError, WatchedTable } from "@weir/common";
-import { type CompiledRuleSet, compileRuleSet, unionOfRuleSets } from "@weir/l7-rules";
+import {
+  type CompiledRuleSet,
+  compileName,
+  compileNamePattern,
+  compileRuleSet,
+  type NameMatcher,
+  unionOfRuleSets,
+} from "@weir/l7-rules";
 import type { Handle, HandleEnd, RuleSet } from "@weir/proto/l7";
 import { MapState as MapStateMessage } from "@weir/proto/policy";
 import { ProxyEndpoint, ProxyPolicy, ProxyPolicyStatus } from "@weir/proto/proxy";
@@ -40,6 +47,8 @@ interface Policy {
   readonly sets: ReadonlyMap<number, RuleSet>;
   /** Of the rule sets that cover some connection together, by their numbers and the allow without rules. */
   readonly compiled: Map<string, CompiledRuleSet>;
+  /** Whether a selector of names may mean a name. */
+  readonly mayMean: NameMatcher;
 }
 
 /** Combinations of rule sets of one policy that are kept compiled; each place of a policy has one. */
@@ -135,6 +144,12 @@ export class RuleBook {
     return this.#endpointById.get(id);
   }
 
+  /** Whether the policy of an endpoint may say something of the addresses of a name. What is not known may. */
+  mayMean(endpoint: number, name: string): boolean {
+    const policy = this.#compiled.get(this.#endpointById.get(endpoint)?.policy ?? "");
+    return policy === undefined || policy.mayMean(name);
+  }
+
   /** What judges a connection now: the client's rules, then the server's, as far as they are of this node. */
   places(handle: Handle): Place[] {
     const places: Place[] = [];
@@ -225,7 +240,20 @@ function compilePolicy(policy: ProxyPolicy): Policy {
     egressDefaultCookie,
     entries,
   }));
-  return { state, sets, compiled };
+  return { state, sets, compiled, mayMean: matcherOf(policy) };
+}
+
+function matcherOf({ fqdnSelectors, namesTold }: ProxyPolicy): NameMatcher {
+  if (!namesTold) return () => true;
+  try {
+    const matchers = fqdnSelectors.map(({ matchName, matchPattern }) =>
+      matchPattern === "" ? compileName(matchName) : compileNamePattern(matchPattern)
+    );
+    return (name) => matchers.some((matches) => matches(name));
+  } catch {
+    // Nobody knows what one of them means.
+    return () => true;
+  }
 }
 
 function rulesInvalid(policy: string, found: string): ProblemError {

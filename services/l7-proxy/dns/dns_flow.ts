@@ -192,11 +192,11 @@ export class DnsFlow {
       return this.#pass(asked, answer, message);
     }
     this.#held++;
-    void learner.learn(learned).then((isInForce) => {
+    void learner.learn(learned).then((mayPass) => {
       this.#held--;
       this.#finish();
       if (this.#ended) return;
-      if (isInForce) this.#pass(asked, answer, message);
+      if (mayPass) this.#pass(asked, answer, message);
       else this.#failed(asked, "the answer's addresses did not come in force in time");
     });
   }

@@ -59,6 +59,7 @@ function flowOf(
       return tell(names);
     },
     endpointOf: (id) => book.endpoint(id),
+    mayMean: (id, name) => book.mayMean(id, name),
     clock,
     metrics,
   });
@@ -329,6 +330,42 @@ Deno.test("DnsFlow says SERVFAIL where the addresses do not come in force in tim
     assert.deepEqual(toClient.map((message) => decode(message).rcode), ["SERVFAIL"]);
     assert.deepEqual([decode(toClient[0]).id, shared.questions], [5, 0]);
     assert.match(records.at(-1)!.reason!, /did not come in force/);
+  }
+});
+
+Deno.test("DnsFlow passes what no selector means within 100 ms, and holds what one may mean, while nobody takes names", async () => {
+  const book = bookOf("*"), policy = book.policies.get("p")!;
+  const selector = { name: "matchPattern:*.b", matchPattern: "*.b", identity: 0x100_1001 };
+  const answers: Tell[] = [
+    () => Promise.reject(new Error("nobody is there")),
+    () => new Promise(() => {}),
+    () => Promise.reject(new ProblemError("NO", { status: 422, detail: "Cannot take it" })),
+  ];
+  for (const [fqdnSelectors, namesTold] of [[[], true], [[selector], true], [[], false]] as const) {
+    book.putPolicy("p", ProxyPolicy.create({ ...policy, fqdnSelectors: [...fqdnSelectors], namesTold }));
+    for (const tell of answers) {
+      const { flow, clock, told, shared, toServer, toClient } = flowOf(book, { tell });
+      const ask = (name: string) => {
+        flow.fromClient(queryOf(name));
+        flow.fromServer(answerTo(toServer.at(-1)!, addresses(name, 1)));
+      };
+      ask("a.b");
+      ask("a.c");
+      for (let ms = 0; ms < 150; ms += 10) await settle(clock, 10);
+      const said = () => toClient.map(decode).map(({ rcode, questions }) => `${questions[0].name} ${rcode}`);
+      const isFree = (name: string) => namesTold && (name === "a.c" || fqdnSelectors.length === 0);
+      const now = new Set(said());
+      for (const name of ["a.b", "a.c"]) assert.equal(now.has(`${name} NOERROR`), isFree(name), name);
+      assert.ok(told.length > 0, "it is told all the same");
+      for (let ms = 0; ms < 2100; ms += 50) await settle(clock, 50);
+      const then = ["a.b", "a.c"].map((name) => `${name} ${isFree(name) ? "NOERROR" : "SERVFAIL"}`);
+      assert.deepEqual([said().toSorted(), shared.questions], [then, 0]);
+      // Nobody took anything: the next one does not wait.
+      ask("d.c");
+      await settle(clock, 0);
+      assert.equal(said().includes("d.c NOERROR"), isFree("a.c"));
+      flow.end();
+    }
   }
 });
 

@@ -38,6 +38,10 @@ export const DATAGRAM_FLOW_MS = 10_000;
 
 /** How long an answer is held until its addresses are in force. */
 export const LEARN_MS_MAX = 2000;
+/** The same of one that no policy of the asking endpoint waits for: who watches flows has the name with the first packet, mostly. */
+export const FREE_MS_MAX = 100;
+/** Answers that wait to be told; of more those that no policy waits for are not. */
+export const WAITING_FREE_MAX = 8192;
 /** Names whose addresses are told in one request; the endpoint manager takes as many. */
 export const LEARN_NAMES_MAX = 1024;
 /** Addresses of one such request, unless one name alone has more. */

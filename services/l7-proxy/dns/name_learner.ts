@@ -6,12 +6,22 @@
  *                  ▲                                        └▶ refused: halves, until it is known which name is meant
  *                  └──────────────────────────────────────────▶ nobody there: again, until 2 s are over
  *
+ * A name that no selector of the endpoint's policy means is told too, for other selectors may come and flows show names; but its answer is held for 100 ms
+ * at most, and not at all while nobody takes names.
+ *
  * @module
  */
 import { type Clock, errorText, type Logger, type MetricsRegistry, ProblemError } from "@weir/common";
 import type { Init } from "@weir/proto";
 import type { LearnedName } from "@weir/proto/endpoint";
-import { LEARN_ADDRESSES_MAX, LEARN_MS_MAX, LEARN_NAMES_MAX, LEARNED_ADDRESSES_MAX } from "./limits.ts";
+import {
+  FREE_MS_MAX,
+  LEARN_ADDRESSES_MAX,
+  LEARN_MS_MAX,
+  LEARN_NAMES_MAX,
+  LEARNED_ADDRESSES_MAX,
+  WAITING_FREE_MAX,
+} from "./limits.ts";
 
 const GATHER_MS = 1;
 const RETRY_MS = 50;
@@ -34,6 +44,8 @@ export interface NameLearnerParts {
    * this changes.
    */
   readonly endpointOf: (id: number) => unknown;
+  /** Whether the endpoint's policy may say something of the name's addresses; default: of every name. */
+  readonly mayMean?: (endpoint: number, name: string) => boolean;
   readonly clock: Clock;
   readonly metrics: MetricsRegistry;
   readonly log?: Logger;
@@ -44,6 +56,8 @@ export interface NameLearnerParts {
 interface Waiting {
   readonly learned: Learned;
   readonly untilMs: number;
+  /** Nobody waits for it. */
+  readonly isFree: boolean;
   readonly settle: (isInForce: boolean) => void;
 }
 
@@ -87,12 +101,30 @@ export class NameLearner {
     return addresses.every((address) => (found.addresses.get(address) ?? 0) > nowMs);
   }
 
-  /** @returns whether it is in force; false after 2 s at the latest. Never rejects */
-  learn(learned: Learned): Promise<boolean> {
+  /**
+   * @returns whether the answer may be passed on: its addresses are in force, or no selector of the endpoint's policy means its name. False
+   * after 2 s at the latest. Never rejects
+   */
+  async learn(learned: Learned): Promise<boolean> {
+    const { clock, mayMean } = this.#parts;
+    if (mayMean === undefined || mayMean(learned.endpoint, learned.name)) {
+      return await this.#queue(learned, false);
+    }
+    if (this.#waiting.length >= WAITING_FREE_MAX) this.#failed("full", true);
+    else {
+      // Whether anybody takes names is known before this one is told.
+      const isAway = this.#said !== "", told = this.#queue(learned, true), done = new AbortController();
+      if (!isAway) await Promise.race([told, clock.sleep(FREE_MS_MAX, done.signal)]);
+      done.abort();
+    }
+    return true;
+  }
+
+  #queue(learned: Learned, isFree: boolean): Promise<boolean> {
     const { clock, learnMsMax = LEARN_MS_MAX } = this.#parts;
     const untilMs = clock.monotonicMs() + learnMsMax;
     return new Promise((settle) => {
-      this.#waiting.push({ learned, untilMs, settle });
+      this.#waiting.push({ learned, untilMs, isFree, settle });
       if (!this.#running) void this.#run();
     });
   }
@@ -116,9 +148,9 @@ export class NameLearner {
     const nowMs = this.#parts.clock.monotonicMs(), batch: Waiting[] = [];
     let addresses = 0, taken = 0;
     for (const one of this.#waiting) {
-      const { learned: { addresses: { length } }, untilMs, settle } = one;
+      const { learned: { addresses: { length } }, untilMs, isFree, settle } = one;
       if (untilMs <= nowMs) {
-        this.#failed("late");
+        this.#failed("late", isFree);
         settle(false);
       } else if (
         batch.length >= LEARN_NAMES_MAX || batch.length > 0 && addresses + length > LEARN_ADDRESSES_MAX
@@ -152,7 +184,7 @@ export class NameLearner {
       const isRefused = error instanceof ProblemError && error.status >= 400 && error.status < 500;
       if (!isRefused) return false;
       if (batch.length === 1) {
-        this.#failed("refused");
+        this.#failed("refused", batch[0].isFree);
         batch[0].settle(false);
         return true;
       }
@@ -212,11 +244,18 @@ export class NameLearner {
     this.#remembered.delete(key);
   }
 
-  #failed(why: "late" | "refused"): void {
-    this.#parts.metrics.counter(
-      "weir_l7_dns_names_failed_total",
-      "Answers that were not passed on because their addresses did not come in force",
-    ).increment({ why });
+  #failed(why: "late" | "refused" | "full", isFree: boolean): void {
+    const { metrics } = this.#parts;
+    const counter = isFree
+      ? metrics.counter(
+        "weir_l7_dns_names_untold_total",
+        "Answers that were passed on, since no policy waits for their names, and of which the endpoint manager did not hear",
+      )
+      : metrics.counter(
+        "weir_l7_dns_names_failed_total",
+        "Answers that were not passed on because their addresses did not come in force",
+      );
+    counter.increment({ why });
   }
 }
 
