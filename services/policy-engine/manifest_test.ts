@@ -340,3 +340,24 @@ Deno.test("readManifests() unfolds lists and refuses one name twice", () => {
     /cnp:shop\/all-fields is already defined at line 1/,
   );
 });
+
+Deno.test("readManifests() says of a pattern without quotes that YAML takes it for an alias", () => {
+  for (const pattern of ["*.example.com", "*", "**.example.com"]) {
+    for (
+      const spec of [
+        `{toFQDNs: [{matchPattern: ${pattern}}]}`,
+        `\n  - toFQDNs:\n    - matchPattern: ${pattern}`,
+      ]
+    ) {
+      const list = spec.startsWith("{") ? ` [${spec}]` : spec;
+      const { policies, faults } = readManifests(
+        `apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a}\nspec:\n  endpointSelector: {}\n  egress:${list}\n`,
+      );
+      assert.equal(policies.length, 0);
+      assert.ok(
+        faults.some(({ detail }) => detail.includes(`is an alias in YAML: write "${pattern}"`)),
+        JSON.stringify(faults),
+      );
+    }
+  }
+});

@@ -94,7 +94,7 @@ export function readDocuments(
       faults.add(
         "syntax",
         { path: "", line, column: col },
-        error.message.split("\n")[0].replace(/ at line .*$/, ""),
+        reasonOf(error.message, text.slice(error.pos[0])),
       );
     }
     if (document.errors.length > 0 || document.contents === null) continue;
@@ -111,6 +111,17 @@ export function readDocuments(
     documents.push({ root, text: text.slice(first, end), line: lines.linePos(start).line + offset });
   }
   return documents;
+}
+
+/** @param at the text from the fault on */
+function reasonOf(message: string, at: string): string {
+  const [star] = /^\*(?=[\s,\]}]|$)/.exec(at) ?? [];
+  return star === undefined ? message.split("\n")[0].replace(/ at line .*$/, "") : quoted(star);
+}
+
+/** People write patterns; YAML takes a star in front for the name of another value. */
+function quoted(text: string): string {
+  return `${text} without quotes is an alias in YAML: write "${text}" for a text that begins with a star`;
 }
 
 class TreeReader {
@@ -149,7 +160,7 @@ class TreeReader {
     if (isAlias(node)) {
       const target = node.resolve(this.#document);
       if (target) return this.read(target as ParsedNode, path, depth + 1);
-      this.#faults.add("syntax", place, `alias *${node.source} has no anchor`);
+      this.#faults.add("syntax", place, `${quoted(`*${node.source}`)}; no anchor &${node.source} is there`);
       return undefined;
     }
     const empty = { ...place, fields: new Map<string, ManifestField>(), items: [], scalar: null };
