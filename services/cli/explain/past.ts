@@ -24,7 +24,13 @@ export const HOLDINGS_MAX = 200_000;
 const DEADLINE_MS = 30_000;
 /** Around the time that was said a flow is looked for, in seconds. */
 const NEAR_S = 60;
+/** Names of a flow's destination that are asked about. */
+const NAMES_MAX = 16;
 const HINT = "weir help explain";
+/** What is outside, of which the address says more. */
+const WORLDS: ReadonlySet<number | undefined> = new Set(
+  ["world", "world-ipv4", "world-ipv6"].map((name) => reservedIdentityNumber(name)),
+);
 
 /** What is asked of the past. */
 export interface PastQuestion {
@@ -45,6 +51,8 @@ export interface PastEnd {
   readonly labels?: readonly string[];
   readonly identity?: number;
   readonly ip?: string;
+  /** A DNS name: of the address, or of addresses that nobody has kept. */
+  readonly dnsName?: string;
   readonly namedPorts?: IpcacheEntry["namedPorts"];
 }
 
@@ -72,9 +80,22 @@ export async function explainAt(question: PastQuestion, history: WeirClient): Pr
   const ends = flow === undefined
     ? [question.from!, question.to!].map((name) => pastEnd(name, question.namespace, addresses.objects))
     : [flowEnd(flow.source, flow.IP?.source), flowEnd(flow.destination, flow.IP?.destination)];
-  const [from, to] = ends, port = flow === undefined ? question.port : flowPort(flow);
+  const [from, to] = ends;
+  if (from.dnsName !== undefined) {
+    throw new UsageError(
+      `"${from.title}" is a DNS name, and nothing comes from one: say a pod or an address`,
+      HINT,
+    );
+  }
+  const port = flow === undefined ? question.port : flowPort(flow);
   const { explainPast } = await import("@weir/policy-engine/past");
-  const { response, unread } = explainPast(
+  const facts = {
+    policies: policies.objects,
+    identities: identities.objects,
+    addresses: addresses.objects,
+    cluster: clusterOf(identities.objects),
+  };
+  const asked = (toName: string | undefined) =>
     ExplainRequest.create({
       ...port,
       direction: question.direction,
@@ -84,15 +105,18 @@ export async function explainAt(question: PastQuestion, history: WeirClient): Pr
       toLabels: [...to.labels ?? []],
       toIdentity: to.identity,
       toIp: to.ip,
+      toName,
       toNamedPorts: [...to.namedPorts ?? []],
-    } as Init<ExplainRequest>),
-    {
-      policies: policies.objects,
-      identities: identities.objects,
-      addresses: addresses.objects,
-      cluster: clusterOf(identities.objects),
-    },
-  );
+    } as Init<ExplainRequest>);
+  const names = to.dnsName !== undefined
+    ? [to.dnsName]
+    : to.ip === undefined
+    ? []
+    : flow?.destination_names ?? [];
+  // An address that one of its names opens is open.
+  const answers = (names.length === 0 ? [undefined] : names.slice(0, NAMES_MAX))
+    .map((name) => explainPast(asked(name), facts));
+  const { response, unread } = answers.find(({ response }) => response.allowed) ?? answers[0];
   const portText = flow === undefined ? question.portText : flowPortText(flow);
   return {
     title: `${from.title} -> ${to.title}:${portText} at ${when(policies.atUnixS)}`,
@@ -107,6 +131,12 @@ export async function explainAt(question: PastQuestion, history: WeirClient): Pr
         "",
         "unknown",
         `The flow itself was ${flow.verdict}: policies or labels were changing at that moment, or it was no policy that decided`,
+      )]),
+      ...(to.dnsName === undefined ? [] : [stage(
+        "note",
+        "",
+        "unknown",
+        `Which addresses ${to.dnsName} had then nobody keeps: what is said is of an address outside that no CIDR means`,
       )]),
       ...unread.map((text) => stage("left out", "", "unknown", text)),
     ],
@@ -179,7 +209,7 @@ export function flowEnd(endpoint: Endpoint | undefined, ip: string | undefined):
   const isReserved = identity > 0 && identity < 256,
     isOutside = labels.some((label) => /^(cidr|reserved):/.test(label));
   if (!isReserved && !isOutside && labels.length > 0) return { title, labels };
-  return isReserved && reservedIdentityNumber("world") !== identity ? { title, identity } : { title, ip };
+  return isReserved && !WORLDS.has(identity) ? { title, identity } : { title, ip };
 }
 
 /** A drop for another reason than policy is no denial. */
@@ -211,6 +241,7 @@ export function pastEnd(name: string, namespace: string, addresses: readonly Ipc
   if (name.includes("=")) return { title: name, labels: name.split(",").map((label) => label.trim()) };
   const address = IpAddress.tryParse(name);
   if (address) return { title: name, ip: address.text };
+  if (name.startsWith("name/")) return dnsEnd(name.slice("name/".length));
   const asked = name.replace(/^(pod|endpoint)\//, "");
   const full = asked.includes("/") ? asked : `${namespace}/${asked}`;
   const nameOf = (entry: IpcacheEntry) =>
@@ -221,15 +252,20 @@ export function pastEnd(name: string, namespace: string, addresses: readonly Ipc
   if (found) return { title: nameOf(found), identity: found.identity, namedPorts: found.namedPorts };
   const reserved = reservedIdentityNumber(name === "world" ? "world-ipv4" : name);
   if (reserved) return { title: name, identity: reserved };
+  if (name.includes(".") && !name.includes("/")) return dnsEnd(name);
   const known = [...new Set(addresses.map(nameOf))].filter((one) => one !== "");
   const near = known.filter((one) => editDistance(one.split("/").at(-1)!, full.split("/").at(-1)!) <= 1)
     .slice(0, 3);
   throw new UsageError(
-    `Cannot find "${name}" at that time: expected a pod or endpoint that was there, an address, a reserved name (world, host), identity:N or labels${
+    `Cannot find "${name}" at that time: expected a pod or endpoint that was there, an address, a DNS name (name/NAME), a reserved name (world, host), identity:N or labels${
       near.length === 0 ? "" : `; did you mean ${near.join(" or ")}?`
     }`,
     HINT,
   );
+}
+
+function dnsEnd(dnsName: string): PastEnd {
+  return { title: dnsName, dnsName };
 }
 
 /** Labels of identities say the cluster. */
