@@ -17,7 +17,7 @@
  *
  * @module
  */
-import { type IpAddress, Prefix } from "@weir/common";
+import { IpAddress, Prefix } from "@weir/common";
 import type { OrderedPair, PrefixOrder } from "../prefix_order.ts";
 import {
   FqdnIdentities,
@@ -89,6 +89,7 @@ export class NameOrder {
   /** Those that are not what they are to be. */
   readonly #pending = new Set<NamedAddress>();
   #waiters = new Set<() => void>();
+  #last: { base: FqdnIdentity["base"]; selectors: readonly NameSelector[]; target: FqdnIdentity } | undefined;
 
   constructor(parts: NameOrderParts) {
     this.#parts = parts;
@@ -344,18 +345,16 @@ export class NameOrder {
   }
 
   #resolve(text: string): void {
-    const selectors = new Map<string, NameSelector>();
-    for (const query of this.#parts.table().queriesOf(text)) {
-      for (const selector of this.selectors.of(query)) selectors.set(selectorKey(selector), selector);
-    }
+    const selectors = this.#selectorsOf(text);
     let address = this.#addresses.get(text);
-    if (selectors.size === 0 && !address) return;
-    address ??= this.#make(Prefix.parse(text, { bare: true }).address);
+    if (selectors.length === 0 && !address) return;
+    address ??= this.#make(IpAddress.parse(text));
     const before = address.target;
     let target: FqdnIdentity | undefined;
-    if (selectors.size > 0) {
+    if (selectors.length > 0) {
       const base = this.#baseOf(address.prefix), size = this.identities.size;
-      target = this.identities.of(base, [...selectors.values()]);
+      target = this.#lastOf(base, selectors) ?? this.identities.of(base, selectors);
+      if (target) this.#last = { base, selectors, target };
       if (!target) {
         address.failure = new Error(`There are ${size} identities of names, as many as there may be`);
       } else if (this.identities.size !== size) this.#parts.onIdentity(target);
@@ -367,6 +366,25 @@ export class NameOrder {
       this.#pending.delete(address);
       this.#tidy(address);
     }
+  }
+
+  /** Those that mean a name of an address; of addresses with one and the same name, one and the same list. */
+  #selectorsOf(text: string): readonly NameSelector[] {
+    const [first, ...others] = this.#parts.table().queriesOf(text);
+    if (first === undefined) return [];
+    if (others.length === 0) return this.selectors.of(first);
+    const all = new Map<string, NameSelector>();
+    for (const query of [first, ...others]) {
+      for (const selector of this.selectors.of(query)) all.set(selectorKey(selector), selector);
+    }
+    return [...all.values()];
+  }
+
+  /** What was found for the address before this one, if it had the same: of one name there may be thousands. */
+  #lastOf(base: FqdnIdentity["base"], selectors: readonly NameSelector[]): FqdnIdentity | undefined {
+    const last = this.#last;
+    if (last?.base !== base || last.selectors !== selectors) return undefined;
+    return this.identities.get(last.target.identity) === last.target ? last.target : undefined;
   }
 
   /** Whether an address with this identity would hide a prefix that not every policy covers yet. */

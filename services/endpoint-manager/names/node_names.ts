@@ -63,6 +63,8 @@ export class NodeNames {
   /** To be written. */
   #records: NameRecord[] = [];
   #unshown = new Map<string, KnownQuery>();
+  /** Names of addresses that have moved: all who know them are shown anew. */
+  readonly #moved = new Set<string>();
   #unshownIdentities = new Set<FqdnIdentity>();
   #isShowing = false;
   #bytesNeeded = 0;
@@ -79,7 +81,8 @@ export class NodeNames {
         this.#showSoon();
       },
       onMoved: (address) => {
-        for (const query of this.#table.queriesOf(address)) this.#showQuery(query);
+        for (const query of this.#table.queriesOf(address)) this.#moved.add(query);
+        this.#showSoon();
       },
       nowMs: () => parts.clock.nowMs(),
     });
@@ -301,10 +304,6 @@ export class NodeNames {
     }
   }
 
-  #showQuery(query: string): void {
-    for (const row of this.#table.rowsOf(query)) this.#show(row);
-  }
-
   #show(row: KnownQuery): void {
     this.#unshown.set(`${row.endpoint}/${row.query}`, row);
     this.#showSoon();
@@ -314,6 +313,8 @@ export class NodeNames {
     if (this.#isShowing) return;
     this.#isShowing = true;
     queueMicrotask(() => {
+      for (const query of this.#moved) for (const row of this.#table.rowsOf(query)) this.#show(row);
+      this.#moved.clear();
       this.#isShowing = false;
       const rows = this.#unshown, identities = this.#unshownIdentities;
       this.#unshown = new Map();
