@@ -1,13 +1,14 @@
 /**
  * Whom a policy selects in the cluster as it is now, and what of it means nobody: a selector without endpoints, a CIDR group that is
  * not there, a port name that no endpoint has, a prefix that covers nodes, or pods whose nodes do not count them for CIDR rules, egress that closes DNS, names whose addresses
- * nobody learns (`name_learning.ts`). Nothing of it is refused: the endpoints may come later.
+ * nobody learns (`name_learning.ts`) or that meet rules of another protocol (`meeting_protocols.ts`). Nothing of it is refused: the endpoints may come later.
  * @module
  */
-import { Prefix, PrefixTrie, protocolName, type Selector } from "@weir/common";
+import { IDENTITY_WORLD_IPV4, Prefix, PrefixTrie, protocolName, type Selector } from "@weir/common";
 import type { IpcacheEntry, Node } from "@weir/proto/identity";
 import type { PolicySelection, Warning } from "@weir/proto/policy";
 import { requirementWords } from "./explain_words.ts";
+import { meetingProtocols } from "./meeting_protocols.ts";
 import { NameLearning } from "./name_learning.ts";
 import type { PeerSource } from "./peer_source.ts";
 import {
@@ -99,7 +100,7 @@ export class PolicySelections {
           }
         }
       }
-      warnings.push(...this.#unlearned(policy, rule, subjects));
+      warnings.push(...this.#ofNames(policy, rule, subjects));
       if (this.#closesDns(policy, rule, subjects)) {
         warnings.push({
           path: rule.directions.EGRESS.path,
@@ -171,26 +172,33 @@ export class PolicySelections {
     }];
   }
 
-  /** Selectors of names of a rule that select nothing, for no question of a subject gets to the proxy that could tell an address. */
-  #unlearned(policy: Policy, rule: Policy["rules"][number], subjects: readonly PeerIdentity[]): Warning[] {
+  /** Selectors of names of a rule that select nothing, for no question of a subject gets to the proxy that could tell an address; or meet another protocol. */
+  #ofNames(policy: Policy, rule: Policy["rules"][number], subjects: readonly PeerIdentity[]): Warning[] {
     const selectors = rule.directions.EGRESS.sections.flatMap(({ peers }) => peers)
       .filter(({ selector }) => selector.type === "fqdn");
     if (selectors.length === 0) return [];
     const own = policy.rules.filter((one) => one.subject.key === rule.subject.key);
+    const beside = subjects.slice(0, SUBJECTS_LOOKED_AT).map((subject) => [
+      ...this.#repository.rulesFor(subject).filter((one) => one.policy.name !== policy.name)
+        .map((one) => one.rule),
+      ...policy.rules.filter((one) => one.subject.matches(subject.labels)),
+    ]);
     // Of nobody yet, whatever policy there is may be the one that selects them later.
     const others = subjects.length === 0
       ? [this.#repository.policies().flatMap(({ rules }) => rules)]
-      : subjects.slice(0, SUBJECTS_LOOKED_AT).map((subject) => [
-        ...this.#repository.rulesFor(subject).filter((one) => one.policy.name !== policy.name)
-          .map((one) => one.rule),
-        ...policy.rules.filter((one) => one.subject.matches(subject.labels)),
-      ]);
+      : beside;
     const warnings = new Map<string, Warning>();
     for (const rules of others) {
       const learning = new NameLearning([...own, ...rules]);
       for (const { selector, path } of selectors) {
         const detail = selector.type === "fqdn" ? learning.lacks(selector.name) : undefined;
         if (detail !== undefined) warnings.set(path, { path, detail });
+      }
+    }
+    const world = this.#repository.identity(IDENTITY_WORLD_IPV4)!.labels;
+    for (const rules of [[], ...beside]) {
+      for (const warning of meetingProtocols(rule, [...own, ...rules], world)) {
+        warnings.set(`${warning.path} protocols`, warning);
       }
     }
     return [...warnings.values()];

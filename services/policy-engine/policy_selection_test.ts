@@ -130,3 +130,42 @@ Deno.test("PolicySelections says of toFQDNs whose addresses nobody can learn, an
   isAll(ofNames(gone), "nobody yet");
   assert.deepEqual(ofNames(gone, [`{endpointSelector: {}, egress: [${judged("*")}]}`]), []);
 });
+
+Deno.test("PolicySelections says of names whose L7 rules may meet those of another protocol on one address", () => {
+  const http = (peer: string, port = 443) =>
+    `{${peer}, toPorts: [{ports: [{port: "${port}", protocol: TCP}], rules: {http: [{method: GET}]}}]}`;
+  const kafka = (peer: string) =>
+    `{${peer}, toPorts: [{ports: [{port: "443", protocol: TCP}], rules: {kafka: [{role: produce}]}}]}`;
+  const meeting = (egress: string[], stored: string[] = []) =>
+    look(`{${WEB}, egress: [${egress}]}`, stored).warnings.filter((text) =>
+      text.includes("one protocol alone")
+    );
+  const named = "toFQDNs: [{matchName: www.example.com}]";
+  const others = [
+    'toFQDNs: [{matchPattern: "*.example.com"}]',
+    "toCIDR: [192.0.2.0/24]",
+    "toEntities: [world]",
+  ];
+  for (const other of others) {
+    const [first, ...more] = meeting([http(named), kafka(other)]);
+    assert.match(
+      first,
+      /^spec\.egress\[0\]\.toFQDNs\[0\]: www\.example\.com has HTTP rules for 443\/TCP and .* KAFKA rules/,
+    );
+    assert.equal(more.length, other.startsWith("toFQDNs") ? 1 : 0, "each selector of names says it");
+    assert.equal(
+      meeting([http(named)], [`{endpointSelector: {}, egress: [${kafka(other)}]}`]).length,
+      1,
+      "another policy's",
+    );
+    assert.deepEqual(
+      meeting([http(named)], [`{endpointSelector: {matchLabels: {app: client}}, egress: [${kafka(other)}]}`]),
+      [],
+    );
+    assert.deepEqual(meeting([http(named, 80), kafka(other)]), [], "another port");
+    assert.deepEqual(meeting([http(named), http(other)]), [], "the same protocol");
+  }
+  for (const apart of ["toFQDNs: [{matchName: example.org}]", "toEndpoints: [{}]"]) {
+    assert.deepEqual(meeting([http(named), kafka(apart)]), [], apart);
+  }
+});
