@@ -20,8 +20,9 @@ const SURROUNDINGS = {
 /** Of verbs that judge by what was recorded. */
 const RECORD = {
   "--flows FILE":
-    "flows as hubble observe -o jsonpb prints them (as Hubble's exporter writes them), plain or gzip; - is stdin",
-  "--since TIME": "only from this time on: how long ago (30m, 24h, 2d), a date, or a time with its zone",
+    "flows as hubble observe -o jsonpb prints them (as Hubble's exporter writes them), plain or gzip; - is stdin (default: the flow history of the cluster)",
+  "--since TIME":
+    "only from this time on: how long ago (30m, 24h, 2d), a date, or a time with its zone (default: all of a file, 24h of the history)",
   "--until TIME": "only up to this time",
 };
 
@@ -81,12 +82,12 @@ export const POLICY: Manual = {
     },
     preview: {
       says:
-        "Which recorded connections would be dropped that passed, and which would pass that were dropped, when policies are put in; with the rule's file and line, and what the maps of each node would take. The record is a file of flows of any cluster that runs Hubble, and no cluster is asked. Exit code 3: something would be dropped that passed; 1: a map would not hold its policy.",
+        "Which recorded connections would be dropped that passed, and which would pass that were dropped, when policies are put in; with the rule's file and line, and what the maps of each node would take. The record is the cluster's flow history, judged against the policies in force; or a file of flows of any cluster that runs Hubble, and no cluster is asked. Exit code 3: something would be dropped that passed; 1: a map would not hold its policy.",
       flags: {
         "-f, --file FILE|DIR|-...":
           "policies that are put in, in place of those of the same names; pods' manifests give port names numbers",
         "--current FILE|DIR|-...":
-          "policies that are in force (default: what the record says of a connection stands for them)",
+          "policies that are in force (default: those of the cluster; for a file what it says of a connection stands for them)",
         ...RECORD,
         "--policy-entries-max N": "entries that a node's map of one policy holds (default 16384)",
         ...SURROUNDINGS,
@@ -109,7 +110,6 @@ export const POLICY: Manual = {
   },
   notes:
     `Policies are CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy, as they are written for Cilium and
-Kubernetes. A CiliumCIDRGroup is applied, shown and deleted like a policy: prefixes that policies name by cidrGroupRef or
-cidrGroupSelector.
+Kubernetes.
 `,
 };

@@ -57,8 +57,11 @@ export async function previewCommand(args: string[], context: CommandContext): P
   const fresh = await readFiles(paths, io, options);
   const old = current.length === 0 ? undefined : await readFiles(current, io, options);
   if (fresh.policies.length === 0) throw new UsageError(`There is no policy in ${paths.join(", ")}`);
-  const preview = await previewOffline(traffic, { fresh, old, cluster, entriesMax });
-  const warnings = warningsOf(traffic, fresh, old);
+  const isLive = flows === undefined && old === undefined, warnings: string[] = [];
+  const preview = isLive
+    ? await previewLive(traffic, { fresh, cluster, entriesMax, warnings }, context)
+    : await previewOffline(traffic, { fresh, old, cluster, entriesMax });
+  if (!isLive) warnings.push(...warningsOf(traffic, fresh, old));
   const write = { table: previewTable, json: previewJson, markdown: previewMarkdown }[form]!;
   io.out(write({ preview, traffic, warnings }));
   for (const warning of warnings) io.err(`weir: warning: ${warning}\n`);
@@ -86,6 +89,39 @@ async function previewOffline(
   return await previewPolicies(judged, recorder.connections, fresh.policies, {
     basis: old === undefined ? "record" : "policies",
     entriesMax,
+  });
+}
+
+/** Against the policies that are in force, with all identities that there are and the nodes that host them. */
+async function previewLive(
+  { recorder }: Traffic,
+  { fresh, cluster, entriesMax, warnings }: {
+    fresh: Inventory;
+    cluster: string;
+    entriesMax: number | undefined;
+    warnings: string[];
+  },
+  context: CommandContext,
+): Promise<Preview> {
+  const recorded = await import("@weir/policy-engine/recorded");
+  const state = await (await import("./traffic_history.ts")).clusterState(context);
+  const { policies, unread } = recorded.readStoredPolicies(state.policies, cluster);
+  const repository = recorded.newRepository();
+  const unreadIdentities = recorded.addIdentities(repository, state, cluster);
+  for (const policy of policies) repository.upsertPolicy(policy);
+  for (const text of unread.slice(0, NAMED_MAX)) {
+    warnings.push(`a policy in force cannot be read: ${harmless(text)}`);
+  }
+  if (unread.length > NAMED_MAX) warnings.push(`and ${unread.length - NAMED_MAX} more`);
+  if (unreadIdentities > 0) warnings.push(`the labels of ${unreadIdentities} identities cannot be read`);
+  const judged = new recorded.JudgedCluster(repository, recorder.book, {
+    cluster,
+    portsOf: recorded.portsOfNow(state),
+  });
+  return await recorded.previewPolicies(judged, recorder.connections, fresh.policies, {
+    basis: "policies",
+    entriesMax,
+    hosted: recorded.hostedOf(state, repository),
   });
 }
 

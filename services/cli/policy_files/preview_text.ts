@@ -102,8 +102,15 @@ export function portText({ protocol, port }: Pick<PreviewChange, "protocol" | "p
 
 function countsText({ counts, basis }: Preview): string {
   const parts = [
-    `${count(counts.closes)} connections would be dropped that passed`,
-    `${count(counts.opens)} would pass that were dropped`,
+    ...basis === "policies"
+      ? [
+        `${count(counts.closes)} recorded connections would be dropped that policies allow now`,
+        `${count(counts.opens)} would pass that they deny now`,
+      ]
+      : [
+        `${count(counts.closes)} connections would be dropped that passed`,
+        `${count(counts.opens)} would pass that were dropped`,
+      ],
     ...counts.judges > 0 ? [`${count(counts.judges)} would pass request by request, as L7 rules allow`] : [],
     `${count(counts.staysOpen)} pass and ${count(counts.staysClosed)} are dropped as before`,
     ...counts.unjudged > 0

@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
-import { CommandContext, type CommandIo, UsageError } from "../context.ts";
+import { ApiServer } from "@weir/common";
+import type { Init, Message } from "@weir/proto";
+import type { Endpoint } from "@weir/proto/flow";
+import { Completeness, Connection, ConnectionPage } from "@weir/proto/history";
+import { Identity, IpcacheEntry } from "@weir/proto/identity";
+import { Policy as StoredPolicy } from "@weir/proto/policy";
+import { CommandContext, type CommandIo, type ServiceName, UsageError } from "../context.ts";
 import { policyCommand } from "../policy.ts";
 
 const directory = await Deno.makeTempDir({ prefix: "weir-recorded-" });
@@ -12,7 +18,12 @@ const write = (name: string, text: string | Uint8Array) => {
   return path;
 };
 
-async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+const run = (...args: string[]) => runIn(CommandContext, ...args);
+
+async function runIn(
+  Context: typeof CommandContext,
+  ...args: string[]
+): Promise<{ code: number; out: string; err: string }> {
   let out = "", err = "";
   const io: CommandIo = {
     out: (text) => void (out += text),
@@ -22,7 +33,7 @@ async function run(...args: string[]): Promise<{ code: number; out: string; err:
     interrupted: new AbortController().signal,
   };
   try {
-    return { code: await policyCommand(args, new CommandContext(io)), out, err };
+    return { code: await policyCommand(args, new Context(io)), out, err };
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     return { code: 2, out, err: err + error.message };
@@ -209,4 +220,87 @@ Deno.test("weir policy recommend says on what evidence each rule rests, by label
   assert.match(nobody.err, /No recorded workload has app=wbe \(did you mean "app=web"\?\): there are app=/);
   assert.match((await run("recommend", "--for", "web", "--flows", flows)).err, /expected KEY=VALUE/);
   assert.match((await run("recommend", "--flows", flows)).err, /Say whom/);
+});
+
+Deno.test("weir policy preview and recommend read the flow history, and judge against the policies in force", async () => {
+  const end = (app: string, identity: number) => ({ ...pod(app), identity });
+  const connection = (from: Init<Endpoint>, to: Init<Endpoint>, more: Init<Connection> = {}) =>
+    Connection.create({
+      ...{ source: from, destination: to, sourceIp: "10.0.0.1", destinationIp: "10.0.0.2", state: "CLOSED" },
+      ...{ sourcePort: 4000, destinationPort: 5432, protocol: "TCP", endUnixS: 1.8e9, ...more },
+    });
+  const web = end("web", 300), job = end("job", 301), db = end("db", 302);
+  const completeness = Completeness.create({
+    ...{ sinceUnixS: 1.8e9 - 60, untilUnixS: 1.8e9, text: "x", countedShare: 0.9, countedText: "90 %" },
+    missingText: "12 lost",
+  });
+  const history = new ApiServer({ name: "flow-history" });
+  history.action({
+    method: "GET",
+    path: "/v1/connections",
+    response: ConnectionPage,
+    handle: () =>
+      ConnectionPage.create({
+        completeness,
+        connections: [
+          connection(web, db),
+          connection(job, db, { sourceIp: "10.0.0.3" }),
+          connection(web, db, { protocol: "ICMPv4", sourcePort: 0, destinationPort: 0 }),
+          connection(job, db, { state: "DENIED", dropReason: "POLICY_DENIED", destinationPort: 22 }),
+          connection(web, { labels: ["reserved:world-ipv4"], identity: 9 }, { destinationIp: "192.0.2.1" }),
+        ],
+      }),
+  });
+  const engine = new ApiServer({ name: "policy-engine" }),
+    allocator = new ApiServer({ name: "identity-allocator" });
+  const listed = <T>(api: ApiServer, name: string, message: Message<T>, items: T[]) =>
+    api.collection<T>({ name, message, list: () => items, get: () => undefined, description: name });
+  const stored = StoredPolicy.create({
+    name: "cnp:shop/db",
+    manifest: policy("job"),
+    file: "old.yaml",
+    line: 1,
+  });
+  listed(engine, "policies", StoredPolicy, [stored]);
+  listed(
+    allocator,
+    "identities",
+    Identity,
+    [web, job, db].map(({ identity, labels }) => Identity.create({ number: identity, labels })),
+  );
+  listed(allocator, "ipcache", IpcacheEntry, [
+    IpcacheEntry.create({ prefix: "10.0.0.2/32", identity: 302, node: "node-1", endpoint: "shop/db-0" }),
+    IpcacheEntry.create({ prefix: "192.0.2.0/24", identity: 2 }),
+  ]);
+  const services: Record<string, ApiServer> = {
+    "flow-history": history,
+    "policy-engine": engine,
+    "identity-allocator": allocator,
+  };
+  class Cluster extends CommandContext {
+    override handler(service: ServiceName) {
+      return (request: Request) => services[service].fetch(request);
+    }
+  }
+  const file = write("live.yaml", policy("web"));
+  const found = await runIn(Cluster, "preview", "-f", file);
+  assert.equal(found.code, 3, found.err);
+  assert.match(
+    found.out,
+    /^CLOSES +shop\/job +shop\/db +5432\/TCP +1 .*no rule allows it: cnp:shop\/db .*live\.yaml:7\)$/m,
+  );
+  assert.match(found.out, /^OPENS +shop\/web +shop\/db +5432\/TCP +1 /m);
+  assert.match(found.out, /^OPENS +shop\/web +shop\/db +ICMP type 8 +1 /m);
+  assert.match(found.out, /^node-1 +1 +1 -> 1 /m);
+  assert.match(
+    found.out,
+    /^Record: 5 connections of the flow history, .* made of 90 % of all flows \(12 lost\)$/m,
+  );
+  assert.match(
+    found.out,
+    /^2 recorded connections would be dropped that policies allow now; 2 would pass that they deny now; /m,
+  );
+  assert.match(found.out, /^ICMP: 1 connections, taken for echo requests/m);
+  const yaml = await runIn(Cluster, "recommend", "--for", "app=web");
+  assert.match(yaml.out, /toCIDR:\n {6}- 192\.0\.2\.1\/32\n/);
 });

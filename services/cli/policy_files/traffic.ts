@@ -217,14 +217,12 @@ function numbered(number: number, what: string): string {
   return `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 }
 
-/** Where a command takes its traffic from. */
+/** Where a command takes its traffic from: a file, else the flow history of the cluster. */
 export async function trafficOf(
   flows: string | undefined,
   window: TrafficWindow,
   context: CommandContext,
 ): Promise<Traffic> {
-  if (flows === undefined) {
-    throw new UsageError("Say which flows: --flows FILE, as hubble observe -o jsonpb prints them");
-  }
-  return await fileTraffic(flows, window, context.io);
+  if (flows !== undefined) return await fileTraffic(flows, window, context.io);
+  return await (await import("./traffic_history.ts")).historyTraffic(window, context);
 }

@@ -7,3 +7,4 @@ export { clusterOf, type EndKind, type RecordedEnd } from "./recorded_end.ts";
 export * from "./recommend.ts";
 export * from "./recommend_yaml.ts";
 export * from "./recorder.ts";
+export * from "./stored.ts";
