@@ -10,7 +10,7 @@ import { BpfObject, type BpfProgram, Gate, StructuralVerifier, u32 } from "@weir
 import * as abi from "@weir/maps";
 import { compile } from "../../../datapath/bpf/build.ts";
 import { type Rule, TestNode } from "../../datapath/node.ts";
-import { ACK, packet, type PacketSpec, SYN, TCP } from "../../datapath/packet.ts";
+import { ACK, ipv4Number, packet, type PacketSpec, SYN, TCP } from "../../datapath/packet.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -33,12 +33,20 @@ interface Path {
   /** Every repeat is a new flow: the table is emptied between rounds. */
   fresh?: boolean;
   denied?: boolean;
+  /** Its flows begin by a SYN: policy has them go to the proxy. */
+  redirected?: boolean;
   aim?: number;
   cilium?: string;
 }
 
-const v4 = { a: "10.0.1.10", b: "10.0.1.11", remote: "10.0.2.20", world: "198.51.100.7" };
-const v6 = { a: "fd00:1::10", b: "fd00:1::11", remote: "fd00:2::20", world: "2001:db8:9::7" };
+const v4 = { a: "10.0.1.10", b: "10.0.1.11", c: "10.0.1.12", remote: "10.0.2.20", world: "198.51.100.7" };
+const v6 = {
+  a: "fd00:1::10",
+  b: "fd00:1::11",
+  c: "fd00:1::12",
+  remote: "fd00:2::20",
+  world: "2001:db8:9::7",
+};
 const paths: Path[] = [];
 for (const flows of [1, 10_000, 50_000]) {
   const aim = (one: number, many: number) => flows === 1 ? one : flows === 10_000 ? many : undefined;
@@ -77,6 +85,16 @@ for (const flows of [1, 10_000, 50_000]) {
   }
 }
 for (const [family, e] of [["v4", v4], ["v6", v6]] as const) {
+  for (const flows of [1, 1000]) {
+    paths.push({
+      name: `from endpoint to the proxy, established, ${family}, ${flows === 1 ? "1 flow" : "1k flows"}`,
+      program: "from_endpoint",
+      spec: { from: e.c, to: e.world, dport: 8080, flags: ACK },
+      flows,
+      verdict: 0,
+      redirected: true,
+    });
+  }
   paths.push({
     name: `new connection, both policies and event, fresh keys, ${family}`,
     program: "from_endpoint",
@@ -118,7 +136,7 @@ const bench = BpfObject.openFile(`${out}/dispatch.o`);
 bench.load(new Gate(new StructuralVerifier()));
 const dispatch = bench.program("dispatch"), empty = bench.program("empty");
 
-const devices = [node.addDevice(), node.addDevice()];
+const devices = [node.addDevice(), node.addDevice(), node.addDevice()];
 /** Forty entries around those that matter, as in a policy of some size. */
 const filler = (direction: Rule["direction"]): Rule[] =>
   [...Array(40)].map((_, i) => ({ direction, identity: 5000 + i, protocol: TCP, port: 9000 }));
@@ -134,6 +152,18 @@ node.setPolicy(2, {
     { direction: "ingress", identity: 9, protocol: TCP, cookie: 3 },
   ],
 });
+// Connections of the third one go to a proxy, which nobody runs here: a test run ends with the packet that would go there.
+node.writeConfig({
+  handleIpv4Be: ipv4Number("240.0.0.0"),
+  handleMaskIpv4: 0xffffff,
+  handleIpv6: new DataView(Uint8Array.of(0xfd, 0x57, 0x4c, 0x37, 0, 0, 0, 0).buffer).getBigUint64(0, true),
+  proxyPort: 15001,
+});
+node.setPolicy(3, {
+  enforceEgress: true,
+  rules: [...filler("egress"), { direction: "egress", protocol: TCP, port: 8080, redirect: true, cookie: 4 }],
+});
+node.addEndpoint({ id: 3, identity: 1003, ipv4: v4.c, ipv6: v6.c, ifindex: devices[2], policy: 3 });
 node.addEndpoint({ id: 1, identity: 1000, ipv4: v4.a, ipv6: v6.a, ifindex: devices[0], policy: 1 });
 node.addEndpoint({ id: 2, identity: 1001, ipv4: v4.b, ipv6: v6.b, ifindex: devices[1], policy: 2 });
 node.setIpcache(v4.remote, 1002, "192.0.2.2");
@@ -155,7 +185,7 @@ const frame = (path: Path) => packet({ ...path.spec, payload: new Array(60).fill
 function run(program: BpfProgram, path: Path, times: number): number {
   aimAt(program, path);
   const ctx = new Uint8Array(192);
-  new DataView(ctx.buffer).setUint32(40, devices[0], true);
+  new DataView(ctx.buffer).setUint32(40, devices[path.redirected ? 2 : 0], true);
   const result = dispatch.testRun({ data: frame(path), ctx, repeat: times });
   const wanted = program === empty ? 0 : path.verdict;
   if (result.retval !== wanted) throw new Error(`${path.name}: verdict ${result.retval}, expected ${wanted}`);
@@ -182,6 +212,7 @@ try {
     node.gc(abi.GC_ALL);
     node.drainEvents();
     // The flows are there before they are measured.
+    if (path.redirected) run(program, { ...path, spec: { ...path.spec, flags: SYN } }, path.flows);
     if (!path.fresh && !path.denied) run(program, path, path.flows * 2);
     const bases: number[] = [], nets: number[] = [];
     let fastest = Infinity;
