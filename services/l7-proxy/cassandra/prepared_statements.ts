@@ -16,15 +16,22 @@ export interface PreparedStatement {
   readonly use: string | null;
 }
 
-/** Ids of one server, and of all servers. Beyond, the least recently used of the server with the most goes. */
+/** Statements that ids of one server stand for, and ids of all servers. Beyond, the least recently used of the server with the most goes. */
 export const PREPARED_PER_SERVER_MAX = 8192;
 export const PREPARED_MAX = 65_536;
 /** Bytes of an id; Cassandra's have 16. */
 export const PREPARED_ID_BYTES_MAX = 64;
 
+/** Those of one server, by id, the least recently used first. */
+interface Known {
+  readonly byId: Map<string, PreparedStatement>;
+  /** Statements that they stand for: an id of a batch has up to 256. */
+  statements: number;
+}
+
 /** Prepared statements of all servers. */
 export class PreparedStatements {
-  readonly #servers = new Map<string, Map<string, PreparedStatement>>();
+  readonly #servers = new Map<string, Known>();
   readonly #perServerMax: number;
   readonly #max: number;
   #size = 0;
@@ -43,47 +50,53 @@ export class PreparedStatements {
 
   /** What the server answered to a PREPARE. */
   learn(server: string, id: Uint8Array, statement: PreparedStatement): void {
-    let known = this.#servers.get(server);
-    if (known === undefined) this.#servers.set(server, known = new Map());
-    const key = idKey(id);
-    if (!known.delete(key)) {
-      if (known.size >= this.#perServerMax) this.#evict(server, known);
-      else if (this.#size >= this.#max) this.#evict(...this.#largest());
-      this.#size++;
-    }
+    const known = this.#servers.get(server) ?? { byId: new Map(), statements: 0 };
+    const key = idKey(id), more = countOf(statement), before = known.byId.get(key);
+    if (before !== undefined) this.#forget(server, known, key, before);
+    while (known.statements + more > this.#perServerMax && known.byId.size > 0) this.#evict(server, known);
+    while (this.#size + more > this.#max && this.#size > 0) this.#evict(...this.#largest());
     // The server may have lost its last one just now.
     this.#servers.set(server, known);
-    known.set(key, statement);
+    known.byId.set(key, statement);
+    known.statements += more;
+    this.#size += more;
   }
 
   /** What an id stands for; undefined: not known. */
   get(server: string, id: Uint8Array): PreparedStatement | undefined {
-    const known = this.#servers.get(server);
+    const byId = this.#servers.get(server)?.byId;
     const key = idKey(id);
-    const statement = known?.get(key);
-    if (known === undefined || statement === undefined) return undefined;
-    known.delete(key);
-    known.set(key, statement);
+    const statement = byId?.get(key);
+    if (byId === undefined || statement === undefined) return undefined;
+    byId.delete(key);
+    byId.set(key, statement);
     return statement;
   }
 
-  #evict(server: string, known: Map<string, PreparedStatement>): void {
-    for (const key of known.keys()) {
-      known.delete(key);
-      break;
-    }
-    if (known.size === 0) this.#servers.delete(server);
-    this.#size--;
+  #forget(server: string, known: Known, key: string, statement: PreparedStatement): void {
+    known.byId.delete(key);
+    known.statements -= countOf(statement);
+    this.#size -= countOf(statement);
+    if (known.byId.size === 0) this.#servers.delete(server);
+  }
+
+  #evict(server: string, known: Known): void {
+    const [key, statement] = known.byId.entries().next().value!;
+    this.#forget(server, known, key, statement);
     this.evicted++;
   }
 
-  #largest(): [string, Map<string, PreparedStatement>] {
-    let found: [string, Map<string, PreparedStatement>] | undefined;
+  #largest(): [string, Known] {
+    let found: [string, Known] | undefined;
     for (const entry of this.#servers) {
-      if (found === undefined || entry[1].size > found[1].size) found = entry;
+      if (found === undefined || entry[1].statements > found[1].statements) found = entry;
     }
     return found!;
   }
+}
+
+function countOf({ statements }: PreparedStatement): number {
+  return Math.max(1, statements.length);
 }
 
 function idKey(id: Uint8Array): string {

@@ -34,3 +34,20 @@ Deno.test("PreparedStatements takes room from the server that has the most", () 
   assert.equal(prepared.size, 5);
   assert.notEqual(prepared.get("s99", id(1)), undefined);
 });
+
+Deno.test("PreparedStatements counts the statements of a batch", () => {
+  const prepared = new PreparedStatements({ perServerMax: 8, max: 12 });
+  const batch = (count: number) => ({
+    ...statement("t"),
+    statements: Array.from({ length: count }, (_, at) => statement(`t${at}`).statements[0]),
+  });
+  for (const number of [1, 2, 3]) prepared.learn("a", id(number), batch(4));
+  assert.deepEqual([prepared.size, prepared.evicted, prepared.get("a", id(1))], [8, 1, undefined]);
+  prepared.learn("a", id(2), statement("t"));
+  assert.equal(prepared.size, 5, "learnt anew, with fewer");
+  prepared.learn("b", id(1), batch(8));
+  assert.deepEqual([prepared.size, prepared.get("a", id(3))], [9, undefined]);
+  prepared.learn("a", id(4), batch(8));
+  assert.equal(prepared.get("a", id(4))?.statements.length, 8);
+  assert.ok(prepared.size <= 12);
+});
