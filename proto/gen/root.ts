@@ -8113,6 +8113,51 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    }
   }
  },
+ "ServicePeers": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "namespace": {
+    "type": "string",
+    "id": 2
+   },
+   "serviceName": {
+    "type": "string",
+    "id": 3,
+    "protoName": "service_name"
+   },
+   "labels": {
+    "keyType": "string",
+    "type": "string",
+    "id": 4
+   },
+   "selector": {
+    "keyType": "string",
+    "type": "string",
+    "id": 5
+   },
+   "addresses": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 6
+   }
+  }
+ },
+ "ServicePeersList": {
+  "fields": {
+   "revision": {
+    "type": "uint64",
+    "id": 1
+   },
+   "items": {
+    "rule": "repeated",
+    "type": "ServicePeers",
+    "id": 2
+   }
+  }
+ },
  "ServiceList": {
   "fields": {
    "revision": {

@@ -43,6 +43,30 @@ export interface ExcludedPod {
 /** Encodings of {@link ExcludedPod}. */
 export const ExcludedPod: Message<ExcludedPod> = bindMessage("weir.loadbalancer.v1.ExcludedPod");
 
+/** Whom policies mean by a service (toServices): it changes when that does, whatever becomes of the backends. Name:
+ * "NAMESPACE/NAME". GET /v1/servicepeers. */
+export interface ServicePeers {
+  name: string;
+  namespace: string;
+  serviceName: string;
+  /** of the service itself */
+  labels: Record<string, string>;
+  /** of its pods, which are in its namespace */
+  selector: Record<string, string>;
+  /** Without a selector: what its EndpointSlices (where there are none: its Endpoints) have, ready or not; sorted. */
+  addresses: string[];
+}
+/** Encodings of {@link ServicePeers}. */
+export const ServicePeers: Message<ServicePeers> = bindMessage("weir.loadbalancer.v1.ServicePeers");
+
+/** weir.loadbalancer.v1.ServicePeersList */
+export interface ServicePeersList {
+  revision: number;
+  items: ServicePeers[];
+}
+/** Encodings of {@link ServicePeersList}. */
+export const ServicePeersList: Message<ServicePeersList> = bindMessage("weir.loadbalancer.v1.ServicePeersList");
+
 /** weir.loadbalancer.v1.ServiceList */
 export interface ServiceList {
   revision: number;

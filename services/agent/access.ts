@@ -101,6 +101,10 @@ export const LOCAL_ONLY: Readonly<Record<string, readonly string[]>> = {
   // For the service that takes everything from Kubernetes, on the same machine: what was given, whole, and that it was all.
   "policy-engine": ["POST /v1/policies:kubernetes-read"],
   "load-balancer": [
+    // For the policy engine, on the same machine.
+    "GET /v1/servicepeers",
+    "GET /v1/servicepeers/{name}",
+    "POST /v1/servicepeers:watch",
     "GET /v1/sources",
     "GET /v1/sources/{name}",
     "POST /v1/sources:watch",

@@ -263,12 +263,14 @@ export function serviceSpecs(
       args: [
         "--identity-allocator",
         readFrom.identityAllocator,
+        "--load-balancer",
+        readFrom.loadBalancer,
         "--cluster",
         config.cluster,
         ...where(config.kubernetes, "--await-kubernetes"),
         ...database("policy-engine", "policy.db").args,
       ],
-    }, [readFrom.identityAllocator, ...postgres]);
+    }, [readFrom.identityAllocator, readFrom.loadBalancer, ...postgres]);
     add({
       name: "load-balancer",
       role: "control-plane",

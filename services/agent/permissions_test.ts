@@ -118,7 +118,10 @@ Deno.test("serviceSpecs() gives each service of a control plane its own state an
       ...DATABASE,
     ],
     "identity-allocator": serves("identity-allocator"),
-    "policy-engine": [...serves("policy-engine"), ...speaksTo("identity-allocator-read")],
+    "policy-engine": [
+      ...serves("policy-engine"),
+      ...speaksTo("identity-allocator-read", "load-balancer-read"),
+    ],
     "load-balancer": [...serves("load-balancer"), ...speaksTo("identity-allocator-read")],
     "endpoint-manager": [
       "rw endpoint-manager",

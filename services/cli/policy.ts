@@ -39,6 +39,7 @@ const PREFIXES: Readonly<Record<string, string>> = {
   CiliumClusterwideNetworkPolicy: "ccnp",
   NetworkPolicy: "knp",
   CiliumCIDRGroup: "ccg",
+  ServicePeers: "svc",
 };
 
 const VERBS = [

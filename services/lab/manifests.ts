@@ -6,7 +6,7 @@
  */
 import {
   type Fault,
-  MANIFEST_KINDS,
+  kindsTakenBy,
   type ManifestKindName,
   type ManifestObject,
   type ObjectSyntax,
@@ -36,7 +36,7 @@ export class ManifestError extends Error {
 /** Reads every document of one file. `file` names it in messages. Throws `ManifestError` with every fault. */
 export function parseManifests(text: string, file: string): ManifestSet {
   const syntax: ObjectSyntax<ManifestKindName, Manifest> = {
-    kinds: Object.keys(MANIFEST_KINDS) as ManifestKindName[],
+    kinds: [...kindsTakenBy("lab"), ...kindsTakenBy("load-balancer"), ...kindsTakenBy("policy-engine")],
     unknownKind: (found) => `kind ${found} is not supported`,
     decode: (object) => decode(object, { file, line: object.line }),
     limits: LIMITS,
@@ -64,6 +64,7 @@ function decode(object: ManifestObject, source: Source): Manifest | undefined {
     case "CiliumNetworkPolicy":
     case "CiliumClusterwideNetworkPolicy":
     case "CiliumCIDRGroup":
+    case "ServicePeers":
       return { kind, name, namespace, objectName, text, source };
     default:
       return { kind, name, namespace, text, source };

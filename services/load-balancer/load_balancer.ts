@@ -7,6 +7,7 @@
  * The tables follow the stored objects alone, whoever wrote them, so a start and another replica come to the same state.
  * @module
  */
+import { KUBERNETES_FILE_MARK } from "@weir/common/manifest";
 import {
   ApiServer,
   type Clock,
@@ -268,7 +269,10 @@ export class LoadBalancer {
     // The host ports of pods are services without a source.
     if (object.startsWith("hostport:")) return;
     const spec = source && this.#specOf<ServiceSpec>(source);
-    this.tables.setService(object, spec && { ...source!, spec });
+    // Who serves it is in its slices, also when that is nobody: the selector is for policies.
+    const isOfKubernetes = source?.file.startsWith(KUBERNETES_FILE_MARK) === true;
+    const ownSpec = spec && isOfKubernetes ? { ...spec, selector: undefined } : spec;
+    this.tables.setService(object, ownSpec && { ...source!, spec: ownSpec, podSelector: spec!.selector });
     const assignment = this.assignments.get(object);
     if (assignment && spec) this.assignments.set(object, assignment, spec);
   }

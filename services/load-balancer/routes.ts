@@ -12,6 +12,7 @@ import {
   type Change,
   Pod,
   Service,
+  ServicePeers,
   ServicePort,
   Source,
 } from "@weir/proto/loadbalancer";
@@ -82,6 +83,13 @@ function mountRoutes(lb: LoadBalancer): void {
       return { revision: tables.services.revision, items };
     },
     description: "What a text of manifests names",
+  });
+  api.collection<ServicePeers>({
+    name: "servicepeers",
+    message: ServicePeers,
+    guard: lb.toNodes,
+    table: tables.peers,
+    description: "Whom policies mean by a service (toServices), by NAMESPACE/NAME",
   });
   api.collection<ServicePort>({
     name: "serviceports",

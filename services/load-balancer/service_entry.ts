@@ -32,6 +32,8 @@ export interface ServiceSource {
   readonly file: string;
   readonly line: number;
   readonly createdUnixS: number;
+  /** What the selector is where it is not who serves: of Kubernetes' services, whose slices say that. */
+  readonly podSelector?: Readonly<Record<string, string>>;
   /** Set for the host ports of a pod: the pod's node, and the address of each port. */
   readonly hostPorts?: { node: string; addresses: Record<string, string> };
 }
@@ -200,6 +202,13 @@ export const SOURCE_POD = "2 pod ";
 /** SCTP's ports are not rewritten, so only a node port that is the target port itself could work. */
 export function servesNodePort(port: PortSpec, nodePort: number): boolean {
   return port.protocol !== "SCTP" || port.targetPort === nodePort;
+}
+
+/** Whether another spec may mean other backends. */
+export function backendsDiffer(a: ServiceSpec | undefined, b: ServiceSpec | undefined): boolean {
+  const relevant = (spec: ServiceSpec | undefined) =>
+    spec && [spec.ports, spec.selector, spec.publishNotReady, spec.topology];
+  return JSON.stringify(relevant(a)) !== JSON.stringify(relevant(b));
 }
 
 function isHeld(state: Backend["state"]): boolean {

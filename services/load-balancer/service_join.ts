@@ -13,6 +13,7 @@ import {
   type BackendOverride,
   type Pod,
   Service,
+  type ServicePeers,
   type ServicePort,
 } from "@weir/proto/loadbalancer";
 import type { AssignmentTable } from "./assignment_table.ts";
@@ -29,6 +30,7 @@ import { FrontendClaims } from "./frontend_claims.ts";
 import { portKey, type ServiceSpec, type SliceSpec } from "./model.ts";
 import { SelectorIndex } from "./selector_index.ts";
 import {
+  backendsDiffer,
   familyOfKey,
   PortEntry,
   ServiceEntry,
@@ -36,6 +38,7 @@ import {
   SOURCE_POD,
   SOURCE_SLICE,
 } from "./service_entry.ts";
+import { servicePeersOf } from "./service_peers.ts";
 
 /** Most backends in the table. */
 export const BACKENDS_MAX = 1_000_000;
@@ -45,6 +48,8 @@ const HISTORY_MAX = 65_536;
 /** Services, frontends and backends as tables, joined from every source. */
 export class ServiceJoin {
   readonly services: WatchedTable<Service> = new WatchedTable({ name: "services", historyMax: HISTORY_MAX });
+  /** What policies mean by services. */
+  readonly peers: WatchedTable<ServicePeers> = new WatchedTable({ name: "servicepeers" });
   readonly servicePorts: WatchedTable<ServicePort> = new WatchedTable({
     name: "serviceports",
     historyMax: HISTORY_MAX,
@@ -125,6 +130,7 @@ export class ServiceJoin {
       const hadSlices = this.#hasEndpointSlices(entry);
       if (service === serviceOf(slice)) entry.slices.add(name);
       else entry.slices.delete(name);
+      this.#dirty.add(service);
       // Endpoints count only where there are no slices: where there are, they say the same, later.
       if (hadSlices !== this.#hasEndpointSlices(entry)) this.#regather(entry);
       else this.#give(entry, SOURCE_SLICE + name, this.#candidatesOf(entry, name));
@@ -401,6 +407,9 @@ export class ServiceJoin {
     const entry = this.#entries.get(name);
     const source = entry?.source;
     this.#waiting.delete(name);
+    const peers = entry && servicePeersOf(entry, this.#slices);
+    if (peers === undefined) this.peers.delete(name);
+    else if (!same(this.peers.get(name), peers)) this.peers.put(name, peers);
     if (entry === undefined || source === undefined) return void this.services.delete(name);
     const { spec } = source;
     const ports = [...entry.ports.values()];
@@ -434,13 +443,6 @@ export class ServiceJoin {
 /** Name of the entry that stands for the host ports of a pod "NAMESPACE/NAME". */
 export function hostPortName(pod: string): string {
   return `hostport:${pod}`;
-}
-
-/** Whether another spec may mean other backends. */
-function backendsDiffer(a: ServiceSpec | undefined, b: ServiceSpec | undefined): boolean {
-  const relevant = (spec: ServiceSpec | undefined) =>
-    spec && [spec.ports, spec.selector, spec.publishNotReady, spec.topology];
-  return JSON.stringify(relevant(a)) !== JSON.stringify(relevant(b));
 }
 
 function selects({ namespace, selector }: ServiceSpec, pod: Pod): boolean {

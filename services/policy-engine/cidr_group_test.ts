@@ -171,13 +171,14 @@ Deno.test("Explain names the group, and warnings say which is not there or cover
   const warnings = (sets: string, applied = "") => {
     const together = applied === "" ? [] : read(applied);
     const [policy] = read(egress(sets));
-    return new PolicySelections(repository, { endpoints: [], nodes }, [policy, ...together]).of(policy)
+    const sources = () => together.flatMap(({ source }) => source ?? []);
+    return new PolicySelections(repository, { endpoints: [], nodes }, { sources }).of(policy)
       .warnings
       .map(({ detail }) => detail).filter((detail) => !detail.startsWith("no endpoint")).join();
   };
   assert.match(warnings("{cidrGroupRef: corp}"), /10\.0\.0\.0\/8 covers pods of node-1/);
   assert.equal(warnings("{cidrGroupRef: far}"), "");
-  assert.equal(warnings("{cidrGroupRef: none}"), "there is no CIDR group none: it means nobody");
+  assert.equal(warnings("{cidrGroupRef: none}"), "CIDR group none is not there: nobody is meant");
   assert.equal(
     warnings("{cidrGroupRef: none}", group("none", ["192.0.2.0/24"])),
     "",
@@ -185,7 +186,7 @@ Deno.test("Explain names the group, and warnings say which is not there or cover
   );
   assert.equal(
     warnings("{cidrGroupSelector: {matchLabels: {color: red}}}"),
-    "there is no CIDR groups color=red: it means nobody",
+    "CIDR groups color=red are not there: nobody is meant",
   );
 });
 

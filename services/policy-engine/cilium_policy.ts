@@ -31,6 +31,7 @@ import {
   type RuleSection,
 } from "./policy.ts";
 import { readIcmps, readToPorts } from "./port_syntax.ts";
+import { readServices } from "./service_syntax.ts";
 
 /** Most `specs` in one policy, and rules in one list of a spec. */
 export const SPECS_MAX = 1000;
@@ -71,7 +72,6 @@ const PEER_UNSUPPORTED: Readonly<Record<Direction, Readonly<Record<string, strin
     toRequires: REMOVED,
     toGroups: "not supported yet",
     toNodes: "not supported yet: it needs identities of nodes by label",
-    toServices: "not supported yet: it needs the load balancer",
   },
 };
 const NO_DENIED_NAMES = "not possible in a deny: a name is known only once it was asked for";
@@ -204,6 +204,7 @@ function readSection(
   const { direction, deny, context } = options;
   const word = direction === "INGRESS" ? "from" : "to";
   const peerFields = [`${word}Endpoints`, `${word}Entities`, `${word}CIDR`, `${word}CIDRSet`];
+  if (word === "to") peerFields.push("toServices");
   if (word === "to" && !deny) peerFields.push("toFQDNs");
   const known = [...peerFields, "toPorts", "icmps"];
   if (!deny) known.push("authentication");
@@ -249,6 +250,7 @@ function readPeers(
   const { cluster } = options.context;
   if (kind === "Entities") return readEntities(reader, node, cluster);
   if (kind === "CIDR") return readCidrs(reader, node);
+  if (kind === "Services") return readServices(reader, node, options.context.warn);
   if (kind === "FQDNs") return readFqdns(reader, node, options.context.warn);
   return (reader.list(node, PEERS_MAX) ?? []).flatMap((item) => {
     if (kind === "CIDRSet") {

@@ -9,6 +9,7 @@ import { describeIdentity, formatSource, listOf } from "./explain_words.ts";
 import { fqdnName } from "./fqdn_selector.ts";
 import { NameLearning } from "./name_learning.ts";
 import { PairState } from "./pair_state.ts";
+import type { PeerSource } from "./peer_source.ts";
 import { type Direction, formatPeerSelector, type PeerIdentity } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
 import { judgeRequest } from "./request_judgement.ts";
@@ -171,18 +172,28 @@ function factsOf({ pair, verdict, words }: Decision): string[] {
       const name = pair.remote.askedName ?? "a name";
       facts.add(`${name} of the ${words.remote} is what ${formatPeerSelector(selector)} of ${where} means`);
     } else if (selector.type === "source") {
-      for (const { name, prefixes } of pair.groupsOf(use)) {
-        for (const own of pair.remote.prefixes) {
-          const around = prefixes.find((prefix) => prefix.contains(own));
-          if (around === undefined) continue;
-          facts.add(
-            `${own} of the ${words.remote} lies in ${around} of CIDR group ${name}, which ${where} names`,
-          );
+      for (const source of pair.sourcesOf(use)) {
+        for (const fact of sourceFacts(source, pair.remote)) {
+          facts.add(`${fact.replace("%", words.remote)}, which ${where} names`);
         }
       }
     } else facts.add(`${where} is for everyone`);
   }
   return [...facts];
+}
+
+/** Why an object means an identity; `%` stands for the end. Empty: it does not. */
+function sourceFacts({ kind, name, prefixes, pods }: PeerSource, identity: PeerIdentity): string[] {
+  const what = kind === "group" ? `CIDR group ${name}` : `service ${name}`;
+  if (pods?.matches(identity.labels)) {
+    return requirementFacts(pods.requirements, identity).map((fact) =>
+      `${fact} of the % is what ${what} selects`
+    );
+  }
+  return identity.prefixes.flatMap((own) => {
+    const around = prefixes.find((prefix) => prefix.contains(own));
+    return around === undefined ? [] : `${own} of the % lies in ${around} of ${what}`;
+  });
 }
 
 function requirementFacts(

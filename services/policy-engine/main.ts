@@ -13,6 +13,11 @@ runService({
       default: "unix:/run/weir/host/identity-allocator.sock",
       description: "address of the identity-allocator",
     },
+    loadBalancer: {
+      kind: "text",
+      default: "",
+      description: "address of the load balancer, for policies that name services; empty: they mean nobody",
+    },
     databaseUrl: { kind: "text", default: "sqlite::memory:", description: "database of the policies" },
     cluster: { kind: "text", default: "default", description: "name of this cluster" },
     awaitKubernetes: {
@@ -23,9 +28,12 @@ runService({
   create(context) {
     const database = new Database(context.config.databaseUrl);
     const allocator = new WeirClient(context.config.identityAllocator);
+    const { config } = context;
+    const loadBalancer = config.loadBalancer === "" ? undefined : new WeirClient(config.loadBalancer);
     const engine = createPolicyEngine({
       database,
       allocator,
+      loadBalancer,
       cluster: context.config.cluster,
       awaitKubernetes: context.config.awaitKubernetes,
       clock: context.clock,
@@ -37,6 +45,7 @@ runService({
       async stop() {
         await engine.stop();
         allocator.close();
+        loadBalancer?.close();
         await database.close();
       },
     };

@@ -13,6 +13,7 @@ import {
 } from "@weir/common/manifest";
 import { readCidrGroup } from "./cidr_group_manifest.ts";
 import { type PolicyContext, readCiliumRules } from "./cilium_policy.ts";
+import { readServicePeers } from "./service_manifest.ts";
 import { readKubernetesRules } from "./kubernetes_policy.ts";
 import type { Policy, PolicyKind, PolicyRule } from "./policy.ts";
 
@@ -26,6 +27,8 @@ export interface ReadManifestsOptions {
   namespace?: string;
   /** Name of the local cluster; default `default`. */
   cluster?: string;
+  /** The engine's own: objects that nobody applies may be among them. */
+  isStored?: boolean;
 }
 
 /** What a text of manifests holds. */
@@ -52,15 +55,17 @@ const CONTENTS: Readonly<Record<PolicyKind, (object: PolicyObject, cluster: stri
     return { rules: readKubernetesRules(object.reader, object.root, contextOf(object, cluster)) };
   },
   CiliumCIDRGroup: (object) => ({ rules: [], source: readCidrGroup(object) }),
+  ServicePeers: (object, cluster) => ({ rules: [], source: readServicePeers(object, cluster) }),
 };
 
+const KINDS_STORED = Object.keys(CONTENTS) as PolicyKind[];
 const FIELDS = ["apiVersion", "kind", "metadata", "spec", "status"];
 
 /** Reads every document. Pure: the same text gives the same result. */
 export function readManifests(text: string, options: ReadManifestsOptions = {}): Manifests {
   const { file = "", cluster = "default" } = options;
   const syntax: ObjectSyntax<PolicyKind, Read> = {
-    kinds: kindsTakenBy("policy-engine"),
+    kinds: options.isStored ? KINDS_STORED : kindsTakenBy("policy-engine"),
     unknownKind: (found) => `${found} is no policy`,
     decode: (object) => ({
       name: object.objectName,

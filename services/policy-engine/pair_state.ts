@@ -120,11 +120,11 @@ export class PairState {
     const { selector } = use.peer;
     return selector.type === "cidr"
       ? [selector.prefix]
-      : this.groupsOf(use).flatMap(({ prefixes }) => prefixes);
+      : this.sourcesOf(use).flatMap(({ prefixes }) => prefixes);
   }
 
   /** Objects that a use names. */
-  groupsOf({ peer: { selector } }: PeerUse): PeerSource[] {
+  sourcesOf({ peer: { selector } }: PeerUse): PeerSource[] {
     return selector.type === "source" ? [...this.#repository.selectors.sourcesOf(selector)] : [];
   }
 

@@ -26,7 +26,7 @@ export const DIRECTIONS: readonly Direction[] = ["INGRESS", "EGRESS"];
 
 /** One policy document. */
 export interface Policy {
-  /** `cnp:NAMESPACE/NAME`, `ccnp:NAME`, `knp:NAMESPACE/NAME`, `ccg:NAME`. */
+  /** `cnp:NAMESPACE/NAME`, `ccnp:NAME`, `knp:NAMESPACE/NAME`, `ccg:NAME`, `svc:NAMESPACE/NAME`. */
   readonly name: string;
   readonly kind: PolicyKind;
   readonly namespace: string;
@@ -134,9 +134,13 @@ export function sourcePeer(
   };
 }
 
-/** What one object adds to a selector that selects it, as selectors of addresses. */
-export function* partsOf({ except }: SourceSelector, prefixes: Iterable<Prefix>): Generator<PeerSelector> {
+/** What an object, or a part of one, adds to a selector that selects it, as selectors of addresses and of labels. */
+export function* partsOf(
+  { except }: SourceSelector,
+  { prefixes, pods }: Pick<PeerSource, "prefixes" | "pods">,
+): Generator<PeerSelector> {
   for (const prefix of prefixes) yield cidrPeer(prefix, except);
+  if (pods !== undefined) yield labelPeer(pods);
 }
 
 /** Peers by name: addresses outside that DNS gave for a name which the selector means. */

@@ -25,6 +25,7 @@ import { PolicyRepository } from "./policy_repository.ts";
 import { PolicyStore } from "./policy_store.ts";
 import { Publisher } from "./publisher.ts";
 import { RollCall } from "./roll_call.ts";
+import { ServiceFeed } from "./service_feed.ts";
 
 /** What the engine is built from. */
 export interface PolicyEngineOptions {
@@ -32,6 +33,8 @@ export interface PolicyEngineOptions {
   database: Database;
   /** Client of the identity-allocator. */
   allocator: WeirClient;
+  /** Client of the load balancer, which says whom services mean; without it they mean nobody. */
+  loadBalancer?: WeirClient;
   /** Name of the local cluster; default `default`. */
   cluster?: string;
   /** Policies come from Kubernetes: a new database has none until `policies:kubernetes-read`, and nobody is answered before. */
@@ -61,6 +64,8 @@ export class PolicyEngine {
   readonly store: PolicyStore;
   readonly follower: PolicyFollower;
   readonly directory: Directory;
+  /** Whom services mean. */
+  readonly services: ServiceFeed | undefined;
   /** What is in force at which node. */
   readonly inForce: NodePolicies;
   /** Who is answered, and when. */
@@ -131,6 +136,15 @@ export class PolicyEngine {
       cluster: this.cluster,
       ...common,
     });
+    const { loadBalancer } = options;
+    this.services = loadBalancer && new ServiceFeed({
+      loadBalancer,
+      store: this.store,
+      repository: this.repository,
+      cluster: this.cluster,
+      onWritten: () => this.syncPolicies(),
+      ...common,
+    });
     this.directory = new Directory(this.repository, {
       allocator: options.allocator,
       cluster: this.cluster,
@@ -169,6 +183,7 @@ export class PolicyEngine {
   /** Begins; resolves at once, `waitReady` says when it serves. */
   start(): void {
     this.directory.start();
+    this.services?.start();
     this.#loops.push(this.#followPolicies());
   }
 
@@ -185,6 +200,7 @@ export class PolicyEngine {
   async stop(): Promise<void> {
     this.#stop.abort();
     this.#publishing?.abort();
+    await this.services?.stop();
     await this.store.store.stop();
     await this.directory.stop();
     await Promise.all(this.#loops);
@@ -192,7 +208,9 @@ export class PolicyEngine {
 
   /** Brings the repository up to date with the tables. Called by the loop, and after each own write. */
   async syncPolicies(): Promise<void> {
-    if (await this.follower.sync()) this.#changed();
+    if (!await this.follower.sync()) return;
+    this.#changed();
+    this.services?.changed();
   }
 
   /** Gives all changes to the watchers now. */

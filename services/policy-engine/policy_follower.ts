@@ -11,6 +11,7 @@ import { formatPolicySet, type PolicySet } from "./evidence.ts";
 import { type Policy, policyMentions } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
 import type { PolicyStore } from "./policy_store.ts";
+import { SERVICE_PREFIX } from "./service_manifest.ts";
 
 /** How often the numbers are compared with the policies without a reason, in milliseconds. */
 const RECONCILE_MS = 10 * 60_000;
@@ -214,6 +215,7 @@ export class PolicyFollower {
       line: Math.max(1, message.line),
       namespace: message.namespace || undefined,
       cluster: this.#options.cluster,
+      isStored: true,
     });
     const policy = policies.find(({ name }) => name === message.name);
     return policy ?? (faults[0] ? formatFault(faults[0], message.file) : "it holds another policy");
@@ -222,7 +224,9 @@ export class PolicyFollower {
   #upsert(message: PolicyMessage, policy: Policy | string): void {
     const { repository } = this.#options;
     let why = policy as string;
-    if (message.file.startsWith(KUBERNETES_FILE_MARK)) this.#others.delete(message.name);
+    const isToldAgain = message.file.startsWith(KUBERNETES_FILE_MARK) ||
+      message.name.startsWith(SERVICE_PREFIX);
+    if (isToldAgain) this.#others.delete(message.name);
     else this.#others.add(message.name);
     if (typeof policy !== "string") {
       try {

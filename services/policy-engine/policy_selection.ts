@@ -1,6 +1,6 @@
 /**
- * Whom a policy selects in the cluster as it is now, and what of it means nobody: a selector without endpoints, a CIDR group that is
- * not there, a port name that no endpoint has, a prefix that covers nodes, or pods whose nodes do not count them for CIDR rules, egress that closes DNS, names whose addresses
+ * Whom a policy selects in the cluster as it is now, and what of it means nobody: a selector without endpoints, a CIDR group or a
+ * service that is not there, a port name that no endpoint has, a prefix that covers nodes, or pods whose nodes do not count them for CIDR rules, egress that closes DNS, names whose addresses
  * nobody learns (`name_learning.ts`) or that meet rules of another protocol (`meeting_protocols.ts`). Nothing of it is refused: the endpoints may come later.
  * @module
  */
@@ -40,16 +40,16 @@ export class PolicySelections {
   /** Pod CIDRs and addresses of nodes, with what they are. */
   readonly #own = new PrefixTrie<{ prefix: Prefix; what: string }>();
   readonly #repository: PolicyRepository;
-  readonly #sources: readonly PeerSource[];
+  readonly #more: { sources: () => Iterable<PeerSource> };
 
-  /** @param applied policies and objects that are looked at together, stored or not */
+  /** @param more objects that count beside those of the repository */
   constructor(
     repository: PolicyRepository,
     { endpoints, nodes }: ClusterView,
-    applied: readonly Policy[] = [],
+    more: { sources: () => Iterable<PeerSource> } = { sources: () => [] },
   ) {
     this.#repository = repository;
-    this.#sources = applied.flatMap(({ source }) => source ?? []);
+    this.#more = more;
     const counting = new Set<string>();
     for (const { identity, endpoint, node } of endpoints) {
       if (endpoint === "") continue;
@@ -139,13 +139,14 @@ export class PolicySelections {
   /** Objects of a selector that are not there, and the first of their prefixes that seems to mean more than it does. */
   #named(selector: SourceSelector, path: string, deny: boolean): Warning[] {
     const { kind, except } = selector, sources = [...this.#repository.selectors.sourcesOf(selector)];
-    for (const source of this.#sources) {
+    for (const source of sources.length > 0 ? [] : this.#more.sources()) {
       if (source.kind === kind && selector.selector.matches(source.labels)) sources.push(source);
     }
     if (sources.length === 0) {
+      const what = formatPeerSelector({ ...selector, except: [] });
       return [{
         path,
-        detail: `there is no ${formatPeerSelector({ ...selector, except: [] })}: it means nobody`,
+        detail: `${what} ${/^\w+( group)? \S+$/.test(what) ? "is" : "are"} not there: nobody is meant`,
       }];
     }
     for (const { prefixes } of sources) {

@@ -251,6 +251,7 @@ function read(engine: PolicyEngine, text: string, options: ReadManifestsOptions)
 async function apply(engine: PolicyEngine, policies: readonly PolicyValue[]): Promise<PolicyChange[]> {
   const changes = await engine.store.put(policies);
   await engine.syncPolicies();
+  await engine.services?.settle();
   engine.publishNow();
   return withSelections(engine, policies, changes);
 }
@@ -272,7 +273,12 @@ function preview(engine: PolicyEngine, policies: readonly PolicyValue[]): Policy
 }
 
 function selectionsOf(engine: PolicyEngine, applied: readonly PolicyValue[] = []): PolicySelections {
-  return new PolicySelections(engine.repository, engine.directory.view(), applied);
+  return new PolicySelections(engine.repository, engine.directory.view(), {
+    *sources() {
+      for (const { source } of applied) if (source) yield source;
+      if (engine.services) yield* engine.services.sources();
+    },
+  });
 }
 
 /** Adds what the cluster as it is now makes of each policy. */

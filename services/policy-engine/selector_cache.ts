@@ -123,6 +123,16 @@ export class SelectorCache {
     return this.#wholes.setSource(kind, name, source);
   }
 
+  /** Whether some selector in use selects an object. */
+  selectsSource(source: PeerSource): boolean {
+    return this.#wholes.selects(source);
+  }
+
+  /** Grows when a selector of objects comes into use or goes out of it. */
+  get sourceRevision(): number {
+    return this.#wholes.revision;
+  }
+
   /** Objects that a selector selects. */
   sourcesOf(selector: SourceSelector): Iterable<PeerSource> {
     return this.#wholes.sourcesOf(selector);

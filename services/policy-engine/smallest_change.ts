@@ -239,15 +239,19 @@ function isGiven(condition: string): boolean {
 }
 
 /** No address makes a rule of these select a pod. */
-function isByAddress({ type }: PeerSelector): boolean {
-  return type === "cidr" || type === "source";
+function isByAddress(selector: PeerSelector): boolean {
+  return selector.type === "cidr" || (selector.type === "source" && selector.kind === "group");
 }
 
 function failingConditions(use: PeerUse, pair: PairState): string[] {
   const { selector } = use.peer, { remote } = pair;
   if (selector.type === "any") return [];
   if (selector.type !== "labels") {
-    const what = isByAddress(selector) ? "an address in" : "a name that is";
+    const what = isByAddress(selector)
+      ? "an address in"
+      : selector.type === "source"
+      ? "an endpoint of"
+      : "a name that is";
     return pair.means(use) ? [] : [`${what} ${formatPeerSelector(selector)}`];
   }
   return selector.selector.requirements.filter((requirement) => !requirementHolds(requirement, remote.labels))

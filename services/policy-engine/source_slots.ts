@@ -1,6 +1,6 @@
 /**
- * Selectors of objects (`peer_source.ts`): each means whomever one of its parts means, which are selectors of addresses that the
- * objects come to. A change of an object adds and takes away parts, and costs what these mean.
+ * Selectors of objects (`peer_source.ts`): each means whomever one of its parts means, which are selectors of addresses and of
+ * labels that the objects come to. A change of an object adds and takes away parts, and costs what these mean.
  *
  *     CIDR group corp  ─ 10.0.0.0/8   ─▶ identities
  *       (whole)        └ 192.0.2.0/24 ─▶ identities        (parts: shared with rules that name the same prefix)
@@ -31,6 +31,9 @@ export interface SourceSlot extends Slot {
 /** Selectors, and the identities that they began or ceased to mean. */
 export type ChangedMeanings = Map<CachedSelector, Set<number>>;
 
+/** Whom an object means. */
+type Peers = Pick<PeerSource, "prefixes" | "pods">;
+
 /** What the cache does for its selectors of objects. */
 export interface SlotHost {
   acquire(selector: PeerSelector): Slot;
@@ -45,6 +48,8 @@ export class SourceSlots {
   readonly #host: SlotHost;
   readonly #sources = new Map<string, PeerSource>();
   readonly #slots = new Set<SourceSlot>();
+  /** Grows when a selector of objects comes into use or goes out of it. */
+  revision = 0;
   /** Filled while an object changes. */
   #changed: ChangedMeanings | undefined;
 
@@ -55,12 +60,14 @@ export class SourceSlots {
   /** A selector came into use. */
   add(slot: SourceSlot): void {
     this.#slots.add(slot);
-    for (const source of this.sourcesOf(slot.selector)) this.#addParts(slot, source.prefixes);
+    this.revision++;
+    for (const source of this.sourcesOf(slot.selector)) this.#addParts(slot, source);
   }
 
   /** Nobody uses a selector any more. */
   delete(slot: SourceSlot): void {
     this.#slots.delete(slot);
+    this.revision++;
     for (const [part, objects] of slot.parts) {
       part.wholes.delete(slot);
       for (let at = 0; at < objects; at++) this.#host.release(part);
@@ -81,6 +88,14 @@ export class SourceSlots {
     }
   }
 
+  /** Whether some selector in use selects an object. */
+  selects({ kind, labels }: PeerSource): boolean {
+    for (const { selector } of this.#slots) {
+      if (selector.kind === kind && selector.selector.matches(labels)) return true;
+    }
+    return false;
+  }
+
   /**
    * Puts an object in the place of the one of its name, or (undefined) takes it away. Prefixes that both have cost nothing.
    * @returns what selectors mean now and did not, or meant and do not now
@@ -89,25 +104,22 @@ export class SourceSlots {
     const key = `${kind}:${name}`, before = this.#sources.get(key);
     if (source) this.#sources.set(key, source);
     else this.#sources.delete(key);
-    const had = new Set(before?.prefixes.map(({ text }) => text));
-    const has = new Set(source?.prefixes.map(({ text }) => text));
-    const fresh = source?.prefixes.filter(({ text }) => !had.has(text)) ?? [];
-    const gone = before?.prefixes.filter(({ text }) => !has.has(text)) ?? [];
+    const fresh = beyond(source, before), gone = beyond(before, source);
     const changed: ChangedMeanings = this.#changed = new Map();
     for (const slot of this.#slots) {
       if (slot.selector.kind !== kind) continue;
       const { selector } = slot.selector;
       const selected = before !== undefined && selector.matches(before.labels);
       const selects = source !== undefined && selector.matches(source.labels);
-      if (selects) this.#addParts(slot, selected ? fresh : source.prefixes);
-      if (selected) this.#dropParts(slot, selects ? gone : before.prefixes);
+      if (selects) this.#addParts(slot, selected ? fresh : source);
+      if (selected) this.#dropParts(slot, selects ? gone : before);
     }
     this.#changed = undefined;
     return changed;
   }
 
-  #addParts(slot: SourceSlot, prefixes: readonly Prefix[]): void {
-    for (const selector of partsOf(slot.selector, prefixes)) {
+  #addParts(slot: SourceSlot, peers: Peers): void {
+    for (const selector of partsOf(slot.selector, peers)) {
       const part = this.#host.acquire(selector), objects = slot.parts.get(part) ?? 0;
       slot.parts.set(part, objects + 1);
       if (objects > 0) continue;
@@ -116,8 +128,8 @@ export class SourceSlots {
     }
   }
 
-  #dropParts(slot: SourceSlot, prefixes: readonly Prefix[]): void {
-    for (const { key } of partsOf(slot.selector, prefixes)) {
+  #dropParts(slot: SourceSlot, peers: Peers): void {
+    for (const { key } of partsOf(slot.selector, peers)) {
       const part = this.#host.find(key)!, objects = slot.parts.get(part)!;
       if (objects > 1) slot.parts.set(part, objects - 1);
       else {
@@ -154,6 +166,15 @@ export class SourceSlots {
     if (numbers) numbers.add(number);
     else this.#changed?.set(slot, new Set([number]));
   }
+}
+
+/** Whom an object means and another one does not. */
+function beyond(a: PeerSource | undefined, b: PeerSource | undefined): Peers {
+  const known = new Set(b?.prefixes.map(({ text }) => text));
+  return {
+    prefixes: a?.prefixes.filter(({ text }) => !known.has(text)) ?? [],
+    pods: a?.pods?.key === b?.pods?.key ? undefined : a?.pods,
+  };
 }
 
 /** Makes a selector of objects of a selector. */

@@ -70,7 +70,6 @@ const POLICY_KINDS = ["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"];
 const REFUSED_EXAMPLES: Record<string, string> = {
   "auth/auth.yaml": "auth",
   "l3/requires/requires.yaml": "fromRequires",
-  "l3/service/service.yaml": "toServices",
   "l3/entities/customnodes.yaml": "fromNodes",
   "host/demo-host-policy.yaml": "nodeSelector",
 };

@@ -66,7 +66,7 @@ export class ModelCluster {
   /** Applies manifests given as values. @throws when one is refused */
   apply(manifests: readonly unknown[]): void {
     for (const manifest of manifests) {
-      const { policies, faults } = readManifests(JSON.stringify(manifest));
+      const { policies, faults } = readManifests(JSON.stringify(manifest), { isStored: true });
       if (faults.length > 0) {
         throw new Error(`${faults[0].path}: ${faults[0].detail} in ${JSON.stringify(manifest)}`);
       }

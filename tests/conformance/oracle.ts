@@ -29,8 +29,9 @@ export interface OracleQuery {
   readonly request?: { readonly method: string; readonly path: string };
   /** Every pod, for port names that the remote end does not define. */
   readonly everyone: readonly OracleEnd[];
-  /** CIDR groups; `oracleAllows` finds them among the manifests. */
+  /** CIDR groups, and services as the engine keeps them; `oracleAllows` finds them among the manifests. */
   readonly groups?: readonly Manifest[];
+  readonly services?: readonly Manifest[];
 }
 
 const NAMESPACE = "io.kubernetes.pod.namespace";
@@ -40,8 +41,10 @@ const CLUSTER = "io.cilium.k8s.policy.cluster";
 /** True when the connection is allowed at the subject. */
 export function oracleAllows(manifests: readonly Manifest[], asked: OracleQuery): boolean {
   let closed = false, open = false, allowed = false;
-  const groups = manifests.filter(({ kind }) => kind === "CiliumCIDRGroup"), query = { ...asked, groups };
-  for (const manifest of manifests.filter((one) => !groups.includes(one))) {
+  const groups = manifests.filter(({ kind }) => kind === "CiliumCIDRGroup");
+  const services = manifests.filter(({ kind }) => kind === "ServicePeers");
+  const query = { ...asked, groups, services };
+  for (const manifest of manifests.filter((one) => !groups.includes(one) && !services.includes(one))) {
     for (const rule of rulesOf(manifest)) {
       if (!selects(manifest, rule, query.subject)) continue;
       const effect = effectOf(manifest, rule, query);
@@ -134,7 +137,9 @@ function ciliumSection(manifest: Manifest, section: Manifest, query: OracleQuery
   const cidrs: string[] | undefined = section[`${word}CIDR`];
   const sets: Manifest[] | undefined = section[`${word}CIDRSet`];
   const fqdns: Manifest[] | undefined = query.direction === "egress" ? section.toFQDNs : undefined;
-  const hasPeers = endpoints !== undefined || entities !== undefined || cidrs !== undefined ||
+  const services: Manifest[] | undefined = query.direction === "egress" ? section.toServices : undefined;
+  const hasPeers = services !== undefined || endpoints !== undefined || entities !== undefined ||
+    cidrs !== undefined ||
     sets !== undefined || fqdns !== undefined;
   const hasPorts = section.toPorts !== undefined || section.icmps !== undefined;
   if (!hasPeers && !hasPorts) return false;
@@ -144,6 +149,7 @@ function ciliumSection(manifest: Manifest, section: Manifest, query: OracleQuery
     entities?.some((entity) => meansEntity(entity, remote)) ||
     cidrs?.some((cidr) => inBlock({ cidr }, remote)) ||
     sets?.some((set) => inSet(set, query)) ||
+    services?.some((service) => meansService(service, query)) ||
     fqdns?.some((fqdn) => remote.names?.some((name) => meansName(fqdn, name)));
   if (!peer) return false;
   if (section.icmps) {
@@ -255,6 +261,25 @@ function inSet({ cidrGroupRef, cidrGroupSelector, ...block }: Manifest, query: O
   ).some(({ spec }) =>
     spec.externalCIDRs.some((cidr: string) => inBlock({ cidr, except: block.except }, query.remote))
   );
+}
+
+/** Pods that the selector of a service selects in its namespace, or its addresses where it has none. */
+function meansService(
+  { k8sService, k8sServiceSelector }: Manifest,
+  { services, remote }: OracleQuery,
+): boolean {
+  const { namespace = "" } = k8sService ?? k8sServiceSelector;
+  return services!.filter(({ metadata }) =>
+    (namespace === "" || metadata.namespace === namespace) &&
+    (k8sService
+      ? metadata.name === k8sService.serviceName
+      : matchesSelector(k8sServiceSelector.selector, metadata.labels))
+  ).some(({ metadata, spec }) => {
+    if (Object.keys(spec.selector).length === 0) return spec.addresses.includes(remote.outside);
+    const { labels } = remote;
+    return remote.outside === undefined && labels[`k8s:${NAMESPACE}`] === metadata.namespace &&
+      labels[`k8s:${CLUSTER}`] === "default" && matchesSelector({ matchLabels: spec.selector }, labels);
+  });
 }
 
 function inCidr(cidr: string, address: string): boolean {

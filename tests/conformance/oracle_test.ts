@@ -17,6 +17,7 @@ import {
   Random,
   randomGroup,
   randomPolicy,
+  randomService,
   REQUESTS,
 } from "./random_policies.ts";
 import type { Model, ModelPod } from "./testdata.ts";
@@ -64,6 +65,7 @@ Deno.test("policy engine agrees with the slow evaluator on random policies", () 
     const manifests = [
       ...Array.from({ length: 1 + random.below(5) }, (_, index) => randomPolicy(random, index)),
       ...Array.from({ length: random.below(4) }, (_, index) => randomGroup(random, index)),
+      ...Array.from({ length: random.below(3) }, (_, index) => randomService(random, index)),
     ];
     // What groups were before leaves no trace.
     if (random.chance(50)) cluster.apply([0, 1].map((index) => randomGroup(random, index)));
@@ -160,7 +162,9 @@ Deno.test("policy engine gives the same map states whatever the order of identit
     const random = new Random(seed * 7919);
     const model = randomModel(random);
     const groups = [0, 1, 2].map((index) => randomGroup(random, index));
-    const manifests = [...Array.from({ length: 4 }, (_, index) => randomPolicy(random, index)), ...groups];
+    const services = [0, 1].map((index) => randomService(random, index));
+    const policies = Array.from({ length: 4 }, (_, index) => randomPolicy(random, index));
+    const manifests = [...policies, ...groups, ...services];
     const steps: Step[] = [
       ...model.pods.map((pod, index): Step => (repository) => {
         const labels = podLabels(pod, NAMESPACES[pod.namespace], "world");
@@ -193,7 +197,7 @@ Deno.test("policy engine gives the same map states whatever the order of identit
 });
 
 function put(repository: PolicyRepository, manifest: Manifest): void {
-  const { policies, faults } = readManifests(JSON.stringify(manifest));
+  const { policies, faults } = readManifests(JSON.stringify(manifest), { isStored: true });
   assert.deepEqual(faults, []);
   for (const policy of policies) repository.upsertPolicy(policy);
 }

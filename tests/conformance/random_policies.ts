@@ -63,6 +63,19 @@ export const SELECTORS: readonly Manifest[] = [
   { matchPattern: "*" },
   { matchPattern: "other.*" },
 ];
+/** What policies may say of services, some of which nobody has made. */
+const SERVICES: readonly Manifest[] = [
+  { k8sService: { serviceName: "s0" } },
+  { k8sService: { serviceName: "s1", namespace: "shop" } },
+  { k8sService: { serviceName: "nobody", namespace: "shop" } },
+  { k8sServiceSelector: { selector: { matchLabels: { env: "prod" } } } },
+  { k8sServiceSelector: { selector: {}, namespace: "default" } },
+  {
+    k8sServiceSelector: {
+      selector: { matchExpressions: [{ key: "env", operator: "NotIn", values: ["prod"] }] },
+    },
+  },
+];
 /** Selectors of CIDR groups. */
 const GROUP_SELECTORS: readonly Manifest[] = [
   {},
@@ -130,8 +143,10 @@ function ciliumSpec(random: Random): Manifest {
 function ciliumSection(random: Random, word: "from" | "to", judges: boolean): Manifest {
   const section: Manifest = {};
   // A deny has no names.
-  const kind = random.below(word === "to" && judges ? 8 : 6);
-  if (kind >= 6) section.toFQDNs = random.list(0, 3, () => random.pick(SELECTORS));
+  const kind = random.below(word === "to" ? judges ? 9 : 7 : 6);
+  if (kind === 8 || (kind === 6 && !judges)) {
+    section.toServices = random.list(0, 2, () => random.pick(SERVICES));
+  } else if (kind >= 6) section.toFQDNs = random.list(0, 3, () => random.pick(SELECTORS));
   if (kind <= 1) section[`${word}Endpoints`] = random.list(0, 2, () => selector(random, true));
   if (kind === 2) {
     section[`${word}Entities`] = random.list(
@@ -166,6 +181,19 @@ function groupSet(random: Random): Manifest {
     : { cidrGroupSelector: random.pick(GROUP_SELECTORS) };
   if (random.chance(40)) set.except = [random.pick(["192.0.2.128/25", "203.0.113.0/24"])];
   return set;
+}
+
+/** A service as the engine keeps it; `index` makes its name. */
+export function randomService(random: Random, index: number): Manifest {
+  const metadata = {
+    name: `s${index}`,
+    namespace: random.pick(Object.keys(NAMESPACES)),
+    labels: random.chance(50) ? { env: random.pick(["prod", "test"]) } : {},
+  };
+  const spec = random.chance(60)
+    ? { selector: { app: random.pick(["a", "b"]) }, addresses: [] }
+    : { selector: {}, addresses: random.list(0, 3, () => random.pick(ADDRESSES)) };
+  return { apiVersion: "weir.io/v1", kind: "ServicePeers", metadata, spec };
 }
 
 /** A CIDR group; `index` makes its name. */

@@ -110,6 +110,7 @@ export const POLICY: Manual = {
   },
   notes:
     `Policies are CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy, as they are written for Cilium and
-Kubernetes.
+Kubernetes. A CiliumCIDRGroup is applied, shown and deleted like a policy: prefixes that policies name by cidrGroupRef or
+cidrGroupSelector. Services that policies name are listed too, as svc:NAMESPACE/NAME: the policy engine keeps these itself.
 `,
 };

@@ -18,6 +18,8 @@ export interface ManifestKind {
   readonly shortNames?: true;
   /** What objects' names begin with in their service: `cnp:NAMESPACE/NAME`. Default `KIND NAMESPACE/NAME`. */
   readonly prefix?: string;
+  /** The service that takes it makes its objects itself; nobody writes one. */
+  readonly isInternal?: true;
   /** The kind that objects are kept as, where two kinds say the same. */
   readonly keptAs?: string;
 }
@@ -50,6 +52,7 @@ export const MANIFEST_KINDS = {
     clusterwide: true,
     prefix: "ccg",
   },
+  ServicePeers: { versions: ["weir.io/v1"], taker: "policy-engine", prefix: "svc", isInternal: true },
 } as const satisfies Readonly<Record<string, ManifestKind>>;
 
 export type ManifestKindName = keyof typeof MANIFEST_KINDS;
@@ -64,11 +67,13 @@ export function findKind(name: string): ManifestKind | undefined {
   return Object.hasOwn(MANIFEST_KINDS, name) ? MANIFEST_KINDS[name as ManifestKindName] : undefined;
 }
 
-/** Names of the kinds that a service takes. */
+/** Names of the kinds that people write and a service takes. */
 export function kindsTakenBy<Taker extends ManifestTaker>(taker: Taker): readonly KindTakenBy<Taker>[] {
-  return Object.keys(MANIFEST_KINDS).filter((name) => findKind(name)!.taker === taker) as KindTakenBy<
-    Taker
-  >[];
+  const names = Object.keys(MANIFEST_KINDS).filter((name) => {
+    const kind = findKind(name)!;
+    return kind.taker === taker && !kind.isInternal;
+  });
+  return names as KindTakenBy<Taker>[];
 }
 
 /**

@@ -91,7 +91,8 @@ Deno.test("The registry names every kind once for one service, with a name that 
     ...kindsTakenBy("load-balancer"),
     ...kindsTakenBy("policy-engine"),
   ];
-  assert.deepEqual([...taken].sort(), [...names].sort());
+  const written = names.filter((name) => !findKind(name)!.isInternal);
+  assert.deepEqual([...taken].sort(), written.sort());
   const kept = names.filter((name) => findKind(name)!.keptAs === undefined);
   assert.equal(new Set(kept.map((name) => manifestObjectName(name, "n", "o"))).size, kept.length);
 });

@@ -42,6 +42,8 @@ const SPEC_FIELDS = [
   "trafficDistribution",
   "externalName",
   "healthCheckNodePort",
+  // For policies that name the service; who serves it is in its slices, also when that is nobody.
+  "selector",
 ];
 const PORT_FIELDS = ["name", "protocol", "port", "targetPort", "nodePort", "appProtocol"];
 const ENDPOINT_FIELDS = ["addresses", "conditions", "targetRef", "nodeName", "zone", "hints"];
@@ -61,7 +63,6 @@ export function pruneService(object: KubernetesObject): WantedObject | undefined
   const ingress = (given as Ingress[]).filter(({ ip }) => ip !== undefined)
     .map(({ ip, ipMode }) => ({ ip, ipMode }));
   return wanted(Service, object, {
-    // Not its selector: who serves it is in its slices, also when that is nobody.
     spec: { ...only(spec, SPEC_FIELDS), ports: each(spec?.ports, PORT_FIELDS) },
     status: ingress.length === 0 ? undefined : { loadBalancer: { ingress } },
   });

@@ -1,6 +1,7 @@
 /**
  * What manifests say by themselves: policies, and the pods that they are about. Any kind of object may be among them, as in the
- * directory of an application; what is neither a policy, a namespace nor something that has pods is counted and left out. Pure.
+ * directory of an application; what is neither a policy, a namespace, a service nor something that has pods is counted and left
+ * out. Pure.
  * @module
  */
 import { LabelFilter, LabelSet, podLabels } from "@weir/common";
@@ -18,6 +19,7 @@ import {
 import { readManifests } from "../manifest.ts";
 import type { NamedPort } from "../named_ports.ts";
 import type { Policy } from "../policy.ts";
+import { type PlacedValue, SERVICE_KINDS, servicesNamed } from "./services.ts";
 
 /** A text and where it came from. */
 export interface ManifestText {
@@ -39,6 +41,7 @@ export interface Workload {
 
 /** What some texts hold. */
 export interface Inventory {
+  /** With the objects that they name: CIDR groups, services. */
   readonly policies: readonly Policy[];
   readonly workloads: readonly Workload[];
   /** Objects that say nothing here, by kind; "" is for documents without one. */
@@ -69,16 +72,11 @@ const TEMPLATES: Readonly<Record<string, readonly string[]>> = {
 const LIMITS = { bytesMax: 16 << 20, documentsMax: 20_000, nodesMax: 2_000_000 };
 const POLICY_KINDS: readonly string[] = kindsTakenBy("policy-engine");
 
-interface Placed {
-  readonly value: Record<string, unknown>;
-  readonly file: string;
-  readonly line: number;
-}
-
 /** Reads what the texts hold. Never throws. */
 export function readInventory(texts: readonly ManifestText[], options: InventoryOptions = {}): Inventory {
   const { namespace = "default", cluster = "default" } = options;
-  const policies = new Map<string, Policy>(), pods: Placed[] = [], leftOut = new Map<string, number>();
+  const policies = new Map<string, Policy>(), leftOut = new Map<string, number>();
+  const pods: PlacedValue[] = [], services: PlacedValue[] = [];
   const namespaces = new Map<string, Record<string, string>>(), faults: string[] = [];
   for (const { file, text } of texts) {
     const found = new FaultList();
@@ -100,6 +98,7 @@ export function readInventory(texts: readonly ManifestText[], options: Inventory
       const { name, labels } = metadataOf(value);
       if (kind === "Namespace" && name !== undefined) namespaces.set(name, labels);
       else if (Object.hasOwn(TEMPLATES, kind)) pods.push({ value, file, line });
+      else if (SERVICE_KINDS.includes(kind)) services.push({ value, file, line });
       else leftOut.set(kind, (leftOut.get(kind) ?? 0) + 1);
     };
     for (const document of readDocuments(text, found, 1, LIMITS)) {
@@ -109,8 +108,9 @@ export function readInventory(texts: readonly ManifestText[], options: Inventory
     }
     faults.push(...found.faults.map((fault: Fault) => formatFault(fault, file)));
   }
+  const written = [...policies.values()];
   return {
-    policies: [...policies.values()],
+    policies: [...written, ...servicesNamed(services, written, { namespace, cluster })],
     workloads: workloadsOf(pods, namespaces, { namespace, cluster }),
     leftOut,
     faults,
@@ -125,7 +125,7 @@ function listedItems(root: ManifestNode): readonly ManifestNode[] | undefined {
 }
 
 function workloadsOf(
-  pods: readonly Placed[],
+  pods: readonly PlacedValue[],
   namespaces: ReadonlyMap<string, Record<string, string>>,
   { namespace: unnamed, cluster }: Required<InventoryOptions>,
 ): Workload[] {
