@@ -64,6 +64,13 @@ export function readSelector(
   return faulty ? undefined : Selector.of(requirements);
 }
 
+/** Whether texts are a label of Kubernetes: others have no place in a selector, whose text would be that of another one. */
+export function isLabelText(key: string, value: string): boolean {
+  const slash = key.lastIndexOf("/");
+  return NAME.test(key.slice(slash + 1)) && (slash < 0 || isKeyPrefix(key.slice(0, slash))) &&
+    (value === "" || NAME.test(value));
+}
+
 function readExpression(
   reader: ManifestReader,
   item: ManifestNode,

@@ -17,6 +17,7 @@ import {
   SOURCE_ANY,
   SOURCE_KUBERNETES,
 } from "@weir/common";
+import { isLabelText } from "./label_syntax.ts";
 
 /** Source of the labels of CIDR groups, and the key, with the group's name behind it, of the one that names it (both Cilium's). */
 export const SOURCE_CIDR_GROUP = "cidrgroup";
@@ -64,7 +65,7 @@ export interface ServiceFacts {
   readonly addresses: readonly string[];
 }
 
-/** A service. Labels that no policy can name are left out. @param cluster name of the local cluster, in which its pods are */
+/** A service. Labels that no policy can name are left out; a selector that asks for such a one selects nobody. @param cluster name of the local cluster, in which its pods are */
 export function serviceSource(
   { namespace, name, labels, selector, addresses }: ServiceFacts,
   cluster: string,
@@ -77,7 +78,10 @@ export function serviceSource(
       if (!(error instanceof LabelError)) throw error;
     }
   }
-  const pods: Requirement[] = Object.entries(selector).map(([key, value]) => isLabel(SOURCE_ANY, key, value));
+  const entries = Object.entries(selector);
+  const pods: Requirement[] = entries.every(([key, value]) => isLabelText(key, value))
+    ? entries.map(([key, value]) => isLabel(SOURCE_ANY, key, value))
+    : [];
   const surroundings = [
     isLabel(SOURCE_KUBERNETES, LABEL_NAMESPACE, namespace),
     isLabel(SOURCE_KUBERNETES, LABEL_CLUSTER, cluster),
@@ -86,7 +90,7 @@ export function serviceSource(
     kind: "service",
     name: `${namespace}/${name}`,
     labels: LabelSet.from(own),
-    prefixes: pods.length > 0
+    prefixes: entries.length > 0
       ? []
       : sorted(addresses.flatMap((text) => Prefix.tryParse(text, { bare: true }) ?? [])),
     pods: pods.length > 0 ? Selector.of([...pods, ...surroundings]) : undefined,

@@ -10,12 +10,12 @@
  *
  * @module
  */
-import { Backoff, type Clock, type Health, type Logger, ProblemError } from "@weir/common";
+import { Backoff, type Clock, type Health, type Logger, Prefix, ProblemError } from "@weir/common";
 import { Reflector, type WeirClient } from "@weir/client";
 import { ServicePeers } from "@weir/proto/loadbalancer";
 import { LostObjects } from "./lost_objects.ts";
 import { readManifests } from "./manifest.ts";
-import { type PeerSource, serviceSource } from "./peer_source.ts";
+import { type PeerSource, type ServiceFacts, serviceSource } from "./peer_source.ts";
 import type { Policy } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
 import type { PolicyStore } from "./policy_store.ts";
@@ -208,6 +208,7 @@ export class ServiceFeed {
   }
 }
 
-function factsOf({ namespace, serviceName, labels, selector, addresses }: ServicePeers) {
-  return { namespace, name: serviceName, labels, selector, addresses };
+function factsOf({ namespace, serviceName, labels, selector, addresses }: ServicePeers): ServiceFacts {
+  const known = addresses.filter((text) => Prefix.tryParse(text, { bare: true }) !== undefined);
+  return { namespace, name: serviceName, labels, selector, addresses: known };
 }

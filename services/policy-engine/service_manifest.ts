@@ -5,6 +5,7 @@
  */
 import type { ManifestObject } from "@weir/common/manifest";
 import { Prefix } from "@weir/common";
+import { isLabelText } from "./label_syntax.ts";
 import { GROUP_PREFIXES_MAX, type PeerSource, type ServiceFacts, serviceSource } from "./peer_source.ts";
 
 /** `file` of the texts: nobody has applied them. */
@@ -29,6 +30,11 @@ export function readServicePeers(
   if (!fields) return reader.invalid(root, "spec is missing");
   const labels = reader.texts(metadata?.fields.get("labels")?.value),
     selector = reader.texts(fields.get("selector"));
+  for (const [key, value] of Object.entries(selector ?? {})) {
+    if (!isLabelText(key, value)) {
+      reader.invalid(fields.get("selector")!, `${JSON.stringify(key)} is no label`);
+    }
+  }
   const addresses = (reader.list(fields.get("addresses"), GROUP_PREFIXES_MAX) ?? []).flatMap((item) => {
     const text = reader.string(item, 64);
     if (text === undefined || Prefix.tryParse(text, { bare: true })) return text ?? [];

@@ -4,6 +4,7 @@ import { explainDirection } from "./explain.ts";
 import { readManifests } from "./manifest.ts";
 import { compare } from "./offline/difference.ts";
 import { readInventory } from "./offline/inventory.ts";
+import { serviceSource } from "./peer_source.ts";
 import { PolicyRepository } from "./policy_repository.ts";
 import { SERVICE_FILE, serviceText } from "./service_manifest.ts";
 
@@ -116,6 +117,24 @@ Deno.test("A change of a service touches whom it means, and who names it", () =>
   assert.equal(repository.work.groupsResolved, before.groupsResolved);
   assert.ok(repository.work.identitiesResolved - before.identitiesResolved <= 2);
   assert.ok(repository.selectors.work.comparisons - before.comparisons <= 4);
+});
+
+Deno.test("A service's selector is never taken for another one, nor for none", () => {
+  const named = "{k8sService: {serviceName: db, namespace: shop}}";
+  const odd = service("shop/db", { selector: { app: "x,any:app=db" }, addresses: ["192.0.2.7"] });
+  assert.match(readManifests(odd, { isStored: true }).faults[0].detail, /"app" is no label/);
+  const facts = {
+    namespace: "shop",
+    name: "db",
+    labels: {},
+    selector: { "a=b,any:app": "db" },
+    addresses: ["192.0.2.7"],
+  };
+  const { pods, prefixes } = serviceSource(facts, "default");
+  assert.deepEqual([pods, prefixes], [undefined, []]);
+  assert.deepEqual(reached(repositoryOf(egress(named), service("shop/db", { selector: { app: "db" } }))), [
+    DB,
+  ]);
 });
 
 Deno.test("Explain names the service", () => {
