@@ -37,7 +37,7 @@ export interface LabelCandidates {
   readonly isCut: boolean;
 }
 
-/** Selectors of subjects and of peers, each once. Those of reserved labels mean no pod. */
+/** Selectors of subjects, of peers and of services' pods, each once. Those of reserved labels mean no pod. */
 export function selectorsOf(policies: Iterable<Policy>): Selector[] {
   const found = new Map<string, Selector>();
   const add = (selector: Selector) => {
@@ -45,7 +45,8 @@ export function selectorsOf(policies: Iterable<Policy>): Selector[] {
       found.set(selector.key, selector);
     }
   };
-  for (const { rules } of policies) {
+  for (const { rules, source } of policies) {
+    if (source?.pods) add(source.pods);
     for (const { subject, directions } of rules) {
       add(subject);
       for (const direction of DIRECTIONS) {
