@@ -42,6 +42,7 @@ export function explainPast(request: ExplainRequest, facts: PastFacts): PastAnsw
       line: Math.max(1, message.line),
       namespace: message.namespace || undefined,
       cluster: facts.cluster,
+      isStored: true,
     });
     const policy = policies.find(({ name }) => name === message.name);
     if (policy !== undefined) repository.upsertPolicy(policy);
