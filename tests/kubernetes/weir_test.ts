@@ -54,6 +54,8 @@ Deno.test({
       metadata: { name: "web" },
       spec: {
         type: "NodePort",
+        // Where every process waits for a processor, a probe is late: that is no reason to refuse.
+        publishNotReadyAddresses: true,
         selector: { app: "one" },
         ports: [{ port: 80, targetPort: "http", nodePort: NODE_PORT }],
       },
@@ -105,7 +107,7 @@ Deno.test({
   await t.step("traffic goes on while every agent is made anew", async () => {
     // Slow is not lost: the agents of two nodes begin at once, on the processors of one machine.
     const loop =
-      `for i in $(seq 1 100); do curl -s -m 30 web/hostname >/dev/null || echo lost; sleep 0.1; done`;
+      `for i in $(seq 1 100); do curl -sS -m 30 web/hostname 2>&1 >/dev/null || echo lost; sleep 0.1; done`;
     const traffic = cluster.kubectl(["exec", "two", "--", "sh", "-c", loop]);
     // Identities change with it too, those of the policy's peers among them.
     const { code, out, err } = await weir("config", "set", "logLevel=debug", "policyCidrMatch=pods");
