@@ -94,7 +94,11 @@ const CASES: Case[] = [
     name: "a device when Weir is uninstalled",
     kind: "DEVICE",
     after: down,
-    remove: (node) => node.uninstall(),
+    remove: async (node) => {
+      // One that runs would take the device up again.
+      await node.stop("SIGKILL");
+      await node.uninstall();
+    },
   },
 ];
 
