@@ -4,7 +4,7 @@
  */
 import { WEIR_VERSION } from "@weir/common/version";
 import { type Comparison, type Difference, formatRanges } from "@weir/policy-engine/offline";
-import { reasonOf } from "./diff_text.ts";
+import { reasonOf } from "./deciding_rules.ts";
 
 /** The text of the report. */
 export function comparisonSarif({ differences }: Comparison): string {

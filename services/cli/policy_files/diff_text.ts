@@ -6,6 +6,7 @@ import type { RuleSource } from "@weir/proto/policy";
 import { type Comparison, type Difference, formatRanges } from "@weir/policy-engine/offline";
 import { harmless } from "../harmless_text.ts";
 import { table } from "../output.ts";
+import { markdownCell, reasonOf } from "./deciding_rules.ts";
 
 /** One line for each difference; what opens first. */
 export function comparisonTable({ differences, changed }: Comparison): string {
@@ -27,14 +28,13 @@ export function comparisonTable({ differences, changed }: Comparison): string {
 export function comparisonMarkdown({ differences, changed }: Comparison): string {
   if (differences.length === 0) return nothing(changed);
   const opening = differences.filter(({ effect }) => effect === "opens").length;
-  const cell = (text: string) => harmless(text).replace(/[|\\`*_<>[\]]/g, (sign) => `\\${sign}`);
   const rows = differences.map((one) =>
-    `| **${one.effect}** | ${cell(one.from.name)} | ${cell(one.to.name)} | ${
-      cell(formatRanges(one.ports))
-    } | ${one.pairs} | ${cell(reasonOf(one))} |\n`
+    `| **${one.effect}** | ${markdownCell(one.from.name)} | ${markdownCell(one.to.name)} | ${
+      markdownCell(formatRanges(one.ports))
+    } | ${one.pairs} | ${markdownCell(reasonOf(one))} |\n`
   );
   return `**${opening} open, ${differences.length - opening} close** (${
-    changed.map(cell).join(", ")
+    changed.map(markdownCell).join(", ")
   })\n\n| | from | to | ports | pairs | because of |\n| --- | --- | --- | --- | --- | --- |\n${
     rows.join("")
   }`;
@@ -58,23 +58,6 @@ export function comparisonJson({ differences, changed, classes, isCut }: Compari
     })),
   };
   return JSON.stringify(whole, null, 2) + "\n";
-}
-
-/** What a person has to read: the rules that decide now, or those that did when none does any more. */
-export function reasonOf({ effect, before, now }: Pick<Difference, "effect" | "before" | "now">): string {
-  if (now.length > 0) return listed(now);
-  if (before.length > 0) {
-    return `${listed(before)} ${effect === "opens" ? "is gone or changed" : "no longer allows it"}`;
-  }
-  return "no policy is about it";
-}
-
-function listed(sources: readonly RuleSource[]): string {
-  const shown = sources.slice(0, 3).map(({ policy, path, file, line }) =>
-    `${policy} ${path} (${file === "" ? `line ${line}` : `${file}:${line}`})`
-  );
-  const more = sources.length - shown.length;
-  return shown.join(", ") + (more > 0 ? ` and ${more} more` : "");
 }
 
 function nothing(changed: readonly string[]): string {

@@ -5,8 +5,8 @@
 import { protocolName } from "@weir/common";
 import type { RuleSource } from "@weir/proto/policy";
 import type { MapCost, Preview, PreviewChange } from "@weir/policy-engine/recorded";
-import { harmless } from "../harmless_text.ts";
 import { table } from "../output.ts";
+import { markdownCell, reasonOf, ruleList } from "./deciding_rules.ts";
 import { count, timeText, type Traffic } from "./traffic.ts";
 
 const NODES_SHOWN = 20;
@@ -29,7 +29,7 @@ export function previewTable({ preview, traffic }: PreviewAnswer): string {
     portText(one),
     count(one.connections),
     one.lastMs === -Infinity ? "-" : timeText(one.lastMs),
-    reasonOf(one),
+    becauseOf(one),
   ]);
   const head = changes.length === 0
     ? "No recorded connection is treated in another way\n"
@@ -39,14 +39,13 @@ export function previewTable({ preview, traffic }: PreviewAnswer): string {
 
 /** The same for a review. */
 export function previewMarkdown({ preview, traffic, warnings }: PreviewAnswer): string {
-  const cell = (text: string) => harmless(text).replace(/[|\\`*_<>[\]]/g, (sign) => `\\${sign}`);
   const rows = preview.changes.map((one) =>
-    `| **${one.effect}** | ${cell(one.from)} | ${cell(one.to)} | ${portText(one)} | ${
+    `| **${one.effect}** | ${markdownCell(one.from)} | ${markdownCell(one.to)} | ${portText(one)} | ${
       count(one.connections)
-    } | ${cell(reasonOf(one))} |\n`
+    } | ${markdownCell(becauseOf(one))} |\n`
   );
   const nodes = preview.maps.nodes.map((node) =>
-    `| ${cell(node.node)} | ${node.identities} | ${before(preview, node.entriesBefore)}${
+    `| ${markdownCell(node.node)} | ${node.identities} | ${before(preview, node.entriesBefore)}${
       count(node.entries)
     } | ${sizeText(node.bytes)} |\n`
   );
@@ -61,7 +60,7 @@ export function previewMarkdown({ preview, traffic, warnings }: PreviewAnswer): 
       : `| node | identities | map entries | memory |\n| --- | --- | --- | --- |\n${nodes.join("")}`,
   ];
   return `**${countsText(preview)}**\n\n${tables.filter((text) => text !== "").join("\n")}\n${
-    [...warnings, ...traffic.coverage].map((line) => `- ${cell(line)}\n`).join("")
+    [...warnings, ...traffic.coverage].map((line) => `- ${markdownCell(line)}\n`).join("")
   }`;
 }
 
@@ -123,20 +122,9 @@ function countsText({ counts, basis }: Preview): string {
   return parts.join("; ");
 }
 
-function reasonOf({ rules, before, byDefault, effect }: PreviewChange): string {
-  if (rules.length > 0) return `${byDefault ? "no rule allows it: " : ""}${listed(rules)}`;
-  if (before.length > 0) {
-    return `${listed(before)} ${effect === "opens" ? "is gone or changed" : "no longer allows it"}`;
-  }
-  return "no policy is about it";
-}
-
-function listed(sources: readonly RuleSource[]): string {
-  const shown = sources.slice(0, 3).map(({ policy, path, file, line }) =>
-    `${policy} ${path} (${file === "" ? `line ${line}` : `${file}:${line}`})`
-  );
-  return shown.join(", ") +
-    (sources.length > shown.length ? ` and ${sources.length - shown.length} more` : "");
+function becauseOf({ effect, before, rules, byDefault }: PreviewChange): string {
+  const reason = reasonOf({ effect, before, now: rules });
+  return byDefault && rules.length > 0 ? `no rule allows it: ${reason}` : reason;
 }
 
 function mapsText(preview: Preview): string {
@@ -170,7 +158,7 @@ export function refusalText({ tooLarge, tooLargeCount, entriesMax }: MapCost): s
     error !== ""
       ? `  ${name}: ${error}`
       : `  ${name}: ${count(entries)} entries; most of them for ${
-        rules.map(({ source, entries }) => `${listed([source])}: ${count(entries)}`).join(", ")
+        rules.map(({ source, entries }) => `${ruleList([source])}: ${count(entries)}`).join(", ")
       }`
   );
   const more = tooLargeCount > tooLarge.length ? [`  and ${tooLargeCount - tooLarge.length} more`] : [];
