@@ -83,7 +83,7 @@ export class Speaker implements AsyncDisposable {
   }
   static async open(cluster: Cluster, place: Place): Promise<Speaker> {
     const script = `
-import socket, sys, threading
+import socket, sys, threading, time
 server = socket.create_server(("::", ${PORT}), family=socket.AF_INET6, dualstack_ipv6=True)
 newest = None
 def hear(connection):
@@ -100,6 +100,7 @@ def accept():
 threading.Thread(target=accept, daemon=True).start()
 print("open", flush=True)
 for line in sys.stdin:
+    while newest is None: time.sleep(0.01) # accept() may be late
     try: newest.sendall(b"hello")
     except OSError: pass # hear() says so
 `;
