@@ -13,7 +13,8 @@ import {
   type PolicyRule,
   type RuleSection,
 } from "./policy.ts";
-import type { CachedSelector, SelectorCache } from "./selector_cache.ts";
+import type { CachedSelector } from "./cached_selector.ts";
+import type { SelectorCache } from "./selector_cache.ts";
 
 /** Peers of one section that share a selector, in one direction. */
 export interface PeerUse {

@@ -5,7 +5,7 @@
  */
 import type { CompiledRule } from "./compiled_rule.ts";
 import { EntryLayer, LAYER_RANKS, type LayerTools, rankOf } from "./entry_layer.ts";
-import type { CachedSelector } from "./selector_cache.ts";
+import type { CachedSelector } from "./cached_selector.ts";
 
 /** All layers of a repository. */
 export class EntryLayers {

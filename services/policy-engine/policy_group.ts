@@ -15,7 +15,7 @@ import { formatSource, listOf } from "./explain_words.ts";
 import { fqdnSelectorOf } from "./fqdn_selector.ts";
 import type { Direction } from "./policy.ts";
 import { RULE_SET_CONFLICT } from "./rule_set_registry.ts";
-import type { CachedSelector } from "./selector_cache.ts";
+import type { CachedSelector } from "./cached_selector.ts";
 
 /** Most entries that one map state may have; the kernel's policy map holds fewer, so more can only be a mistake. */
 export const ENTRIES_MAX = 262_144;

@@ -12,6 +12,7 @@ import {
   PrefixTrie,
   type Requirement,
 } from "@weir/common";
+import type { CachedSelector } from "./cached_selector.ts";
 import type { PeerSource, PeerSourceKind } from "./peer_source.ts";
 import {
   fqdnKey,
@@ -21,16 +22,6 @@ import {
   type SourceSelector,
 } from "./policy.ts";
 import { type ChangedMeanings, isSourceSlot, type Slot, sourceSlot, SourceSlots } from "./source_slots.ts";
-
-/** A selector that is in use, and whom it means now. */
-export interface CachedSelector {
-  readonly selector: PeerSelector;
-  readonly key: string;
-  /** Numbers of the identities that it means. Read only outside the cache. */
-  readonly matches: Set<number>;
-  /** It may mean a prefix and not one inside it. */
-  readonly hasExceptions: boolean;
-}
 
 /** What the cache has done, so that tests can count work instead of time. */
 export interface SelectorCacheWork {

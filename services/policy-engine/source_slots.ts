@@ -10,7 +10,7 @@
 import type { Prefix } from "@weir/common";
 import type { PeerSource, PeerSourceKind } from "./peer_source.ts";
 import { partsOf, type PeerSelector, type SourceSelector } from "./policy.ts";
-import type { CachedSelector } from "./selector_cache.ts";
+import type { CachedSelector } from "./cached_selector.ts";
 
 /** A selector of the cache. */
 export interface Slot extends CachedSelector {

@@ -10,7 +10,8 @@ import { harmless } from "../harmless_text.ts";
 import { didYouMean } from "../suggestion.ts";
 import { previewJson, previewMarkdown, previewTable, refusalText } from "./preview_text.ts";
 import { readFiles } from "./read.ts";
-import { type Traffic, trafficOf } from "./traffic.ts";
+import type { Traffic } from "./traffic.ts";
+import { trafficOf } from "./traffic_source.ts";
 
 const HINT = "weir help policy";
 const FORMS = ["table", "json", "markdown"];

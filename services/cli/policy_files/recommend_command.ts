@@ -8,7 +8,8 @@ import { flag, noWords, parse, text } from "../args.ts";
 import { type CommandContext, UsageError } from "../context.ts";
 import { harmless } from "../harmless_text.ts";
 import { didYouMean } from "../suggestion.ts";
-import { count, timeText, type Traffic, trafficOf } from "./traffic.ts";
+import { count, timeText, type Traffic } from "./traffic.ts";
+import { trafficOf } from "./traffic_source.ts";
 
 const HINT = "weir help policy";
 const LABELS_MAX = 16, KNOWN_SHOWN = 8;

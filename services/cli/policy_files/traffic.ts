@@ -4,7 +4,7 @@
  */
 import type { FlowFileReader, FlowRecorder, LeftOut } from "@weir/policy-engine/recorded";
 import { openInput } from "../observe/input_file.ts";
-import { type CommandContext, type CommandIo, UsageError } from "../context.ts";
+import { type CommandIo, UsageError } from "../context.ts";
 import { harmless } from "../harmless_text.ts";
 
 /** What was recorded. */
@@ -215,14 +215,4 @@ export function count(number: number): string {
 
 function numbered(number: number, what: string): string {
   return `${count(number)} ${what}${number === 1 ? "" : "s"}`;
-}
-
-/** Where a command takes its traffic from: a file, else the flow history of the cluster. */
-export async function trafficOf(
-  flows: string | undefined,
-  window: TrafficWindow,
-  context: CommandContext,
-): Promise<Traffic> {
-  if (flows !== undefined) return await fileTraffic(flows, window, context.io);
-  return await (await import("./traffic_history.ts")).historyTraffic(window, context);
 }
