@@ -2802,6 +2802,14 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "EGRESS": 2
   }
  },
+ "Enforcement": {
+  "values": {
+   "ENFORCEMENT_UNSPECIFIED": 0,
+   "DEFAULT": 1,
+   "ALWAYS": 2,
+   "NEVER": 3
+  }
+ },
  "WatchEvent": {
   "fields": {
    "type": {
@@ -4697,6 +4705,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "id": 17,
     "protoName": "pool_v6"
    },
+   "enforcement": {
+    "type": "weir.common.v1.Enforcement",
+    "id": 18
+   },
    "status": {
     "type": "EndpointStatus",
     "id": 20
@@ -4784,6 +4796,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "policy": {
     "type": "string",
     "id": 15
+   },
+   "enforcement": {
+    "type": "weir.common.v1.Enforcement",
+    "id": 17
    },
    "conditions": {
     "rule": "repeated",
@@ -9222,6 +9238,16 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "request": {
     "type": "weir.l7.v1.L7Question",
     "id": 12
+   },
+   "fromEnforcement": {
+    "type": "weir.common.v1.Enforcement",
+    "id": 14,
+    "protoName": "from_enforcement"
+   },
+   "toEnforcement": {
+    "type": "weir.common.v1.Enforcement",
+    "id": 15,
+    "protoName": "to_enforcement"
    },
    "toName": {
     "type": "string",

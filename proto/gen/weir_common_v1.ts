@@ -12,6 +12,20 @@ export const DirectionNumber: Record<Direction, number> = {
   "EGRESS": 2
 };
 
+/** When the policies of an endpoint are enforced. */
+export type Enforcement =
+  | "ENFORCEMENT_UNSPECIFIED"
+  | "DEFAULT"
+  | "ALWAYS"
+  | "NEVER";
+/** Numbers of {@link Enforcement} on the wire. */
+export const EnforcementNumber: Record<Enforcement, number> = {
+  "ENFORCEMENT_UNSPECIFIED": 0,
+  "DEFAULT": 1,
+  "ALWAYS": 2,
+  "NEVER": 3
+};
+
 /** One line of a watch stream. Exactly one of put, deleted, synced is meaningful, by `type`. */
 export interface WatchEvent {
   type: WatchEventType;

@@ -15,6 +15,7 @@ import {
   planeTarget,
   Prefix,
   readCidrMatch,
+  readEnforcement,
   readMembership,
 } from "@weir/common";
 import { readStaticLog } from "@weir/flow-exporter/export-specs";
@@ -78,6 +79,7 @@ export function readAgentConfig(
   }
   try {
     readCidrMatch(config.policyCidrMatch ?? []);
+    readEnforcement(config.enablePolicy);
     readMetricWords(config.hubbleMetrics);
     readStaticLog(config);
     readOtlp(config);

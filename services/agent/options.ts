@@ -42,6 +42,12 @@ export const AGENT_CONFIG = {
     description:
       "whom CIDR rules mean beside addresses outside of the cluster: pods, at the price of one identity per pod (default: nobody)",
   },
+  enablePolicy: {
+    kind: "text",
+    default: "default",
+    description:
+      "when policies are enforced on this node: default (where some policy is about the direction), always or never; an endpoint may say it itself",
+  },
   cgroupRoot: {
     kind: "text",
     default: "",

@@ -350,6 +350,8 @@ export function serviceSpecs(
       ...(config.noBackendDrop ? ["--no-backend-drop"] : []),
       ...(config.vlanAllow ?? []).flatMap((vlan) => ["--vlan-allow", vlan]),
       ...(config.policyCidrMatch ?? []).flatMap((word) => ["--policy-cidr-match", word]),
+      "--enable-policy",
+      config.enablePolicy,
       ...optional("--zone", config.zone),
       ...optional("--load-balancer", readFrom.loadBalancer),
       ...optional("--kubernetes", kubernetesService),

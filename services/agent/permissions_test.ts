@@ -358,9 +358,11 @@ Deno.test("serviceSpecs() lets the endpoint manager alone ask Kubernetes' servic
   const matching = config("--control-plane", "--policy-cidr-match", "pods");
   const [{ args }] = serviceSpecs(matching, layout, "n").filter(({ name }) => name === "endpoint-manager");
   match(args.join(" "), /--policy-cidr-match pods /);
+  match(args.join(" "), /--enable-policy default /);
   for (
     const [words, fault] of [
       [["--ipam", "none"], /ipam "none"/],
+      [["--enable-policy", "sometimes"], /enforce policies "sometimes"/],
       [["--policy-cidr-match", "pods,moon"], /CIDR rules with moon/],
       [["--cni-conf-directory", "/x"], /expected both/],
       [["--cni-conf-directory", "x", "--cni-binary-directory", "/y"], /absolute path/],

@@ -15,6 +15,7 @@ const LIVE_WORDS: Readonly<Record<string, string>> = {
   "endpoint get": "endpoints",
   "endpoint delete": "endpoints",
   "endpoint label": "endpoints",
+  "endpoint config": "endpoints",
   "policy get": "policies",
   "policy delete": "policies",
   "service get": "services",

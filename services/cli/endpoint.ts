@@ -1,5 +1,5 @@
 /**
- * `weir endpoint list|get|add|delete|label|pool`.
+ * `weir endpoint list|get|add|delete|label|config|pool`.
  *
  * @module
  */
@@ -9,9 +9,11 @@ import { Endpoint } from "@weir/proto/endpoint";
 import { flag, parse, text, texts } from "./args.ts";
 import { answersOf, clientOf, onEveryNode } from "./clients.ts";
 import { type CommandContext, type NodeTarget, UsageError } from "./context.ts";
+import { endpointConfigCommand, readEndpointEnforcement } from "./endpoint_config.ts";
 import { endpointPoolCommand } from "./endpoint_pool.ts";
 import { labelMatcher, readLabel } from "./label_text.ts";
 import { type Column, deletedText, outputForm, render } from "./output.ts";
+import { findEndpoint, type PlacedEndpoint as Row, putEndpoint } from "./placed_endpoint.ts";
 import { didYouMean, unknownVerb } from "./suggestion.ts";
 
 const HINT = "weir help endpoint";
@@ -33,16 +35,13 @@ export async function endpointCommand(args: string[], context: CommandContext): 
       return await remove(rest, context);
     case "label":
       return await label(rest, context);
+    case "config":
+      return await endpointConfigCommand(rest, context);
     case "pool":
       return await endpointPoolCommand(rest, context);
     default:
-      throw unknownVerb("endpoint", verb, ["list", "get", "add", "delete", "label", "pool"]);
+      throw unknownVerb("endpoint", verb, ["list", "get", "add", "delete", "label", "config", "pool"]);
   }
-}
-
-interface Row {
-  readonly node: string;
-  readonly endpoint: Endpoint;
 }
 
 const COLUMNS: Column<Row>[] = [
@@ -51,8 +50,8 @@ const COLUMNS: Column<Row>[] = [
   { title: "NAME", cell: ({ endpoint }) => endpoint.name },
   { title: "STATE", cell: ({ endpoint }) => stateText(endpoint) },
   { title: "IDENTITY", cell: ({ endpoint }) => endpoint.status?.identity },
-  { title: "INGRESS", cell: ({ endpoint }) => endpoint.status?.ingressEnforced ? "enforced" : "open" },
-  { title: "EGRESS", cell: ({ endpoint }) => endpoint.status?.egressEnforced ? "enforced" : "open" },
+  { title: "INGRESS", cell: ({ endpoint }) => enforcedText(endpoint, "ingressEnforced") },
+  { title: "EGRESS", cell: ({ endpoint }) => enforcedText(endpoint, "egressEnforced") },
   { title: "IPV4", cell: ({ endpoint }) => endpoint.status?.ipv4 },
   { title: "IPV6", cell: ({ endpoint }) => endpoint.status?.ipv6 },
   { title: "KIND", cell: ({ endpoint }) => kindText(endpoint), wide: true },
@@ -62,6 +61,13 @@ const COLUMNS: Column<Row>[] = [
   { title: "ERROR", cell: ({ endpoint }) => endpoint.status?.error?.error, wide: true },
   { title: "LABELS", cell: ({ endpoint }) => ownLabels(endpoint).join(",") },
 ];
+
+/** "enforced", "open"; with the mode where it is not the default. */
+function enforcedText({ status }: Endpoint, direction: "ingressEnforced" | "egressEnforced"): string {
+  const mode = status?.enforcement ?? "DEFAULT";
+  const text = status?.[direction] ? "enforced" : "open";
+  return mode === "ALWAYS" || mode === "NEVER" ? `${text} (${mode.toLowerCase()})` : text;
+}
 
 /** "edge"; of two families that differ "edge,core6"; "" is the node's own. */
 function poolText({ poolV4, poolV6 }: Endpoint): string {
@@ -134,7 +140,7 @@ async function watch(
 async function get(args: string[], context: CommandContext): Promise<number> {
   const parsed = parse(args, { output: { type: "string", short: "o" } }, HINT);
   const name = one(parsed.positionals, "get");
-  const row = await find(context, name);
+  const row = await findEndpoint(context, name);
   const form = outputForm(text(parsed, "output") ?? "yaml");
   context.io.out(render([row], COLUMNS, form, whole(row)));
   return 0;
@@ -152,6 +158,7 @@ async function add(args: string[], context: CommandContext): Promise<number> {
     mac: { type: "string" },
     pool: { type: "string" },
     "container-device": { type: "string" },
+    enforcement: { type: "string" },
     wait: { type: "boolean" },
     output: { type: "string", short: "o" },
   }, HINT);
@@ -184,6 +191,7 @@ async function add(args: string[], context: CommandContext): Promise<number> {
       mac: text(parsed, "mac") ?? "",
       poolV4: text(parsed, "pool") ?? "",
       poolV6: text(parsed, "pool") ?? "",
+      enforcement: readEndpointEnforcement(text(parsed, "enforcement") ?? ""),
     });
     const endpoint = flag(parsed, "wait") ? await waitReady(context, name, stored) : stored;
     const form = text(parsed, "output");
@@ -201,7 +209,7 @@ async function remove(args: string[], context: CommandContext): Promise<number> 
   const { positionals } = parse(args, {}, HINT);
   if (positionals.length === 0) throw new UsageError("Say which endpoint to delete", HINT);
   for (const name of positionals) {
-    const { node } = await find(context, name);
+    const { node } = await findEndpoint(context, name);
     const client = clientOf(
       context,
       "endpoint-manager",
@@ -223,7 +231,7 @@ async function label(args: string[], context: CommandContext): Promise<number> {
   if (name === undefined || changes.length === 0) {
     throw new UsageError("Say the endpoint and its changes: weir endpoint label NAME KEY=VALUE KEY-", HINT);
   }
-  const row = await find(context, name);
+  const row = await findEndpoint(context, name);
   const source = name.includes("/") ? SOURCE_KUBERNETES : SOURCE_UNSPEC;
   const labels = new Map(row.endpoint.labels.map((item) => [labelKey(item), item]));
   for (const change of changes) {
@@ -235,50 +243,9 @@ async function label(args: string[], context: CommandContext): Promise<number> {
       labels.set(labelKey(text), text);
     }
   }
-  const client = clientOf(
-    context,
-    "endpoint-manager",
-    context.nodes().find((target) => target.node === row.node),
-  );
-  try {
-    await client.collection("endpoints", Endpoint).put(name, {
-      ...row.endpoint,
-      labels: [...labels.values()],
-    });
-  } finally {
-    client.close();
-  }
+  await putEndpoint(context, row, { ...row.endpoint, labels: [...labels.values()] });
   context.io.out(`endpoint ${name} labeled\n`);
   return 0;
-}
-
-/** The endpoint of this name, on whatever node it is. "POD" means "default/POD" where there is no other. */
-async function find(context: CommandContext, name: string): Promise<Row> {
-  const answers = answersOf(
-    context,
-    await onEveryNode(context, "endpoint-manager", async (client) => {
-      const endpoints = client.collection("endpoints", Endpoint);
-      return await endpoints.get(name) ??
-        (name.includes("/") ? undefined : await endpoints.get(`default/${name}`));
-    }),
-  );
-  for (const { target, value } of answers) {
-    if (value !== undefined) return { node: target.node, endpoint: value };
-  }
-  const known = answersOf(
-    context,
-    await onEveryNode(
-      context,
-      "endpoint-manager",
-      (client) => client.collection("endpoints", Endpoint).list(),
-    ),
-  ).flatMap(({ value }) => value.items.map((endpoint) => endpoint.name));
-  const short = name.includes("/")
-    ? known
-    : [...known, ...known.map((one) => one.slice(one.indexOf("/") + 1))];
-  throw new Error(
-    `Cannot find endpoint ${name}: no node has it${didYouMean(name, short)}; see weir endpoint list`,
-  );
 }
 
 async function waitReady(context: CommandContext, name: string, stored: Endpoint): Promise<Endpoint> {

@@ -2,6 +2,7 @@
 export * from "./address.ts";
 export * from "./identity.ts";
 export * from "./cidr_match.ts";
+export * from "./enforcement.ts";
 export * from "./label_filter.ts";
 export * from "./labels.ts";
 export * from "./map_state.ts";

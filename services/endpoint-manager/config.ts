@@ -2,6 +2,7 @@
  * What the node is told about itself.
  * @module
  */
+import type { Enforcement } from "@weir/proto/common";
 import type { NodeConfigRoutingMode, NodeProxy } from "@weir/proto/datapath";
 
 /** Settings of the endpoint manager, as its process reads them. */
@@ -34,6 +35,8 @@ export interface EndpointManagerConfig {
   ipam?: "cluster-pool" | "kubernetes";
   /** CIDR rules of policies mean this node's endpoints too, as Kubernetes' model has it; default false, as Cilium has it. */
   cidrMeansPods?: boolean;
+  /** When policies are enforced on endpoints that do not say it themselves; default `DEFAULT`. */
+  enforcement?: Enforcement;
   /** What an answer to a query for a name counts for at least, milliseconds; default 60,000. */
   namesMinTtlMs?: number;
   /** How often the node says that it is alive, default 10,000. */

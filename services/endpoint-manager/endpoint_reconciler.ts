@@ -5,7 +5,7 @@
  * @module
  */
 import { isDeepStrictEqual } from "node:util";
-import { type Clock, IDENTITY_INIT, IpAddress, isFqdnIdentity } from "@weir/common";
+import { type Clock, enforcedAs, IDENTITY_INIT, IpAddress, isFqdnIdentity } from "@weir/common";
 import type { Init } from "@weir/proto";
 import type { DatapathEndpoint } from "@weir/proto/datapath";
 import type { EndpointManagerConfig } from "./config.ts";
@@ -20,7 +20,7 @@ import { policyName } from "./policy_variant.ts";
 import type { PrefixOrder } from "./prefix_order.ts";
 import type { ProxyReconciler } from "./proxy_reconciler.ts";
 import type { Datapath, Mirror } from "./sources.ts";
-import { settledIdentity, type Workload } from "./workload.ts";
+import { settledIdentity, variantOf, type Workload } from "./workload.ts";
 import { type Failure, WorkQueue } from "./work_queue.ts";
 
 const CONFIG = "node configuration", UNUSED = "policies without endpoints", SYNC = "sync";
@@ -348,20 +348,24 @@ export class EndpointReconciler {
     const runs = status.policy !== "" && status.policy !== CLOSED_POLICY;
     // Its entries are those of before, or none at all.
     if (mapState.error !== "" && (runs || workload.restored)) return;
-    if (policies.missing(mapState, spec) !== undefined) return await this.#keep(workload);
+    const variant = variantOf(workload, config);
+    if (policies.missing(mapState, variant) !== undefined) return await this.#keep(workload);
     this.#conditions.setWaiting(spec.name, false);
     if (status.state !== "READY") table.setState(workload, "REGENERATING");
-    const policy = policyName(mapState, spec.namedPorts);
-    // Others that have the policy may not have had L7 rules before.
+    const policy = policyName(mapState, variant);
     if (mapState.ruleSets.length > 0) {
-      await this.#giveProxy(workload, number, policy);
+      await this.#giveProxy(workload, number, policy).catch((error) => {
+        // What is sent to nobody waits for nobody.
+        if (variant.enforcement !== "NEVER") throw error;
+      });
+      // Others that have the policy may not have had L7 rules before.
       for (const other of table.workloads()) {
-        if (other !== workload && other.applied?.policy === policy) {
+        if (other !== workload && other.applied?.policy === policy && variant.enforcement !== "NEVER") {
           await this.#giveProxy(other, number, policy);
         }
       }
     }
-    await policies.apply(mapState, spec);
+    await policies.apply(mapState, variant);
     const moved = await this.#put(workload, number, policy);
     const kept = isDeepStrictEqual([number, settled?.labels], [status.identity, status.identityLabels]);
     if (settled) {
@@ -373,8 +377,10 @@ export class EndpointReconciler {
     const before = status.policy;
     status.policy = policy;
     status.policyRevision = mapState.policyRevision;
-    status.ingressEnforced = mapState.enforceIngress;
-    status.egressEnforced = mapState.enforceEgress;
+    const enforced = enforcedAs(mapState, variant.enforcement);
+    status.ingressEnforced = enforced.enforceIngress;
+    status.egressEnforced = enforced.enforceEgress;
+    status.enforcement = variant.enforcement;
     table.setCondition(workload, "POLICY_FAILED", undefined);
     this.noteReady(workload);
     // One file of the node has its newest policy revision.

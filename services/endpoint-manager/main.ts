@@ -8,6 +8,7 @@ import {
   nodeAddress,
   Prefix,
   readCidrMatch,
+  readEnforcement,
   runService,
 } from "@weir/common";
 import { EndpointSockets } from "@weir/proto/datapath";
@@ -90,6 +91,12 @@ runService({
     policyCidrMatch: {
       kind: "list",
       description: "whom CIDR rules mean beside addresses outside of the cluster: pods (default: nobody)",
+    },
+    enablePolicy: {
+      kind: "text",
+      default: "default",
+      description:
+        "when policies are enforced on endpoints that do not say it themselves: default, always, never",
     },
     zone: {
       kind: "text",
@@ -235,6 +242,7 @@ runService({
         ipam,
         namesMinTtlMs: config.namesMinTtl * 1000,
         cidrMeansPods: readCidrMatch(config.policyCidrMatch ?? []).pods,
+        enforcement: readEnforcement(config.enablePolicy),
         proxy: config.l7Proxy === "" ? undefined : {
           port: config.proxyPort,
           uid: config.proxyUid,

@@ -9,7 +9,6 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { type Clock, isKnownPage, type Position, ProblemError } from "@weir/common";
-import type { Endpoint } from "@weir/proto/endpoint";
 import type { MapState } from "@weir/proto/policy";
 import type { Init } from "@weir/proto";
 import type { DatapathPolicy } from "@weir/proto/datapath";
@@ -19,7 +18,7 @@ import type { FqdnIdentity, NameSelector } from "./names/fqdn_identities.ts";
 import type { NameOrder } from "./names/name_order.ts";
 import { selectorKey } from "./names/name_selectors.ts";
 import { type Covered, type CoveredParts, KnowingPolicy, PolicyCopies } from "./policy_cover.ts";
-import { judgedParts, policyName, resolvePolicy } from "./policy_variant.ts";
+import { judgedParts, policyName, type PolicyVariant, resolvePolicy } from "./policy_variant.ts";
 import type { PrefixOrder } from "./prefix_order.ts";
 import type { PrefixPair } from "./prefix_pairs.ts";
 import type { ProxyReconciler } from "./proxy_reconciler.ts";
@@ -202,9 +201,9 @@ export class PolicyReconciler implements Disposable {
    * Identity of a prefix that the kernel does not have, or of a selector of names whose addresses it does not have, and that the map
    * state was made with: it waits. Undefined: it may be applied.
    */
-  missing(mapState: MapState, spec: Endpoint): number | undefined {
-    if (this.#given.get(policyName(mapState, spec.namedPorts))?.made.state === mapState) return undefined;
-    for (const identity of this.#make(mapState, spec).needed) {
+  missing(mapState: MapState, variant: PolicyVariant): number | undefined {
+    if (this.#given.get(policyName(mapState, variant))?.made.state === mapState) return undefined;
+    for (const identity of this.#make(mapState, variant).needed) {
       if (!this.#parts.prefixes.has(identity)) return identity;
     }
     const { fqdnSelectors } = mapState;
@@ -235,10 +234,10 @@ export class PolicyReconciler implements Disposable {
    * Gives the datapath the policy of an endpoint, unless it has it. To be asked only if nothing is {@link missing}.
    * @throws {Error} with the identity and what is wrong
    */
-  async apply(mapState: MapState, spec: Endpoint): Promise<void> {
-    const name = policyName(mapState, spec.namedPorts), given = this.#given.get(name);
+  async apply(mapState: MapState, variant: PolicyVariant): Promise<void> {
+    const name = policyName(mapState, variant), given = this.#given.get(name);
     if (given?.made.state === mapState) return await this.#give(name, given.made);
-    const made = this.#make(mapState, spec);
+    const made = this.#make(mapState, variant);
     const isSame = given && isDeepStrictEqual(given.made.policy, made.policy) &&
       isDeepStrictEqual(given.made.needed, made.needed);
     await this.#give(name, isSame && given.made.state ? given.made : made);
@@ -334,18 +333,18 @@ export class PolicyReconciler implements Disposable {
     }
   }
 
-  #make(mapState: MapState, spec: Endpoint): KnowingPolicy {
+  #make(mapState: MapState, variant: PolicyVariant): KnowingPolicy {
     let made = this.#made.get(mapState);
     if (!made) this.#made.set(mapState, made = new Map());
-    const name = policyName(mapState, spec.namedPorts);
+    const name = policyName(mapState, variant);
     let policy = made.get(name);
     if (!policy) {
       made.set(
         name,
         policy = KnowingPolicy.of(
-          resolvePolicy(mapState, spec.namedPorts),
+          resolvePolicy(mapState, variant),
           mapState,
-          judgedParts(mapState, spec.namedPorts),
+          judgedParts(mapState, variant),
         ),
       );
     }
@@ -360,7 +359,12 @@ export class PolicyReconciler implements Disposable {
     if (had && !isNew && had.isThere && !isOther && !had.full) return;
     if (had && !isNew) had.isThere = false;
     const judged = copies.judged();
-    if (judged && this.#parts.proxy.concerns(judged)) await this.#parts.proxy.givePolicy(judged);
+    if (judged && this.#parts.proxy.concerns(judged)) {
+      await this.#parts.proxy.givePolicy(judged).catch((error) => {
+        // Nothing comes to the proxy by a policy that redirects nothing; connections that are there already go on once it has it.
+        if (made.policy.entries?.some(({ ruleSet }) => ruleSet)) throw error;
+      });
+    }
     // From here on the kernel may have either.
     const before = had ? [...had.before, ...isNew ? [had.made] : []] : [];
     const given: Given = { made, copies, before, isThere: false };

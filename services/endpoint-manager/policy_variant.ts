@@ -1,14 +1,23 @@
 /**
  * From an identity's map state to what the datapath is given: ingress rules on named ports are resolved with the
- * endpoint's own port names. Endpoints of one identity share one policy unless their names differ.
+ * endpoint's own port names, and its enforcement mode says whether there is a policy at all. Endpoints of one identity share one
+ * policy unless their names or modes differ.
  * @module
  */
-import { replacePortNames, resolvePortNames } from "@weir/common";
+import { enforcedAs, replacePortNames, resolvePortNames } from "@weir/common";
+import type { Enforcement } from "@weir/proto/common";
 import type { NamedPort } from "@weir/proto/identity";
 import type { DatapathPolicy } from "@weir/proto/datapath";
 import type { ProxyPolicy } from "@weir/proto/proxy";
 import type { MapState } from "@weir/proto/policy";
 import type { Init } from "@weir/proto";
+
+/** What an endpoint's policy depends on beside its identity. */
+export interface PolicyVariant {
+  readonly namedPorts: readonly NamedPort[];
+  /** In force; unspecified is `DEFAULT`. */
+  readonly enforcement: Enforcement;
+}
 
 /** The port names that this map state asks for, sorted; empty for most. */
 function namesUsed(state: MapState): string[] {
@@ -16,33 +25,38 @@ function namesUsed(state: MapState): string[] {
     .sort();
 }
 
-/** Name of the policy that an endpoint with these named ports shares: `<identity>` or `<identity>@name=port/proto,...`. */
-export function policyName(state: MapState, namedPorts: readonly NamedPort[]): string {
+/**
+ * Name of the policy that endpoints like this one share: `<identity>` or `<identity>@name=port/proto,...`, and `!always` or
+ * `!never` behind it.
+ */
+export function policyName(state: MapState, { namedPorts, enforcement }: PolicyVariant): string {
+  if (enforcement === "NEVER") return `${state.identity}!never`;
+  const mode = enforcement === "ALWAYS" ? "!always" : "";
   const used = namesUsed(state);
-  if (used.length === 0) return `${state.identity}`;
+  if (used.length === 0) return `${state.identity}${mode}`;
   const table = namedPorts
     .filter((p) => used.includes(p.name.toLowerCase()))
     .map((p) => `${p.name.toLowerCase()}=${p.port}/${p.protocol || "TCP"}`)
     .sort();
-  return `${state.identity}@${table.join(",")}`;
+  return `${state.identity}@${table.join(",")}${mode}`;
 }
 
 /**
- * Map state for one named-port table. An entry whose name the endpoint does not define is left out (the direction
- * stays enforced). Where a resolved name meets another entry, higher precedence wins.
+ * Map state for one variant. An entry whose name the endpoint does not define is left out (the direction stays enforced).
+ * Where a resolved name meets another entry, higher precedence wins.
  */
-export function resolvePolicy(state: MapState, namedPorts: readonly NamedPort[]): Init<DatapathPolicy> {
+export function resolvePolicy(state: MapState, variant: PolicyVariant): Init<DatapathPolicy> {
+  const { enforceIngress, enforceEgress, entries: given } = enforcedAs(state, variant.enforcement);
   // A resolved name may cover, or lie under, an entry of higher precedence that the kernel's longest match would hide.
-  const named = state.entries.some((entry) => entry.portName !== "");
-  const entries = named ? resolvePortNames(state.entries, namedPorts) : state.entries;
+  const named = given.some((entry) => entry.portName !== "");
   return {
-    name: policyName(state, namedPorts),
+    name: policyName(state, variant),
     policyRevision: state.policyRevision,
-    enforceIngress: state.enforceIngress,
-    enforceEgress: state.enforceEgress,
+    enforceIngress,
+    enforceEgress,
     ingressDefaultCookie: state.ingressDefaultCookie,
     egressDefaultCookie: state.egressDefaultCookie,
-    entries,
+    entries: named ? resolvePortNames(given, variant.namedPorts) : given,
   };
 }
 
@@ -50,11 +64,12 @@ export function resolvePolicy(state: MapState, namedPorts: readonly NamedPort[])
 export type JudgedParts = Pick<Init<ProxyPolicy>, "entries" | "ruleSets" | "fqdnSelectors" | "namesTold">;
 
 /** The same map state for the L7 proxy. */
-export function judgedParts(state: MapState, namedPorts: readonly NamedPort[]): JudgedParts {
-  const { entries, ruleSets, fqdnSelectors, selfDescribed } = state;
+export function judgedParts(state: MapState, variant: PolicyVariant): JudgedParts {
+  const { ruleSets, fqdnSelectors, selfDescribed } = state;
+  const { entries } = enforcedAs(state, variant.enforcement);
   const named = entries.some((entry) => entry.portName !== "");
   return {
-    entries: named ? replacePortNames(entries, namedPorts) : entries,
+    entries: named ? replacePortNames(entries, variant.namedPorts) : entries,
     ruleSets,
     fqdnSelectors,
     // An engine that says which prefixes a map state knows says its selectors too.

@@ -9,6 +9,7 @@ import type { Identity, IpcacheEntry } from "@weir/proto/identity";
 import type { MapState } from "@weir/proto/policy";
 import type { EndpointManagerConfig } from "./config.ts";
 import { type Addressed, identityLabels, type LabelConfig } from "./endpoint_labels.ts";
+import type { PolicyVariant } from "./policy_variant.ts";
 
 export { prefixesOf } from "./endpoint_labels.ts";
 
@@ -62,6 +63,15 @@ export function askedLabels(endpoint: Addressed, config: LabelConfig): string {
 export function settledIdentity(workload: Workload, config: LabelConfig): GivenIdentity | undefined {
   const { given } = workload;
   return given?.askedFor === askedLabels(workload, config) ? given : undefined;
+}
+
+/** What its policy depends on beside its identity. */
+export function variantOf(
+  { spec: { namedPorts, enforcement } }: Workload,
+  config: Pick<EndpointManagerConfig, "enforcement">,
+): PolicyVariant {
+  const own = enforcement === "ENFORCEMENT_UNSPECIFIED" ? config.enforcement : enforcement;
+  return { namedPorts, enforcement: own ?? "DEFAULT" };
 }
 
 /** What the directory gave. */

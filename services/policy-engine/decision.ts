@@ -1,6 +1,7 @@
 /** What decided about a connection in one direction, and how its ends are called. @module */
 import type { AskedRequest } from "./asked_request.ts";
 import { protocolName, type Verdict } from "@weir/common";
+import type { Enforcement } from "@weir/proto/common";
 import type { NamedPort } from "./named_ports.ts";
 import type { PairState } from "./pair_state.ts";
 import type { Direction, PeerIdentity } from "./policy.ts";
@@ -16,6 +17,9 @@ export interface ExplainQuery {
   readonly toNamedPorts: readonly NamedPort[];
   /** Prefix of the destination, where it is known: endpoints of one identity may differ in what a port name means. */
   readonly toAddress?: string;
+  /** When policies are enforced on each end; default `DEFAULT`. */
+  readonly fromEnforcement?: Enforcement;
+  readonly toEnforcement?: Enforcement;
   /** A request within the connection. */
   readonly request?: AskedRequest;
 }

@@ -53,7 +53,8 @@ export function explainDirection(
       reason: `Allowed: the ${words.subject} is ${describeIdentity(subject)}, where no policy is enforced`,
     };
   }
-  const pair = PairState.of(repository, subject, remote, { namedPorts });
+  const enforcement = direction === "EGRESS" ? query.fromEnforcement : query.toEnforcement;
+  const pair = PairState.of(repository, subject, remote, { namedPorts, enforcement });
   const verdict = lookUp(pair, query, direction);
   const context: Decision = { pair, query, direction, words, verdict };
   const { more = [], ...judged } = judgeRequest(context, query.request);
@@ -76,6 +77,7 @@ export function explainDirection(
 
 function reasonOf({ pair, verdict, words }: Decision): string {
   const rule = pair.rule(verdict.cookie);
+  if (pair.enforcement === "NEVER") return `Allowed: policies are never enforced on the ${words.subject}`;
   if (verdict.by === "open") return `Allowed: no policy selects the ${words.subject} for ${words.direction}`;
   if (verdict.by === "default-deny") {
     const policies = [...new Set(rule?.sources.map((source) => source.policy) ?? [])];

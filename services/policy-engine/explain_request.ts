@@ -65,6 +65,8 @@ export function explainRequest(request: ExplainRequest, context: ExplainContext)
     port,
     toNamedPorts,
     toAddress,
+    fromEnforcement: request.fromEnforcement,
+    toEnforcement: request.toEnforcement,
     request: request.request && requestOf(request.request),
   };
   const directions: Direction[] = request.direction === "DIRECTION_UNSPECIFIED"

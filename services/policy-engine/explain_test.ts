@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Enforcement } from "@weir/proto/common";
 import { L7Question } from "@weir/proto/l7";
 import { requestOf } from "./asked_request.ts";
 import { LabelSet, Prefix } from "@weir/common";
@@ -31,6 +32,42 @@ function explain(repository: PolicyRepository, direction: Direction = "INGRESS",
 }
 
 const SELECT_WEB = "endpointSelector: {matchLabels: {app: web}}";
+
+Deno.test("explainDirection() knows when policies are enforced on the endpoint that is meant", () => {
+  const repository = repositoryWith(
+    `{${SELECT_WEB}, ingress: [{fromEndpoints: [{matchLabels: {app: db}}]}]}`,
+  );
+  const [from, to] = [repository.identity(API)!, repository.identity(WEB)!];
+  const query = { from, to, protocol: 6, port: 80, toNamedPorts: [] };
+  const cases: [Enforcement, Direction, boolean, RegExp, RegExp][] = [
+    ["DEFAULT", "INGRESS", false, /^Denied by default: cnp:default\/p0 selects/, /app=db/],
+    [
+      "NEVER",
+      "INGRESS",
+      true,
+      /^Allowed: policies are never enforced on the destination$/,
+      /weir endpoint config/,
+    ],
+    ["DEFAULT", "EGRESS", true, /^Allowed: no policy selects the source/, /^Apply a policy/],
+    [
+      "ALWAYS",
+      "EGRESS",
+      false,
+      /^Denied by default: the source is always enforced and no rule/,
+      /^Add a rule to a policy/,
+    ],
+  ];
+  for (const [mode, direction, allowed, reason, change] of cases) {
+    const step = explainDirection(
+      repository,
+      { ...query, fromEnforcement: mode, toEnforcement: mode },
+      direction,
+    );
+    assert.equal(step.allowed, allowed, `${mode} ${direction}: ${step.reason}`);
+    assert.match(step.reason, reason);
+    assert.match(step.change, change);
+  }
+});
 
 Deno.test("explainDirection() says what decides and what would change it", () => {
   const cases: [string, string[], boolean, RegExp, RegExp][] = [

@@ -3,7 +3,8 @@
  * nothing allocated (labels that someone asks about) are resolved by the same code as all others.
  * @module
  */
-import { IDENTITY_INIT, MapState, type Prefix } from "@weir/common";
+import { enforcedAs, IDENTITY_INIT, MapState, type Prefix } from "@weir/common";
+import type { Enforcement } from "@weir/proto/common";
 import type { MapState as MapStateMessage, Rule } from "@weir/proto/policy";
 import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
 import { CookieRegistry } from "./cookie_registry.ts";
@@ -34,25 +35,33 @@ export class PairState {
     readonly uses: readonly PeerUse[],
     repository: PolicyRepository,
     namedPorts: readonly NamedPort[],
+    /** When policies are enforced on the subject. */
+    readonly enforcement: Enforcement,
     message: MapStateMessage,
     cookies: CookieRegistry,
   ) {
     this.#repository = repository;
     this.#namedPorts = namedPorts;
-    this.state = MapState.of(message, namedPorts);
+    this.state = MapState.of({ ...message, ...enforcedAs(message, enforcement) }, namedPorts);
     this.#cookies = cookies;
   }
 
   /**
    * @param namedPorts port names of the subject itself
+   * @param enforcement when policies are enforced on it, default `DEFAULT`
    * @param without uses that are thought away
    */
   static of(
     repository: PolicyRepository,
     subject: PeerIdentity,
     remote: PeerIdentity,
-    options: { namedPorts?: readonly NamedPort[]; without?: ReadonlySet<PeerUse> } = {},
+    options: {
+      namedPorts?: readonly NamedPort[];
+      enforcement?: Enforcement;
+      without?: ReadonlySet<PeerUse>;
+    } = {},
   ): PairState {
+    const enforcement = options.enforcement ?? "DEFAULT";
     const namedPorts = options.namedPorts ?? [];
     const rules = repository.rulesFor(subject);
     const uses = rules.flatMap((rule) => rule.uses).filter((use) =>
@@ -63,7 +72,18 @@ export class PairState {
     if (known) {
       const entries = group.entriesFor(remote.number);
       const message = { ...group.state().head(subject.number, repository.policyRevision), entries };
-      return new PairState(subject, remote, rules, uses, repository, namedPorts, message, repository.cookies);
+      const { cookies } = repository;
+      return new PairState(
+        subject,
+        remote,
+        rules,
+        uses,
+        repository,
+        namedPorts,
+        enforcement,
+        message,
+        cookies,
+      );
     }
     const tables: ResolverTables = {
       cookies: new CookieRegistry(),
@@ -93,7 +113,17 @@ export class PairState {
       fqdnSelectors: [],
       error: "",
     };
-    return new PairState(subject, remote, rules, uses, repository, namedPorts, message, tables.cookies);
+    return new PairState(
+      subject,
+      remote,
+      rules,
+      uses,
+      repository,
+      namedPorts,
+      enforcement,
+      message,
+      tables.cookies,
+    );
   }
 
   /** The same pair with some uses thought away. */
@@ -101,6 +131,7 @@ export class PairState {
     const without = new Set(uses);
     return PairState.of(this.#repository, this.subject, this.remote, {
       namedPorts: this.#namedPorts,
+      enforcement: this.enforcement,
       without,
     });
   }

@@ -32,7 +32,12 @@ export interface Change {
 /** What would turn the verdict. */
 export function smallestChange(decision: Decision): Change {
   const none = { nearMiss: "", alternatives: [], manifest: "", giveLabel: "" };
-  const { verdict, words } = decision;
+  const { pair, verdict, words } = decision;
+  if (pair.enforcement === "NEVER") {
+    const change =
+      `Let policies be enforced on the ${words.subject}: weir endpoint config NAME enforcement=default, or weir agent --enable-policy default on its node`;
+    return { ...none, change };
+  }
   if (verdict.by === "open") {
     const change =
       `Apply a policy that selects the ${words.subject} and has ${words.direction} rules that leave the ${words.remote} out`;

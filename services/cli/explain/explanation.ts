@@ -309,6 +309,8 @@ async function ask(
     ...prefixed("from", who(from, to)),
     ...prefixed("to", who(to, from)),
     toName: to.dnsName,
+    fromEnforcement: from.endpoint?.endpoint.status?.enforcement,
+    toEnforcement: to.endpoint?.endpoint.status?.enforcement,
     toNamedPorts: to.namedPorts && [...to.namedPorts],
   };
   const client = clientOf(context, "policy-engine");

@@ -7,7 +7,7 @@ import { type Manual, NAMESPACE, OUTPUT } from "./manual.ts";
 
 /** Help of `weir endpoint`. */
 export const ENDPOINT: Manual = {
-  summary: "workloads on the nodes: list, get, add, delete, label, pool",
+  summary: "workloads on the nodes: list, get, add, delete, label, config, pool",
   verbs: {
     list: {
       says: "Lists the endpoints of every node that is meant.",
@@ -33,11 +33,18 @@ export const ENDPOINT: Manual = {
         "--mac MAC": "its hardware address",
         "--pool NAME": "named pool that its addresses are from (default: the node's own prefixes)",
         "--container-device NAME": "name of the device inside (default: eth0)",
+        "--enforcement MODE":
+          "when its policies are enforced: default, always, never (default: as its node has it)",
         "--wait": "until it is ready",
         ...OUTPUT,
       },
     },
     label: { words: "NAME KEY=VALUE... KEY-...", says: "Sets and removes labels of a running endpoint." },
+    config: {
+      words: "NAME [enforcement=MODE]",
+      says:
+        "Shows or sets when the policies of a running endpoint are enforced: default (in a direction that some policy is about), always, never; enforcement- is as its node has it.",
+    },
     delete: { words: "NAME...", says: "Removes endpoints." },
     "pool list": {
       says: "Lists the named pools of addresses, and how many of their blocks nodes have.",

@@ -1,0 +1,60 @@
+/** When policies are enforced, with real packets on one node. */
+import assert from "node:assert/strict";
+import { until } from "@weir/common/testing/until";
+import { canRun, Lab } from "./weir.ts";
+
+const server = new URL("testdata/server.py", import.meta.url).pathname;
+const pod = (name: string, command: string[]) =>
+  `apiVersion: v1
+kind: Pod
+metadata: { name: ${name}, namespace: shop, labels: { app: ${name} } }
+spec: { nodeName: node-1, containers: [{ name: main, command: ${JSON.stringify(command)} }] }
+---
+`;
+const PODS = pod("web", ["python3", server, "80/TCP"]) + pod("client", ["sleep", "infinity"]) +
+  pod("other", ["sleep", "infinity"]);
+const CLOSED = `apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: { name: closed, namespace: shop }
+spec:
+  endpointSelector: { matchLabels: { app: web } }
+  ingress: [{ fromEndpoints: [{ matchLabels: { app: other } }] }]
+`;
+const lab = new Lab(`modes${Deno.pid}`);
+const enforcement = (name: string, mode: string) =>
+  lab.ok(["endpoint", "config", `shop/${name}`, `enforcement=${mode}`]);
+const expect = async (verdict: "allow" | "deny") => {
+  await lab.inForce();
+  await lab.expect([`from: client, to: web, port: 80, expect: ${verdict}`]);
+};
+
+if (canRun) {
+  Deno.test.beforeAll(async () => await lab.up(1, PODS));
+  Deno.test.afterAll(async () => await lab.down());
+}
+const e2e = (name: string, body: () => Promise<void>) => Deno.test({ name, ignore: !canRun, fn: body });
+
+e2e("an endpoint is enforced always, never or by its policies, and explain and the list say so", async () => {
+  await expect("allow");
+  await enforcement("client", "always");
+  await expect("deny");
+  const denied = await lab.weir(["explain", "--from", "shop/client", "--to", "shop/web", "--port", "80"]);
+  assert.equal(denied.code, 3, denied.out + denied.err);
+  assert.match(denied.out, /the source is always enforced/);
+  assert.match(await lab.ok(["endpoint", "list"]), /shop\/client .*enforced \(always\) +enforced \(always\)/);
+  await enforcement("client", "default");
+  await lab.apply(CLOSED);
+  await expect("deny");
+  await enforcement("web", "never");
+  await expect("allow");
+  assert.match(
+    await lab.ok(["explain", "--from", "shop/client", "--to", "shop/web", "--port", "80"]),
+    /never enforced on the destination/,
+  );
+  await lab.ok(["endpoint", "config", "shop/web", "enforcement-"]);
+  await until("the node's own mode is in force", async () => {
+    const [{ status }] = [JSON.parse(await lab.ok(["endpoint", "get", "shop/web", "-o", "json"]))];
+    return status.enforcement === "DEFAULT";
+  });
+  await expect("deny");
+});
