@@ -197,7 +197,7 @@ int to_endpoint(struct __sk_buff *skb)
 		code = service_answer(skb, &f);
 	}
 	if (code)
-		return drop(skb, &f, code);
+		return DROP_REASON(code) == DROP_DIRECT_CONNECTION ? refuse(skb, &f, code) : drop(skb, &f, code);
 	count(0, 0, DIRECTION_INGRESS, skb->len);
 	count_received(0, f.hook_endpoint, skb->len);
 	return PASS;

@@ -12,7 +12,7 @@ export class Talker {
   ) {}
   static async open(cluster: Cluster, place: Place, to: string): Promise<Talker> {
     const script = `
-import queue, socket, sys, threading
+import queue, socket, struct, sys, threading
 lines = queue.Queue()
 s = socket.create_connection(("${to}", ${PORT}), 20)
 print("open", flush=True)
@@ -25,6 +25,10 @@ def hurry():
     lines.put(None)
 threading.Thread(target=hurry, daemon=True).start()
 for line in iter(lines.get, None):
+    if line == "reset\\n":
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.close()
+        continue
     try:
         s.settimeout(float(line))
         s.sendall(b"hello?")
@@ -52,6 +56,10 @@ for line in iter(lines.get, None):
   /** Says it once more, while it waits for the answer. */
   async hurry(): Promise<void> {
     await this.writer.write(new TextEncoder().encode("hurry\n"));
+  }
+  /** Ends it with a RST. */
+  async reset(): Promise<void> {
+    await this.writer.write(new TextEncoder().encode("reset\n"));
   }
   async #line(): Promise<string> {
     let text = "";
@@ -83,12 +91,19 @@ export class Speaker implements AsyncDisposable {
   }
   static async open(cluster: Cluster, place: Place): Promise<Speaker> {
     const script = `
-import socket, sys, threading, time
+import socket, struct, sys, threading, time
 server = socket.create_server(("::", ${PORT}), family=socket.AF_INET6, dualstack_ipv6=True)
 newest = None
+ended = set()
 def hear(connection):
+    connection.settimeout(0.05)
     try:
-        while connection.recv(1000): pass
+        while connection not in ended:
+            try:
+                if not connection.recv(1000): return
+            except TimeoutError: pass
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
     except OSError as error:
         print("error", error.errno, error, flush=True)
 def accept():
@@ -101,7 +116,9 @@ threading.Thread(target=accept, daemon=True).start()
 print("open", flush=True)
 for line in sys.stdin:
     while newest is None: time.sleep(0.01) # accept() may be late
-    try: newest.sendall(b"hello")
+    try:
+        if line == "reset\\n": ended.add(newest)
+        else: newest.sendall(b"hello")
     except OSError: pass # hear() says so
 `;
     const process = new Deno.Command("ip", {
@@ -115,6 +132,10 @@ for line in sys.stdin:
   }
   async say(): Promise<void> {
     await this.#writer.write(new TextEncoder().encode("\n"));
+  }
+  /** Ends it with a RST. */
+  async reset(): Promise<void> {
+    await this.#writer.write(new TextEncoder().encode("reset\n"));
   }
   /** What its connections came to, next. */
   async hears(): Promise<string> {

@@ -41,18 +41,19 @@ NOINLINE int redirect_judge(struct flow *f, struct ct_entry *e, const struct pee
 	/* What it says is about a connection that is direct, and is reset with its next packet. */
 	if (f->flags & FLOW_RELATED)
 		return 0;
+	/* The proxy would find itself in the middle of a request. */
+	if (e && f->key.protocol == PROTOCOL_TCP && !redirect_begins(f, e)) {
+		redirect_ended(e, f, config);
+		return DROPPED(DROP_DIRECT_CONNECTION);
+	}
 	/* Sockets of a cgroup, and what the host passes on by devices that have no program for the answers. */
 	if (!config->proxy_port || (f->flags & (FLOW_STACK | FLOW_L3)) ||
 	    !(f->flags & FLOW_IPV6 ? config->handle_ipv6 : config->handle_mask_ipv4))
 		return DROPPED(DROP_PROXY_LOOKUP_FAILED);
 	if (f->key.protocol != PROTOCOL_TCP)
 		return DROPPED(DROP_PROXY_UNKNOWN_PROTO);
-	/* The proxy would find itself in the middle of a request. */
-	if (e ? !redirect_begins(f, e) : !is_bare_syn(f)) {
-		if (e)
-			redirect_ended(e, f, config);
+	if (!e && !is_bare_syn(f))
 		return DROPPED(DROP_DIRECT_CONNECTION);
-	}
 	f->reason = REASON_NEW;
 	f->redirect |= REDIRECT_FLOW;
 	/* (One whose flow gets no entry after all is given back by weir_gc.) */

@@ -116,6 +116,16 @@ INLINE int refused(int code)
 	return 0;
 }
 
+/* Does the RST reach the other end all the same? It opens nothing, and whom it is for would wait until its own time limit. Only of a direct
+ * connection that conntrack has; a forged one says no more than any packet of it, for which both ends are reset, and its receiver looks at its
+ * sequence number. */
+INLINE int reset_goes_on(const struct flow *f, int code)
+{
+	const struct ct_entry *e = DROP_REASON(code) == DROP_DIRECT_CONNECTION ? bpf_map_lookup_elem(&weir_ct, &f->key) : 0;
+
+	return e && ct_alive(e, f) && !(e->flags & CT_REDIRECT);
+}
+
 /* Is it one of a connection that there is, so that the other end has to hear of it too? It expects this packet's number next, or else asks
  * back (RFC 5961), and is told then. Not by an answer to a SYN: who sent that sends it again, which the proxy may have. */
 INLINE int refused_both(int code, __u8 flags)
@@ -123,11 +133,14 @@ INLINE int refused_both(int code, __u8 flags)
 	return DROP_REASON(code) == DROP_DIRECT_CONNECTION && !(flags & TCP_SYN);
 }
 
-/* Sends the RST for the sender: on the device that brought the packet, or through the tunnel. A verdict, or -1. */
+/* Sends the RST for the sender: on the device that brought the packet, through the tunnel, or into the stack as what the endpoint sends (whose
+ * RST goes on, by reset_goes_on()). A verdict, or -1. */
 INLINE int refuse_back(struct __sk_buff *skb, struct flow *f, const struct refusal *r, const __u8 *macs, __u32 device, __u32 mark)
 {
 	const struct config *config = config_get();
+	const struct endpoint *own;
 	__u8 back[12];
+	int stack;
 
 	if (!config || refuse_make(skb, f, r))
 		return -1;
@@ -141,12 +154,14 @@ INLINE int refuse_back(struct __sk_buff *skb, struct flow *f, const struct refus
 		skb->mark = MARK_OVERLAY;
 		return bpf_redirect(config->tunnel_ifindex, 0);
 	}
-	__builtin_memcpy(back, macs + 6, 6);
+	own = f->flags & FLOW_INGRESS ? endpoint_get(f->hook_endpoint) : 0;
+	stack = own && own->ifindex == device;
+	__builtin_memcpy(back, stack ? own->host_mac : macs + 6, 6);
 	__builtin_memcpy(back + 6, macs, 6);
 	if (bpf_skb_store_bytes(skb, 0, back, 12, 0))
 		return -1;
-	skb->mark = mark;
-	return bpf_redirect(device, 0);
+	skb->mark = stack ? 0 : mark;
+	return bpf_redirect(device, stack ? BPF_F_INGRESS : 0);
 }
 
 /* The RST for endpoint `to`, past whatever else would look at it. (A clone: its device's program passes it for its mark, lib/maps.h.) */
@@ -165,15 +180,15 @@ INLINE int refuse_on(struct __sk_buff *skb, struct flow *f, struct refusal *r, c
 	return bpf_clone_redirect(skb, to->ifindex, 0) ? -1 : 0;
 }
 
-/* drop(), and what refused() names is answered. A verdict, or REFUSED_BOTH from the hook of who sends. At a hook where the device that
- * brought the packet is the hook's. */
+/* drop(), and what refused() names is answered; a RST is none to answer, but may go on, made anew without what it carries. A verdict, or
+ * REFUSED_BOTH from the hook of who sends. */
 NOINLINE int refuse(struct __sk_buff *skb, struct flow *f, __u32 code)
 {
 	struct nat_scratch *s = nat_scratch();
 	struct refusal *r;
 	const struct arrival *a;
 	struct endpoint *own;
-	__u32 l3, link, device = skb->ifindex, mark = MARK_DELIVERED;
+	__u32 l3, link, reset, device = skb->ifindex, mark = MARK_DELIVERED;
 	int verdict, back;
 	__u8 macs[12];
 
@@ -186,7 +201,10 @@ NOINLINE int refuse(struct __sk_buff *skb, struct flow *f, __u32 code)
 	verdict = drop(skb, f, code);
 	if (!refused(code) || f->protocol != PROTOCOL_TCP || (f->flags & (FLOW_RELATED | FLOW_FRAGMENT)) || f->l4_offset != l3 ||
 	    bpf_skb_load_bytes(skb, l3 + 4, &r->sequence, 8) || bpf_skb_load_bytes(skb, l3 + 12, &r->offset, 2) ||
-	    bpf_skb_load_bytes(skb, 0, macs, 12) || (r->flags & TCP_RST))
+	    bpf_skb_load_bytes(skb, 0, macs, 12))
+		return verdict;
+	reset = r->flags & TCP_RST;
+	if (reset && ((r->flags & TCP_SYN) || !reset_goes_on(f, code)))
 		return verdict;
 	link = l3 + (r->offset >> 4) * 4;
 	r->bytes = (skb->len > link ? skb->len - link : 0) + ((r->flags & TCP_SYN) ? 1 : 0) + (r->flags & TCP_FIN);
@@ -198,12 +216,14 @@ NOINLINE int refuse(struct __sk_buff *skb, struct flow *f, __u32 code)
 	asm volatile("" : "+r"(device));
 	if (refused_both(code, r->flags) && (f->flags & FLOW_INGRESS)) {
 		own = endpoint_get(f->hook_endpoint);
-		if (!own || !own->ifindex || refuse_on(skb, f, r, own))
+		if (!own || !own->ifindex || refuse_on(skb, f, r, own) || reset)
 			return verdict;
 		r->on = 0;
 		r->source = *flow_address(f, TRANSLATE_SOURCE);
 		r->port_source = f->port_source;
 	}
+	if (reset)
+		goto on;
 	a = f->flags & FLOW_SERVICE || f->redirect & REDIRECT_NAT ? arrival_get() : 0;
 	if (a && (f->flags & FLOW_SERVICE || a->backend)) {
 		/* The client knows the frontend only. */
@@ -222,6 +242,7 @@ NOINLINE int refuse(struct __sk_buff *skb, struct flow *f, __u32 code)
 	skb->mark = 0;
 	r->destination = *flow_address(f, TRANSLATE_DESTINATION);
 	r->port_destination = f->port_destination;
+on:
 	r->on = 1;
 	return refuse_make(skb, f, r) || bpf_skb_store_bytes(skb, 0, macs, 12, 0) ? verdict : REFUSED_BOTH;
 }
