@@ -67,6 +67,14 @@ export async function startEnvoy(
               name: "origin",
               type: "STATIC",
               connection_pool_per_downstream_connection: true,
+              // Else it keeps the connection of a client that is gone, and runs out of descriptors.
+              typed_extension_protocol_options: {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                  "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                  explicit_http_config: { http_protocol_options: {} },
+                  common_http_protocol_options: { idle_timeout: "1s" },
+                },
+              },
               load_assignment: {
                 cluster_name: "origin",
                 endpoints: [{ lb_endpoints: [{ endpoint: { address: at(originPort) } }] }],
