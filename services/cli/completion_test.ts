@@ -50,6 +50,7 @@ Deno.test("bash offers commands, verbs, flags, values and files where they may s
   deepEqual((await bashOffers("weir", "policy", "")).sort(), [
     "accept-database",
     "apply",
+    "check",
     "delete",
     "diff",
     "explain",

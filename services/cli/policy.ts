@@ -1,5 +1,5 @@
 /**
- * `weir policy apply|get|list|delete|explain|matrix|diff|preview|recommend|accept-database`.
+ * `weir policy apply|get|list|delete|explain|check|matrix|diff|preview|recommend|accept-database`.
  *
  * @module
  */
@@ -48,6 +48,7 @@ const VERBS = [
   "get",
   "delete",
   "explain",
+  "check",
   "matrix",
   "diff",
   "preview",
@@ -71,6 +72,8 @@ export async function policyCommand(args: string[], context: CommandContext): Pr
       return await remove(rest, context);
     case "explain":
       return await explainCommand(rest, context);
+    case "check":
+      return await (await import("./policy_files/check_command.ts")).checkCommand(rest, context);
     case "matrix":
       return await (await import("./policy_files/matrix_command.ts")).matrixCommand(rest, context);
     case "diff":

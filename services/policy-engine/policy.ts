@@ -112,7 +112,10 @@ export function labelPeer(selector: Selector): PeerSelector {
 }
 
 /** Peers by address, in the prefix and in none of the exceptions: outside the cluster, and whoever has a `cidr:` label. */
-export function cidrPeer(prefix: Prefix, except: readonly Prefix[] = []): PeerSelector {
+export function cidrPeer(
+  prefix: Prefix,
+  except: readonly Prefix[] = [],
+): Extract<PeerSelector, { type: "cidr" }> {
   const sorted = [...except].sort((a, b) => a.compare(b));
   return { type: "cidr", key: `cidr:${[prefix, ...sorted].join("-")}`, prefix, except: sorted };
 }

@@ -219,7 +219,8 @@ export class PolicySelections {
   }
 }
 
-function allowsDns(sections: Policy["rules"][number]["directions"]["EGRESS"]["sections"]): boolean {
+/** Whether some section of egress lets questions of DNS pass to somebody. */
+export function allowsDns(sections: Policy["rules"][number]["directions"]["EGRESS"]["sections"]): boolean {
   return sections.some(({ deny, peers, ports }) =>
     !deny && peers.length > 0 &&
     ports.some(({ protocol, first, last, name }) =>

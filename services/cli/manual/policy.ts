@@ -28,7 +28,8 @@ const RECORD = {
 
 /** Help of `weir policy`. */
 export const POLICY: Manual = {
-  summary: "policies: apply, get, list, delete, explain, matrix, diff, preview, recommend, accept-database",
+  summary:
+    "policies: apply, get, list, delete, explain, check, matrix, diff, preview, recommend, accept-database",
   verbs: {
     apply: {
       says:
@@ -60,6 +61,11 @@ export const POLICY: Manual = {
       flags: { ...WAIT },
     },
     explain: EXPLAIN.verbs[""],
+    check: {
+      says:
+        "What is wrong or odd in manifests before anybody applies them, each with file and line: what cannot be read, selectors and port names that mean nobody, ports that no container has, rules that others cover, CIDRs of the cluster's own addresses, what hits DNS or the API server. No cluster is asked: pods, services, nodes and namespaces come from the manifests (kubectl get pods,services,nodes,namespaces -A -o yaml). Exit code 3: there is an error or a warning; 0: nothing, or only notes.",
+      flags: { ...FILES, ...SURROUNDINGS, "-o, --output table|json|markdown|sarif": "form of the answer" },
+    },
     matrix: {
       says:
         "Who reaches whom, from manifests alone: policies, and the pods (or what has a template of them) and namespaces that they are about. No cluster is asked. Directories are read with those in them.",

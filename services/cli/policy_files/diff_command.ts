@@ -5,13 +5,18 @@
  */
 import { parse, text, texts } from "../args.ts";
 import { type CommandContext, UsageError } from "../context.ts";
-import { didYouMean } from "../suggestion.ts";
 import { comparisonJson, comparisonMarkdown, comparisonTable } from "./diff_text.ts";
 import { comparisonSarif } from "./diff_sarif.ts";
+import { writerOf } from "./output_form.ts";
 import { readFiles } from "./read.ts";
 
 const HINT = "weir help policy";
-const FORMS = ["table", "json", "markdown", "sarif"];
+const WRITERS = {
+  table: comparisonTable,
+  json: comparisonJson,
+  markdown: comparisonMarkdown,
+  sarif: comparisonSarif,
+};
 /** Something opens. */
 const EXIT_OPENS = 3;
 
@@ -27,25 +32,13 @@ export async function diffCommand(args: string[], { io }: CommandContext): Promi
   if (old === undefined || fresh === undefined || more.length > 0) {
     throw new UsageError("Say what to compare: weir policy diff OLD NEW, files or directories", HINT);
   }
-  const form = text(parsed, "output") ?? "table";
-  if (!FORMS.includes(form)) {
-    throw new UsageError(
-      `Unknown output form "${form}"${didYouMean(form, FORMS)}: expected ${FORMS.join(", ")}`,
-      HINT,
-    );
-  }
+  const write = writerOf(parsed, WRITERS, HINT);
   const options = { cluster: text(parsed, "cluster"), namespace: text(parsed, "namespace") };
   const shared = texts(parsed, "file");
   const before = await readFiles([...shared, old], io, options);
   const now = await readFiles([...shared, fresh], io, options);
   const { compare } = await import("@weir/policy-engine/offline");
   const comparison = compare(before, now, options);
-  const write = {
-    table: comparisonTable,
-    json: comparisonJson,
-    markdown: comparisonMarkdown,
-    sarif: comparisonSarif,
-  }[form]!;
   io.out(write(comparison));
   if (comparison.isCut) {
     io.err(

@@ -5,13 +5,13 @@
 import type { PortRange } from "@weir/policy-engine/offline";
 import { noWords, parse, text, texts } from "../args.ts";
 import { type CommandContext, UsageError } from "../context.ts";
-import { didYouMean } from "../suggestion.ts";
 import { matrixJson, matrixList, matrixTable } from "./matrix_text.ts";
 import { matrixSvg } from "./matrix_svg.ts";
+import { writerOf } from "./output_form.ts";
 import { readFiles } from "./read.ts";
 
 const HINT = "weir help policy";
-const FORMS = ["table", "list", "json", "svg"];
+const WRITERS = { table: matrixTable, list: matrixList, json: matrixJson, svg: matrixSvg };
 
 /** Runs the command. */
 export async function matrixCommand(args: string[], { io }: CommandContext): Promise<number> {
@@ -25,13 +25,7 @@ export async function matrixCommand(args: string[], { io }: CommandContext): Pro
   noWords(parsed, HINT);
   const paths = texts(parsed, "file");
   if (paths.length === 0) throw new UsageError("Say which manifests: -f FILE, DIR or -", HINT);
-  const form = text(parsed, "output") ?? "table";
-  if (!FORMS.includes(form)) {
-    throw new UsageError(
-      `Unknown output form "${form}"${didYouMean(form, FORMS)}: expected ${FORMS.join(", ")}`,
-      HINT,
-    );
-  }
+  const write = writerOf(parsed, WRITERS, HINT);
   const inventory = await readFiles(paths, io, {
     cluster: text(parsed, "cluster"),
     namespace: text(parsed, "namespace"),
@@ -47,7 +41,6 @@ export async function matrixCommand(args: string[], { io }: CommandContext): Pro
   }
   try {
     const matrix = matrixOf(inventory, asked);
-    const write = { table: matrixTable, list: matrixList, json: matrixJson, svg: matrixSvg }[form]!;
     io.out(write(matrix));
   } catch (error) {
     if (error instanceof MatrixError) throw new UsageError(`Cannot make a matrix: ${error.message}`);

@@ -35,6 +35,7 @@ async function withFiles(body: (directory: string) => void): Promise<void> {
         ["new/policies/db.yaml", policy("web", "job")],
         ["old/values.yaml", "replicas: 2\n"],
         ["bad/db.yaml", policy("web").replace("ingress", "ingres")],
+        ["odd.yaml", policy("web").replace("name: db", "name: odd").replace("app: db", "app: wbe")],
         ["pods.yaml", ["web", "job", "db"].map(pod).join("---\n")],
       ]
     ) {
@@ -106,5 +107,30 @@ Deno.test("weir policy matrix and diff refuse what they cannot judge, with file 
     assert.match(run("matrix", "-f", `${directory}/pods.yaml`, "-o", "lst").err, /did you mean "list"/);
     assert.equal(run("diff", `${directory}/old`).code, 2);
     assert.match(run("diff", `${directory}/old`, `${directory}/none`).err, /no such file or directory/);
+  });
+});
+
+Deno.test("weir policy check names each finding's place in every form, and exits with 3 for all but notes", async () => {
+  await withFiles((directory) => {
+    const files = ["-f", `${directory}/pods.yaml`, "-f", `${directory}/new/policies`];
+    const sound = run("check", ...files);
+    assert.deepEqual([sound.code, sound.out], [0, "Nothing found in 1 policy\n"], sound.err);
+    const alone = run("check", "-f", `${directory}/new`);
+    assert.equal(alone.code, 0);
+    const bad = run("check", "-f", `${directory}/bad`, "-o", "sarif");
+    assert.equal(bad.code, 3, bad.err);
+    const [fault] = JSON.parse(bad.out).runs[0].results;
+    assert.equal(fault.level, "error");
+    assert.deepEqual(fault.locations[0].physicalLocation.region.startLine, 5);
+    const nobody = run("check", ...files, "-f", `${directory}/odd.yaml`);
+    assert.equal(nobody.code, 3);
+    assert.match(
+      nobody.out,
+      /^WARNING +selects-nobody +\S+odd\.yaml:5 +cnp:shop\/odd spec +no pod has app=wbe/m,
+    );
+    const [one] =
+      JSON.parse(run("check", ...files, "-f", `${directory}/odd.yaml`, "-o", "json").out).findings;
+    assert.deepEqual([one.id, one.severity, one.line], ["selects-nobody", "warning", 5]);
+    assert.match(run("check", ...files, "-o", "yml").err, /Unknown output form "yml"/);
   });
 });

@@ -7,14 +7,14 @@ import type { PortsOf, Preview } from "@weir/policy-engine/recorded";
 import { noWords, parse, text, texts } from "../args.ts";
 import { type CommandContext, UsageError } from "../context.ts";
 import { harmless } from "../harmless_text.ts";
-import { didYouMean } from "../suggestion.ts";
 import { previewJson, previewMarkdown, previewTable, refusalText } from "./preview_text.ts";
+import { writerOf } from "./output_form.ts";
 import { readFiles } from "./read.ts";
 import type { Traffic } from "./traffic.ts";
 import { trafficOf } from "./traffic_source.ts";
 
 const HINT = "weir help policy";
-const FORMS = ["table", "json", "markdown"];
+const WRITERS = { table: previewTable, json: previewJson, markdown: previewMarkdown };
 /** Something closes that passed. */
 const EXIT_CLOSES = 3;
 const NAMED_MAX = 5;
@@ -35,13 +35,7 @@ export async function previewCommand(args: string[], context: CommandContext): P
   noWords(parsed, HINT);
   const { io } = context, paths = texts(parsed, "file"), current = texts(parsed, "current");
   if (paths.length === 0) throw new UsageError("Say which policies: -f FILE, DIR or -", HINT);
-  const form = text(parsed, "output") ?? "table";
-  if (!FORMS.includes(form)) {
-    throw new UsageError(
-      `Unknown output form "${form}"${didYouMean(form, FORMS)}: expected ${FORMS.join(", ")}`,
-      HINT,
-    );
-  }
+  const write = writerOf(parsed, WRITERS, HINT);
   const entriesMax = entriesOf(text(parsed, "policy-entries-max"));
   const flows = text(parsed, "flows");
   if (flows === "-" && [...paths, ...current].includes("-")) {
@@ -63,7 +57,6 @@ export async function previewCommand(args: string[], context: CommandContext): P
     ? await previewLive(traffic, { fresh, cluster, entriesMax, warnings }, context)
     : await previewOffline(traffic, { fresh, old, cluster, entriesMax });
   if (!isLive) warnings.push(...warningsOf(traffic, fresh, old));
-  const write = { table: previewTable, json: previewJson, markdown: previewMarkdown }[form]!;
   io.out(write({ preview, traffic, warnings }));
   for (const warning of warnings) io.err(`weir: warning: ${warning}\n`);
   const refusal = refusalText(preview.maps);

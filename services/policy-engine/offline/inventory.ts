@@ -9,7 +9,6 @@ import {
   type Fault,
   FaultList,
   findKind,
-  formatFault,
   kindsTakenBy,
   type ManifestDocument,
   type ManifestNode,
@@ -19,7 +18,9 @@ import {
 import { readManifests } from "../manifest.ts";
 import type { NamedPort } from "../named_ports.ts";
 import type { Policy } from "../policy.ts";
-import { type PlacedValue, SERVICE_KINDS, servicesNamed } from "./services.ts";
+import { type ClusterFacts, clusterFacts } from "./cluster_facts.ts";
+import { SERVICE_KINDS, servicesNamed } from "./services.ts";
+import { listOf, metadataOf, type PlacedValue, recordOf, textsOf } from "./value.ts";
 
 /** A text and where it came from. */
 export interface ManifestText {
@@ -35,8 +36,15 @@ export interface Workload {
   /** Those that make the identity: what controllers count by is not among them. */
   readonly labels: LabelSet;
   readonly ports: readonly NamedPort[];
+  /** All that its containers say they listen on, those without a name too. */
+  readonly declared: readonly NamedPort[];
   readonly file: string;
   readonly line: number;
+}
+
+/** What cannot be read, and in which file. */
+export interface FileFault extends Fault {
+  readonly file: string;
 }
 
 /** What some texts hold. */
@@ -46,8 +54,10 @@ export interface Inventory {
   readonly workloads: readonly Workload[];
   /** Objects that say nothing here, by kind; "" is for documents without one. */
   readonly leftOut: ReadonlyMap<string, number>;
-  /** What could not be read, with its place: `web.yaml:3:5: spec.ingress: ...`. */
-  readonly faults: readonly string[];
+  /** Namespaces, and addresses of the cluster, as far as objects say them. */
+  readonly cluster: ClusterFacts;
+  /** What could not be read. */
+  readonly faults: readonly FileFault[];
 }
 
 /** Options of {@link readInventory}. */
@@ -76,8 +86,8 @@ const POLICY_KINDS: readonly string[] = kindsTakenBy("policy-engine");
 export function readInventory(texts: readonly ManifestText[], options: InventoryOptions = {}): Inventory {
   const { namespace = "default", cluster = "default" } = options;
   const policies = new Map<string, Policy>(), leftOut = new Map<string, number>();
-  const pods: PlacedValue[] = [], services: PlacedValue[] = [];
-  const namespaces = new Map<string, Record<string, string>>(), faults: string[] = [];
+  const pods: PlacedValue[] = [], services: PlacedValue[] = [], nodes: PlacedValue[] = [];
+  const namespaces = new Map<string, Record<string, string>>(), faults: FileFault[] = [];
   for (const { file, text } of texts) {
     const found = new FaultList();
     const add = (root: ManifestNode, { text, line }: Pick<ManifestDocument, "text" | "line">) => {
@@ -86,7 +96,7 @@ export function readInventory(texts: readonly ManifestText[], options: Inventory
       if (typeof kind !== "string") return void leftOut.set("", (leftOut.get("") ?? 0) + 1);
       if (POLICY_KINDS.includes(kind)) {
         const read = readManifests(text, { file, line, namespace, cluster });
-        for (const fault of read.faults) faults.push(formatFault(fault, file));
+        for (const fault of read.faults) faults.push({ ...fault, file });
         for (const policy of read.policies) {
           const earlier = policies.get(policy.name);
           if (earlier === undefined) policies.set(policy.name, policy);
@@ -99,6 +109,7 @@ export function readInventory(texts: readonly ManifestText[], options: Inventory
       if (kind === "Namespace" && name !== undefined) namespaces.set(name, labels);
       else if (Object.hasOwn(TEMPLATES, kind)) pods.push({ value, file, line });
       else if (SERVICE_KINDS.includes(kind)) services.push({ value, file, line });
+      else if (kind === "Node") nodes.push({ value, file, line });
       else leftOut.set(kind, (leftOut.get(kind) ?? 0) + 1);
     };
     for (const document of readDocuments(text, found, 1, LIMITS)) {
@@ -106,12 +117,16 @@ export function readInventory(texts: readonly ManifestText[], options: Inventory
       if (items === undefined) add(document.root, document);
       for (const item of items ?? []) add(item, { text: JSON.stringify(toValue(item)), line: item.line });
     }
-    faults.push(...found.faults.map((fault: Fault) => formatFault(fault, file)));
+    faults.push(...found.faults.map((fault) => ({ ...fault, file })));
   }
   const written = [...policies.values()];
   return {
     policies: [...written, ...servicesNamed(services, written, { namespace, cluster })],
     workloads: workloadsOf(pods, namespaces, { namespace, cluster }),
+    cluster: clusterFacts([...pods, ...services, ...nodes], {
+      namespaces: namespaces.keys(),
+      unnamed: namespace,
+    }),
     leftOut,
     faults,
   };
@@ -132,16 +147,16 @@ function workloadsOf(
   const filter = new LabelFilter(), found = new Map<string, Workload>();
   for (const { value, file, line } of pods) {
     const kind = String(value.kind), own = metadataOf(value);
-    const template = TEMPLATES[kind].reduce<unknown>((node, key) => fieldOf(node, key), value);
-    const spec = fieldOf(template, "spec");
+    const template = TEMPLATES[kind].reduce<unknown>((node, key) => recordOf(node)[key], value);
+    const spec = recordOf(recordOf(template).spec);
     // On the node's network it has the node's addresses, and no policy of its own.
-    if (fieldOf(spec, "hostNetwork") === true) continue;
+    if (spec.hostNetwork === true) continue;
     const namespace = own.namespace ?? unnamed, owner = ownerOf(value);
     const texts = podLabels(
       {
         namespace,
         labels: metadataOf(template).labels,
-        serviceAccountName: textOf(fieldOf(spec, "serviceAccountName")) ?? "default",
+        serviceAccountName: textsOf([spec.serviceAccountName])[0] ?? "default",
       },
       namespaces.get(namespace) ?? {},
       cluster,
@@ -150,7 +165,8 @@ function workloadsOf(
     const name = owner?.name ?? own.name ?? "?", shown = owner?.kind ?? kind;
     const key = `${namespace}/${labels.key}/${name}`;
     if (!found.has(key)) {
-      found.set(key, { kind: shown, namespace, name, labels, ports: portsOf(spec), file, line });
+      const declared = portsOf(spec), ports = declared.filter(({ name }) => name !== "");
+      found.set(key, { kind: shown, namespace, name, labels, ports, declared, file, line });
     }
   }
   return [...found.values()].sort((a, b) => compareText(nameOf(a), nameOf(b)));
@@ -163,45 +179,24 @@ export function nameOf({ namespace, name }: Pick<Workload, "namespace" | "name">
 
 /** Who a pod belongs to; of a replica set, whose name ends in a hash, the deployment. */
 function ownerOf(value: Record<string, unknown>): { kind: string; name: string } | undefined {
-  const [owner] = listOf(fieldOf(fieldOf(value, "metadata"), "ownerReferences"));
-  const kind = textOf(fieldOf(owner, "kind")), name = textOf(fieldOf(owner, "name"));
+  const [owner] = listOf(recordOf(value.metadata).ownerReferences);
+  const [kind] = textsOf([recordOf(owner).kind]), [name] = textsOf([recordOf(owner).name]);
   if (kind === undefined || name === undefined) return undefined;
   const deployment = kind === "ReplicaSet" ? /^(.+)-[a-z0-9]{6,10}$/.exec(name)?.[1] : undefined;
   return deployment === undefined ? { kind, name } : { kind: "Deployment", name: deployment };
 }
 
 function portsOf(spec: unknown): NamedPort[] {
-  return listOf(fieldOf(spec, "containers")).flatMap((container) => listOf(fieldOf(container, "ports")))
-    .flatMap((port) => {
-      const name = textOf(fieldOf(port, "name")), number = fieldOf(port, "containerPort");
-      if (name === undefined || typeof number !== "number") return [];
-      return [{ name, port: number, protocol: textOf(fieldOf(port, "protocol")) ?? "TCP" }];
+  return listOf(recordOf(spec).containers).flatMap((container) => listOf(recordOf(container).ports))
+    .flatMap((value) => {
+      const { name, containerPort, protocol } = recordOf(value);
+      if (typeof containerPort !== "number") return [];
+      return [{
+        name: textsOf([name])[0] ?? "",
+        port: containerPort,
+        protocol: textsOf([protocol])[0] ?? "TCP",
+      }];
     });
-}
-
-function metadataOf(value: unknown): { name?: string; namespace?: string; labels: Record<string, string> } {
-  const metadata = fieldOf(value, "metadata"), labels: Record<string, string> = {};
-  const given = fieldOf(metadata, "labels");
-  if (typeof given === "object" && given !== null) {
-    for (const [key, label] of Object.entries(given)) if (typeof label === "string") labels[key] = label;
-  }
-  return {
-    name: textOf(fieldOf(metadata, "name")),
-    namespace: textOf(fieldOf(metadata, "namespace")),
-    labels,
-  };
-}
-
-function fieldOf(value: unknown, key: string): unknown {
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[key] : undefined;
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === "string" && value !== "" ? value : undefined;
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
 }
 
 /** Orders texts by their UTF-16 units, whatever the locale. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { formatFault } from "@weir/common/manifest";
 import { compare, type Comparison } from "./difference.ts";
-import { readInventory } from "./inventory.ts";
+import { type FileFault, readInventory } from "./inventory.ts";
 import { matrixOf } from "./matrix.ts";
 import { formatRanges, joinRanges, parseRange } from "./port_range.ts";
 
@@ -52,13 +53,14 @@ Deno.test("readInventory() names what it cannot read with file, line and column,
     policy("b", "{ endpointSelector: {} }"),
     "a: [",
   );
-  assert.match(found.faults[0], /^1\.yaml:4:\d+ spec\.endpointSelector: 5, want a map/);
-  assert.match(found.faults.at(-1)!, /^3\.yaml:\d+:/);
+  const textOf = (fault: FileFault) => formatFault(fault, fault.file);
+  assert.match(textOf(found.faults[0]), /^1\.yaml:4:\d+ spec\.endpointSelector: 5, want a map/);
+  assert.match(textOf(found.faults.at(-1)!), /^3\.yaml:\d+:/);
   const twice = read(
     policy("b", "{ endpointSelector: {}, ingress: [{}] }"),
     policy("b", "{ endpointSelector: {}, ingress: [{}] }"),
   );
-  assert.match(twice.faults[0], /^2\.yaml:1:1.*cnp:shop\/b is already in 1\.yaml:1/);
+  assert.match(textOf(twice.faults[0]), /^2\.yaml:1:1.*cnp:shop\/b is already in 1\.yaml:1/);
   for (
     const hostile of [
       "[[[[",

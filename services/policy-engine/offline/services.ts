@@ -5,13 +5,7 @@
 import { type PeerSource, serviceSource } from "../peer_source.ts";
 import { DIRECTIONS, type Policy, type SourceSelector } from "../policy.ts";
 import { SERVICE_PREFIX, serviceText } from "../service_manifest.ts";
-
-/** An object as its JSON value, and where it stands. */
-export interface PlacedValue {
-  readonly value: Record<string, unknown>;
-  readonly file: string;
-  readonly line: number;
-}
+import { labelsOf, listOf, metadataOf, type PlacedValue, recordOf, textsOf } from "./value.ts";
 
 /** Kinds that are looked at. */
 export const SERVICE_KINDS: readonly string[] = ["Service", "EndpointSlice", "Endpoints"];
@@ -75,26 +69,4 @@ function add(addresses: Map<string, string[]>, key: string, more: readonly strin
 
 function addressesIn(endpoint: unknown): string[] {
   return textsOf(listOf(recordOf(endpoint).addresses));
-}
-
-function metadataOf(value: unknown): { name?: string; namespace?: string; labels: Record<string, string> } {
-  const { name, namespace, labels } = recordOf(recordOf(value).metadata);
-  return { name: textsOf([name])[0], namespace: textsOf([namespace])[0], labels: labelsOf(labels) };
-}
-
-function labelsOf(value: unknown): Record<string, string> {
-  const texts = Object.entries(recordOf(value)).filter(([, text]) => typeof text === "string");
-  return Object.fromEntries(texts) as Record<string, string>;
-}
-
-function recordOf(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
-}
-
-function textsOf(values: readonly unknown[]): string[] {
-  return values.filter((value) => typeof value === "string" && value !== "") as string[];
 }
