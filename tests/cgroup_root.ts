@@ -1,5 +1,5 @@
 /** Where this machine has control groups of version 2. @module */
-import { cgroupRoot } from "../datapath/service/kernel/cgroup.ts";
+import { cgroupRoot } from "@weir/common";
 
 /** The unified hierarchy: alone, or beside version 1. */
 export function cgroupRootHere(): string | undefined {

@@ -191,9 +191,8 @@ NOINLINE int socket_handle(struct bpf_sock_addr *ctx, struct socket_target *targ
 	__u32 number;
 
 	NEVER_NULL(target);
-	if (!config || !config->proxy_port || call != SOCKET_CONNECT || target->protocol != PROTOCOL_TCP ||
-	    (__u32)bpf_get_current_uid_gid() != config->proxy_uid)
-		return -SOCKET_EACCES;
+	if (!config || !config->proxy_port || call != SOCKET_CONNECT || target->protocol != PROTOCOL_TCP || !proxy_calls(config))
+		return socket_handle_refused();
 	number = handle_number(&target->address, config);
 	h = handle_get(number);
 	if (!h || h->key.protocol != target->protocol)
@@ -233,6 +232,8 @@ NOINLINE int socket_translate(struct bpf_sock_addr *ctx, struct socket_target *t
 	if (unlikely(is_handle(&target->address, config)))
 		return target->protocol == PROTOCOL_UDP ? socket_datagram(ctx, target, call == SOCKET_SENDMSG) :
 							  socket_handle(ctx, target, call);
+	if (unlikely(proxy_is_confined(config)))
+		return socket_handle_refused();
 	if (config->flags & CONFIG_NO_SOCKET_LB)
 		return SOCKET_UNCHANGED;
 	if (!socket_frontend(target, &found, &node))
@@ -318,13 +319,23 @@ INLINE int socket_refuse(int code)
 	return SOCKET_DENY;
 }
 
+/* A socket of neither TCP nor UDP: not the proxy's. */
+INLINE int socket_other(struct bpf_sock_addr *ctx)
+{
+	const struct config *config = config_get();
+
+	if (!config || !proxy_is_confined(config) || !socket_is_ours(ctx))
+		return SOCKET_ALLOW;
+	return socket_refuse(socket_handle_refused());
+}
+
 INLINE int socket_go_v4(struct bpf_sock_addr *ctx, __u32 call)
 {
 	struct socket_target target = {};
 	int code;
 
 	if (ctx->protocol != PROTOCOL_TCP && ctx->protocol != PROTOCOL_UDP)
-		return SOCKET_ALLOW;
+		return socket_other(ctx);
 	socket_read_v4(ctx, &target);
 	code = socket_translate(ctx, &target, call);
 	/* A socket of one family cannot reach a backend of the other. */
@@ -345,7 +356,7 @@ INLINE int socket_go_v6(struct bpf_sock_addr *ctx, __u32 call)
 	int code;
 
 	if (ctx->protocol != PROTOCOL_TCP && ctx->protocol != PROTOCOL_UDP)
-		return SOCKET_ALLOW;
+		return socket_other(ctx);
 	socket_read_v6(ctx, &target);
 	code = socket_translate(ctx, &target, call);
 	/* connect() takes a v4-mapped address for IPv4 after this hook, sendmsg() before it (udpv6_sendmsg). */

@@ -532,7 +532,7 @@ class Running implements Datapath {
     return config;
   }
 
-  /** Also when nothing was asked for: somebody may have taken an address of a handle. */
+  /** Also when nothing was asked for: somebody may have taken an address of a handle, or the proxy's control group be another one. */
   #applyProxy(): void {
     const config = this.#tables.nodeConfig.get("node");
     if (config !== undefined) this.#retries.run("proxy", "node", () => this.#node.applyProxy(config));

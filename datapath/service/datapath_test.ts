@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { until } from "@weir/common/testing/until";
 import { closeFd, openPin, pin, unpin } from "@weir/loader";
-import { cgroupRoot } from "./kernel/cgroup.ts";
+import { cgroupRoot } from "@weir/common";
 import { isSilent, nodeTest, pings, PingStream, run, TestNode } from "./testing.ts";
 
 const allow = (identity: number, change: Record<string, unknown> = {}) => ({

@@ -117,6 +117,8 @@ export const descriptions: Readonly<Record<string, string>> = {
  "weir.datapath.v1.NodeProxy.uid": "the user that it runs as, who alone may connect to a handle",
  "weir.datapath.v1.NodeProxy.prefixV4": "8 to /16, such as 240.0.0.0/8; \"\": what an L7 rule allows over IPv4 is refused",
  "weir.datapath.v1.NodeProxy.prefixV6": "64, such as fd57:4c37::/64; \"\": likewise",
+ "weir.datapath.v1.NodeProxy.cgroup": "path of the control group (version 2) that its processes are in: they alone may connect to a handle, and",
+ "weir.datapath.v1.NodeProxy.sockets": "to nothing else; \"\": whoever is that user may, and may connect elsewhere",
  "weir.datapath.v1.DatapathEndpoint": "Desired state of one endpoint in the kernel; the realized part is in status. PUT /v1/endpoints/<name>.",
  "weir.datapath.v1.DatapathEndpoint.id": "1..4095, unique on the node",
  "weir.datapath.v1.DatapathEndpoint.policy": "name of the DatapathPolicy; \"\" enforces nothing",

@@ -3153,6 +3153,14 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "string",
     "id": 4,
     "protoName": "prefix_v6"
+   },
+   "cgroup": {
+    "type": "string",
+    "id": 5
+   },
+   "sockets": {
+    "type": "uint32",
+    "id": 6
    }
   }
  },

@@ -12,6 +12,7 @@ import type { AgentConfig } from "./config.ts";
 import { ensurePage } from "./page_files.ts";
 import { type Layout, readSocketOf, socketOf } from "./layout.ts";
 import { commandOf, serviceSpecs } from "./permissions.ts";
+import { ensureCgroup, removeCgroup } from "./proxy_cgroup.ts";
 import type { ServiceSpec } from "./service_spec.ts";
 
 /** Variables that children get beside `WEIR_*`. */
@@ -91,7 +92,10 @@ export class Agent {
       holdsStdin: true,
       forwardsStderr: true,
       hungAfterMs: this.#config.hungAfterS * 1000,
-      beforeStart: () => this.#removeSockets(spec),
+      beforeStart: async () => {
+        await this.#removeSockets(spec);
+        if (spec.cgroup !== undefined) await ensureCgroup(spec.cgroup);
+      },
       ask: async (signal) => {
         const sign = await options.ask(socket, signal);
         // It listens now, ready or not.
@@ -108,6 +112,7 @@ export class Agent {
     for (const { spec, process } of [...this.#children].reverse()) {
       await process.stop();
       await this.#removeSockets(spec);
+      if (spec.cgroup !== undefined) await removeCgroup(spec.cgroup);
     }
   }
 

@@ -106,6 +106,11 @@ export function readAgentConfig(
   if (config.noNode && !config.controlPlane) {
     throw new AgentConfigError("Cannot run no node: --no-node is for --control-plane");
   }
+  if (config.l7ProxyPort + config.l7ProxyWorkers > 65_536) {
+    throw new AgentConfigError(
+      `Cannot run ${config.l7ProxyWorkers} processes of the L7 proxy at port ${config.l7ProxyPort}: each has one of the ports from there on`,
+    );
+  }
   if (config.kubernetes && !config.controlPlane) {
     throw new AgentConfigError("Cannot follow Kubernetes: --kubernetes is for --control-plane");
   }

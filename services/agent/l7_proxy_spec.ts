@@ -1,6 +1,7 @@
 /**
  * How the L7 proxy is started: it listens at the handles' port and connects to handles, which the datapath turns to the real servers. It may
- * run no program, call no library, and connect to no IPv4 address but a handle's.
+ * run no program, call no library, and connect to no IPv4 address but a handle's. Its control group holds it to handles altogether, and keeps
+ * everybody else from them.
  * @module
  */
 import { Prefix } from "@weir/common";
@@ -8,6 +9,7 @@ import { DATAGRAM } from "@weir/proto/numbers";
 import type { AgentConfig } from "./config.ts";
 import { l7RecordsSocketOf, type Layout, namesSocketOf, readSocketOf, stateOf } from "./layout.ts";
 import type { SpecParts } from "./service_spec.ts";
+import { optional } from "./spec_words.ts";
 
 /** Every address of IPv6: Deno has words for prefixes of IPv4 only (2.9.6). */
 export const EVERY_ADDRESS = "::/0";
@@ -20,10 +22,15 @@ export function l7ProxyNames({ noL7Proxy, l7ProxyWorkers }: AgentConfig): string
 
 /** Each of its processes, and whom it speaks to. */
 export function l7ProxySpecs(config: AgentConfig, layout: Layout): { spec: SpecParts; peers: string[] }[] {
-  return l7ProxyNames(config).map((name) => specOf(name, config, layout));
+  return l7ProxyNames(config).map((name, at) => specOf(name, at, config, layout));
 }
 
-function specOf(name: string, config: AgentConfig, layout: Layout): { spec: SpecParts; peers: string[] } {
+function specOf(
+  name: string,
+  at: number,
+  config: AgentConfig,
+  layout: Layout,
+): { spec: SpecParts; peers: string[] } {
   const { l7HandlePrefixV4: v4, l7HandlePrefixV6: v6, l7ProxyPort: port, l7DnsDenial } = config;
   const datapath = `unix:${readSocketOf(layout, "datapath")}`, records = `unix:${l7RecordsSocketOf(layout)}`;
   const names = `unix:${namesSocketOf(layout)}`;
@@ -34,6 +41,7 @@ function specOf(name: string, config: AgentConfig, layout: Layout): { spec: Spec
       entry: "services/l7-proxy/main.ts",
       privileged: false,
       hasState: true,
+      cgroup: layout.proxyCgroup,
       permissions: [
         "--allow-env=WEIR_*",
         "--allow-sys=hostname",
@@ -47,6 +55,9 @@ function specOf(name: string, config: AgentConfig, layout: Layout): { spec: Spec
         stateOf(layout, name),
         "--port",
         `${port}`,
+        // The datapath divides flows of datagrams among these.
+        "--datagram-port",
+        `${port + at}`,
         ...(config.l7ProxyWorkers > 1 ? ["--shared-port"] : []),
         `--handle-prefix-v4=${v4}`,
         `--handle-prefix-v6=${v6}`,
@@ -69,6 +80,7 @@ function specOf(name: string, config: AgentConfig, layout: Layout): { spec: Spec
           ...[port, DATAGRAM.CLIENT_PORT, DATAGRAM.SERVER_PORT].map((one) => `https://${v4}:${one}`),
           `http://[::]:${port}`,
           `http://0.0.0.0:${port}`,
+          ...(at === 0 ? [] : [`http://[::]:${port + at}`, `http://0.0.0.0:${port + at}`]),
         ]
         : [EVERY_ADDRESS]),
     ],
@@ -76,8 +88,9 @@ function specOf(name: string, config: AgentConfig, layout: Layout): { spec: Spec
 }
 
 /** What the datapath is told of it, by the endpoint manager. */
-export function proxyArgs(config: AgentConfig, { uid }: Layout): string[] {
+export function proxyArgs(config: AgentConfig, { uid, proxyCgroup }: Layout): string[] {
   return [
+    ...optional("--proxy-cgroup", proxyCgroup ?? ""),
     "--proxy-port",
     `${config.l7ProxyPort}`,
     "--proxy-uid",

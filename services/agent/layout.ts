@@ -18,6 +18,8 @@ export interface Layout {
   /** Who the unprivileged services are. */
   readonly uid: number;
   readonly gid: number;
+  /** Path of the L7 proxy's control group; absent: it has none. */
+  readonly proxyCgroup?: string;
 }
 
 /** Computes the layout. Reads /etc/passwd. */

@@ -33,6 +33,7 @@ import { createExportDirectories } from "./export_access.ts";
 import { cniSocketOf, createDirectories, type Layout, layoutOf, socketOf } from "./layout.ts";
 import { ServiceManager } from "./service_manager.ts";
 import { l7ProxyNames } from "./l7_proxy_spec.ts";
+import { makeProxyCgroup } from "./proxy_cgroup.ts";
 import { migrateState } from "./state_migration.ts";
 import { assertReadable, writeStamp } from "./state_version.ts";
 
@@ -63,7 +64,7 @@ ${configUsage(AGENT_CONFIG)}`);
   }
   const log = new Logger({ name: "agent", level: parseLogLevel(config.logLevel) });
   const nodeName = config.nodeName ?? Deno.hostname();
-  const layout = layoutOf(config);
+  const layout = await withProxyCgroup(layoutOf(config), config, log);
   await createDirectories(layout);
   await createExportDirectories(config, layout);
   using _lock = await ensureLock(layout);
@@ -168,6 +169,18 @@ ${configUsage(AGENT_CONFIG)}`);
   await listener.shutdown(200);
   await probes?.shutdown(200);
   return 0;
+}
+
+/** Makes the L7 proxy's control group. Without one it goes on: then every service of that user could connect to handles. */
+async function withProxyCgroup(layout: Layout, config: AgentConfig, log: Logger): Promise<Layout> {
+  if (config.noNode || config.noL7Proxy) return layout;
+  const made = await makeProxyCgroup({ instance: layout.instance, root: config.cgroupRoot });
+  if ("path" in made) return { ...layout, proxyCgroup: made.path };
+  log.warn(
+    "The L7 proxy has no control group of its own: its user alone says who may connect to handles",
+    made,
+  );
+  return layout;
 }
 
 /** What a probe may ask: whether the agent lives, and whether its services are ready. */

@@ -322,7 +322,7 @@ export const AGENT_CONFIG = {
     min: 1,
     max: 64,
     description:
-      "processes of the L7 proxy, among which the kernel divides the connections; each uses one core at most",
+      "processes of the L7 proxy, which share connections and UDP flows; each uses one core at most, and one UDP port from l7ProxyPort on",
   },
   l7HandlePrefixV4: {
     kind: "text",

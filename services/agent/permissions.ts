@@ -5,7 +5,7 @@
  * | ------------------ | ------------ | ----------------------- | -------------------------- | ------------- |
  * | datapath           | root, 9 caps | everything              | its socket                 | yes           |
  * | endpoint-manager   | unprivileged | its state, deletions that the CNI plugin left | eight sockets | no      |
- * | l7-proxy           | unprivileged | its state               | its socket, the datapath's for reading, the flow exporter's for records, the endpoint manager's for names; its port, and of IPv4 the handles' prefix alone (of IPv6 Deno has no words for one) | no |
+ * | l7-proxy           | unprivileged | its state               | its socket, the datapath's for reading, the flow exporter's for records, the endpoint manager's for names; its port, and of IPv4 the handles' prefix alone (of IPv6 Deno has no words for one; its control group holds it to handles in both) | no |
  * | flow-exporter      | unprivileged | directories that flows are exported to | six sockets, for reading; Hubble's socket and port; the endpoint that takes OTLP | no |
  * | certificate-authority | unprivileged | its state, the machine's certificate and withdrawals | its socket, its port (and PostgreSQL) | no |
  * | identity-allocator | unprivileged | its state               | its socket (and PostgreSQL) | no           |
@@ -67,6 +67,7 @@ import {
 import { listenTarget, optional, present, where } from "./spec_words.ts";
 import { kubernetesSpec } from "./kubernetes_spec.ts";
 import { EVERY_ADDRESS, l7ProxyNames, l7ProxySpecs, proxyArgs } from "./l7_proxy_spec.ts";
+import { inCgroup } from "./proxy_cgroup.ts";
 import type { ServiceSpec, SpecParts } from "./service_spec.ts";
 import { uiSpec } from "./ui_spec.ts";
 
@@ -561,7 +562,8 @@ export function commandOf(
   const drop = spec.privileged
     ? [`--bounding-set=-all,${DATAPATH_CAPABILITIES.map((name) => `+${name}`).join(",")}`]
     : [`--reuid=${layout.uid}`, `--regid=${layout.gid}`, "--clear-groups", "--bounding-set=-all"];
-  return ["setpriv", ...drop, "--inh-caps=-all", "--no-new-privs", "--", ...deno];
+  const words = ["setpriv", ...drop, "--inh-caps=-all", "--no-new-privs", "--", ...deno];
+  return spec.cgroup === undefined ? words : inCgroup(spec.cgroup, words);
 }
 
 /**

@@ -662,6 +662,15 @@ Deno.test("serviceSpecs() lets the L7 proxy connect to handles alone where Deno 
   throws(() => config("--l7-dns-denial", "silence"), /expected refused or nxdomain/);
 });
 
+Deno.test("commandOf() starts the processes of the L7 proxy, and no other, in its control group, which the datapath is told of", () => {
+  const proxyCgroup = "/sys/fs/cgroup/weir-x-l7-proxy", own = { ...layout, proxyCgroup };
+  for (const spec of serviceSpecs(config("--l7-proxy-workers", "2"), own, "n")) {
+    const command = commandOf(spec, own, "/code.js", "/deno.json");
+    equal(command[0], spec.name.startsWith("l7-proxy") ? "sh" : "setpriv", spec.name);
+    equal(command.includes(proxyCgroup), /^(l7-proxy.*|endpoint-manager)$/.test(spec.name), spec.name);
+  }
+});
+
 Deno.test("serviceSpecs() starts as many processes of the L7 proxy as are wanted, each with its own state, and tells the endpoint manager of all", () => {
   const specs = serviceSpecs(config("--l7-proxy-workers", "3"), layout, "n");
   const proxies = specs.filter(({ entry }) => entry === "services/l7-proxy/main.ts");
@@ -671,10 +680,13 @@ Deno.test("serviceSpecs() starts as many processes of the L7 proxy as are wanted
   deepEqual(proxies.map(({ args }) => after(args, "--state")), names.map((name) => stateOf(layout, name)));
   equal(new Set(proxies.map(({ args }) => after(args, "--port"))).size, 1);
   equal(proxies.every(({ args }) => args.includes("--shared-port")), true);
+  deepEqual(proxies.map(({ args }) => after(args, "--datagram-port")), ["15001", "15002", "15003"]);
   const manager = specs.find(({ name }) => name === "endpoint-manager")!;
   const sockets = names.map((name) => `unix:${socketOf(layout, name)}`);
   equal(after(manager.args, "--l7-proxy"), sockets.join(","));
   const words = manager.permissions.filter((flag) => flag.startsWith("--allow-net=")).join(",").split(",");
   for (const socket of sockets) equal(words.includes(socket), true, words.join(" "));
   throws(() => config("--l7-proxy-workers", "0"), /from 1 to 64/);
+  throws(() => config("--l7-proxy-workers", "3", "--l7-proxy-port", "65534"), /each has one of the ports/);
+  equal(config("--l7-proxy-workers", "2", "--l7-proxy-port", "65534").l7ProxyWorkers, 2);
 });

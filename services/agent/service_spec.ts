@@ -18,6 +18,8 @@ export interface ServiceSpec {
   readonly hasState?: boolean;
   /** Serves a second socket that answers reading requests only. */
   readonly hasReadSocket?: boolean;
+  /** Path of the control group that it runs in; absent: the agent's. */
+  readonly cgroup?: string;
   /** Paths of sockets for clients of other protocols. */
   readonly moreSockets?: readonly string[];
 }

@@ -17,6 +17,7 @@ export * from "./access_control.ts";
 export * from "./api_server.ts";
 export * from "./backoff.ts";
 export * from "./body.ts";
+export * from "./cgroup_root.ts";
 export * from "./certificate.ts";
 export * from "./certificate_times.ts";
 export * from "./clock.ts";

@@ -1,5 +1,5 @@
 /** The socket at which redirected datagrams arrive. @module */
-import { type Clock, errorText, type Logger } from "@weir/common";
+import { type Clock, errorText, type Health, type Logger } from "@weir/common";
 import type { DnsDatagrams } from "./dns/mod.ts";
 
 /** What {@link listenForDatagrams} needs. */
@@ -8,6 +8,7 @@ export interface DatagramListenOptions {
   readonly datagrams: DnsDatagrams;
   /** Without handles of IPv6 the socket is IPv4's alone: that is all the process may speak. */
   readonly hasIpv6: boolean;
+  readonly health: Health;
   readonly clock: Clock;
   readonly log: Logger;
   readonly signal: AbortSignal;
@@ -16,9 +17,12 @@ export interface DatagramListenOptions {
 const RETRY_MS = 500;
 const SWEEP_MS = 1000;
 
-/** Takes datagrams at every address of the node until `signal` aborts. Of several processes one has the port, and another takes it over. */
+/**
+ * Takes datagrams at every address of the node until `signal` aborts. Of several processes each has a port of its own, and the datapath sends both legs of
+ * a flow to one: by a shared port the kernel would divide the legs.
+ */
 export async function listenForDatagrams(options: DatagramListenOptions): Promise<void> {
-  const { datagrams, clock, log, signal, port } = options;
+  const { datagrams, health, clock, log, signal, port } = options;
   let said = "";
   const sweeping = sweep(options);
   while (!signal.aborted) {
@@ -27,6 +31,7 @@ export async function listenForDatagrams(options: DatagramListenOptions): Promis
       const close = () => socket.close();
       signal.addEventListener("abort", close, { once: true });
       said = "";
+      health.ok("datagrams", `port ${port}`);
       try {
         await datagrams.serve(socket);
       } finally {
@@ -36,10 +41,8 @@ export async function listenForDatagrams(options: DatagramListenOptions): Promis
     } catch (error) {
       if (signal.aborted) break;
       const text = errorText(error);
-      // A process beside this one has it.
-      if (!(error instanceof Deno.errors.AddrInUse) && text !== said) {
-        log.warn("Cannot take datagrams", { port, error });
-      }
+      health.waitFor("datagrams", text);
+      if (text !== said) log.warn("Cannot take datagrams", { port, error });
       said = text;
     }
     await clock.sleep(RETRY_MS, signal);

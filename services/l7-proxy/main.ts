@@ -21,6 +21,13 @@ runService({
       description: "directory for what a new process judges by; empty: none",
     },
     port: { kind: "number", default: 15_001, min: 1, max: 65_535, description: "port of handles" },
+    datagramPort: {
+      kind: "number",
+      default: 0,
+      min: 0,
+      max: 65_535,
+      description: "port of this process's flows of datagrams; 0: the same",
+    },
     sharedPort: {
       kind: "flag",
       description:
@@ -122,7 +129,7 @@ runService({
       signal,
     });
     const datagrams = listenForDatagrams({
-      port: config.port,
+      port: config.datagramPort || config.port,
       datagrams: new DnsDatagrams({
         prefixes,
         shared: dns,
@@ -130,6 +137,7 @@ runService({
         flowOf: (handle) => proxy.flow(handle),
       }),
       hasIpv6: config.handlePrefixV6 !== "",
+      health,
       clock,
       log,
       signal,

@@ -48,11 +48,12 @@ async function connect(port: number): Promise<void> {
 
 Deno.test("processes with --shared-port divide the connections of one port; the others have all when one is killed", async () => {
   const directory = await Deno.makeTempDir();
-  const free = Deno.listen({ hostname: "127.0.0.1", port: 0 }), { port } = free.addr;
-  free.close();
+  const free = [0, 0].map((port) => Deno.listen({ hostname: "127.0.0.1", port }));
+  const [port, other] = free.map(({ addr }) => addr.port);
+  for (const one of free) one.close();
   try {
     await using first = new ProxyProcess(directory, "a", port, "--shared-port");
-    const second = new ProxyProcess(directory, "b", port, "--shared-port");
+    const second = new ProxyProcess(directory, "b", port, "--shared-port", "--datagram-port", `${other}`);
     try {
       for (const one of [first, second]) {
         await until("it listens", async () => /^\[\+\] listener/m.test(await one.text("/readyz?verbose")));

@@ -103,6 +103,8 @@ export class TestNode implements Disposable {
       handleIpv6: 0n,
       proxyUid: 0,
       proxyPort: 0,
+      proxySockets: 0,
+      proxyCgroup: 0n,
     };
   }
 

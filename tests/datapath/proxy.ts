@@ -2,9 +2,11 @@
 import { attachCgroup, type BpfLink } from "@weir/loader";
 import * as abi from "@weir/maps";
 import { Netns, netnsCookie } from "@weir/net";
+import { inCgroup } from "../../services/agent/proxy_cgroup.ts";
 import { cgroupRootHere } from "../cgroup_root.ts";
 import type { Cluster, Place } from "./cluster.ts";
 import { ipv4Number } from "./packet.ts";
+import { newCgroup } from "./own_cgroup.ts";
 import { SOCKET_HOOKS } from "./socket_node.ts";
 
 export const PROXY_PORT = 15001, PROXY_UID = 65534;
@@ -13,22 +15,31 @@ export const HANDLES_V4 = "240.0.0.0/8", HANDLES_V6 = "fd57:4c37::/64";
 /** What a proxy passes on. */
 export type ProxyKind = "connections" | "datagrams";
 
-/** Routes, record and hooks of handles, and a process that splices. Everything goes with `close()`. */
+/** Routes, record and hooks of handles, and a process that splices, in a control group of its own. Everything goes with `close()`. */
 export class Proxy {
   readonly #links: BpfLink[] = [];
   #process: Deno.ChildProcess | undefined;
   #reader: ReadableStreamDefaultReader<string> | undefined;
   #read = "";
+  #cgroup = "";
 
-  private constructor(readonly cluster: Cluster, readonly n: 1 | 2, readonly kind: ProxyKind) {}
+  private constructor(
+    readonly cluster: Cluster,
+    readonly n: 1 | 2,
+    readonly kind: ProxyKind,
+    readonly sockets: number,
+  ) {}
 
-  /** For node `n`. @param options run: start the process too (default); kind: of connections (default) or datagrams */
+  /**
+   * For node `n`.
+   * @param options run: start the process too (default); kind: of connections (default) or datagrams; sockets: of datagrams, default one
+   */
   static async open(
     cluster: Cluster,
     n: 1 | 2,
-    options: { run?: boolean; kind?: ProxyKind } = {},
+    options: { run?: boolean; kind?: ProxyKind; sockets?: number } = {},
   ): Promise<Proxy> {
-    const proxy = new Proxy(cluster, n, options.kind ?? "connections"),
+    const proxy = new Proxy(cluster, n, options.kind ?? "connections", options.sockets ?? 1),
       host: Place = `node${n}`,
       node = cluster.nodes[n - 1];
     const root = cgroupRootHere();
@@ -36,6 +47,7 @@ export class Proxy {
       throw new Error("Cannot hang programs on sockets: no unified hierarchy of cgroups");
     }
     try {
+      proxy.#cgroup = newCgroup("proxy");
       await cluster.ip(host, "route", "add", "local", HANDLES_V4, "dev", "lo");
       await cluster.ip(host, "route", "add", "local", HANDLES_V6, "dev", "lo");
       using netns = Netns.open(`/run/netns/${cluster.netns(host)}`);
@@ -49,6 +61,8 @@ export class Proxy {
         ),
         proxyUid: PROXY_UID,
         proxyPort: PROXY_PORT,
+        proxySockets: proxy.sockets,
+        proxyCgroup: BigInt(Deno.statSync(proxy.#cgroup).ino!),
       });
       for (const [name, type] of Object.entries(SOCKET_HOOKS)) {
         proxy.#links.push(attachCgroup(node.program(name).fd, root, type));
@@ -61,14 +75,23 @@ export class Proxy {
     }
   }
 
+  /** Words that run a command as the proxy is run; `isMember`: in its control group too, else as another service of its user. */
+  as(isMember: boolean, ...command: string[]): string[] {
+    const nobody = ["setpriv", `--reuid=${PROXY_UID}`, `--regid=${PROXY_UID}`, "--clear-groups"];
+    const words = ["ip", "netns", "exec", this.cluster.netns(`node${this.n}`), ...nobody, ...command];
+    // Before `ip`, which hides /sys.
+    return isMember ? inCgroup(this.#cgroup, words) : words;
+  }
+
   /** Starts the process. */
   async start(): Promise<void> {
     const file = this.kind === "datagrams" ? "datagram_proxy.ts" : "handle_proxy.ts";
     const script = new URL(`testdata/${file}`, import.meta.url).pathname;
-    const nobody = ["setpriv", `--reuid=${PROXY_UID}`, `--regid=${PROXY_UID}`, "--clear-groups"];
     const deno = [Deno.execPath(), "run", "--no-config", "--no-lock", "--allow-net", "-"];
-    this.#process = new Deno.Command("ip", {
-      args: ["netns", "exec", this.cluster.netns(`node${this.n}`), ...nobody, ...deno, `${PROXY_PORT}`],
+    const ports = Array.from({ length: this.sockets }, (_, at) => `${PROXY_PORT + at}`);
+    const [command, ...args] = this.as(true, ...deno, ...ports);
+    this.#process = new Deno.Command(command, {
+      args,
       env: { DENO_DIR: "/nonexistent", HOME: "/nonexistent", DENO_NO_UPDATE_CHECK: "1" },
       stdin: "piped",
       stdout: "piped",
@@ -118,5 +141,6 @@ export class Proxy {
   async close(): Promise<void> {
     await this.kill();
     for (const link of this.#links) link.close();
+    if (this.#cgroup !== "") Deno.removeSync(this.#cgroup);
   }
 }

@@ -21,6 +21,7 @@ async function withProxy(
   mode: number,
   use: (cluster: Cluster, proxy: Proxy) => Promise<void>,
   sizes: Record<string, number> = {},
+  sockets = 1,
 ): Promise<void> {
   const cluster = await Cluster.open(mode, sizes);
   let proxy: Proxy | undefined;
@@ -32,7 +33,7 @@ async function withProxy(
     node.setPolicy(DIRECT, { enforceEgress: true, rules: [{ ...rule, cookie: 8 }] });
     node.setPolicy(DENIED, { enforceEgress: true, rules: [] });
     node.changeEndpoint(1, { policy: REDIRECTED });
-    proxy = await Proxy.open(cluster, 1, { kind: "datagrams" });
+    proxy = await Proxy.open(cluster, 1, { kind: "datagrams", sockets });
     await use(cluster, proxy);
   } finally {
     await proxy?.close();
@@ -294,6 +295,41 @@ kernelTest(
       assert.ok(node.counted(abi.DROP_HANDLE_SHARE) > 0);
       assert.equal(proxy.handles().length, ok);
     }, { weir_handles: 32 }),
+);
+
+kernelTest(
+  "datagrams: several sockets share flows, and both legs of one come to one of them",
+  () =>
+    withProxy(
+      abi.CONFIG_TUNNEL,
+      async (cluster, proxy) => {
+        const [node] = cluster.nodes;
+        await cluster.serve("pod3", PORT);
+        const flows: Record<string, number> = {};
+        for (let at = 0; at < 12; at++) {
+          for (const family of [0, 1]) {
+            const answer = await cluster.ask("pod1", "udp", NEAR[family], PORT, { source: 44000 + at });
+            assert.deepEqual([answer.ok, answer.peer], [true, POD[family]], answer.text);
+            const [client, handle, , port] = (await proxy.line()).split(" ");
+            assert.deepEqual([client, ...(await proxy.line()).split(" ")].filter((_, i) => i !== 3), [
+              ...["client", "server", handle],
+              port,
+            ]);
+            flows[port] = (flows[port] ?? 0) + 1;
+          }
+        }
+        assert.deepEqual(flows, { [PROXY_PORT]: 8, [PROXY_PORT + 1]: 8, [PROXY_PORT + 2]: 8 });
+        // None of their ports is anybody's else on an address of the node; the one behind them is no socket's.
+        node.changeEndpoint(1, { policy: 0 });
+        for (const [port, ours] of [[PROXY_PORT + 2, true], [PROXY_PORT + 3, false]] as const) {
+          const before = node.counted(abi.DROP_HANDLE_ADDRESS);
+          assert.equal((await cluster.ask("pod1", "udp", NODE[0], port, { denied: ours })).ok, false);
+          assert.equal(node.counted(abi.DROP_HANDLE_ADDRESS) > before, ours, `${port}`);
+        }
+      },
+      {},
+      3,
+    ),
 );
 
 kernelTest(

@@ -49,7 +49,8 @@ _Static_assert(sizeof(struct address) == 16, "address");
  *  80  timeout_closing 84  timeout_other   88  report_interval  92  nat_port_min|nat_port_max
  *  96  loopback_ipv6 .............................................................. 112 loopback_ipv4 (be) 116 timeout_unanswered
  * 120  netns_cookie                            128  handle_ipv4 (be)  132 handle_mask_ipv4
- * 136  handle_ipv6 (first half)              144  proxy_uid       148  proxy_port|pad2
+ * 136  handle_ipv6 (first half)              144  proxy_uid       148  proxy_port|proxy_sockets
+ * 152  proxy_cgroup
  */
 struct config {
 	__u32 flags;
@@ -82,12 +83,14 @@ struct config {
 	__u64 handle_ipv6; /* first half of handle addresses as it lies in memory; 0: none over IPv6 */
 	__u32 proxy_uid; /* who may connect to a handle */
 	__u16 proxy_port; /* host order; 0: there is no proxy, and redirects are refused (178) */
-	__u16 pad2;
+	__u16 proxy_sockets; /* its sockets for datagrams, at proxy_port and the ports behind it, PROXY_SOCKETS_MAX at most; 0: one */
+	__u64 proxy_cgroup; /* id of the control group whose processes are the proxy, see lib/proxy_process.h; 0: whoever is proxy_uid may be */
 };
-_Static_assert(sizeof(struct config) == 152, "config");
+_Static_assert(sizeof(struct config) == 160, "config");
 _Static_assert(offsetof(struct config, ipv6) == 32, "config.ipv6");
 _Static_assert(offsetof(struct config, timeout_tcp) == 72, "config.timeout_tcp");
 _Static_assert(offsetof(struct config, netns_cookie) == 120, "config.netns_cookie");
+_Static_assert(offsetof(struct config, proxy_cgroup) == 152, "config.proxy_cgroup");
 
 /* weir_state[0]
  *

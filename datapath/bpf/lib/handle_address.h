@@ -39,9 +39,28 @@ INLINE void handle_address(__u32 number, __u32 ipv6, const struct config *config
 	}
 }
 
-/* For the proxy's port on an address of this node: to no handle, so nobody's connection. */
+#define PROXY_SOCKETS_MAX 64
+
+/* Port (host order) of the proxy's socket that has both legs of a flow of datagrams: its processes have one each, and share flows by their numbers. */
+INLINE __u16 proxy_datagram_port(__u32 number, const struct config *config)
+{
+	__u32 sockets = config->proxy_sockets;
+
+	return config->proxy_port + (sockets > 1 ? number % sockets : 0);
+}
+
+/* May it be a port (host order) of the proxy's? */
+INLINE int is_near_proxy(__u16 port, const struct config *config)
+{
+	return unlikely((__u16)(port - config->proxy_port) < PROXY_SOCKETS_MAX);
+}
+
+/* For a port of the proxy's on an address of this node: to no handle, so nobody's connection. */
 INLINE int is_for_proxy(const struct flow *f, const struct config *config)
 {
-	return unlikely(f->port_destination == bpf_htons(config->proxy_port)) && f->port_destination && !(f->flags & FLOW_RELATED) &&
-	       (f->key.protocol == PROTOCOL_TCP || f->key.protocol == PROTOCOL_UDP);
+	__u16 at = bpf_ntohs(f->port_destination) - config->proxy_port;
+
+	if (!is_near_proxy(bpf_ntohs(f->port_destination), config) || !config->proxy_port || (f->flags & FLOW_RELATED))
+		return 0;
+	return (!at && f->key.protocol == PROTOCOL_TCP) || ((!at || at < config->proxy_sockets) && f->key.protocol == PROTOCOL_UDP);
 }

@@ -356,7 +356,7 @@ NOINLINE __u32 node_port_peek(struct __sk_buff *skb, const struct address *to, _
 	port = bpf_ntohs(port_be);
 	if (own && protocol == PROTOCOL_UDP && port == config->tunnel_port && (config->flags & CONFIG_TUNNEL))
 		return 0;
-	if (own && unlikely(port == config->proxy_port))
+	if (own && is_near_proxy(port, config))
 		return flags;
 	if (own && port >= config->nat_port_min && port <= config->nat_port_max)
 		return flags;

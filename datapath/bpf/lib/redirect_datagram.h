@@ -66,7 +66,7 @@ NOINLINE int datagram_to_proxy(struct __sk_buff *skb, struct flow *f)
 		return refuse_datagram(skb, f, DROPPED(DROP_HANDLE_GONE));
 	asks = f->source_hi == (e->flags & CT_ORIGIN_HI);
 	handle_address(h->number, f->flags & FLOW_IPV6, config, &to);
-	port = bpf_htons(config->proxy_port);
+	port = bpf_htons(proxy_datagram_port(h->number, config));
 	if (!(f->flags & FLOW_FRAGMENT) && !datagram_heard(skb, &to, f->flags & FLOW_IPV6, port))
 		return refuse_datagram(skb, f, DROPPED(DROP_PROXY_AWAY));
 	code = translate(skb, f, TRANSLATE_SOURCE, &to,
@@ -107,7 +107,7 @@ NOINLINE int datagram_passes(struct __sk_buff *skb, struct flow *f)
 	number = handle_number(flow_address(f, TRANSLATE_SOURCE), config);
 	onward = number & HANDLE_OTHER_LEG;
 	number &= ~HANDLE_OTHER_LEG;
-	if (brought_by(skb) || (f->flags & FLOW_RELATED) || f->port_source != bpf_htons(config->proxy_port))
+	if (brought_by(skb) || (f->flags & FLOW_RELATED) || f->port_source != bpf_htons(proxy_datagram_port(number, config)))
 		return DROPPED(DROP_HANDLE_ADDRESS);
 	h = handle_get(number);
 	if (!h || h->key.protocol != PROTOCOL_UDP || f->port_destination != handle_client_port(h) ||

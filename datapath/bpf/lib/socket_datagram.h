@@ -2,6 +2,7 @@
 #pragma once
 
 #include "handle.h"
+#include "proxy_process.h"
 #include "socket_refusal.h"
 #include "socket_target.h"
 
@@ -11,8 +12,9 @@
 #define SOCKET_ECONNREFUSED 111
 #define SOCKET_TRANSLATED 1
 
-/* Somebody else's, or to no leg: counted as the packet would be. In process context: a softirq may come between load and store. */
-INLINE int socket_datagram_refused(void)
+/* To a handle, by somebody else, or to no leg; or by the proxy, to anywhere else: counted as the packet would be. In process context: a
+ * softirq may come between load and store. */
+INLINE int socket_handle_refused(void)
 {
 	__u32 key = DROP_HANDLE_ADDRESS << 2 | DIRECTION_EGRESS;
 	struct metric *metric = bpf_map_lookup_elem(&weir_metrics, &key);
@@ -32,12 +34,13 @@ NOINLINE int socket_datagram(struct bpf_sock_addr *ctx, struct socket_target *ta
 	__u64 cookie;
 
 	NEVER_NULL(target);
+	if (!config)
+		return -SOCKET_EACCES;
 	to_server = target->port == bpf_htons(DATAGRAM_SERVER_PORT);
-	if (!config || !config->proxy_port || !sends || (__u32)bpf_get_current_uid_gid() != config->proxy_uid ||
-	    socket_port(ctx) != bpf_htons(config->proxy_port) ||
-	    (!to_server && target->port != bpf_htons(DATAGRAM_CLIENT_PORT)))
-		return socket_datagram_refused();
 	number = handle_number(&target->address, config);
+	if (!config->proxy_port || !sends || !proxy_calls(config) ||
+	    socket_port(ctx) != bpf_htons(proxy_datagram_port(number, config)) || (!to_server && target->port != bpf_htons(DATAGRAM_CLIENT_PORT)))
+		return socket_handle_refused();
 	h = handle_get(number);
 	if (!h || h->key.protocol != PROTOCOL_UDP)
 		return -SOCKET_ECONNREFUSED;

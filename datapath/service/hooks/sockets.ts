@@ -5,11 +5,11 @@
  *
  * @module
  */
-import { type Logger, ProblemError } from "@weir/common";
+import { cgroupRoot, type Logger, ProblemError } from "@weir/common";
 import { AttachType } from "@weir/loader";
 import { type NetlinkSocket, netnsCookie, openSockDiag } from "@weir/net";
 import type { Attachments } from "./attachments.ts";
-import { cgroupId, cgroupRoot, cgroupRootIn } from "../kernel/cgroup.ts";
+import { cgroupId, cgroupRootIn } from "../kernel/cgroup.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { type Reaped, SocketReaper } from "./socket_reaper.ts";
 

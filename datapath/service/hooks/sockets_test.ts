@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { AttachType } from "@weir/loader";
 import { openPinnedLink } from "../kernel/kernel.ts";
 import { Pins } from "../kernel/pins.ts";
-import { cgroupRoot, cgroupRootIn } from "../kernel/cgroup.ts";
+import { cgroupRoot } from "@weir/common";
+import { cgroupRootIn } from "../kernel/cgroup.ts";
 import { TestNode } from "../testing.ts";
 
 const skipped = TestNode.skipped() ??

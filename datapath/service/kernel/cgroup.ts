@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ProblemError } from "@weir/common";
+import { cgroupRoot, ProblemError } from "@weir/common";
 
 /**
  * The id of a control group: its inode.
@@ -16,7 +16,7 @@ export function cgroupId(path: string): bigint {
   } catch (cause) {
     throw new ProblemError("CGROUP_NOT_FOUND", {
       status: 404,
-      detail: `Cannot attach to cgroup ${path}: it does not exist`,
+      detail: `Cannot use cgroup ${path}: it does not exist`,
       found: "nothing",
       expected: path,
       cause,
@@ -28,7 +28,7 @@ export function cgroupId(path: string): bigint {
   const where = root === undefined ? "none is mounted here" : `those are below ${root}`;
   throw new ProblemError("CGROUP_NOT_FOUND", {
     status: 404,
-    detail: `Cannot attach to cgroup ${path}: it is not a control group of version 2; ${where}`,
+    detail: `Cannot use cgroup ${path}: it is not a control group of version 2; ${where}`,
     found: "another directory",
     expected: root === undefined ? "a mount of type cgroup2, and a group in it" : `a directory in ${root}`,
   });
@@ -49,19 +49,6 @@ export function cgroupRootIn(directory: string): string {
     expected: "the host's /sys/fs/cgroup, mounted there with what is mounted below it",
     action: "Mount it, or name another directory with --cgroup-root",
   });
-}
-
-/** Where the unified hierarchy is mounted: whole rather than a part of it. @param mountinfo as /proc/self/mountinfo */
-export function cgroupRoot(mountinfo: string): string | undefined {
-  const all = mountinfo.split("\n").map((line) => line.split(" ")).filter((fields) => fields.length > 4);
-  // What was mounted later over it, or over a directory above it, hides a mount.
-  const hidden = (point: string, index: number) =>
-    all.slice(index + 1).some(([, , , , over]) => point === over || point.startsWith(`${over}/`));
-  const mounts = all.filter((fields, index) =>
-    fields[fields.indexOf("-") + 1] === "cgroup2" && !hidden(fields[4], index)
-  );
-  const chosen = mounts.find((fields) => fields[3] === "/") ?? mounts[0];
-  return chosen?.[4].replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
 }
 
 function isThere(path: string): boolean {

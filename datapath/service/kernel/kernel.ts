@@ -49,7 +49,7 @@ import type { Pins } from "./pins.ts";
 const REVISIONS_AT_ONCE_MAX = 1024;
 
 /** Maps whose contents outlive their layout, and the size of a value since which it has only grown at its end, where zero says nothing. */
-const CARRIED: Record<string, number> = { weir_ct: 104 };
+const CARRIED: Record<string, number> = { weir_ct: 104, weir_config: 152 };
 /** Maps that hold nothing from one packet to the next. */
 const WORKING_MEMORY = ["weir_ct_new", "weir_ct_claims"];
 

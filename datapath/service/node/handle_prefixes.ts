@@ -20,9 +20,10 @@ import {
 } from "@weir/net";
 import type { NodeConfig, RemoteNode } from "@weir/proto/datapath";
 import { hex, parsePrefix, unmapped } from "../kernel/addresses.ts";
+import { cgroupId } from "../kernel/cgroup.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 
-const PORT_DEFAULT = 15001;
+const PORT_DEFAULT = 15001, SOCKETS_MAX = 64;
 /** The number of a handle has 24 bits, 16 of which are its place in the table. */
 const V4_BITS_MIN = 8, V4_BITS_MAX = 16, V6_BITS = 64;
 /** That programs ask the routing tables about, as nobody's (bpf/lib/local.h). */
@@ -31,7 +32,7 @@ const NOBODY = "255.255.255.254/32";
 /** What the programs' record says of handles. */
 export type HandleConfig = Pick<
   Config,
-  "handleIpv4Be" | "handleMaskIpv4" | "handleIpv6" | "proxyUid" | "proxyPort"
+  "handleIpv4Be" | "handleMaskIpv4" | "handleIpv6" | "proxyUid" | "proxyPort" | "proxySockets" | "proxyCgroup"
 >;
 /** Nothing goes to a proxy. */
 export const NO_HANDLES: HandleConfig = {
@@ -40,6 +41,8 @@ export const NO_HANDLES: HandleConfig = {
   handleIpv6: 0n,
   proxyUid: 0,
   proxyPort: 0,
+  proxySockets: 0,
+  proxyCgroup: 0n,
 };
 
 /** Prefixes that somebody has, and who. */
@@ -69,16 +72,27 @@ function prefixesOf({ proxy }: NodeConfig): Prefixes {
   return { v4, v6 };
 }
 
-/** What the record is to say. Pure. @throws {ProblemError} PROXY_INVALID */
+/** What the record is to say, but for the control group. Pure. @throws {ProblemError} PROXY_INVALID */
 export function handleConfig(config: NodeConfig): HandleConfig {
   const { v4, v6 } = prefixesOf(config);
   if (config.proxy === undefined) return NO_HANDLES;
+  const { uid, port, sockets } = config.proxy, proxyPort = port || PORT_DEFAULT;
+  if (sockets > SOCKETS_MAX || proxyPort + Math.max(sockets, 1) > 65_536) {
+    throw new ProblemError("PROXY_INVALID", {
+      status: 422,
+      detail: `Cannot have ${sockets} sockets for datagrams at the ports from ${proxyPort} on`,
+      found: sockets,
+      expected: `at most ${SOCKETS_MAX}, and a port for each`,
+    });
+  }
   return {
     handleIpv4Be: v4 === undefined ? 0 : new DataView(v4.address.bytes.slice().buffer).getUint32(0),
     handleMaskIpv4: v4 === undefined ? 0 : 2 ** (32 - v4.length) - 1,
     handleIpv6: v6 === undefined ? 0n : new DataView(v6.address.bytes.slice().buffer).getBigUint64(0, true),
-    proxyUid: config.proxy.uid,
-    proxyPort: config.proxy.port || PORT_DEFAULT,
+    proxyUid: uid,
+    proxyPort,
+    proxySockets: sockets,
+    proxyCgroup: 0n,
   };
 }
 
@@ -128,8 +142,17 @@ export class HandlePrefixes {
     this.#socket = socket;
     const before = kernel.config.get(0);
     if (before === undefined) return;
-    const { handleIpv4Be, handleMaskIpv4, handleIpv6, proxyUid, proxyPort } = before;
-    this.#config = { handleIpv4Be, handleMaskIpv4, handleIpv6, proxyUid, proxyPort };
+    const { handleIpv4Be, handleMaskIpv4, handleIpv6, proxyUid, proxyPort, proxySockets, proxyCgroup } =
+      before;
+    this.#config = {
+      handleIpv4Be,
+      handleMaskIpv4,
+      handleIpv6,
+      proxyUid,
+      proxyPort,
+      proxySockets,
+      proxyCgroup,
+    };
   }
 
   /** Fields of the record. */
@@ -139,7 +162,7 @@ export class HandlePrefixes {
 
   /**
    * Gives handles their addresses, or takes them away. Repeatable: what others have changed since is noticed.
-   * @throws {ProblemError} PROXY_INVALID; PROXY_PREFIX_TAKEN: where handles have these addresses already all stays as it is, else
+   * @throws {ProblemError} PROXY_INVALID; PROXY_PREFIX_TAKEN, CGROUP_NOT_FOUND: where handles have these addresses already all stays as it is, else
    * there is no proxy, and what L7 rules allow is refused
    */
   apply(config: NodeConfig, remotes: readonly RemoteNode[]): void {
@@ -148,7 +171,9 @@ export class HandlePrefixes {
       const handles = handleConfig(config);
       if (config.proxy !== undefined) {
         const areThere = this.#hasAddresses(handles);
-        trouble = handleConflict(config, this.#taken(config, remotes), { areThere });
+        trouble = this.#setCgroup(handles, config.proxy.cgroup);
+        if (trouble !== undefined && handles.proxyCgroup === 0n) throw trouble;
+        trouble ??= handleConflict(config, this.#taken(config, remotes), { areThere });
         if (trouble !== undefined && !areThere) throw trouble;
         // Who is sent to an address must find it there.
         this.#route(Object.values(prefixesOf(config)).filter((prefix) => prefix !== undefined));
@@ -161,6 +186,19 @@ export class HandlePrefixes {
       throw error;
     }
     if (trouble !== undefined) throw trouble;
+  }
+
+  /** Where it is gone the number of before stays: nobody is in it. @returns what is wrong */
+  #setCgroup(handles: HandleConfig, path: string): ProblemError | undefined {
+    if (path === "") return undefined;
+    try {
+      handles.proxyCgroup = cgroupId(path);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof ProblemError)) throw error;
+      handles.proxyCgroup = this.#config.proxyCgroup;
+      return error;
+    }
   }
 
   /** Handles have these addresses now. */

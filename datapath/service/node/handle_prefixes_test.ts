@@ -8,8 +8,8 @@ import { nodeTest, rowsOf, type TestNode } from "../testing.ts";
 import { handleConfig, handleConflict, NO_HANDLES } from "./handle_prefixes.ts";
 
 const BOTH = { prefixV4: "240.0.0.0/8", prefixV6: "fd57:4c37::/64" };
-const configOf = (proxy?: { prefixV4?: string; prefixV6?: string }) =>
-  NodeConfig.create(proxy && { proxy: { port: 0, uid: 999, ...BOTH, ...proxy } });
+const configOf = (proxy?: { prefixV4?: string; prefixV6?: string; sockets?: number; port?: number }) =>
+  NodeConfig.create(proxy && { proxy: { port: 0, uid: 999, cgroup: "", sockets: 3, ...BOTH, ...proxy } });
 
 Deno.test("handleConfig() gives defaults, and takes prefixes of the lengths that numbers of handles fill", () => {
   assert.deepEqual(handleConfig(configOf()), NO_HANDLES);
@@ -19,11 +19,16 @@ Deno.test("handleConfig() gives defaults, and takes prefixes of the lengths that
     handleIpv6: 0x374c57fdn,
     proxyUid: 999,
     proxyPort: 15001,
+    proxySockets: 3,
+    proxyCgroup: 0n,
   });
   const small = handleConfig(configOf({ prefixV4: "100.127.0.0/16" }));
   assert.deepEqual([small.handleIpv4Be, small.handleMaskIpv4], [0x647f0000, 0xffff]);
   const v6Alone = handleConfig(configOf({ prefixV4: "" }));
   assert.deepEqual([v6Alone.handleMaskIpv4, v6Alone.handleIpv6], [0, 0x374c57fdn]);
+  for (const more of [{ sockets: 65 }, { sockets: 2, port: 65_535 }]) {
+    assert.throws(() => handleConfig(configOf(more)), { code: "PROXY_INVALID" }, JSON.stringify(more));
+  }
   for (const prefixV4 of ["240.0.0.0/7", "240.1.0.0/17", "fd00::/64"]) {
     assert.throws(() => handleConfig(configOf({ prefixV4 })), { code: "PROXY_INVALID" }, prefixV4);
   }
@@ -127,6 +132,10 @@ nodeTest(
       await node.request("POST", "/v1/sync", {});
       assert.deepEqual(await errors(), []);
     }
+    // A control group that is nowhere: nobody may connect, and that is said.
+    await put({ uid: 999, prefixV4: "241.0.0.0/8", cgroup: "/sys/fs/cgroup/nowhere" });
+    assert.match((await errors())[0], /cgroup \/sys\/fs\/cgroup\/nowhere/);
+    assert.equal(record().proxyPort, 0);
     await put();
     assert.deepEqual([record().proxyPort, await locals()], [0, ""]);
     await put({ uid: 999, prefixV4: "241.0.0.0/8" });

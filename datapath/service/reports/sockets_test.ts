@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { until } from "@weir/common/testing/until";
 import type { EndpointNetwork } from "@weir/proto/datapath";
-import { cgroupRoot } from "../kernel/cgroup.ts";
+import { cgroupRoot } from "@weir/common";
 import { nodeTest, run, type TestNode } from "../testing.ts";
 
 interface Sockets {
