@@ -42,6 +42,11 @@ export async function makeProxyCgroup(places: CgroupPlaces): Promise<{ path: str
       if (parent === undefined) continue;
       const path = `${parent}/weir-${instance}-l7-proxy`;
       await ensureCgroup(path);
+      // Below a threaded group, or one that divides a resource, a group takes no process; nor from beyond a delegated namespace.
+      await outputOf(...inCgroup(path, ["true"])).catch(async (error) => {
+        await removeCgroup(path);
+        throw error;
+      });
       return { path };
     } catch (error) {
       why ||= (error as Error).message;
@@ -63,7 +68,7 @@ export async function removeCgroup(path: string): Promise<void> {
 }
 
 /** What a program says. @throws {Error} with its last words, where it fails or takes too long */
-async function outputOf(program: string, ...args: string[]): Promise<string> {
+async function outputOf(...[program, ...args]: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(program, {
     args,
     stdin: "null",

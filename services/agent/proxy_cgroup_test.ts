@@ -1,4 +1,5 @@
 import { deepEqual, doesNotMatch, equal, match, rejects } from "node:assert/strict";
+import { cgroupRoot } from "@weir/common";
 import { ensureCgroup, inCgroup, makeProxyCgroup, removeCgroup, sameGroup } from "./proxy_cgroup.ts";
 
 const mounted = (point: string) => `30 20 0:26 / ${point} rw,nosuid - cgroup2 cgroup2 rw\n`;
@@ -72,5 +73,66 @@ Deno.test("inCgroup() starts a program in the group, and not at all where it can
     equal((await Deno.stat(directory)).isDirectory, true, "one that is in use stays");
   } finally {
     await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("makeProxyCgroup() goes on without a group where that would take no process", async () => {
+  const root = cgroupRoot(await Deno.readTextFile("/proc/self/mountinfo"));
+  const directory = `${root}/weir-test-${crypto.randomUUID()}`, threaded = `${directory}/threaded`;
+  try {
+    await Deno.mkdir(threaded, { recursive: true });
+    await Deno.writeTextFile(`${threaded}/cgroup.type`, "threaded");
+  } catch {
+    return; // Only root may, and only where there are groups of version 2.
+  }
+  try {
+    const places = { instance: "x", mountinfo: mounted(threaded), own: "0::/\n" };
+    const made = await makeProxyCgroup(places);
+    match("why" in made ? made.why : "", /cgroup\.procs|I\/O error|not supported/);
+    deepEqual([...Deno.readDirSync(threaded)].filter((entry) => entry.isDirectory), [], "nothing is left");
+  } finally {
+    await Deno.remove(threaded);
+    await Deno.remove(directory);
+  }
+});
+
+Deno.test("makeProxyCgroup() makes it in a container as Kubernetes gives it: a namespace of groups, read-only, and the host's beside it", async () => {
+  const root = cgroupRoot(await Deno.readTextFile("/proc/self/mountinfo"));
+  const name = `weir-test-${crypto.randomUUID()}`, pod = `${root}/${name}`, container = `${pod}/container`;
+  try {
+    await Deno.mkdir(container, { recursive: true });
+  } catch {
+    return; // Only root may, and only where there are groups of version 2.
+  }
+  const directory = await Deno.makeTempDir(), config = new URL("deno.json", import.meta.url).pathname;
+  const script = `mkdir ${directory}/host && mount --rbind /sys/fs/cgroup ${directory}/host &&
+mount --bind ${container} /sys/fs/cgroup && mount -o remount,bind,ro /sys/fs/cgroup && exec "$@"`;
+  const words = ["unshare", "--mount", "--cgroup", "sh", "-c", script, "sh", Deno.execPath(), "run", "-A"];
+  const program = `const { makeProxyCgroup, inCgroup } = await import("${new URL(
+    "proxy_cgroup.ts",
+    import.meta.url,
+  )}");
+const made = await makeProxyCgroup({ instance: "x", root: "${directory}/host", own: "0::/\\n",
+  mountinfo: "30 20 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup2 rw\\n" });
+const [sh, ...args] = inCgroup(made.path, ["cat", "/proc/self/cgroup"]);
+console.log(made.path, new TextDecoder().decode((await new Deno.Command(sh, { args }).output()).stdout));`;
+  try {
+    await Deno.writeTextFile(`${directory}/x.ts`, program);
+    const [command, ...args] = inCgroup(container, [
+      ...words,
+      "--no-check",
+      "--config",
+      config,
+      `${directory}/x.ts`,
+    ]);
+    const { stdout, stderr } = await new Deno.Command(command, { args }).output();
+    const said = new TextDecoder().decode(stdout), group = `${name}/container/weir-x-l7-proxy`;
+    match(said, new RegExp(`^${directory}/host/(unified/)?${group} `), new TextDecoder().decode(stderr));
+    match(said, /^0::\/weir-x-l7-proxy$/m, "a process of the container is in it");
+    await Deno.remove(`${root}/${group}`);
+  } finally {
+    for (const path of [container, pod, directory]) {
+      await Deno.remove(path, { recursive: path === directory });
+    }
   }
 });

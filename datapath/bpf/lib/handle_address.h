@@ -52,7 +52,7 @@ INLINE __u16 proxy_datagram_port(__u32 number, const struct config *config)
 /* May it be a port (host order) of the proxy's? */
 INLINE int is_near_proxy(__u16 port, const struct config *config)
 {
-	return unlikely((__u16)(port - config->proxy_port) < PROXY_SOCKETS_MAX);
+	return unlikely((__u16)(port - config->proxy_port) < PROXY_SOCKETS_MAX) && config->proxy_port;
 }
 
 /* For a port of the proxy's on an address of this node: to no handle, so nobody's connection. */
@@ -60,7 +60,7 @@ INLINE int is_for_proxy(const struct flow *f, const struct config *config)
 {
 	__u16 at = bpf_ntohs(f->port_destination) - config->proxy_port;
 
-	if (!is_near_proxy(bpf_ntohs(f->port_destination), config) || !config->proxy_port || (f->flags & FLOW_RELATED))
+	if (!is_near_proxy(bpf_ntohs(f->port_destination), config) || (f->flags & FLOW_RELATED))
 		return 0;
 	return (!at && f->key.protocol == PROTOCOL_TCP) || ((!at || at < config->proxy_sockets) && f->key.protocol == PROTOCOL_UDP);
 }
