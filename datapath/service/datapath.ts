@@ -91,6 +91,8 @@ export interface DatapathConfig {
   verdictDirectory?: string;
   /** Directory with the host's control groups; default: where the unified hierarchy is mounted. */
   cgroupRoot?: string;
+  /** Path of the control group of the L7 proxy's processes. Default: they have none. */
+  proxyCgroup?: string;
   /** How often devices are looked after, default 10,000 ms. */
   resyncMs?: number;
   /** How often conntrack is collected, default 30,000 ms. */
@@ -192,7 +194,12 @@ class Running implements Datapath {
     this.#hz = hz;
     this.#attachments = new Attachments(kernel);
     this.#policies = new PolicyStore(kernel, parts.config.policyEntriesMax ?? 16_384);
-    this.#node = new NodeStore({ kernel, attachments: this.#attachments, socket: this.#socket });
+    this.#node = new NodeStore({
+      kernel,
+      attachments: this.#attachments,
+      socket: this.#socket,
+      proxyCgroup: parts.config.proxyCgroup,
+    });
     this.#endpoints = new EndpointStore({
       kernel,
       attachments: this.#attachments,

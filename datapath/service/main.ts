@@ -61,6 +61,12 @@ runService({
       default: "",
       description: "directory with the host's control groups (default: found)",
     },
+    proxyCgroup: {
+      kind: "text",
+      default: "",
+      description:
+        "control group of the L7 proxy's processes: they alone may connect to handles, and to nothing else (default: whoever is its user may)",
+    },
     sysctlDirectory: {
       kind: "text",
       default: "/proc/sys/net",
@@ -107,6 +113,7 @@ runService({
         verdictDirectory: config.verdicts === "" ? undefined : config.verdicts,
         mapSizes,
         cgroupRoot: config.cgroupRoot || undefined,
+        proxyCgroup: config.proxyCgroup || undefined,
         resyncMs: config.resyncS * 1000,
         gcMs: config.gcS * 1000,
       },

@@ -3154,13 +3154,9 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "id": 4,
     "protoName": "prefix_v6"
    },
-   "cgroup": {
-    "type": "string",
-    "id": 5
-   },
    "sockets": {
     "type": "uint32",
-    "id": 6
+    "id": 5
    }
   }
  },

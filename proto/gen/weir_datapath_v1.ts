@@ -66,9 +66,7 @@ export interface NodeProxy {
   prefixV4: string;
   /** 64, such as fd57:4c37::/64; "": likewise */
   prefixV6: string;
-  /** path of the control group (version 2) that its processes are in: they alone may connect to a handle, and */
-  cgroup: string;
-  /** to nothing else; "": whoever is that user may, and may connect elsewhere */
+  /** for datagrams, at port and the ports behind it, one for each of its processes; at most 64, 0: one */
   sockets: number;
 }
 /** Encodings of {@link NodeProxy}. */

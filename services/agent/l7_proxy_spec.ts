@@ -9,7 +9,6 @@ import { DATAGRAM } from "@weir/proto/numbers";
 import type { AgentConfig } from "./config.ts";
 import { l7RecordsSocketOf, type Layout, namesSocketOf, readSocketOf, stateOf } from "./layout.ts";
 import type { SpecParts } from "./service_spec.ts";
-import { optional } from "./spec_words.ts";
 
 /** Every address of IPv6: Deno has words for prefixes of IPv4 only (2.9.6). */
 export const EVERY_ADDRESS = "::/0";
@@ -88,9 +87,8 @@ function specOf(
 }
 
 /** What the datapath is told of it, by the endpoint manager. */
-export function proxyArgs(config: AgentConfig, { uid, proxyCgroup }: Layout): string[] {
+export function proxyArgs(config: AgentConfig, { uid }: Layout): string[] {
   return [
-    ...optional("--proxy-cgroup", proxyCgroup ?? ""),
     "--proxy-port",
     `${config.l7ProxyPort}`,
     "--proxy-uid",

@@ -197,6 +197,7 @@ export function serviceSpecs(
       ...optional("--ct-entries-max", config.ctEntriesMax?.toString() ?? ""),
       ...optional("--nat-entries-max", config.natEntriesMax?.toString() ?? ""),
       ...optional("--cgroup-root", config.cgroupRoot),
+      ...optional("--proxy-cgroup", layout.proxyCgroup ?? ""),
       ...optional("--sysctl-directory", config.sysctlDirectory),
     ],
   }, []);

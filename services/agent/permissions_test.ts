@@ -667,7 +667,7 @@ Deno.test("commandOf() starts the processes of the L7 proxy, and no other, in it
   for (const spec of serviceSpecs(config("--l7-proxy-workers", "2"), own, "n")) {
     const command = commandOf(spec, own, "/code.js", "/deno.json");
     equal(command[0], spec.name.startsWith("l7-proxy") ? "sh" : "setpriv", spec.name);
-    equal(command.includes(proxyCgroup), /^(l7-proxy.*|endpoint-manager)$/.test(spec.name), spec.name);
+    equal(command.includes(proxyCgroup), /^(l7-proxy.*|datapath)$/.test(spec.name), spec.name);
   }
 });
 

@@ -30,7 +30,7 @@ export interface EndpointManagerConfig {
   /** `""`: that of the node's label topology.kubernetes.io/zone, if it has one. */
   zone: string;
   /** The node's L7 proxy; absent: there is none. */
-  proxy?: Pick<NodeProxy, "port" | "uid" | "prefixV4" | "prefixV6" | "cgroup" | "sockets">;
+  proxy?: Pick<NodeProxy, "port" | "uid" | "prefixV4" | "prefixV6" | "sockets">;
   /** Who gives the node's pod CIDRs: the identity allocator of its pool, or Kubernetes. Default cluster-pool. */
   ipam?: "cluster-pool" | "kubernetes";
   /** CIDR rules of policies mean this node's endpoints too, as Kubernetes' model has it; default false, as Cilium has it. */

@@ -160,12 +160,6 @@ runService({
       max: 2 ** 32 - 1,
       description: "with l7Proxy: its user's number",
     },
-    proxyCgroup: {
-      kind: "text",
-      default: "",
-      description:
-        "with l7Proxy: path of the control group of its processes, who alone may connect to handles",
-    },
     proxyPrefixV4: { kind: "text", default: "", description: "with l7Proxy: IPv4 addresses of handles" },
     proxyPrefixV6: { kind: "text", default: "", description: "with l7Proxy: IPv6 addresses of handles" },
     namesSocket: {
@@ -252,7 +246,6 @@ runService({
         proxy: config.l7Proxy === "" ? undefined : {
           port: config.proxyPort,
           uid: config.proxyUid,
-          cgroup: config.proxyCgroup,
           sockets: proxies.length,
           prefixV4: config.proxyPrefixV4,
           prefixV6: config.proxyPrefixV6,

@@ -136,14 +136,18 @@ export class HandlePrefixes {
   #config: HandleConfig = NO_HANDLES;
   readonly #kernel: Kernel;
   readonly #socket: NetlinkSocket;
+  readonly #cgroup: string;
 
-  constructor({ kernel, socket }: { kernel: Kernel; socket: NetlinkSocket }) {
+  /** @param parts proxyCgroup: path of the control group of the proxy's processes; absent: they have none */
+  constructor(
+    { kernel, socket, proxyCgroup = "" }: { kernel: Kernel; socket: NetlinkSocket; proxyCgroup?: string },
+  ) {
     this.#kernel = kernel;
     this.#socket = socket;
+    this.#cgroup = proxyCgroup;
     const before = kernel.config.get(0);
     if (before === undefined) return;
-    const { handleIpv4Be, handleMaskIpv4, handleIpv6, proxyUid, proxyPort, proxySockets, proxyCgroup } =
-      before;
+    const { handleIpv4Be, handleMaskIpv4, handleIpv6, proxyUid, proxyPort, proxySockets } = before;
     this.#config = {
       handleIpv4Be,
       handleMaskIpv4,
@@ -151,8 +155,11 @@ export class HandlePrefixes {
       proxyUid,
       proxyPort,
       proxySockets,
-      proxyCgroup,
+      proxyCgroup: before.proxyCgroup,
     };
+    // Its processes are in another group than those of the agent before, and connect as soon as they are told whose a connection is.
+    const now = { ...this.#config };
+    if (now.proxyPort !== 0 && this.#setCgroup(now) === undefined) this.#write(now);
   }
 
   /** Fields of the record. */
@@ -171,7 +178,7 @@ export class HandlePrefixes {
       const handles = handleConfig(config);
       if (config.proxy !== undefined) {
         const areThere = this.#hasAddresses(handles);
-        trouble = this.#setCgroup(handles, config.proxy.cgroup);
+        trouble = this.#setCgroup(handles);
         if (trouble !== undefined && handles.proxyCgroup === 0n) throw trouble;
         trouble ??= handleConflict(config, this.#taken(config, remotes), { areThere });
         if (trouble !== undefined && !areThere) throw trouble;
@@ -189,10 +196,11 @@ export class HandlePrefixes {
   }
 
   /** Where it is gone the number of before stays: nobody is in it. @returns what is wrong */
-  #setCgroup(handles: HandleConfig, path: string): ProblemError | undefined {
-    if (path === "") return undefined;
+  #setCgroup(handles: HandleConfig): ProblemError | undefined {
+    handles.proxyCgroup = 0n;
+    if (this.#cgroup === "") return undefined;
     try {
-      handles.proxyCgroup = cgroupId(path);
+      handles.proxyCgroup = cgroupId(this.#cgroup);
       return undefined;
     } catch (error) {
       if (!(error instanceof ProblemError)) throw error;

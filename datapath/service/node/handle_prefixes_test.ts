@@ -1,5 +1,6 @@
 /** The proxy's handles in the kernel: which addresses they may have, and what is made and unmade for them. */
 import assert from "node:assert/strict";
+import { cgroupRoot } from "@weir/common";
 import { BpfMap, openPin } from "@weir/loader";
 import { Config, Handle as HandleRecord } from "@weir/maps";
 import { NodeConfig } from "@weir/proto/datapath";
@@ -9,7 +10,7 @@ import { handleConfig, handleConflict, NO_HANDLES } from "./handle_prefixes.ts";
 
 const BOTH = { prefixV4: "240.0.0.0/8", prefixV6: "fd57:4c37::/64" };
 const configOf = (proxy?: { prefixV4?: string; prefixV6?: string; sockets?: number; port?: number }) =>
-  NodeConfig.create(proxy && { proxy: { port: 0, uid: 999, cgroup: "", sockets: 3, ...BOTH, ...proxy } });
+  NodeConfig.create(proxy && { proxy: { port: 0, uid: 999, sockets: 3, ...BOTH, ...proxy } });
 
 Deno.test("handleConfig() gives defaults, and takes prefixes of the lengths that numbers of handles fill", () => {
   assert.deepEqual(handleConfig(configOf()), NO_HANDLES);
@@ -132,13 +133,36 @@ nodeTest(
       await node.request("POST", "/v1/sync", {});
       assert.deepEqual(await errors(), []);
     }
-    // A control group that is nowhere: nobody may connect, and that is said.
-    await put({ uid: 999, prefixV4: "241.0.0.0/8", cgroup: "/sys/fs/cgroup/nowhere" });
-    assert.match((await errors())[0], /cgroup \/sys\/fs\/cgroup\/nowhere/);
-    assert.equal(record().proxyPort, 0);
     await put();
     assert.deepEqual([record().proxyPort, await locals()], [0, ""]);
     await put({ uid: 999, prefixV4: "241.0.0.0/8" });
+    // The next agent's proxy is in another group: the record says so before anybody is told whose a connection is.
+    const group = `${cgroupRoot(await Deno.readTextFile("/proc/self/mountinfo"))}/wt-${crypto.randomUUID()}`;
+    await Deno.mkdir(group);
+    try {
+      await node.stop();
+      await node.start("--proxy-cgroup", group);
+      assert.equal(record().proxyCgroup, BigInt((await Deno.stat(group)).ino!));
+      assert.equal(record().proxyPort, 15001, "as before");
+      // Another one in its place, and one that is gone: then nobody is in it, and that is said.
+      for (const isThere of [true, false]) {
+        await Deno.remove(group);
+        const before = record().proxyCgroup;
+        if (isThere) await Deno.mkdir(group);
+        await put({ uid: 999, prefixV4: "241.0.0.0/8" });
+        assert.equal(record().proxyCgroup, isThere ? BigInt((await Deno.stat(group)).ino!) : before);
+        assert.match((await errors())[0] ?? "", isThere ? /^$/ : /Cannot use cgroup .*: it does not exist/);
+      }
+      await put();
+      await put({ uid: 999, prefixV4: "241.0.0.0/8" });
+      assert.equal(record().proxyPort, 0, "no group, no proxy");
+      await node.stop();
+      await node.start();
+      await put({ uid: 999, prefixV4: "241.0.0.0/8" });
+      assert.deepEqual([record().proxyPort, record().proxyCgroup], [15001, 0n]);
+    } finally {
+      await Deno.remove(group).catch(() => {});
+    }
     await node.stop();
     await node.uninstall();
     assert.equal(await locals(), "");

@@ -74,8 +74,9 @@ export class NodeStore {
   #changes = 0;
   readonly #parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket };
 
+  /** @param parts proxyCgroup: see {@link HandlePrefixes} */
   constructor(
-    parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket },
+    parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket; proxyCgroup?: string },
   ) {
     this.#parts = parts;
     this.#masquerade = new MasqueradeStore(parts.kernel);
