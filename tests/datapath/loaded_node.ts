@@ -31,7 +31,7 @@ const EMPTY_WITHOUT: Record<string, string> = {
   weir_selections: "weir_selections",
   weir_service_counters: "weir_frontends",
   weir_socket_places: "socket_",
-  weir_handles: "weir_handles",
+  weir_handles: "socket_",
 };
 
 const idle: LoadedNode[] = [];
