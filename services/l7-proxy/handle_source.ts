@@ -4,7 +4,14 @@
  * @module
  */
 import type { WeirClient } from "@weir/client";
-import { Backoff, type Clock, errorText, type Logger, type MetricsRegistry } from "@weir/common";
+import {
+  Backoff,
+  type Clock,
+  errorText,
+  type Logger,
+  type MetricsRegistry,
+  ProblemError,
+} from "@weir/common";
 import { Handle, HandleBatch } from "@weir/proto/l7";
 
 const ASK_MS_MAX = 2000;
@@ -17,6 +24,8 @@ const TOLD_MS_MAX = 2000;
 /** Told handles whose connection has not come. */
 export const TOLD_MAX = 65_536;
 const STREAM_RETRY_MS_MAX = 1000;
+/** What the client says when there was no answer. */
+const SILENT: ReadonlySet<string> = new Set(["UNREACHABLE", "DEADLINE_EXCEEDED"]);
 
 /** What {@link HandleSource} is made of. */
 export interface HandleSourceParts {
@@ -38,6 +47,7 @@ export class HandleSource {
   readonly #told = new Map<number, { handle: Handle; timeMs: number }>();
   readonly #waiting = new Map<number, Set<() => void>>();
   #isTold = false;
+  readonly #answered = Promise.withResolvers<void>();
   readonly #parts: HandleSourceParts;
 
   constructor(parts: HandleSourceParts) {
@@ -54,6 +64,11 @@ export class HandleSource {
     return this.#isTold;
   }
 
+  /** Resolves when the datapath has answered for the first time, or {@link follow} has ended. Before that nobody says whose a connection is. */
+  get answered(): Promise<void> {
+    return this.#answered.promise;
+  }
+
   /** Listens to the datapath until `signal` aborts. */
   async follow(signal: AbortSignal): Promise<void> {
     const { datapath, clock, log } = this.#parts;
@@ -62,10 +77,13 @@ export class HandleSource {
       try {
         for await (const batch of datapath.stream("/v1/handles:new", HandleBatch, { signal })) {
           this.#isTold = true;
+          this.#answered.resolve();
           backoff.reset();
           this.#tell(batch);
         }
       } catch (error) {
+        // It is there, and has too many readers: it is asked.
+        if (error instanceof ProblemError && !SILENT.has(error.code)) this.#answered.resolve();
         if (this.#isTold) {
           log?.warn("The datapath tells of no new handles: it is asked", { error: errorText(error) });
         }
@@ -73,6 +91,7 @@ export class HandleSource {
       this.#isTold = false;
       await clock.sleep(backoff.nextMs(), signal);
     }
+    this.#answered.resolve();
   }
 
   /**

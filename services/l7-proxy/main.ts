@@ -119,29 +119,39 @@ runService({
     health.ok("rules", `${book.policies.size} policies, ${book.endpoints.size} endpoints`);
     const sweeping = proxy.sweep(signal);
     const following = handles.follow(signal);
-    const listening = listen({
-      port: config.port,
-      isShared: config.sharedPort,
-      serve: (accepted) => proxy.serve(accepted),
-      health,
-      clock,
-      log,
-      signal,
-    });
-    const datagrams = listenForDatagrams({
-      port: config.datagramPort || config.port,
-      datagrams: new DnsDatagrams({
-        prefixes,
-        shared: dns,
-        handleOf: (number) => handles.get(number),
-        flowOf: (handle) => proxy.flow(handle),
-      }),
-      hasIpv6: config.handlePrefixV6 !== "",
-      health,
-      clock,
-      log,
-      signal,
-    });
+    // Who comes before anybody can say whose the connection is had better be refused at once: the kernel does, and tells of it.
+    for (const part of ["listener", "datagrams"]) health.waitFor(part, "the datapath has not answered yet");
+    const whenAnswered = async (listen: () => Promise<void>) => {
+      await handles.answered;
+      await listen();
+    };
+    const listening = whenAnswered(() =>
+      listen({
+        port: config.port,
+        isShared: config.sharedPort,
+        serve: (accepted) => proxy.serve(accepted),
+        health,
+        clock,
+        log,
+        signal,
+      })
+    );
+    const datagrams = whenAnswered(() =>
+      listenForDatagrams({
+        port: config.datagramPort || config.port,
+        datagrams: new DnsDatagrams({
+          prefixes,
+          shared: dns,
+          handleOf: (number) => handles.get(number),
+          flowOf: (handle) => proxy.flow(handle),
+        }),
+        hasIpv6: config.handlePrefixV6 !== "",
+        health,
+        clock,
+        log,
+        signal,
+      })
+    );
     records.start();
     return {
       async stop() {

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { WeirClient } from "@weir/client";
 import { until } from "@weir/common/testing/until";
 
@@ -14,7 +15,7 @@ class ProxyProcess implements AsyncDisposable {
     this.#child = new Deno.Command(Deno.execPath(), {
       args: [
         ...["run", "-A", "--unstable-net", MAIN, "--socket", socket, "--port", `${port}`],
-        ...["--datapath", `unix:${directory}/none.sock`, ...more],
+        ...["--datapath", `unix:${directory}/datapath.sock`, ...more],
       ],
       stdin: "null",
       stdout: "null",
@@ -40,6 +41,20 @@ class ProxyProcess implements AsyncDisposable {
   }
 }
 
+/** A datapath that has nothing of what it is asked for. */
+class Datapath implements AsyncDisposable {
+  readonly #server: Deno.HttpServer;
+
+  constructor(directory: string) {
+    const path = `${directory}/datapath.sock`;
+    this.#server = Deno.serve({ path, onListen: () => {} }, () => new Response("{}", { status: 404 }));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server.shutdown();
+  }
+}
+
 /** Connects, and waits for the end. */
 async function connect(port: number): Promise<void> {
   using socket = await Deno.connect({ hostname: "127.0.0.1", port });
@@ -52,6 +67,7 @@ Deno.test("processes with --shared-port divide the connections of one port; the 
   const [port, other] = free.map(({ addr }) => addr.port);
   for (const one of free) one.close();
   try {
+    await using _datapath = new Datapath(directory);
     await using first = new ProxyProcess(directory, "a", port, "--shared-port");
     const second = new ProxyProcess(directory, "b", port, "--shared-port", "--datagram-port", `${other}`);
     try {
@@ -78,6 +94,30 @@ Deno.test("processes with --shared-port divide the connections of one port; the 
       const said = await alone.text("/readyz?verbose").catch(({ message }) => message);
       return /\[-\] listener: .*in use/.test(said);
     });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("a process listens when the datapath has answered, and goes on when that is away again", async () => {
+  const directory = await Deno.makeTempDir();
+  const free = Deno.listen({ hostname: "127.0.0.1", port: 0 }), { port } = free.addr;
+  free.close();
+  try {
+    await using early = new ProxyProcess(directory, "a", port);
+    const said = () => early.text("/readyz?verbose").catch(({ message }) => message);
+    for (const part of ["listener", "datagrams"]) {
+      await until(
+        `${part} says what it waits for`,
+        async () => (await said()).includes(`[-] ${part}: the datapath has not answered yet`),
+      );
+    }
+    await assert.rejects(connect(port), Deno.errors.ConnectionRefused);
+    {
+      await using _datapath = new Datapath(directory);
+      await until("it listens", async () => /^\[\+\] listener/m.test(await said()));
+    }
+    await connect(port);
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
