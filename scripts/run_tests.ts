@@ -107,6 +107,10 @@ const groups: Group[] = [
     needs: "tests/http2/build",
   },
   {
+    ...tests("envoy", "our readers of HTTP beside a real Envoy", "tests/envoy"),
+    needs: "tests/bench/l7/fetch-envoy",
+  },
+  {
     ...tests("ui", "the web page in Chromium, in a lab and with 1,000 workloads", "tests/ui"),
     needs: "tests/ui/install-chromium",
   },

@@ -335,6 +335,10 @@ export const AMBIGUOUS_REQUESTS: readonly AmbiguousRequest[] = [
     "close, Host",
     "X, transfer-encoding",
     "connection",
+    ":path",
+    "close, X:",
+    "X Y",
+    '"close"',
   ], (
     name,
   ): AmbiguousRequest => [
@@ -342,6 +346,11 @@ export const AMBIGUOUS_REQUESTS: readonly AmbiguousRequest[] = [
     post(`Connection: ${name}\r\nContent-Length: 5\r\n`, `abcde${SMUGGLED}`),
     "bad-connection",
   ]),
+  [
+    "Connection with empty members",
+    post("Connection: ,keep-alive, ,\r\nContent-Length: 5\r\n", `abcde${SMUGGLED}`),
+    "ok",
+  ],
   [
     "Expect of something else",
     post("Expect: 200-ok\r\nContent-Length: 5\r\n", `abcde${SMUGGLED}`),

@@ -34,6 +34,12 @@ export function isTokenByte(byte: number): boolean {
   return TOKEN[byte] === 1;
 }
 
+/** True for a token: the name of a field, a coding, an option of a connection. */
+export function isToken(text: string): boolean {
+  return TOKEN_TEXT.test(text);
+}
+const TOKEN_TEXT = /^[-\w!#$%&'*+.^`|~]+$/;
+
 // A byte order mark stays: the server sees it too.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 

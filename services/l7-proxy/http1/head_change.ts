@@ -1,5 +1,5 @@
 /** What is changed of a head before it is passed on; all other bytes stay as they came. @module */
-import { type Field, listOf } from "./fields.ts";
+import { type Field, isToken, listOf } from "./fields.ts";
 import type { RequestHead } from "./request_head.ts";
 
 /** A change of a head's fields that a rule asks for. */
@@ -23,7 +23,6 @@ const FIXED_FIELDS = new Set([
 const UPGRADE_FIELDS = new Set(["upgrade", "http2-settings"]);
 
 const encoder = new TextEncoder();
-const TOKEN = /^[-\w!#$%&'*+.^`|~]+$/;
 // What a field's value must not have: it would begin another field.
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
@@ -32,7 +31,7 @@ const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
 export function allowedChanges(asked: readonly FieldChange[]): readonly FieldChange[] {
   if (asked.length === 0) return asked;
   return asked.filter(({ name, value }) =>
-    !FIXED_FIELDS.has(name.toLowerCase()) && TOKEN.test(name) && !CONTROL.test(value)
+    !FIXED_FIELDS.has(name.toLowerCase()) && isToken(name) && !CONTROL.test(value)
   );
 }
 

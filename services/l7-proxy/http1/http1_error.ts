@@ -23,7 +23,8 @@ export const HTTP1_FAULTS = {
   "length-and-coding": "Content-Length and Transfer-Encoding stand together",
   "bad-length": "Content-Length is not one number",
   "bad-coding": "Transfer-Encoding does not end in chunked, once",
-  "bad-connection": "Connection names a field that says where the message ends, or whose it is",
+  "bad-connection":
+    "Connection names a field that says where the message ends, or whose it is, or what is no token",
   "disguised-field": "a field's name is Content-Length or Transfer-Encoding, but for an underscore",
   "bad-expect": "Expect is not 100-continue",
   "bad-chunk": "a chunk is not SIZE CR LF DATA CR LF",

@@ -3,7 +3,16 @@
  * different messages is refused (RFC 9112; ../README.md has the list).
  * @module
  */
-import { type Field, HeadText, isTokenByte, listOf, lowerCase, readFields, textOf } from "./fields.ts";
+import {
+  type Field,
+  HeadText,
+  isToken,
+  isTokenByte,
+  listOf,
+  lowerCase,
+  readFields,
+  textOf,
+} from "./fields.ts";
 import { Http1Error } from "./http1_error.ts";
 import { HTTP1_LIMITS } from "./limits.ts";
 import { readTarget, type Target } from "./target.ts";
@@ -130,7 +139,7 @@ export function readFraming(
   if (coding !== undefined) {
     const codings = listOf(coding);
     const isOnce = codings.at(-1) === "chunked" && codings.indexOf("chunked") === codings.length - 1;
-    if (version === "HTTP/1.0" || !isOnce || codings.some((one) => !/^[-\w!#$%&'*+.^`|~]+$/.test(one))) {
+    if (version === "HTTP/1.0" || !isOnce || !codings.every(isToken)) {
       throw new Http1Error("bad-coding", `${coding} (${version})`);
     }
     return { body: "chunked", length: 0 };
@@ -158,7 +167,9 @@ function readMeaning(fields: readonly Field[], version: string, target: Target) 
         break;
       case "connection":
         for (const name of listOf(value)) {
-          if (NEVER_HOP_BY_HOP.includes(name)) throw new Http1Error("bad-connection", name);
+          if (NEVER_HOP_BY_HOP.includes(name) || (name !== "" && !isToken(name))) {
+            throw new Http1Error("bad-connection", name);
+          }
           if (name === "close") closes = true;
           if (name === "keep-alive") keeps = true;
           if (name === "upgrade") namesUpgrade = true;

@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { bytesOf, MemorySocket, SeenHost } from "../testing.ts";
-import { AMBIGUOUS_REQUESTS } from "./ambiguous_requests.ts";
-import { AMBIGUOUS_TEXTS } from "./ambiguous_texts.ts";
 import { Http1Connection } from "./connection.ts";
 import { Llhttp } from "./llhttp.ts";
+import { ALL_AMBIGUOUS as ALL, mutatedRequest, wholeNumbers } from "./mutated_requests.ts";
 
-const LLHTTP = new Llhttp(), ALL = [...AMBIGUOUS_REQUESTS, ...AMBIGUOUS_TEXTS];
+const LLHTTP = new Llhttp();
 
 /** A server that is llhttp: it answers each request that it has read. */
 class LlhttpServer extends MemorySocket {
@@ -111,38 +110,12 @@ const shown = (method: string, path: string, fields: readonly { name: string; va
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const utf8 = (text: string) => decoder.decode(bytesOf(text));
 
-/** Numbers from a seed: mulberry32. */
-function randomOf(seed: number): (below: number) => number {
-  return (below) => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t ^= t + Math.imul(t ^ (t >>> 7), 61 | t);
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
-
-/** Pieces that mean something in HTTP. */
-const WORDS = [
-  ...'\r\n\t \0:;,/#?%.*\\"\x0b\x7f\u00e40159afAF+-',
-  ..."\r\n|\r\n\r\n|\n\r|Transfer-Encoding: chunked\r\n|Content-Length: 5\r\n|Content-Length: 0\r\n|chunked|identity"
-    .split("|"),
-  ..."GET / HTTP/1.1\r\nHost: a.example\r\n\r\n|0\r\n\r\n|5\r\nabcde\r\n| HTTP/1.1|HTTP/1.0|Host: b\r\n|Connection: close\r\n"
-    .split("|"),
-  ..."http://a.example|%2e%2e/|//|/../|%2f|Expect: 100-continue\r\n|Upgrade: h2c\r\nConnection: Upgrade\r\n|HEAD|POST|ffffffffff"
-    .split("|"),
-];
 const CASES = 1500;
 
 Deno.test("Http1Connection.run() judges what llhttp reads behind it, whatever is changed of a request", async () => {
-  const seed = Number(Deno.env.get("WEIR_FUZZ_SEED") ?? 15), random = randomOf(seed);
-  const base = ALL.filter(([, text]) => text.length < 2000);
+  const seed = Number(Deno.env.get("WEIR_FUZZ_SEED") ?? 15), random = wholeNumbers(seed);
   for (let round = 0; round < CASES; round++) {
-    let text = base[random(base.length)][1];
-    if (random(3) === 0) text += base[random(base.length)][1];
-    for (let changes = random(4); changes >= 0; changes--) {
-      const at = random(text.length + 1), gone = random(3) === 0 ? random(8) : 0;
-      text = text.slice(0, at) + (random(4) === 0 ? "" : WORDS[random(WORDS.length)]) + text.slice(at + gone);
-    }
+    const text = mutatedRequest(random);
     const { host, server, end } = await run(text, () => 1 + random(random(2) === 0 ? 4 : 400));
     const what = `seed ${seed}, round ${round}, ${JSON.stringify(text)}, ended with ${end}`;
     assert.deepEqual(differences(what, host, server), []);
