@@ -716,6 +716,7 @@ export const descriptions: Readonly<Record<string, string>> = {
  "weir.policy.v1.MapStateEntry.portName": "ingress named port: not resolved yet, the endpoint's own table decides; \"\" otherwise",
  "weir.policy.v1.MapStateEntry.addresses": "only for these destinations (prefixes): endpoints of one identity whose port names differ; empty: all",
  "weir.policy.v1.MapStateEntry.ruleSet": "id of the RuleSet; not 0: the connection goes to the L7 proxy, which judges each request by it",
+ "weir.policy.v1.MapStateEntry.pass": "The connection is passed on to the rules of the next tier (`deny` is set, for those who do not know this): `distillEntries` of\n@weir/common makes entries without it. An entry for the kernel never has it.",
  "weir.policy.v1.CidrIdentity": "A CIDR that some policy names, and the local-scope identity (from 2^24) the engine gave it.",
  "weir.policy.v1.FqdnSelector": "A selector of names (an item of toFQDNs) that some policy has, and the local-scope identity (from 2^24) the engine gave it. Name of\nthe object: \"matchName:www.example.com\", \"matchPattern:*.example.com\".",
  "weir.policy.v1.FqdnSelector.matchName": "lower case, without final dot; \"\" where there is a pattern",

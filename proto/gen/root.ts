@@ -9103,6 +9103,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "uint32",
     "id": 12,
     "protoName": "rule_set"
+   },
+   "pass": {
+    "type": "bool",
+    "id": 13
    }
   },
   "reserved": [

@@ -136,6 +136,9 @@ export interface MapStateEntry {
   addresses: string[];
   /** id of the RuleSet; not 0: the connection goes to the L7 proxy, which judges each request by it */
   ruleSet: number;
+  /** The connection is passed on to the rules of the next tier (`deny` is set, for those who do not know this): `distillEntries` of
+   * @weir/common makes entries without it. An entry for the kernel never has it. */
+  pass: boolean;
 }
 /** Encodings of {@link MapStateEntry}. */
 export const MapStateEntry: Message<MapStateEntry> = bindMessage("weir.policy.v1.MapStateEntry");

@@ -4,7 +4,7 @@
  */
 import type { Enforcement } from "@weir/proto/common";
 import type { MapState } from "@weir/proto/policy";
-import { PRECEDENCE_ALLOW_ALL } from "./map_state.ts";
+import { PRECEDENCE_ALLOW_ALL } from "./precedence.ts";
 import { invalidArgument } from "./problem.ts";
 
 /** In a direction that some policy is about, in both, in none. */

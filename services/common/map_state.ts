@@ -1,21 +1,16 @@
 /**
  * Map state: the policy of one identity as entries, the form that engine, endpoint manager and kernel share.
  *
- * The kernel finds, per remote identity and for "any identity", the entry with the longest (protocol, port) prefix:
- *
- * ```
- *  0        8                 24
- * +--------+------------------+
- * |protocol|       port       |   prefix 0: any protocol; 8: any port; 9..24: port prefix
- * +--------+------------------+
- * ```
- *
+ * The kernel finds, per remote identity and for "any identity", the entry with the longest (protocol, port) prefix (`entry_prefix.ts`).
  * A longer prefix would hide a shorter one of higher precedence, so {@link distillEntries} takes such entries out before
  * they are written anywhere.
  * @module
  */
 import type { MapState as MapStateMessage, MapStateEntry } from "@weir/proto/policy";
+import { coveringKeys, entryKey, entryPrefixLength, prefixKey } from "./entry_prefix.ts";
+import { resolvePasses } from "./pass_entries.ts";
 import { portPrefixContains } from "./port_prefix.ts";
+import { tierOf } from "./precedence.ts";
 
 /** IP protocol numbers by name. */
 export const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
@@ -30,23 +25,6 @@ export const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
 export function protocolName(protocol: number): string {
   if (protocol === 0) return "ANY";
   return Object.entries(PROTOCOL_NUMBERS).find(([, number]) => number === protocol)?.[0] ?? String(protocol);
-}
-
-/** Precedence of a deny and of a plain allow of an ordinary policy, and of the allow-all of `enableDefaultDeny: false`. */
-export const PRECEDENCE_DENY = precedence(0, true);
-export const PRECEDENCE_ALLOW = precedence(0, false);
-/** Of an allow with L7 rules: above a plain one, so that what has such rules at all goes to the proxy, which knows both. */
-export const PRECEDENCE_REDIRECT = PRECEDENCE_ALLOW + 1;
-export const PRECEDENCE_ALLOW_ALL = precedence(1, false);
-
-/** Precedence of an entry: the inverted priority in the upper 24 bits, below it 255 for deny and 1 for plain allow. */
-export function precedence(priority: number, deny: boolean): number {
-  return (0xff_ffff - priority) * 256 + (deny ? 255 : 1);
-}
-
-/** Where an entry lies in the table of one direction and identity: 0 any protocol, 8 any port, 9 to 24 with port bits. */
-export function entryPrefixLength(entry: Pick<MapStateEntry, "protocol" | "portPrefixLength">): number {
-  return entry.protocol === 0 ? 0 : 8 + entry.portPrefixLength;
 }
 
 /** True when the entry is for this protocol and port, whatever its identity. */
@@ -71,11 +49,40 @@ function compareText(a: string, b: string): number {
 }
 
 /**
- * The entries that the kernel may be given: one per key (the highest precedence), none that would hide a shorter
+ * The entries that the kernel may be given: no passes, one per key (the highest precedence), none that would hide a shorter
  * prefix of higher precedence of the same identity. Entries with a port name pass untouched, because only the
  * endpoint knows what they cover. Entries for some addresses stand beside those for all: they hide them for these only. The result is in canonical order and does not depend on the order given.
  */
 export function distillEntries(entries: Iterable<MapStateEntry>): MapStateEntry[] {
+  return eachGroup(resolvePasses([...entries]), distillGroup);
+}
+
+/** The same as they are written: what a pass leads to that nothing decides about is a deny like others. */
+export function kernelEntries(entries: Iterable<MapStateEntry>): MapStateEntry[] {
+  return distillEntries(entries).map((entry) => entry.pass ? { ...entry, pass: false } : entry);
+}
+
+/**
+ * The entries that say the same to whoever adds some of other identities and then distills them: where there are tiers, one entry hides
+ * others only within its own, for a pass may lead past it. Without tiers that is what {@link distillEntries} says.
+ */
+export function thinEntries(entries: Iterable<MapStateEntry>): MapStateEntry[] {
+  return eachGroup(entries, (group) => {
+    if (!group.some(isTiered)) return distillGroup(group);
+    return [...Map.groupBy(group, ({ precedence }) => tierOf(precedence)).values()].flatMap(distillGroup);
+  });
+}
+
+/** Whether an entry belongs to a tier before or behind that of ordinary policies. */
+export function isTiered({ precedence }: Pick<MapStateEntry, "precedence">): boolean {
+  const tier = tierOf(precedence);
+  return tier === "Admin" || tier === "Baseline";
+}
+
+function eachGroup(
+  entries: Iterable<MapStateEntry>,
+  reduce: (group: MapStateEntry[]) => MapStateEntry[],
+): MapStateEntry[] {
   const groups = new Map<string, MapStateEntry[]>();
   const kept: MapStateEntry[] = [];
   for (const entry of entries) {
@@ -86,7 +93,7 @@ export function distillEntries(entries: Iterable<MapStateEntry>): MapStateEntry[
   }
   for (const group of groups.values()) {
     if (group.length === 1) kept.push(group[0]);
-    else kept.push(...distillGroup(group));
+    else kept.push(...reduce(group));
   }
   return kept.sort(compareEntries);
 }
@@ -107,28 +114,19 @@ function distillGroup(entries: MapStateEntry[]): MapStateEntry[] {
       named.add(key);
       continue;
     }
-    const length = entryPrefixLength(entry);
     const partly = entry.addresses.length > 0;
-    const own = highest.get(prefixKey(entry.protocol, entry.port, length));
+    const key = entryKey(entry), own = highest.get(key);
     if (own !== undefined && (!partly || own > entry.precedence)) continue;
     let hidden = false;
-    for (let shorter = 0; shorter < length; shorter = shorter === 0 ? 8 : shorter + 1) {
-      const covering = highest.get(prefixKey(entry.protocol, entry.port, shorter));
+    for (const shorter of coveringKeys(entry)) {
+      const covering = highest.get(shorter);
       if (covering !== undefined && covering > entry.precedence) hidden = true;
     }
     if (hidden) continue;
-    if (!partly) highest.set(prefixKey(entry.protocol, entry.port, length), entry.precedence);
+    if (!partly) highest.set(key, entry.precedence);
     kept.push(entry);
   }
   return kept;
-}
-
-/** A number for (protocol, port) cut to a prefix length: below 2^29, so exact. */
-function prefixKey(protocol: number, port: number, length: number): number {
-  if (length === 0) return 0;
-  const bits = length - 8;
-  const masked = bits === 0 ? 0 : (port >>> (16 - bits)) << (16 - bits);
-  return (length << 24 >>> 0) + protocol * 65536 + masked;
 }
 
 /**
@@ -164,7 +162,7 @@ export function resolvePortNames(
   entries: Iterable<MapStateEntry>,
   namedPorts: readonly NamedPortLike[],
 ): MapStateEntry[] {
-  return distillEntries(replacePortNames(entries, namedPorts));
+  return kernelEntries(replacePortNames(entries, namedPorts));
 }
 
 /** The same without distilling: what a redirect hides from the kernel still says what passes the proxy. */
@@ -222,12 +220,9 @@ export class MapState {
     const entries = this.entries = distillEntries(all);
     if (all.some(({ ruleSet }) => ruleSet !== 0)) {
       for (const entry of all) {
-        if (entry.deny || entry.portName !== "") continue;
-        const key = allowingKey(
-          entry.direction,
-          entry.identity,
-          prefixKey(entry.protocol, entry.port, entryPrefixLength(entry)),
-        );
+        // What an administrator accepts is not judged; where that was passed over, it says nothing.
+        if (entry.deny || entry.portName !== "" || isTiered(entry)) continue;
+        const key = allowingKey(entry.direction, entry.identity, entryKey(entry));
         const list = this.#allowing.get(key);
         if (list) list.push(entry);
         else this.#allowing.set(key, [entry]);
@@ -237,7 +232,7 @@ export class MapState {
       if (entry.portName !== "") continue;
       const group = `${entry.direction}/${entry.identity}`;
       if (entry.addresses.length > 0) {
-        const key = prefixKey(entry.protocol, entry.port, entryPrefixLength(entry));
+        const key = entryKey(entry);
         const parts = this.#partly.get(group) ?? new Map<number, MapStateEntry[]>();
         this.#partly.set(group, parts);
         parts.set(key, [...parts.get(key) ?? [], entry]);
@@ -245,7 +240,7 @@ export class MapState {
       }
       let table = this.#byPrefix.get(group);
       if (!table) this.#byPrefix.set(group, table = new Map());
-      table.set(prefixKey(entry.protocol, entry.port, entryPrefixLength(entry)), entry);
+      table.set(entryKey(entry), entry);
     }
   }
 
@@ -278,7 +273,8 @@ export class MapState {
       : this.#longest(direction, remoteIdentity, protocol, port, address);
     const any = this.#longest(direction, 0, protocol, port, address);
     const entry = choose(own, any);
-    if (!entry) {
+    // One that was passed on and that nothing decides about.
+    if (!entry || entry.pass) {
       const cookie = direction === "INGRESS"
         ? this.message.ingressDefaultCookie
         : this.message.egressDefaultCookie;

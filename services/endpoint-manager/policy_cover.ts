@@ -11,11 +11,12 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import {
-  distillEntries,
   IDENTITY_WORLD_IPV4,
   IDENTITY_WORLD_IPV6,
   isFqdnIdentity,
   isLocalIdentity,
+  isTiered,
+  kernelEntries,
 } from "@weir/common";
 import type { Init } from "@weir/proto";
 import type { DatapathPolicy } from "@weir/proto/datapath";
@@ -57,6 +58,8 @@ export class KnowingPolicy {
   readonly #entries: ReadonlyMap<number, readonly Entry[]>;
   /** The same of what the L7 proxy judges by. */
   #judgedEntries: ReadonlyMap<number, readonly Entry[]> | undefined;
+  /** What tiers say of every identity: what an entry of one comes to depends on it. */
+  #wild: readonly Entry[] | undefined;
 
   private constructor(
     policy: Init<DatapathPolicy>,
@@ -127,8 +130,15 @@ export class KnowingPolicy {
   /** Entries by which an identity has the verdicts that it is to have; none for a prefix that the policy knows. */
   copiesFor(covered: Covered, cover: PrefixPairs): readonly Entry[] {
     const sources = this.#sourcesOf(covered, cover);
-    const copies = copy(this.#entries, sources, covered.identity);
-    return sources.length < 2 ? copies : distillEntries(copies.map((entry) => MapStateEntry.create(entry)));
+    if (sources.length < 2) return copy(this.#entries, sources, covered.identity);
+    const told = this.judged?.entries ?? [];
+    if (!told.some((entry) => isTiered({ precedence: entry.precedence ?? 0 }))) {
+      return kernel(copy(this.#entries, sources, covered.identity));
+    }
+    // What one of them passes on another one may decide, so it is resolved with all of them.
+    this.#wild ??= told.filter(({ identity }) => (identity ?? 0) === 0);
+    return kernel([...this.judgedCopiesFor(covered, cover), ...this.#wild])
+      .filter(({ identity }) => identity === covered.identity);
   }
 
   /** The same for the L7 proxy, which is told what others hide too. */
@@ -176,6 +186,10 @@ function copy(
 ): readonly Entry[] {
   if (!sources.some((source) => entries.has(source))) return NOTHING;
   return sources.flatMap((source) => entries.get(source)?.map((entry) => ({ ...entry, identity })) ?? []);
+}
+
+function kernel(entries: readonly Entry[]): MapStateEntry[] {
+  return kernelEntries(entries.map((entry) => MapStateEntry.create(entry)));
 }
 
 /** Pairs that may need a copy: all, or those inside prefixes that have entries. */
@@ -268,7 +282,7 @@ export class PolicyCopies {
       this.#policy.foundNames,
       ([identity, entries]): [number, readonly Entry[]] => [
         identity,
-        entries.length < 2 ? entries : distillEntries(entries.map((entry) => MapStateEntry.create(entry))),
+        entries.length < 2 ? entries : kernel(entries),
       ],
     );
     this.#written = new Map(found);

@@ -4,7 +4,7 @@
  * policy unless their names or modes differ.
  * @module
  */
-import { enforcedAs, replacePortNames, resolvePortNames } from "@weir/common";
+import { enforcedAs, isTiered, replacePortNames, resolvePortNames } from "@weir/common";
 import type { Enforcement } from "@weir/proto/common";
 import type { NamedPort } from "@weir/proto/identity";
 import type { DatapathPolicy } from "@weir/proto/datapath";
@@ -47,8 +47,9 @@ export function policyName(state: MapState, { namedPorts, enforcement }: PolicyV
  */
 export function resolvePolicy(state: MapState, variant: PolicyVariant): Init<DatapathPolicy> {
   const { enforceIngress, enforceEgress, entries: given } = enforcedAs(state, variant.enforcement);
-  // A resolved name may cover, or lie under, an entry of higher precedence that the kernel's longest match would hide.
-  const named = given.some((entry) => entry.portName !== "");
+  // A resolved name may cover, or lie under, an entry of higher precedence that the kernel's longest match would hide. So may what
+  // tiers say, which the engine leaves for those who put several identities' entries together.
+  const isOpen = given.some((entry) => entry.portName !== "" || isTiered(entry));
   return {
     name: policyName(state, variant),
     policyRevision: state.policyRevision,
@@ -56,7 +57,7 @@ export function resolvePolicy(state: MapState, variant: PolicyVariant): Init<Dat
     enforceEgress,
     ingressDefaultCookie: state.ingressDefaultCookie,
     egressDefaultCookie: state.egressDefaultCookie,
-    entries: named ? resolvePortNames(given, variant.namedPorts) : given,
+    entries: isOpen ? resolvePortNames(given, variant.namedPorts) : given,
   };
 }
 

@@ -63,6 +63,9 @@ function decode(object: ManifestObject, source: Source): Manifest | undefined {
     case "NetworkPolicy":
     case "CiliumNetworkPolicy":
     case "CiliumClusterwideNetworkPolicy":
+    case "AdminNetworkPolicy":
+    case "BaselineAdminNetworkPolicy":
+    case "ClusterNetworkPolicy":
     case "CiliumCIDRGroup":
     case "ServicePeers":
       return { kind, name, namespace, objectName, text, source };

@@ -5,7 +5,7 @@
  * set of rules that it is part of.
  * @module
  */
-import { LABEL_CLUSTER, LABEL_NAMESPACE } from "@weir/common";
+import { LABEL_CLUSTER, LABEL_NAMESPACE, LABEL_NAMESPACE_META_PREFIX } from "@weir/common";
 import type { MapStateEntry } from "@weir/proto/policy";
 import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
 import { EntryPage, type EntryRun, ONE_PAGE, ONE_PAGE_ROWS_MAX, overlay, pageOf } from "./entry_page.ts";
@@ -34,9 +34,10 @@ export const LAYER_RANKS = 3;
 /** 0: the rule is for the whole cluster, 1: for namespaces, 2: for workloads. Depends on the rule's text alone. */
 export function rankOf(rule: CompiledRule): number {
   let rank = 0;
-  for (const { key } of rule.rule.subject.requirements) {
-    if (key === LABEL_CLUSTER) continue;
-    if (key !== LABEL_NAMESPACE) return 2;
+  for (const { key, operator } of rule.rule.subject.requirements) {
+    // To be in some namespace is what every pod is.
+    if (key === LABEL_CLUSTER || key === LABEL_NAMESPACE && operator === "Exists") continue;
+    if (key !== LABEL_NAMESPACE && !key.startsWith(LABEL_NAMESPACE_META_PREFIX)) return 2;
     rank = 1;
   }
   return rank;

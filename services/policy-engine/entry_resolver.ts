@@ -4,20 +4,21 @@
  * @module
  */
 import {
-  distillEntries,
+  passPrecedence,
   type PortPrefix,
   portPrefixContains,
   portPrefixes,
-  PRECEDENCE_ALLOW,
+  precedence,
   PRECEDENCE_ALLOW_ALL,
-  PRECEDENCE_DENY,
   PRECEDENCE_REDIRECT,
+  PRIORITY_ORDINARY,
+  thinEntries,
 } from "@weir/common";
 import type { MapStateEntry } from "@weir/proto/policy";
 import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
 import type { CookieRegistry, SourceRef } from "./cookie_registry.ts";
 import type { NamedPortTable } from "./named_ports.ts";
-import type { Direction, PortMatch } from "./policy.ts";
+import type { Direction, PolicyKind, PortMatch } from "./policy.ts";
 import { internRules, type UsedRules } from "./port_rules.ts";
 import { RULE_SET_CONFLICT, type RuleSetRegistry } from "./rule_set_registry.ts";
 
@@ -30,6 +31,8 @@ export interface ResolverTables {
 
 interface Pending {
   readonly direction: Direction;
+  /** Of the rules: what those of another one say is another entry. */
+  readonly priority: number;
   readonly protocol: number;
   readonly prefix: PortPrefix;
   readonly portName: string;
@@ -37,6 +40,7 @@ interface Pending {
   readonly addresses: readonly string[] | undefined;
   allow: SourceRef[];
   deny: SourceRef[];
+  pass: SourceRef[];
   /** L7 rules of those that allow; empty: there are none, or they are hidden by a shorter prefix's. */
   used: UsedRules[];
   /** Those that allow everything. */
@@ -44,8 +48,8 @@ interface Pending {
 }
 
 /**
- * The distilled entries for one remote identity (0: whatever identity) of all uses that mean it. Of one key, a deny wins
- * over an allow, and the cookie names every rule that says the same.
+ * The entries for one remote identity (0: whatever identity) of all uses that mean it, distilled but for passes and what is behind
+ * them. Of one key and priority, a deny wins over an allow, and that over a pass; the cookie names every rule that says the same.
  */
 export function resolveEntries(
   identity: number,
@@ -54,21 +58,25 @@ export function resolveEntries(
 ): MapStateEntry[] {
   const pending = new Map<string, Pending>();
   for (const use of uses) {
-    for (const port of use.section.ports) {
+    const { ports, priority = PRIORITY_ORDINARY } = use.section;
+    for (const port of ports) {
       for (const { prefix, portName, addresses } of placesOf(identity, use, port, tables.namedPorts)) {
-        const key = `${use.direction}/${port.protocol}/${prefix.port}/${prefix.bits}/${portName}/${
-          addresses ?? ""
-        }`;
+        const key =
+          `${use.direction}/${priority}/${port.protocol}/${prefix.port}/${prefix.bits}/${portName}/${
+            addresses ?? ""
+          }`;
         let found = pending.get(key);
         if (!found) {
           found = {
             direction: use.direction,
+            priority,
             protocol: port.protocol,
             prefix,
             portName,
             addresses,
             allow: [],
             deny: [],
+            pass: [],
             used: [],
             plain: [],
           };
@@ -81,12 +89,16 @@ export function resolveEntries(
   const split = splitByAddress([...pending.values()]);
   const redirects = split.filter(({ used, deny }) => used.length > 0 && deny.length === 0);
   if (redirects.length > 0) { for (const found of split) redirectWithin(found, redirects); }
-  return distillEntries(split.flatMap((found) => entriesOf(identity, found, tables)));
+  return thinEntries(split.flatMap((found) => entriesOf(identity, found, tables)));
 }
 
 function note(found: Pending, use: PeerUse, { rules }: PortMatch): void {
   if (use.section.deny) {
     found.deny.push(use.source);
+    return;
+  }
+  if (use.section.pass) {
+    found.pass.push(use.source);
     return;
   }
   found.allow.push(use.source);
@@ -99,8 +111,9 @@ function note(found: Pending, use: PeerUse, { rules }: PortMatch): void {
 function redirectWithin(found: Pending, redirects: readonly Pending[]): void {
   if (found.used.length > 0 || found.allow.length === 0 || found.portName !== "") return;
   const around = redirects.filter((one) =>
-    one.direction === found.direction && one.protocol === found.protocol && one.portName === "" &&
-    one.addresses === undefined && one.prefix.bits < found.prefix.bits &&
+    one.direction === found.direction && one.priority === found.priority &&
+    one.protocol === found.protocol && one.portName === "" && one.addresses === undefined &&
+    one.prefix.bits < found.prefix.bits &&
     portPrefixContains(one.prefix, found.prefix.port)
   ).sort((a, b) => b.prefix.bits - a.prefix.bits);
   if (around.length > 0) found.used = around[0].used;
@@ -118,9 +131,12 @@ function splitByAddress(pending: readonly Pending[]): Pending[] {
   );
   for (const overlapping of parts.values()) {
     const [{ direction, protocol, prefix }] = overlapping;
-    const everyone = whole.filter((each) =>
-      each.direction === direction && each.protocol === protocol && each.portName === "" &&
-      each.prefix.port === prefix.port && each.prefix.bits === prefix.bits
+    const everyone = Map.groupBy(
+      whole.filter((each) =>
+        each.direction === direction && each.protocol === protocol && each.portName === "" &&
+        each.prefix.port === prefix.port && each.prefix.bits === prefix.bits
+      ),
+      ({ priority }) => priority,
     );
     const members = (address: string) => overlapping.filter(({ addresses }) => addresses!.includes(address));
     const addresses = new Set(overlapping.flatMap(({ addresses }) => addresses!));
@@ -129,38 +145,47 @@ function splitByAddress(pending: readonly Pending[]): Pending[] {
       (address) => members(address).map((each) => overlapping.indexOf(each)).join(),
     );
     for (const set of sets.values()) {
-      const said = [...members(set[0]), ...everyone];
-      found.push({
-        ...overlapping[0],
-        addresses: set.sort(),
-        allow: said.flatMap(({ allow }) => allow),
-        deny: said.flatMap(({ deny }) => deny),
-        used: said.flatMap(({ used }) => used),
-        plain: said.flatMap(({ plain }) => plain),
-      });
+      for (const [priority, own] of Map.groupBy(members(set[0]), ({ priority }) => priority)) {
+        const said = [...own, ...everyone.get(priority) ?? []];
+        found.push({
+          ...own[0],
+          addresses: set.sort(),
+          allow: said.flatMap(({ allow }) => allow),
+          deny: said.flatMap(({ deny }) => deny),
+          pass: said.flatMap(({ pass }) => pass),
+          used: said.flatMap(({ used }) => used),
+          plain: said.flatMap(({ plain }) => plain),
+        });
+      }
     }
   }
   return found;
 }
 
 function entriesOf(identity: number, found: Pending, tables: ResolverTables): MapStateEntry[] {
-  const { direction, used, plain } = found;
+  const { direction, priority, used, plain } = found;
   const ruleSet = found.deny.length > 0 || used.length === 0
     ? 0
     : internRules(direction, used, plain, tables);
   // Nothing is put in force with a conflict; should it be, nothing passes.
-  const deny = found.deny.length > 0 || ruleSet === RULE_SET_CONFLICT;
-  const precedence = deny ? PRECEDENCE_DENY : ruleSet === 0 ? PRECEDENCE_ALLOW : PRECEDENCE_REDIRECT;
+  const isDenied = found.deny.length > 0 || ruleSet === RULE_SET_CONFLICT;
+  const pass = !isDenied && found.allow.length === 0;
+  const sources = found.deny.length > 0 ? found.deny : pass ? found.pass : found.allow;
   return [{
     direction,
     identity,
     protocol: found.protocol,
     port: found.prefix.port,
     portPrefixLength: found.prefix.bits,
-    deny,
-    precedence,
+    deny: isDenied || pass,
+    pass,
+    precedence: pass
+      ? passPrecedence(priority)
+      : ruleSet !== 0 && !isDenied
+      ? PRECEDENCE_REDIRECT
+      : precedence(priority, isDenied),
     ruleSet,
-    cookie: tables.cookies.intern(direction, false, found.deny.length > 0 ? found.deny : found.allow),
+    cookie: tables.cookies.intern(direction, false, sources),
     portName: found.portName,
     addresses: [...found.addresses ?? []],
   }];
@@ -180,7 +205,7 @@ function placesOf(
   if (use.direction === "INGRESS") return [{ prefix: { port: 0, bits: 0 }, portName: port.name, addresses }];
   const numbers = identity === 0 ? [] : namedPorts.numbersOf(identity, port.protocol, port.name);
   const falls = identity === 0 || use.selector.selector.type !== "any";
-  if (falls && use.rule.policy.kind !== "NetworkPolicy") {
+  if (falls && isCiliums(use.rule.policy.kind)) {
     // Cilium's policies read a name that the peer does not define by the whole cluster's table, if that is of one mind.
     const unique = namedPorts.uniquePort(port.protocol, port.name);
     if (unique !== undefined) return [{ prefix: { port: unique, bits: 16 }, portName: "", addresses }];
@@ -190,6 +215,10 @@ function placesOf(
     portName: "",
     addresses,
   }));
+}
+
+function isCiliums(kind: PolicyKind): boolean {
+  return kind === "CiliumNetworkPolicy" || kind === "CiliumClusterwideNetworkPolicy";
 }
 
 /** What a set of rules does to a direction as a whole. */
@@ -224,6 +253,7 @@ export function resolveDirection(
     port: 0,
     portPrefixLength: 0,
     deny: false,
+    pass: false,
     precedence: PRECEDENCE_ALLOW_ALL,
     ruleSet: 0,
     cookie: cookies.intern(direction, false, open),

@@ -16,6 +16,7 @@ import { type PolicyContext, readCiliumRules } from "./cilium_policy.ts";
 import { readServicePeers } from "./service_manifest.ts";
 import { readKubernetesRules } from "./kubernetes_policy.ts";
 import type { Policy, PolicyKind, PolicyRule } from "./policy.ts";
+import { readTieredRules, type TieredKind } from "./tiered_policy.ts";
 
 /** Options of {@link readManifests}. */
 export interface ReadManifestsOptions {
@@ -54,6 +55,9 @@ const CONTENTS: Readonly<Record<PolicyKind, (object: PolicyObject, cluster: stri
     object.reader.map(object.root, FIELDS);
     return { rules: readKubernetesRules(object.reader, object.root, contextOf(object, cluster)) };
   },
+  AdminNetworkPolicy: readTiered,
+  BaselineAdminNetworkPolicy: readTiered,
+  ClusterNetworkPolicy: readTiered,
   CiliumCIDRGroup: (object) => ({ rules: [], source: readCidrGroup(object) }),
   ServicePeers: (object, cluster) => ({ rules: [], source: readServicePeers(object, cluster) }),
 };
@@ -84,6 +88,12 @@ export function readManifests(text: string, options: ReadManifestsOptions = {}):
     warnings: warnings.map(({ path, detail }) => ({ path, detail })),
   }));
   return { policies, faults, faultsOmitted };
+}
+
+function readTiered(object: PolicyObject, cluster: string): Content {
+  object.reader.map(object.root, FIELDS);
+  const { reader, name, root } = object, kind = object.kind as TieredKind;
+  return { rules: readTieredRules(reader, { kind, name, root }, contextOf(object, cluster)) };
 }
 
 function readCilium(object: PolicyObject, cluster: string): PolicyRule[] {

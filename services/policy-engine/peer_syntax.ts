@@ -133,7 +133,8 @@ function readGroupName(reader: ManifestReader, node: ManifestNode): Selector | u
     : reader.invalid(node, `${JSON.stringify(name)} is no name of a CiliumCIDRGroup`);
 }
 
-function readPrefix(reader: ManifestReader, node: ManifestNode, bare: boolean): Prefix | undefined {
+/** Reads one prefix. @param bare an address is one, too */
+export function readPrefix(reader: ManifestReader, node: ManifestNode, bare: boolean): Prefix | undefined {
   const text = reader.string(node, 64);
   if (text === undefined) return undefined;
   const prefix = Prefix.tryParse(text, { bare });

@@ -26,7 +26,7 @@ export const DIRECTIONS: readonly Direction[] = ["INGRESS", "EGRESS"];
 
 /** One policy document. */
 export interface Policy {
-  /** `cnp:NAMESPACE/NAME`, `ccnp:NAME`, `knp:NAMESPACE/NAME`, `ccg:NAME`, `svc:NAMESPACE/NAME`. */
+  /** `cnp:NAMESPACE/NAME`, `ccnp:NAME`, `knp:NAMESPACE/NAME`, `anp:NAME`, `banp:default`, `clnp:NAME`, `ccg:NAME`, `svc:NAMESPACE/NAME`. */
   readonly name: string;
   readonly kind: PolicyKind;
   readonly namespace: string;
@@ -51,6 +51,15 @@ export interface PolicyRule {
   /** Labels of the rule itself, `source:key=value`. */
   readonly labels: readonly string[];
   readonly directions: Readonly<Record<Direction, RuleDirection>>;
+  /** Where its policy stands among those of tiers; undefined for the policies that are asked between them. */
+  readonly tier?: PolicyTier;
+}
+
+/** Where an administrator's policy stands. */
+export interface PolicyTier {
+  readonly tier: "Admin" | "Baseline";
+  /** Lower ones are asked first. */
+  readonly priority: number;
 }
 
 /** What a rule does in one direction. */
@@ -70,6 +79,10 @@ export interface RuleSection {
   readonly path: string;
   readonly line: number;
   readonly deny: boolean;
+  /** Neither allows nor denies: the next tier decides. */
+  readonly pass?: boolean;
+  /** Place in the order of all rules, as `tierPriority` counts it; default that of ordinary policies. */
+  readonly priority?: number;
   readonly peers: readonly Peer[];
   readonly ports: readonly PortMatch[];
 }

@@ -3,7 +3,7 @@
  * and the layers that hold the entries per remote identity.
  * @module
  */
-import { concatBytes, distillEntries, encodeVarint, type PartedObject, protocolName } from "@weir/common";
+import { concatBytes, encodeVarint, type PartedObject, protocolName, thinEntries } from "@weir/common";
 import type { Message } from "@weir/proto";
 import type { RuleSet } from "@weir/proto/l7";
 import { type FqdnSelector, MapState, type MapStateEntry } from "@weir/proto/policy";
@@ -388,7 +388,7 @@ export class PolicyGroup {
     for (const { allowAll } of [this.directions.INGRESS, this.directions.EGRESS]) {
       if (allowAll) wild.push(allowAll);
     }
-    return distillEntries(wild);
+    return thinEntries(wild);
   }
 
   #resolveDirections(): Readonly<Record<Direction, DirectionPolicy>> {

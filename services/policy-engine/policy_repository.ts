@@ -27,7 +27,7 @@ import { PendingChanges, type RepositoryChanges } from "./repository_changes.ts"
 import { RuleSetRegistry } from "./rule_set_registry.ts";
 import { SelectorCache } from "./selector_cache.ts";
 import type { ChangedMeanings } from "./source_slots.ts";
-import { isSubject, SubjectGroups } from "./subject_groups.ts";
+import { isSubject, rulesAsked, SubjectGroups } from "./subject_groups.ts";
 
 /** Options of {@link PolicyRepository}. */
 export interface PolicyRepositoryOptions {
@@ -233,12 +233,14 @@ export class PolicyRepository {
     return this.#groups.of(subject);
   }
 
-  /** Rules that select an identity, also one that is not known here. */
+  /** Rules that select an identity, also one that is not known here, and are asked. */
   rulesFor(identity: PeerIdentity): CompiledRule[] {
     if (this.selectors.identity(identity.number) === identity) return this.#groups.rulesOf(identity.number);
-    return [...this.#policies.values()].flatMap(({ rules }) => rules)
-      .filter(({ rule }) => rule.subject.matches(identity.labels))
-      .sort((a, b) => a.serial - b.serial);
+    return rulesAsked(
+      [...this.#policies.values()].flatMap(({ rules }) => rules)
+        .filter(({ rule }) => rule.subject.matches(identity.labels))
+        .sort((a, b) => a.serial - b.serial),
+    );
   }
 
   /** Numbers that have a map state. */

@@ -15,8 +15,10 @@ export const PORT_RULES_MAX = 1000;
 /** A service name of RFC 6335: at most 15 letters, digits and single inner hyphens, with a letter in it. */
 const SERVICE_NAME = /^(?=.{1,15}$)(?=.*[A-Za-z])[A-Za-z0-9]+(-[A-Za-z0-9]+)*$/;
 
+/** Protocols that have ports, by name. */
+export const PORT_PROTOCOLS: readonly string[] = ["TCP", "UDP", "SCTP"];
 /** Protocols that `ANY` and an absent protocol stand for. ICMP is not among them. */
-const ANY_PROTOCOLS = [PROTOCOL_NUMBERS.TCP, PROTOCOL_NUMBERS.UDP, PROTOCOL_NUMBERS.SCTP];
+const ANY_PROTOCOLS = PORT_PROTOCOLS.map((name) => PROTOCOL_NUMBERS[name]);
 
 /** What `toPorts` may not have yet. */
 const TO_PORTS_UNSUPPORTED = {
@@ -108,6 +110,16 @@ function readPort(reader: ManifestReader, node: ManifestNode): number | string |
   );
 }
 
+/** Reads a port name, in lower case then. */
+export function readPortName(reader: ManifestReader, node: ManifestNode): string | undefined {
+  const text = reader.string(node, 64);
+  if (text === undefined || SERVICE_NAME.test(text)) return text?.toLowerCase();
+  return reader.invalid(
+    node,
+    `${describe(node)}, want a port name of 1 to 15 letters, digits and single hyphens`,
+  );
+}
+
 /** Reads the ports of a Kubernetes NetworkPolicy rule; an empty list is every port. */
 export function readKubernetesPorts(reader: ManifestReader, node: ManifestNode | undefined): PortMatch[] {
   const items = reader.list(node, PORT_RULES_MAX);
@@ -121,7 +133,7 @@ function readKubernetesPort(reader: ManifestReader, node: ManifestNode): PortMat
   const protocolNode = fields.get("protocol");
   const protocolText = protocolNode ? reader.string(protocolNode, 32) : "TCP";
   if (protocolText === undefined) return undefined;
-  if (!["TCP", "UDP", "SCTP"].includes(protocolText)) {
+  if (!PORT_PROTOCOLS.includes(protocolText)) {
     return reader.invalid(protocolNode!, `${JSON.stringify(protocolText)}, want TCP, UDP or SCTP`);
   }
   const protocol = PROTOCOL_NUMBERS[protocolText];

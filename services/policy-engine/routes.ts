@@ -67,7 +67,7 @@ export function mountRoutes(engine: PolicyEngine): void {
     delete: async (name) => (await remove(engine, [name]))[0].change === "deleted",
     bodyBytesMax: BODY_BYTES_MAX,
     description:
-      "Policies, and CIDR groups that they name: cnp:NAMESPACE/NAME, ccnp:NAME, knp:NAMESPACE/NAME, ccg:NAME",
+      "Policies, and CIDR groups that they name: cnp:NAMESPACE/NAME, ccnp:NAME, knp:NAMESPACE/NAME, anp:NAME, banp:default, clnp:NAME, ccg:NAME",
   });
   api.action({
     path: "/v1/policies:apply",

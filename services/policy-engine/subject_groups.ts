@@ -6,6 +6,7 @@ import { IDENTITY_INIT, isLocalIdentity, isReservedIdentity, RESERVED_IDENTITIES
 import type { CompiledRule } from "./compiled_rule.ts";
 import type { LayerTools } from "./entry_layer.ts";
 import type { EntryLayers } from "./entry_layers.ts";
+import { DIRECTIONS } from "./policy.ts";
 import { PolicyGroup } from "./policy_group.ts";
 import type { PendingChanges } from "./repository_changes.ts";
 import type { SelectorCache } from "./selector_cache.ts";
@@ -85,9 +86,10 @@ export class SubjectGroups {
       const gets = added.map((rule) => rule.subject.matches.has(subject) ? "1" : "0").join("");
       let found = before && known.get(before)?.get(gets);
       if (!found) {
-        const rules = this.rulesOf(subject);
-        const key = rules.map((rule) => rule.serial).join(",") + (subject === IDENTITY_INIT ? "!" : "");
-        found = { rules, key };
+        const selecting = this.#rulesSelecting(subject);
+        // Those that are not asked are in the key, too: subjects of one group are to stay together when others go.
+        const key = selecting.map((rule) => rule.serial).join(",") + (subject === IDENTITY_INIT ? "!" : "");
+        found = { rules: rulesAsked(selecting), key };
         const ofGroup = before && known.get(before);
         if (ofGroup) ofGroup.set(gets, found);
         else if (before) known.set(before, new Map([[gets, found]]));
@@ -122,14 +124,36 @@ export class SubjectGroups {
     return true;
   }
 
-  /** Rules that select a subject, in order of their serial numbers. */
+  /** Rules that select a subject and are asked, in order of their serial numbers. */
   rulesOf(subject: number): CompiledRule[] {
+    return rulesAsked(this.#rulesSelecting(subject));
+  }
+
+  #rulesSelecting(subject: number): CompiledRule[] {
     const rules: CompiledRule[] = [];
     for (const selector of this.#parts.selectors.selectorsOf(subject)) {
       for (const rule of this.#rulesBySubject.get(selector.key) ?? []) rules.push(rule);
     }
     return rules.sort((a, b) => a.serial - b.serial);
   }
+}
+
+/**
+ * Of the rules that select one subject, those that are ever asked, in the same order: a rule of the Baseline tier is not where an
+ * ordinary policy is about its direction.
+ */
+export function rulesAsked(rules: CompiledRule[]): CompiledRule[] {
+  if (!rules.some(isBaseline)) return rules;
+  const decided = DIRECTIONS.filter((direction) =>
+    rules.some(({ rule }) => rule.tier === undefined && rule.directions[direction].applies)
+  );
+  return rules.filter((rule) =>
+    !isBaseline(rule) || !decided.some((direction) => rule.rule.directions[direction].applies)
+  );
+}
+
+function isBaseline({ rule }: CompiledRule): boolean {
+  return rule.tier?.tier === "Baseline";
 }
 
 /** True for identities that endpoints can have. */

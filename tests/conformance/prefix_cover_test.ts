@@ -85,7 +85,10 @@ Deno.test("a covered policy judges every address as it did without the prefixes 
     const cover = new PrefixPairs();
     for (const pair of pairsOf(repository)) cover.add(pair);
     for (const pair of known) assert.ok(cover.get(pair.prefix, pair.identity));
-    const policy = KnowingPolicy.of(resolvePolicy(before, []), before),
+    const policy = KnowingPolicy.of(
+        resolvePolicy(before, { namedPorts: [], enforcement: "DEFAULT" }),
+        before,
+      ),
       copies = new PolicyCopies(policy, { prefixes: cover, names: new FqdnIdentities() });
     copies.update();
     const entries = copies.covered().entries as MapState["entries"];

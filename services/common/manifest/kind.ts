@@ -46,6 +46,24 @@ export const MANIFEST_KINDS = {
     prefix: "ccnp",
   },
   NetworkPolicy: { versions: ["networking.k8s.io/v1"], taker: "policy-engine", prefix: "knp" },
+  AdminNetworkPolicy: {
+    versions: ["policy.networking.k8s.io/v1alpha1"],
+    taker: "policy-engine",
+    clusterwide: true,
+    prefix: "anp",
+  },
+  BaselineAdminNetworkPolicy: {
+    versions: ["policy.networking.k8s.io/v1alpha1"],
+    taker: "policy-engine",
+    clusterwide: true,
+    prefix: "banp",
+  },
+  ClusterNetworkPolicy: {
+    versions: ["policy.networking.k8s.io/v1alpha2"],
+    taker: "policy-engine",
+    clusterwide: true,
+    prefix: "clnp",
+  },
   CiliumCIDRGroup: {
     versions: ["cilium.io/v2", "cilium.io/v2alpha1"],
     taker: "policy-engine",
