@@ -319,23 +319,13 @@ INLINE int socket_refuse(int code)
 	return SOCKET_DENY;
 }
 
-/* A socket of neither TCP nor UDP: not the proxy's. */
-INLINE int socket_other(struct bpf_sock_addr *ctx)
-{
-	const struct config *config = config_get();
-
-	if (!config || !proxy_is_confined(config) || !socket_is_ours(ctx))
-		return SOCKET_ALLOW;
-	return socket_refuse(socket_handle_refused());
-}
-
 INLINE int socket_go_v4(struct bpf_sock_addr *ctx, __u32 call)
 {
 	struct socket_target target = {};
 	int code;
 
 	if (ctx->protocol != PROTOCOL_TCP && ctx->protocol != PROTOCOL_UDP)
-		return socket_other(ctx);
+		return SOCKET_ALLOW;
 	socket_read_v4(ctx, &target);
 	code = socket_translate(ctx, &target, call);
 	/* A socket of one family cannot reach a backend of the other. */
@@ -356,7 +346,7 @@ INLINE int socket_go_v6(struct bpf_sock_addr *ctx, __u32 call)
 	int code;
 
 	if (ctx->protocol != PROTOCOL_TCP && ctx->protocol != PROTOCOL_UDP)
-		return socket_other(ctx);
+		return SOCKET_ALLOW;
 	socket_read_v6(ctx, &target);
 	code = socket_translate(ctx, &target, call);
 	/* connect() takes a v4-mapped address for IPv4 after this hook, sendmsg() before it (udpv6_sendmsg). */
@@ -389,6 +379,17 @@ INLINE int socket_come_v6(struct bpf_sock_addr *ctx)
 	if (socket_translate_back(ctx, &target) == SOCKET_TRANSLATED)
 		socket_write_v6(ctx, &target);
 	return SOCKET_ALLOW;
+}
+
+/* The proxy has sockets of TCP and UDP alone: what others send comes by none of these hooks (net/ipv4/ping.c, net/sctp). */
+SEC("cgroup/sock_create")
+int socket_create(struct bpf_sock *sk)
+{
+	const struct config *config = config_get();
+
+	if (sk->protocol == PROTOCOL_TCP || sk->protocol == PROTOCOL_UDP || !config || likely(!proxy_is_confined(config)))
+		return SOCKET_ALLOW;
+	return socket_refuse(socket_handle_refused());
 }
 
 SEC("cgroup/connect4")

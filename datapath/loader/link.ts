@@ -13,6 +13,7 @@ import { closeFd, cString, lastErrno, libbpf, libc } from "./library.ts";
 export const AttachType = {
   CGROUP_INET_INGRESS: 0,
   CGROUP_INET_EGRESS: 1,
+  CGROUP_INET_SOCK_CREATE: 2,
   CGROUP_INET4_CONNECT: 10,
   CGROUP_INET6_CONNECT: 11,
   CGROUP_UDP4_SENDMSG: 14,

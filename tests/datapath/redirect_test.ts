@@ -106,9 +106,12 @@ async function onlyTheProxy(cluster: Cluster, proxy: Proxy, handle: string): Pro
   // Who is let through waits for no answer.
   const program = `import socket, sys
 for kind, call, host, port in (line.split() for line in sys.argv[1:]):
-    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, getattr(socket, "SOCK_" + kind))
-    s.setblocking(False)
     try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        protocol = 0 if call != "ping" else socket.IPPROTO_ICMPV6 if ":" in host else socket.IPPROTO_ICMP
+        s = socket.socket(family, getattr(socket, "SOCK_" + kind), protocol)
+        if call == "ping": print("ok"); continue
+        s.setblocking(False)
         s.sendto(b"x", (host, int(port))) if call == "sendto" else s.connect((host, int(port)))
         print("ok")
     except OSError as error: print("ok" if error.errno == 115 else error.errno)`;
@@ -126,12 +129,15 @@ for kind, call, host, port in (line.split() for line in sys.argv[1:]):
     `DGRAM connect ${to} 53`,
     ...(to.startsWith("::ffff") ? [] : [`DGRAM sendto ${to} 53`]),
   ]);
+  // Pings by anybody, as many distributions have it.
+  await cluster.in("node1", "sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647");
+  elsewhere.push("DGRAM ping 10.0.1.11 0", "DGRAM ping fd00:1::11 0");
   // Another service of the same user: no handle, but everything that it could before.
   let before = node.counted(abi.DROP_HANDLE_ADDRESS);
   assert.deepEqual(await tries(false, ...toHandles), toHandles.map(() => "13"));
   assert.equal(node.counted(abi.DROP_HANDLE_ADDRESS), before + toHandles.length);
-  const [stream, , datagram] = elsewhere;
-  assert.deepEqual(await tries(false, stream, datagram), ["ok", "ok"]);
+  const [stream, , datagram] = elsewhere, pings = elsewhere.slice(-2);
+  assert.deepEqual(await tries(false, stream, datagram, ...pings), ["ok", "ok", "ok", "ok"]);
   // The proxy's: a handle that nobody uses is refused as such, everything else altogether.
   before = node.counted(abi.DROP_HANDLE_ADDRESS);
   assert.deepEqual(await tries(true, `STREAM connect 240.200.0.1 ${PROXY_PORT}`), ["111"]);

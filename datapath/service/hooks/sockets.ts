@@ -21,6 +21,7 @@ const PROGRAMS: readonly (readonly [program: string, type: number])[] = [
   ["socket_recvmsg6", AttachType.CGROUP_UDP6_RECVMSG],
   ["socket_sendmsg4", AttachType.CGROUP_UDP4_SENDMSG],
   ["socket_sendmsg6", AttachType.CGROUP_UDP6_SENDMSG],
+  ["socket_create", AttachType.CGROUP_INET_SOCK_CREATE],
   ["socket_connect4", AttachType.CGROUP_INET4_CONNECT],
   ["socket_connect6", AttachType.CGROUP_INET6_CONNECT],
 ];

@@ -109,7 +109,7 @@ Deno.test({
       await node.configure();
       const programs = (await node.request("GET", "/v1/programs")).items
         .filter((program: { name: string }) => program.name.startsWith("socket_"));
-      assert.equal(programs.length, 8);
+      assert.equal(programs.length, 9);
       for (const program of programs) assert.equal(program.tag, program.verifiedTag, program.name);
       assert.equal(link("socket_connect4")?.attachType, AttachType.CGROUP_INET4_CONNECT);
       const services = () =>
