@@ -10,6 +10,7 @@
  */
 import { ProblemError, runService } from "@weir/common";
 import { SandboxVerifier, setFaultFile, StructuralVerifier, type Verifier } from "@weir/loader";
+import { HANDLES_MAX } from "@weir/maps";
 import { setSysctlDirectory } from "@weir/net";
 import { createDatapath } from "./datapath.ts";
 import { uninstall } from "./uninstall.ts";
@@ -48,6 +49,12 @@ runService({
       min: 16,
       max: 1 << 24,
       description: "translated flows, two entries each",
+    },
+    handleEntriesMax: {
+      kind: "number",
+      min: 16,
+      max: HANDLES_MAX,
+      description: "connections that the L7 proxy judges at once",
     },
     ipcacheEntriesMax: { kind: "number", min: 16, max: 1 << 24, description: "addresses of the cluster" },
     eventRingBytes: {
@@ -92,10 +99,18 @@ runService({
       description: "seconds between collections of conntrack",
     },
   },
-  async create({ config, clock, log, metrics, api }) {
+  async create({ config, clock, log, metrics, health, api }) {
+    health.ok(
+      "proxy-group",
+      config.proxyCgroup || "none: whoever is the L7 proxy's user may connect to handles",
+    );
     const mapSizes: Record<string, number> = {};
     if (config.ctEntriesMax !== undefined) mapSizes.weir_ct = config.ctEntriesMax;
     if (config.natEntriesMax !== undefined) mapSizes.weir_nat = config.natEntriesMax;
+    if (config.handleEntriesMax !== undefined) {
+      mapSizes.weir_handles = config.handleEntriesMax;
+      mapSizes.weir_upstreams = 2 * config.handleEntriesMax;
+    }
     if (config.ipcacheEntriesMax !== undefined) {
       mapSizes.weir_ipcache = mapSizes.weir_ipcache_exact = config.ipcacheEntriesMax;
     }

@@ -368,6 +368,12 @@ export const AGENT_CONFIG = {
     max: 1 << 24,
     description: "translated flows of this node, two entries each (default: 131072)",
   },
+  handleEntriesMax: {
+    kind: "number",
+    min: 16,
+    max: 32_768,
+    description: "connections that this node's L7 proxy judges at once (default: 32768)",
+  },
   hungAfterS: {
     kind: "number",
     default: 20,

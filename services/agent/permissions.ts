@@ -196,6 +196,7 @@ export function serviceSpecs(
       layout.instance,
       ...optional("--ct-entries-max", config.ctEntriesMax?.toString() ?? ""),
       ...optional("--nat-entries-max", config.natEntriesMax?.toString() ?? ""),
+      ...optional("--handle-entries-max", config.handleEntriesMax?.toString() ?? ""),
       ...optional("--cgroup-root", config.cgroupRoot),
       ...optional("--proxy-cgroup", layout.proxyCgroup ?? ""),
       ...optional("--sysctl-directory", config.sysctlDirectory),

@@ -16,6 +16,7 @@ const HINT = "weir help top";
 export const TOP_TABLES: Readonly<Record<string, { held: string; refused: string }>> = {
   conntrack: { held: "flows", refused: "new flows refused" },
   nat: { held: "entries", refused: "new flows refused" },
+  handles: { held: "connections", refused: "new ones refused" },
   events: { held: "events made", refused: "lost" },
   ipcache: { held: "prefixes", refused: "left out" },
 };

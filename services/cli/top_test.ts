@@ -25,6 +25,18 @@ Deno.test("weir top shows who holds what part of a table, and who is over its sh
   equal(rows[2], "node-1: 100000 of 131072 flows; 1 holders more (--limit)");
 });
 
+Deno.test("weir top handles shows whose connections the proxy judges", () => {
+  const handles = TableUsage.create({
+    table: "handles",
+    entries: 96,
+    entriesMax: 128,
+    holders: [{ holder: "default/hog", held: 64, refused: 7, pressing: true }],
+  });
+  const [title, row] = lines(showTop("handles", [{ node: "n", usage: handles }], "table", 20));
+  equal(title, "NODE|HOLDER|TOWARDS|CONNECTIONS|SHARE|NEW ONES REFUSED|STATE");
+  equal(row, "n|default/hog|-|64|50.0 %|7|over its share");
+});
+
 Deno.test("weir top -o json has everything, by node", () => {
   const [answer] = JSON.parse(showTop("conntrack", [{ node: "node-1", usage: CONNTRACK }], "json", 20));
   equal(answer.holders.length, 3);

@@ -1,134 +1,20 @@
 /**
  * The L7 proxy of a node, three processes, under load of connections that are kept: one is killed, all stand still, rules change, all are started anew, the
- * control plane is away. Every answer is that of the newest rules, and flows without L7 rules go on as if nothing had been.
+ * whole node is, the table of their connections is full, the control plane is away. Every answer is that of the newest rules, and flows without L7 rules go on as if nothing had been.
  * @module
  */
 import assert from "node:assert/strict";
+import { readExposition } from "@weir/common/testing/exposition";
 import { until } from "@weir/common/testing/until";
-import { at, program } from "../e2e/service.ts";
-import { PodStream } from "../e2e/stream.ts";
+import { at } from "../e2e/service.ts";
 import { canRun, Lab, run } from "../e2e/weir.ts";
-import { addressOf, Attempts, pidOf, pod, processOf, signal } from "./faulty_lab.ts";
+import { addressOf, pidOf, processes, processOf, signal } from "./faulty_lab.ts";
+import { allows, CONNECTIONS, Hog, L7_CAST, Load, NODE, Plain, PORT } from "./l7_load.ts";
 
 const lab = new Lab(`l7f${Deno.pid}`);
-const PORT = 8080, NODE = "node-1", WORKERS = ["l7-proxy", "l7-proxy-2", "l7-proxy-3"], CONNECTIONS = 24;
-const CAST = [
-  pod("web", 1, `python3, "${program("http_server.py")}", "${PORT}"`),
-  pod("server-1", 1, `python3, "${program("server.py")}", "80/TCP"`),
-  pod("client-1", 1),
-].join("---\n");
-/** Lets clients ask web for one path alone. */
-const allows = (path: string) =>
-  "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: web, namespace: default }\n" +
-  "spec: { endpointSelector: { matchLabels: { app: web } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: client } }], " +
-  `toPorts: [{ ports: [{ port: "${PORT}", protocol: TCP }], rules: { http: [{ path: '${path}' }] } }] }] }\n`;
-
-/** What http_load.py has seen. */
-interface Seen {
-  phase: string;
-  seen: Record<string, number>;
-  ended: number[];
-  refused: number;
-  failed: number;
-  open: number;
-  wrong: string[];
-}
-
-/** Connections from client-1 to web that are kept and asked on. */
-class Load implements AsyncDisposable {
-  now: Seen = { phase: "", seen: {}, ended: [], refused: 0, failed: 0, open: 0, wrong: [] };
-  #phase = 0;
-  readonly #child: Deno.ChildProcess;
-  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #reading: Promise<void>;
-
-  constructor(address: string) {
-    const weir = new URL("../../scripts/weir", import.meta.url).pathname;
-    const words = ["python3", program("http_load.py"), address, `${PORT}`, `${CONNECTIONS}`];
-    this.#child = new Deno.Command(weir, {
-      args: ["--lab", lab.name, "lab", "exec", "default/client-1", "--", ...words],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "inherit",
-    }).spawn();
-    this.#writer = this.#child.stdin.getWriter();
-    this.#reading = this.#read();
-  }
-
-  async #read(): Promise<void> {
-    let text = "";
-    for await (const chunk of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (text + chunk).split("\n");
-      text = lines.pop()!;
-      if (lines.length > 0) this.now = JSON.parse(lines.at(-1)!);
-    }
-  }
-
-  /** From here on requests are counted by themselves. @returns what was answered to them so far, by path and status */
-  async phase(): Promise<() => Record<string, number>> {
-    const phase = `${++this.#phase}`;
-    await this.#writer.write(new TextEncoder().encode(`${phase}\n`));
-    await until("the load has heard", () => this.now.phase === phase, 50);
-    return () => {
-      const own = Object.entries(this.now.seen).filter(([key]) => key.startsWith(`${phase} `));
-      return Object.fromEntries(own.map(([key, count]) => [key.slice(phase.length + 1), count]));
-    };
-  }
-
-  /** Waits until every connection is open and was asked some more, and asserts that `path` alone was answered, and rightly. */
-  async isJudged(path: string, when: string): Promise<void> {
-    const answers = await this.phase(), other = path === "/a" ? "/b" : "/a";
-    const expected = [`${path} 200`, `${other} 403`].sort();
-    await until(
-      () => `every connection goes on ${when}: ${JSON.stringify(this.now)}`,
-      () =>
-        this.now.open === CONNECTIONS &&
-        expected.every((key) => (answers()[key] ?? 0) >= CONNECTIONS),
-    );
-    this.holds(when);
-    assert.deepEqual(Object.keys(answers()).sort(), expected, when);
-  }
-
-  holds(when: string): void {
-    assert.deepEqual(this.now.wrong, [], `an answer to something else ${when}`);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#writer.close().catch(() => {});
-    try {
-      this.#child.kill("SIGTERM");
-    } catch { /* it has ended */ }
-    await this.#child.status;
-    await this.#reading;
-  }
-}
-
-/** A stream and new connections to where no L7 rule is. */
-class Plain implements AsyncDisposable {
-  private constructor(readonly stream: PodStream, readonly attempts: Attempts) {}
-
-  static async begin(): Promise<Plain> {
-    const address = await addressOf(lab, "server-1", NODE);
-    return new Plain(
-      new PodStream(lab, "default/client-1", address, 80),
-      new Attempts(lab, "client-1", address, 20),
-    );
-  }
-
-  async goesOn(when: string): Promise<void> {
-    const { count } = this.stream, made = this.attempts.made.length;
-    await until(
-      `flows without L7 rules go on ${when}`,
-      () => this.stream.count > count + 3 && this.attempts.made.length > made + 2,
-    );
-    assert.equal(this.stream.stopped, false, `the stream stopped ${when}`);
-    assert.match(this.attempts.made, /^y*$/, when);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.stream, this.attempts].map((each) => each[Symbol.asyncDispose]()));
-  }
-}
+const WORKERS = ["l7-proxy", "l7-proxy-2", "l7-proxy-3"];
+/** Connections that the node has room for. */
+const HANDLES = 128;
 
 /** Ports of clients whose connections a process has. */
 async function portsOf(worker: string): Promise<number[]> {
@@ -148,6 +34,10 @@ async function areAnew(before: Record<string, number>): Promise<void> {
   }
 }
 
+async function agentPid(): Promise<number> {
+  return (await processes(lab)).find(({ role, node }) => role === "agent" && node === NODE)?.pid ?? 0;
+}
+
 async function pidsOf(names: readonly string[]): Promise<Record<string, number>> {
   return Object.fromEntries(
     await Promise.all(names.map(async (name) => [name, await pidOf(lab, name, NODE)] as const)),
@@ -157,11 +47,11 @@ async function pidsOf(names: readonly string[]): Promise<Record<string, number>>
 let load: Load, plain: Plain;
 if (canRun) {
   Deno.test.beforeAll(async () => {
-    const agent = [`l7-proxy-workers=${WORKERS.length}`, "hung-after-s=6"];
-    await lab.up(1, CAST, agent.flatMap((option) => ["--agent", `${NODE}:${option}`]));
+    const agent = [`l7-proxy-workers=${WORKERS.length}`, "hung-after-s=6", `handle-entries-max=${HANDLES}`];
+    await lab.up(1, L7_CAST, agent.flatMap((option) => ["--agent", `${NODE}:${option}`]));
     await lab.apply(allows("/a"));
-    load = new Load(await addressOf(lab, "web", NODE));
-    plain = await Plain.begin();
+    load = await Load.begin(lab);
+    plain = await Plain.begin(lab);
     await load.isJudged("/a", "at first");
   });
   Deno.test.afterAll(async () => {
@@ -223,6 +113,7 @@ faults(
 faults(
   "all of it stands still: nothing passes unjudged, other flows go on, and the agent starts it anew",
   async () => {
+    await load.isJudged("/a", "before all of it stands still");
     const before = await pidsOf(WORKERS), when = "while all of it stands still";
     for (const pid of Object.values(before)) Deno.kill(pid, "SIGSTOP");
     try {
@@ -236,12 +127,91 @@ faults(
     } finally {
       for (const pid of Object.values(before)) signal(pid, "SIGCONT");
     }
-    const { lastError } = await processOf(lab, NODE, WORKERS[0]);
-    assert.match(lastError, /^hung: /);
     await load.isJudged("/a", "after all were started anew");
+    for (const worker of WORKERS) {
+      await until(
+        `why ${worker} was started anew is said`,
+        async () => /^hung: no answer for/.test((await processOf(lab, NODE, worker)).lastError),
+      );
+    }
     await plain.goesOn("after all were started anew");
   },
 );
+
+/** What the node's datapath counts. */
+async function counted(name: string, labels: Record<string, string>): Promise<number> {
+  const socket = `/run/weir/${lab.name}-${NODE}/datapath.sock`;
+  const { out } = await run("curl", ["-sS", "-m", "20", "--unix-socket", socket, "http://x/metrics"]);
+  const samples = readExposition(out).get(name)?.samples ?? [];
+  return samples.filter((one) => Object.entries(labels).every(([key, value]) => one.labels[key] === value))
+    .reduce((sum, { value }) => sum + value, 0);
+}
+
+/** Packets that the node has dropped because the proxy was away. */
+function refusals(): Promise<number> {
+  return counted("weir_datapath_packets", { reason: "PROXY_NOT_THERE" });
+}
+
+faults(
+  "the table of handles is full: who fills it is refused at once and named, nobody else notices, and there is room again",
+  async () => {
+    await load.isJudged("/a", "before the table is full");
+    const before = load.now, wanted = 2 * HANDLES, share = { name: "default/client-2", table: "handles" };
+    {
+      await using hog = await Hog.begin(lab, wanted);
+      const { denied, refused, failed } = await hog.seen();
+      assert.deepEqual([failed, denied + refused], [0, wanted]);
+      assert.ok(denied >= HANDLES / 4 && denied < HANDLES - CONNECTIONS, `${denied} connections found room`);
+      assert.ok(await counted("weir_datapath_share_refused", share) >= refused);
+      assert.ok(await counted("weir_datapath_packets", { reason: "HANDLE_SHARE_EXHAUSTED" }) >= refused);
+      assert.match(await lab.ok(["top", "handles"]), /node-1 +default\/client-2 [^]* over its share/);
+      await load.isJudged("/a", "while the table is full");
+      await plain.goesOn("while the table is full");
+    }
+    const { ended, refused, failed, silent } = load.now;
+    assert.deepEqual(
+      [ended.length, refused, failed, silent],
+      [before.ended.length, before.refused, before.failed, before.silent],
+      "who was there has lost nothing",
+    );
+    await until("there is room again", async () => {
+      await using few = await Hog.begin(lab, 8);
+      return (await few.seen()).denied === 8;
+    });
+  },
+);
+
+for (const [how, name] of [["SIGTERM", "is upgraded"], ["SIGKILL", "is killed"]] as const) {
+  faults(
+    `all of the node ${name}: its judged connections end and are refused at once until it is back, others go on`,
+    async () => {
+      await load.isJudged("/a", `before the node ${name}`);
+      const held = await Promise.all(WORKERS.map(portsOf)), before = await pidsOf(WORKERS);
+      assert.equal(held.flat().length, CONNECTIONS);
+      const refusalsBefore = await refusals(), { ended, refused, failed, silent } = load.now;
+      const answers = await load.phase();
+      const pid = await agentPid();
+      signal(pid, how);
+      await until("the node has another agent", async () => ![0, pid].includes(await agentPid()));
+      await plain.goesOn(`while the node ${name}`);
+      await areAnew(before);
+      await load.isJudged("/a", `after the node ${name}`);
+      await plain.goesOn(`after the node ${name}`);
+      // What is lost: each connection that was held, once, and those that began in between. Nobody waits, and nothing passes unjudged.
+      const now = load.now, lost = now.ended.slice(ended.length);
+      assert.deepEqual(lost.filter((port) => held.flat().includes(port)).sort(), held.flat().sort());
+      assert.ok(lost.length <= CONNECTIONS * (WORKERS.length + 1), `${lost.length} connections ended`);
+      assert.deepEqual([now.failed, now.silent], [failed, silent], "whoever loses its connection hears so");
+      assert.deepEqual(Object.keys(answers()).filter((key) => !["/a 200", "/b 403"].includes(key)), []);
+      // And it is said: each refusal at least once.
+      assert.ok(now.refused > refused, "nobody listened for a while");
+      await until(
+        `${now.refused - refused} refusals are counted`,
+        async () => await refusals() - refusalsBefore >= now.refused - refused,
+      );
+    },
+  );
+}
 
 faults("the control plane is away: rules go on, also of a process that starts meanwhile", async () => {
   const plane = await pidsOf(["policy-engine", "identity-allocator"]), before = await pidsOf([WORKERS[2]]);

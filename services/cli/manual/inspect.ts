@@ -95,7 +95,7 @@ const WINDOW: FlagTexts = {
 /** Help of `weir top`. */
 export const TOP: Manual = {
   summary:
-    "who talks most (talkers), is dropped most (drops), fills most (conntrack, nat, events, ipcache), fails (troubles)",
+    "who talks most (talkers), is dropped most (drops), fills most (conntrack, nat, handles, events, ipcache), fails (troubles)",
   verbs: {
     talkers: {
       says: "Who talks most with whom, by workload and port: flows and connections.",
@@ -107,6 +107,10 @@ export const TOP: Manual = {
     },
     conntrack: { says: HOLDERS, flags: ROWS },
     nat: { says: HOLDERS, flags: ROWS },
+    handles: {
+      says: "Connections that the L7 proxy judges by who opened them, and how many of new ones were refused.",
+      flags: ROWS,
+    },
     events: {
       says: "Events by who caused them, and how many were lost because a share of the ring was used up.",
       flags: ROWS,

@@ -1,8 +1,8 @@
 """Connections that are kept and ask for /a and /b in turn, again and again; made anew when they end.
 
 http_load.py ADDRESS PORT COUNT. Each line of stdin is a phase: requests that begin after it was read are counted with it. Prints what was seen so far, as JSON,
-five times a second: answers by "PHASE PATH STATUS", ports of connections that ended, attempts that were refused or failed otherwise, connections
-that were answered and are open, and answers that were no answer to what was asked."""
+five times a second: answers by "PHASE PATH STATUS", ports of connections that ended, attempts that were refused or failed otherwise, requests that got
+neither an answer nor an end within a minute, connections that were answered and are open, and answers that were no answer to what was asked."""
 
 import collections
 import json
@@ -16,7 +16,7 @@ lock = threading.Lock()
 phase = "0"
 seen = collections.Counter()
 ended, wrong, answered = [], [], set()
-refused = failed = 0
+refused = failed = silent = 0
 
 
 def ask(connection, stream, path):
@@ -38,7 +38,7 @@ def ask(connection, stream, path):
 
 
 def keep():
-    global refused, failed
+    global refused, failed, silent
     while True:
         try:
             connection = socket.create_connection((address, port), 60)
@@ -62,8 +62,9 @@ def keep():
                         if fault:
                             wrong.append(fault)
                     time.sleep(0.1)
-        except OSError:
+        except OSError as error:
             with lock:
+                silent += isinstance(error, TimeoutError)
                 answered.discard(own_port)
                 ended.append(own_port)
 
@@ -80,6 +81,6 @@ while True:
     time.sleep(0.2)
     with lock:
         said = dict(
-            phase=phase, seen=seen, ended=ended, refused=refused, failed=failed, open=len(answered), wrong=wrong
+            phase=phase, seen=seen, ended=ended, refused=refused, failed=failed, silent=silent, open=len(answered), wrong=wrong
         )
         print(json.dumps(said), flush=True)
