@@ -186,8 +186,10 @@ NOINLINE int netdev_sends(struct __sk_buff *skb, __u32 code)
 	if (code)
 		return drop(skb, f, code);
 	/* To another node's own address: the host has a way there, the end that is here has the tunnel. */
-	if (f->flags & FLOW_TUNNEL)
+	if (f->flags & FLOW_TUNNEL) {
+		wire_of(f, endpoint_get(f->source_endpoint));
 		return deliver_tunnel(skb, f, config);
+	}
 	return NETDEV_MASQUERADE;
 }
 

@@ -29,8 +29,10 @@ NOINLINE int refused_leaves(struct __sk_buff *skb, struct flow *f)
 		code = f->flags & FLOW_REPLY_NAT ? service_answer(skb, f) : 0;
 		return code ? drop(skb, f, code) : deliver_local(skb, f, other);
 	}
-	if (f->flags & FLOW_TUNNEL)
+	if (f->flags & FLOW_TUNNEL) {
+		wire_of(f, endpoint_get(f->source_endpoint));
 		return deliver_tunnel(skb, f, config);
+	}
 	return PASS;
 }
 
@@ -119,8 +121,10 @@ int from_endpoint(struct __sk_buff *skb)
 		return f.redirect & REDIRECT_FLOW ? redirect_on(skb, &f) : PASS;
 	if (other && other->ifindex)
 		return deliver_local(skb, &f, other);
-	if (f.flags & FLOW_TUNNEL)
+	if (f.flags & FLOW_TUNNEL) {
+		wire_of(&f, own);
 		return deliver_tunnel(skb, &f, config);
+	}
 	if ((config->flags & CONFIG_REDIRECT_NEIGH) && (f.node.halves[0] | f.node.halves[1]))
 		return deliver_neighbour(skb, &f, config);
 	return PASS;

@@ -166,6 +166,8 @@ NOINLINE int overlay_sends(struct __sk_buff *skb, __u32 left)
 		if (code != PASS)
 			return code;
 		f->source_identity = IDENTITY_HOST;
+	} else if (!code) {
+		wire_of(f, endpoint_get(f->source_endpoint));
 	}
 	if (!code)
 		code = tunnel_key(skb, f, config);
@@ -239,6 +241,7 @@ NOINLINE int overlay_host(struct __sk_buff *skb)
 	/* It would be a tunnel packet again when it is taken out at the other end. */
 	if (f->protocol == PROTOCOL_UDP && f->port_destination == bpf_htons(config->tunnel_port))
 		return drop(skb, f, DROPPED(DROP_ENCAP_PROHIBITED));
+	wire_of(f, endpoint_get(source.endpoint));
 	code = tunnel_key(skb, f, config);
 	if (code)
 		return drop(skb, f, code);

@@ -202,6 +202,7 @@ class Running implements Datapath {
     });
     this.#endpoints = new EndpointStore({
       kernel,
+      clock: parts.clock,
       attachments: this.#attachments,
       policies: this.#policies,
       socket: this.#socket,
@@ -307,6 +308,10 @@ class Running implements Datapath {
     every(1000, () => this.#collector.tellUnanswered());
     every(1000, () => this.#retransmissions.look());
     let retired = 0, ended = 0;
+    every(1000, () => {
+      this.#endpoints.tick();
+      this.#ipcache.tick();
+    });
     every(1000, () => {
       this.#services.tick();
       const backendsWent = this.#services.retired !== retired;

@@ -109,6 +109,31 @@ nodeTest("POST conntrack:in-use says whose addresses endpoints have flows with",
   await assert.rejects(inUse(...Array.from({ length: 10_001 }, () => "10.44.0.11")), /at most 10000/);
 });
 
+nodeTest(
+  "An endpoint's packets to other nodes go on to name its identity before, by the next process too",
+  async (node) => {
+    const a = await node.pod("a");
+    await node.configure();
+    const wire = async (identity: number) => {
+      await node.request("PUT", "/v1/endpoints/a", node.endpoint(10, a, { identity }));
+      const { rows } = await node.request("GET", "/v1/maps/endpoint");
+      return rows[0].fields.wire;
+    };
+    assert.equal(await wire(5), "");
+    assert.equal(await wire(1010), "", "nobody knows of one that begins");
+    assert.equal(await wire(1010), "");
+    assert.equal(await wire(1011), "1010");
+    assert.equal(await wire(1012), "1010", "others may know of none since");
+    await node.stop("SIGKILL");
+    await node.start();
+    await node.configure();
+    assert.equal(await wire(1012), "1010");
+    assert.equal(await wire(1013), "1010");
+    await node.request("DELETE", "/v1/endpoints/a");
+    assert.equal(await wire(1014), "", "it is another");
+  },
+);
+
 nodeTest("POST ipcache of policies alone leaves what pods and nodes have", async (node) => {
   const tell = (update: Record<string, unknown>) => node.request("POST", "/v1/ipcache", update);
   const identities = async () => {

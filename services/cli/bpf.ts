@@ -50,6 +50,7 @@ const INTERNAL: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   endpoint: {
     ifindex: "number of the device",
     slot: "number of the policy's map",
+    wire: "identity before, which its packets to other nodes name until those know of the one now",
     hostMac: "hardware address of the node's end",
     mac: "hardware address of the workload's end",
   },

@@ -184,11 +184,12 @@ export class TestNode implements Disposable {
     this.map("weir_addresses").update(address(text), abi.AddressOwner.encode(owner));
   }
   /** `prefix` "10.0.2.0/24" or a single address. */
-  setIpcache(prefix: string, identity: number, node?: string, flags = 0): void {
+  setIpcache(prefix: string, identity: number, node?: string, flags = 0, movedFrom = 0): void {
     const [text, length] = prefix.split("/");
     const value = abi.IpcacheEntry.encode({
       identity,
       flags,
+      movedFrom,
       node: node ? address(node) : new Uint8Array(16),
     });
     if (length === undefined) {
@@ -212,6 +213,7 @@ export class TestNode implements Disposable {
       flags: spec.flags ?? abi.ENDPOINT_PEER,
       mac: macBytes(spec.mac ?? `02:00:00:00:01:${spec.id.toString(16).padStart(2, "0")}`),
       hostMac: macBytes(spec.hostMac ?? `02:00:00:00:02:${spec.id.toString(16).padStart(2, "0")}`),
+      wire: 0,
       ipv4Be: spec.ipv4 ? ipv4Number(spec.ipv4) : 0,
       netns: (spec.netnsId ?? -1) + 1,
       ipv6: spec.ipv6 ? address(spec.ipv6) : new Uint8Array(16),

@@ -110,7 +110,7 @@ for (const f of FAMILIES) {
       const [{ key, entry }] = node.flows();
       node.map("weir_ipcache_exact").update(
         address(f.remote),
-        abi.IpcacheEntry.encode({ identity: 1003, flags: 0, node: address("192.0.2.2") }),
+        abi.IpcacheEntry.encode({ identity: 1003, flags: 0, movedFrom: 0, node: address("192.0.2.2") }),
       );
       assert.equal(next(), REDIRECT);
       node.map("weir_ct").update(abi.CtKey.encode(key), abi.CtEntry.encode({ ...entry, revisionElement: 0 }));

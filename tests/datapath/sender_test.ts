@@ -122,6 +122,58 @@ for (const f of FAMILIES) {
   );
 
   kernelTest(
+    `from_overlay(): ${f.name} may name the identity before, and is judged by the one of now`,
+    async () => {
+      const { node } = await cluster();
+      using _ = node;
+      const { object, run } = await decapsulator(node);
+      using __ = object;
+      node.setPolicy(1, {
+        enforceIngress: true,
+        ingressCookie: 8,
+        rules: [{ direction: "ingress", identity: 1002, protocol: 6, port: 80, cookie: 9 }],
+      });
+      node.changeEndpoint(A, { policy: 1 });
+      assert.equal(run(1002, { from: f.remote, to: f.a, sport: 7 }).verdict, REDIRECT);
+      // A flow of before, and new ones: who may is told by the ipcache alone.
+      node.setIpcache(f.remote, 1003, NODE2, 0, 1002);
+      for (const [vni, reason] of [[1002, abi.DROP_POLICY], [1003, abi.DROP_POLICY]]) {
+        for (const spec of [{ sport: 7, flags: ACK }, { sport: 8 }]) {
+          const got = run(vni, { from: f.remote, to: f.a, ...spec });
+          assert.deepEqual([got.verdict, reasonOf(got)], [SHOT, reason], `VNI ${vni}, port ${spec.sport}`);
+        }
+      }
+      node.setIpcache(f.remote, 1002, NODE2, 0, 1003);
+      for (const vni of [1002, 1003]) {
+        for (
+          const spec of [{ sport: 7, flags: ACK }, { sport: 100 + vni }, { sport: 100 + vni, flags: ACK }]
+        ) {
+          const got = run(vni, { from: f.remote, to: f.a, ...spec });
+          assert.equal(got.verdict, REDIRECT, `VNI ${vni}, port ${spec.sport}`);
+          assert.ok(got.events.every(({ sourceIdentity }) => sourceIdentity === 1002));
+        }
+      }
+      // No third one, nor from another node, nor of another cluster; and none when the time is over.
+      for (
+        const [vni, sender, reason] of [
+          [1004, NODE2, abi.DROP_INVALID_IDENTITY],
+          [0x1_0000 + 1003, NODE2, abi.DROP_INVALID_IDENTITY],
+          [2, NODE2, abi.DROP_INVALID_IDENTITY],
+          [1003, NODE3, abi.DROP_TUNNEL_SOURCE],
+        ] as const
+      ) {
+        const got = run(vni, { from: f.remote, to: f.a, sport: 9 }, sender);
+        assert.deepEqual([got.verdict, reasonOf(got)], [SHOT, reason], `VNI ${vni}`);
+      }
+      node.setIpcache(f.remote, 1002, NODE2);
+      assert.equal(
+        reasonOf(run(1003, { from: f.remote, to: f.a, sport: 7, flags: ACK })),
+        abi.DROP_INVALID_IDENTITY,
+      );
+    },
+  );
+
+  kernelTest(
     `from_overlay(): a live ${f.name} flow cannot be taken over or spoken into by another node`,
     async () => {
       const { node, from } = await cluster();

@@ -126,7 +126,7 @@ _Static_assert(sizeof(struct vlan_key) == 8, "vlan_key");
 /* weir_endpoints[id]
  *
  *   0  ifindex          4  identity         8  revision        12  policy  14  flags
- *  16  mac[6], host_mac[6] ......................... 28 pad
+ *  16  mac[6], host_mac[6] ......................... 28 wire
  *  32  ipv4 (be)       36  netns           40  ipv6 ................................
  *  56  cgroup_id
  */
@@ -138,7 +138,7 @@ struct endpoint {
 	__u16 flags;
 	__u8 mac[6]; /* inside: destination of delivered frames */
 	__u8 host_mac[6]; /* of the host side: source of delivered frames, the gateway's address */
-	__u32 pad;
+	__u32 wire; /* identity before, which its tunnel packets name until every node knows of the one now; 0: that */
 	__be32 ipv4; /* be; 0: none */
 	__u32 netns; /* id that this node's network namespace has for the endpoint's, plus one; 0: unknown */
 	struct address ipv6; /* zero: none */
@@ -183,11 +183,11 @@ _Static_assert(sizeof(struct ipcache_prefix) == 20, "ipcache_prefix");
 
 #define IPCACHE_SKIP_TUNNEL 1 /* to the stack even in tunnel mode */
 
-/* Value of weir_ipcache and weir_ipcache_exact.  0 identity  4 flags  6 pad  8 node ........ */
+/* Value of weir_ipcache and weir_ipcache_exact.  0 identity  4 flags  6 moved_from  8 node ........ */
 struct ipcache_entry {
 	__u32 identity;
 	__u16 flags;
-	__u16 pad;
+	__u16 moved_from; /* lower half of the identity before (the upper is its cluster's), which its tunnel packets may still name; 0: none */
 	struct address node; /* underlay address of the node that has it; zero: this node or the world */
 };
 _Static_assert(sizeof(struct ipcache_entry) == 24, "ipcache_entry");

@@ -87,6 +87,13 @@ INLINE int deliver_local(struct __sk_buff *skb, struct flow *f, const struct end
 	return bpf_redirect(to->ifindex, 0);
 }
 
+/* Who an endpoint of this node (record 0: none) is in the tunnel's header. */
+INLINE void wire_of(struct flow *f, const struct endpoint *own)
+{
+	if (own && unlikely(own->wire))
+		f->source_identity = own->wire;
+}
+
 /* From this node's own address, by which the others know it, whatever the routing table would take. */
 INLINE int tunnel_key(struct __sk_buff *skb, const struct flow *f, const struct config *config)
 {

@@ -149,6 +149,7 @@ INLINE int refuse_back(struct __sk_buff *skb, struct flow *f, const struct refus
 		if (bpf_skb_store_bytes(skb, 0, macs, 12, 0))
 			return -1;
 		f->source_identity = f->destination_identity;
+		wire_of(f, endpoint_get(f->destination_endpoint));
 		if (tunnel_key(skb, f, config))
 			return -1;
 		skb->mark = MARK_OVERLAY;

@@ -5,6 +5,7 @@
  *   came by              source address                              identity
  *   an outer device      outside, a node's; in direct mode a pod's   ipcache
  *   a node's tunnel      on that node (ipcache), the VNI fits        ipcache
+ *                        the same, the VNI is the identity before    ipcache: identities change on one node after the other
  *                        outside, VNI world: the node passes it on   ipcache
  *                        the node's own, VNI world: with its SNAT    world
  *   the host's stack     as by an outer device, if it came by one; else the host's own business
@@ -68,6 +69,17 @@ INLINE int is_own_loopback(const struct address *a, const struct config *config)
 	       (!is_zero(&config->loopback_ipv6) && same_address(a, &config->loopback_ipv6));
 }
 
+/* Had the address this identity before? Its node goes on naming that until all others know (struct endpoint, wire): who knows early
+ * must not drop. */
+NOINLINE int sender_moved(const struct address *from, __u32 claim)
+{
+	const struct ipcache_entry *entry;
+
+	NEVER_NULL(from);
+	entry = bpf_map_lookup_elem(&weir_ipcache_exact, from);
+	return entry && entry->moved_from && claim == ((entry->identity & 0xffff0000) | entry->moved_from);
+}
+
 /* May what came over a network (FLOW_NETWORK) have this source? `peer` and `node` are what peer_resolve() says of it; with
  * FLOW_TUNNEL `f->node` and `f->source_identity` are what the tunnel's header says. 0 or a drop. Of a packet that a node passes
  * on for the outside FLOW_TUNNEL and the node are taken off: it hears from this node directly. */
@@ -98,7 +110,7 @@ INLINE int sender_check(struct flow *f, const struct config *config, const struc
 		return DROPPED(DROP_TUNNEL_SOURCE);
 	if (peer->identity == IDENTITY_REMOTE_NODE && identity_outside(claim))
 		peer->identity = claim;
-	else if (claim != wire_identity(peer->identity))
+	else if (claim != wire_identity(peer->identity) && !sender_moved(from, claim))
 		return DROPPED(DROP_INVALID_IDENTITY);
 	return 0;
 }

@@ -172,6 +172,7 @@ export interface Endpoint {
   flags: number;
   mac: Bytes;
   hostMac: Bytes;
+  wire: number;
   ipv4Be: number;
   netns: number;
   ipv6: Bytes;
@@ -191,6 +192,7 @@ export const Endpoint: StructCodec<Endpoint> = {
       flags: view.getUint16(at + 14, true),
       mac: take(bytes, at + 16, 6),
       hostMac: take(bytes, at + 22, 6),
+      wire: view.getUint32(at + 28, true),
       ipv4Be: view.getUint32(at + 32, false),
       netns: view.getUint32(at + 36, true),
       ipv6: take(bytes, at + 40, 16),
@@ -207,6 +209,7 @@ export const Endpoint: StructCodec<Endpoint> = {
     view.setUint16(at + 14, value.flags, true);
     put(out, at + 16, 6, value.mac);
     put(out, at + 22, 6, value.hostMac);
+    view.setUint32(at + 28, value.wire, true);
     view.setUint32(at + 32, value.ipv4Be, false);
     view.setUint32(at + 36, value.netns, true);
     put(out, at + 40, 16, value.ipv6);
@@ -306,6 +309,7 @@ export const IpcachePrefix: StructCodec<IpcachePrefix> = {
 export interface IpcacheEntry {
   identity: number;
   flags: number;
+  movedFrom: number;
   node: Bytes;
 }
 /** Codec of {@link IpcacheEntry}. */
@@ -317,6 +321,7 @@ export const IpcacheEntry: StructCodec<IpcacheEntry> = {
     return {
       identity: view.getUint32(at, true),
       flags: view.getUint16(at + 4, true),
+      movedFrom: view.getUint16(at + 6, true),
       node: take(bytes, at + 8, 16),
     };
   },
@@ -325,6 +330,7 @@ export const IpcacheEntry: StructCodec<IpcacheEntry> = {
     void view;
     view.setUint32(at, value.identity, true);
     view.setUint16(at + 4, value.flags, true);
+    view.setUint16(at + 6, value.movedFrom, true);
     put(out, at + 8, 16, value.node);
     return out;
   },

@@ -18,6 +18,7 @@ export function dumpEndpoints(kernel: Kernel, names: DumpNames): Dump {
         name: names.endpoint(id),
         ifindex: String(e.ifindex),
         identity: String(e.identity),
+        wire: e.wire === 0 ? "" : String(e.wire),
         policy: names.policy(e.policy),
         slot: String(e.policy),
         revision: String(e.revision),

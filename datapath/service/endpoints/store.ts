@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { ProblemError } from "@weir/common";
+import { type Clock, ProblemError } from "@weir/common";
 import { expedited } from "@weir/loader";
 import { Endpoint, ENDPOINT_CGROUP, ENDPOINT_PEER, ENDPOINTS_MAX, GC_ADDRESS, GC_ENDPOINT } from "@weir/maps";
 import { deviceAt, listDevices, type NetlinkSocket, Netns, netnsCookie, parseMac } from "@weir/net";
@@ -15,6 +15,7 @@ import { hex, ipv4Number, mapped } from "../kernel/addresses.ts";
 import { cgroupId } from "../kernel/cgroup.ts";
 import type { Attachments } from "../hooks/attachments.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import { IdentityMoves, isMove, WIRE_HOLD_MS } from "../kernel/identity_moves.ts";
 import {
   ensureDevice,
   type PodDevice,
@@ -37,6 +38,7 @@ interface Held {
 /** What the store works on. */
 export interface EndpointStoreParts {
   kernel: Kernel;
+  clock: Clock;
   attachments: Attachments;
   policies: PolicyStore;
   socket: NetlinkSocket;
@@ -49,6 +51,8 @@ export interface EndpointStoreParts {
 /** Endpoints in the kernel. */
 export class EndpointStore {
   readonly #held = new Map<string, Held>();
+  /** Ids of endpoints whose packets through the tunnel name their identity of before. */
+  readonly #moves = new IdentityMoves<number>(WIRE_HOLD_MS);
   adopted = 0;
   rebuilt = 0;
   readonly #parts: EndpointStoreParts;
@@ -87,6 +91,30 @@ export class EndpointStore {
       const record = this.#parts.kernel.endpoints.get(desired.id);
       if (record !== undefined) this.#writeRecord(desired.id, { ...record, policy: slot });
     }
+  }
+
+  /** Ends the time of identities of before. */
+  tick(): void {
+    const { kernel, clock } = this.#parts;
+    for (const id of this.#moves.takeEnded(clock.monotonicMs())) {
+      const record = kernel.endpoints.get(id);
+      // No verdict depends on it.
+      if (record !== undefined) kernel.endpoints.put(id, { ...record, wire: 0 });
+    }
+  }
+
+  /** The identity that packets of a device's endpoint go on to name in the tunnel; 0: its own. */
+  #wireOf(id: number, record: Endpoint, present: Endpoint | undefined): number {
+    if (present === undefined || present.ifindex === 0 || record.ifindex === 0) {
+      this.#moves.delete(id);
+      return 0;
+    }
+    const hasMoved = isMove(present.identity, record.identity);
+    const wire = present.wire || (hasMoved ? present.identity : 0);
+    if (hasMoved || (wire !== 0 && !this.#moves.has(id))) {
+      this.#moves.note(id, this.#parts.clock.monotonicMs());
+    }
+    return wire;
   }
 
   /** Removes an endpoint from the kernel; false when it is not known. */
@@ -250,6 +278,7 @@ export class EndpointStore {
       flags: device.peer ? ENDPOINT_PEER : 0,
       mac: parseMac(device.mac),
       hostMac: parseMac(device.hostMac),
+      wire: 0,
       ipv4Be: ipv4Number(desired.ipv4),
       netns: (device.netnsId ?? -1) + 1,
       ipv6: mapped(desired.ipv6),
@@ -302,6 +331,7 @@ export class EndpointStore {
       flags: ENDPOINT_CGROUP,
       mac: new Uint8Array(6),
       hostMac: new Uint8Array(6),
+      wire: 0,
       ipv4Be: 0,
       netns: 0,
       ipv6: new Uint8Array(16),
@@ -347,8 +377,9 @@ export class EndpointStore {
     }
     kernel.revise(moved.map(placeOf));
     const present = kernel.endpoints.get(desired.id);
-    if (present !== undefined && sameRecord(present, record)) return true;
-    this.#writeRecord(desired.id, { ...record, revision: present?.revision ?? 0 });
+    const wire = this.#wireOf(desired.id, record, present);
+    if (present !== undefined && sameRecord(present, { ...record, wire })) return true;
+    this.#writeRecord(desired.id, { ...record, wire, revision: present?.revision ?? 0 });
     return false;
   }
 
@@ -366,6 +397,7 @@ export class EndpointStore {
     }
     const present = kernel.endpoints.get(id);
     const empty = Endpoint.decode(new Uint8Array(Endpoint.bytes));
+    this.#moves.delete(id);
     kernel.endpoints.put(id, { ...empty, revision: ((present?.revision ?? 0) + 1) >>> 0 });
     this.#parts.onForgotten?.(id);
     kernel.revise(addresses.map(placeOf));

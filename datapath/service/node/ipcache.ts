@@ -9,6 +9,7 @@ import { ObjectError } from "@weir/proto/common";
 import { type IpcacheUpdate, type IpcacheUpdateResponse, IpcacheUpsert } from "@weir/proto/datapath";
 import { hex, mapped, parsePrefix, unmapped } from "../kernel/addresses.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import { IdentityMoves, isMove, MOVED_HOLD_MS } from "../kernel/identity_moves.ts";
 import { fairShares, sourceOf } from "./ipcache_shares.ts";
 
 interface Place {
@@ -40,6 +41,8 @@ export class IpcacheStore {
   /** What is wanted and has no room. */
   readonly #left = new Map<string, Wanted>();
   #leftSinceUnixS = 0;
+  /** Keys of addresses that have an identity of before. */
+  readonly #moves = new IdentityMoves<string>(MOVED_HOLD_MS);
   readonly #kernel: Kernel;
   readonly #clock: Clock;
 
@@ -105,7 +108,10 @@ export class IpcacheStore {
       const place = placeOf(parsePrefix(upsert.prefix));
       if (update.ofPolicies && this.#isOthers(place)) continue;
       const node = mapped(upsert.nodeIpv4 || upsert.nodeIpv6);
-      upserts.set(keyOf(place), { place, entry: { identity: upsert.identity, flags: 0, node } });
+      upserts.set(keyOf(place), {
+        place,
+        entry: { identity: upsert.identity, flags: 0, movedFrom: 0, node },
+      });
     }
     const named = new Set(update.upserts.map(({ prefix }) => keyOf(placeOf(parsePrefix(prefix)))));
     const deletes = new Map<string, Place>();
@@ -177,8 +183,34 @@ export class IpcacheStore {
     return entry !== undefined && !isLocalIdentity(entry.identity);
   }
 
-  #put(key: string, { place, entry }: Wanted, changed: Place[]): void {
-    const before = this.#present.get(key)?.entry;
+  /** Forgets identities of before whose time is over. */
+  tick(): void {
+    for (const key of this.#moves.takeEnded(this.#clock.monotonicMs())) {
+      const wanted = this.#present.get(key);
+      if (wanted === undefined) continue;
+      const entry = { ...wanted.entry, movedFrom: 0 };
+      // No verdict depends on it.
+      this.#kernel.ipcacheExact.put(wanted.place.address, entry);
+      this.#keep(key, { place: wanted.place, entry });
+    }
+  }
+
+  /** The lower half of the identity that the address had before, for as long as its packets may name that. */
+  #movedFrom(key: string, { place, entry }: Wanted, before: IpcacheEntry | undefined): number {
+    if (!place.exact || before === undefined || hex(before.node) !== hex(entry.node)) {
+      this.#moves.delete(key);
+      return 0;
+    }
+    if (!isMove(before.identity, entry.identity)) return before.movedFrom;
+    const isAgain = this.#moves.has(key);
+    this.#moves.note(key, this.#clock.monotonicMs());
+    // Its node goes on naming the first one.
+    return isAgain ? before.movedFrom : before.identity & 0xffff;
+  }
+
+  #put(key: string, wanted: Wanted, changed: Place[]): void {
+    const { place } = wanted, before = this.#present.get(key)?.entry;
+    const entry = { ...wanted.entry, movedFrom: this.#movedFrom(key, wanted, before) };
     if (before !== undefined && hex(IpcacheEntry.encode(before)) === hex(IpcacheEntry.encode(entry))) return;
     if (place.exact) this.#kernel.ipcacheExact.put(place.address, entry);
     else this.#kernel.ipcache.put({ prefixlen: place.prefixlen, address: place.address }, entry);
@@ -202,6 +234,7 @@ export class IpcacheStore {
   }
 
   #forget(key: string): void {
+    this.#moves.delete(key);
     this.#count(key, -1);
     this.#present.delete(key);
   }
@@ -216,8 +249,9 @@ export class IpcacheStore {
   }
 
   #found(exact: boolean, prefixlen: number, address: Bytes, entry: IpcacheEntry): void {
-    const place = { exact, prefixlen, address };
-    this.#keep(keyOf(place), { place, entry });
+    const place = { exact, prefixlen, address }, key = keyOf(place);
+    this.#keep(key, { place, entry });
+    if (entry.movedFrom !== 0) this.#moves.note(key, this.#clock.monotonicMs());
   }
 }
 

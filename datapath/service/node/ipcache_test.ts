@@ -1,16 +1,23 @@
 /** The ipcache's bookkeeping, over maps in memory. @module */
 import assert from "node:assert/strict";
-import { systemClock } from "@weir/common";
+import { type Clock, systemClock } from "@weir/common";
+import { FakeClock } from "@weir/common/testing/fake_clock";
 import type { Bytes, IpcacheEntry } from "@weir/maps";
 import { IpcacheUpdate } from "@weir/proto/datapath";
 import { seededRandom } from "../../../tests/seeded_random.ts";
 import { hex, mapped } from "../kernel/addresses.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import { MOVED_HOLD_MS } from "../kernel/identity_moves.ts";
 import { IpcacheStore } from "./ipcache.ts";
 import { sourceOf } from "./ipcache_shares.ts";
 
 /** The two maps, and whose entries are in them. */
-function fakeKernel(exactMax: number, prefixMax: number, entries: [Bytes, IpcacheEntry][] = []) {
+function fakeKernel(
+  exactMax: number,
+  prefixMax: number,
+  entries: [Bytes, IpcacheEntry][] = [],
+  clock: Clock = systemClock,
+) {
   const rows = new Map<string, IpcacheEntry>();
   const kernel = {
     ipcacheExact: {
@@ -29,7 +36,7 @@ function fakeKernel(exactMax: number, prefixMax: number, entries: [Bytes, Ipcach
     },
     revise: () => {},
   };
-  return { rows, store: new IpcacheStore(kernel as unknown as Kernel, systemClock) };
+  return { rows, store: new IpcacheStore(kernel as unknown as Kernel, clock) };
 }
 
 Deno.test("IpcacheStore knows how much each source has, after any changes and when it is full", () => {
@@ -75,4 +82,49 @@ Deno.test("IpcacheStore looks at no other prefix for the sake of one that change
     ["node 192.0.2.1", 4999],
     ["node 192.0.2.2", 1],
   ]);
+});
+
+Deno.test("IpcacheStore keeps the identity before of an address that stays on its node, for a time", async () => {
+  const clock = new FakeClock();
+  const { rows, store } = fakeKernel(30, 10, [], clock);
+  const key = `e${hex(mapped("10.0.0.1"))}`;
+  const put = (identity: number, nodeIpv4 = "192.0.2.1") => {
+    store.apply(
+      IpcacheUpdate.create({ upserts: [{ prefix: "10.0.0.1/32", identity, nodeIpv4, nodeIpv6: "" }] }),
+    );
+    return rows.get(key)!.movedFrom;
+  };
+  const pass = async (ms: number) => {
+    await clock.advance(ms);
+    store.tick();
+    return rows.get(key)?.movedFrom;
+  };
+  assert.equal(put(1001), 0, "it is new");
+  assert.equal(put(1002), 1001);
+  assert.equal(put(1002), 1001, "told again");
+  assert.equal(await pass(MOVED_HOLD_MS - 1), 1001);
+  assert.equal(put(1003), 1001, "its node goes on naming the first");
+  assert.equal(await pass(MOVED_HOLD_MS - 1), 1001, "the time has begun again");
+  assert.equal(await pass(1), 0);
+  assert.equal(put(1004), 1003);
+  assert.equal(put(1005, "192.0.2.2"), 0, "another node's is another pod");
+  assert.equal(put(6, "192.0.2.2"), 0, "nodes are no pods");
+  assert.equal(put(1005, "192.0.2.2"), 0);
+  assert.equal(put(0x1_0000 + 1006, "192.0.2.2"), 1005);
+  store.apply(IpcacheUpdate.create({ deletes: ["10.0.0.1/32"] }));
+  assert.equal(put(1007, "192.0.2.2"), 0, "it was away");
+
+  // What a process before left has its time too.
+  const found = [mapped("10.0.0.1"), {
+    identity: 1002,
+    flags: 0,
+    movedFrom: 1001,
+    node: mapped("192.0.2.1"),
+  }];
+  const next = fakeKernel(30, 10, [found as [Bytes, IpcacheEntry]], clock);
+  next.store.tick();
+  assert.equal(next.rows.size, 0, "nothing is written");
+  await clock.advance(MOVED_HOLD_MS);
+  next.store.tick();
+  assert.equal(next.rows.get(key)!.movedFrom, 0);
 });
