@@ -26,6 +26,7 @@ export const NUMBER_TABLES = [
   { name: "TROUBLES", file: "troubles.tsv", prefix: "TROUBLE_", one: "TROUBLE" },
   { name: "EVENT_FLAGS", file: "event_flags.tsv", prefix: "EVENT_", one: "EVENT_FLAG" },
   { name: "EVENT_FILES", file: "event_files.tsv", prefix: "FILE_", one: "FILE" },
+  { name: "FAILSAFES", file: "failsafes.tsv", prefix: "FAILSAFE_", one: "FAILSAFE" },
   { name: "DATAGRAM_LEGS", file: "datagram_legs.tsv", prefix: "DATAGRAM_", one: "DATAGRAM" },
 ] as const;
 

@@ -1,6 +1,7 @@
 /* The outer devices: endpoints that are reached by plain routing, services that are used from outside, and what leaves
  * the node under another address. */
 #include "lib/arrival.h"
+#include "lib/host_firewall.h"
 #include "lib/masquerade.h"
 #include "lib/node_port.h"
 #include "lib/redirect.h"
@@ -83,7 +84,7 @@ NOINLINE int netdev_handle_drop(struct __sk_buff *skb, __u32 ipv6)
 	return drop(skb, &s->flow, DROPPED(DROP_HANDLE_ADDRESS));
 }
 
-/* Ingress. Traffic of the host itself is not ours to judge: it passes unless weir_nat or a frontend knows its port. */
+/* Ingress. Traffic of the host itself passes unless weir_nat or a frontend knows its port, or a policy for the host denies it. */
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
@@ -113,8 +114,10 @@ int from_netdev(struct __sk_buff *skb)
 	id = destination_of(&address);
 	if (id > 0)
 		return arrive(skb, id, ipv6);
-	if (id < 0)
-		return netdev_transit(skb, &address, ipv6);
+	if (id < 0) {
+		id = netdev_transit(skb, &address, ipv6);
+		return id == PASS && host_guarded() ? host_receives(skb, ipv6 | HOST_INGRESS) : id;
+	}
 	if (is_tunnel(skb, ipv6, config)) {
 		id = netdev_tunnel(skb, ipv6);
 		/* The first fragment of one goes on, for those behind it are found by it. */
@@ -126,7 +129,7 @@ int from_netdev(struct __sk_buff *skb)
 	id = node_port_all(skb, &address, (ipv6 ? FLOW_IPV6 : NODE_PORT_IPV4) | NODE_PORT_OWN, 0);
 	if (id & NODE_PORT_ENDPOINT)
 		return arrive(skb, id & 0xffff, ipv6 | ARRIVAL);
-	return id;
+	return id == PASS && host_guarded() ? host_receives(skb, ipv6 | HOST_INGRESS) : id;
 }
 
 /* For a tunnel port, and not from the kernel's tunnel: what a process sends, or somebody whom the host passes on. */
@@ -207,6 +210,19 @@ INLINE int netdev_redirected(struct __sk_buff *skb, __u32 ipv6)
 	return code == NETDEV_MASQUERADE ? masquerade_endpoint(skb, s->flow.hook_endpoint, ipv6) : code;
 }
 
+/* What the host sends, or passes on under its own address, as its policy has it. A verdict. (The tunnel's later fragments say no port.) */
+INLINE int netdev_judged(struct __sk_buff *skb, __u32 ipv6)
+{
+	return host_guarded() && !origin_is(skb, ORIGIN_OVERLAY) ? host_judge(skb, ipv6) : PASS;
+}
+
+INLINE int netdev_own(struct __sk_buff *skb, __u32 ipv6)
+{
+	int verdict = netdev_judged(skb, ipv6);
+
+	return verdict == PASS ? masquerade_host(skb, ipv6) : verdict;
+}
+
 /* Egress. */
 SEC("tc")
 int to_netdev(struct __sk_buff *skb)
@@ -244,13 +260,17 @@ int to_netdev(struct __sk_buff *skb)
 	if (unlikely(skb->mark == MARK_UPSTREAM))
 		return netdev_redirected(skb, ipv6);
 	if (!ipv6 && address.words[3] == config->ipv4)
-		return masquerade_host(skb, ipv6);
+		return netdev_own(skb, ipv6);
 	owner = bpf_map_lookup_elem(&weir_addresses, &address);
-	if (!owner)
-		return is_handle(&address, config) ? netdev_redirected(skb, ipv6) : PASS;
+	if (!owner) {
+		if (is_handle(&address, config))
+			return netdev_redirected(skb, ipv6);
+		/* (Who has no address yet asks for one: DHCP, duplicate address detection.) */
+		return brought_by(skb) || is_zero_ipv4(&address) || is_zero(&address) ? PASS : netdev_judged(skb, ipv6);
+	}
 	if (!(owner->flags & ADDRESS_HOST))
 		return masquerade_endpoint(skb, owner->endpoint, ipv6);
-	return masquerade_host(skb, ipv6);
+	return netdev_own(skb, ipv6);
 pass:
 	if (skb->mark == MARK_TRANSLATED || skb->mark == MARK_DELIVERED)
 		skb->mark = 0;

@@ -1,5 +1,6 @@
 /* The tunnel between nodes: VXLAN, the sender's identity as the network identifier. */
 #include "lib/arrival.h"
+#include "lib/host_firewall.h"
 #include "lib/masquerade.h"
 #include "lib/redirect.h"
 #include "lib/vlan.h"
@@ -100,6 +101,8 @@ int from_overlay(struct __sk_buff *skb)
 	code = node_port_all(skb, &address, (ipv6 ? FLOW_IPV6 : 0) | FLOW_TUNNEL | NODE_PORT_OWN, s->flow.source_identity);
 	if (code & NODE_PORT_ENDPOINT)
 		return arrive(skb, code & 0xffff, ipv6 | ARRIVAL | ARRIVAL_TUNNEL);
+	if (code == PASS && host_guarded())
+		code = host_receives(skb, ipv6 | HOST_INGRESS | HOST_TUNNEL);
 	if (code != PASS)
 		return code;
 	/* The sender's frame was addressed to its own gateway. */
@@ -228,7 +231,7 @@ NOINLINE int overlay_host(struct __sk_buff *skb)
 	peer_resolve(&from, &source, &unused, world_identity(f, config));
 	/* Not with an address of another node's, nor, when it came by a device, with one of a pod that has another. What has the
 	 * host's own is the host's, or masqueraded by it: from_netdev lets no other by. */
-	if (!is_zero(&unused) || is_own_loopback(&from, config) || !overlay_device(skb, source.endpoint))
+	if (!is_zero(&unused) || is_own_loopback(&from, config) || !overlay_device(skb, source.host ? 0 : source.endpoint))
 		return drop(skb, f, DROPPED(DROP_INVALID_SIP));
 	peer_resolve(&to, &destination, &f->node, world_identity(f, config));
 	/* Not the host's own, but what it passes on for who is outside. */
@@ -261,6 +264,11 @@ int to_overlay(struct __sk_buff *skb)
 	if (mark == MARK_OVERLAY || mark == MARK_OVERLAY_REPLY) {
 		origin_set(skb, ORIGIN_OVERLAY);
 		return mark == MARK_OVERLAY ? PASS : overlay_reply(skb);
+	}
+	if (host_guarded()) {
+		verdict = host_sends(skb);
+		if (verdict != PASS)
+			return verdict;
 	}
 	verdict = overlay_host(skb);
 	if (verdict != OVERLAY_PROXY)

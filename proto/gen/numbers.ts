@@ -331,6 +331,8 @@ export const EVENT_FILES: readonly NumberRow[] = [
   {"number":26,"c":"REDIRECT","name":"","text":"redirect.h","deprecated":false},
   {"number":27,"c":"REFUSE","name":"","text":"refuse.h","deprecated":false},
   {"number":28,"c":"REDIRECT_DATAGRAM","name":"","text":"redirect_datagram.h","deprecated":false},
+  {"number":29,"c":"HOST_FIREWALL","name":"","text":"host_firewall.h","deprecated":false},
+  {"number":30,"c":"FAILSAFE","name":"","text":"failsafe.h","deprecated":false},
 ];
 /** Numbers of {@link EVENT_FILES} by their names in C. */
 export const FILE = {
@@ -362,6 +364,27 @@ export const FILE = {
   REDIRECT: 26,
   REFUSE: 27,
   REDIRECT_DATAGRAM: 28,
+  HOST_FIREWALL: 29,
+  FAILSAFE: 30,
+} as const;
+
+/** What no policy for a node's host can cut off. The number is the cookie of the verdict. */
+export const FAILSAFES: readonly NumberRow[] = [
+  {"number":1,"c":"DHCP","name":"","text":"dhcp","deprecated":false},
+  {"number":2,"c":"SSH","name":"","text":"ssh","deprecated":false},
+  {"number":3,"c":"TUNNEL","name":"","text":"tunnel","deprecated":false},
+  {"number":4,"c":"CONTROL_PLANE","name":"","text":"control-plane","deprecated":false},
+  {"number":5,"c":"API_SERVER","name":"","text":"api-server","deprecated":false},
+  {"number":6,"c":"HEALTH","name":"","text":"health","deprecated":false},
+];
+/** Numbers of {@link FAILSAFES} by their names in C. */
+export const FAILSAFE = {
+  DHCP: 1,
+  SSH: 2,
+  TUNNEL: 3,
+  CONTROL_PLANE: 4,
+  API_SERVER: 5,
+  HEALTH: 6,
 } as const;
 
 /** Ports of a handle's address in datagrams between the datapath and the L7 proxy: whose datagram it is, or for whom. */

@@ -3119,6 +3119,11 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "id": 20,
     "protoName": "vlan_allow"
    },
+   "failsafes": {
+    "rule": "repeated",
+    "type": "NodeFailsafe",
+    "id": 22
+   },
    "proxy": {
     "type": "NodeProxy",
     "id": 21
@@ -3131,6 +3136,38 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
      "TUNNEL": 1,
      "DIRECT": 2
     }
+   }
+  }
+ },
+ "NodeFailsafe": {
+  "fields": {
+   "kind": {
+    "type": "string",
+    "id": 1
+   },
+   "egress": {
+    "type": "bool",
+    "id": 2
+   },
+   "protocol": {
+    "type": "string",
+    "id": 3
+   },
+   "port": {
+    "type": "uint32",
+    "id": 4
+   },
+   "address": {
+    "type": "string",
+    "id": 5
+   },
+   "nodes": {
+    "type": "bool",
+    "id": 6
+   },
+   "established": {
+    "type": "bool",
+    "id": 7
    }
   }
  },
@@ -4712,6 +4749,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "enforcement": {
     "type": "weir.common.v1.Enforcement",
     "id": 18
+   },
+   "host": {
+    "type": "bool",
+    "id": 19
    },
    "status": {
     "type": "EndpointStatus",

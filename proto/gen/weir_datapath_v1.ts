@@ -38,6 +38,8 @@ export interface NodeConfig {
   socketLb?: boolean;
   /** VLANs whose tagged frames pass the outer devices, unjudged; all others are dropped (166) */
   vlanAllow: number[];
+  /** beside DHCP and the tunnel, which every node has */
+  failsafes: NodeFailsafe[];
   /** absent: connections that an L7 rule allows are refused (178) */
   proxy?: NodeProxy;
 }
@@ -54,6 +56,26 @@ export const NodeConfigRoutingModeNumber: Record<NodeConfigRoutingMode, number> 
   "TUNNEL": 1,
   "DIRECT": 2
 };
+
+/** What no policy for the host can cut off. */
+export interface NodeFailsafe {
+  /** ssh, control-plane, api-server: words of numbers/failsafes.tsv */
+  kind: string;
+  /** the host asks; else it is asked */
+  egress: boolean;
+  /** tcp, udp */
+  protocol: string;
+  /** of who is asked */
+  port: number;
+  /** the other end; "": anybody, unless */
+  address: string;
+  /** it must be a node */
+  nodes: boolean;
+  /** or the connection be open */
+  established: boolean;
+}
+/** Encodings of {@link NodeFailsafe}. */
+export const NodeFailsafe: Message<NodeFailsafe> = bindMessage("weir.datapath.v1.NodeFailsafe");
 
 /** The node's L7 proxy, and the addresses at which it finds the connections that it judges (handles): a prefix and a number. They are this
  * node's alone and on no wire; refused where the node, its pods, services or routes have them already. */

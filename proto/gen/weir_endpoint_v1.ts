@@ -6,7 +6,7 @@ import type { NamedPort } from "./weir_identity_v1.ts";
 /** A workload on this node. Name of the object: free for people ("web"), "NAMESPACE/POD" for pods. */
 export interface Endpoint {
   name: string;
-  /** Spec: exactly one of netns, device, cgroup. */
+  /** Spec: exactly one of netns, device, cgroup, host. */
   netns: string;
   /** an existing device of the node: a VM's tap, or the host side of a veth made by others */
   device: string;
@@ -34,6 +34,8 @@ export interface Endpoint {
   poolV6: string;
   /** unspecified: as the node's agent has it */
   enforcement: Enforcement;
+  /** the node itself, "reserved:host": made by the node, of its own labels */
+  host: boolean;
   /** never taken from a PUT */
   status?: EndpointStatus;
 }

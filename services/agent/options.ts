@@ -58,6 +58,20 @@ export const AGENT_CONFIG = {
     default: "",
     description: "directory with the host's /proc/sys/net, in a container (default: /proc/sys/net)",
   },
+  nodeLabel: {
+    kind: "list",
+    description:
+      "KEY=VALUE by which policies select this node (nodeSelector), beside its labels in Kubernetes; may be repeated",
+  },
+  noHostFirewall: {
+    kind: "flag",
+    description: "policies with a nodeSelector do nothing on this node",
+  },
+  sshPort: {
+    kind: "list",
+    description:
+      "port of this node's SSH server, whose open connections no policy cuts (default: 22); may be repeated",
+  },
   zone: { kind: "text", default: "", description: "zone of this node, for services with topology hints" },
   mtu: {
     kind: "number",

@@ -65,6 +65,7 @@ import {
   stateOf,
 } from "./layout.ts";
 import { listenTarget, optional, present, where } from "./spec_words.ts";
+import { hostFailsafes } from "./failsafe.ts";
 import { kubernetesSpec } from "./kubernetes_spec.ts";
 import { EVERY_ADDRESS, l7ProxyNames, l7ProxySpecs, proxyArgs } from "./l7_proxy_spec.ts";
 import { inCgroup } from "./proxy_cgroup.ts";
@@ -356,6 +357,15 @@ export function serviceSpecs(
       "--enable-policy",
       config.enablePolicy,
       ...optional("--zone", config.zone),
+      ...(config.nodeLabel ?? []).flatMap((label) => ["--node-label", label]),
+      ...(config.noHostFirewall ? ["--no-host-firewall"] : []),
+      ...hostFailsafes(config, [
+        config.authority ?? "",
+        identityAllocator,
+        policyEngine,
+        readFrom.loadBalancer,
+        kubernetesService,
+      ]).flatMap((text) => ["--failsafe", text]),
       ...optional("--load-balancer", readFrom.loadBalancer),
       ...optional("--kubernetes", kubernetesService),
       ...(config.noL7Proxy ? [] : ["--l7-proxy", l7Proxies.join(","), ...proxyArgs(config, layout)]),

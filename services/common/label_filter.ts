@@ -22,6 +22,8 @@ export const LABEL_FILTER_INCLUDES_DEFAULT: readonly string[] = [
   "io\\.cilium\\.k8s\\.policy\\.serviceaccount",
   // Ours: an endpoint has its addresses as labels where CIDR rules mean pods.
   "cidr:.*",
+  // And a host those of its node, all of them: `kubernetes.io/hostname` tells nodes apart.
+  "node:.*",
 ];
 
 /** The labels that do not count by default: they differ from replica to replica or say nothing about the workload. */

@@ -10,6 +10,8 @@ export const SOURCE_UNSPEC = "unspec";
 export const SOURCE_KUBERNETES = "k8s";
 export const SOURCE_RESERVED = "reserved";
 export const SOURCE_CIDR = "cidr";
+/** Labels of a node, as the endpoint of its host has them. */
+export const SOURCE_NODE = "node";
 /** Of selectors of names that mean an address. No selector of labels means these. */
 export const SOURCE_FQDN = "fqdn";
 

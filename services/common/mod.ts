@@ -3,6 +3,7 @@ export * from "./address.ts";
 export * from "./identity.ts";
 export * from "./cidr_match.ts";
 export * from "./enforcement.ts";
+export * from "./host_labels.ts";
 export * from "./label_filter.ts";
 export * from "./labels.ts";
 export { entryPrefixLength } from "./entry_prefix.ts";

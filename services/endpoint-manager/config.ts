@@ -3,7 +3,7 @@
  * @module
  */
 import type { Enforcement } from "@weir/proto/common";
-import type { NodeConfigRoutingMode, NodeProxy } from "@weir/proto/datapath";
+import type { NodeConfigRoutingMode, NodeFailsafe, NodeProxy } from "@weir/proto/datapath";
 
 /** Settings of the endpoint manager, as its process reads them. */
 export interface EndpointManagerConfig {
@@ -29,6 +29,12 @@ export interface EndpointManagerConfig {
   vlanAllow: number[];
   /** `""`: that of the node's label topology.kubernetes.io/zone, if it has one. */
   zone: string;
+  /** "key=value": what policies for nodes select by, beside what Kubernetes says. */
+  nodeLabels?: string[];
+  /** The node itself is an endpoint, for policies that select it; default false. */
+  hostEndpoint?: boolean;
+  /** What no policy for the node itself cuts off, beside DHCP and the tunnel. */
+  failsafes?: NodeFailsafe[];
   /** The node's L7 proxy; absent: there is none. */
   proxy?: Pick<NodeProxy, "port" | "uid" | "prefixV4" | "prefixV6" | "sockets">;
   /** Who gives the node's pod CIDRs: the identity allocator of its pool, or Kubernetes. Default cluster-pool. */

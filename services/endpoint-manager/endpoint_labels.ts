@@ -33,6 +33,8 @@ export interface Addressed {
 export function identityLabels(endpoint: Addressed, { cluster, cidrMeansPods }: LabelConfig): string[] {
   const { spec } = endpoint;
   const labels = new Set(spec.labels);
+  // A node lives in no namespace.
+  if (spec.host) return [...labels].sort();
   const has = (key: string) => spec.labels.some((l) => l.slice(l.indexOf(":") + 1).split("=")[0] === key);
   if (!has(LABEL_NAMESPACE)) labels.add(`k8s:${LABEL_NAMESPACE}=${spec.namespace || NAMESPACE_DEFAULT}`);
   if (!has(LABEL_CLUSTER)) labels.add(`k8s:${LABEL_CLUSTER}=${cluster}`);
@@ -42,8 +44,13 @@ export function identityLabels(endpoint: Addressed, { cluster, cidrMeansPods }: 
   return [...labels].sort();
 }
 
-/** The prefixes that belong to an endpoint; none for a cgroup, which speaks with the host's address. */
+/** The prefixes that belong to an endpoint; none for a cgroup, which speaks with the host's address, nor for the host. */
 export function prefixesOf({ spec, status }: Addressed): string[] {
-  if (spec.cgroup !== "") return [];
+  if (hasNoAddress(spec)) return [];
   return [status.ipv4, status.ipv6].filter((a) => a !== "").map((a) => Prefix.host(IpAddress.parse(a)).text);
+}
+
+/** Whether it speaks with the host's addresses and has none of its own. */
+export function hasNoAddress({ cgroup, host }: Endpoint): boolean {
+  return host || cgroup !== "";
 }

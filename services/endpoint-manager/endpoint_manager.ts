@@ -8,9 +8,9 @@
  * Nothing is taken from the kernel before all sources are in sync: with the control plane away, what works stays.
  * @module
  */
-import { type Clock, systemClock } from "@weir/common";
+import { type Clock, HOST_ENDPOINT, hostLabels, ProblemError, systemClock } from "@weir/common";
 import type { DatapathEndpoint } from "@weir/proto/datapath";
-import type { AddressBlock, Endpoint, PeerStatus } from "@weir/proto/endpoint";
+import { type AddressBlock, Endpoint, type PeerStatus } from "@weir/proto/endpoint";
 import { Announcer } from "./announcer.ts";
 import { KubernetesPods } from "./cni/kubernetes_pods.ts";
 import { ClusterMirrors } from "./cluster_mirrors.ts";
@@ -400,6 +400,9 @@ export class EndpointManager {
         this.#ipcache.join.setOwn(workload.spec.name, this.#announcer.entriesOf(workload));
       }
     }
+    if (!this.#parts.config.hostEndpoint && this.table.get(HOST_ENDPOINT)) {
+      await this.#intake.beginDelete(HOST_ENDPOINT);
+    }
     this.#followPolicies();
     const { directory, policy, datapath, config } = this.#parts;
     this.#mirrors = new ClusterMirrors({
@@ -491,11 +494,13 @@ export class EndpointManager {
 
   /** Upsert of the whole spec. Repeatable; a changed label set relabels the running endpoint. @throws {ProblemError} */
   put(name: string, given: Endpoint): Promise<Endpoint> {
+    refuseHost(name);
     return this.#intake.put(name, given);
   }
 
   /** Deletes, as `Deletions.delete` has it. @throws {ProblemError} */
   delete(name: string): Promise<void> {
+    refuseHost(name);
     return this.#intake.delete(name);
   }
 
@@ -634,9 +639,25 @@ export class EndpointManager {
       }
     }
     this.#ipcache.join.setGateways(this.#registration.gateways);
+    void this.#putHost();
     this.services.setPlace(this.#registration);
     this.#endpoints.configure();
     this.#cluster.tellIpcache();
+  }
+
+  /** The node itself as an endpoint, by the labels that it has now. Not before Kubernetes was heard: fewer labels may mean no policy. */
+  async #putHost(): Promise<void> {
+    const { config, kubernetes } = this.#parts;
+    if (!config.hostEndpoint || (kubernetes !== undefined && !this.#kubernetesNode?.isKnown)) return;
+    const labels = hostLabels(this.#registration.hostLabels).toStrings();
+    // "Always" is for workloads: a node that nothing selects would be out of reach.
+    const enforcement = config.enforcement === "NEVER" ? "NEVER" : "DEFAULT";
+    const spec = Endpoint.create({ name: HOST_ENDPOINT, host: true, labels, enforcement });
+    try {
+      await this.#intake.put(HOST_ENDPOINT, spec);
+    } catch (error) {
+      this.#log("Cannot make this node an endpoint", { error: (error as Error).message });
+    }
   }
 
   /** What an earlier process left in the datapath is known. */
@@ -709,4 +730,14 @@ export class EndpointManager {
     const { error, attempts } = failure;
     this.#log("Work failed, will be tried again", { key, error: error.message, attempts });
   }
+}
+
+/** The node makes it, of its own labels. @throws {ProblemError} HOST_ENDPOINT */
+function refuseHost(name: string): void {
+  if (name !== HOST_ENDPOINT) return;
+  throw new ProblemError("HOST_ENDPOINT", {
+    status: 409,
+    detail: `Cannot change endpoint ${name}: it is the node itself`,
+    action: "weir agent --node-label gives it labels, --no-host-firewall takes it away",
+  });
 }

@@ -21,6 +21,7 @@ import type { PrefixOrder } from "./prefix_order.ts";
 import type { ProxyReconciler } from "./proxy_reconciler.ts";
 import type { Datapath, Mirror } from "./sources.ts";
 import { settledIdentity, variantOf, type Workload } from "./workload.ts";
+import { hasNoAddress } from "./endpoint_labels.ts";
 import { type Failure, WorkQueue } from "./work_queue.ts";
 
 const CONFIG = "node configuration", UNUSED = "policies without endpoints", SYNC = "sync";
@@ -165,7 +166,7 @@ export class EndpointReconciler {
 
   /** Addresses of an endpoint, if the node's pools are known; repeatable. @throws {IpamError} */
   giveAddresses({ spec, status }: Workload): void {
-    if (spec.cgroup !== "") return;
+    if (hasNoAddress(spec)) return;
     const { poolV4, poolV6, pools } = this.#parts.registration;
     // The addresses of a device that another CNI plugin made are all that it has.
     const hasAll = spec.device !== "" && spec.containerId !== "";
@@ -436,7 +437,7 @@ export class EndpointReconciler {
   noteReady(workload: Workload): void {
     const { status, applied, announced, deleting, spec } = workload;
     if (deleting || !applied || applied.policy === CLOSED_POLICY || !workload.mapState) return;
-    if (spec.cgroup === "" && !announced) return;
+    if (!hasNoAddress(spec) && !announced) return;
     if (status.state !== "READY") status.readyUnixS = this.#parts.clock.nowMs() / 1000;
     this.#parts.table.setState(workload, "READY");
   }
@@ -447,7 +448,8 @@ export class EndpointReconciler {
    */
   async #close(workload: Workload): Promise<void> {
     const { spec, status } = workload;
-    if (spec.netns !== "" || workload.restored || status.policy !== "") return;
+    // The host is open until a policy selects it.
+    if (spec.host || spec.netns !== "" || workload.restored || status.policy !== "") return;
     await this.#parts.policies.applyClosed();
     await this.#put(workload, IDENTITY_INIT, CLOSED_POLICY);
     status.policy = CLOSED_POLICY;
@@ -460,7 +462,7 @@ export class EndpointReconciler {
     const wanted: Init<DatapathEndpoint> = {
       name: spec.name,
       id: status.id,
-      kind: spec.netns !== "" ? "NETNS" : spec.device !== "" ? "DEVICE" : "CGROUP",
+      kind: spec.host ? "HOST" : spec.netns !== "" ? "NETNS" : spec.device !== "" ? "DEVICE" : "CGROUP",
       netns: spec.netns,
       device: spec.device,
       cgroup: spec.cgroup,

@@ -2,7 +2,15 @@
  * What a PUT of an endpoint may say. All faults are reported at once.
  * @module
  */
-import { formatLabel, IpAddress, LabelError, parseLabel, ProblemError, SOURCE_CIDR } from "@weir/common";
+import {
+  formatLabel,
+  HOST_ENDPOINT,
+  IpAddress,
+  LabelError,
+  parseLabel,
+  ProblemError,
+  SOURCE_CIDR,
+} from "@weir/common";
 import type { ProblemCause } from "@weir/common";
 import type { Endpoint } from "@weir/proto/endpoint";
 import { fitsFileName } from "./endpoint_store.ts";
@@ -22,14 +30,16 @@ const PROTOCOLS = ["TCP", "UDP", "SCTP"];
 export function readEndpointSpec(given: Endpoint): Endpoint {
   const causes: ProblemCause[] = [];
   const fault = (path: string, detail: string) => causes.push({ path, detail });
-  if (!NAME.test(given.name) || !fitsFileName(given.name)) {
+  const isHost = given.host && given.name === HOST_ENDPOINT;
+  if (given.host && !isHost) fault("host", `found true, expected the endpoint ${HOST_ENDPOINT} alone`);
+  if (!isHost && (!NAME.test(given.name) || !fitsFileName(given.name))) {
     fault(
       "name",
       `found ${JSON.stringify(given.name)}, expected letters, digits, . _ - and / (at most 230 bytes)`,
     );
   }
   const kinds = (["netns", "device", "cgroup"] as const).filter((k) => given[k] !== "");
-  if (kinds.length !== 1) {
+  if (kinds.length !== (given.host ? 0 : 1)) {
     fault("netns, device, cgroup", `found ${kinds.join(" and ") || "none"}, expected exactly one`);
   }
   for (const key of ["netns", "cgroup"] as const) {

@@ -3,7 +3,14 @@
  * @module
  */
 import { isDeepStrictEqual } from "node:util";
-import { type Clock, ProblemError, SOURCE_CIDR, WatchedTable } from "@weir/common";
+import {
+  type Clock,
+  HOST_ENDPOINT,
+  HOST_ENDPOINT_ID,
+  ProblemError,
+  SOURCE_CIDR,
+  WatchedTable,
+} from "@weir/common";
 import {
   Endpoint,
   type EndpointConditionKind,
@@ -41,7 +48,7 @@ export class EndpointTable {
     this.#config = options.config;
     this.view = new WatchedTable<Endpoint>({
       name: "endpoints",
-      entriesMax: EndpointIds.max,
+      entriesMax: EndpointIds.max + 1,
       // Those of an earlier process are always older.
       revision: Math.floor(this.#clock.nowMs()) * 1000,
     });
@@ -59,7 +66,7 @@ export class EndpointTable {
   }
   /** Whether an endpoint has this number. */
   hasId(id: number): boolean {
-    return this.#ids.has(id);
+    return this.#ids.has(id) || (id === HOST_ENDPOINT_ID && this.#workloads.has(HOST_ENDPOINT));
   }
 
   /** A workload with a number of its own, not shown yet. @throws {ProblemError} ENDPOINT_TAKEN, {IpamError} IPAM_EXHAUSTED */
@@ -67,7 +74,10 @@ export class EndpointTable {
     this.#refuseDouble(spec);
     const workload: Workload = {
       spec,
-      status: EndpointStatus.create({ state: "WAITING_FOR_IDENTITY", id: this.#ids.allocate() }),
+      status: EndpointStatus.create({
+        state: "WAITING_FOR_IDENTITY",
+        id: spec.host ? HOST_ENDPOINT_ID : this.#ids.allocate(),
+      }),
       restored: false,
       announced: false,
       conditions: new Map(),
@@ -80,7 +90,7 @@ export class EndpointTable {
   restore({ endpoint, deleting }: KeptEndpoint): boolean {
     const { status, ...rest } = endpoint;
     const { id = 0, identity = 0, identityLabels = [] } = status ?? {};
-    if (!this.#ids.claim(id)) return false;
+    if (rest.host ? id !== HOST_ENDPOINT_ID : !this.#ids.claim(id)) return false;
     const kept = {
       spec: Endpoint.create(rest),
       status: EndpointStatus.create({ ...status, state: deleting ? "DISCONNECTING" : "RESTORING" }),

@@ -108,11 +108,12 @@ function numberOf(address: IpAddress): bigint {
   return address.bytes.reduce((sum, byte) => sum * 256n + BigInt(byte), 0n);
 }
 
-/** Endpoint numbers of a node, 1 to 4095, round robin. */
+/** Endpoint numbers of a node, 1 to 4094, round robin. */
 export class EndpointIds {
   readonly #used = new Set<number>();
   #next = 1;
-  static readonly max = 4095;
+  /** The one behind it is the host's. */
+  static readonly max = 4094;
 
   /** @throws {IpamError} IPAM_EXHAUSTED */
   allocate(): number {

@@ -26,6 +26,11 @@ export class KubernetesNodeFacts implements Disposable {
     this.#mirror = parts.peer.follow(parts.kubernetes.node({ onChange, onSynced: onChange }));
   }
 
+  /** Whether Kubernetes was heard of this node. */
+  get isKnown(): boolean {
+    return this.#node !== undefined;
+  }
+
   /** Undefined: Kubernetes has not given any yet, or was not heard. */
   get podCidrs(): PodCidrPair | undefined {
     const prefixes = (this.#node?.podCidrs ?? []).map((text) => Prefix.tryParse(text, { bare: false }))

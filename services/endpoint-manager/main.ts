@@ -17,6 +17,7 @@ import { mountCni } from "./cni/routes.ts";
 import { EndpointManager, NAMES_MIN_TTL_MS } from "./endpoint_manager.ts";
 import { listenEverywhere } from "./health_check/health_check_server.ts";
 import { EndpointFiles } from "./endpoint_store.ts";
+import { readFailsafe, readNodeLabel } from "./host_options.ts";
 import { NameFile } from "./names/name_file.ts";
 import { mountLearning } from "./names/routes.ts";
 import { NodeFile } from "./node_file.ts";
@@ -97,6 +98,12 @@ runService({
       default: "default",
       description:
         "when policies are enforced on endpoints that do not say it themselves: default, always, never",
+    },
+    nodeLabel: { kind: "list", description: "KEY=VALUE by which policies select this node" },
+    noHostFirewall: { kind: "flag", description: "policies for nodes do nothing on this one" },
+    failsafe: {
+      kind: "list",
+      description: "KIND/DIRECTION/PROTOCOL/PORT/WHO that no policy for this node cuts off; may be repeated",
     },
     zone: {
       kind: "text",
@@ -239,6 +246,9 @@ runService({
         socketLb: !config.noSocketLb,
         vlanAllow: config.vlanAllow?.map(Number) ?? [],
         zone: config.zone,
+        nodeLabels: (config.nodeLabel ?? []).map(readNodeLabel),
+        hostEndpoint: !config.noHostFirewall,
+        failsafes: (config.failsafe ?? []).map(readFailsafe),
         ipam,
         namesMinTtlMs: config.namesMinTtl * 1000,
         cidrMeansPods: readCidrMatch(config.policyCidrMatch ?? []).pods,

@@ -103,6 +103,11 @@ export class NodeRegistration {
     return [...this.node?.labels ?? [], ...this.#parts.kubernetesLabels?.() ?? []];
   }
 
+  /** "key=value": what is said on this node and by Kubernetes, whatever the directory says; that may be lost. */
+  get hostLabels(): string[] {
+    return [...this.#parts.config.nodeLabels ?? [], ...this.#parts.kubernetesLabels?.() ?? []];
+  }
+
   /** The zone that is said on this node, or by Kubernetes. */
   get #ownZone(): string {
     return this.#parts.config.zone || (this.#parts.kubernetesZone?.() ?? "");
@@ -132,7 +137,9 @@ export class NodeRegistration {
     const given = this.#parts.podCidrs?.();
     const hasZone = this.#ownZone === "" || this.#ownZone === zoneOf(this.node?.labels ?? []);
     const isNew = given !== undefined && !(this.registered && hasCidrs(this.node, given));
-    if (isNew || (this.registered && !hasZone)) this.#queue.add(REGISTER);
+    const told = new Set(this.node?.labels);
+    const hasLabels = this.hostLabels.every((label) => told.has(label));
+    if (isNew || (this.registered && !(hasZone && hasLabels))) this.#queue.add(REGISTER);
     if (this.node !== undefined) this.#parts.onNode();
   }
 
@@ -197,7 +204,7 @@ export class NodeRegistration {
     const zone = this.#ownZone;
     const cidrs = this.#wantedCidrs();
     // No labels: the node keeps those that it has there.
-    const labels = zone === "" ? [] : [`${ZONE_LABEL}=${zone}`];
+    const labels = [...new Set([...zone === "" ? [] : [`${ZONE_LABEL}=${zone}`], ...this.hostLabels])];
     const requestedPools = this.pools.requests(), releasedCidrs = this.pools.release();
     const pools = (this.node?.pools ?? []).map((pool) => ({ ...pool, error: "" }));
     let answer: Node;

@@ -12,6 +12,7 @@ import {
   type Requirement,
   Selector,
   SOURCE_KUBERNETES,
+  SOURCE_NODE,
   SOURCE_RESERVED,
   SOURCE_UNSPEC,
 } from "@weir/common";
@@ -47,10 +48,11 @@ export interface PolicyContext {
   readonly warn: (path: string, detail: string) => void;
 }
 
-const HOST_POLICY = "not supported yet: policies for hosts need the host firewall";
+const NO_HOST_RULES = "not possible in a policy for hosts: their connections do not go to the L7 proxy";
 
 const SPEC_FIELDS = [
   "endpointSelector",
+  "nodeSelector",
   "ingress",
   "ingressDeny",
   "egress",
@@ -59,7 +61,7 @@ const SPEC_FIELDS = [
   "labels",
   "description",
 ];
-const SPEC_UNSUPPORTED = { nodeSelector: HOST_POLICY, log: "not supported yet" };
+const SPEC_UNSUPPORTED = { log: "not supported yet" };
 
 const REMOVED = "not supported: Cilium removed it";
 const PEER_UNSUPPORTED: Readonly<Record<Direction, Readonly<Record<string, string>>>> = {
@@ -98,23 +100,31 @@ function readSpec(
 ): PolicyRule | undefined {
   const fields = reader.map(
     spec,
-    SPEC_FIELDS,
+    context.clusterwide ? SPEC_FIELDS : SPEC_FIELDS.filter((field) => field !== "nodeSelector"),
     context.clusterwide ? SPEC_UNSUPPORTED : {
       ...SPEC_UNSUPPORTED,
       nodeSelector: "only possible in a CiliumClusterwideNetworkPolicy",
     },
   );
   if (!fields) return undefined;
-  const subjectNode = fields.get("endpointSelector");
-  if (!subjectNode && !spec.fields.has("nodeSelector")) {
+  const subjectNode = fields.get("endpointSelector"), hostsNode = fields.get("nodeSelector");
+  if (!subjectNode && !hostsNode && !spec.fields.has("nodeSelector")) {
     const place = spec.fields.has("endpointSelector") ? reader.keyPlace(spec, "endpointSelector") : spec;
     reader.invalid(place, "endpointSelector is missing, want a selector ({} for every endpoint)");
   }
-  const subject = subjectNode ? readSubject(reader, subjectNode, context) : undefined;
-  const anyNamespace = subject?.mentions("init", SOURCE_RESERVED) ?? false;
+  if (subjectNode && hostsNode) {
+    reader.invalid(hostsNode, "nodeSelector cannot stand beside endpointSelector, want one of them");
+  }
+  const subject = hostsNode
+    ? readHosts(reader, hostsNode)
+    : subjectNode && readSubject(reader, subjectNode, context);
+  const subjects = {
+    anyNamespace: subject?.mentions("init", SOURCE_RESERVED) ?? false,
+    isForHosts: hostsNode !== undefined,
+  };
   const sections = {
-    INGRESS: readSections(reader, fields, "INGRESS", context, anyNamespace),
-    EGRESS: readSections(reader, fields, "EGRESS", context, anyNamespace),
+    INGRESS: readSections(reader, fields, "INGRESS", context, subjects),
+    EGRESS: readSections(reader, fields, "EGRESS", context, subjects),
   };
   const lists = ["ingress", "ingressDeny", "egress", "egressDeny"].map((name) => fields.get(name));
   if (!lists.some((list) => list?.kind === "list" && list.items.length > 0)) {
@@ -143,7 +153,21 @@ function readSpec(
   const description = reader.string(fields.get("description"), 4096) ?? "";
   const labels = readRuleLabels(reader, fields.get("labels"));
   if (!subject) return undefined;
-  return { path: spec.path, line: spec.line, subject, description, labels, directions };
+  const rule = { path: spec.path, line: spec.line, subject, description, labels, directions };
+  return hostsNode ? { ...rule, isForHosts: true } : rule;
+}
+
+/** The hosts of nodes by the labels of these: Kubernetes' are among them, with the source of all. */
+function readHosts(reader: ManifestReader, node: ManifestNode): Selector | undefined {
+  const selector = readSelector(reader, node, { sources: true });
+  if (!selector) return undefined;
+  return Selector.of([
+    ...selector.requirements.map((requirement) => ({
+      ...requirement,
+      source: requirement.source === SOURCE_KUBERNETES ? SOURCE_NODE : requirement.source,
+    })),
+    { source: SOURCE_RESERVED, key: "host", operator: "In", values: [""] },
+  ]);
 }
 
 function readSubject(
@@ -175,13 +199,13 @@ function readSections(
   fields: ReadonlyMap<string, ManifestNode>,
   direction: Direction,
   context: PolicyContext,
-  anyNamespace: boolean,
+  subjects: Pick<SectionOptions, "anyNamespace" | "isForHosts">,
 ): RuleSection[] {
   const name = direction === "INGRESS" ? "ingress" : "egress";
   const sections: RuleSection[] = [];
   for (const [key, deny] of [[name, false], [`${name}Deny`, true]] as const) {
     for (const node of reader.list(fields.get(key), SECTIONS_MAX) ?? []) {
-      const section = readSection(reader, node, { direction, deny, context, anyNamespace });
+      const section = readSection(reader, node, { direction, deny, context, ...subjects });
       if (section) sections.push(section);
     }
   }
@@ -194,6 +218,8 @@ interface SectionOptions {
   readonly context: PolicyContext;
   /** Peers need no namespace label: the subject may be an endpoint whose labels are not known yet. */
   readonly anyNamespace: boolean;
+  /** The subject is nodes themselves. */
+  readonly isForHosts: boolean;
 }
 
 function readSection(
@@ -205,12 +231,15 @@ function readSection(
   const word = direction === "INGRESS" ? "from" : "to";
   const peerFields = [`${word}Endpoints`, `${word}Entities`, `${word}CIDR`, `${word}CIDRSet`];
   if (word === "to") peerFields.push("toServices");
-  if (word === "to" && !deny) peerFields.push("toFQDNs");
+  if (word === "to" && !deny && !options.isForHosts) peerFields.push("toFQDNs");
   const known = [...peerFields, "toPorts", "icmps"];
   if (!deny) known.push("authentication");
   const fields = reader.map(node, known, {
     ...PEER_UNSUPPORTED[direction],
     ...word === "to" && deny ? { toFQDNs: NO_DENIED_NAMES } : {},
+    ...options.isForHosts
+      ? { toFQDNs: "not supported yet for hosts: nobody reads their questions to DNS" }
+      : {},
   });
   if (!fields) return undefined;
   readAuthentication(reader, fields.get("authentication"));
@@ -234,6 +263,9 @@ function readSection(
     : hasIcmps
     ? readIcmps(reader, icmpsNode)
     : [PORT_MATCH_ANY];
+  if (options.isForHosts && portsNode && ports.some(({ rules }) => rules !== undefined)) {
+    reader.unsupported(portsNode, "rules", NO_HOST_RULES);
+  }
   // Ports without any peer field are for every peer; a rule with neither matches nothing and only closes the direction.
   if (given.length === 0 && (hasPorts || hasIcmps)) {
     peers.push({ path: node.path, line: node.line, selector: PEER_ANY });

@@ -45,6 +45,16 @@ spec:
   - toEntities: [host]
 `;
 
+const CCNP_HOST = `apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata:
+  name: host
+spec:
+  nodeSelector: { matchLabels: { tier: edge } }
+  ingress:
+  - toPorts: [{ ANY }]
+`;
+
 const KNP = `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: { name: knp, namespace: shop }
@@ -125,6 +135,24 @@ Deno.test("readManifests() refuses by name, with line and column, what is unknow
       "22:5 spec.ingress[1].fromEntitys",
       "unknown-field",
       /did you mean fromEntities/,
+    ],
+    [
+      CCNP_HOST.replace("ANY", "ports: [{ port: '80', protocol: TCP }], rules: { http: [{}] }"),
+      "8:14 spec.ingress[0].toPorts",
+      "unsupported",
+      /policy for hosts/,
+    ],
+    [
+      CCNP_HOST.replace("spec:", "spec:\n  endpointSelector: {}"),
+      "7:17 spec.nodeSelector",
+      "invalid",
+      /one of them/,
+    ],
+    [
+      CCNP_HOST.replace("  ingress:", "  egress:\n  - toFQDNs: [{ matchName: a.b }]\n  ingress:"),
+      "8:5 spec.egress[0].toFQDNs",
+      "unsupported",
+      /hosts/,
     ],
     [spec("nodeSelector: {}"), "8:3 spec.nodeSelector", "unsupported", /CiliumClusterwideNetworkPolicy/],
     [spec("log: { value: x }"), "8:3 spec.log", "unsupported", /not supported yet/],

@@ -3,7 +3,16 @@
  * sections that allow or deny peers x ports.
  * @module
  */
-import { type IpFamily, type LabelSet, Prefix, type Selector, SOURCE_CIDR } from "@weir/common";
+import {
+  type IpFamily,
+  LABEL_NAMESPACE,
+  type LabelSet,
+  Prefix,
+  type Selector,
+  SOURCE_CIDR,
+  SOURCE_KUBERNETES,
+  SOURCE_RESERVED,
+} from "@weir/common";
 import type { KindTakenBy } from "@weir/common/manifest";
 import { formatFqdnName, fqdnLabels, type FqdnName } from "./fqdn_selector.ts";
 import { formatSourceSelector, type PeerSource, type PeerSourceKind } from "./peer_source.ts";
@@ -47,6 +56,8 @@ export interface PolicyRule {
   readonly path: string;
   readonly line: number;
   readonly subject: Selector;
+  /** It is for nodes themselves, of which {@link subject} says the labels: it selects their hosts and no other endpoint. */
+  readonly isForHosts?: boolean;
   readonly description: string;
   /** Labels of the rule itself, `source:key=value`. */
   readonly labels: readonly string[];
@@ -225,6 +236,19 @@ export interface PeerIdentity {
   readonly askedName?: string;
   /** It stands for a selector of names, which alone means it: what that says is added to what is said of an address. */
   readonly isName?: boolean;
+}
+
+/**
+ * Whether labels are a node's own, as its host's endpoint has them: `reserved:host`, and those of the node with the source `node`.
+ * Every other endpoint lives in a namespace.
+ */
+export function isHost(labels: LabelSet): boolean {
+  return labels.has(SOURCE_RESERVED, "host") && !labels.has(SOURCE_KUBERNETES, LABEL_NAMESPACE);
+}
+
+/** Whether a rule is for whoever has these labels. */
+export function ruleSelects({ subject, isForHosts = false }: PolicyRule, labels: LabelSet): boolean {
+  return isForHosts === isHost(labels) && subject.matches(labels);
 }
 
 /** An identity record; the `cidr:` labels are read once, here. */

@@ -20,7 +20,7 @@ import type { EntryLayer, LayerTools, ResolutionWork } from "./entry_layer.ts";
 import { EntryLayers } from "./entry_layers.ts";
 import { fqdnSelectorOf, isFqdnText, parseFqdnName } from "./fqdn_selector.ts";
 import { type NamedPort, NamedPortTable } from "./named_ports.ts";
-import { type PeerIdentity, peerIdentity, type Policy, policyMentions } from "./policy.ts";
+import { type PeerIdentity, peerIdentity, type Policy, policyMentions, ruleSelects } from "./policy.ts";
 import type { PolicyGroup } from "./policy_group.ts";
 import { PolicyHolds } from "./policy_holds.ts";
 import { PendingChanges, type RepositoryChanges } from "./repository_changes.ts";
@@ -238,7 +238,7 @@ export class PolicyRepository {
     if (this.selectors.identity(identity.number) === identity) return this.#groups.rulesOf(identity.number);
     return rulesAsked(
       [...this.#policies.values()].flatMap(({ rules }) => rules)
-        .filter(({ rule }) => rule.subject.matches(identity.labels))
+        .filter(({ rule }) => ruleSelects(rule, identity.labels))
         .sort((a, b) => a.serial - b.serial),
     );
   }

@@ -337,12 +337,48 @@ Deno.test("PolicyRepository lets a deny by number win over a name that some peer
   assert.deepEqual(open(2, 8080, 8443, 9090, 7500), [8443, 9090], "7500 is bad here");
 });
 
-Deno.test("PolicyRepository enforces endpoints without labels always and the host never", () => {
+Deno.test("PolicyRepository gives hosts the rules with a nodeSelector, and everybody else the others", () => {
+  const repository = new PolicyRepository(), edge = 700, core = 701, pod = 702;
+  const labels = (...texts: string[]) => LabelSet.parse(texts);
+  repository.upsertIdentity(edge, labels("reserved:host", "node:tier=edge", "node:kubernetes.io/hostname=a"));
+  repository.upsertIdentity(core, labels("reserved:host", "node:tier=core"));
+  repository.upsertIdentity(
+    pod,
+    labels("k8s:io.kubernetes.pod.namespace=shop", "k8s:tier=edge", "reserved:host"),
+  );
+  const closed = () =>
+    [IDENTITY_HOST, edge, core, pod].filter((number) => repository.mapState(number)!.enforceIngress);
+  const clusterwide = "CiliumClusterwideNetworkPolicy";
+  assert.deepEqual(closed(), []);
+  for (
+    const [selector, expected] of [
+      ["endpointSelector: {}", [pod]],
+      ["nodeSelector: {}", [IDENTITY_HOST, edge, core]],
+      ["nodeSelector: { matchLabels: { tier: edge } }", [edge]],
+      ['nodeSelector: { matchLabels: { "k8s:tier": core } }', [core]],
+      ["nodeSelector: { matchLabels: { kubernetes.io/hostname: a } }", [edge]],
+      ["nodeSelector: { matchExpressions: [{ key: tier, operator: DoesNotExist }] }", [IDENTITY_HOST]],
+    ] as const
+  ) {
+    put(repository, "p", `{${selector}, ingress: [{}]}`, clusterwide);
+    assert.deepEqual(closed(), expected, selector);
+    repository.removePolicy("ccnp:p");
+    assert.deepEqual(closed(), [], selector);
+  }
+  // Both at once: none is taken for the other, whichever comes first.
+  put(repository, "nodes", "{nodeSelector: {}, ingress: [{}]}", clusterwide);
+  put(repository, "all", "{endpointSelector: {}, egress: [{}]}", clusterwide);
+  assert.deepEqual(closed(), [IDENTITY_HOST, edge, core]);
+  assert.deepEqual([edge, pod].map((number) => repository.mapState(number)!.enforceEgress), [false, true]);
+});
+
+Deno.test("PolicyRepository enforces endpoints without labels always and the host by rules for nodes alone", () => {
   const repository = new PolicyRepository();
   put(repository, "all", "{endpointSelector: {}, ingress: [{}]}", "CiliumClusterwideNetworkPolicy");
   const init = repository.mapState(IDENTITY_INIT)!;
   assert.deepEqual([init.enforceIngress, init.enforceEgress], [true, true]);
-  assert.equal(repository.mapState(IDENTITY_HOST), undefined);
+  const host = repository.mapState(IDENTITY_HOST)!;
+  assert.deepEqual([host.enforceIngress, host.enforceEgress], [false, false]);
   assert.equal(repository.mapState(IDENTITY_WORLD_IPV4), undefined);
 });
 

@@ -4,7 +4,15 @@
  * nobody learns (`name_learning.ts`) or that meet rules of another protocol (`meeting_protocols.ts`). Nothing of it is refused: the endpoints may come later.
  * @module
  */
-import { IDENTITY_WORLD_IPV4, Prefix, PrefixTrie, protocolName, type Selector } from "@weir/common";
+import {
+  hostLabels,
+  IDENTITY_WORLD_IPV4,
+  type LabelSet,
+  Prefix,
+  PrefixTrie,
+  protocolName,
+  type Selector,
+} from "@weir/common";
 import type { IpcacheEntry, Node } from "@weir/proto/identity";
 import type { PolicySelection, Warning } from "@weir/proto/policy";
 import { requirementWords } from "./explain_words.ts";
@@ -19,6 +27,7 @@ import {
   type PeerIdentity,
   type Policy,
   type PortMatch,
+  ruleSelects,
   type SourceSelector,
 } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
@@ -39,6 +48,8 @@ export class PolicySelections {
   readonly #endpoints = new Map<number, Set<string>>();
   /** Pod CIDRs and addresses of nodes, with what they are. */
   readonly #own = new PrefixTrie<{ prefix: Prefix; what: string }>();
+  /** What the hosts of nodes are called. */
+  readonly #hosts: { name: string; labels: LabelSet }[] = [];
   readonly #repository: PolicyRepository;
   readonly #more: { sources: () => Iterable<PeerSource> };
 
@@ -59,6 +70,7 @@ export class PolicySelections {
       else names.add(endpoint);
     }
     for (const node of nodes) {
+      this.#hosts.push({ name: `node ${node.name}`, labels: hostLabels(node.labels) });
       if (!counting.has(node.name)) {
         for (const text of [node.podCidrV4, node.podCidrV6, ...node.pools.flatMap(({ cidrs }) => cidrs)]) {
           this.#add(text, `pods of ${node.name}`);
@@ -79,12 +91,14 @@ export class PolicySelections {
     const names = new Set<string>();
     for (const rule of policy.rules) {
       const subjects = this.#subjectsOf(rule.subject);
-      const own = subjects.flatMap(({ number }) => [...this.#endpoints.get(number) ?? []]);
+      const own = rule.isForHosts
+        ? this.#hosts.filter(({ labels }) => ruleSelects(rule, labels)).map(({ name }) => name)
+        : subjects.flatMap(({ number }) => [...this.#endpoints.get(number) ?? []]);
       for (const name of own) names.add(name);
       if (own.length === 0) {
         warnings.push({
-          path: `${rule.path}.endpointSelector`,
-          detail: `no endpoint has ${wordsOf(rule.subject)}`,
+          path: `${rule.path}.${rule.isForHosts ? "nodeSelector" : "endpointSelector"}`,
+          detail: `no ${rule.isForHosts ? "node" : "endpoint"} has ${wordsOf(rule.subject)}`,
         });
       }
       for (const direction of DIRECTIONS) {
@@ -182,7 +196,7 @@ export class PolicySelections {
     const beside = subjects.slice(0, SUBJECTS_LOOKED_AT).map((subject) => [
       ...this.#repository.rulesFor(subject).filter((one) => one.policy.name !== policy.name)
         .map((one) => one.rule),
-      ...policy.rules.filter((one) => one.subject.matches(subject.labels)),
+      ...policy.rules.filter((one) => ruleSelects(one, subject.labels)),
     ]);
     // Of nobody yet, whatever policy there is may be the one that selects them later.
     const others = subjects.length === 0

@@ -6,13 +6,14 @@ import { IDENTITY_INIT, isLocalIdentity, isReservedIdentity, RESERVED_IDENTITIES
 import type { CompiledRule } from "./compiled_rule.ts";
 import type { LayerTools } from "./entry_layer.ts";
 import type { EntryLayers } from "./entry_layers.ts";
-import { DIRECTIONS } from "./policy.ts";
+import { DIRECTIONS, isHost } from "./policy.ts";
 import { PolicyGroup } from "./policy_group.ts";
 import type { PendingChanges } from "./repository_changes.ts";
 import type { SelectorCache } from "./selector_cache.ts";
 
 /** Reserved identities that endpoints may have, so that policy can be enforced on them. */
 const RESERVED_SUBJECTS: ReadonlySet<number> = new Set([
+  RESERVED_IDENTITIES.host,
   RESERVED_IDENTITIES.health,
   RESERVED_IDENTITIES.init,
   RESERVED_IDENTITIES.ingress,
@@ -60,7 +61,7 @@ export class SubjectGroups {
     const rules = this.#rulesBySubject.get(rule.subject.key);
     if (rules) rules.add(rule);
     else this.#rulesBySubject.set(rule.subject.key, new Set([rule]));
-    for (const number of rule.subject.matches) if (isSubject(number)) touched.add(number);
+    this.#touch(rule, touched);
   }
 
   /** Rules are not there any more. @param touched gets the subjects that they selected */
@@ -69,8 +70,12 @@ export class SubjectGroups {
       const rules = this.#rulesBySubject.get(rule.subject.key);
       rules?.delete(rule);
       if (rules?.size === 0) this.#rulesBySubject.delete(rule.subject.key);
-      for (const number of rule.subject.matches) if (isSubject(number)) touched.add(number);
+      this.#touch(rule, touched);
     }
+  }
+
+  #touch(rule: CompiledRule, touched: Set<number>): void {
+    for (const number of rule.subject.matches) if (isSubject(number)) touched.add(number);
   }
 
   /**
@@ -83,7 +88,7 @@ export class SubjectGroups {
     const known = new Map<PolicyGroup, Map<string, { rules: CompiledRule[]; key: string }>>();
     for (const subject of subjects) {
       const before = this.#groupOf.get(subject);
-      const gets = added.map((rule) => rule.subject.matches.has(subject) ? "1" : "0").join("");
+      const gets = added.map((rule) => this.#selects(rule, subject) ? "1" : "0").join("");
       let found = before && known.get(before)?.get(gets);
       if (!found) {
         const selecting = this.#rulesSelecting(subject);
@@ -132,9 +137,18 @@ export class SubjectGroups {
   #rulesSelecting(subject: number): CompiledRule[] {
     const rules: CompiledRule[] = [];
     for (const selector of this.#parts.selectors.selectorsOf(subject)) {
-      for (const rule of this.#rulesBySubject.get(selector.key) ?? []) rules.push(rule);
+      for (const rule of this.#rulesBySubject.get(selector.key) ?? []) {
+        if (this.#selects(rule, subject)) rules.push(rule);
+      }
     }
     return rules.sort((a, b) => a.serial - b.serial);
+  }
+
+  /** A selector may mean a host and other endpoints alike: a rule is for one of the two. */
+  #selects({ subject: { matches }, rule: { isForHosts = false } }: CompiledRule, subject: number): boolean {
+    if (!matches.has(subject)) return false;
+    const labels = this.#parts.selectors.identity(subject)?.labels;
+    return isForHosts === (labels !== undefined && isHost(labels));
   }
 }
 

@@ -233,6 +233,11 @@ export class TestNode implements Disposable {
     }
   }
   /** Changes a record as README says: content first, then the revision. */
+  /** Whether a policy for the host is in force. */
+  get hostGuarded(): boolean {
+    return abi.Endpoint.decode(this.map("weir_endpoints").lookup(u32(abi.ENDPOINT_HOST))!).policy !== 0;
+  }
+
   changeEndpoint(id: number, change: Partial<abi.Endpoint>): void {
     const record = { ...this.#endpoints.get(id)!, ...change };
     this.map("weir_endpoints").update(u32(id), abi.Endpoint.encode(record));

@@ -328,6 +328,7 @@ socketTest(
           hi: address(EMPTY_TO[0]),
           portLoBe: port,
           portHiBe: 80,
+          scope: 0,
           protocol: UDP,
         }),
         abi.CtEntry.encode({

@@ -5,6 +5,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { HOST_ENDPOINT } from "@weir/common";
 import { until } from "@weir/common/testing/until";
 import { Machine, MachineNetwork } from "./machine.ts";
 import { canRun, type Ran } from "./weir.ts";
@@ -60,7 +61,8 @@ async function add(container: string, config: object = CONFIG, more: string[] = 
 }
 async function endpoints(): Promise<string[]> {
   const listed = JSON.parse(await machine.weir(["endpoint", "list", "-o", "json"]));
-  return listed.map(({ name }: { name: string }) => name).sort();
+  return listed.map(({ name }: { name: string }) => name).filter((name: string) => name !== HOST_ENDPOINT)
+    .sort();
 }
 const pings = async (from: string, to: string) =>
   (await machine.run([

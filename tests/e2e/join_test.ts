@@ -120,7 +120,7 @@ Deno.test({
         await machine.ok(["ip", "netns", "add", name]);
         await machine.weir(["endpoint", "add", name, "--netns", name, "--label", `app=${name}`, "--wait"]);
       }
-      const [web] = JSON.parse(await a.weir(["endpoint", "list", "-o", "json"]));
+      const web = JSON.parse(await a.weir(["endpoint", "get", "web", "-o", "json"]));
       a.background("ip", "netns", "exec", "web", "python3", "-m", "http.server", "80", "--bind", "0.0.0.0");
       const reaches = async (name: string, patienceS = 20) => {
         const url = `http://${web.status.ipv4}/`;
@@ -250,7 +250,7 @@ Deno.test({
         body: object,
       ) => ["-X", "PUT", "-H", "content-type: application/json", "-d", JSON.stringify(body)];
       const post = (body: object) => ["-X", "POST", ...put(body).slice(2)];
-      const [web] = JSON.parse(await a.weir(["endpoint", "list", "-o", "json"]));
+      const web = JSON.parse(await a.weir(["endpoint", "get", "web", "-o", "json"]));
       const prefix = encodeURIComponent(`${web.status.ipv4}/32`);
       const lies: [number, string, string[]][] = [
         [7441, "/v1/nodes/server-a", put({ ipv4: "192.0.2.2" })],

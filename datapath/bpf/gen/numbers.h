@@ -166,6 +166,16 @@
 #define FILE_REDIRECT 26
 #define FILE_REFUSE 27
 #define FILE_REDIRECT_DATAGRAM 28
+#define FILE_HOST_FIREWALL 29
+#define FILE_FAILSAFE 30
+
+/* What no policy for a node's host can cut off. The number is the cookie of the verdict. */
+#define FAILSAFE_DHCP 1
+#define FAILSAFE_SSH 2
+#define FAILSAFE_TUNNEL 3
+#define FAILSAFE_CONTROL_PLANE 4
+#define FAILSAFE_API_SERVER 5
+#define FAILSAFE_HEALTH 6
 
 /* Ports of a handle's address in datagrams between the datapath and the L7 proxy: whose datagram it is, or for whom. */
 #define DATAGRAM_CLIENT_PORT 1

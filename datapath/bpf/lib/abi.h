@@ -15,7 +15,8 @@
 
 #define WEIR_ABI_VERSION 2
 
-#define ENDPOINTS_MAX 4096 /* ids 1..4095; record 0 stays empty */
+#define ENDPOINTS_MAX 4096 /* ids 1..4094; record 0 stays empty */
+#define ENDPOINT_HOST 4095 /* the node itself, while a policy selects it: its record has a policy and no device */
 #define POLICY_SLOTS_MAX 8192 /* slot 0 enforces nothing and stays empty */
 #define SHAPES_MAX 18
 
@@ -267,7 +268,7 @@ _Static_assert(sizeof(struct policy_slot) == 88, "policy_slot");
  *
  *   0  lo ..........................................................................
  *  16  hi ..........................................................................
- *  32  port_lo (be)  34  port_hi (be)  36  protocol  37 pad[3]
+ *  32  port_lo (be)  34  port_hi (be)  36  protocol  37 scope  38 pad[2]
  *
  * ICMP echo: the asking side has the echo id as its port, the other side 0. */
 struct ct_key {
@@ -276,9 +277,11 @@ struct ct_key {
 	__be16 port_lo;
 	__be16 port_hi;
 	__u8 protocol;
-	__u8 pad[3];
+	__u8 scope; /* CT_SCOPE_* */
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct ct_key) == 40, "ct_key");
+#define CT_SCOPE_HOST 1 /* the host's flow as its devices see it; 0: an endpoint's */
 
 #define CT_ORIGIN_HI 1 /* the side that opened the flow is `hi` */
 #define CT_SEEN_NON_SYN 2
@@ -414,6 +417,32 @@ struct error_budget {
 };
 _Static_assert(sizeof(struct error_budget) == 8, "error_budget");
 #define ERRORS_PER_SECOND 64
+
+/* ---- the host's fail-safe list, see lib/failsafe.h -------------------------------------------------------------- */
+
+#define FAILSAFES_MAX 256
+#define FAILSAFE_NODES 1 /* only where the other end is a node */
+#define FAILSAFE_ESTABLISHED 2 /* only of a connection that a socket of this node has */
+
+/* Key of weir_failsafe: who may open what, seen from the host.
+ *   0  address (zero: anybody) ...............................  16 port  18 protocol  19 egress  20 pad */
+struct failsafe_key {
+	struct address address; /* of the other end */
+	__u16 port; /* host order, of who is asked */
+	__u8 protocol;
+	__u8 egress; /* 1: the host asks */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct failsafe_key) == 24, "failsafe_key");
+
+/* 0 passed  8 kind  12 flags  14 port_source */
+struct failsafe {
+	__u64 passed; /* verdicts of policies that it has overruled */
+	__u32 kind; /* a cookie: FAILSAFE_* of proto/numbers/failsafes.tsv */
+	__u16 flags;
+	__u16 port_source; /* host order, of who asks; 0: any */
+};
+_Static_assert(sizeof(struct failsafe) == 16, "failsafe");
 
 /* ---- fair shares, see lib/share.h ---------------------------------------------------------------------------- */
 

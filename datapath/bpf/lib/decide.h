@@ -55,7 +55,8 @@ INLINE int error_judge(const struct flow *f, const struct ct_entry *e, const str
 	if (!reply && !(e->flags & CT_SEEN_REPLY))
 		return DROPPED(DROP_ICMP_ERROR_FLOW);
 	/* (Of a redirected flow's two connections only one's numbers are known; their sockets look themselves.) */
-	if (f->key.protocol == PROTOCOL_TCP && receiver->endpoint && !(e->flags & CT_REDIRECT) && !sequence_near(sent, f))
+	if (f->key.protocol == PROTOCOL_TCP && receiver->endpoint && !(e->flags & CT_REDIRECT) &&
+	    (receiver->endpoint != ENDPOINT_HOST || f->hook_endpoint == ENDPOINT_HOST) && !sequence_near(sent, f))
 		return DROPPED(DROP_ICMP_ERROR_FLOW);
 	if ((f->flags & FLOW_TOO_BIG) && f->hook_endpoint && !error_budget(f->hook_endpoint, f, config))
 		return DROPPED(DROP_RATE_LIMITED);
@@ -84,7 +85,7 @@ INLINE void peer_from_entry(struct peer *peer, const struct ct_end *end)
 {
 	if (!peer->host)
 		return;
-	if (end->endpoint)
+	if (end->endpoint && end->endpoint != ENDPOINT_HOST)
 		peer_from_endpoint(peer, end->endpoint);
 	else if (end->identity == IDENTITY_REMOTE_NODE || identity_outside(end->identity))
 		peer->identity = end->identity;
@@ -123,8 +124,8 @@ INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct
 		receiver = IDENTITY_HOST;
 	else if (origin->endpoint_flags & ENDPOINT_CGROUP)
 		sender = IDENTITY_HOST;
-	/* (Without a slot there is no policy.) */
-	if (origin->endpoint && origin->policy)
+	/* (Without a slot there is no policy. What the host says to its own sockets is nobody's business.) */
+	if (origin->endpoint && origin->policy && (origin->endpoint != ENDPOINT_HOST || receiver != IDENTITY_HOST))
 		code = policy_check(f, origin->policy, receiver, way);
 	/* The host always reaches its own endpoints (allow-localhost): it could enter their namespaces anyway. */
 	if (!code && target->endpoint && target->policy && sender != IDENTITY_HOST)
@@ -230,8 +231,7 @@ INLINE void local_resolve(struct __sk_buff *skb, const struct flow *f, const str
 	if (!identity_outside(destination->identity) || (f->flags & (FLOW_INGRESS | FLOW_RELATED)))
 		return;
 	if (socket ? skb->ifindex == LOOPBACK_IFINDEX : local_delivery(skb, from, to, f->flags & FLOW_IPV6)) {
-		destination->identity = IDENTITY_HOST;
-		destination->host = 1;
+		peer_is_host(destination);
 	}
 }
 

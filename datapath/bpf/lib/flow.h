@@ -85,6 +85,11 @@ INLINE int same_address(const struct address *a, const struct address *b)
 	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
 }
 
+INLINE int is_zero_ipv4(const struct address *a)
+{
+	return a->halves[0] == 0 && a->halves[1] == mapped(0);
+}
+
 INLINE int is_zero(const struct address *a)
 {
 	return !(a->halves[0] | a->halves[1]);

@@ -30,6 +30,20 @@ INLINE void peer_from_endpoint(struct peer *peer, __u32 id)
 	peer->endpoint = id;
 }
 
+/* One of this node's own addresses. While a policy selects the node, it is an endpoint too. */
+INLINE void peer_is_host(struct peer *peer)
+{
+	const struct endpoint *host = endpoint_get(ENDPOINT_HOST);
+
+	peer->host = 1;
+	peer->identity = IDENTITY_HOST;
+	if (!host || !host->policy)
+		return;
+	peer->revision = READ_ONCE(host->revision);
+	peer->policy = READ_ONCE(host->policy);
+	peer->endpoint = ENDPOINT_HOST;
+}
+
 INLINE struct ipcache_entry *ipcache_lookup(const struct address *address)
 {
 	struct ipcache_entry *entry = bpf_map_lookup_elem(&weir_ipcache_exact, address);
@@ -87,8 +101,7 @@ NOINLINE int peer_resolve(const struct address *address, struct peer *peer, stru
 	if (owner) {
 		peer->known = 1;
 		if (owner->flags & ADDRESS_HOST) {
-			peer->host = 1;
-			peer->identity = IDENTITY_HOST;
+			peer_is_host(peer);
 		} else if (owner->flags & ADDRESS_BROADCAST) {
 			peer->identity = IDENTITY_BROADCAST;
 		} else {
@@ -97,8 +110,7 @@ NOINLINE int peer_resolve(const struct address *address, struct peer *peer, stru
 		return 0;
 	}
 	if (is_loopback(address) || is_link_local(address)) {
-		peer->host = 1;
-		peer->identity = IDENTITY_HOST;
+		peer_is_host(peer);
 		return 0;
 	}
 	peer->identity = identity_of_many(address);

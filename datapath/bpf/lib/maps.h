@@ -161,6 +161,14 @@ struct {
 	__uint(max_entries, 131072);
 } weir_ct SEC(".maps");
 
+/* What no policy for the host can cut off. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct failsafe_key);
+	__type(value, struct failsafe);
+	__uint(max_entries, FAILSAFES_MAX);
+} weir_failsafe SEC(".maps");
+
 /* Connections that the proxy judges, by the low bits of their handle's number. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -138,6 +138,8 @@ NOINLINE int sender_relayed(struct __sk_buff *skb, struct peer *peer, __u32 worl
 
 	if (!config || !peer || !device)
 		return 0;
+	peer->endpoint = 0;
+	peer->policy = 0;
 	id = endpoint_by_ifindex(device, &unused);
 	if (id)
 		peer_from_endpoint(peer, id);

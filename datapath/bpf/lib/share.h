@@ -79,7 +79,7 @@ INLINE __u32 share_of(const struct flow *f)
 {
 	__u32 id = f->source_identity, share = SHARE_OUTSIDE + f->destination_endpoint;
 
-	if (f->source_endpoint)
+	if (f->source_endpoint && f->source_endpoint != ENDPOINT_HOST)
 		return f->source_endpoint;
 	if (id == IDENTITY_HOST || id == IDENTITY_HEALTH || id == IDENTITY_KUBE_APISERVER)
 		return SHARE_NODE;

@@ -492,6 +492,7 @@ export interface CtKey {
   portLoBe: number;
   portHiBe: number;
   protocol: number;
+  scope: number;
 }
 /** Codec of {@link CtKey}. */
 export const CtKey: StructCodec<CtKey> = {
@@ -505,6 +506,7 @@ export const CtKey: StructCodec<CtKey> = {
       portLoBe: view.getUint16(at + 32, false),
       portHiBe: view.getUint16(at + 34, false),
       protocol: view.getUint8(at + 36),
+      scope: view.getUint8(at + 37),
     };
   },
   encode(value, out = new Uint8Array(40), at = 0) {
@@ -515,6 +517,7 @@ export const CtKey: StructCodec<CtKey> = {
     view.setUint16(at + 32, value.portLoBe, false);
     view.setUint16(at + 34, value.portHiBe, false);
     view.setUint8(at + 36, value.protocol);
+    view.setUint8(at + 37, value.scope);
     return out;
   },
 };
@@ -802,6 +805,68 @@ export const ErrorBudget: StructCodec<ErrorBudget> = {
     void view;
     view.setUint32(at, value.since, true);
     view.setUint32(at + 4, value.count, true);
+    return out;
+  },
+};
+
+/** `struct failsafe_key`, 24 bytes. */
+export interface FailsafeKey {
+  address: Bytes;
+  port: number;
+  protocol: number;
+  egress: number;
+}
+/** Codec of {@link FailsafeKey}. */
+export const FailsafeKey: StructCodec<FailsafeKey> = {
+  bytes: 24,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      address: take(bytes, at, 16),
+      port: view.getUint16(at + 16, true),
+      protocol: view.getUint8(at + 18),
+      egress: view.getUint8(at + 19),
+    };
+  },
+  encode(value, out = new Uint8Array(24), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    put(out, at, 16, value.address);
+    view.setUint16(at + 16, value.port, true);
+    view.setUint8(at + 18, value.protocol);
+    view.setUint8(at + 19, value.egress);
+    return out;
+  },
+};
+
+/** `struct failsafe`, 16 bytes. */
+export interface Failsafe {
+  passed: bigint;
+  kind: number;
+  flags: number;
+  portSource: number;
+}
+/** Codec of {@link Failsafe}. */
+export const Failsafe: StructCodec<Failsafe> = {
+  bytes: 16,
+  decode(bytes, at = 0) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    void view;
+    return {
+      passed: view.getBigUint64(at, true),
+      kind: view.getUint32(at + 8, true),
+      flags: view.getUint16(at + 12, true),
+      portSource: view.getUint16(at + 14, true),
+    };
+  },
+  encode(value, out = new Uint8Array(16), at = 0) {
+    const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+    void view;
+    view.setBigUint64(at, value.passed, true);
+    view.setUint32(at + 8, value.kind, true);
+    view.setUint16(at + 12, value.flags, true);
+    view.setUint16(at + 14, value.portSource, true);
     return out;
   },
 };

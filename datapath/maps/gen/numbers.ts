@@ -160,13 +160,24 @@ export const FILE_SENDER = 24;
 export const FILE_HANDLE = 25;
 export const FILE_REDIRECT = 26;
 export const FILE_REFUSE = 27;
-/** Ports of a handle's address in datagrams between the datapath and the L7 proxy: whose datagram it is, or for whom. */
 export const FILE_REDIRECT_DATAGRAM = 28;
+export const FILE_HOST_FIREWALL = 29;
+/** What no policy for a node's host can cut off. The number is the cookie of the verdict. */
+export const FILE_FAILSAFE = 30;
+export const FAILSAFE_DHCP = 1;
+export const FAILSAFE_SSH = 2;
+export const FAILSAFE_TUNNEL = 3;
+export const FAILSAFE_CONTROL_PLANE = 4;
+export const FAILSAFE_API_SERVER = 5;
+/** Ports of a handle's address in datagrams between the datapath and the L7 proxy: whose datagram it is, or for whom. */
+export const FAILSAFE_HEALTH = 6;
 export const DATAGRAM_CLIENT_PORT = 1;
 export const DATAGRAM_SERVER_PORT = 2;
 export const WEIR_ABI_VERSION = 2;
-/** ids 1..4095; record 0 stays empty */
+/** ids 1..4094; record 0 stays empty */
 export const ENDPOINTS_MAX = 4096;
+/** the node itself, while a policy selects it: its record has a policy and no device */
+export const ENDPOINT_HOST = 4095;
 /** slot 0 enforces nothing and stays empty */
 export const POLICY_SLOTS_MAX = 8192;
 export const SHAPES_MAX = 18;
@@ -212,6 +223,8 @@ export const POLICY_ENTRY_NOBODY = 4;
 /** allowed by way of the proxy, which judges each request */
 export const POLICY_ENTRY_REDIRECT = 8;
 export const DESTINATION_FIRST = 0x80000000;
+/** the host's flow as its devices see it; 0: an endpoint's */
+export const CT_SCOPE_HOST = 1;
 /** the side that opened the flow is `hi` */
 export const CT_ORIGIN_HI = 1;
 export const CT_SEEN_NON_SYN = 2;
@@ -238,8 +251,13 @@ export const TRIES_MAX = 1000;
 /** the endpoints, by id, and 1024 for all others, by the hash of both addresses */
 export const FRAG_SENDERS = 5120;
 export const FRAG_SLOTS = 16;
-/** ---- fair shares, see lib/share.h ---------------------------------------------------------------------------- */
+/** ---- the host's fail-safe list, see lib/failsafe.h -------------------------------------------------------------- */
 export const ERRORS_PER_SECOND = 64;
+export const FAILSAFES_MAX = 256;
+/** only where the other end is a node */
+export const FAILSAFE_NODES = 1;
+/** only of a connection that a socket of this node has */
+export const FAILSAFE_ESTABLISHED = 2;
 export const SHARES_MAX = 8192;
 /** the node itself, health checks and the control plane; an endpoint's id: what it has opened */
 export const SHARE_NODE = 0;

@@ -1,5 +1,5 @@
 /** Endpoints, and who has which address of this node. @module */
-import { ADDRESS_BROADCAST, ADDRESS_HOST, ENDPOINT_CGROUP } from "@weir/maps";
+import { ADDRESS_BROADCAST, ADDRESS_HOST, ENDPOINT_CGROUP, ENDPOINT_HOST } from "@weir/maps";
 import { formatMac } from "@weir/net";
 import { unmapped } from "../kernel/addresses.ts";
 import type { Kernel } from "../kernel/kernel.ts";
@@ -8,7 +8,9 @@ import { type Dump, type DumpNames, ipv4Text, isZero } from "./dump.ts";
 /** `weir bpf endpoint`. */
 export function dumpEndpoints(kernel: Kernel, names: DumpNames): Dump {
   const rows = kernel.endpoints.entries()
-    .filter(([id, e]) => id !== 0 && (e.ifindex !== 0 || e.cgroupId !== 0n))
+    .filter(([id, e]) =>
+      id !== 0 && (e.ifindex !== 0 || e.cgroupId !== 0n || (id === ENDPOINT_HOST && e.policy !== 0))
+    )
     .map(([id, e]) => {
       const counters = kernel.counters.getPerCpu(id);
       const sum = (field: keyof typeof counters[0]) =>

@@ -8,7 +8,16 @@
  */
 import { type Clock, ProblemError } from "@weir/common";
 import { expedited } from "@weir/loader";
-import { Endpoint, ENDPOINT_CGROUP, ENDPOINT_PEER, ENDPOINTS_MAX, GC_ADDRESS, GC_ENDPOINT } from "@weir/maps";
+import {
+  Endpoint,
+  ENDPOINT_CGROUP,
+  ENDPOINT_HOST,
+  ENDPOINT_PEER,
+  ENDPOINTS_MAX,
+  GC_ADDRESS,
+  GC_ENDPOINT,
+  IDENTITY_HOST,
+} from "@weir/maps";
 import { deviceAt, listDevices, type NetlinkSocket, Netns, netnsCookie, parseMac } from "@weir/net";
 import { type DatapathEndpoint, DatapathEndpointStatus } from "@weir/proto/datapath";
 import { hex, ipv4Number, mapped } from "../kernel/addresses.ts";
@@ -79,6 +88,7 @@ export class EndpointStore {
     const before = this.#held.get(desired.name);
     if (before !== undefined && before.desired.id !== desired.id) this.remove(desired.name);
     const slot = this.#slotOf(desired);
+    if (desired.kind === "HOST") return this.#applyHost(desired, slot, started);
     return desired.kind === "CGROUP"
       ? this.#applyCgroup(desired, slot, started)
       : this.#applyDevice(desired, slot, started);
@@ -88,8 +98,11 @@ export class EndpointStore {
   switchPolicy(policy: string, slot: number): void {
     for (const { desired } of this.#held.values()) {
       if (desired.policy !== policy) continue;
+      if (desired.kind === "HOST") this.#writeHost(slot);
       const record = this.#parts.kernel.endpoints.get(desired.id);
-      if (record !== undefined) this.#writeRecord(desired.id, { ...record, policy: slot });
+      if (record !== undefined && desired.kind !== "HOST") {
+        this.#writeRecord(desired.id, { ...record, policy: slot });
+      }
     }
   }
 
@@ -131,6 +144,7 @@ export class EndpointStore {
       kernel.cgroups.delete(cgroupId);
     }
     this.#forget(desired.id, held.addresses);
+    if (desired.kind === "HOST") kernel.reviseAll();
     if (device !== undefined) this.#releaseDevice(desired, device.ifindex, name);
     this.#held.delete(name);
     return true;
@@ -171,7 +185,10 @@ export class EndpointStore {
       .filter((device) => device.endpoint !== "overlay" && !this.#held.has(device.endpoint));
     const held = this.ids;
     const ids = kernel.endpoints.entries()
-      .filter(([id, record]) => id !== 0 && (record.ifindex !== 0 || record.cgroupId !== 0n) && !held.has(id))
+      .filter(([id, record]) =>
+        id !== 0 && !held.has(id) &&
+        (record.ifindex !== 0 || record.cgroupId !== 0n || (id === ENDPOINT_HOST && record.policy !== 0))
+      )
       .map(([id]) => id);
     return { devices, ids };
   }
@@ -227,9 +244,13 @@ export class EndpointStore {
     }
     const other = this.nameOf(desired.id);
     if (other !== "" && other !== desired.name) throw wrong("id", desired.id, `free (${other} has it)`);
+    const isHost = desired.kind === "HOST";
+    if (isHost !== (desired.id === ENDPOINT_HOST)) {
+      throw wrong("id", desired.id, isHost ? `${ENDPOINT_HOST}` : "another, this one is the host's");
+    }
     const place =
       { NETNS: desired.netns, DEVICE: desired.device, CGROUP: desired.cgroup }[desired.kind as "NETNS"];
-    if (place === undefined) throw wrong("kind", desired.kind, "NETNS, DEVICE or CGROUP");
+    if (place === undefined && !isHost) throw wrong("kind", desired.kind, "NETNS, DEVICE, CGROUP or HOST");
     if (place === "") throw wrong(desired.kind.toLowerCase(), place, "a place");
     if (desired.mac !== "") parseMac(desired.mac);
     mapped(desired.ipv4);
@@ -351,6 +372,35 @@ export class EndpointStore {
       adopted,
       attachMs: performance.now() - started,
     });
+  }
+
+  #applyHost(desired: DatapathEndpoint, slot: number, started: number): DatapathEndpointStatus {
+    const adopted = !this.#writeHost(slot);
+    this.#held.set(desired.name, { desired, cgroupId: 0n, addresses: [] });
+    return DatapathEndpointStatus.create({
+      ready: true,
+      identity: IDENTITY_HOST,
+      adopted,
+      attachMs: performance.now() - started,
+    });
+  }
+
+  /**
+   * The host's record: who it is to others never changes. A policy that closes no direction is none: then nothing of the host's is looked
+   * at. @returns whether anything was written
+   */
+  #writeHost(slot: number): boolean {
+    const { kernel } = this.#parts;
+    const closes = kernel.policySlots.get(slot)?.directions.some(({ enforce }) => enforce !== 0) ?? false;
+    const policy = closes ? slot : 0;
+    const empty = Endpoint.decode(new Uint8Array(Endpoint.bytes));
+    const present = kernel.endpoints.get(ENDPOINT_HOST) ?? empty;
+    const record = { ...empty, identity: IDENTITY_HOST, policy, revision: present.revision };
+    if (sameRecord(present, record)) return false;
+    this.#writeRecord(ENDPOINT_HOST, record);
+    // Endpoints' flows with the host know of its record only if there was a policy.
+    if ((present.policy === 0) !== (policy === 0)) kernel.reviseAll();
+    return true;
   }
 
   #count(adopted: boolean, wasThere: boolean): void {

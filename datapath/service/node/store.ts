@@ -37,6 +37,7 @@ import { hex, ipv4Number, mapped, parseAddress, parsePrefix } from "../kernel/ad
 import type { Attachments } from "../hooks/attachments.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { LocalAddressStore } from "./local_addresses.ts";
+import { FailsafeStore } from "./failsafe.ts";
 import { HandlePrefixes } from "./handle_prefixes.ts";
 import { MasqueradeStore, serviceFlags } from "./masquerade.ts";
 import { VlanStore } from "./vlans.ts";
@@ -71,6 +72,7 @@ export class NodeStore {
   readonly #local: LocalAddressStore;
   readonly #vlans: VlanStore;
   readonly #prefixes: HandlePrefixes;
+  readonly failsafes: FailsafeStore;
   #changes = 0;
   readonly #parts: { kernel: Kernel; attachments: Attachments; socket: NetlinkSocket };
 
@@ -83,6 +85,7 @@ export class NodeStore {
     this.#local = new LocalAddressStore(parts);
     this.#vlans = new VlanStore(parts.kernel);
     this.#prefixes = new HandlePrefixes(parts);
+    this.failsafes = new FailsafeStore(parts.kernel);
   }
 
   get config(): NodeConfig | undefined {
@@ -164,6 +167,7 @@ export class NodeStore {
       ...this.#prefixes.config,
     };
     this.#vlans.apply(config.vlanAllow, outer);
+    this.failsafes.apply(config, tunnel ? record.tunnelPort : 0);
     // Exceptions first: nobody who is excepted is masqueraded meanwhile.
     this.#masquerade.apply(config.masquerade ? config.masqueradeExceptions : []);
     kernel.config.put(0, record);
