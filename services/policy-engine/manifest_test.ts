@@ -7,7 +7,6 @@ import {
   FAULTS_MAX,
   formatFault,
   MANIFEST_BYTES_MAX,
-  NODES_MAX,
 } from "@weir/common/manifest";
 import { formatPeerSelector } from "./policy.ts";
 
@@ -343,7 +342,7 @@ Deno.test("readManifests() stops at its limits with a fault", () => {
       `${String.fromCharCode(97 + i)}: &${String.fromCharCode(97 + i)} [${`*${before},`.repeat(10)}]`,
     );
   }
-  assert.match(first(bomb.join("\n")), new RegExp(`more than ${NODES_MAX} values`));
+  assert.match(first(bomb.join("\n")), /aliases stand for more than 20000 values/);
   assert.match(first(`a: ${"[".repeat(100)}${"]".repeat(100)}`), /nested deeper than 64/);
   const ports = (count: number) => {
     const list = Array.from({ length: count }, (_, index) => `{ port: "${index + 1}" }`).join();

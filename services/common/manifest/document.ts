@@ -4,7 +4,6 @@
  * @module
  */
 import {
-  type Document,
   isAlias,
   isMap,
   isScalar,
@@ -15,12 +14,14 @@ import {
   type ParsedNode,
 } from "yaml";
 import type { FaultList } from "./fault.ts";
+import { DEPTH_MAX, scanText } from "./scan.ts";
 
 /** Largest text of manifests, most documents and nodes in it; beyond them reading stops with a fault. */
 export const MANIFEST_BYTES_MAX = 2 * 1024 * 1024;
 export const DOCUMENTS_MAX = 5000;
 export const NODES_MAX = 400_000;
-export const DEPTH_MAX = 64;
+/** Values that aliases stand for, in one document. */
+export const ALIASED_MAX = 20_000;
 
 /** Limits of one text; the defaults are those above. */
 export interface ManifestLimits {
@@ -79,8 +80,19 @@ export function readDocuments(
     );
     return [];
   }
+  const excess = scanText(text, { documentsMax, nodesMax });
+  if (excess !== undefined) {
+    const { place, detail } = excess;
+    faults.add("limit", { ...place, line: place.line + offset }, detail);
+    return [];
+  }
   const lines = new LineCounter();
-  const parsed = parseAllDocuments(text, { lineCounter: lines, stringKeys: true, logLevel: "silent" });
+  const parsed = parseAllDocuments(text, {
+    lineCounter: lines,
+    stringKeys: true,
+    logLevel: "silent",
+    prettyErrors: false,
+  });
   if (!Array.isArray(parsed)) return [];
   const documents: ManifestDocument[] = [];
   const budget = { nodes: 0, max: nodesMax };
@@ -93,13 +105,13 @@ export function readDocuments(
       const { line, col } = lines.linePos(error.pos[0]);
       faults.add(
         "syntax",
-        { path: "", line, column: col },
+        { path: "", line: line + offset, column: col },
         reasonOf(error.message, text.slice(error.pos[0])),
       );
     }
     if (document.errors.length > 0 || document.contents === null) continue;
     if (isScalar(document.contents) && document.contents.value === null) continue;
-    const root = new TreeReader(document as unknown as Document, lines, faults, budget, offset).read(
+    const root = new TreeReader(lines, faults, budget, offset).read(
       document.contents as ParsedNode,
       "",
       0,
@@ -125,20 +137,22 @@ function quoted(text: string): string {
 }
 
 class TreeReader {
-  readonly #document: Document;
   readonly #lines: LineCounter;
   readonly #faults: FaultList;
   readonly #budget: { nodes: number; max: number };
   readonly #offset: number;
+  /** Those that were read, by name: an alias means the last one before it. */
+  readonly #anchors = new Map<string, Node>();
+  /** Aliases that are being followed. */
+  #following = 0;
+  #aliased = 0;
 
   constructor(
-    document: Document,
     lines: LineCounter,
     faults: FaultList,
     budget: { nodes: number; max: number },
     offset: number,
   ) {
-    this.#document = document;
     this.#lines = lines;
     this.#faults = faults;
     this.#budget = budget;
@@ -150,24 +164,36 @@ class TreeReader {
     const { line, col } = this.#lines.linePos(offset);
     const place = { path, line: Math.max(line, 1) + this.#offset, column: Math.max(col, 1) };
     // Aliases are followed, so the budget counts what they expand to: a small text may unfold to a huge tree.
-    if (++this.#budget.nodes > this.#budget.max || depth > DEPTH_MAX) {
-      const limit = depth > DEPTH_MAX
-        ? `nested deeper than ${DEPTH_MAX}`
-        : `more than ${this.#budget.max} values`;
+    if (this.#following > 0) this.#aliased++;
+    const limit = depth > DEPTH_MAX
+      ? `nested deeper than ${DEPTH_MAX}`
+      : ++this.#budget.nodes > this.#budget.max
+      ? `more than ${this.#budget.max} values`
+      : this.#aliased > ALIASED_MAX
+      ? `aliases stand for more than ${ALIASED_MAX} values`
+      : undefined;
+    if (limit !== undefined) {
       this.#faults.add("limit", place, limit);
       return undefined;
     }
     if (isAlias(node)) {
-      const target = node.resolve(this.#document);
-      if (target) return this.read(target as ParsedNode, path, depth + 1);
+      const target = this.#anchors.get(node.source);
+      if (target) {
+        this.#following++;
+        const value = this.read(target as ParsedNode, path, depth + 1);
+        this.#following--;
+        return value;
+      }
       this.#faults.add("syntax", place, `${quoted(`*${node.source}`)}; no anchor &${node.source} is there`);
       return undefined;
     }
+    this.#note(node);
     const empty = { ...place, fields: new Map<string, ManifestField>(), items: [], scalar: null };
     if (isMap(node)) {
       const fields = new Map<string, ManifestField>();
       for (const pair of node.items) {
         const key = String((pair.key as { value?: unknown })?.value ?? "");
+        this.#note(pair.key as Node | null);
         const at = this.#lines.linePos((pair.key as Node | null)?.range?.[0] ?? offset);
         const value = this.read(pair.value as ParsedNode, joinPath(path, key), depth + 1);
         if (!value) return undefined;
@@ -190,6 +216,11 @@ class TreeReader {
     if (typeof value === "bigint") return { ...empty, kind: "number", scalar: Number(value) };
     if (typeof value === "boolean") return { ...empty, kind: "boolean", scalar: value };
     return { ...empty, kind: "null" };
+  }
+
+  #note(node: Node | null | undefined): void {
+    const anchor = (node as { anchor?: string } | null | undefined)?.anchor;
+    if (anchor !== undefined && this.#following === 0) this.#anchors.set(anchor, node!);
   }
 }
 
