@@ -93,12 +93,14 @@ function ownPath(mountinfo: string, own: string): string | undefined {
   return path === "/" ? root : root + path;
 }
 
-/** The same group as `own` in another mount, of all groups, known by its inode; `root` as {@link CgroupPlaces} has it. */
+/**
+ * The same group as `own` in another mount, of all groups; `root` as {@link CgroupPlaces} has it. Bash looks for it by itself: the image of a node
+ * has no find(1).
+ */
 export async function sameGroup(own: string, root: string): Promise<string | undefined> {
   if (root === "") return undefined;
-  const ino = (await outputOf("stat", "-c", "%i", own)).trim();
-  const script = '[ -d "$0/unified" ] && set -- "$0/unified" "$1" || set -- "$0" "$1"; ' +
-    // Groups may go while it looks: that is no failure.
-    'find "$1" -xdev -type d -inum "$2" -print -quit 2>/dev/null || :';
-  return (await outputOf("sh", "-c", script, root, ino)).split("\n")[0] || undefined;
+  const script =
+    'shopt -s globstar dotglob nullglob; [ -d "$0/unified" ] && set -- "$0/unified" "$1" || set -- "$0" "$1"; ' +
+    'for at in "$1"/**/; do [ "$at" -ef "$2" ] && echo "${at%/}" && break; done; :';
+  return (await outputOf("bash", "-c", script, root, own)).split("\n")[0] || undefined;
 }

@@ -118,14 +118,15 @@ const [sh, ...args] = inCgroup(made.path, ["cat", "/proc/self/cgroup"]);
 console.log(made.path, new TextDecoder().decode((await new Deno.Command(sh, { args }).output()).stdout));`;
   try {
     await Deno.writeTextFile(`${directory}/x.ts`, program);
-    const [command, ...args] = inCgroup(container, [
-      ...words,
-      "--no-check",
-      "--config",
-      config,
-      `${directory}/x.ts`,
-    ]);
-    const { stdout, stderr } = await new Deno.Command(command, { args }).output();
+    // What the image has: bash, dash, coreutils and util-linux (deploy/images/images.json).
+    await Deno.mkdir(`${directory}/bin`);
+    for (const name of ["bash", "sh", "cat", "mkdir", "rmdir", "true", "mount", "unshare"]) {
+      await Deno.symlink(`/bin/${name}`, `${directory}/bin/${name}`);
+    }
+    const env = { PATH: `${directory}/bin` };
+    const run = [...words, "--no-check", "--config", config, `${directory}/x.ts`];
+    const [command, ...args] = inCgroup(container, run);
+    const { stdout, stderr } = await new Deno.Command(`/bin/${command}`, { args, env }).output();
     const said = new TextDecoder().decode(stdout), group = `${name}/container/weir-x-l7-proxy`;
     match(said, new RegExp(`^${directory}/host/(unified/)?${group} `), new TextDecoder().decode(stderr));
     match(said, /^0::\/weir-x-l7-proxy$/m, "a process of the container is in it");
