@@ -4,6 +4,7 @@
  * @module
  */
 import type { WeirClient } from "@weir/client";
+import { findKind, MANIFEST_KINDS } from "@weir/common/manifest-kind";
 import { ProblemError } from "@weir/common/problem";
 import {
   ApplyRequest,
@@ -34,14 +35,6 @@ import { didYouMean, unknownVerb } from "./suggestion.ts";
 import { nowS } from "./now.ts";
 
 const HINT = "weir help policy";
-const PREFIXES: Readonly<Record<string, string>> = {
-  CiliumNetworkPolicy: "cnp",
-  CiliumClusterwideNetworkPolicy: "ccnp",
-  NetworkPolicy: "knp",
-  CiliumCIDRGroup: "ccg",
-  ServicePeers: "svc",
-};
-
 const VERBS = [
   "apply",
   "list",
@@ -238,7 +231,7 @@ function policyOfName(name: string): Policy {
   const [prefix, rest = name] = name.split(":", 2), slash = rest.indexOf("/");
   return Policy.create({
     name,
-    kind: Object.keys(PREFIXES).find((kind) => PREFIXES[kind] === prefix) ?? "?",
+    kind: Object.keys(MANIFEST_KINDS).find((kind) => findKind(kind)?.prefix === prefix) ?? "?",
     namespace: rest.slice(0, Math.max(0, slash)),
     policyName: rest.slice(slash + 1),
   });
@@ -331,7 +324,7 @@ async function find(client: WeirClient, name: string, namespace: string | undefi
   const matches = items.filter((policy) =>
     policy.policyName === name && (namespace === undefined || policy.namespace === namespace) ||
     `${policy.namespace}/${policy.policyName}` === name ||
-    `${PREFIXES[policy.kind]}:${policy.policyName}` === name
+    `${findKind(policy.kind)?.prefix}:${policy.policyName}` === name
   );
   if (matches.length === 1) return matches[0];
   if (matches.length > 1) {

@@ -45,6 +45,21 @@ const NODES_MAX = 50_000;
 const LOOK_MS = 500;
 const HEALTH = "api-server";
 
+/** One kind that is read. */
+interface Reflected {
+  readonly resource: Resource;
+  // deno-lint-ignore no-explicit-any
+  readonly reflector: Reflector<any>;
+  readonly mirror?: Mirror;
+  /** The API server need not know it. */
+  readonly isOptional: boolean;
+}
+
+/** Whether there are no objects because nobody installed the kind. */
+function isLeftOut({ isOptional, reflector }: Reflected): boolean {
+  return isOptional && reflector.state === "ABSENT";
+}
+
 /** The service as a whole; nothing runs before `start()`. Its routes come from `mountRoutes`. */
 export class KubernetesService {
   readonly api: ApiServer;
@@ -66,8 +81,7 @@ export class KubernetesService {
   readonly #facts: ClusterFacts | undefined;
   readonly #client: ApiClient;
   readonly #clock: Clock;
-  // deno-lint-ignore no-explicit-any
-  readonly #reflectors: { resource: Resource; reflector: Reflector<any>; mirror?: Mirror }[] = [];
+  readonly #reflectors: Reflected[] = [];
   readonly #stop = new AbortController();
   #loops: Promise<void>[] = [];
 
@@ -87,12 +101,13 @@ export class KubernetesService {
     this.pools = this.#mirror("pools", (heard) => new PoolTarget(loadBalancer, heard));
     this.podPools = this.#mirror("pod-pools", (heard) => new PodPoolTarget(options.identityAllocator, heard));
     this.hostPorts = this.#mirror("host-ports", (heard) => new HostPortTarget(loadBalancer, heard));
-    for (const { resource, word } of POLICY_KINDS) {
+    for (const { resource, word, isOptional } of POLICY_KINDS) {
       this.#reflectInto(
         this.policies,
         resource,
         (object) => prunePolicy(resource, object),
         (key) => `${word}:${key}`,
+        isOptional,
       );
     }
     const source = ({ kind }: Resource) => (key: string) => `${kind}/${key}`;
@@ -199,7 +214,9 @@ export class KubernetesService {
     // A kind that the API server does not know has no objects; that it was forgotten is another matter.
     const isRead = kinds.every(({ reflector }) => reflector.synced || reflector.state === "ABSENT") &&
       mirrors.every((mirror) => mirror.isHandedOn);
-    const away = kinds.filter(({ reflector }) => !reflector.synced || reflector.state !== "WATCHING");
+    const away = kinds.filter((kind) =>
+      !isLeftOut(kind) && (!kind.reflector.synced || kind.reflector.state !== "WATCHING")
+    );
     const refused = mirrors.reduce((sum, { faults, unreadable }) => sum + faults.size + unreadable, 0);
     const missing = away.length > 0
       ? `the API server does not show ${away.map(({ reflector }) => reflector.name).join(", ")}`
@@ -233,26 +250,37 @@ export class KubernetesService {
     resource: Resource,
     prune: ReflectorOptions<WantedObject>["prune"],
     nameOf: (key: string) => string,
+    isOptional = false,
   ): void {
-    this.#reflect<WantedObject>(resource, {
-      prune,
-      onChange: (key, value) => mirror.want(nameOf(key), value),
-      onComplete: () => mirror.complete(resource.kind),
-      onFault: (key, error) => {
-        mirror.unread(nameOf(key), error !== undefined);
-        this.faults.unread(resource.kind, key, error, this.#clock.nowMs());
+    this.#reflect<WantedObject>(
+      resource,
+      {
+        prune,
+        onChange: (key, value) => mirror.want(nameOf(key), value),
+        onComplete: () => mirror.complete(resource.kind),
+        onFault: (key, error) => {
+          mirror.unread(nameOf(key), error !== undefined);
+          this.faults.unread(resource.kind, key, error, this.#clock.nowMs());
+        },
       },
-    }, mirror);
+      mirror,
+      isOptional,
+    );
   }
 
-  #reflect<T>(resource: Resource, options: ReflectorOptions<T>, mirror?: Mirror): Reflector<T> {
+  #reflect<T>(
+    resource: Resource,
+    options: ReflectorOptions<T>,
+    mirror?: Mirror,
+    isOptional = false,
+  ): Reflector<T> {
     const reflector = new Reflector<T>(this.#client, resource, {
       clock: this.#clock,
       log: this.api.log,
       onFault: (key, error) => this.faults.unread(resource.kind, key, error, this.#clock.nowMs()),
       ...options,
     });
-    this.#reflectors.push({ resource, reflector, mirror });
+    this.#reflectors.push({ resource, reflector, mirror, isOptional });
     return reflector;
   }
 
@@ -263,8 +291,8 @@ export class KubernetesService {
       const unread = this.#reflectors.filter(({ reflector }) =>
         !reflector.synced && reflector.state !== "ABSENT"
       );
-      const away = this.#reflectors.filter(({ reflector: { state } }) =>
-        state === "AWAY" || state === "ABSENT"
+      const away = this.#reflectors.filter((one) =>
+        one.reflector.state === "AWAY" || one.reflector.state === "ABSENT" && !isLeftOut(one)
       );
       const told = [...new Set([...unread, ...away])].map(({ reflector }) => reflector);
       const states = [...new Set(told.map(({ state }) => state))].map((state) =>

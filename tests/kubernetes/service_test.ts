@@ -11,8 +11,20 @@ import { keepDefinitions } from "../../services/kubernetes/operator/crd_keeper.t
 import { missingPrograms, RealApiServer } from "../../services/kubernetes/testing/real_api_server.ts";
 import { Plane } from "./plane.ts";
 
-const { CiliumNetworkPolicy, ConfigMap, EndpointSlice, Namespace, Node, Pod, Service, ServiceAccount } =
-  RESOURCES;
+const {
+  AdminNetworkPolicy,
+  BaselineAdminNetworkPolicy,
+  CiliumNetworkPolicy,
+  ClusterNetworkPolicy,
+  ConfigMap,
+  CustomResourceDefinition,
+  EndpointSlice,
+  Namespace,
+  Node,
+  Pod,
+  Service,
+  ServiceAccount,
+} = RESOURCES;
 const why = missingPrograms();
 if (why !== undefined) console.log(`SKIP tests with a real API server: ${why}`);
 
@@ -94,6 +106,10 @@ Deno.test({
       await until("the fault is told", () => service.faults.table.get(fault)?.generation === 1, 20);
       assert.equal(service.faults.table.get(fault)?.code, "POLICY_INVALID");
     });
+    await t.step(
+      "policies of administrators, whose definitions come later",
+      () => laterPolicies(client, plane, service),
+    );
     await t.step("services as the API server made them", async () => {
       const made = await client.create(Service, {
         metadata: { name: "web", namespace: "shop" },
@@ -168,6 +184,66 @@ Deno.test({
     await service.stop();
   },
 });
+
+/** The kinds of network-policy-api, which Weir does not install. */
+async function laterPolicies(client: ApiClient, plane: Plane, service: KubernetesService): Promise<void> {
+  const kinds = [AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy];
+  const states = () =>
+    kinds.map(({ plural, group }) =>
+      service.reflections().find(({ name }) => name === `${plural}.${group}`)?.state
+    );
+  const before = await plane.policyNames();
+  await until("they are looked for", () => states().every((state) => state === "ABSENT"), 20);
+  assert.equal(service.api.health.ready, true);
+  const open = { type: "object", "x-kubernetes-preserve-unknown-fields": true };
+  for (const { kind, plural, group, version } of kinds) {
+    await client.apply(CustomResourceDefinition, {
+      metadata: {
+        name: `${plural}.${group}`,
+        annotations: {
+          "api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/network-policy-api",
+        },
+      },
+      spec: {
+        group,
+        scope: "Cluster",
+        names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
+        versions: [{
+          name: version,
+          served: true,
+          storage: true,
+          schema: { openAPIV3Schema: { type: "object", properties: { spec: open, status: open } } },
+        }],
+      },
+    });
+  }
+  await until("they are read", () => states().every((state) => state === "WATCHING"), 60);
+  const spec = {
+    subject: { namespaces: {} },
+    ingress: [{ action: "Deny", from: [{ namespaces: {} }] }],
+  };
+  await client.create(AdminNetworkPolicy, { metadata: { name: "a" }, spec: { ...spec, priority: 1 } });
+  await client.create(BaselineAdminNetworkPolicy, { metadata: { name: "default" }, spec });
+  await client.create(ClusterNetworkPolicy, {
+    metadata: { name: "c" },
+    spec: { ...spec, tier: "Baseline", priority: 1 },
+  });
+  const wrong = { metadata: { name: "wrong" }, spec: { ...spec, priority: 1001 } };
+  await client.create(AdminNetworkPolicy, wrong);
+  const all = [...before.split(","), "anp:a", "banp:default", "clnp:c"].sort().join();
+  await until("they are there", async () => await plane.policyNames() === all, 50);
+  await until(
+    "the fault is told",
+    () => service.faults.table.get("AdminNetworkPolicy/wrong")?.code === "POLICY_INVALID",
+    20,
+  );
+  for (const [resource, name] of [[AdminNetworkPolicy, "a"], [AdminNetworkPolicy, "wrong"]] as const) {
+    await client.delete(resource, name);
+  }
+  await client.delete(BaselineAdminNetworkPolicy, "default");
+  await client.delete(ClusterNetworkPolicy, "c");
+  await until("they are gone", async () => await plane.policyNames() === before, 50);
+}
 
 async function hostPorts(client: ApiClient, plane: Plane): Promise<void> {
   const pods = plane.client(plane.lb.handler).collection("pods", LbPod);

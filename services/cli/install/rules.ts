@@ -19,6 +19,12 @@ export function controlPlaneRules(singleEndpoints: Json): Json[] {
     { apiGroups: [""], resources: ["namespaces", "nodes", "pods", "services"], verbs: READ },
     { apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: READ },
     { apiGroups: ["networking.k8s.io"], resources: ["networkpolicies"], verbs: READ },
+    // Whose definitions others install, or nobody.
+    {
+      apiGroups: ["policy.networking.k8s.io"],
+      resources: ["adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"],
+      verbs: READ,
+    },
     {
       apiGroups: ["cilium.io"],
       resources: [

@@ -33,6 +33,15 @@ const cilium = (kind: string, plural: string, namespaced: boolean, version = "v2
   namespaced,
 });
 
+/** Of administrators' policies, whose definitions others install. */
+const policyApi = (kind: string, plural: string, version: string): Resource => ({
+  group: "policy.networking.k8s.io",
+  version,
+  kind,
+  plural,
+  namespaced: false,
+});
+
 /** Kinds that Weir reads or writes, by their kind. */
 export const RESOURCES = {
   Pod: core("Pod", "pods"),
@@ -57,6 +66,13 @@ export const RESOURCES = {
     plural: "networkpolicies",
     namespaced: true,
   },
+  AdminNetworkPolicy: policyApi("AdminNetworkPolicy", "adminnetworkpolicies", "v1alpha1"),
+  BaselineAdminNetworkPolicy: policyApi(
+    "BaselineAdminNetworkPolicy",
+    "baselineadminnetworkpolicies",
+    "v1alpha1",
+  ),
+  ClusterNetworkPolicy: policyApi("ClusterNetworkPolicy", "clusternetworkpolicies", "v1alpha2"),
   Lease: {
     group: "coordination.k8s.io",
     version: "v1",

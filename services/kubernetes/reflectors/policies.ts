@@ -7,11 +7,23 @@ import { apiVersionOf, type Resource, RESOURCES } from "../api/resource.ts";
 import { digestOf, fileOf, type HeldOptions, HeldTarget, kindOfFile } from "../held_objects.ts";
 import type { WantedObject } from "../mirror.ts";
 
-/** Kinds that are policies, or are named by them, with the first word of their names at the policy engine. */
-export const POLICY_KINDS: readonly { resource: Resource; word: string }[] = [
+/** A kind that is a policy, or is named by one. */
+export interface PolicyKind {
+  readonly resource: Resource;
+  /** The first word of its names at the policy engine. */
+  readonly word: string;
+  /** Its definition is not Weir's to install: where the API server has none, there are no objects. */
+  readonly isOptional?: true;
+}
+
+/** All of them. */
+export const POLICY_KINDS: readonly PolicyKind[] = [
   { resource: RESOURCES.CiliumNetworkPolicy, word: "cnp" },
   { resource: RESOURCES.CiliumClusterwideNetworkPolicy, word: "ccnp" },
   { resource: RESOURCES.NetworkPolicy, word: "knp" },
+  { resource: RESOURCES.AdminNetworkPolicy, word: "anp", isOptional: true },
+  { resource: RESOURCES.BaselineAdminNetworkPolicy, word: "banp", isOptional: true },
+  { resource: RESOURCES.ClusterNetworkPolicy, word: "clnp", isOptional: true },
   { resource: RESOURCES.CiliumCIDRGroup, word: "ccg" },
 ];
 

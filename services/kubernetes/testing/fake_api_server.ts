@@ -8,7 +8,10 @@ import { keyOf } from "../api/object.ts";
 import { apiVersionOf, type Resource } from "../api/resource.ts";
 
 /** What is answered in place of the usual; undefined: the usual. */
-export type Intercept = (request: Request, url: URL) => Response | Promise<Response> | undefined;
+export type Intercept = (
+  request: Request,
+  url: URL,
+) => Response | undefined | Promise<Response | undefined>;
 
 interface Watcher {
   send(type: string, object: unknown): void;
