@@ -5172,7 +5172,7 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
 }),
   },
   "weir.history.v1": {
-    needs: ["flow"],
+    needs: ["flow","weir.policy.v1"],
     nested: () => ({
  "Completeness": {
   "fields": {
@@ -5673,6 +5673,310 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "double",
     "id": 4,
     "protoName": "known_since_unix_s"
+   }
+  }
+ },
+ "PreviewRequest": {
+  "fields": {
+   "texts": {
+    "rule": "repeated",
+    "type": "PreviewText",
+    "id": 1
+   },
+   "namespace": {
+    "type": "string",
+    "id": 2
+   },
+   "since": {
+    "type": "string",
+    "id": 3
+   },
+   "until": {
+    "type": "string",
+    "id": 4
+   },
+   "policyEntriesMax": {
+    "type": "uint32",
+    "id": 5,
+    "protoName": "policy_entries_max"
+   },
+   "cluster": {
+    "type": "string",
+    "id": 6
+   }
+  }
+ },
+ "PreviewText": {
+  "fields": {
+   "file": {
+    "type": "string",
+    "id": 1
+   },
+   "text": {
+    "type": "string",
+    "id": 2
+   }
+  }
+ },
+ "PreviewAnswer": {
+  "fields": {
+   "changes": {
+    "rule": "repeated",
+    "type": "PreviewChange",
+    "id": 1
+   },
+   "counts": {
+    "type": "PreviewCounts",
+    "id": 2
+   },
+   "maps": {
+    "type": "PreviewMaps",
+    "id": 3
+   },
+   "policies": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4
+   },
+   "record": {
+    "type": "PreviewRecord",
+    "id": 5
+   },
+   "warnings": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 6
+   }
+  }
+ },
+ "PreviewChange": {
+  "fields": {
+   "effect": {
+    "type": "string",
+    "id": 1
+   },
+   "from": {
+    "type": "string",
+    "id": 2
+   },
+   "to": {
+    "type": "string",
+    "id": 3
+   },
+   "protocol": {
+    "type": "uint32",
+    "id": 4
+   },
+   "port": {
+    "type": "uint32",
+    "id": 5
+   },
+   "connections": {
+    "type": "uint64",
+    "id": 6
+   },
+   "firstMs": {
+    "type": "double",
+    "id": 7,
+    "protoName": "first_ms"
+   },
+   "lastMs": {
+    "type": "double",
+    "id": 8,
+    "protoName": "last_ms"
+   },
+   "example": {
+    "type": "string",
+    "id": 9
+   },
+   "rules": {
+    "rule": "repeated",
+    "type": "weir.policy.v1.RuleSource",
+    "id": 10
+   },
+   "before": {
+    "rule": "repeated",
+    "type": "weir.policy.v1.RuleSource",
+    "id": 11
+   },
+   "byDefault": {
+    "type": "bool",
+    "id": 12,
+    "protoName": "by_default"
+   }
+  }
+ },
+ "PreviewCounts": {
+  "fields": {
+   "closes": {
+    "type": "uint64",
+    "id": 1
+   },
+   "opens": {
+    "type": "uint64",
+    "id": 2
+   },
+   "judges": {
+    "type": "uint64",
+    "id": 3
+   },
+   "staysOpen": {
+    "type": "uint64",
+    "id": 4,
+    "protoName": "stays_open"
+   },
+   "staysClosed": {
+    "type": "uint64",
+    "id": 5,
+    "protoName": "stays_closed"
+   },
+   "unjudged": {
+    "type": "uint64",
+    "id": 6
+   },
+   "otherwise": {
+    "type": "uint64",
+    "id": 7
+   }
+  }
+ },
+ "PreviewMaps": {
+  "fields": {
+   "entriesMax": {
+    "type": "uint32",
+    "id": 1,
+    "protoName": "entries_max"
+   },
+   "nodes": {
+    "rule": "repeated",
+    "type": "PreviewNode",
+    "id": 2
+   },
+   "largest": {
+    "type": "PreviewLargest",
+    "id": 3
+   },
+   "tooLarge": {
+    "rule": "repeated",
+    "type": "PreviewTooLarge",
+    "id": 4,
+    "protoName": "too_large"
+   },
+   "tooLargeCount": {
+    "type": "uint64",
+    "id": 5,
+    "protoName": "too_large_count"
+   }
+  }
+ },
+ "PreviewNode": {
+  "fields": {
+   "node": {
+    "type": "string",
+    "id": 1
+   },
+   "identities": {
+    "type": "uint32",
+    "id": 2
+   },
+   "entries": {
+    "type": "uint64",
+    "id": 3
+   },
+   "bytes": {
+    "type": "uint64",
+    "id": 4
+   },
+   "entriesBefore": {
+    "type": "uint64",
+    "id": 5,
+    "protoName": "entries_before"
+   },
+   "bytesBefore": {
+    "type": "uint64",
+    "id": 6,
+    "protoName": "bytes_before"
+   }
+  }
+ },
+ "PreviewLargest": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "entries": {
+    "type": "uint64",
+    "id": 2
+   }
+  }
+ },
+ "PreviewTooLarge": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "entries": {
+    "type": "uint64",
+    "id": 2
+   },
+   "error": {
+    "type": "string",
+    "id": 3
+   },
+   "rules": {
+    "rule": "repeated",
+    "type": "PreviewRuleCost",
+    "id": 4
+   }
+  }
+ },
+ "PreviewRuleCost": {
+  "fields": {
+   "source": {
+    "type": "weir.policy.v1.RuleSource",
+    "id": 1
+   },
+   "entries": {
+    "type": "uint64",
+    "id": 2
+   }
+  }
+ },
+ "PreviewRecord": {
+  "fields": {
+   "completeness": {
+    "type": "Completeness",
+    "id": 1
+   },
+   "complete": {
+    "type": "bool",
+    "id": 2
+   },
+   "connections": {
+    "type": "uint64",
+    "id": 3
+   },
+   "kinds": {
+    "type": "uint64",
+    "id": 4
+   },
+   "leftOut": {
+    "keyType": "string",
+    "type": "uint64",
+    "id": 5,
+    "protoName": "left_out"
+   },
+   "icmpTakenForEcho": {
+    "type": "uint64",
+    "id": 6,
+    "protoName": "icmp_taken_for_echo"
+   },
+   "unreadEnds": {
+    "type": "uint64",
+    "id": 7,
+    "protoName": "unread_ends"
    }
   }
  },

@@ -24,7 +24,8 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   "services/flow-filter": ["@weir/proto", "@weir/common"],
   "services/l7-rules": ["@weir/proto"],
   "services/flow-exporter": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
-  "services/flow-history": [...SHARED, "@weir/grpc", "@weir/flow-filter"],
+  // Of the policy engine what judges recorded connections.
+  "services/flow-history": [...SHARED, "@weir/grpc", "@weir/flow-filter", "@weir/policy-engine"],
   "services/relay": [...SHARED, "@weir/grpc"],
   "services/l7-proxy": [...SHARED, "@weir/l7-rules"],
   // And what explains by policies that the caller brings.

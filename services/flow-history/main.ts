@@ -69,7 +69,7 @@ runService({
     });
     const follower = new RelayFollower({ relay: { path: config.relay }, intake: history.intake, clock, log });
     const allocator = new WeirClient(config.allocator), policyEngine = new WeirClient(config.policyEngine);
-    mountHistory(api, history, { clock, relayAway: () => follower.away });
+    mountHistory(api, history, { clock, relayAway: () => follower.away, allocator, policyEngine });
     history.start();
     history.loaded.then(() => {
       if (signal.aborted) return;

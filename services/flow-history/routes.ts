@@ -1,5 +1,5 @@
 /**
- * The HTTP face of the history. It answers GET only: the past does not change.
+ * The HTTP face of the history. It answers questions only: the past does not change.
  * @module
  */
 import { type ApiServer, type Clock, ProblemError } from "@weir/common";
@@ -12,6 +12,8 @@ import {
   FlowPage,
   HistoryStatus,
   HoldingPage,
+  PreviewAnswer,
+  PreviewRequest,
   RollupAnswer,
 } from "@weir/proto/history";
 import { type GetFlowsRequest, GetFlowsResponse } from "@weir/proto/observer";
@@ -21,6 +23,7 @@ import { HELD_KINDS } from "./held_objects.ts";
 import type { FlowHistory } from "./history.ts";
 import { holdingsAt } from "./holdings.ts";
 import { AHEAD_MS_MAX, flowOfConnection } from "./intake.ts";
+import { preview, PREVIEW_BYTES_MAX, type PreviewSources } from "./preview.ts";
 import { GROUPS_MAX } from "./rollup_groups.ts";
 import { STEPS_MAX, sumRollups } from "./rollup_query.ts";
 import { wordOf } from "./word.ts";
@@ -38,11 +41,13 @@ export const PAGE_MS = 120;
 export const ROLLUP_MS_MAX = 8000;
 /** Questions that are answered at once; more are refused. */
 export const QUERIES_MAX = 16;
+/** Previews that are made at once: each may take as much memory as all that is read for it. */
+export const PREVIEWS_MAX = 1;
 
 const HOUR_MS = 3_600_000;
 
 /** What the routes need beside the history. */
-export interface RouteParts {
+export interface RouteParts extends PreviewSources {
   readonly clock: Clock;
   /** "" or why the relay is away. */
   readonly relayAway: () => string;
@@ -52,6 +57,16 @@ export interface RouteParts {
 export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteParts): void {
   const { clock } = parts, { database } = history.store;
   let running = 0;
+  const counted = async <A>(answer: () => Promise<A> | A): Promise<A> => {
+    if (!history.isLoaded) throw notLoaded(history);
+    if (running >= QUERIES_MAX) throw tooMany(QUERIES_MAX);
+    running++;
+    try {
+      return await answer();
+    } finally {
+      running--;
+    }
+  };
   const get = <A>(
     path: string,
     response: Message<A>,
@@ -63,16 +78,7 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
       path,
       response,
       description,
-      handle: async (_, { query }) => {
-        if (path !== "/v1/status" && !history.isLoaded) throw notLoaded(history);
-        if (running >= QUERIES_MAX) throw tooMany();
-        running++;
-        try {
-          return response.create(await answer(query));
-        } finally {
-          running--;
-        }
-      },
+      handle: async (_, { query }) => response.create(await counted(() => answer(query))),
     });
   };
   const newestMs = () => Math.max(clock.nowMs() + AHEAD_MS_MAX, history.newestMs);
@@ -107,7 +113,7 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
     },
   );
 
-  get("/v1/connections", ConnectionPage, "Connections, latest end first; limit=, after=", async (query) => {
+  const connections = async (query: URLSearchParams): Promise<Init<ConnectionPage>> => {
     const { own, rest } = split(query, ["after", "limit"]);
     const window = readWindow(rest, clock, 0), request = filtersOnly(rest, clock);
     checkFields(request, CONNECTION_FIELDS, "connections");
@@ -132,6 +138,26 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
       },
     });
     return { connections: found.values, ...pageParts(found), completeness: await completeness(window) };
+  };
+  get("/v1/connections", ConnectionPage, "Connections, latest end first; limit=, after=", connections);
+  let previews = 0;
+  api.action({
+    path: "/v1/preview",
+    isQuestion: true,
+    request: PreviewRequest,
+    response: PreviewAnswer,
+    bodyBytesMax: PREVIEW_BYTES_MAX,
+    handle: (request) =>
+      counted(async () => {
+        if (previews >= PREVIEWS_MAX) throw tooMany(PREVIEWS_MAX);
+        previews++;
+        try {
+          return PreviewAnswer.create(await preview(request, { ...parts, connections }));
+        } finally {
+          previews--;
+        }
+      }),
+    description: "Which recorded connections would be treated in another way with these policies",
   });
 
   get("/v1/rollups", RollupAnswer, "Sums by minute; by=, step=, limit=", async (query) => {
@@ -195,9 +221,9 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
     },
   );
 
-  get("/v1/status", HistoryStatus, "How the history is", () => {
+  const status = () => {
     const { retention, intake } = history, { limits, flowsPerSMax } = history;
-    return {
+    return HistoryStatus.create({
       database: database.url,
       state: stateOf(history),
       error: history.error,
@@ -215,7 +241,14 @@ export function mountHistory(api: ApiServer, history: FlowHistory, parts: RouteP
       relay: parts.relayAway() || "connected",
       skewedFlows: intake.skewed,
       skewedNodes: [...intake.skewedNodes.keys()],
-    };
+    });
+  };
+  api.action({
+    method: "GET",
+    path: "/v1/status",
+    response: HistoryStatus,
+    description: "How the history is",
+    handle: status,
   });
 }
 
@@ -344,11 +377,11 @@ function notLoaded({ writer, error }: FlowHistory): ProblemError {
   });
 }
 
-function tooMany(): ProblemError {
+function tooMany(max: number): ProblemError {
   return new ProblemError("TOO_MANY_QUERIES", {
     status: 429,
-    detail: `Cannot answer: ${QUERIES_MAX} questions are being answered`,
-    expected: `at most ${QUERIES_MAX} at once`,
+    detail: `Cannot answer: ${max} ${max === 1 ? "such question is" : "questions are"} being answered`,
+    expected: `at most ${max} at once`,
     action: "Ask again in a moment",
   });
 }

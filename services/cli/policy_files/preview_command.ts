@@ -3,14 +3,22 @@
  * @module
  */
 import type { Inventory } from "@weir/policy-engine/offline";
-import type { PortsOf, Preview } from "@weir/policy-engine/recorded";
+import type { Effect, PortsOf, Preview } from "@weir/policy-engine/recorded";
+import type { Init } from "@weir/proto";
+import type { PreviewRequest, PreviewRuleCost } from "@weir/proto/history";
 import { noWords, parse, text, texts } from "../args.ts";
 import { type CommandContext, UsageError } from "../context.ts";
 import { harmless } from "../harmless_text.ts";
-import { previewJson, previewMarkdown, previewTable, refusalText } from "./preview_text.ts";
+import {
+  type PreviewAnswer,
+  previewJson,
+  previewMarkdown,
+  previewTable,
+  refusalText,
+} from "./preview_text.ts";
 import { writerOf } from "./output_form.ts";
 import { readFiles } from "./read.ts";
-import type { Traffic } from "./traffic.ts";
+import type { Traffic, TrafficWindow } from "./traffic.ts";
 import { trafficOf } from "./traffic_source.ts";
 
 const HINT = "weir help policy";
@@ -41,30 +49,93 @@ export async function previewCommand(args: string[], context: CommandContext): P
   if (flows === "-" && [...paths, ...current].includes("-")) {
     throw new UsageError("Flows and policies cannot both come from stdin", HINT);
   }
-  const traffic = await trafficOf(
-    flows,
-    { since: text(parsed, "since"), until: text(parsed, "until") },
-    context,
-  );
-  const { clusterOf } = await import("@weir/policy-engine/recorded");
-  const cluster = text(parsed, "cluster") ?? clusterOf(traffic.recorder.book.ends) ?? "default";
-  const options = { cluster, namespace: text(parsed, "namespace") };
-  const fresh = await readFiles(paths, io, options);
-  const old = current.length === 0 ? undefined : await readFiles(current, io, options);
-  if (fresh.policies.length === 0) throw new UsageError(`There is no policy in ${paths.join(", ")}`);
-  const isLive = flows === undefined && old === undefined, warnings: string[] = [];
-  const preview = isLive
-    ? await previewLive(traffic, { fresh, cluster, entriesMax, warnings }, context)
-    : await previewOffline(traffic, { fresh, old, cluster, entriesMax });
-  if (!isLive) warnings.push(...warningsOf(traffic, fresh, old));
-  io.out(write({ preview, traffic, warnings }));
-  for (const warning of warnings) io.err(`weir: warning: ${warning}\n`);
-  const refusal = refusalText(preview.maps);
+  const window = { since: text(parsed, "since"), until: text(parsed, "until") };
+  const named = { cluster: text(parsed, "cluster"), namespace: text(parsed, "namespace") };
+  // Against the policies that are in force, with all identities that there are and the nodes that host them; or by files alone.
+  const answer = flows === undefined && current.length === 0
+    ? await previewLive(paths, { ...window, ...named, policyEntriesMax: entriesMax }, context)
+    : await previewFiles({ paths, current, flows, window, entriesMax, ...named }, context);
+  io.out(write(answer));
+  for (const warning of answer.warnings) io.err(`weir: warning: ${warning}\n`);
+  const { maps, counts } = answer.preview, refusal = refusalText(maps);
   if (refusal !== undefined) {
     io.err(`weir: ${refusal}\n`);
     return 1;
   }
-  return preview.counts.closes > 0 ? EXIT_CLOSES : 0;
+  return counts.closes > 0 ? EXIT_CLOSES : 0;
+}
+
+async function previewLive(
+  paths: string[],
+  request: Init<PreviewRequest>,
+  context: CommandContext,
+): Promise<PreviewAnswer> {
+  const { readManifests } = await import("../manifest_files.ts");
+  const { describedRecord, historyPreview } = await import("./traffic_history.ts");
+  const texts = await readManifests(paths, context.io, { recursive: true });
+  const { changes, counts, maps, policies, record, warnings } = await historyPreview(
+    { ...request, texts: texts.map(({ file, text }) => ({ file, text })) },
+    context,
+  );
+  return {
+    preview: {
+      changes: changes.map((one) => ({ ...one, effect: effectOf(one.effect) })),
+      counts: counts!,
+      maps: {
+        ...maps!,
+        largest: maps!.largest,
+        tooLarge: maps!.tooLarge.map((one) => ({ ...one, rules: rulesOf(one.rules) })),
+      },
+      policies,
+      basis: "policies",
+    },
+    traffic: await describedRecord(record!),
+    warnings: warnings.map(harmless),
+  };
+}
+
+const EFFECTS = ["closes", "opens", "judges"] as const;
+
+/** What a newer history calls in another way is not guessed. */
+function effectOf(text: string): Effect {
+  const effect = EFFECTS.find((one) => one === text);
+  if (effect === undefined) {
+    throw new UsageError(`The flow history says "${harmless(text)}" of connections: it is newer`);
+  }
+  return effect;
+}
+
+function rulesOf(rules: readonly PreviewRuleCost[]) {
+  return rules.flatMap(({ source, entries }) => source === undefined ? [] : [{ source, entries }]);
+}
+
+/** What of `weir policy preview` is of files. */
+interface FilePreview {
+  readonly paths: string[];
+  readonly current: string[];
+  readonly flows: string | undefined;
+  readonly window: TrafficWindow;
+  readonly entriesMax: number | undefined;
+  readonly cluster: string | undefined;
+  readonly namespace: string | undefined;
+}
+
+async function previewFiles(
+  { paths, current, flows, window, entriesMax, cluster: named, namespace }: FilePreview,
+  context: CommandContext,
+): Promise<PreviewAnswer> {
+  const traffic = await trafficOf(flows, window, context);
+  const { clusterOf } = await import("@weir/policy-engine/recorded");
+  const cluster = named ?? clusterOf(traffic.recorder.book.ends) ?? "default";
+  const options = { cluster, namespace };
+  const fresh = await readFiles(paths, context.io, options);
+  const old = current.length === 0 ? undefined : await readFiles(current, context.io, options);
+  if (fresh.policies.length === 0) throw new UsageError(`There is no policy in ${paths.join(", ")}`);
+  return {
+    preview: await previewOffline(traffic, { fresh, old, cluster, entriesMax }),
+    traffic,
+    warnings: warningsOf(traffic, fresh, old),
+  };
 }
 
 async function previewOffline(
@@ -83,39 +154,6 @@ async function previewOffline(
   return await previewPolicies(judged, recorder.connections, fresh.policies, {
     basis: old === undefined ? "record" : "policies",
     entriesMax,
-  });
-}
-
-/** Against the policies that are in force, with all identities that there are and the nodes that host them. */
-async function previewLive(
-  { recorder }: Traffic,
-  { fresh, cluster, entriesMax, warnings }: {
-    fresh: Inventory;
-    cluster: string;
-    entriesMax: number | undefined;
-    warnings: string[];
-  },
-  context: CommandContext,
-): Promise<Preview> {
-  const recorded = await import("@weir/policy-engine/recorded");
-  const state = await (await import("./traffic_history.ts")).clusterState(context);
-  const { policies, unread } = recorded.readStoredPolicies(state.policies, cluster);
-  const repository = recorded.newRepository();
-  const unreadIdentities = recorded.addIdentities(repository, state, cluster);
-  for (const policy of policies) repository.upsertPolicy(policy);
-  for (const text of unread.slice(0, NAMED_MAX)) {
-    warnings.push(`a policy in force cannot be read: ${harmless(text)}`);
-  }
-  if (unread.length > NAMED_MAX) warnings.push(`and ${unread.length - NAMED_MAX} more`);
-  if (unreadIdentities > 0) warnings.push(`the labels of ${unreadIdentities} identities cannot be read`);
-  const judged = new recorded.JudgedCluster(repository, recorder.book, {
-    cluster,
-    portsOf: recorded.portsOfNow(state),
-  });
-  return await recorded.previewPolicies(judged, recorder.connections, fresh.policies, {
-    basis: "policies",
-    entriesMax,
-    hosted: recorded.hostedOf(state, repository),
   });
 }
 

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
+import { WeirClient } from "@weir/client";
 import { ApiServer } from "@weir/common";
 import type { Init, Message } from "@weir/proto";
 import type { Endpoint } from "@weir/proto/flow";
-import { Completeness, Connection, ConnectionPage } from "@weir/proto/history";
+import { Completeness, Connection, ConnectionPage, PreviewAnswer, PreviewRequest } from "@weir/proto/history";
 import { Identity, IpcacheEntry } from "@weir/proto/identity";
 import { Policy as StoredPolicy } from "@weir/proto/policy";
+import { preview } from "../../flow-history/preview.ts";
 import { CommandContext, type CommandIo, type ServiceName, UsageError } from "../context.ts";
 import { policyCommand } from "../policy.ts";
 
@@ -234,22 +236,22 @@ Deno.test("weir policy preview and recommend read the flow history, and judge ag
     ...{ sinceUnixS: 1.8e9 - 60, untilUnixS: 1.8e9, text: "x", countedShare: 0.9, countedText: "90 %" },
     missingText: "12 lost",
   });
+  const page = ConnectionPage.create({
+    completeness,
+    connections: [
+      connection(web, db),
+      connection(job, db, { sourceIp: "10.0.0.3" }),
+      connection(web, db, { protocol: "ICMPv4", sourcePort: 0, destinationPort: 0 }),
+      connection(job, db, { state: "DENIED", dropReason: "POLICY_DENIED", destinationPort: 22 }),
+      connection(web, { labels: ["reserved:world-ipv4"], identity: 9 }, { destinationIp: "192.0.2.1" }),
+    ],
+  });
   const history = new ApiServer({ name: "flow-history" });
   history.action({
     method: "GET",
     path: "/v1/connections",
     response: ConnectionPage,
-    handle: () =>
-      ConnectionPage.create({
-        completeness,
-        connections: [
-          connection(web, db),
-          connection(job, db, { sourceIp: "10.0.0.3" }),
-          connection(web, db, { protocol: "ICMPv4", sourcePort: 0, destinationPort: 0 }),
-          connection(job, db, { state: "DENIED", dropReason: "POLICY_DENIED", destinationPort: 22 }),
-          connection(web, { labels: ["reserved:world-ipv4"], identity: 9 }, { destinationIp: "192.0.2.1" }),
-        ],
-      }),
+    handle: () => page,
   });
   const engine = new ApiServer({ name: "policy-engine" }),
     allocator = new ApiServer({ name: "identity-allocator" });
@@ -277,6 +279,20 @@ Deno.test("weir policy preview and recommend read the flow history, and judge ag
     "policy-engine": engine,
     "identity-allocator": allocator,
   };
+  const sourceOf = (api: ApiServer) => new WeirClient({ handler: (request) => api.fetch(request) });
+  history.action({
+    path: "/v1/preview",
+    request: PreviewRequest,
+    response: PreviewAnswer,
+    handle: async (request) =>
+      PreviewAnswer.create(
+        await preview(request, {
+          allocator: sourceOf(allocator),
+          policyEngine: sourceOf(engine),
+          connections: () => Promise.resolve(page),
+        }),
+      ),
+  });
   class Cluster extends CommandContext {
     override handler(service: ServiceName) {
       return (request: Request) => services[service].fetch(request);

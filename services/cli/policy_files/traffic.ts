@@ -191,9 +191,12 @@ function fileFacts(reader: FlowFileReader, recorder: FlowRecorder, ended: boolea
 }
 
 /** `12 answers to what is no connection`, most first. */
-export function leftOutTexts({ leftOut }: FlowRecorder, words: Readonly<Record<LeftOut, string>>): string[] {
+export function leftOutTexts(
+  { leftOut }: { readonly leftOut: ReadonlyMap<string, number> },
+  words: Readonly<Record<LeftOut, string>>,
+): string[] {
   return [...leftOut].sort(([, a], [, b]) => b - a).map(([reason, number]) =>
-    `${count(number)} ${words[reason]}`
+    `${count(number)} ${words[reason as LeftOut] ?? harmless(reason)}`
   );
 }
 

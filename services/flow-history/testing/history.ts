@@ -1,8 +1,10 @@
 /** A history for tests, with its routes and without a relay. @module */
 import type { FakeClock } from "@weir/common/testing/fake_clock";
 import { ApiServer, type Clock, Health, Logger, MetricsRegistry } from "@weir/common";
+import { WeirClient } from "@weir/client";
 import { Database } from "@weir/common/state";
 import { FlowHistory } from "../history.ts";
+import type { PreviewSources } from "../preview.ts";
 import { mountHistory } from "../routes.ts";
 
 /** A history with its routes. */
@@ -17,14 +19,29 @@ export interface TestHistory {
   /** All flows of all pages. */
   // deno-lint-ignore no-explicit-any
   pages(path: string, list: "flows" | "connections"): Promise<any[]>;
+  /** The answer to a message in JSON. */
+  // deno-lint-ignore no-explicit-any
+  post(path: string, body: object): Promise<any>;
   close(): Promise<void>;
 }
+
+/** Policies and identities that nobody tells of. */
+export const NOBODY: PreviewSources = {
+  allocator: new WeirClient({ handler: () => new Response(null, { status: 404 }) }),
+  policyEngine: new WeirClient({ handler: () => new Response(null, { status: 404 }) }),
+};
 
 /** Makes one on this database. */
 export function testHistory(
   clock: Clock,
   url = "sqlite::memory:",
-  { flowsPerSMax = 1_000_000, bytesMax = 1 << 30, ageMsMax = 7 * 86_400_000, owner = "one" } = {},
+  {
+    flowsPerSMax = 1_000_000,
+    bytesMax = 1 << 30,
+    ageMsMax = 7 * 86_400_000,
+    owner = "one",
+    sources = NOBODY,
+  } = {},
 ): TestHistory {
   const database = new Database(url, { clock }), health = new Health(), lost: string[] = [];
   const history = new FlowHistory({
@@ -33,13 +50,18 @@ export function testHistory(
     limits: { ageMsMax, rollupAgeMsMax: 30 * 86_400_000, bytesMax },
   });
   const api = new ApiServer({ name: "flow-history", clock });
-  mountHistory(api, history, { clock, relayAway: () => "" });
+  mountHistory(api, history, { clock, relayAway: () => "", ...sources });
   const get = async (path: string) => await (await api.fetch(new Request(`http://h${path}`))).json();
   return {
     history,
     health,
     lost,
     get,
+    async post(path, body) {
+      const headers = { "content-type": "application/json", accept: "application/json" };
+      const request = new Request(`http://h${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+      return await (await api.fetch(request)).json();
+    },
     async pages(path, list) {
       const all = [];
       for (let after = "";;) {

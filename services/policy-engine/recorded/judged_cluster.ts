@@ -38,6 +38,9 @@ export interface Judgement {
   readonly ingress: Verdict | undefined;
 }
 
+/** Where rules stand, by their cookies. */
+export type RuleSources = ReadonlyMap<number, readonly RuleSource[]>;
+
 /** Ports by name, by the end's key or by `NAMESPACE/WORKLOAD`. */
 export type PortsOf = (end: RecordedEnd) => readonly NamedPort[];
 
@@ -225,12 +228,24 @@ export class JudgedCluster {
     return best;
   }
 
+  /** Where the rules behind judgements stand now. A policy that is written anew keeps the cookies of its rules, and moves them. */
+  sourcesOf(judgements: Iterable<Judgement | undefined>): RuleSources {
+    const sources = new Map<number, readonly RuleSource[]>();
+    for (const judgement of judgements) {
+      for (const cookie of [judgement?.egress?.cookie ?? 0, judgement?.ingress?.cookie ?? 0]) {
+        if (cookie === 0 || sources.has(cookie)) continue;
+        sources.set(cookie, [...this.repository.cookies.get(cookie)?.sources ?? []]);
+      }
+    }
+    return sources;
+  }
+
   /** The rules that decide: of a refusal those of the sides that refuse, of a connection those that allow. */
-  decidersOf({ allowed, egress, ingress }: Judgement): RuleSource[] {
+  decidersOf({ allowed, egress, ingress }: Judgement, sources: RuleSources): RuleSource[] {
     const found = new Map<string, RuleSource>();
     for (const [at, verdict] of [egress, ingress].entries()) {
       if (verdict === undefined || verdict.allowed !== allowed || verdict.cookie === 0) continue;
-      for (const source of this.repository.cookies.get(verdict.cookie)?.sources ?? []) {
+      for (const source of sources.get(verdict.cookie) ?? []) {
         found.set(`${at}/${source.policy}#${source.path}`, source);
       }
     }

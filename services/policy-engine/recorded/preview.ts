@@ -82,7 +82,7 @@ export async function previewPolicies(
     }
     return found;
   };
-  const before = basis === "policies" ? await judgeAll() : [];
+  const before = basis === "policies" ? await judgeAll() : [], placesBefore = cluster.sourcesOf(before);
   const beforeCost = mapCost({ ...costs, cluster });
   for (const name of removed) cluster.repository.removePolicy(name);
   for (const policy of policies) {
@@ -90,7 +90,7 @@ export async function previewPolicies(
     await pause();
   }
   cluster.refresh();
-  const now = await judgeAll();
+  const now = await judgeAll(), places = cluster.sourcesOf(now);
   const counts = { closes: 0, opens: 0, judges: 0, staysOpen: 0, staysClosed: 0, unjudged: 0, otherwise: 0 };
   const changes = new Map<string, PreviewChange>();
   const note = (
@@ -101,7 +101,8 @@ export async function previewPolicies(
     old: Judgement | undefined,
   ) => {
     counts[effect] += count;
-    const rules = cluster.decidersOf(judged), earlier = old === undefined ? [] : cluster.decidersOf(old);
+    const rules = cluster.decidersOf(judged, places);
+    const earlier = old === undefined ? [] : cluster.decidersOf(old, placesBefore);
     const { protocol, port, firstMs, lastMs, example } = connection;
     const from = groupName(connection.from, cluster), to = groupName(connection.to, cluster);
     const key = JSON.stringify([effect, from, to, protocol, port, placesOf(rules), placesOf(earlier)]);

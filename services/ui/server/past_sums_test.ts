@@ -6,6 +6,7 @@ import { GetFlowsResponse } from "@weir/proto/observer";
 import { FlowHistory } from "../../flow-history/history.ts";
 import { mountHistory } from "../../flow-history/routes.ts";
 import { DROPPED, flowBytes } from "../../flow-history/testing/flows.ts";
+import { NOBODY } from "../../flow-history/testing/history.ts";
 import type { DropCause, Edge } from "../api.ts";
 import { FlowPicture } from "./flow_picture.ts";
 import { MapView } from "./map_view.ts";
@@ -34,7 +35,7 @@ async function pastOf(flows: readonly Uint8Array[]) {
     await history.flush();
   }
   const api = new ApiServer({ name: "flow-history", clock });
-  mountHistory(api, history, { clock, relayAway: () => "" });
+  mountHistory(api, history, { clock, relayAway: () => "", ...NOBODY });
   const listener = await listenUnix((request) => api.fetch(request), socket);
   const past = new Past({ address: `unix:${socket}`, names, clock, cluster: "default" });
   return {
