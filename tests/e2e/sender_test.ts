@@ -4,7 +4,8 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { answers, ask, at, client, DENIED_S, type From, service, whoami } from "./service.ts";
+import { until } from "@weir/common/testing/until";
+import { answers, ask, Asking, at, client, DENIED_S, type From, service, whoami } from "./service.ts";
 import { canRun, type Flow, Lab } from "./weir.ts";
 
 const lab = new Lab(`sender${Deno.pid}`);
@@ -105,6 +106,52 @@ e2e("VXLAN from who is no node reaches nobody, and observe says who it was", asy
   // and nothing of it has harmed who is one
   assert.deepEqual((await ask(lab, pod("good"), "tcp", NODE_1, 30080)).failed, []);
 });
+
+e2e("pods whose identities change lose no packet between nodes", async () => {
+  const address = (await endpoint("shop/web")).ipv4;
+  await using asking = new Asking(lab, pod("good"), "connected-udp", address, 8080);
+  await asking.heard("web");
+  const before = await mismatches();
+  // In the directory that they came up from: from another one pods begin anew.
+  const file = await Deno.makeTempFile({ suffix: ".yaml" });
+  for (const rev of [1, 2]) {
+    const identities = () => Promise.all(["shop/web", "shop/good"].map(endpoint));
+    const old = await identities();
+    await Deno.writeTextFile(
+      file,
+      manifests.replace(/(namespace: shop, labels: \{ app: \w+)/g, `$1, rev: "${rev}"`),
+    );
+    await lab.ok(["lab", "apply", "-f", file]);
+    await until("both are others", async () => {
+      const now = await identities();
+      return now.every(({ identity }, i) => identity !== old[i].identity);
+    });
+    const { asked } = await asking.seen();
+    await until("it goes on", async () => (await asking.seen()).asked > asked + 20);
+  }
+  await Deno.remove(file);
+  await asking.stop();
+  assert.equal(await mismatches(), before);
+});
+
+/** An endpoint as its node has it. */
+async function endpoint(name: string): Promise<{ identity: number; ipv4: string }> {
+  const rows = JSON.parse(await lab.ok(["endpoint", "list", "-o", "json"])) as {
+    name: string;
+    status: { identity: number; ipv4: string };
+  }[];
+  return rows.find((row) => row.name === name)!.status;
+}
+
+/** Packets that nodes dropped because the tunnel named another sender than they know. */
+async function mismatches(): Promise<number> {
+  const nodes = JSON.parse(await lab.ok(["bpf", "metrics", "list", "-o", "json"])) as {
+    rows: { name: string; packets: string }[];
+  }[];
+  assert.equal(nodes.length, 2);
+  const rows = nodes.flatMap(({ rows }) => rows).filter(({ name }) => name === "INVALID_IDENTITY");
+  return rows.reduce((sum, { packets }) => sum + Number(packets), 0);
+}
 
 interface Tunnelled {
   tunnel?: { IP?: { source: string }; vni?: number };
