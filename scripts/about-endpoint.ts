@@ -73,7 +73,7 @@ else {
       entry.direction,
       String(entry.identity || "any"),
       traffic(entry),
-      entry.deny ? "deny" : "allow",
+      `${entry.audit ? "audit " : ""}${entry.deny ? "deny" : "allow"}`,
       ruleText(entry.cookie),
     ]),
   )));

@@ -70,8 +70,8 @@ for (const [end, remote, direction] of [[from, to, "EGRESS"], [to, from, "INGRES
   for (const entry of entries) {
     console.log(
       `     protocol ${entry.protocol} port ${entry.portName || `${entry.port}/${entry.portPrefixLength}`} ${
-        entry.deny ? "deny" : "allow"
-      } cookie ${entry.cookie}`,
+        entry.audit ? "audit " : ""
+      }${entry.deny ? "deny" : "allow"} cookie ${entry.cookie}`,
     );
   }
   console.log(

@@ -290,6 +290,8 @@ export const EVENT_FLAGS: readonly NumberRow[] = [
   {"number":8,"c":"INGRESS_VERDICT","name":"","text":"the destination endpoint's ingress policy was asked; ingress_* are filled","deprecated":false},
   {"number":16,"c":"INGRESS","name":"","text":"seen on the way to an endpoint (else on the way from one)","deprecated":false},
   {"number":32,"c":"TUNNEL","name":"","text":"came through the tunnel: vni is filled, and the underlay address that it came from","deprecated":false},
+  {"number":64,"c":"EGRESS_AUDITED","name":"","text":"the source endpoint's egress policy would have denied it, and is in audit mode; egress_* say which","deprecated":false},
+  {"number":128,"c":"INGRESS_AUDITED","name":"","text":"the same of the destination endpoint's ingress policy","deprecated":false},
 ];
 /** Numbers of {@link EVENT_FLAGS} by their names in C. */
 export const EVENT_FLAG = {
@@ -299,6 +301,8 @@ export const EVENT_FLAG = {
   INGRESS_VERDICT: 8,
   INGRESS: 16,
   TUNNEL: 32,
+  EGRESS_AUDITED: 64,
+  INGRESS_AUDITED: 128,
 } as const;
 
 /** Sources of the programs: event.file of drop records. Several may share a number. */

@@ -3379,6 +3379,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "string",
     "id": 8
    },
+   "audit": {
+    "type": "bool",
+    "id": 9
+   },
    "status": {
     "type": "DatapathPolicyStatus",
     "id": 20
@@ -9215,6 +9219,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "double",
     "id": 10,
     "protoName": "created_unix_s"
+   },
+   "audit": {
+    "type": "bool",
+    "id": 11
    }
   }
  },
@@ -9443,6 +9451,15 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "string",
     "id": 11
+   },
+   "audit": {
+    "type": "bool",
+    "id": 14
+   },
+   "passedTo": {
+    "type": "uint32",
+    "id": 15,
+    "protoName": "passed_to"
    },
    "ruleSet": {
     "type": "uint32",
@@ -9682,6 +9699,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "manifest": {
     "type": "string",
     "id": 12
+   },
+   "audited": {
+    "type": "bool",
+    "id": 15
    },
    "giveLabel": {
     "type": "string",

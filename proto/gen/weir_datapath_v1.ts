@@ -177,6 +177,8 @@ export interface DatapathPolicy {
   entries: MapStateEntry[];
   /** epoch of /v1/endpoints of the process that is meant: another one refuses; "" any */
   process: string;
+  /** nothing that it denies is dropped: it passes, and is reported */
+  audit: boolean;
   status?: DatapathPolicyStatus;
 }
 /** Encodings of {@link DatapathPolicy}. */

@@ -23,6 +23,8 @@ export interface Policy {
   policyRevision: number;
   warnings: Warning[];
   createdUnixS: number;
+  /** in audit mode: what it denies passes, and is reported */
+  audit: boolean;
 }
 /** Encodings of {@link Policy}. */
 export const Policy: Message<Policy> = bindMessage("weir.policy.v1.Policy");
@@ -134,6 +136,11 @@ export interface MapStateEntry {
   portName: string;
   /** only for these destinations (prefixes): endpoints of one identity whose port names differ; empty: all */
   addresses: string[];
+  /** Of a policy in audit mode: looked up beside the others, and what it denies of what they let pass is reported. Its default deny is an
+   * entry too. */
+  audit: boolean;
+  /** kernel form, where a pass led here: precedence of the rule that decides; 0: its own */
+  passedTo: number;
   /** id of the RuleSet; not 0: the connection goes to the L7 proxy, which judges each request by it */
   ruleSet: number;
   /** The connection is passed on to the rules of the next tier (`deny` is set, for those who do not know this): `distillEntries` of
@@ -241,6 +248,8 @@ export interface ExplainStep {
   alternatives: string[];
   /** of a default deny: a policy that allows this connection and nothing else */
   manifest: string;
+  /** it passes, and a policy in audit mode would deny it: which one is in notes */
+  audited: boolean;
   /** where the change is that the remote end itself gets a label: "app=client" */
   giveLabel: string;
   /** rules that look as if they meant the other end, and do not: a CIDR rule that covers a pod's address */

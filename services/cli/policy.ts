@@ -146,6 +146,7 @@ const COLUMNS: Column<Row>[] = [
   { title: "NAMESPACE", cell: (policy) => policy.namespace },
   { title: "NAME", cell: (policy) => policy.policyName },
   { title: "KIND", cell: (policy) => policy.kind },
+  { title: "MODE", cell: (policy) => policy.audit ? "audit" : "enforce" },
   {
     title: "IN FORCE",
     cell: ({ inForce, error }) =>

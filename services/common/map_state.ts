@@ -10,7 +10,7 @@ import type { MapState as MapStateMessage, MapStateEntry } from "@weir/proto/pol
 import { coveringKeys, entryKey, entryPrefixLength, prefixKey } from "./entry_prefix.ts";
 import { resolvePasses } from "./pass_entries.ts";
 import { portPrefixContains } from "./port_prefix.ts";
-import { tierOf } from "./precedence.ts";
+import { PRECEDENCE_AUDIT_DEFAULT, tierOf } from "./precedence.ts";
 
 /** IP protocol numbers by name. */
 export const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
@@ -39,6 +39,7 @@ export function entryCovers(entry: MapStateEntry, protocol: number, port: number
 function compareEntries(a: MapStateEntry, b: MapStateEntry): number {
   return (a.direction < b.direction ? -1 : a.direction > b.direction ? 1 : 0) || a.identity - b.identity ||
     a.protocol - b.protocol || a.port - b.port || a.portPrefixLength - b.portPrefixLength ||
+    Number(a.audit) - Number(b.audit) ||
     compareText(a.portName, b.portName) || compareText(a.addresses.join(), b.addresses.join()) ||
     b.precedence - a.precedence ||
     a.cookie - b.cookie || a.ruleSet - b.ruleSet;
@@ -54,7 +55,9 @@ function compareText(a: string, b: string): number {
  * endpoint knows what they cover. Entries for some addresses stand beside those for all: they hide them for these only. The result is in canonical order and does not depend on the order given.
  */
 export function distillEntries(entries: Iterable<MapStateEntry>): MapStateEntry[] {
-  return eachGroup(resolvePasses([...entries]), distillGroup);
+  const all = [...entries], audited = all.filter(({ audit }) => audit);
+  if (audited.length === 0) return eachGroup(resolvePasses(all), distillGroup);
+  return eachGroup([...resolvePasses(all.filter(({ audit }) => !audit)), ...audited], distillGroup);
 }
 
 /** The same as they are written: what a pass leads to that nothing decides about is a deny like others. */
@@ -86,7 +89,7 @@ function eachGroup(
   const groups = new Map<string, MapStateEntry[]>();
   const kept: MapStateEntry[] = [];
   for (const entry of entries) {
-    const group = `${entry.direction}/${entry.identity}`;
+    const group = `${entry.direction}/${entry.identity}/${entry.audit}`;
     const list = groups.get(group);
     if (list) list.push(entry);
     else groups.set(group, [entry]);
@@ -201,6 +204,8 @@ export interface Verdict {
    * of the first one's kind allows it. Empty: there is no judgement beyond this one.
    */
   readonly ruleSets: readonly number[];
+  /** It passes, and policies in audit mode would deny it: the cookie of these, and their entry. */
+  readonly audited?: { readonly cookie: number; readonly entry: MapStateEntry };
   /** Beside rule sets, the cookie of an allow without one that covers the connection: every request passes. 0: there is none. */
   readonly plainCookie: number;
 }
@@ -214,9 +219,18 @@ export class MapState {
   readonly #partly = new Map<string, Map<number, MapStateEntry[]>>();
   /** Allowing entries, those too that others hide, by the same keys; empty without rule sets. */
   readonly #allowing = new Map<string, MapStateEntry[]>();
+  /** Without those of policies in audit mode. */
   readonly entries: readonly MapStateEntry[];
+  /** What policies in audit mode say; undefined: none does. */
+  readonly #audit: MapState | undefined;
 
-  private constructor(readonly message: MapStateMessage, all: readonly MapStateEntry[]) {
+  private constructor(readonly message: MapStateMessage, given: readonly MapStateEntry[]) {
+    const audit = given.filter(({ audit }) => audit);
+    if (audit.length > 0) {
+      const enforced = { ...message, enforceIngress: true, enforceEgress: true };
+      this.#audit = new MapState(enforced, audit.map((entry) => ({ ...entry, audit: false })));
+    }
+    const all = audit.length === 0 ? given : given.filter(({ audit }) => !audit);
     const entries = this.entries = distillEntries(all);
     if (all.some(({ ruleSet }) => ruleSet !== 0)) {
       for (const entry of all) {
@@ -266,6 +280,22 @@ export class MapState {
     protocol: number,
     port: number,
     address?: string,
+  ): Verdict {
+    const verdict = this.#lookup(remoteIdentity, direction, protocol, port, address);
+    if (this.#audit === undefined || !verdict.allowed) return verdict;
+    // Beside the others: a deny counts where it would be above what lets the connection pass.
+    const { entry } = this.#audit.#lookup(remoteIdentity, direction, protocol, port, address);
+    return entry?.deny && auditCounts(entry, verdict.entry)
+      ? { ...verdict, audited: { cookie: entry.cookie, entry } }
+      : verdict;
+  }
+
+  #lookup(
+    remoteIdentity: number,
+    direction: "INGRESS" | "EGRESS",
+    protocol: number,
+    port: number,
+    address: string | undefined,
   ): Verdict {
     if (!this.enforced(direction)) return { allowed: true, by: "open", cookie: 0, ...UNJUDGED };
     const own = remoteIdentity === 0
@@ -332,6 +362,15 @@ export class MapState {
     }
     return table.get(0);
   }
+}
+
+/**
+ * Whether the deny of policies in audit mode would come before what lets a connection pass; undefined: nothing needs to. Administrators'
+ * rules come before any of theirs, and their default deny before what is asked, or open, behind ordinary policies.
+ */
+function auditCounts({ precedence }: MapStateEntry, passes: MapStateEntry | undefined): boolean {
+  const tier = passes === undefined ? "Open" : tierOf(passes.passedTo || passes.precedence);
+  return tier !== "Admin" && (tier !== "Ordinary" || precedence !== PRECEDENCE_AUDIT_DEFAULT);
 }
 
 function allowingKey(direction: string, identity: number, prefix: number): string {

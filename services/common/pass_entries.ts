@@ -89,7 +89,9 @@ function judge(covering: readonly MapStateEntry[]): MapStateEntry | undefined {
     const tier = tierOf(entry.precedence);
     if (tier === skipped) continue;
     first ??= entry;
-    if (!entry.pass) return { ...entry, precedence: first.precedence };
+    if (!entry.pass) {
+      return first === entry ? entry : { ...entry, precedence: first.precedence, passedTo: entry.precedence };
+    }
     skipped = tier;
     passed ??= entry;
   }

@@ -64,5 +64,7 @@ export const PRECEDENCE_DENY: number = precedence(PRIORITY_ORDINARY, true);
 export const PRECEDENCE_ALLOW: number = precedence(PRIORITY_ORDINARY, false);
 /** Of an allow with L7 rules: above a plain one, so that what has such rules at all goes to the proxy, which knows both. */
 export const PRECEDENCE_REDIRECT: number = PRECEDENCE_ALLOW + 1;
+/** Of the default deny of policies in audit mode, behind all else that these say. */
+export const PRECEDENCE_AUDIT_DEFAULT: number = precedence(PRIORITY_ORDINARY + 1, true);
 /** Of the allow-all where no policy closes a direction. */
 export const PRECEDENCE_ALLOW_ALL: number = precedence(TIER_STARTS.Open, false);

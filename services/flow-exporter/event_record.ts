@@ -88,7 +88,7 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
         direction: "EGRESS",
         matchType: record[37],
         cookie: view.getUint32(40, true),
-        audited: false,
+        audited: (flags & EVENT_FLAG.EGRESS_AUDITED) !== 0,
       });
     }
     if (ingress) {
@@ -100,7 +100,7 @@ export function readRecord(record: Uint8Array): DatapathEvent[] | undefined {
         direction: "INGRESS",
         matchType: record[38],
         cookie: view.getUint32(44, true),
-        audited: false,
+        audited: (flags & EVENT_FLAG.INGRESS_AUDITED) !== 0,
       });
     }
     return asked;

@@ -163,9 +163,11 @@ export function buildFlow(
       } else {
         flow.is_reply = { value: false };
         if (event.verdict > 0) flow.proxy_port = event.verdict;
+        // What passes because a policy is in audit mode is denied by that.
         const policies = policiesOf(event.cookie, names);
-        if (event.direction === "INGRESS") flow.ingress_allowed_by = policies;
-        else flow.egress_allowed_by = policies;
+        if (event.direction === "INGRESS") {
+          flow[event.audited ? "ingress_denied_by" : "ingress_allowed_by"] = policies;
+        } else flow[event.audited ? "egress_denied_by" : "egress_allowed_by"] = policies;
       }
   }
   nameServices(flow, event, packet, names);

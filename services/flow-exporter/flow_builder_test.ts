@@ -300,7 +300,9 @@ Deno.test("buildFlow() takes a policy verdict as it was: allowed, denied, audite
   assert.equal(denied.drop_reason_desc, "POLICY_DENY");
   assert.equal(denied.ingress_denied_by.length, 1);
   assert.equal(buildFlow(verdict({ verdict: 10080 }), names, context).verdict, "REDIRECTED");
-  assert.equal(buildFlow(verdict({ verdict: -133, audited: true }), names, context).verdict, "AUDIT");
+  const audited = buildFlow(verdict({ audited: true, direction: "INGRESS" }), names, context);
+  assert.deepEqual([audited.verdict, audited.drop_reason], ["AUDIT", 0]);
+  assert.deepEqual([audited.ingress_denied_by[0].name, audited.ingress_allowed_by], ["db", []]);
 });
 
 Deno.test("buildFlow() makes a flow of a packet that could not be read", () => {

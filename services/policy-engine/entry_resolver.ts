@@ -10,6 +10,7 @@ import {
   portPrefixes,
   precedence,
   PRECEDENCE_ALLOW_ALL,
+  PRECEDENCE_AUDIT_DEFAULT,
   PRECEDENCE_REDIRECT,
   PRIORITY_ORDINARY,
   thinEntries,
@@ -49,13 +50,24 @@ interface Pending {
 
 /**
  * The entries for one remote identity (0: whatever identity) of all uses that mean it, distilled but for passes and what is behind
- * them. Of one key and priority, a deny wins over an allow, and that over a pass; the cookie names every rule that says the same.
+ * them. Those of policies in audit mode stand
+ * beside the others', which they change nothing of.
  */
 export function resolveEntries(
   identity: number,
   uses: Iterable<PeerUse>,
   tables: ResolverTables,
 ): MapStateEntry[] {
+  const enforced: PeerUse[] = [], audited: PeerUse[] = [];
+  for (const use of uses) (use.rule.policy.audit ? audited : enforced).push(use);
+  const entries = resolveUses(identity, enforced, tables);
+  if (audited.length === 0) return entries;
+  for (const entry of resolveUses(identity, audited, tables)) entries.push({ ...entry, audit: true });
+  return thinEntries(entries);
+}
+
+/** Of one key and priority, a deny wins over an allow, and that over a pass; the cookie names every rule that says the same. */
+function resolveUses(identity: number, uses: readonly PeerUse[], tables: ResolverTables): MapStateEntry[] {
   const pending = new Map<string, Pending>();
   for (const use of uses) {
     const { ports, priority = PRIORITY_ORDINARY } = use.section;
@@ -188,6 +200,8 @@ function entriesOf(identity: number, found: Pending, tables: ResolverTables): Ma
     cookie: tables.cookies.intern(direction, false, sources),
     portName: found.portName,
     addresses: [...found.addresses ?? []],
+    audit: false,
+    passedTo: 0,
   }];
 }
 
@@ -228,6 +242,8 @@ export interface DirectionPolicy {
   readonly defaultCookie: number;
   /** The allow-all behind every rule, when rules apply and none of them closes the direction. */
   readonly allowAll?: MapStateEntry;
+  /** The default deny of policies in audit mode. */
+  readonly auditDefault?: MapStateEntry;
 }
 
 /** @param always the subject is enforced without any rule, as an endpoint whose labels are not known yet */
@@ -239,14 +255,38 @@ export function resolveDirection(
 ): DirectionPolicy {
   const closing: SourceRef[] = [];
   const open: SourceRef[] = [];
-  for (const { rule, sources } of rules) {
-    if (!rule.directions[direction].applies) continue;
-    (rule.directions[direction].defaultDeny ? closing : open).push(sources[direction]);
+  const audited: SourceRef[] = [];
+  for (const { rule, policy, sources } of rules) {
+    const { applies, defaultDeny } = rule.directions[direction];
+    if (!applies || (policy.audit && !defaultDeny)) continue;
+    (policy.audit ? audited : defaultDeny ? closing : open).push(sources[direction]);
   }
-  const enforced = always || closing.length + open.length > 0;
-  const defaultCookie = cookies.intern(direction, true, closing);
-  if (always || closing.length > 0 || open.length === 0) return { enforced, defaultCookie };
-  const allowAll: MapStateEntry = {
+  const isOpen = !always && closing.length === 0 && open.length > 0;
+  return {
+    enforced: always || closing.length + open.length > 0,
+    defaultCookie: cookies.intern(direction, true, closing),
+    allowAll: isOpen
+      ? {
+        ...entryForAll(direction),
+        precedence: PRECEDENCE_ALLOW_ALL,
+        cookie: cookies.intern(direction, false, open),
+      }
+      : undefined,
+    auditDefault: audited.length > 0
+      ? {
+        ...entryForAll(direction),
+        deny: true,
+        audit: true,
+        precedence: PRECEDENCE_AUDIT_DEFAULT,
+        cookie: cookies.intern(direction, true, audited),
+      }
+      : undefined,
+  };
+}
+
+/** An entry for everyone and everything. */
+function entryForAll(direction: Direction): MapStateEntry {
+  return {
     direction,
     identity: 0,
     protocol: 0,
@@ -254,11 +294,12 @@ export function resolveDirection(
     portPrefixLength: 0,
     deny: false,
     pass: false,
-    precedence: PRECEDENCE_ALLOW_ALL,
+    precedence: 0,
     ruleSet: 0,
-    cookie: cookies.intern(direction, false, open),
+    cookie: 0,
     portName: "",
     addresses: [],
+    audit: false,
+    passedTo: 0,
   };
-  return { enforced, defaultCookie, allowAll };
 }

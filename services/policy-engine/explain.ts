@@ -34,6 +34,7 @@ export function explainDirection(
   const step: ExplainStep = {
     direction,
     allowed: true,
+    audited: false,
     reason: "",
     entry: undefined,
     rule: undefined,
@@ -65,7 +66,13 @@ export function explainDirection(
     entry: verdict.entry,
     rule: verdict.cookie === 0 ? undefined : pair.rule(verdict.cookie),
     labelFacts: factsOf(context).slice(0, FACTS_MAX),
-    notes: [...more, ...aboutNames(context), ...unheededCidrs(pair, direction, words.remote, prefixesOf)]
+    audited: verdict.audited !== undefined,
+    notes: [
+      ...more,
+      ...aboutAudit(context),
+      ...aboutNames(context),
+      ...unheededCidrs(pair, direction, words.remote, prefixesOf),
+    ]
       .slice(
         0,
         FACTS_MAX,
@@ -90,6 +97,18 @@ function reasonOf({ pair, verdict, words }: Decision): string {
   }
   const where = listOf((rule?.sources ?? []).map(formatSource));
   return verdict.allowed ? `Allowed by ${where}` : `Denied by ${where}`;
+}
+
+/** What policies in audit mode would do. */
+function aboutAudit({ pair, verdict, words }: Decision): string[] {
+  if (verdict.audited === undefined) return [];
+  const rule = pair.rule(verdict.audited.cookie), sources = rule?.sources ?? [];
+  const what = rule?.defaultDeny
+    ? `${
+      listOf([...new Set(sources.map(({ policy }) => policy))])
+    } would deny ${words.port} ${words.preposition} the ${words.remote} by default`
+    : `${listOf(sources.map(formatSource))} would deny it`;
+  return [`audited: ${what} if it were enforced; it is in audit mode, so it passes and is reported`];
 }
 
 /** What is not seen from a verdict that names had a part in. */

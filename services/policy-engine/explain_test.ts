@@ -69,6 +69,55 @@ Deno.test("explainDirection() knows when policies are enforced on the endpoint t
   }
 });
 
+Deno.test("explainDirection() says what a policy in audit mode would deny, and offers no change of it", () => {
+  const repository = repositoryWith();
+  const put = (name: string, spec: string, mode: string) => {
+    const text =
+      `{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: ${name}, annotations: {weir.dev/mode: ${mode}}}, spec: ${spec}}`;
+    const { policies, faults } = readManifests(text, { file: "a.yaml" });
+    assert.deepEqual(faults, []);
+    repository.upsertPolicy(policies[0]);
+  };
+  const cases: [string, string, boolean, boolean, RegExp, RegExp][] = [
+    [
+      "a",
+      `{${SELECT_WEB}, ingress: [{fromEndpoints: [{matchLabels: {app: db}}]}]}`,
+      true,
+      true,
+      /^Allowed: no policy selects/,
+      /cnp:default\/a would deny 80\/TCP from the source by default if it were enforced/,
+    ],
+    [
+      "b",
+      `{${SELECT_WEB}, ingressDeny: [{fromEndpoints: [{matchLabels: {app: api}}]}]}`,
+      true,
+      true,
+      /^Allowed: no policy/,
+      /cnp:default\/b spec.ingressDeny\[0\]\S* \(a.yaml:1\) would deny it/,
+    ],
+    [
+      "b",
+      `{${SELECT_WEB}, ingress: [{fromEndpoints: [{matchLabels: {app: api}}]}]}`,
+      true,
+      false,
+      /^Allowed: no policy/,
+      /^$/,
+    ],
+  ];
+  for (const [name, spec, allowed, audited, reason, note] of cases) {
+    put(name, spec, "audit");
+    const step = explain(repository);
+    assert.deepEqual([step.allowed, step.audited], [allowed, audited], spec);
+    assert.match(step.reason, reason);
+    assert.match(step.notes.join(), note);
+    assert.doesNotMatch(step.change, /default\/[ab]/);
+  }
+  put("e", `{${SELECT_WEB}, ingress: [{fromEndpoints: [{matchLabels: {app: other}}]}]}`, "enforce");
+  const denied = explain(repository);
+  assert.deepEqual([denied.allowed, denied.audited], [false, false]);
+  assert.match(denied.reason, /^Denied by default: cnp:default\/e selects/);
+});
+
 Deno.test("explainDirection() says what decides and what would change it", () => {
   const cases: [string, string[], boolean, RegExp, RegExp][] = [
     ["no policy", [], true, /^Allowed: no policy selects the destination for ingress$/, /^Apply a policy/],

@@ -15,6 +15,7 @@ import { readCidrGroup } from "./cidr_group_manifest.ts";
 import { type PolicyContext, readCiliumRules } from "./cilium_policy.ts";
 import { readServicePeers } from "./service_manifest.ts";
 import { readKubernetesRules } from "./kubernetes_policy.ts";
+import { isAudited } from "./policy_mode.ts";
 import type { Policy, PolicyKind, PolicyRule } from "./policy.ts";
 import { readTieredRules, type TieredKind } from "./tiered_policy.ts";
 
@@ -71,13 +72,17 @@ export function readManifests(text: string, options: ReadManifestsOptions = {}):
   const syntax: ObjectSyntax<PolicyKind, Read> = {
     kinds: options.isStored ? KINDS_STORED : kindsTakenBy("policy-engine"),
     unknownKind: (found) => `${found} is no policy`,
-    decode: (object) => ({
-      name: object.objectName,
-      kind: object.kind,
-      namespace: object.namespace,
-      policyName: object.name,
-      ...CONTENTS[object.kind](object, cluster),
-    }),
+    decode: (object) => {
+      const content = CONTENTS[object.kind](object, cluster);
+      return {
+        name: object.objectName,
+        kind: object.kind,
+        namespace: object.namespace,
+        policyName: object.name,
+        audit: isAudited(object, content),
+        ...content,
+      };
+    },
   };
   const { objects, faults, faultsOmitted } = readObjects(text, syntax, options);
   const policies = objects.map(({ value, text, line, warnings }) => ({

@@ -388,3 +388,37 @@ Deno.test("readManifests() says of a pattern without quotes that YAML takes it f
     }
   }
 });
+
+Deno.test("readManifests() takes weir.dev/mode, and refuses what it cannot mean by its place", () => {
+  const of = (mode: string, spec: string, kind = "CiliumNetworkPolicy") =>
+    `apiVersion: ${kind === "NetworkPolicy" ? "networking.k8s.io/v1" : "cilium.io/v2"}
+kind: ${kind}
+metadata: { name: p, annotations: { weir.dev/mode: ${mode}, other: x } }
+spec: ${spec}
+`;
+  const plain = "{ endpointSelector: {}, ingress: [{ fromEntities: [host] }] }";
+  const l7 =
+    '{ endpointSelector: {}, ingress: [{ toPorts: [{ ports: [{ port: "80", protocol: TCP }], rules: { http: [{ method: GET }] } }] }] }';
+  const cases: [string, boolean | undefined, RegExp][] = [
+    [of("audit", plain), true, /^$/],
+    [of("audit", "{ podSelector: {} }", "NetworkPolicy"), true, /^$/],
+    [of("enforce", l7), false, /^$/],
+    [of("Audit", plain), undefined, /^3 metadata.annotations\S* .*want audit or enforce$/],
+    [of("[audit]", plain), undefined, /want audit or enforce$/],
+    [
+      of("audit", l7),
+      undefined,
+      /^3 .*not with L7 rules \(spec.ingress\[0\].toPorts\[0\].rules.http, line 4\)/,
+    ],
+    [
+      of("audit", "{ externalCIDRs: [10.0.0.0/8] }", "CiliumCIDRGroup"),
+      undefined,
+      /not for a CiliumCIDRGroup$/,
+    ],
+  ];
+  for (const [text, audit, fault] of cases) {
+    const { policies, faults } = readManifests(text);
+    assert.equal(policies[0]?.audit, audit, text);
+    assert.match(faults.map(({ line, path, detail }) => `${line} ${path} ${detail}`).join(), fault, text);
+  }
+});

@@ -29,9 +29,9 @@ export class PairState {
   private constructor(
     readonly subject: PeerIdentity,
     readonly remote: PeerIdentity,
-    /** Rules that select the subject. */
+    /** Rules that select the subject, but for those in audit mode. */
     readonly rules: readonly CompiledRule[],
-    /** Uses of peers that mean the remote identity, those for everyone included. */
+    /** Uses of their peers that mean the remote identity, those for everyone included. */
     readonly uses: readonly PeerUse[],
     repository: PolicyRepository,
     namedPorts: readonly NamedPort[],
@@ -63,10 +63,11 @@ export class PairState {
   ): PairState {
     const enforcement = options.enforcement ?? "DEFAULT";
     const namedPorts = options.namedPorts ?? [];
-    const rules = repository.rulesFor(subject);
-    const uses = rules.flatMap((rule) => rule.uses).filter((use) =>
+    const all = repository.rulesFor(subject), rules = all.filter(({ policy }) => !policy.audit);
+    const meaning = all.flatMap((rule) => rule.uses).filter((use) =>
       repository.selectors.means(use.selector, remote) && !options.without?.has(use)
     );
+    const uses = meaning.filter(({ rule }) => !rule.policy.audit);
     const group = repository.group(subject.number);
     const known = group && options.without === undefined && repository.identity(remote.number) === remote;
     if (known) {
@@ -91,12 +92,13 @@ export class PairState {
       ruleSets: new RuleSetRegistry(),
     };
     const always = subject.number === IDENTITY_INIT;
-    const ingress = resolveDirection("INGRESS", rules, tables.cookies, always);
-    const egress = resolveDirection("EGRESS", rules, tables.cookies, always);
+    const ingress = resolveDirection("INGRESS", all, tables.cookies, always);
+    const egress = resolveDirection("EGRESS", all, tables.cookies, always);
     const entries = [
-      ...resolveEntries(0, uses.filter((use) => use.peer.selector.type === "any"), tables),
-      ...resolveEntries(remote.number, uses.filter((use) => use.peer.selector.type !== "any"), tables),
-      ...[ingress.allowAll, egress.allowAll].filter((entry) => entry !== undefined),
+      ...resolveEntries(0, meaning.filter((use) => use.peer.selector.type === "any"), tables),
+      ...resolveEntries(remote.number, meaning.filter((use) => use.peer.selector.type !== "any"), tables),
+      ...[ingress, egress].flatMap(({ allowAll, auditDefault }) => [allowAll, auditDefault])
+        .filter((entry) => entry !== undefined),
     ];
     const message: MapStateMessage = {
       identity: subject.number,

@@ -41,6 +41,8 @@ export interface Policy {
   readonly namespace: string;
   readonly policyName: string;
   readonly rules: readonly PolicyRule[];
+  /** What it denies passes, and is reported: `weir.dev/mode: audit`. */
+  readonly audit?: boolean;
   /** It has no rules: it says who is meant where rules name it. */
   readonly source?: PeerSource;
   readonly manifest: string;

@@ -385,8 +385,9 @@ export class PolicyGroup {
     this.#tools.work.identitiesResolved++;
     const uses = this.rules.flatMap((rule) => rule.uses.filter((use) => use.selector.key === "any"));
     const wild = resolveEntries(0, uses, this.#tools.tables);
-    for (const { allowAll } of [this.directions.INGRESS, this.directions.EGRESS]) {
+    for (const { allowAll, auditDefault } of [this.directions.INGRESS, this.directions.EGRESS]) {
       if (allowAll) wild.push(allowAll);
+      if (auditDefault) wild.push(auditDefault);
     }
     return thinEntries(wild);
   }

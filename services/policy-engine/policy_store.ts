@@ -236,6 +236,7 @@ export class PolicyStore {
           policyRevision,
           warnings: policy.warnings.map((each) => ({ ...each })),
           createdUnixS,
+          audit: policy.audit ?? false,
         });
       }
       for (const [name, kept] of prefixes) await this.#registry.keepOnly(tx, name, kept);

@@ -159,7 +159,9 @@ export class SubjectGroups {
 export function rulesAsked(rules: CompiledRule[]): CompiledRule[] {
   if (!rules.some(isBaseline)) return rules;
   const decided = DIRECTIONS.filter((direction) =>
-    rules.some(({ rule }) => rule.tier === undefined && rule.directions[direction].applies)
+    rules.some(({ rule, policy }) =>
+      rule.tier === undefined && !policy.audit && rule.directions[direction].applies
+    )
   );
   return rules.filter((rule) =>
     !isBaseline(rule) || !decided.some((direction) => rule.rule.directions[direction].applies)

@@ -144,6 +144,66 @@ Deno.test("policy engine agrees with the slow evaluator on random policies", () 
   }
 });
 
+Deno.test("policies in audit mode change no verdict, and tell exactly what they would deny beside the others", () => {
+  const counts = { passed: 0, audited: 0, denied: 0 };
+  for (const seed of seeds.slice(0, 100)) {
+    const random = new Random(seed * 104729);
+    const model = randomModel(random);
+    const cluster = new ModelCluster(model, "world");
+    const objects = [
+      ...Array.from({ length: random.below(4) }, (_, index) => randomGroup(random, index)),
+      ...Array.from({ length: random.below(3) }, (_, index) => randomService(random, index)),
+    ];
+    const manifests = Array.from({ length: 1 + random.below(5) }, (_, index) => {
+      const policy = randomPolicy(random, index);
+      if (!random.chance(60)) return policy;
+      // L7 rules are refused in audit mode.
+      const text = JSON.stringify(policy, (key, value) => key === "rules" ? undefined : value);
+      const { metadata, ...rest } = JSON.parse(text);
+      return { ...rest, metadata: { ...metadata, annotations: { "weir.dev/mode": "audit" } } };
+    });
+    const enforcing = manifests.filter(({ metadata }) => metadata.annotations === undefined);
+    cluster.apply([...objects, ...manifests]);
+    const pods = model.pods.map(endOf);
+    const remotes: [number, OracleEnd][] = [
+      ...pods.map((end, index): [number, OracleEnd] => [FIRST_POD_IDENTITY + index, end]),
+      ...ADDRESSES.map((outside): [number, OracleEnd] => [
+        cluster.externalIdentity(outside),
+        { labels: {}, outside, namedPorts: [] },
+      ]),
+    ];
+    for (const [index, subject] of pods.entries()) {
+      const state = cluster.podState(index);
+      for (const [identity, remote] of remotes) {
+        for (const [protocol, port] of PORTS) {
+          for (const direction of ["ingress", "egress"] as const) {
+            const query = { subject, remote, direction, protocol, port, everyone: pods };
+            const without = oracleAllows([...objects, ...enforcing], query);
+            const beside = oracleAllows([...objects, ...manifests], query);
+            const way = direction === "ingress" ? "INGRESS" : "EGRESS";
+            const found = state.lookup(identity, way, PROTOCOL_NUMBERS[protocol], port);
+            const said = () =>
+              `WEIR_SEED=${seed}: pod ${index} ${direction} ${identity} ${port}/${protocol}: ${
+                JSON.stringify({ without, beside, found })
+              }\n${JSON.stringify([...objects, ...manifests])}`;
+            assert.equal(found.allowed, without, said());
+            assert.equal(found.audited !== undefined, without && !beside, said());
+            for (
+              const { policy } of cluster.repository.cookies.get(found.audited?.cookie ?? 0)?.sources ?? []
+            ) {
+              assert.ok(cluster.repository.policy(policy)?.audit, said());
+            }
+            counts[!without ? "denied" : beside ? "passed" : "audited"]++;
+          }
+        }
+      }
+    }
+  }
+  if (seeds.length === STACKS) {
+    assert.ok(Object.values(counts).every((count) => count > 5_000), JSON.stringify(counts));
+  }
+});
+
 /** What the proxy says of requests within a connection. */
 function judgeOf(
   state: MapState,

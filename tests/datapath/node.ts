@@ -9,6 +9,8 @@ import { LoadedNode } from "./loaded_node.ts";
 import { address, type Bytes, ipv4Number, macBytes } from "./packet.ts";
 
 export interface Rule {
+  /** Of a policy in audit mode. */
+  audit?: boolean;
   direction: "ingress" | "egress";
   /** Remote identity, 0 any. */
   identity?: number;
@@ -26,6 +28,8 @@ export interface Rule {
   standsFor?: number;
 }
 export interface Policy {
+  /** The endpoint is in audit mode. */
+  audit?: boolean;
   enforceIngress?: boolean;
   enforceEgress?: boolean;
   rules: Rule[];
@@ -272,7 +276,8 @@ export class TestNode implements Disposable {
           identity: rule.identity ?? 0,
           port: rule.port ?? 0,
           protocol: rule.protocol ?? 0,
-          shape: shape | (rule.direction === "egress" ? abi.SHAPE_EGRESS : 0),
+          shape: shape | (rule.direction === "egress" ? abi.SHAPE_EGRESS : 0) |
+            (rule.audit ? abi.SHAPE_AUDIT : 0),
         });
         const value = abi.PolicyEntry.encode({
           standsFor: rule.standsFor ?? 0,
@@ -293,19 +298,20 @@ export class TestNode implements Disposable {
       return Uint8Array.from([...list, ...Array(abi.SHAPES_MAX - list.length).fill(0)]);
     };
     const header = abi.PolicySlot.encode({
-      directions: directions.map((d, at) => ({
-        enforce: d.enforce,
-        identityShapesCount: d.identity.size,
-        anyShapesCount: d.any.size,
-        redirects: policy.rules.some((rule) =>
-            rule.redirect && (rule.direction === "egress") === (at === POLICY_EGRESS)
-          )
-          ? 1
-          : 0,
-        defaultCookie: d.defaultCookie,
-        identityShapes: shapes(d.identity),
-        anyShapes: shapes(d.any),
-      })),
+      directions: directions.map((d, at) => {
+        const rules = policy.rules.filter((rule) => (rule.direction === "egress") === (at === POLICY_EGRESS));
+        return {
+          enforce: d.enforce,
+          identityShapesCount: d.identity.size,
+          anyShapesCount: d.any.size,
+          flags: (rules.some(({ redirect }) => redirect) ? abi.POLICY_DIRECTION_REDIRECTS : 0) |
+            (rules.some(({ audit }) => audit) ? abi.POLICY_DIRECTION_AUDITED : 0) |
+            (policy.audit ? abi.POLICY_DIRECTION_AUDIT : 0),
+          defaultCookie: d.defaultCookie,
+          identityShapes: shapes(d.identity),
+          anyShapes: shapes(d.any),
+        };
+      }),
     });
     this.map("weir_policy_slots").update(u32(slot), header);
   }

@@ -90,6 +90,86 @@ kernelTest("policy_check() decides like the oracle, over random policies", async
   assert.ok(allowed > 50 && denied > 50, `${allowed} allowed, ${denied} denied`);
 });
 
+kernelTest(
+  "what policies in audit mode deny passes and is told, and what others deny is dropped, over random policies",
+  async () => {
+    const { node, from } = await twoEndpoints();
+    using _ = node;
+    const seed = Number(Deno.env.get("WEIR_SEED") ?? 2);
+    const pick = random(seed);
+    const counts = { dropped: 0, audited: 0, passed: 0 };
+    for (let round = 0; round < 60; round++) {
+      const rules = new Map<string, Rule>(), enforce = pick(3) > 0;
+      for (let i = 0; i < 1 + pick(12); i++) {
+        const protocol = [0, TCP, TCP][pick(3)], bits = protocol ? [0, 16, 12][pick(3)] : 0;
+        const port = bits ? (64 + pick(40)) & (0xffff << (16 - bits)) & 0xffff : undefined;
+        const identity = [0, 1000, 7][pick(3)], audit = pick(2) === 0, deny = pick(3) === 0;
+        rules.set([audit, protocol, bits, port, identity].join(), {
+          direction: "ingress",
+          identity,
+          protocol,
+          port,
+          prefixLength: bits || undefined,
+          audit,
+          deny,
+          precedence: [deny ? 511 : 257, 255][pick(2)],
+          cookie: 100 + i,
+        });
+      }
+      const all = [...rules.values()];
+      node.setPolicy(1 + round, { enforceIngress: enforce, ingressCookie: 99, rules: all });
+      node.changeEndpoint(B, { policy: 1 + round });
+      for (let i = 0; i < 10; i++) {
+        const port = 60 + pick(48);
+        node.gc(abi.GC_ALL);
+        const { verdict, events: [event] } = from(A, { from: "10.0.1.10", to: "10.0.1.11", dport: port });
+        const [own, audit] = [false, true].map((view) =>
+          oracle(all.filter((rule) => rule.audit === view), 1000, TCP, port)
+        );
+        const said = `seed ${seed} round ${round}: ${enforce} ${port} ${JSON.stringify(all)}`;
+        if (enforce && (own === undefined || own.deny)) {
+          assert.deepEqual([verdict, event.ingressCookie], [SHOT, own?.cookie ?? 99], said);
+          counts.dropped++;
+          continue;
+        }
+        const place = enforce ? own!.flags! : abi.POLICY_ENTRY_BEHIND;
+        const audited = audit?.deny && !(place & abi.POLICY_ENTRY_BEFORE) &&
+          (!(audit.flags! & abi.POLICY_ENTRY_DEFAULT) || (place & abi.POLICY_ENTRY_BEHIND) !== 0);
+        assert.deepEqual([verdict, event.type], [REDIRECT, abi.EVENT_POLICY_VERDICT], said);
+        assert.equal((event.flags & abi.EVENT_INGRESS_AUDITED) !== 0, audited ?? false, said);
+        assert.equal(event.ingressCookie, audited ? audit!.cookie : enforce ? own!.cookie : 0, said);
+        counts[audited ? "audited" : "passed"]++;
+      }
+    }
+    assert.ok(Object.values(counts).every((count) => count > 50), JSON.stringify(counts));
+  },
+);
+
+kernelTest(
+  "an endpoint in audit mode loses nothing to its policy, and the verdict says whose it would be",
+  async () => {
+    const { node, from } = await twoEndpoints();
+    using _ = node;
+    const rules: Rule[] = [
+      { direction: "ingress", protocol: TCP, port: 80, cookie: 5 },
+      { direction: "ingress", protocol: TCP, port: 81, deny: true, cookie: 6 },
+    ];
+    node.setPolicy(1, { enforceIngress: true, ingressCookie: 9, rules, audit: true });
+    node.changeEndpoint(B, { policy: 1 });
+    for (const [dport, cookie, audited, match] of [[80, 5, 0, 3], [81, 6, 1, 3], [82, 9, 1, 0]]) {
+      const run = from(A, { from: "10.0.1.10", to: "10.0.1.11", dport });
+      const [event] = run.events;
+      assert.equal(run.verdict, REDIRECT);
+      assert.deepEqual([event.ingressCookie, event.ingressMatch], [cookie, match], `${dport}`);
+      assert.equal(event.flags & abi.EVENT_INGRESS_AUDITED, audited * abi.EVENT_INGRESS_AUDITED);
+      assert.equal(event.flags & abi.EVENT_EGRESS_AUDITED, 0);
+      const back = { from: "10.0.1.11", to: "10.0.1.10", sport: dport, dport: 40000, flags: SYN | ACK };
+      assert.equal(from(B, back).verdict, REDIRECT);
+    }
+    assert.equal(node.counted(abi.DROP_POLICY) + node.counted(abi.DROP_POLICY_DENY), 0);
+  },
+);
+
 kernelTest("match kinds name what the entry was about", async () => {
   const { node, from } = await twoEndpoints();
   using _ = node;
@@ -142,7 +222,7 @@ kernelTest(
           enforce: 1,
           identityShapesCount: 255,
           anyShapesCount: 255,
-          redirects: 0,
+          flags: 0,
           defaultCookie: 1,
           identityShapes: new Uint8Array(18).fill(255),
           anyShapes: new Uint8Array(18).fill(255),

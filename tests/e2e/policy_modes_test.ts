@@ -1,4 +1,4 @@
-/** When policies are enforced, with real packets on one node. */
+/** When policies are enforced, and what those in audit mode tell, with real packets on one node. */
 import assert from "node:assert/strict";
 import { until } from "@weir/common/testing/until";
 import { canRun, Lab } from "./weir.ts";
@@ -58,3 +58,71 @@ e2e("an endpoint is enforced always, never or by its policies, and explain and t
   });
   await expect("deny");
 });
+
+e2e(
+  "what a policy in audit mode denies passes and is told as AUDIT, and others drop what they drop",
+  async () => {
+    const audit = (name: string, spec: string, mode = "audit") =>
+      `apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: { name: ${name}, namespace: shop, annotations: { weir.dev/mode: ${mode} } }
+spec: { endpointSelector: { matchLabels: { app: web } }, ${spec} }
+`;
+    const from = (app: string) => `[{ fromEndpoints: [{ matchLabels: { app: ${app} } }] }]`;
+    await lab.drop("cnp:shop/closed");
+    await lab.apply(audit("tried", `ingress: ${from("other")}`));
+    await lab.expect([
+      "from: client, to: web, port: 80, expect: allow",
+      "from: other, to: web, port: 80, expect: allow",
+    ]);
+    const observe = (...words: string[]) =>
+      lab.ok([
+        "observe",
+        "--last",
+        "200",
+        "--to-pod",
+        "shop/web",
+        "--type",
+        "policy-verdict",
+        "-o",
+        "json",
+        ...words,
+      ]);
+    let seen = "";
+    await until(() => `it is told: ${seen}`, async () => {
+      seen = await observe("--verdict", "AUDIT");
+      return seen.trim() !== "";
+    });
+    for (const line of seen.trim().split("\n")) {
+      const { flow } = JSON.parse(line);
+      assert.deepEqual([flow.verdict, flow.source.pod_name, flow.traffic_direction], [
+        "AUDIT",
+        "client",
+        "INGRESS",
+      ]);
+      assert.equal(flow.ingress_denied_by[0].name, "tried");
+    }
+    assert.match(
+      await lab.ok(["observe", "--last", "200", "--to-pod", "shop/web", "--verdict", "AUDIT"]),
+      /AUDITED/,
+    );
+    assert.match(await lab.ok(["policy", "list"]), /shop +tried +CiliumNetworkPolicy +audit/);
+    assert.match(
+      await lab.ok(["explain", "--from", "shop/client", "--to", "shop/web", "--port", "80"]),
+      /cnp:shop\/tried would deny 80\/TCP from the source by default if it were enforced/,
+    );
+    // Another policy that is enforced drops, and the audit of its neighbour opens nothing.
+    await lab.apply(audit("closed", `ingressDeny: ${from("client")}, ingress: ${from("other")}`, "enforce"));
+    await lab.expect([
+      "from: client, to: web, port: 80, expect: deny",
+      "from: other, to: web, port: 80, expect: allow",
+    ]);
+    await lab.drop("cnp:shop/closed");
+    // From now on it bites.
+    await lab.apply(audit("tried", `ingress: ${from("other")}`, "enforce"));
+    await lab.expect([
+      "from: client, to: web, port: 80, expect: deny",
+      "from: other, to: web, port: 80, expect: allow",
+    ]);
+  },
+);

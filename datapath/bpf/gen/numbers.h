@@ -136,6 +136,8 @@
 #define EVENT_INGRESS_VERDICT 8 /* the destination endpoint's ingress policy was asked; ingress_* are filled */
 #define EVENT_INGRESS 16 /* seen on the way to an endpoint (else on the way from one) */
 #define EVENT_TUNNEL 32 /* came through the tunnel: vni is filled, and the underlay address that it came from */
+#define EVENT_EGRESS_AUDITED 64 /* the source endpoint's egress policy would have denied it, and is in audit mode; egress_* say which */
+#define EVENT_INGRESS_AUDITED 128 /* the same of the destination endpoint's ingress policy */
 
 /* Sources of the programs: event.file of drop records. Several may share a number. */
 #define FILE_BPF_LXC 1

@@ -200,7 +200,8 @@ _Static_assert(sizeof(struct ipcache_entry) == 24, "ipcache_entry");
 
 /* Key of an inner map of weir_policies.  0 identity  4 port  6 protocol  7 shape
  *
- * shape = direction << 7 | any_protocol << 5 | port prefix length (0..16)
+ * shape = direction << 7 | audit << 6 | any_protocol << 5 | port prefix length (0..16)
+ * audit: of policies in audit mode, whose entries are looked up beside the others; their default deny is one of them.
  * port: host order (ICMP: the type), bits beyond the prefix zero; protocol 0 with any_protocol. */
 struct policy_key {
 	__u32 identity; /* 0: any */
@@ -210,6 +211,7 @@ struct policy_key {
 };
 _Static_assert(sizeof(struct policy_key) == 8, "policy_key");
 #define SHAPE_EGRESS 0x80
+#define SHAPE_AUDIT 0x40
 #define SHAPE_ANY_PROTOCOL 0x20
 #define SHAPE_LENGTH 0x1f
 
@@ -217,6 +219,9 @@ _Static_assert(sizeof(struct policy_key) == 8, "policy_key");
 #define POLICY_ENTRY_ADDRESSES 2 /* some destinations have entries of their own, see policy_destination */
 #define POLICY_ENTRY_NOBODY 4 /* ... and for the others there is none */
 #define POLICY_ENTRY_REDIRECT 8 /* allowed by way of the proxy, which judges each request */
+#define POLICY_ENTRY_DEFAULT 16 /* the default deny of policies in audit mode */
+#define POLICY_ENTRY_BEFORE 32 /* what decides comes before ordinary policies: those in audit mode are not asked */
+#define POLICY_ENTRY_BEHIND 64 /* ... comes behind them: a default deny of theirs would come before it */
 
 /* Value of an inner map.  0 precedence  4 cookie  8 pad  10 flags  11 stands_for */
 struct policy_entry {
@@ -241,16 +246,19 @@ _Static_assert(sizeof(struct policy_destination) == 8, "policy_destination");
 /* Which shapes one direction of a policy uses, most specific first: port prefixes from long to short, then
  * SHAPE_ANY_PROTOCOL. Only these are probed.
  *
- *   0  enforce   1  identity_shapes_count   2  any_shapes_count   3  redirects   4  default_cookie
+ *   0  enforce   1  identity_shapes_count   2  any_shapes_count   3  flags   4  default_cookie
  *   8  identity_shapes[18]   26  any_shapes[18]   44 end
  */
+#define POLICY_DIRECTION_REDIRECTS 1 /* there are entries with POLICY_ENTRY_REDIRECT */
+#define POLICY_DIRECTION_AUDITED 2 /* there are entries with SHAPE_AUDIT */
+#define POLICY_DIRECTION_AUDIT 4 /* the endpoint is in audit mode: what its policy denies passes, and is reported */
 struct policy_direction {
 	__u8 enforce; /* 0: everything is allowed in this direction */
 	__u8 identity_shapes_count; /* shapes of entries with a remote identity */
 	__u8 any_shapes_count; /* shapes of entries for any identity */
-	__u8 redirects; /* 1: there are entries with POLICY_ENTRY_REDIRECT */
+	__u8 flags; /* POLICY_DIRECTION_* */
 	__u32 default_cookie; /* cookie of the default deny */
-	__u8 identity_shapes[SHAPES_MAX]; /* without the direction bit */
+	__u8 identity_shapes[SHAPES_MAX]; /* without direction and audit bits; of entries with and without SHAPE_AUDIT together */
 	__u8 any_shapes[SHAPES_MAX];
 };
 _Static_assert(sizeof(struct policy_direction) == 44, "policy_direction");
@@ -494,6 +502,7 @@ _Static_assert(HANDLES_MAX <= HANDLE_OTHER_LEG, "HANDLE_OTHER_LEG");
 #define REDIRECT_INGRESS 2 /* the ingress policy of who answers */
 #define REDIRECT_FLOW 4 /* the flow's entry has CT_REDIRECT */
 #define REDIRECT_PASSED 8 /* the packet comes from the proxy */
+#define REDIRECT_AUDIT 32 /* for a moment: policy_audit() is to be asked */
 #define REDIRECT_NAT 16 /* who sent it knows an address of this node, or the frontend in weir_arrival */
 
 /* One end of the connection.  0 identity  4 endpoint (0: not on this node)  6 pad */

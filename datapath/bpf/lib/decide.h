@@ -127,9 +127,13 @@ INLINE int decide_policy(struct flow *f, const struct peer *origin, const struct
 	/* (Without a slot there is no policy. What the host says to its own sockets is nobody's business.) */
 	if (origin->endpoint && origin->policy && (origin->endpoint != ENDPOINT_HOST || receiver != IDENTITY_HOST))
 		code = policy_check(f, origin->policy, receiver, way);
+	if (unlikely(f->redirect & REDIRECT_AUDIT))
+		policy_audit(f, origin->policy, receiver, way);
 	/* The host always reaches its own endpoints (allow-localhost): it could enter their namespaces anyway. */
 	if (!code && target->endpoint && target->policy && sender != IDENTITY_HOST)
 		code = policy_check(f, target->policy, sender, POLICY_INGRESS);
+	if (unlikely(f->redirect & REDIRECT_AUDIT))
+		policy_audit(f, target->policy, sender, POLICY_INGRESS);
 	return code;
 }
 

@@ -105,6 +105,8 @@ NOINLINE int host_policy(struct __sk_buff *skb, struct flow *f, const struct pee
 	if (egress && far_hi)
 		way |= POLICY_TARGET_HI;
 	code = policy_check(f, own->policy, far->identity, way);
+	if (unlikely(f->redirect & REDIRECT_AUDIT))
+		policy_audit(f, own->policy, far->identity, way);
 	if (!code && unlikely(f->redirect))
 		code = DROPPED(DROP_PROXY_LOOKUP_FAILED);
 	if (unlikely(code))

@@ -81,7 +81,7 @@ INLINE int datagram_turned(const struct flow *f, const struct ct_entry *e, const
 	    (e && (e->flags & CT_REDIRECT)))
 		return 0;
 	slot = bpf_map_lookup_elem(&weir_policy_slots, &policy);
-	return slot && slot->directions[POLICY_EGRESS].redirects;
+	return slot && slot->directions[POLICY_EGRESS].flags & POLICY_DIRECTION_REDIRECTS;
 }
 
 /* After the entry has learned what policy says now: a flow that is not to be redirected any more is judged again, until its client asks. */

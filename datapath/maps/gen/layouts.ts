@@ -428,7 +428,7 @@ export interface PolicyDirection {
   enforce: number;
   identityShapesCount: number;
   anyShapesCount: number;
-  redirects: number;
+  flags: number;
   defaultCookie: number;
   identityShapes: Bytes;
   anyShapes: Bytes;
@@ -443,7 +443,7 @@ export const PolicyDirection: StructCodec<PolicyDirection> = {
       enforce: view.getUint8(at),
       identityShapesCount: view.getUint8(at + 1),
       anyShapesCount: view.getUint8(at + 2),
-      redirects: view.getUint8(at + 3),
+      flags: view.getUint8(at + 3),
       defaultCookie: view.getUint32(at + 4, true),
       identityShapes: take(bytes, at + 8, 18),
       anyShapes: take(bytes, at + 26, 18),
@@ -455,7 +455,7 @@ export const PolicyDirection: StructCodec<PolicyDirection> = {
     view.setUint8(at, value.enforce);
     view.setUint8(at + 1, value.identityShapesCount);
     view.setUint8(at + 2, value.anyShapesCount);
-    view.setUint8(at + 3, value.redirects);
+    view.setUint8(at + 3, value.flags);
     view.setUint32(at + 4, value.defaultCookie, true);
     put(out, at + 8, 18, value.identityShapes);
     put(out, at + 26, 18, value.anyShapes);

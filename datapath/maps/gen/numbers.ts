@@ -133,6 +133,10 @@ export const EVENT_INGRESS_VERDICT = 8;
 export const EVENT_INGRESS = 16;
 /** came through the tunnel: vni is filled, and the underlay address that it came from */
 export const EVENT_TUNNEL = 32;
+/** the source endpoint's egress policy would have denied it, and is in audit mode; egress_* say which */
+export const EVENT_EGRESS_AUDITED = 64;
+/** the same of the destination endpoint's ingress policy */
+export const EVENT_INGRESS_AUDITED = 128;
 export const FILE_BPF_LXC = 1;
 export const FILE_BPF_OVERLAY = 2;
 export const FILE_BPF_HOST = 3;
@@ -213,6 +217,7 @@ export const IPCACHE_SKIP_TUNNEL = 1;
 export const POLICY_INGRESS = 0;
 export const POLICY_EGRESS = 1;
 export const SHAPE_EGRESS = 0x80;
+export const SHAPE_AUDIT = 0x40;
 export const SHAPE_ANY_PROTOCOL = 0x20;
 export const SHAPE_LENGTH = 0x1f;
 export const POLICY_ENTRY_DENY = 1;
@@ -222,9 +227,21 @@ export const POLICY_ENTRY_ADDRESSES = 2;
 export const POLICY_ENTRY_NOBODY = 4;
 /** allowed by way of the proxy, which judges each request */
 export const POLICY_ENTRY_REDIRECT = 8;
+/** the default deny of policies in audit mode */
+export const POLICY_ENTRY_DEFAULT = 16;
+/** what decides comes before ordinary policies: those in audit mode are not asked */
+export const POLICY_ENTRY_BEFORE = 32;
+/** ... comes behind them: a default deny of theirs would come before it */
+export const POLICY_ENTRY_BEHIND = 64;
 export const DESTINATION_FIRST = 0x80000000;
 /** the host's flow as its devices see it; 0: an endpoint's */
 export const CT_SCOPE_HOST = 1;
+/** there are entries with POLICY_ENTRY_REDIRECT */
+export const POLICY_DIRECTION_REDIRECTS = 1;
+/** there are entries with SHAPE_AUDIT */
+export const POLICY_DIRECTION_AUDITED = 2;
+/** the endpoint is in audit mode: what its policy denies passes, and is reported */
+export const POLICY_DIRECTION_AUDIT = 4;
 /** the side that opened the flow is `hi` */
 export const CT_ORIGIN_HI = 1;
 export const CT_SEEN_NON_SYN = 2;
@@ -278,6 +295,8 @@ export const REDIRECT_INGRESS = 2;
 export const REDIRECT_FLOW = 4;
 /** the packet comes from the proxy */
 export const REDIRECT_PASSED = 8;
+/** for a moment: policy_audit() is to be asked */
+export const REDIRECT_AUDIT = 32;
 /** who sent it knows an address of this node, or the frontend in weir_arrival */
 export const REDIRECT_NAT = 16;
 export const DIRECTION_INGRESS = 1;

@@ -2,6 +2,7 @@
 import { protocolName } from "@weir/common";
 import { u32 } from "@weir/loader";
 import {
+  POLICY_DIRECTION_AUDIT,
   POLICY_ENTRY_DENY,
   POLICY_ENTRY_NOBODY,
   POLICY_ENTRY_REDIRECT,
@@ -9,6 +10,7 @@ import {
   PolicyEntry,
   PolicyKey,
   SHAPE_ANY_PROTOCOL,
+  SHAPE_AUDIT,
   SHAPE_EGRESS,
   SHAPE_LENGTH,
 } from "@weir/maps";
@@ -43,7 +45,7 @@ export function dumpPolicies(kernel: Kernel, names: DumpNames): Dump {
       endpoints: users.get(slot)?.join(",") ?? "",
     };
     for (const [at, direction] of ["ingress", "egress"].entries()) {
-      const { enforce, defaultCookie } = header.directions[at];
+      const { enforce, flags, defaultCookie } = header.directions[at];
       rows.push({
         ...common,
         direction,
@@ -51,7 +53,11 @@ export function dumpPolicies(kernel: Kernel, names: DumpNames): Dump {
         address: "",
         protocol: "",
         port: "",
-        verdict: enforce ? "default deny" : "not enforced",
+        verdict: !enforce
+          ? "not enforced"
+          : flags & POLICY_DIRECTION_AUDIT
+          ? "audit default deny"
+          : "default deny",
         precedence: "",
         proxy: "",
         cookie: String(defaultCookie),
@@ -74,7 +80,7 @@ export function dumpPolicies(kernel: Kernel, names: DumpNames): Dump {
           : length === 16
           ? String(k.port)
           : `${k.port}-${k.port + 2 ** (16 - length) - 1}`,
-        verdict: v.flags & POLICY_ENTRY_DENY ? "deny" : "allow",
+        verdict: (k.shape & SHAPE_AUDIT ? "audit " : "") + (v.flags & POLICY_ENTRY_DENY ? "deny" : "allow"),
         precedence: String(v.precedence),
         proxy: v.flags & POLICY_ENTRY_REDIRECT ? "yes" : "",
         cookie: String(v.cookie),

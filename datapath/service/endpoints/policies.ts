@@ -11,7 +11,13 @@ import { createHash } from "node:crypto";
 import { type BpfMap, u32 } from "@weir/loader";
 import {
   DESTINATION_FIRST,
+  POLICY_DIRECTION_AUDIT,
+  POLICY_DIRECTION_AUDITED,
+  POLICY_DIRECTION_REDIRECTS,
   POLICY_EGRESS,
+  POLICY_ENTRY_BEFORE,
+  POLICY_ENTRY_BEHIND,
+  POLICY_ENTRY_DEFAULT,
   POLICY_ENTRY_DENY,
   POLICY_ENTRY_NOBODY,
   POLICY_ENTRY_REDIRECT,
@@ -22,11 +28,20 @@ import {
   PolicyKey,
   PolicySlot,
   SHAPE_ANY_PROTOCOL,
+  SHAPE_AUDIT,
   SHAPE_EGRESS,
   SHAPE_LENGTH,
   SHAPES_MAX,
 } from "@weir/maps";
-import { IpAddress, Prefix, ProblemError } from "@weir/common";
+import {
+  IpAddress,
+  PRECEDENCE_ALLOW,
+  PRECEDENCE_ALLOW_ALL,
+  PRECEDENCE_AUDIT_DEFAULT,
+  Prefix,
+  ProblemError,
+  tierOf,
+} from "@weir/common";
 import { DatapathPolicy, LeftPolicy } from "@weir/proto/datapath";
 import { MapStateEntry } from "@weir/proto/policy";
 import type { Kernel } from "../kernel/kernel.ts";
@@ -273,12 +288,13 @@ function imageOf(policy: DatapathPolicy): PolicyImage {
       identity: entry.identity,
       port: entry.port,
       protocol: entry.protocol,
-      shape: shapeOf(entry) | (entry.direction === "EGRESS" ? SHAPE_EGRESS : 0),
+      shape: shapeOf(entry) | (entry.direction === "EGRESS" ? SHAPE_EGRESS : 0) |
+        (entry.audit ? SHAPE_AUDIT : 0),
     },
     PolicyEntry.encode({
       precedence: entry.precedence,
       cookie: entry.cookie,
-      flags: flags | (entry.ruleSet === 0 ? 0 : POLICY_ENTRY_REDIRECT),
+      flags: flags | (entry.ruleSet === 0 ? 0 : POLICY_ENTRY_REDIRECT) | placeFlag(entry),
       standsFor,
     }),
     destination,
@@ -289,11 +305,13 @@ function imageOf(policy: DatapathPolicy): PolicyImage {
     written.filter((entry) => entry.direction === "INGRESS"),
     policy.enforceIngress,
     policy.ingressDefaultCookie,
+    policy.audit,
   );
   directions[POLICY_EGRESS] = directionOf(
     written.filter((entry) => entry.direction === "EGRESS"),
     policy.enforceEgress,
     policy.egressDefaultCookie,
+    policy.audit,
   );
   const slot = { directions };
   return { slot, entries, hash: hashOf(slot, entries) };
@@ -310,6 +328,7 @@ export function policyOf(
     name,
     enforceIngress: ingress.enforce !== 0,
     enforceEgress: egress.enforce !== 0,
+    audit: (ingress.flags & POLICY_DIRECTION_AUDIT) !== 0,
     ingressDefaultCookie: ingress.defaultCookie,
     egressDefaultCookie: egress.defaultCookie,
     entries: entries.flatMap(([key, value, destination]) => {
@@ -327,6 +346,8 @@ export function policyOf(
         precedence,
         // Which one it is only the proxy needs to know.
         ruleSet: flags & POLICY_ENTRY_REDIRECT ? RULE_SET_UNKNOWN : 0,
+        audit: (key.shape & SHAPE_AUDIT) !== 0,
+        passedTo: key.shape & SHAPE_AUDIT ? 0 : passedTo(flags, precedence),
         cookie,
         addresses: destination === undefined
           ? []
@@ -334,6 +355,19 @@ export function policyOf(
       })];
     }),
   });
+}
+
+/** Where what decides stands towards ordinary policies, for those in audit mode among them. */
+function placeFlag({ audit, precedence, passedTo }: MapStateEntry): number {
+  if (audit) return precedence === PRECEDENCE_AUDIT_DEFAULT ? POLICY_ENTRY_DEFAULT : 0;
+  const tier = tierOf(passedTo || precedence);
+  return tier === "Ordinary" ? 0 : tier === "Admin" ? POLICY_ENTRY_BEFORE : POLICY_ENTRY_BEHIND;
+}
+
+/** What {@link placeFlag} was made of, as far as it counts. */
+function passedTo(flags: number, precedence: number): number {
+  if (tierOf(precedence) !== "Admin" || flags & POLICY_ENTRY_BEFORE) return 0;
+  return flags & POLICY_ENTRY_BEHIND ? PRECEDENCE_ALLOW_ALL : PRECEDENCE_ALLOW;
 }
 
 /** Any protocol, or the length of the port prefix. */
@@ -346,6 +380,7 @@ function directionOf(
   entries: readonly MapStateEntry[],
   enforce: boolean,
   defaultCookie: number,
+  audit = false,
 ): PolicyDirection {
   const shapes = (wanted: (entry: MapStateEntry) => boolean) =>
     [...new Set(entries.filter(wanted).map(shapeOf))]
@@ -357,7 +392,9 @@ function directionOf(
     enforce: enforce ? 1 : 0,
     identityShapesCount: identityShapes.length,
     anyShapesCount: anyShapes.length,
-    redirects: entries.some(({ ruleSet }) => ruleSet !== 0) ? 1 : 0,
+    flags: (entries.some(({ ruleSet }) => ruleSet !== 0) ? POLICY_DIRECTION_REDIRECTS : 0) |
+      (entries.some(({ audit }) => audit) ? POLICY_DIRECTION_AUDITED : 0) |
+      (audit ? POLICY_DIRECTION_AUDIT : 0),
     defaultCookie,
     identityShapes: padded(identityShapes),
     anyShapes: padded(anyShapes),

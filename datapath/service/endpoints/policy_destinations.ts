@@ -41,7 +41,8 @@ export function flattenPolicy(all: readonly MapStateEntry[]): FlatEntry[] {
   if (whole.length === all.length) return flat;
   const places = Map.groupBy(
     all.filter(({ addresses }) => addresses.length > 0),
-    ({ direction, identity, protocol, port }) => `${direction}/${identity}/${protocol}/${port}`,
+    ({ direction, audit, identity, protocol, port }) =>
+      `${direction}/${audit}/${identity}/${protocol}/${port}`,
   );
   for (const here of places.values()) {
     const [first] = here;
@@ -59,8 +60,8 @@ export function flattenPolicy(all: readonly MapStateEntry[]): FlatEntry[] {
       continue;
     }
     const [shorter] = whole.filter((entry) =>
-      entry.direction === first.direction && entry.identity === first.identity &&
-      entryCovers(entry, first.protocol, first.port)
+      entry.direction === first.direction && entry.audit === first.audit &&
+      entry.identity === first.identity && entryCovers(entry, first.protocol, first.port)
     ).sort((a, b) => entryPrefixLength(b) - entryPrefixLength(a));
     flat.push(
       shorter === undefined
@@ -171,6 +172,7 @@ function denyFlag(entry: MapStateEntry): number {
 }
 
 function samePlace(a: MapStateEntry, b: MapStateEntry): boolean {
-  return a.direction === b.direction && a.identity === b.identity && a.protocol === b.protocol &&
+  return a.direction === b.direction && a.audit === b.audit && a.identity === b.identity &&
+    a.protocol === b.protocol &&
     a.port === b.port && a.portPrefixLength === b.portPrefixLength;
 }

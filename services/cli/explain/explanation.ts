@@ -356,7 +356,7 @@ export function policyStage(
     isEgress ? "egress" : "ingress",
     (isEgress ? from : to).title,
     step.allowed ? "ok" : "denied",
-    step.reason,
+    step.audited ? `${step.reason}, audited` : step.reason,
     {
       details,
       fixes: [`${step.change}${labelCommand(step, isEgress ? to : from)}`, ...step.alternatives]

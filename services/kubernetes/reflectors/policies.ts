@@ -1,5 +1,6 @@
 /** Policies of Kubernetes into the policy engine. @module */
 import type { WeirClient } from "@weir/client";
+import { POLICY_MODE_ANNOTATION } from "@weir/common/manifest";
 import { Policy } from "@weir/proto/policy";
 import type { KubernetesObject } from "../api/object.ts";
 import { keyOf } from "../api/object.ts";
@@ -30,10 +31,18 @@ export const POLICY_KINDS: readonly PolicyKind[] = [
 /** The policy as the engine gets it: what its rules are, and its name. */
 export function prunePolicy(resource: Resource, object: KubernetesObject): WantedObject {
   const { metadata: { name, namespace, labels, uid = "", generation = 0 }, spec, specs } = object;
+  const mode = object.metadata.annotations?.[POLICY_MODE_ANNOTATION];
+  const annotations = mode === undefined ? undefined : { [POLICY_MODE_ANNOTATION]: mode };
   const { kind } = resource;
   // Lines of this form are those that messages name.
   const text = JSON.stringify(
-    { apiVersion: apiVersionOf(resource), kind, metadata: { name, namespace, labels }, spec, specs },
+    {
+      apiVersion: apiVersionOf(resource),
+      kind,
+      metadata: { name, namespace, labels, annotations },
+      spec,
+      specs,
+    },
     undefined,
     1,
   );
