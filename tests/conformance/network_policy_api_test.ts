@@ -281,3 +281,41 @@ for (const form of ["AdminNetworkPolicy", "ClusterNetworkPolicy"] as const) {
     assert.ok(verdicts > 100_000, `only ${verdicts}`);
   });
 }
+
+Deno.test("NetworkPolicies in audit mode change no verdict among tiers, and tell what they would deny there", async () => {
+  const data = await readTestdata<RandomFile>("network-policy-api-random");
+  const counts = { passed: 0, audited: 0, denied: 0 };
+  for (const [number, { id, anps, banp, networkPolicies: ordinary }] of data.cases.entries()) {
+    const admin = adminPolicies(anps, banp).map(({ status: _, ...one }) => one);
+    const all = networkPolicies(ordinary);
+    // Every one, or every other one.
+    const isTried = (index: number) => number % 2 === 0 || index % 2 === 0;
+    const tried = all.map((one, index) =>
+      isTried(index)
+        ? { ...one, metadata: { ...one.metadata, annotations: { "weir.dev/mode": "audit" } } }
+        : one
+    );
+    const [states, without, beside] = [tried, all.filter((_, index) => !isTried(index)), all].map(
+      (ordinary) => {
+        const cluster = new ModelCluster(data, "pods");
+        cluster.apply([...ordinary, ...admin]);
+        return data.pods.map((_, index) => cluster.podState(index));
+      },
+    );
+    for (const [at, state] of states.entries()) {
+      for (const other of data.pods.keys()) {
+        for (const direction of ["INGRESS", "EGRESS"] as const) {
+          for (const [protocol, port] of [[6, 80], [6, 81], [17, 80], [132, 81]] as const) {
+            const asked = [FIRST_POD_IDENTITY + other, direction, protocol, port] as const;
+            const found = state.lookup(...asked), passes = without[at].lookup(...asked).allowed;
+            const stays = beside[at].lookup(...asked).allowed, said = `${id} ${at}: ${asked}`;
+            assert.equal(found.allowed, passes, said);
+            assert.equal(found.audited !== undefined, passes && !stays, said);
+            counts[!passes ? "denied" : stays ? "passed" : "audited"]++;
+          }
+        }
+      }
+    }
+  }
+  assert.ok(Object.values(counts).every((count) => count > 1000), JSON.stringify(counts));
+});
