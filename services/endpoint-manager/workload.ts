@@ -67,10 +67,12 @@ export function settledIdentity(workload: Workload, config: LabelConfig): GivenI
 
 /** What its policy depends on beside its identity. */
 export function variantOf(
-  { spec: { namedPorts, enforcement } }: Workload,
+  { spec: { namedPorts, enforcement, host } }: Workload,
   config: Pick<EndpointManagerConfig, "enforcement">,
 ): PolicyVariant {
-  const own = enforcement === "ENFORCEMENT_UNSPECIFIED" ? config.enforcement : enforcement;
+  // A node that closes its workloads does not cut itself off.
+  const general = host && config.enforcement === "ALWAYS" ? "DEFAULT" : config.enforcement;
+  const own = enforcement === "ENFORCEMENT_UNSPECIFIED" ? general : enforcement;
   return { namedPorts, enforcement: own ?? "DEFAULT" };
 }
 

@@ -234,14 +234,14 @@ export const POLICY_ENTRY_BEFORE = 32;
 /** ... comes behind them: a default deny of theirs would come before it */
 export const POLICY_ENTRY_BEHIND = 64;
 export const DESTINATION_FIRST = 0x80000000;
-/** the host's flow as its devices see it; 0: an endpoint's */
-export const CT_SCOPE_HOST = 1;
 /** there are entries with POLICY_ENTRY_REDIRECT */
 export const POLICY_DIRECTION_REDIRECTS = 1;
 /** there are entries with SHAPE_AUDIT */
 export const POLICY_DIRECTION_AUDITED = 2;
 /** the endpoint is in audit mode: what its policy denies passes, and is reported */
 export const POLICY_DIRECTION_AUDIT = 4;
+/** the host's flow as its devices see it; 0: an endpoint's */
+export const CT_SCOPE_HOST = 1;
 /** the side that opened the flow is `hi` */
 export const CT_ORIGIN_HI = 1;
 export const CT_SEEN_NON_SYN = 2;
