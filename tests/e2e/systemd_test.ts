@@ -52,6 +52,12 @@ class Server {
 
   async ready(): Promise<void> {
     await this.host.ok("weir", "status", "--wait", "--timeout", "300");
+    const group = "/sys/fs/cgroup/system.slice/weir.service/weir-host-l7-proxy";
+    assert.match(
+      await this.host.ok("cat", `${group}/cgroup.procs`),
+      /^\d+$/m,
+      "the L7 proxy has a group of its own",
+    );
   }
 
   async isEnabled(): Promise<string> {

@@ -1,5 +1,6 @@
 /**
- * An upgrade in place from an older version, with traffic that goes on: what it left in databases, files and pins is taken over.
+ * An upgrade in place from an older version, with traffic that goes on: what it left in databases, files and pins is taken over, and of connections
+ * that the L7 proxy judges those that were held are made anew.
  * Only where WEIR_UPGRADE_FROM names the commit, for the older version must be built:
  *
  *     WEIR_UPGRADE_FROM=bb843b6 iso deno test -A tests/faults/upgrade_test.ts
@@ -10,6 +11,7 @@ import assert from "node:assert/strict";
 import { canRun, Lab, run } from "../e2e/weir.ts";
 import { until } from "@weir/common/testing/until";
 import { CAST, clients, isWell, pod, processes, signal, TRAFFIC, Witness } from "./faulty_lab.ts";
+import { allows, Load, WEB } from "./l7_load.ts";
 
 const from = Deno.env.get("WEIR_UPGRADE_FROM");
 if (from === undefined) console.log("SKIP tests/faults/upgrade_test.ts: WEIR_UPGRADE_FROM names no commit");
@@ -28,7 +30,8 @@ spec: { selector: { app: server }, ports: [{ port: 80, protocol: TCP }] }
 `;
 
 Deno.test({
-  name: `an upgrade in place from ${from}: no connection is lost, no policy, number, address or service`,
+  name:
+    `an upgrade in place from ${from}: no connection is lost, no policy, number, address or service, and nothing passes unjudged`,
   ignore: !canRun || from === undefined,
   async fn() {
     const tree = await Deno.makeTempDir({ prefix: "weir-upgrade-" });
@@ -37,7 +40,7 @@ Deno.test({
     try {
       await must("bash", "-ec", 'git archive "$1" | tar x -C "$2"; cp -r .build "$2"', "_", from!, tree);
       await must("bash", "-ec", 'cd "$1" && deno run -A scripts/build.ts', "_", tree);
-      await Deno.writeTextFile(`${tree}/cast.yaml`, [CAST, SERVICE].join("---\n"));
+      await Deno.writeTextFile(`${tree}/cast.yaml`, [CAST, SERVICE, WEB].join("---\n"));
       await must(
         `${tree}/scripts/weir`,
         "lab",
@@ -62,6 +65,9 @@ Deno.test({
         };
       };
       await lab.expect(TRAFFIC);
+      await lab.apply(allows("/a"));
+      await using load = await Load.begin(lab);
+      await load.isJudged("/a", "by the older version");
       const before = await facts(old);
       await using witness = await Witness.begin(lab);
 
@@ -91,6 +97,8 @@ Deno.test({
             await Deno.stat(`/var/lib/weir/${lab.name}-${node}/version.json`).then(() => true, () => false),
         );
         await witness.goesOn(`after the upgrade of ${node}`);
+        await load.isJudged("/a", `after the upgrade of ${node}`);
+        assert.equal(load.now.silent + load.now.failed, 0, "whoever loses its connection hears so");
       }
       await isWell(lab);
       assert.deepEqual(
@@ -101,6 +109,8 @@ Deno.test({
       await lab.put(pod("late-2", 2));
       await lab.apply(clients("client", "late"));
       await lab.expect(["from: late-2, to: server-1, port: 80, expect: allow", ...TRAFFIC]);
+      await lab.apply(allows("/b"));
+      await load.isJudged("/b", "with a policy of the new version");
       await witness.goesOn("in the end");
     } finally {
       await lab.down();
