@@ -15,6 +15,7 @@ import type { PolicyRepository } from "./policy_repository.ts";
 import { judgeRequest } from "./request_judgement.ts";
 import { smallestChange } from "./smallest_change.ts";
 import { isSubject } from "./subject_groups.ts";
+import { isLeftOpen, passedOn, tierWords } from "./tier_words.ts";
 
 /** Most facts that one step lists. */
 export const FACTS_MAX = 32;
@@ -68,6 +69,7 @@ export function explainDirection(
     labelFacts: factsOf(context).slice(0, FACTS_MAX),
     audited: verdict.audited !== undefined,
     notes: [
+      ...passedOn(context),
       ...more,
       ...aboutAudit(context),
       ...aboutNames(context),
@@ -82,7 +84,8 @@ export function explainDirection(
   };
 }
 
-function reasonOf({ pair, verdict, words }: Decision): string {
+function reasonOf(decision: Decision): string {
+  const { pair, verdict, words } = decision;
   const rule = pair.rule(verdict.cookie);
   if (pair.enforcement === "NEVER") return `Allowed: policies are never enforced on the ${words.subject}`;
   if (verdict.by === "open") return `Allowed: no policy selects the ${words.subject} for ${words.direction}`;
@@ -95,7 +98,17 @@ function reasonOf({ pair, verdict, words }: Decision): string {
       } the ${words.subject} for ${words.direction}`;
     return `Denied by default: ${who} and no rule allows ${words.port} ${words.preposition} the ${words.remote}`;
   }
-  const where = listOf((rule?.sources ?? []).map(formatSource));
+  if (isLeftOpen(decision)) {
+    const policies = [...new Set(rule?.sources.map((source) => source.policy) ?? [])];
+    return `Allowed: no rule of ${
+      listOf(policies)
+    } decides about ${words.port} ${words.preposition} the ${words.remote}, and no policy closes ${words.direction}`;
+  }
+  const uses = pair.usesOf(verdict.cookie);
+  const where = listOf((rule?.sources ?? []).map((source) => {
+    const use = uses.find(({ source: { policy, path } }) => policy === source.policy && path === source.path);
+    return formatSource(source) + (use === undefined ? "" : tierWords(use));
+  }));
   return verdict.allowed ? `Allowed by ${where}` : `Denied by ${where}`;
 }
 

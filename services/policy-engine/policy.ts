@@ -94,6 +94,8 @@ export interface RuleSection {
   readonly deny: boolean;
   /** Neither allows nor denies: the next tier decides. */
   readonly pass?: boolean;
+  /** What its author calls it. */
+  readonly name?: string;
   /** Place in the order of all rules, as `tierPriority` counts it; default that of ordinary policies. */
   readonly priority?: number;
   readonly peers: readonly Peer[];

@@ -9,15 +9,16 @@ import {
   LABEL_CLUSTER,
   LABEL_NAMESPACE,
   LABEL_NAMESPACE_META_PREFIX,
-  protocolName,
   requirementHolds,
 } from "@weir/common";
 import { allowingPolicy } from "./allowing_policy.ts";
 import type { CompiledRule, PeerUse } from "./compiled_rule.ts";
-import { type Decision, type ExplainQuery, lookUp } from "./decision.ts";
+import { type Decision, lookUp } from "./decision.ts";
 import { describeIdentity, formatSource, listOf, placeOf, requirementWords } from "./explain_words.ts";
 import type { PairState } from "./pair_state.ts";
-import { type Direction, formatPeerSelector, type PeerSelector, type PortMatch } from "./policy.ts";
+import { formatPort, portMatches } from "./port_words.ts";
+import { isLeftOpen } from "./tier_words.ts";
+import { type Direction, formatPeerSelector, type PeerSelector } from "./policy.ts";
 
 /** What to do, in words, and as a manifest. Empty: there is nothing to say. */
 export interface Change {
@@ -38,7 +39,7 @@ export function smallestChange(decision: Decision): Change {
       `Let policies be enforced on the ${words.subject}: weir endpoint config NAME enforcement=default, or weir agent --enable-policy default on its node`;
     return { ...none, change };
   }
-  if (verdict.by === "open") {
+  if (verdict.by === "open" || isLeftOpen(decision)) {
     const change =
       `Apply a policy that selects the ${words.subject} and has ${words.direction} rules that leave the ${words.remote} out`;
     return { ...none, change };
@@ -63,9 +64,15 @@ function withoutRules(decision: Decision): string {
     const others = pair.without(uses).usesOf(after.cookie).length;
     const policy = uses[0].rule.policy;
     const more = `${others === 0 ? "another rule" : `${others} more rule(s)`} would still allow it`;
+    if (uses[0].rule.rule.tier !== undefined) {
+      return `Put a rule that denies ${words.port} ${words.preposition} the ${words.remote} above ${removed} (without it ${more})`;
+    }
     return policy.kind === "NetworkPolicy"
       ? `Remove every rule that allows it: without ${removed} ${more}`
       : `Add ${words.direction}Deny for ${words.port} ${words.preposition} the ${words.remote} to ${policy.name}: a deny beats every allow (without ${removed} ${more})`;
+  }
+  if (uses[0].rule.rule.tier !== undefined) {
+    return `Put a rule that allows ${words.port} ${words.preposition} the ${words.remote} above ${removed}`;
   }
   if (after.by === "entry") return `Remove ${removed}, and then what denies it next`;
   return `Remove ${removed} and allow ${words.port} ${words.preposition} the ${words.remote}: no other rule does`;
@@ -126,7 +133,7 @@ function toAllow(decision: Decision): Change {
 function nearestRule({ pair, query, direction }: Decision): NearRule | undefined {
   let best: NearRule | undefined, bestCost = Infinity;
   for (const use of pair.rules.flatMap((rule) => rule.uses)) {
-    if (use.direction !== direction || use.section.deny) continue;
+    if (use.direction !== direction || use.section.deny || use.section.pass) continue;
     if (isByAddress(use.peer.selector) && pair.remote.prefixes.length === 0) continue;
     // Nor has it a name, unless it was asked for by one.
     if (use.peer.selector.type === "fqdn" && pair.remote.askedName === undefined) continue;
@@ -206,31 +213,6 @@ function holderOf(condition: string, { pair, words }: Decision): string {
 
 function closes(rule: CompiledRule, direction: Direction): boolean {
   return rule.rule.directions[direction].defaultDeny;
-}
-
-function portMatches(port: PortMatch, query: ExplainQuery): boolean {
-  if (port.protocol === 0) return true;
-  if (port.protocol !== query.protocol) return false;
-  if (port.name === "") return port.first <= query.port && query.port <= port.last;
-  return query.toNamedPorts.some((named) =>
-    named.name.toLowerCase() === port.name && named.port === query.port
-  );
-}
-
-/** `80/TCP`, `8000-8080/TCP`, `http/TCP (8080 there)`, `ICMP type 8`, `every UDP port`. */
-function formatPort({ protocol, first, last, name }: PortMatch, { toNamedPorts }: ExplainQuery): string {
-  if (protocol === 0) return "every port";
-  const of = protocolName(protocol);
-  if (name !== "") {
-    const numbers = toNamedPorts.filter((named) => named.name.toLowerCase() === name.toLowerCase())
-      .map(({ port }) => port);
-    return `${name}/${of} (${
-      numbers.length === 0 ? "the destination has no port of this name" : `${numbers.join(", ")} there`
-    })`;
-  }
-  if (protocol === 1 || protocol === 58) return first === last ? `${of} type ${first}` : `every ${of}`;
-  if (first === 0 && last === 65535) return `every ${of} port`;
-  return first === last ? `${first}/${of}` : `${first}-${last}/${of}`;
 }
 
 /** Nobody can give somebody the label of an entity: who is the world or a group is so by its address. */

@@ -172,7 +172,7 @@ function readSections(
   return (reader.list(node, syntax.rulesMax) ?? []).flatMap((item, index) => {
     const fields = reader.map(item, ["name", "action", word, syntax.portsField]);
     if (!fields) return [];
-    reader.string(fields.get("name"), RULE_NAME_MAX);
+    const name = reader.string(fields.get("name"), RULE_NAME_MAX);
     const action = readAction(reader, item, fields.get("action"), syntax);
     const ports = readTieredPorts(reader, fields.get(syntax.portsField), syntax);
     const peersNode = fields.get(word);
@@ -196,6 +196,7 @@ function readSections(
       line: item.line,
       deny: action === "deny",
       pass: action === "pass",
+      name,
       priority: tierPriority(tier?.tier ?? "Admin", tier?.priority ?? 0, index),
       peers,
       ports,

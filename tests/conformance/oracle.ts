@@ -4,35 +4,17 @@
  * @module
  */
 
-/** A manifest as its JSON value. */
-// deno-lint-ignore no-explicit-any
-export type Manifest = any;
+import {
+  inCidr,
+  type Manifest,
+  matchesSelector,
+  meansName,
+  type OracleEnd,
+  type OracleQuery,
+} from "./oracle_matching.ts";
+import { isTieredManifest, tierDecides } from "./tiered_oracle.ts";
 
-/** One end of a connection: a pod with labels (`source:key` to value), or an address outside. */
-export interface OracleEnd {
-  readonly labels: Readonly<Record<string, string>>;
-  /** IPv4 address of an end outside the cluster. */
-  readonly outside?: string;
-  /** Names that DNS gave this address for. */
-  readonly names?: readonly string[];
-  readonly namedPorts: readonly { name: string; port: number; protocol: string }[];
-}
-
-/** A connection as one of its ends sees it. */
-export interface OracleQuery {
-  readonly subject: OracleEnd;
-  readonly remote: OracleEnd;
-  readonly direction: "ingress" | "egress";
-  readonly protocol: "TCP" | "UDP" | "SCTP" | "ICMP";
-  readonly port: number;
-  /** A request within the connection; without one it is asked whether there may be a connection at all. */
-  readonly request?: { readonly method: string; readonly path: string };
-  /** Every pod, for port names that the remote end does not define. */
-  readonly everyone: readonly OracleEnd[];
-  /** CIDR groups, and services as the engine keeps them; `oracleAllows` finds them among the manifests. */
-  readonly groups?: readonly Manifest[];
-  readonly services?: readonly Manifest[];
-}
+export type { Manifest, OracleEnd, OracleQuery } from "./oracle_matching.ts";
 
 const NAMESPACE = "io.kubernetes.pod.namespace";
 const NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels.";
@@ -40,6 +22,14 @@ const CLUSTER = "io.cilium.k8s.policy.cluster";
 
 /** True when the connection is allowed at the subject. */
 export function oracleAllows(manifests: readonly Manifest[], asked: OracleQuery): boolean {
+  const tiered = manifests.filter(isTieredManifest);
+  return tierDecides(tiered, "Admin", asked) ??
+    ordinaryAllows(manifests.filter((one) => !tiered.includes(one)), asked) ??
+    tierDecides(tiered, "Baseline", asked) ?? true;
+}
+
+/** What the policies between the tiers say; undefined when none of them is about the subject in this direction. */
+function ordinaryAllows(manifests: readonly Manifest[], asked: OracleQuery): boolean | undefined {
   let closed = false, open = false, allowed = false;
   const groups = manifests.filter(({ kind }) => kind === "CiliumCIDRGroup");
   const services = manifests.filter(({ kind }) => kind === "ServicePeers");
@@ -56,7 +46,7 @@ export function oracleAllows(manifests: readonly Manifest[], asked: OracleQuery)
     }
   }
   if (allowed) return true;
-  return closed ? false : open || !closed;
+  return closed ? false : open ? true : undefined;
 }
 
 function rulesOf(manifest: Manifest): Manifest[] {
@@ -174,15 +164,6 @@ function passesRules(rules: Manifest[], request: OracleQuery["request"]): boolea
   return rules.some(({ method, path }) => is(method, request.method) && is(path, request.path));
 }
 
-/** A star for characters of one label, `**.` at the start for labels. The names of the tests are in lower case, without final dot. */
-function meansName({ matchName, matchPattern }: Manifest, name: string): boolean {
-  if (matchName !== undefined) return matchName.toLowerCase() === name;
-  if (matchPattern === "*") return true;
-  const text = matchPattern.replace(/^\*\*\./, "");
-  const labels = text.replaceAll(".", "\\.").replaceAll("*", "[^.]*");
-  return new RegExp(`^${text === matchPattern ? "" : "([^.]+\\.)+"}${labels}$`).test(name);
-}
-
 function meansEndpoint(manifest: Manifest, selector: Manifest, remote: OracleEnd): boolean {
   if (remote.outside !== undefined) return false;
   const text = JSON.stringify(selector);
@@ -224,25 +205,6 @@ function matchesPort(port: Manifest, query: OracleQuery, clusterNames: boolean):
   return clusterNames && all.size === 1 && all.has(query.port);
 }
 
-function matchesSelector(selector: Manifest, labels: Readonly<Record<string, string>>): boolean {
-  const valueOf = (written: string) => {
-    const key = written.replace(/^any:/, "");
-    if (key.includes(":") || key in labels) return labels[key];
-    return Object.entries(labels).find(([label]) => label.slice(label.indexOf(":") + 1) === key)?.[1];
-  };
-  for (const [key, value] of Object.entries(selector.matchLabels ?? {})) {
-    if (valueOf(key) !== value) return false;
-  }
-  for (const { key, operator, values } of selector.matchExpressions ?? []) {
-    const value = valueOf(key);
-    if (operator === "In" && (value === undefined || !values.includes(value))) return false;
-    if (operator === "NotIn" && value !== undefined && values.includes(value)) return false;
-    if (operator === "Exists" && value === undefined) return false;
-    if (operator === "DoesNotExist" && value !== undefined) return false;
-  }
-  return true;
-}
-
 function inBlock(block: { cidr: string; except?: string[] }, remote: OracleEnd): boolean {
   if (remote.outside === undefined) return false;
   return inCidr(block.cidr, remote.outside) &&
@@ -280,14 +242,4 @@ function meansService(
     return remote.outside === undefined && labels[`k8s:${NAMESPACE}`] === metadata.namespace &&
       labels[`k8s:${CLUSTER}`] === "default" && matchesSelector({ matchLabels: spec.selector }, labels);
   });
-}
-
-function inCidr(cidr: string, address: string): boolean {
-  const [base, length = "32"] = cidr.split("/");
-  const size = 2 ** (32 - Number(length));
-  return Math.floor(ipv4Number(base) / size) === Math.floor(ipv4Number(address) / size);
-}
-
-function ipv4Number(text: string): number {
-  return text.split(".").reduce((sum, octet) => sum * 256 + Number(octet), 0);
 }

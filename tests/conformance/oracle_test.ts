@@ -20,6 +20,7 @@ import {
   randomService,
   REQUESTS,
 } from "./random_policies.ts";
+import { randomTiered } from "./random_tiers.ts";
 import type { Model, ModelPod } from "./testdata.ts";
 
 const STACKS = 150;
@@ -48,6 +49,15 @@ function randomModel(random: Random): Model {
   return { namespaces: NAMESPACES, pods, externals: ADDRESSES };
 }
 
+/** In half of the stacks some policies of tiers, one Baseline of v1alpha1 at most. */
+function randomTiers(random: Random): Manifest[] {
+  if (random.chance(50)) return [];
+  const all = random.list(1, 5, () => 0).map((_, index) => randomTiered(random, index));
+  return all.filter(({ kind }, at) =>
+    kind !== "BaselineAdminNetworkPolicy" || all.findIndex((one) => one.kind === kind) === at
+  );
+}
+
 function endOf(pod: ModelPod): OracleEnd {
   const labels = [...podLabels(pod, NAMESPACES[pod.namespace], "world")];
   return {
@@ -66,6 +76,7 @@ Deno.test("policy engine agrees with the slow evaluator on random policies", () 
       ...Array.from({ length: 1 + random.below(5) }, (_, index) => randomPolicy(random, index)),
       ...Array.from({ length: random.below(4) }, (_, index) => randomGroup(random, index)),
       ...Array.from({ length: random.below(3) }, (_, index) => randomService(random, index)),
+      ...randomTiers(random),
     ];
     // What groups were before leaves no trace.
     if (random.chance(50)) cluster.apply([0, 1].map((index) => randomGroup(random, index)));
@@ -224,7 +235,7 @@ Deno.test("policy engine gives the same map states whatever the order of identit
     const groups = [0, 1, 2].map((index) => randomGroup(random, index));
     const services = [0, 1].map((index) => randomService(random, index));
     const policies = Array.from({ length: 4 }, (_, index) => randomPolicy(random, index));
-    const manifests = [...policies, ...groups, ...services];
+    const manifests = [...policies, ...groups, ...services, ...randomTiers(random)];
     const steps: Step[] = [
       ...model.pods.map((pod, index): Step => (repository) => {
         const labels = podLabels(pod, NAMESPACES[pod.namespace], "world");

@@ -116,7 +116,8 @@ export const POLICY: Manual = {
   },
   notes:
     `Policies are CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy, as they are written for Cilium and
-Kubernetes. A CiliumCIDRGroup is applied, shown and deleted like a policy: prefixes that policies name by cidrGroupRef or
+Kubernetes, and those of administrators: AdminNetworkPolicy (anp:NAME), BaselineAdminNetworkPolicy (banp:default) and
+ClusterNetworkPolicy (clnp:NAME), whose tiers and priorities say which rule is asked first. A CiliumCIDRGroup is applied, shown and deleted like a policy: prefixes that policies name by cidrGroupRef or
 cidrGroupSelector. Services that policies name are listed too, as svc:NAMESPACE/NAME: the policy engine keeps these itself.
 A policy with the annotation weir.dev/mode: audit drops nothing: what it alone would deny passes, and is told as AUDIT with
 its name (weir observe --verdict AUDIT).
