@@ -26,6 +26,7 @@ import {
   labelPeer,
   type PeerIdentity,
   type Policy,
+  type PolicyRule,
   type PortMatch,
   ruleSelects,
   type SourceSelector,
@@ -97,7 +98,7 @@ export class PolicySelections {
       for (const name of own) names.add(name);
       if (own.length === 0) {
         warnings.push({
-          path: `${rule.path}.${rule.isForHosts ? "nodeSelector" : "endpointSelector"}`,
+          path: `${rule.path}.${subjectField(rule)}`,
           detail: `no ${rule.isForHosts ? "node" : "endpoint"} has ${wordsOf(rule.subject)}`,
         });
       }
@@ -122,7 +123,7 @@ export class PolicySelections {
         });
       }
     }
-    return { name: policy.name, endpoints: names.size, warnings };
+    return { name: policy.name, endpoints: names.size, warnings: withoutRepeated(warnings) };
   }
 
   #subjectsOf(selector: Selector): PeerIdentity[] {
@@ -246,4 +247,14 @@ export function allowsDns(sections: Policy["rules"][number]["directions"]["EGRES
 
 function wordsOf(selector: Selector): string {
   return requirementWords(selector).join(",").replaceAll("any:", "") || "any label";
+}
+
+/** A policy of a tier is one rule for each direction, with the same subject. */
+function withoutRepeated(warnings: readonly Warning[]): Warning[] {
+  return [...new Map(warnings.map((warning) => [`${warning.path} ${warning.detail}`, warning])).values()];
+}
+
+/** Where a rule says whom it selects. */
+function subjectField({ isForHosts, tier }: PolicyRule): string {
+  return tier !== undefined ? "subject" : isForHosts ? "nodeSelector" : "endpointSelector";
 }

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { LabelSet, MapState, thinEntries } from "@weir/common";
+import { sectionsOf } from "./check/placed_section.ts";
+import { shadowedRules } from "./check/shadowed_rules.ts";
 import { explainDirection } from "./explain.ts";
 import { readManifests } from "./manifest.ts";
 import type { Policy } from "./policy.ts";
@@ -175,4 +177,18 @@ Deno.test("PolicyRepository keeps a rule of a tier once, and resolves what a cha
   assert.deepEqual([asks(open, API, 80), asks(open, API, 81)], [true, false]);
   repository.removePolicy("knp:shop/web");
   assert.equal(repository.groupCount, groups);
+});
+
+Deno.test("shadowedRules() knows which rule of a tier is asked first, and that a pass may lead past another tier", () => {
+  const guard = ADMIN.replace("action: Deny", "action: Accept") + `    - name: late
+      action: Deny
+      from: [{ namespaces: { matchLabels: { team: a } } }]
+    - name: never
+      action: Accept
+      from: [{ namespaces: { matchLabels: { team: a } } }]
+`;
+  const policies = [guard, BASELINE, ORDINARY].flatMap((text) => policiesOf(text));
+  const { findings } = shadowedRules(sectionsOf(policies));
+  // Neither does Baseline deny what Admin accepts, nor Admin what NetworkPolicy allows.
+  assert.deepEqual(findings.map(({ id, path }) => `${id} ${path}`), ["denied-allow spec.ingress[3]"]);
 });

@@ -54,7 +54,9 @@ export class Essentials {
         says: direction === "EGRESS"
           ? "it denies connections to the cluster's DNS on port 53"
           : "it selects the cluster's DNS and denies connections to its port 53",
-        action: "Leave DNS out of the deny (other peers or ports): no allow can open it again",
+        action: rule.tier === undefined
+          ? "Leave DNS out of the deny (other peers or ports): no allow can open it again"
+          : "Leave DNS out of the deny (other peers or ports), or accept it in a rule above",
       }));
     }
     const { prefixes, ports } = this.#api;

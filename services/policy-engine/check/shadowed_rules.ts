@@ -3,7 +3,15 @@
  * that its L7 rules filter nothing, or it could go.
  * @module
  */
-import { LABEL_CLUSTER, LABEL_NAMESPACE, type Requirement } from "@weir/common";
+import {
+  LABEL_CLUSTER,
+  LABEL_NAMESPACE,
+  precedence,
+  PRIORITY_ORDINARY,
+  type Requirement,
+  type Tier,
+  tierOf,
+} from "@weir/common";
 import { placeOf } from "../explain_words.ts";
 import type { PortMatch, PortRules } from "../policy.ts";
 import { type Finding, finding } from "./finding.ts";
@@ -46,15 +54,28 @@ export function shadowedRules(sections: readonly PlacedSection[]): Shadowed {
 }
 
 function effectsOn({ section }: PlacedSection): Effect[] {
-  if (section.deny) return ["covered-rule"];
+  if (section.deny || section.pass) return ["covered-rule"];
   return section.ports.some(({ rules }) => rules !== undefined)
     ? ["denied-allow", "bypassed-l7", "covered-rule"]
     : ["denied-allow", "covered-rule"];
 }
 
 function canHave(effect: Effect, inner: PlacedSection, outer: PlacedSection): boolean {
+  // Of two tiers a pass may lead past one, and within one the rule that is asked first counts.
+  if (tierOfSection(inner) !== tierOfSection(outer) || placeOfSection(outer) > placeOfSection(inner)) {
+    return false;
+  }
   if (effect === "denied-allow") return outer.section.deny;
-  return outer.section.deny === inner.section.deny;
+  return outer.section.deny === inner.section.deny &&
+    Boolean(outer.section.pass) === Boolean(inner.section.pass);
+}
+
+function placeOfSection({ section: { priority = PRIORITY_ORDINARY } }: PlacedSection): number {
+  return priority;
+}
+
+function tierOfSection(placed: PlacedSection): Tier {
+  return tierOf(precedence(placeOfSection(placed), false));
 }
 
 /** The sections that take in a section's every peer, each with all of its ports; undefined: some peer is left. */
@@ -95,17 +116,19 @@ function rulesText({ kind, rules }: PortRules): string {
 
 function findingOf(
   effect: Effect,
-  { policy, section }: PlacedSection,
+  { policy, rule, section }: PlacedSection,
   by: readonly PlacedSection[],
 ): Finding {
   const [{ policy: other, section: first }] = by, more = by.length > 1 ? ` and ${by.length - 1} more` : "";
   const where = `${other.name} ${first.path} (${placeOf(other, first.line)})${more}`;
-  const { path, line, deny } = section, place = { id: effect, policy, path, line };
+  const { path, line, deny, pass } = section, place = { id: effect, policy, path, line };
   if (effect === "denied-allow") {
     return finding({
       ...place,
       says: `all that it allows is denied by ${where}`,
-      action: "Take the allow out, or make the deny narrower: a deny always wins",
+      action: rule.tier === undefined
+        ? "Take the allow out, or make the deny narrower: a deny always wins"
+        : "Take the allow out, or put it above the deny",
     });
   }
   if (effect === "bypassed-l7") {
@@ -115,11 +138,10 @@ function findingOf(
       action: "Take the other allow out, or give it these rules too",
     });
   }
+  const [verb, does] = deny ? ["deny", "denies"] : pass ? ["pass", "passes"] : ["allow", "allows"];
   return finding({
     ...place,
-    says: `it ${deny ? "denies" : "allows"} nothing that ${where} does not ${
-      deny ? "deny" : "allow"
-    } already`,
+    says: `it ${does} nothing that ${where} does not ${verb} already`,
     action: "It can go, if nobody relies on it when the other one changes",
   });
 }
