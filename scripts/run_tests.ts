@@ -118,6 +118,14 @@ const groups: Group[] = [
     ...tests("incidents", "what is broken is named by one command, and its fix works", "tests/incidents"),
     beside: "labs",
   },
+  {
+    ...tests(
+      "lab-conformance",
+      "policy cases and random policies, every pod pair with real packets",
+      "tests/lab-conformance",
+    ),
+    beside: "labs",
+  },
   { ...tests("faults", "killed, full, broken, gone", "tests/faults"), beside: "labs" },
   // What it is made of builds beside the others.
   {

@@ -14,14 +14,14 @@ import {
 } from "@weir/common";
 import type { MapState as Message } from "@weir/proto/policy";
 import { type Fault, PolicyRepository, readManifests } from "@weir/policy-engine";
-import { readTestdata } from "./testdata.ts";
+import {
+  type CiliumIdentity,
+  type CiliumRandomFile,
+  readTestdata,
+  type Verdicts,
+  withoutProxy,
+} from "./testdata.ts";
 
-type Verdicts = Record<"ingress" | "egress", Record<string, string>>;
-interface CiliumIdentity {
-  id: number;
-  name: string;
-  labels: string[];
-}
 interface ExampleCase {
   file: string;
   kind: string;
@@ -37,15 +37,6 @@ interface ValidationCase {
   kind: string;
   accepted: boolean;
   spec: Record<string, unknown>;
-}
-interface RandomFile {
-  identities: CiliumIdentity[];
-  cases: {
-    id: string;
-    policies: { policy: Record<string, unknown>; rejected?: string }[];
-    /** With an error in place of verdicts where rules ask for different authentication. */
-    endpoints: { subject: string; verdicts: Verdicts; error?: string }[];
-  }[];
 }
 interface MergeFile {
   identities: CiliumIdentity[];
@@ -162,7 +153,7 @@ Deno.test("policy engine agrees with Cilium on every mix of allow and deny, and 
 });
 
 Deno.test("policy engine agrees with Cilium on random policy stacks, layer 7 rules taken out", async () => {
-  const { cases, identities } = await readTestdata<RandomFile>("cilium-random");
+  const { cases, identities } = await readTestdata<CiliumRandomFile>("cilium-random");
   let compared = 0, verdicts = 0;
   const wrong: string[] = [];
   for (const { id, policies: manifests, endpoints } of cases) {
@@ -217,15 +208,6 @@ kind: CiliumCIDRGroup
 metadata: { name: red, labels: { color: red } }
 spec: { externalCIDRs: [203.0.113.0/24] }
 `).policies;
-
-/** Layer 7 rules and authentication say how, not whether, a connection is allowed at layer 4. */
-function withoutProxy(key: string, value: unknown): unknown {
-  return ["rules", "authentication", "serverNames", "listener", "terminatingTLS", "originatingTLS"].includes(
-      key,
-    )
-    ? undefined
-    : value;
-}
 
 function namespaceOf(kind: string): { namespace?: string } {
   return kind === POLICY_KINDS[0] ? { namespace: "default" } : {};

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { PROTOCOL_NUMBERS } from "@weir/common";
 import { type CidrMode, FIRST_POD_IDENTITY, ModelCluster } from "./model.ts";
-import { type KubernetesFile, type Model, readTestdata, type Step, type Table } from "./testdata.ts";
+import { type KubernetesFile, type Model, portAt, readTestdata, type Step, tablesOf } from "./testdata.ts";
 
 const FILES = ["recipes", "examples", "generated-mock", "generated-spread", "generated-ipv6", "random"];
 
@@ -78,18 +78,4 @@ function compare(step: Step, model: Model, mode: CidrMode, wrong: (where: string
     }
   }
   return verdicts;
-}
-
-function tablesOf(table: Table, mode: CidrMode): { ingress: string[]; egress: string[]; combined: string[] } {
-  if (mode === "pods") return table;
-  return {
-    ingress: table.worldOnlyIngress ?? table.ingress,
-    egress: table.worldOnlyEgress ?? table.egress,
-    combined: table.worldOnlyCombined ?? table.combined,
-  };
-}
-
-function portAt(table: Table, ports: Model["pods"][number]["ports"]): number | undefined {
-  if (table.portName === undefined || table.portName === "") return table.port;
-  return ports.find((port) => port.name === table.portName && port.protocol === table.protocol)?.port;
 }

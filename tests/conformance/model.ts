@@ -18,6 +18,7 @@ import {
 import { compileName, compileNamePattern, type NameMatcher } from "@weir/l7-rules";
 import { PolicyRepository, readManifests } from "@weir/policy-engine";
 import type { FqdnSelector } from "@weir/proto/policy";
+import type { OracleEnd } from "./oracle.ts";
 import type { Model, ModelPod } from "./testdata.ts";
 
 /** Number of the first pod's identity; each pod has one of its own, because its port names may differ. */
@@ -39,6 +40,15 @@ export function podLabels(pod: ModelPod, namespaceLabels: Record<string, string>
   // An identity with a cidr label can be meant by CIDR: that is all that tells the two modes apart.
   if (mode === "pods") labels.push(makeLabel("cidr", Prefix.parse(pod.ip).text));
   return LabelSet.from(labels);
+}
+
+/** A pod as the slow evaluator sees it. */
+export function endOf(pod: ModelPod, namespaceLabels: Record<string, string>): OracleEnd {
+  const labels = [...podLabels(pod, namespaceLabels, "world")];
+  return {
+    labels: Object.fromEntries(labels.map((label) => [`${label.source}:${label.key}`, label.value])),
+    namedPorts: pod.ports,
+  };
 }
 
 /** An address outside, and the names that DNS gave it for. */

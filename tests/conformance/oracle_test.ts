@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { IDENTITY_HOST, IDENTITY_LOCAL_MIN, MapState, PROTOCOL_NUMBERS, type Verdict } from "@weir/common";
 import { compileRuleSet, unionOfRuleSets } from "@weir/l7-rules";
 import { PolicyRepository, readManifests } from "@weir/policy-engine";
-import { FIRST_POD_IDENTITY, ModelCluster, podLabels } from "./model.ts";
+import { endOf, FIRST_POD_IDENTITY, ModelCluster, podLabels } from "./model.ts";
 import { type Manifest, oracleAllows, type OracleEnd } from "./oracle.ts";
 import {
   ADDRESSES,
@@ -58,14 +58,6 @@ function randomTiers(random: Random): Manifest[] {
   );
 }
 
-function endOf(pod: ModelPod): OracleEnd {
-  const labels = [...podLabels(pod, NAMESPACES[pod.namespace], "world")];
-  return {
-    labels: Object.fromEntries(labels.map((label) => [`${label.source}:${label.key}`, label.value])),
-    namedPorts: pod.ports,
-  };
-}
-
 Deno.test("policy engine agrees with the slow evaluator on random policies", () => {
   let verdicts = 0, denied = 0, judged = 0, byName = 0;
   for (const seed of seeds) {
@@ -86,7 +78,7 @@ Deno.test("policy engine agrees with the slow evaluator on random policies", () 
         cluster.repository.removePolicy(name);
       }
     }
-    const pods = model.pods.map(endOf);
+    const pods = model.pods.map((pod) => endOf(pod, NAMESPACES[pod.namespace]));
     const named = new Map(ADDRESSES.map((address, index) => [
       FIRST_NAMED_IDENTITY + index,
       { address, names: random.shuffle(NAMES).slice(0, random.below(3)) },
@@ -175,7 +167,7 @@ Deno.test("policies in audit mode change no verdict, and tell exactly what they 
     });
     const enforcing = manifests.filter(({ metadata }) => metadata.annotations === undefined);
     cluster.apply([...objects, ...manifests]);
-    const pods = model.pods.map(endOf);
+    const pods = model.pods.map((pod) => endOf(pod, NAMESPACES[pod.namespace]));
     const remotes: [number, OracleEnd][] = [
       ...pods.map((end, index): [number, OracleEnd] => [FIRST_POD_IDENTITY + index, end]),
       ...ADDRESSES.map((outside): [number, OracleEnd] => [

@@ -54,3 +54,52 @@ export interface KubernetesFile {
   model?: Model;
   cases: { id: string; description: string; steps: Step[] }[];
 }
+
+/** The verdicts of a table, by what a CIDR means: only addresses outside, or pods too. */
+export function tablesOf(
+  table: Table,
+  mode: "world" | "pods",
+): { ingress: string[]; egress: string[]; combined: string[] } {
+  if (mode === "pods") return table;
+  return {
+    ingress: table.worldOnlyIngress ?? table.ingress,
+    egress: table.worldOnlyEgress ?? table.egress,
+    combined: table.worldOnlyCombined ?? table.combined,
+  };
+}
+
+/** The number of a table's port at a pod with these ports; undefined: the pod has none of that name. */
+export function portAt(table: Table, ports: Model["pods"][number]["ports"]): number | undefined {
+  if (table.portName === undefined || table.portName === "") return table.port;
+  return ports.find((port) => port.name === table.portName && port.protocol === table.protocol)?.port;
+}
+
+/** One letter for each identity, by port; see the legend of a file of cilium-*.json.gz. */
+export type Verdicts = Record<"ingress" | "egress", Record<string, string>>;
+
+/** An identity of cilium-*.json.gz. */
+export interface CiliumIdentity {
+  id: number;
+  name: string;
+  labels: string[];
+}
+
+/** cilium-random.json.gz. */
+export interface CiliumRandomFile {
+  identities: CiliumIdentity[];
+  cases: {
+    id: string;
+    policies: { policy: Record<string, unknown>; rejected?: string }[];
+    /** With an error in place of verdicts where rules ask for different authentication. */
+    endpoints: { subject: string; verdicts: Verdicts; error?: string }[];
+  }[];
+}
+
+/** Layer 7 rules and authentication say how, not whether, a connection is allowed at layer 4. */
+export function withoutProxy(key: string, value: unknown): unknown {
+  return ["rules", "authentication", "serverNames", "listener", "terminatingTLS", "originatingTLS"].includes(
+      key,
+    )
+    ? undefined
+    : value;
+}
