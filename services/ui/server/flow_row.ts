@@ -1,4 +1,5 @@
 /** A flow as one row of the table. Pure. @module */
+import { findKind } from "@weir/common/manifest-kind";
 import type { Flow, Policy } from "@weir/proto/flow";
 import { EVENT } from "@weir/proto/numbers";
 import { troubleText } from "@weir/proto/words";
@@ -51,18 +52,12 @@ function kindOf(flow: Flow): string {
   return `trace:${flow.trace_observation_point.toLowerCase().replaceAll("_", "-")}`;
 }
 
-const SHORT: Readonly<Record<string, string>> = {
-  CiliumNetworkPolicy: "cnp",
-  CiliumClusterwideNetworkPolicy: "ccnp",
-  NetworkPolicy: "knp",
-};
-
 /** Name of the policy object: "cnp:shop/cart", "ccnp:web". */
 export function policyObjectName(
   { kind, namespace, name }: Pick<Policy, "kind" | "namespace" | "name">,
 ): string {
-  const short = SHORT[kind] ?? kind;
-  return `${short}:${short === "ccnp" || namespace === "" ? name : `${namespace}/${name}`}`;
+  const { prefix = kind, clusterwide = false } = findKind(kind) ?? {};
+  return `${prefix}:${clusterwide || namespace === "" ? name : `${namespace}/${name}`}`;
 }
 
 /** The policies behind a flow's verdict. */

@@ -9,6 +9,8 @@ import {
   type YAMLMap,
 } from "yaml";
 import type { PolicyGraph, PolicyGraphRule } from "../api.ts";
+import { asList, type Fields, selectorText } from "./selector_text.ts";
+import { podsText, tieredRule } from "./tiered_policy_text.ts";
 
 /** Rules and peers that are drawn. */
 const RULES_MAX = 500, PEERS_MAX = 200;
@@ -33,25 +35,27 @@ export function policyText(manifest: string): Text {
   let subject = "", denyIn = false, denyOut = false;
   const readSpec = (spec: YAMLMap, path: string) => {
     const selector = spec.get("endpointSelector") ?? spec.get("podSelector");
-    subject ||= selectorText(json(selector), "every endpoint");
+    const whom = json(spec.get("subject")), isTiered = whom !== undefined;
+    subject ||= isTiered ? podsText(whom).join() : selectorText(json(selector), "every endpoint");
     const isDefaultDeny = json(spec.get("enableDefaultDeny")) as Record<string, boolean> | undefined;
     const types = json(spec.get("policyTypes")) as string[] | undefined;
     for (const [key, direction, deny] of SECTIONS) {
       const section = spec.get(key, true) as unknown;
       const isNamed = types?.some((type) => type.toLowerCase() === direction) ?? false;
-      if (isDefaultDeny?.[direction] !== false && (section !== undefined || isNamed)) {
+      if (!isTiered && isDefaultDeny?.[direction] !== false && (section !== undefined || isNamed)) {
         if (direction === "ingress") denyIn = true;
         else denyOut = true;
       }
       if (!isSeq(section)) continue;
       section.items.forEach((item, index) => {
         if (!isMap(item) || rules.length >= RULES_MAX) return;
+        const fields = item.toJSON() as Fields;
         rules.push({
           direction,
           deny,
           path: `${path}.${key}[${index}]`,
           line: lineOf(item),
-          ...peersAndPorts(item.toJSON() as Record<string, unknown>, direction),
+          ...bounded(isTiered ? tieredRule(fields) : peersAndPorts(fields, direction)),
         });
       });
     }
@@ -88,14 +92,18 @@ function peersAndPorts(
       ports.push(`ICMP ${family ?? ""} type ${type}`);
     }
   }
+  return { peers, ports };
+}
+
+/** As much of a rule as is drawn. */
+function bounded<Drawn extends Pick<Rule, "peers" | "ports">>(rule: Drawn): Drawn {
+  const { peers, ports } = rule;
   return {
+    ...rule,
     peers: peers.length === 0 ? ["everyone"] : peers.slice(0, PEERS_MAX),
     ports: ports.length === 0 ? ["any port"] : ports.slice(0, PEERS_MAX),
   };
 }
-
-type Fields = Record<string, unknown>;
-const asList = (value: unknown): unknown[] => Array.isArray(value) ? value : [];
 
 /** @param what "Endpoints", "CIDR", "CIDRSet", "Entities"; "" of a Kubernetes NetworkPolicy */
 function peerText(what: string, peer: unknown): string {
@@ -118,17 +126,6 @@ function peerText(what: string, peer: unknown): string {
 function cidrText(cidr: string, except: unknown): string {
   const but = asList(except);
   return but.length === 0 ? cidr : `${cidr} except ${but.join(", ")}`;
-}
-
-function selectorText(selector: unknown, all: string): string {
-  if (typeof selector !== "object" || selector === null) return all;
-  const { matchLabels, matchExpressions } = selector as Fields;
-  const words = Object.entries((matchLabels ?? {}) as Fields).map(([key, value]) => `${key}=${value}`);
-  for (const one of asList(matchExpressions)) {
-    const { key, operator, values } = one as Fields;
-    words.push(`${key} ${operator}${Array.isArray(values) ? ` ${values.join("|")}` : ""}`);
-  }
-  return words.length === 0 ? all : words.join(", ");
 }
 
 function portText(port: unknown): string {

@@ -68,3 +68,34 @@ spec:
     assert.deepEqual(policyText(broken).rules, [], broken);
   }
 });
+
+Deno.test("policyText() draws rules of tiers by their action, in both vocabularies", () => {
+  const admin = policyText(`apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: { name: a }
+spec:
+  priority: 1
+  subject: { namespaces: { matchLabels: { team: a } } }
+  ingress:
+    - { action: Deny, from: [{ pods: { namespaceSelector: {}, podSelector: { matchLabels: { app: x } } } }], ports: [{ portNumber: { protocol: UDP, port: 53 } }, { portRange: { start: 1, end: 9 } }, { namedPort: web }] }
+`);
+  assert.deepEqual([admin.subject, admin.defaultDenyIngress], ["every pod in team=a", false]);
+  const [{ deny, peers, ports, line }] = admin.rules;
+  assert.deepEqual([deny, peers, ports, line], [true, ["app=x in every namespace"], [
+    "53/UDP",
+    "1-9/TCP",
+    "web",
+  ], 8]);
+  const { rules } = policyText(`kind: ClusterNetworkPolicy
+spec:
+  tier: Baseline
+  subject: { namespaces: {} }
+  egress:
+    - { action: Pass, to: [{ networks: [10.0.0.0/8] }, { nodes: {} }], protocols: [{ tcp: { destinationPort: { number: 80 } } }] }
+    - { action: Accept, to: [{ domainNames: [a.test] }] }
+`);
+  assert.deepEqual(rules.map(({ deny, peers, ports }) => [deny, peers, ports]), [
+    [false, ["10.0.0.0/8: the next tier decides", "node every node: the next tier decides"], ["80/TCP"]],
+    [false, ["a.test"], ["any port"]],
+  ]);
+});
