@@ -9734,6 +9734,32 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "namespace": {
     "type": "string",
     "id": 4
+   },
+   "files": {
+    "rule": "repeated",
+    "type": "ApplyFile",
+    "id": 5
+   },
+   "confirmWithinS": {
+    "type": "double",
+    "id": 6,
+    "protoName": "confirm_within_s"
+   },
+   "by": {
+    "type": "string",
+    "id": 7
+   }
+  }
+ },
+ "ApplyFile": {
+  "fields": {
+   "file": {
+    "type": "string",
+    "id": 1
+   },
+   "manifest": {
+    "type": "string",
+    "id": 2
    }
   }
  },
@@ -9748,6 +9774,15 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "PolicyChange",
     "id": 2
+   },
+   "pending": {
+    "type": "PendingChange",
+    "id": 3
+   },
+   "selectsHost": {
+    "type": "bool",
+    "id": 4,
+    "protoName": "selects_host"
    }
   }
  },
@@ -9789,6 +9824,77 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "namespace": {
     "type": "string",
     "id": 3
+   },
+   "files": {
+    "rule": "repeated",
+    "type": "ApplyFile",
+    "id": 4
+   },
+   "names": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 5
+   },
+   "confirmWithinS": {
+    "type": "double",
+    "id": 6,
+    "protoName": "confirm_within_s"
+   },
+   "by": {
+    "type": "string",
+    "id": 7
+   }
+  }
+ },
+ "PendingChange": {
+  "fields": {
+   "id": {
+    "type": "string",
+    "id": 1
+   },
+   "by": {
+    "type": "string",
+    "id": 2
+   },
+   "appliedUnixS": {
+    "type": "double",
+    "id": 3,
+    "protoName": "applied_unix_s"
+   },
+   "withinS": {
+    "type": "double",
+    "id": 4,
+    "protoName": "within_s"
+   },
+   "deadlineUnixS": {
+    "type": "double",
+    "id": 5,
+    "protoName": "deadline_unix_s"
+   },
+   "policies": {
+    "rule": "repeated",
+    "type": "PendingPolicy",
+    "id": 6
+   }
+  }
+ },
+ "PendingPolicy": {
+  "fields": {
+   "name": {
+    "type": "string",
+    "id": 1
+   },
+   "before": {
+    "type": "Policy",
+    "id": 2
+   }
+  }
+ },
+ "ConfirmRequest": {
+  "fields": {
+   "id": {
+    "type": "string",
+    "id": 1
    }
   }
  },

@@ -268,9 +268,23 @@ export interface ApplyRequest {
   dryRun: boolean;
   /** of documents that name none; "" is "default" */
   namespace: string;
+  /** beside `manifest`, or in its place: all of them or none */
+  files: ApplyFile[];
+  /** > 0: rolled back after this time, unless it is confirmed */
+  confirmWithinS: number;
+  /** who wants that, for those who meet it */
+  by: string;
 }
 /** Encodings of {@link ApplyRequest}. */
 export const ApplyRequest: Message<ApplyRequest> = bindMessage("weir.policy.v1.ApplyRequest");
+
+/** weir.policy.v1.ApplyFile */
+export interface ApplyFile {
+  file: string;
+  manifest: string;
+}
+/** Encodings of {@link ApplyFile}. */
+export const ApplyFile: Message<ApplyFile> = bindMessage("weir.policy.v1.ApplyFile");
 
 /** weir.policy.v1.ApplyResponse */
 export interface ApplyResponse {
@@ -278,6 +292,10 @@ export interface ApplyResponse {
   policyRevision: number;
   /** in the order of the text */
   items: PolicyChange[];
+  /** what waits to be confirmed; absent: nothing does */
+  pending?: PendingChange;
+  /** some policy of the text selects hosts: it may cut off whoever applies it */
+  selectsHost: boolean;
 }
 /** Encodings of {@link ApplyResponse}. */
 export const ApplyResponse: Message<ApplyResponse> = bindMessage("weir.policy.v1.ApplyResponse");
@@ -305,9 +323,43 @@ export interface DeleteRequest {
   manifest: string;
   file: string;
   namespace: string;
+  files: ApplyFile[];
+  /** cnp:NAMESPACE/NAME, beside those of the texts */
+  names: string[];
+  confirmWithinS: number;
+  by: string;
 }
 /** Encodings of {@link DeleteRequest}. */
 export const DeleteRequest: Message<DeleteRequest> = bindMessage("weir.policy.v1.DeleteRequest");
+
+/** A change of policies that is rolled back when its deadline passes, by whichever engine there is then: GET /v1/pendingchanges. */
+export interface PendingChange {
+  id: string;
+  by: string;
+  appliedUnixS: number;
+  withinS: number;
+  deadlineUnixS: number;
+  policies: PendingPolicy[];
+}
+/** Encodings of {@link PendingChange}. */
+export const PendingChange: Message<PendingChange> = bindMessage("weir.policy.v1.PendingChange");
+
+/** weir.policy.v1.PendingPolicy */
+export interface PendingPolicy {
+  name: string;
+  /** absent: it was not there */
+  before?: Policy;
+}
+/** Encodings of {@link PendingPolicy}. */
+export const PendingPolicy: Message<PendingPolicy> = bindMessage("weir.policy.v1.PendingPolicy");
+
+/** POST /v1/policies:confirm: a change that waits is kept; :rollback: it is taken back now. Answers with its policies. */
+export interface ConfirmRequest {
+  /** "": the only one that waits */
+  id: string;
+}
+/** Encodings of {@link ConfirmRequest}. */
+export const ConfirmRequest: Message<ConfirmRequest> = bindMessage("weir.policy.v1.ConfirmRequest");
 
 /** GET /v1/revision: what the engine has resolved. */
 export interface EngineRevision {

@@ -51,14 +51,17 @@ Deno.test("bash offers commands, verbs, flags, values and files where they may s
     "accept-database",
     "apply",
     "check",
+    "confirm",
     "delete",
     "diff",
     "explain",
     "get",
     "list",
     "matrix",
+    "pending",
     "preview",
     "recommend",
+    "rollback",
   ]);
   deepEqual(await bashOffers("weir", "service", "pool", "l"), ["list"]);
   deepEqual(await bashOffers("weir", "policy", "explain", "--di"), ["--direction"]);

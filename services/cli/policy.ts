@@ -1,5 +1,5 @@
 /**
- * `weir policy apply|get|list|delete|explain|check|matrix|diff|preview|recommend|accept-database`.
+ * `weir policy apply|get|list|delete|confirm|rollback|pending|explain|check|matrix|diff|preview|recommend|accept-database`.
  *
  * @module
  */
@@ -31,6 +31,16 @@ import {
   readTimeout,
   waitInForce,
 } from "./policy_in_force.ts";
+import {
+  CONFIRM_FLAGS,
+  confirmOf,
+  confirmWithin,
+  endPending,
+  HOST_CONFIRM_S,
+  pendingCommand,
+  tellPending,
+  warnOfPending,
+} from "./policy_pending.ts";
 import { didYouMean, unknownVerb } from "./suggestion.ts";
 import { nowS } from "./now.ts";
 
@@ -40,6 +50,9 @@ const VERBS = [
   "list",
   "get",
   "delete",
+  "confirm",
+  "rollback",
+  "pending",
   "explain",
   "check",
   "matrix",
@@ -63,6 +76,11 @@ export async function policyCommand(args: string[], context: CommandContext): Pr
     case "delete":
     case "remove":
       return await remove(rest, context);
+    case "confirm":
+    case "rollback":
+      return await endPending(verb, rest, context);
+    case "pending":
+      return await pendingCommand(rest, context);
     case "explain":
       return await explainCommand(rest, context);
     case "check":
@@ -88,6 +106,7 @@ async function apply(args: string[], context: CommandContext): Promise<number> {
     file: { type: "string", short: "f", multiple: true },
     namespace: { type: "string", short: "n" },
     "dry-run": { type: "boolean" },
+    ...CONFIRM_FLAGS,
     ...WAIT_FLAGS,
   }, HINT);
   const timeoutS = timeoutOf(parsed);
@@ -97,7 +116,7 @@ async function apply(args: string[], context: CommandContext): Promise<number> {
   }
   const files = await readManifests(paths, context.io);
   const namespace = text(parsed, "namespace") ?? "";
-  const dryRun = parsed.values["dry-run"] === true;
+  const dryRun = parsed.values["dry-run"] === true, asked = confirmOf(parsed);
   return await withEngine(context, async (client) => {
     const send = (file: string, manifest: string, dry: boolean) =>
       client.call("/v1/policies:apply", {
@@ -107,11 +126,25 @@ async function apply(args: string[], context: CommandContext): Promise<number> {
     const checked = [];
     for (const { file, text } of files) checked.push(await send(file, text, true));
     const results = dryRun ? checked : [];
-    if (!dryRun) { for (const { file, text } of files) results.push(await send(file, text, false)); }
+    const mayCutOff = context.io.terminal && !flag(parsed, "no-confirm") &&
+      checked.some(({ selectsHost }) => selectsHost);
+    const confirm = asked ?? (mayCutOff ? confirmWithin(HOST_CONFIRM_S) : undefined);
+    if (!dryRun && confirm !== undefined) {
+      const texts = files.map(({ file, text }) => ({ file, manifest: text }));
+      results.push(
+        await client.call("/v1/policies:apply", {
+          request: { message: ApplyRequest, value: { files: texts, namespace, ...confirm } },
+          response: ApplyResponse,
+        }),
+      );
+    } else if (!dryRun) {
+      for (const { file, text } of files) results.push(await send(file, text, false));
+    }
     for (const { items } of results) {
       for (const item of items) show(context, item, dryRun ? " (dry run)" : "");
     }
     if (dryRun) return 0;
+    for (const { pending } of results) tellPending(context.io, pending);
     for (const [name, error] of await policyFaults(client)) {
       const what = name === DATABASE_FAULT ? error : `${name} is stored and cannot be put in force: ${error}`;
       context.io.err(`weir: warning: ${what}\n`);
@@ -183,6 +216,7 @@ async function list(args: string[], context: CommandContext): Promise<number> {
     const rows = await withNodes(client, items, namespace);
     const doubt = (await policyFaults(client)).get(DATABASE_FAULT);
     if (doubt !== undefined) context.io.err(`weir: warning: ${doubt}\n`);
+    await warnOfPending(context.io, client);
     if (rows.length === 0 && form === "table") context.io.out("No policies\n");
     else {
       context.io.out(render(rows, COLUMNS, form, rows.map(toJson)));
@@ -272,16 +306,35 @@ async function remove(args: string[], context: CommandContext): Promise<number> 
   const parsed = parse(args, {
     file: { type: "string", short: "f", multiple: true },
     namespace: { type: "string", short: "n" },
+    "confirm-within": CONFIRM_FLAGS["confirm-within"],
     ...WAIT_FLAGS,
   }, HINT);
   const timeoutS = timeoutOf(parsed);
-  const paths = texts(parsed, "file");
+  const paths = texts(parsed, "file"), confirm = confirmOf(parsed);
   const names = parsed.positionals;
   if ((paths.length === 0) === (names.length === 0)) {
     throw new UsageError("Say which policies to delete: names, or -f FILE", HINT);
   }
   const namespace = text(parsed, "namespace");
   return await withEngine(context, async (client) => {
+    if (confirm !== undefined) {
+      const objects = [];
+      for (const name of names) objects.push((await find(client, name, namespace)).name);
+      const files = (await readManifests(paths, context.io)).map(({ file, text }) => ({
+        file,
+        manifest: text,
+      }));
+      const { items, pending } = await client.call("/v1/policies:delete", {
+        request: {
+          message: DeleteRequest,
+          value: { files, names: objects, namespace: namespace ?? "", ...confirm },
+        },
+        response: ApplyResponse,
+      });
+      for (const item of items) show(context, { ...item, warnings: [] });
+      tellPending(context.io, pending);
+      return timeoutS === undefined ? 0 : await waitInForce(context, client, { policyRevision: 0, timeoutS });
+    }
     for (const name of names) {
       // What cannot be decoded is in no list; its whole name deletes it.
       const isUnread = name.includes(":") && (await policyFaults(client)).has(name);

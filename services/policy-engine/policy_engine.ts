@@ -20,6 +20,7 @@ import { Directory } from "./directory.ts";
 import { DirectoryLoss } from "./directory_loss.ts";
 import type { Evidence } from "./evidence.ts";
 import { NodePolicies } from "./node_policies.ts";
+import { PendingPolicies } from "./pending_policies.ts";
 import { PolicyFollower } from "./policy_follower.ts";
 import { PolicyRepository } from "./policy_repository.ts";
 import { PolicyStore } from "./policy_store.ts";
@@ -63,6 +64,8 @@ export class PolicyEngine {
   readonly publisher: Publisher;
   readonly store: PolicyStore;
   readonly follower: PolicyFollower;
+  /** Rolls back what nobody confirms. */
+  readonly pending: PendingPolicies;
   readonly directory: Directory;
   /** Whom services mean. */
   readonly services: ServiceFeed | undefined;
@@ -96,7 +99,17 @@ export class PolicyEngine {
     this.api = options.api ??
       new ApiServer({ name: "policy-engine", health: this.#health, metrics, log: this.#log, clock });
     const common = { clock, log: this.#log, health: this.#health };
-    this.store = new PolicyStore({ database: options.database, ...common });
+    this.store = new PolicyStore({ database: options.database, cluster: this.cluster, ...common });
+    this.pending = new PendingPolicies({
+      table: this.store.pending,
+      clock,
+      log: this.#log,
+      rollBack: (id) => this.store.rollBack(id),
+      onRolledBack: async () => {
+        await this.syncPolicies();
+        this.publishNow();
+      },
+    });
     this.repository = new PolicyRepository({
       cidrNumbers: { numberOf: (prefix) => this.store.cidrs.get(prefix)?.identity },
     });
@@ -295,7 +308,10 @@ export class PolicyEngine {
     const backoff = new Backoff({ delayMsMin: 50, delayMsMax: 5000 });
     while (!signal.aborted) {
       try {
+        // What nobody confirmed while no engine was there is in force nowhere from here on.
+        if (!this.#policiesLoaded) await this.pending.rollBackDue();
         await this.syncPolicies();
+        if (!this.#policiesLoaded) this.#loops.push(this.pending.run(signal));
         this.#policiesLoaded = true;
         if (!this.#isLossAsked) await this.#awaitLost();
         this.#tellKubernetes();

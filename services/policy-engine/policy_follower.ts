@@ -4,14 +4,14 @@
  * @module
  */
 import { type Clock, type Health, type Logger, unixSeconds } from "@weir/common";
-import { formatFault, KUBERNETES_FILE_MARK } from "@weir/common/manifest";
+import { KUBERNETES_FILE_MARK } from "@weir/common/manifest";
 import type { Policy as PolicyMessage, PolicyFault } from "@weir/proto/policy";
-import { readManifests } from "./manifest.ts";
 import { formatPolicySet, type PolicySet } from "./evidence.ts";
 import { type Policy, policyMentions } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
 import type { PolicyStore } from "./policy_store.ts";
 import { SERVICE_PREFIX } from "./service_manifest.ts";
+import { readStored } from "./stored_policy.ts";
 
 /** How often the numbers are compared with the policies without a reason, in milliseconds. */
 const RECONCILE_MS = 10 * 60_000;
@@ -160,7 +160,7 @@ export class PolicyFollower {
       repository.renumberPrefixes();
     }
     for (const { name, value } of changes) {
-      if (value) this.#upsert(value, this.#read(value));
+      if (value) this.#upsert(value, readStored(value, this.#options.cluster));
       else this.#remove(name);
     }
     const undecodable = this.#takeUndecodable(), doubt = this.#takeDoubt();
@@ -171,12 +171,12 @@ export class PolicyFollower {
 
   /** Everything anew. Until the database agrees on the numbers, what is in force stays. */
   async #reload(): Promise<void> {
-    const { store, repository, clock } = this.#options;
+    const { store, repository, clock, cluster } = this.#options;
     const read = new Map<PolicyMessage, Policy | string>();
     for (let attempt = 1;; attempt++) {
       const messages = store.policies.list(), { revision, epoch } = store.policies;
       const cidrRevision = store.cidrs.revision;
-      for (const message of messages) if (!read.has(message)) read.set(message, this.#read(message));
+      for (const message of messages) if (!read.has(message)) read.set(message, readStored(message, cluster));
       const mentioned = new Map<string, string[]>(), unread = new Set(store.undecodable.keys());
       for (const message of messages) {
         const policy = read.get(message)!;
@@ -206,19 +206,6 @@ export class PolicyFollower {
       this.#takeDoubt();
       return;
     }
-  }
-
-  /** The policy, or why it cannot be read. */
-  #read(message: PolicyMessage): Policy | string {
-    const { policies, faults } = readManifests(message.manifest, {
-      file: message.file,
-      line: Math.max(1, message.line),
-      namespace: message.namespace || undefined,
-      cluster: this.#options.cluster,
-      isStored: true,
-    });
-    const policy = policies.find(({ name }) => name === message.name);
-    return policy ?? (faults[0] ? formatFault(faults[0], message.file) : "it holds another policy");
   }
 
   #upsert(message: PolicyMessage, policy: Policy | string): void {

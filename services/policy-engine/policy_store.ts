@@ -14,12 +14,14 @@ import {
   type WatchedTable,
 } from "@weir/common";
 import { type Database, Store, type StoreTransaction } from "@weir/common/state";
-import { CidrIdentity, Policy as PolicyMessage, type PolicyChange } from "@weir/proto/policy";
+import { CidrIdentity, PendingChange, Policy as PolicyMessage, type PolicyChange } from "@weir/proto/policy";
 import { CIDR_MIGRATIONS, type CidrEvidence, CidrRegistry, CIDRS } from "./cidr_registry.ts";
 import { DIRECTORY_LOSS_MIGRATIONS } from "./directory_loss.ts";
 import { type Evidence, isMirrored, type PolicySet } from "./evidence.ts";
 import { NODE_POLICY_MIGRATIONS } from "./node_policy_rows.ts";
+import { type ConfirmRequest, keepPending, openPending, PENDING, takePending } from "./pending_rows.ts";
 import { type Policy, policyMentions } from "./policy.ts";
+import { readStored } from "./stored_policy.ts";
 
 /** Most policies that the engine takes. */
 export const POLICIES_MAX = 50_000;
@@ -51,6 +53,8 @@ export interface PolicyStoreOptions {
   clock: Clock;
   log: Logger;
   health: Health;
+  /** Name of the local cluster. */
+  cluster: string;
 }
 
 /** See the top of the file. */
@@ -61,11 +65,15 @@ export class PolicyStore {
   readonly cidrs: WatchedTable<CidrIdentity>;
   readonly #set: WatchedTable<PolicyMessage>;
   readonly #tags: WatchedTable<PolicyMessage>;
+  /** Changes that wait to be confirmed. */
+  readonly pending: WatchedTable<PendingChange>;
   readonly #registry: CidrRegistry;
   readonly #clock: Clock;
+  readonly #cluster: string;
 
   constructor(options: PolicyStoreOptions) {
     this.#clock = options.clock;
+    this.#cluster = options.cluster;
     this.#registry = new CidrRegistry(options.clock);
     const migrations = [...CIDR_MIGRATIONS, ...NODE_POLICY_MIGRATIONS, ...DIRECTORY_LOSS_MIGRATIONS];
     this.store = new Store({ ...options, migrations });
@@ -73,6 +81,7 @@ export class PolicyStore {
     this.policies = this.store.collection(POLICIES, PolicyMessage, { entriesMax: Infinity });
     this.cidrs = this.store.collection(CIDRS, CidrIdentity, { entriesMax: Infinity });
     this.#set = this.store.collection(POLICY_SET, PolicyMessage);
+    this.pending = this.store.collection(PENDING, PendingChange);
     this.#tags = this.store.collection(SETS, PolicyMessage, { entriesMax: POLICY_SETS_MAX });
   }
 
@@ -204,10 +213,12 @@ export class PolicyStore {
   /**
    * Writes policies and gives their prefixes numbers, all or nothing. A policy that is stored with the same text is left
    * as it is.
-   * @throws {ProblemError} DATABASE_UNAVAILABLE, TOO_MANY_POLICIES, TOO_MANY_PREFIXES
+   * @param confirm the change waits to be confirmed: what was there before is kept with it
+   * @throws {ProblemError} DATABASE_UNAVAILABLE, TOO_MANY_POLICIES, TOO_MANY_PREFIXES, POLICY_PENDING
    */
-  async put(policies: readonly Policy[]): Promise<PolicyChange[]> {
+  async put(policies: readonly Policy[], confirm?: ConfirmRequest): Promise<PolicyChange[]> {
     return await this.store.transact(async (tx) => {
+      await openPending(tx, policies);
       const changes: PolicyChange[] = [];
       const changed: { policy: Policy; createdUnixS: number }[] = [];
       for (const policy of policies) {
@@ -220,6 +231,7 @@ export class PolicyStore {
         if (!same) changed.push({ policy, createdUnixS });
       }
       if (changed.length === 0) return changes;
+      if (confirm) await keepPending(tx, changed.map(({ policy }) => policy), confirm);
       const policyRevision = await nextPolicyRevision(tx, changed.length);
       await refuseTooMany(tx, changes.filter(({ change }) => change === "created").length);
       const prefixes = new Map(changed.map(({ policy }) => [policy.name, policyMentions(policy)]));
@@ -245,9 +257,17 @@ export class PolicyStore {
     });
   }
 
-  /** Deletes policies; those that are not there are "absent". */
-  async delete(names: readonly string[]): Promise<PolicyChange[]> {
+  /**
+   * Deletes policies; those that are not there are "absent".
+   * @param confirm they are put back unless that is confirmed
+   * @throws {ProblemError} DATABASE_UNAVAILABLE, POLICY_PENDING
+   */
+  async delete(names: readonly string[], confirm?: ConfirmRequest): Promise<PolicyChange[]> {
     return await this.store.transact(async (tx) => {
+      await openPending(tx, names.map((name) => ({ name, file: "" })));
+      if (confirm) {
+        await keepPending(tx, names.map((name) => ({ name, file: "" })), { ...confirm, isDelete: true });
+      }
       const changes: PolicyChange[] = [];
       for (const name of names) {
         const change = await tx.delete(POLICIES, name) ? "deleted" : "absent";
@@ -258,6 +278,45 @@ export class PolicyStore {
         await advance(tx, await nextPolicyRevision(tx, changes.length));
       }
       return changes;
+    });
+  }
+
+  /**
+   * A change that waited is kept.
+   * @throws {ProblemError} DATABASE_UNAVAILABLE, NOT_PENDING, TOO_LATE
+   */
+  async confirm(id: string): Promise<PendingChange> {
+    return await this.store.transact(async (tx) => {
+      const change = await takePending(tx, id, { nowS: unixSeconds(this.#clock) });
+      await tx.delete(PENDING, id);
+      return change;
+    });
+  }
+
+  /**
+   * Puts back what was before a change that waits, all of it. Undefined, and nothing is done, where it waits no more.
+   * @throws {ProblemError} DATABASE_UNAVAILABLE, TOO_MANY_PREFIXES
+   */
+  async rollBack(id: string): Promise<PendingChange | undefined> {
+    return await this.store.transact(async (tx) => {
+      const change = await tx.get<PendingChange>(PENDING, id);
+      if (change === undefined) return undefined;
+      const { policies } = change, prefixes = new Map<string, string[]>();
+      for (const { name, before } of policies) {
+        const policy = before && readStored(before, this.#cluster);
+        // One that another version cannot read is put back all the same, and named as a fault.
+        prefixes.set(name, policy === undefined || typeof policy === "string" ? [] : policyMentions(policy));
+      }
+      const policyRevision = await nextPolicyRevision(tx, policies.length);
+      await this.#registry.take(tx, prefixes);
+      for (const { name, before } of policies) {
+        if (before === undefined) await tx.delete(POLICIES, name);
+        else await tx.put<PolicyMessage>(POLICIES, name, { ...before, policyRevision });
+      }
+      for (const [name, kept] of prefixes) await this.#registry.keepOnly(tx, name, kept);
+      await tx.delete(PENDING, id);
+      await advance(tx, policyRevision);
+      return change;
     });
   }
 

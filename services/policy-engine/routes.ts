@@ -24,7 +24,10 @@ import {
   WaitResponse,
 } from "@weir/proto/policy";
 import { explainRequest } from "./explain_request.ts";
+import { selectsHost } from "./host_subject.ts";
 import { manifestProblem, readManifests, type ReadManifestsOptions } from "./manifest.ts";
+import { mountPendingRoutes, wantedConfirm } from "./pending_routes.ts";
+import type { ConfirmRequest } from "./pending_rows.ts";
 import { PolicySelections } from "./policy_selection.ts";
 import { DATABASE_FAULT } from "./policy_follower.ts";
 import { MANIFEST_BYTES_MAX } from "@weir/common/manifest";
@@ -76,12 +79,12 @@ export function mountRoutes(engine: PolicyEngine): void {
     response: ApplyResponse,
     bodyBytesMax: BODY_BYTES_MAX,
     handle: async (request) => {
-      const policies = read(engine, request.manifest, {
-        file: request.file,
-        namespace: request.namespace || undefined,
+      const policies = readAll(engine, request), confirm = wantedConfirm(engine, request);
+      const items = request.dryRun ? preview(engine, policies) : await apply(engine, policies, confirm);
+      return ApplyResponse.create({
+        ...answerOf(engine, items, request.dryRun ? undefined : confirm),
+        selectsHost: policies.some(selectsHost),
       });
-      const items = request.dryRun ? preview(engine, policies) : await apply(engine, policies);
-      return { policyRevision: repository.policyRevision, items };
     },
     description: "Every policy of a text of manifests, all or none",
   });
@@ -92,12 +95,10 @@ export function mountRoutes(engine: PolicyEngine): void {
     response: ApplyResponse,
     bodyBytesMax: BODY_BYTES_MAX,
     handle: async (request) => {
-      const policies = read(engine, request.manifest, {
-        file: request.file,
-        namespace: request.namespace || undefined,
-      });
-      const items = await remove(engine, policies.map((policy) => policy.name));
-      return { policyRevision: repository.policyRevision, items };
+      const isNamed = request.names.length > 0 && request.manifest === "" && request.files.length === 0;
+      const policies = isNamed ? [] : readAll(engine, request), confirm = wantedConfirm(engine, request);
+      const names = new Set([...policies.map(({ name }) => name), ...request.names]);
+      return ApplyResponse.create(answerOf(engine, await remove(engine, [...names], confirm), confirm));
     },
     description: "The policies that a text of manifests names",
   });
@@ -112,10 +113,10 @@ export function mountRoutes(engine: PolicyEngine): void {
       await engine.syncPolicies();
       engine.publishNow();
       const change = accepted ? "accepted" : "unchanged";
-      return {
+      return ApplyResponse.create({
         policyRevision: repository.policyRevision,
         items: [{ name: DATABASE_FAULT, change, warnings: [] }],
-      };
+      });
     },
     description: "Takes a database that is older than what is in force at nodes for the newest",
   });
@@ -125,10 +126,11 @@ export function mountRoutes(engine: PolicyEngine): void {
     response: ApplyResponse,
     handle: async () => {
       await engine.kubernetesRead();
-      return { policyRevision: repository.policyRevision, items: [] };
+      return ApplyResponse.create({ policyRevision: repository.policyRevision });
     },
     description: "All policies that Kubernetes has were handed on: who waits for them is answered",
   });
+  mountPendingRoutes(engine);
   api.collection<MapState>({
     name: "mapstates",
     guard: admission.toMapStates,
@@ -247,17 +249,61 @@ function read(engine: PolicyEngine, text: string, options: ReadManifestsOptions)
   return manifests.policies;
 }
 
+/** The policies of all texts of a request. @throws {ProblemError} POLICY_INVALID */
+function readAll(
+  engine: PolicyEngine,
+  { manifest, file, files, namespace }: Pick<ApplyRequest, "manifest" | "file" | "files" | "namespace">,
+): readonly PolicyValue[] {
+  const texts = manifest === "" && files.length > 0 ? files : [{ manifest, file }, ...files];
+  const found = new Map<string, PolicyValue>();
+  for (const { manifest, file } of texts) {
+    for (const policy of read(engine, manifest, { file, namespace: namespace || undefined })) {
+      const earlier = found.get(policy.name);
+      if (earlier === undefined) found.set(policy.name, policy);
+      else throw isTwice(policy, earlier);
+    }
+  }
+  return [...found.values()];
+}
+
+function isTwice({ name, file, line }: PolicyValue, earlier: PolicyValue): ProblemError {
+  return new ProblemError("POLICY_INVALID", {
+    status: 422,
+    detail: `Cannot take policies: ${name} is in two files`,
+    found: `${earlier.file}:${earlier.line} and ${file}:${line}`,
+    expected: "each policy once",
+  });
+}
+
+/** What was done, and what of it waits to be confirmed. */
+function answerOf(
+  { repository, store }: PolicyEngine,
+  items: PolicyChange[],
+  confirm: ConfirmRequest | undefined,
+): Partial<ApplyResponse> {
+  const pending = confirm && store.pending.get(confirm.id);
+  return { policyRevision: repository.policyRevision, items, pending };
+}
+
 /** Writes, and answers when the map states reflect it. */
-async function apply(engine: PolicyEngine, policies: readonly PolicyValue[]): Promise<PolicyChange[]> {
-  const changes = await engine.store.put(policies);
+async function apply(
+  engine: PolicyEngine,
+  policies: readonly PolicyValue[],
+  confirm?: ConfirmRequest,
+): Promise<PolicyChange[]> {
+  const changes = await engine.store.put(policies, confirm);
   await engine.syncPolicies();
   await engine.services?.settle();
   engine.publishNow();
   return withSelections(engine, policies, changes);
 }
 
-async function remove(engine: PolicyEngine, names: readonly string[]): Promise<PolicyChange[]> {
-  const changes = await engine.store.delete(names);
+async function remove(
+  engine: PolicyEngine,
+  names: readonly string[],
+  confirm?: ConfirmRequest,
+): Promise<PolicyChange[]> {
+  const changes = await engine.store.delete(names, confirm);
   await engine.syncPolicies();
   engine.publishNow();
   return changes;

@@ -11,6 +11,12 @@ const WAIT = {
   "--timeout 30s": "how long to wait; then the nodes that are behind are named, exit code 1",
 };
 
+/** Of verbs whose change may be rolled back by itself. */
+const CONFIRM = {
+  "--confirm-within 60s":
+    "the policy engine puts back what was there before after this time (up to 24h), all or nothing, unless weir policy confirm comes; also when this command, its terminal or the engine is gone meanwhile. Not for policies that come from Kubernetes, which tells them again",
+};
+
 /** Of verbs that judge files. */
 const SURROUNDINGS = {
   "--cluster NAME": `name of the cluster (default "default"; of recorded flows the one that they name)`,
@@ -29,12 +35,20 @@ const RECORD = {
 /** Help of `weir policy`. */
 export const POLICY: Manual = {
   summary:
-    "policies: apply, get, list, delete, explain, check, matrix, diff, preview, recommend, accept-database",
+    "policies: apply, confirm, list, delete, explain, check, matrix, diff, preview, recommend and more",
   verbs: {
     apply: {
       says:
         "Adds or replaces policies, and waits until they are in force at every node. All files are checked before the first one is applied.",
-      flags: { ...FILES, ...NAMESPACE, "--dry-run": "check and say what would change", ...WAIT },
+      flags: {
+        ...FILES,
+        ...NAMESPACE,
+        "--dry-run": "check and say what would change",
+        ...CONFIRM,
+        "--no-confirm":
+          "no rollback, where a person at a terminal applies a policy that selects hosts: the default is --confirm-within 60s there",
+        ...WAIT,
+      },
     },
     list: {
       says: "Lists policies, and at how many nodes each is in force.",
@@ -53,7 +67,20 @@ export const POLICY: Manual = {
     delete: {
       words: "NAME...",
       says: "Removes policies, by name or by manifest.",
-      flags: { ...FILES, ...NAMESPACE, ...WAIT },
+      flags: { ...FILES, ...NAMESPACE, ...CONFIRM, ...WAIT },
+    },
+    confirm: {
+      words: "[ID]",
+      says:
+        "Keeps a change that was made with --confirm-within; without an ID the only one that waits. While a change waits, others of the same policies are refused, and say whose it is and until when.",
+    },
+    rollback: {
+      words: "[ID]",
+      says: "Takes a change that waits to be confirmed back now.",
+    },
+    pending: {
+      says: "Lists changes that wait to be confirmed: whose, until when, and which policies.",
+      flags: { ...OUTPUT },
     },
     "accept-database": {
       says:
