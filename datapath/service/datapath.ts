@@ -33,6 +33,7 @@ import {
   EndpointSockets,
   EventBatch,
   Found,
+  HostFirewall,
   IpcacheUpdate,
   IpcacheUpdateResponse,
   MapDump,
@@ -470,6 +471,7 @@ class Running implements Datapath {
         ...this.#report.status(this.#synced),
         xdp: this.#xdp.mode,
         degraded: this.#usage.degraded(),
+        hostFirewall: this.#hostFirewall(),
       }),
     });
     api.action({ method: "GET", path: "/v1/usage", response: Usage, handle: () => this.#usage.usage() });
@@ -586,6 +588,15 @@ class Running implements Datapath {
     this.#retries.cancel("endpoint", name);
     const known = this.#endpoints.remove(name);
     return this.#tables.endpoints.delete(name) !== undefined || known;
+  }
+
+  #hostFirewall(): HostFirewall | undefined {
+    const slot = this.#endpoints.hostSlot;
+    return slot === 0 ? undefined : HostFirewall.create({
+      policy: this.#policies.nameOf(slot),
+      devices: this.#node.outer.map(({ name }) => name),
+      failsafes: this.#node.failsafes.rows(),
+    });
   }
 
   #putPolicy(name: string, given: DatapathPolicy): DatapathPolicy {

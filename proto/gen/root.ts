@@ -4090,6 +4090,57 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "xdp": {
     "type": "string",
     "id": 11
+   },
+   "hostFirewall": {
+    "type": "HostFirewall",
+    "id": 14,
+    "protoName": "host_firewall"
+   }
+  }
+ },
+ "HostFirewall": {
+  "fields": {
+   "policy": {
+    "type": "string",
+    "id": 1
+   },
+   "devices": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 2
+   },
+   "failsafes": {
+    "rule": "repeated",
+    "type": "FailsafeRow",
+    "id": 3
+   }
+  }
+ },
+ "FailsafeRow": {
+  "fields": {
+   "kind": {
+    "type": "string",
+    "id": 1
+   },
+   "direction": {
+    "type": "string",
+    "id": 2
+   },
+   "protocol": {
+    "type": "string",
+    "id": 3
+   },
+   "port": {
+    "type": "uint32",
+    "id": 4
+   },
+   "who": {
+    "type": "string",
+    "id": 5
+   },
+   "passed": {
+    "type": "uint64",
+    "id": 6
    }
   }
  },

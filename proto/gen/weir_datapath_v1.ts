@@ -521,9 +521,37 @@ export interface DatapathStatus {
   degraded: Degradation[];
   /** how services are handled at XDP: "" not asked for, native, generic (slower than tc alone), mixed, "not in tunnel mode" */
   xdp: string;
+  /** absent: no policy that selects this node closes anything */
+  hostFirewall?: HostFirewall;
 }
 /** Encodings of {@link DatapathStatus}. */
 export const DatapathStatus: Message<DatapathStatus> = bindMessage("weir.datapath.v1.DatapathStatus");
+
+/** A policy for the node itself is in force. */
+export interface HostFirewall {
+  /** name of the DatapathPolicy */
+  policy: string;
+  /** that are guarded, beside the tunnel and the endpoints' own */
+  devices: string[];
+  failsafes: FailsafeRow[];
+}
+/** Encodings of {@link HostFirewall}. */
+export const HostFirewall: Message<HostFirewall> = bindMessage("weir.datapath.v1.HostFirewall");
+
+/** What passes whatever policy says. */
+export interface FailsafeRow {
+  kind: string;
+  /** ingress, egress */
+  direction: string;
+  protocol: string;
+  port: number;
+  /** an address, nodes, established connections, anybody */
+  who: string;
+  /** verdicts of policies that it has overruled */
+  passed: number;
+}
+/** Encodings of {@link FailsafeRow}. */
+export const FailsafeRow: Message<FailsafeRow> = bindMessage("weir.datapath.v1.FailsafeRow");
 
 /** Who holds entries of the tables that traffic fills, and was refused more of them. */
 export interface Holder {

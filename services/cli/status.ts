@@ -155,6 +155,16 @@ function datapathLines(node: string, datapath: DatapathStatus): string[] {
     `${datapath.adopted} adopted, ${datapath.rebuilt} rebuilt, ${datapath.leftovers} leftover; ` +
     `${datapath.lostEvents} events lost${datapath.synced ? "" : "; not synced yet"}`,
   ];
+  const firewall = datapath.hostFirewall;
+  if (firewall) {
+    const passed = firewall.failsafes.filter(({ passed }) => passed > 0);
+    const by = Map.groupBy(passed, ({ kind }) => kind).entries()
+      .map(([kind, rows]) => `${kind} ${rows.reduce((sum, row) => sum + row.passed, 0)}`);
+    lines.push(
+      `${node}: host firewall on ${firewall.devices.join(", ")}` +
+        (passed.length === 0 ? "" : `; passed by the fail-safe list alone: ${[...by].join(", ")}`),
+    );
+  }
   for (const { table, holder, towards, held, refused } of datapath.degraded) {
     const who = towards === "" ? holder : `${holder} to ${towards}`;
     lines.push(
@@ -196,6 +206,21 @@ function details(node: string, datapath: DatapathStatus): string[] {
       table(
         ["  FEATURE", "ANSWER", "SINCE KERNEL"],
         datapath.features.map((feature) => [`  ${feature.name}`, feature.answer, feature.sinceKernel || "-"]),
+      ),
+    );
+  }
+  if (datapath.hostFirewall) {
+    lines.push(
+      `${node}: what no policy for this node cuts off`,
+      table(
+        ["  KIND", "DIRECTION", "PORT", "WHO", "PASSED"],
+        datapath.hostFirewall.failsafes.map(({ kind, direction, port, protocol, who, passed }) => [
+          `  ${kind}`,
+          direction,
+          `${port}/${protocol}`,
+          who,
+          String(passed),
+        ]),
       ),
     );
   }

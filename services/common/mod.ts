@@ -2,6 +2,7 @@
 export * from "./address.ts";
 export * from "./identity.ts";
 export * from "./cidr_match.ts";
+export * from "./cookie.ts";
 export * from "./enforcement.ts";
 export * from "./host_labels.ts";
 export * from "./label_filter.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { Reflector, type WeirClient } from "@weir/client";
-import { type Clock, isFqdnIdentity, type Logger, systemClock } from "@weir/common";
+import { type Clock, COOKIE_MIN, failsafeRule, isFqdnIdentity, type Logger, systemClock } from "@weir/common";
 import { Endpoint, FqdnIdentity, KnownName } from "@weir/proto/endpoint";
 import { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
 import { CidrIdentity, Rule } from "@weir/proto/policy";
@@ -174,7 +174,9 @@ export class KnownNames implements Names {
   }
 
   rule(cookie: number): Rule | undefined {
-    return cookie === 0 ? undefined : this.#rules.get(`${cookie}`) ?? this.#rulesGone.get(cookie);
+    return cookie < COOKIE_MIN
+      ? failsafeRule(cookie)
+      : this.#rules.get(`${cookie}`) ?? this.#rulesGone.get(cookie);
   }
 
   endpointAddresses(id: number): readonly string[] {

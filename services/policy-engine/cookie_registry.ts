@@ -5,6 +5,7 @@
  * a function of the keys in use. A key that has to move is told of by {@link CookieRegistry.takeMoved}.
  * @module
  */
+import { COOKIE_MIN } from "@weir/common";
 import type { Rule, RuleSource } from "@weir/proto/policy";
 import { fnv1a } from "./hash.ts";
 import type { Direction } from "./policy.ts";
@@ -129,7 +130,7 @@ export class CookieRegistry {
     let next: Slot | undefined = slot;
     while (next !== undefined) {
       const cookie = cookieChoice(next.key, next.attempt), holder = this.#slots.get(cookie);
-      if (cookie === 0 || (holder !== undefined && holder.key < next.key)) {
+      if (cookie < COOKIE_MIN || (holder !== undefined && holder.key < next.key)) {
         next.attempt++;
         continue;
       }
@@ -147,7 +148,7 @@ export class CookieRegistry {
   }
 }
 
-/** The cookie that a key asks for; 0 means none and is nobody's. */
+/** The cookie that a key asks for; those below COOKIE_MIN are no rule's. */
 export function cookieChoice(key: string, attempt: number): number {
   return fnv1a(attempt === 0 ? key : `${attempt}|${key}`);
 }

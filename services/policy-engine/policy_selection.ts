@@ -28,12 +28,28 @@ import {
   type Policy,
   type PolicyRule,
   type PortMatch,
+  type RuleSection,
   ruleSelects,
   type SourceSelector,
 } from "./policy.ts";
 import type { PolicyRepository } from "./policy_repository.ts";
 
-const UDP = 17, PORT_DNS = 53;
+const TCP = 6, UDP = 17, PORT_DNS = 53, PORT_SSH = 22;
+/** Without these a node is hard to reach, or to use. */
+const NEEDED_OF_HOSTS = [
+  {
+    direction: "INGRESS",
+    protocol: TCP,
+    port: PORT_SSH,
+    detail: "nothing allows 22/TCP to these nodes: new SSH connections are refused, open ones go on",
+  },
+  {
+    direction: "EGRESS",
+    protocol: UDP,
+    port: PORT_DNS,
+    detail: "nothing allows these nodes 53/UDP: they cannot resolve names",
+  },
+] as const;
 /** Subjects whose other policies are looked at for DNS. */
 const SUBJECTS_LOOKED_AT = 16;
 
@@ -116,6 +132,7 @@ export class PolicySelections {
         }
       }
       warnings.push(...this.#ofNames(policy, rule, subjects));
+      if (rule.isForHosts && own.length > 0) warnings.push(...this.#cutsHosts(policy, rule));
       if (this.#closesDns(policy, rule, subjects)) {
         warnings.push({
           path: rule.directions.EGRESS.path,
@@ -221,6 +238,27 @@ export class PolicySelections {
   }
 
   /** Whether a rule closes egress of somebody for whom no policy allows DNS. */
+  /** What people need of nodes that no rule for these allows. */
+  #cutsHosts(policy: Policy, rule: Policy["rules"][number]): Warning[] {
+    const others = this.#repository.policies().filter(({ name }) => name !== policy.name);
+    const beside = [policy, ...others].flatMap(({ rules }) => rules)
+      .filter((one) => one.isForHosts && this.#hosts.some(({ labels }) => ruleSelects(one, labels)));
+    const warnings: Warning[] = [];
+    for (const { direction, protocol, port, detail } of NEEDED_OF_HOSTS) {
+      const { defaultDeny, path, sections } = rule.directions[direction];
+      const denies = sections.some((section) =>
+        section.deny && section.peers.length > 0 && hasPort(section, protocol, port)
+      );
+      const allows = beside.some((one) =>
+        one.directions[direction].sections.some((section) =>
+          !section.deny && section.peers.length > 0 && hasPort(section, protocol, port)
+        )
+      );
+      if (defaultDeny && (denies || !allows)) warnings.push({ path, detail });
+    }
+    return warnings;
+  }
+
   #closesDns(policy: Policy, rule: Policy["rules"][number], subjects: readonly PeerIdentity[]): boolean {
     const egress = rule.directions.EGRESS;
     // What allows nothing at all is meant to.
@@ -246,7 +284,16 @@ export function allowsDns(sections: Policy["rules"][number]["directions"]["EGRES
 }
 
 function wordsOf(selector: Selector): string {
-  return requirementWords(selector).join(",").replaceAll("any:", "") || "any label";
+  // (That it is for hosts is said by the place.)
+  const words = requirementWords(selector).filter((word) => word !== "reserved:host=");
+  return words.join(",").replaceAll("any:", "") || "any label";
+}
+
+function hasPort({ ports }: RuleSection, protocol: number, port: number): boolean {
+  return ports.some((match) =>
+    (match.protocol === 0 || match.protocol === protocol) &&
+    (match.protocol === 0 || (match.name === "" && match.first <= port && port <= match.last))
+  );
 }
 
 /** A policy of a tier is one rule for each direction, with the same subject. */

@@ -26,10 +26,13 @@ function look(spec: string, stored: string[] = [], addressed = false) {
     const ports = identity === 1000 ? [{ name: "http", port: 8080, protocol: "TCP" }] : [];
     repository.setNamedPorts(prefix, identity, ports);
   }
-  const nodes = [Node.create({ name: "node-1", ipv4: "172.30.0.11", podCidrV4: "10.0.1.0/24" })];
+  const nodes = [
+    Node.create({ name: "node-1", ipv4: "172.30.0.11", podCidrV4: "10.0.1.0/24", labels: ["tier=edge"] }),
+  ];
   const read = (spec: string, name: string) => {
-    const text =
-      `{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: ${name}}, spec: ${spec}}`;
+    const text = `{apiVersion: cilium.io/v2, kind: ${
+      spec.includes("nodeSelector") ? "CiliumClusterwideNetworkPolicy" : "CiliumNetworkPolicy"
+    }, metadata: {name: ${name}}, spec: ${spec}}`;
     const { policies, faults } = readManifests(text);
     assert.deepEqual(faults, []);
     return policies[0];
@@ -168,4 +171,26 @@ Deno.test("PolicySelections says of names whose L7 rules may meet those of anoth
   for (const apart of ["toFQDNs: [{matchName: example.org}]", "toEndpoints: [{}]"]) {
     assert.deepEqual(meeting([http(named), kafka(apart)]), [], apart);
   }
+});
+
+Deno.test("PolicySelections counts the nodes of a policy for hosts, and says what people need that it shuts", () => {
+  const EDGE = "nodeSelector: {matchLabels: {tier: edge}}",
+    tcp = (port: number) => `toPorts: [{ports: [{port: "${port}", protocol: TCP}]}]`;
+  const SSH = "nothing allows 22/TCP to these nodes: new SSH connections are refused, open ones go on";
+  assert.deepEqual(look(`{${EDGE}, ingress: [{${tcp(22)}}]}`), { count: 1, warnings: [] });
+  assert.deepEqual(look(`{nodeSelector: {matchLabels: {tier: core}}, ingress: [{${tcp(22)}}]}`), {
+    count: 0,
+    warnings: ["spec.nodeSelector: no node has tier=core"],
+  });
+  assert.deepEqual(look(`{${EDGE}, ingress: [{${tcp(80)}}]}`).warnings, [`spec.ingress: ${SSH}`]);
+  assert.deepEqual(
+    look(`{${EDGE}, ingress: [{${tcp(80)}}]}`, [`{${EDGE}, ingress: [{${tcp(22)}}]}`]).warnings,
+    [],
+  );
+  assert.deepEqual(look(`{${EDGE}, ingress: [{}], ingressDeny: [{fromEntities: [all]}]}`).warnings, [
+    `spec.ingress: ${SSH}`,
+  ]);
+  assert.deepEqual(look(`{${EDGE}, egress: [{${tcp(443)}}]}`).warnings, [
+    "spec.egress: nothing allows these nodes 53/UDP: they cannot resolve names",
+  ]);
 });

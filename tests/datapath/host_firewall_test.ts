@@ -151,3 +151,144 @@ kernelTest(
       }
     }),
 );
+
+/** A row of the fail-safe list. */
+function failsafe(
+  node: TestNode,
+  [kind, protocol, egress, port]: readonly [number, number, boolean, number],
+  more: Partial<abi.Failsafe> & { address?: string } = {},
+): () => number {
+  const { address: text = "::", ...rest } = more;
+  const key = abi.FailsafeKey.encode({ address: address(text), port, protocol, egress: egress ? 1 : 0 });
+  const value = { passed: 0n, kind, flags: 0, portSource: 0, ...rest };
+  node.map("weir_failsafe").update(key, abi.Failsafe.encode(value));
+  return () => Number(abi.Failsafe.decode(node.map("weir_failsafe").lookup(key)!).passed);
+}
+/** Talks over one connection until the test is over: each line that the other end heard is counted. */
+class Talk implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  constructor(made: Cluster, place: Place, host: string, port: number) {
+    this.#child = new Deno.Command("ip", {
+      args: [
+        "netns",
+        "exec",
+        made.netns(place),
+        "python3",
+        CLIENT,
+        "20",
+        "tcp",
+        host,
+        `${port}`,
+        "100",
+        "0",
+        "1000000",
+      ],
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    this.#reader = this.#child.stdout.getReader();
+  }
+  /** Resolves when it has heard more; false when the connection is over. */
+  async hears(): Promise<boolean> {
+    for (let i = 0; i < 3; i++) {
+      const { value, done } = await this.#reader.read();
+      if (done || new TextDecoder().decode(value).includes("error")) return false;
+    }
+    return true;
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#reader.cancel();
+    await this.#child.status;
+  }
+}
+
+kernelTest(
+  "host firewall: the fail-safe list lets by what a deny of everything forbids, and only that",
+  () =>
+    cluster(abi.CONFIG_TUNNEL, async (made, node) => {
+      for (const port of [22, 8080]) await made.serve("node1", port);
+      for (const port of [7441, 8080]) await made.serve("node2", port);
+      const everything = (["ingress", "egress"] as const).map((direction) =>
+        allow(direction, { deny: true })
+      );
+      const ssh = failsafe(node, [abi.FAILSAFE_SSH, TCP, false, 22], { flags: abi.FAILSAFE_ESTABLISHED });
+      const plane = failsafe(node, [abi.FAILSAFE_CONTROL_PLANE, TCP, true, 7441], { address: OTHER[0] });
+      const nodes = failsafe(node, [abi.FAILSAFE_HEALTH, UDP, false, 8080], { flags: abi.FAILSAFE_NODES });
+      await using open = new Talk(made, "outside", NODE[0], 22);
+      await using other = new Talk(made, "outside", NODE[0], 8080);
+      assert.ok(await open.hears() && await other.hears());
+      guard(node, everything);
+      assert.ok(await open.hears(), made.drops());
+      assert.ok(ssh() >= 1, "counted");
+      // Again, as another policy comes: what is open stays so.
+      guard(node, everything);
+      for (let i = 0; i < 20; i++) assert.ok(await open.hears(), made.drops());
+      // Nobody opens a new one, nor goes on with another port.
+      assert.equal((await denied(made, "outside", "tcp", NODE[0], 22)).length > 0, true);
+      assert.equal((await denied(made, "outside", "tcp", NODE[1], 22)).length > 0, true);
+      assert.equal((await denied(made, "outside", "tcp", NODE[0], 8080)).length > 0, true);
+      const asked = await made.ask("node1", "tcp", OTHER[0], 7441);
+      assert.ok(asked.ok, asked.text);
+      assert.equal(plane(), 1);
+      const verdict = node.drainEvents().findLast((e) => e.type === abi.EVENT_POLICY_VERDICT);
+      assert.equal(verdict?.egressCookie, abi.FAILSAFE_CONTROL_PLANE);
+      // Of the address, not of whoever else is there.
+      assert.ok((await denied(made, "node1", "tcp", OTHER[1], 7441)).length > 0);
+      assert.ok((await denied(made, "node1", "tcp", OTHER[0], 8080)).length > 0);
+      const node2 = await made.ask("node2", "udp", NODE[0], 8080);
+      assert.ok(node2.ok, node2.text);
+      assert.equal(nodes(), 1);
+      assert.ok((await denied(made, "outside", "udp", NODE[0], 8080)).length > 0, "who is no node");
+      // Pods of both nodes go on: they are no hosts.
+      await made.serve("pod2", 8080);
+      for (const family of [0, 1]) {
+        const pods = await made.ask("pod1", "tcp", FAR[family], 8080);
+        assert.ok(pods.ok, pods.text);
+      }
+    }),
+);
+
+kernelTest(
+  "host firewall: a connection that is older than the policy goes on where the policy allows who opened it",
+  () =>
+    cluster(abi.CONFIG_DIRECT, async (made, node) => {
+      await made.serve("outside", 8080);
+      await made.serve("node1", 8080);
+      await using out = new Talk(made, "node1", OUTSIDE[0], 8080);
+      await using into = new Talk(made, "outside", NODE[1], 8080);
+      assert.ok(await out.hears() && await into.hears());
+      // Only what the host asks: its answers come by no rule.
+      guard(node, port("egress", 8080));
+      for (let i = 0; i < 10; i++) assert.ok(await out.hears(), made.drops());
+      // Somebody's packets in mid-stream of a connection that no socket has are nobody's answers.
+      guard(node, [...port("egress", 8080), ...port("ingress", 8080)]);
+      await using again = new Talk(made, "outside", NODE[0], 8080);
+      assert.ok(await again.hears());
+      guard(node, port("ingress", 8080));
+      for (let i = 0; i < 10; i++) assert.ok(await again.hears(), made.drops());
+      const ping = await made.in("outside", "ping", "-c", "1", "-W", "1", NODE[0]);
+      assert.notEqual(ping.code, 0);
+    }),
+);
+
+kernelTest(
+  "host firewall: masqueraded pods and node ports for pods are not the host's, nor what it passes on",
+  () =>
+    cluster(abi.CONFIG_TUNNEL | abi.CONFIG_MASQUERADE_V4 | abi.CONFIG_MASQUERADE_V6, async (made, node) => {
+      await made.serve("outside", 8080);
+      const everything = (["ingress", "egress"] as const).map((direction) =>
+        allow(direction, { deny: true })
+      );
+      guard(node, everything);
+      for (const family of [0, 1]) {
+        const out = await made.ask("pod1", "tcp", WORLD[family], 8080);
+        assert.ok(out.ok, out.text);
+        assert.equal(out.peer, NODE[family]);
+        assert.ok((await denied(made, "node1", "tcp", WORLD[family], 8080)).length > 0);
+        const large = await made.in("pod1", "ping", "-c", "1", "-W", "20", "-s", "4000", WORLD[family]);
+        assert.equal(large.code, 0, large.text + made.drops());
+      }
+    }),
+);

@@ -70,6 +70,10 @@ export class EndpointStore {
     this.#parts = parts;
   }
 
+  /** Slot of the policy that is in force for the host; 0: it is open. */
+  get hostSlot(): number {
+    return this.#parts.kernel.endpoints.get(ENDPOINT_HOST)?.policy ?? 0;
+  }
   has(name: string): boolean {
     return this.#held.has(name);
   }

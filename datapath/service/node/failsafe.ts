@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { IpAddress, ProblemError } from "@weir/common";
+import { IpAddress, ProblemError, protocolName } from "@weir/common";
 import {
   type Failsafe,
   FAILSAFE_DHCP,
@@ -16,7 +16,8 @@ import {
   FAILSAFES_MAX,
 } from "@weir/maps";
 import { FAILSAFES } from "@weir/proto/numbers";
-import type { NodeConfig, NodeFailsafe } from "@weir/proto/datapath";
+import type { Init } from "@weir/proto";
+import type { FailsafeRow, NodeConfig, NodeFailsafe } from "@weir/proto/datapath";
 import { hex, mapped, unmapped } from "../kernel/addresses.ts";
 import { PROBE_PORT } from "../probes/packet.ts";
 import type { Kernel } from "../kernel/kernel.ts";
@@ -26,18 +27,6 @@ const DHCP_CLIENT = 68, DHCP_SERVER = 67, DHCP6_CLIENT = 546, DHCP6_SERVER = 547
 const ANYBODY = new Uint8Array(16);
 
 type Row = readonly [key: FailsafeKey, value: Failsafe];
-
-/** One row of the list, for people. */
-export interface FailsafeRow {
-  readonly kind: string;
-  readonly direction: "ingress" | "egress";
-  readonly protocol: number;
-  readonly port: number;
-  /** An address, `nodes`, `established connections` or `anybody`. */
-  readonly who: string;
-  /** How many denials of policies it has overruled. */
-  readonly passed: number;
-}
 
 /** The list in the kernel. */
 export class FailsafeStore {
@@ -67,11 +56,11 @@ export class FailsafeStore {
   }
 
   /** The list as it is now. */
-  rows(): FailsafeRow[] {
+  rows(): Init<FailsafeRow>[] {
     return this.#kernel.typed("weir_failsafe").entries().map(([key, value]) => ({
       kind: FAILSAFES[value.kind]?.text ?? `${value.kind}`,
-      direction: key.egress ? "egress" as const : "ingress" as const,
-      protocol: key.protocol,
+      direction: key.egress ? "egress" : "ingress",
+      protocol: protocolName(key.protocol),
       port: key.port,
       who: value.flags & FAILSAFE_ESTABLISHED
         ? "established connections"
