@@ -16,7 +16,7 @@ const API_SERVER_PORTS = [6443, 443];
 /** @param peers addresses of services that this node asks: "unix:PATH", "https://ADDRESS:PORT#DIRECTORY", several with commas */
 export function hostFailsafes(config: AgentConfig, peers: readonly string[]): string[] {
   const found = new Set<string>();
-  for (const port of config.sshPort ?? ["22"]) found.add(`ssh/ingress/tcp/${port}/established`);
+  for (const port of config.sshPort) found.add(`ssh/ingress/tcp/${port}/established`);
   for (const target of peers.flatMap((peer) => peer.split(","))) {
     const asked = addressOf(target);
     if (asked) found.add(`control-plane/egress/tcp/${asked.port}/${asked.address}`);

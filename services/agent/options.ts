@@ -69,6 +69,7 @@ export const AGENT_CONFIG = {
   },
   sshPort: {
     kind: "list",
+    default: ["22"],
     description:
       "port of this node's SSH server, whose open connections no policy cuts (default: 22); may be repeated",
   },

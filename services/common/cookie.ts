@@ -9,7 +9,7 @@ export const FAILSAFE_KIND = "FailSafe";
 
 /** The rule that the fail-safe list stands for; undefined for a cookie that is none of its kinds. */
 export function failsafeRule(cookie: number): Rule | undefined {
-  const name = FAILSAFES[cookie]?.text;
+  const name = FAILSAFES.find(({ number }) => number === cookie)?.text;
   if (name === undefined) return undefined;
   const source = { policy: `failsafe:${name}`, kind: FAILSAFE_KIND, namespace: "", policyName: name };
   return {

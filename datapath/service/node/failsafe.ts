@@ -58,7 +58,7 @@ export class FailsafeStore {
   /** The list as it is now. */
   rows(): Init<FailsafeRow>[] {
     return this.#kernel.typed("weir_failsafe").entries().map(([key, value]) => ({
-      kind: FAILSAFES[value.kind]?.text ?? `${value.kind}`,
+      kind: FAILSAFES.find(({ number }) => number === value.kind)?.text ?? `${value.kind}`,
       direction: key.egress ? "egress" : "ingress",
       protocol: protocolName(key.protocol),
       port: key.port,
@@ -104,17 +104,17 @@ function* ofEveryNode(tunnelPort: number): Generator<Row> {
 }
 
 function ofConfig({ kind, egress, protocol, port, address, nodes, established }: NodeFailsafe): Row {
-  const number = Object.entries(FAILSAFES).find(([, { text }]) => text === kind)?.[0];
+  const number = FAILSAFES.find(({ text }) => text === kind)?.number;
   const known = { tcp: TCP, udp: UDP }[protocol.toLowerCase()];
   if (number === undefined) {
-    throw invalid(`kind ${kind}`, Object.values(FAILSAFES).map(({ text }) => text).join(", "));
+    throw invalid(`kind ${kind}`, FAILSAFES.map(({ text }) => text).join(", "));
   }
   if (known === undefined) throw invalid(`protocol ${protocol}`, "tcp or udp");
   if (!(Number.isInteger(port) && port >= 1 && port <= 65_535)) throw invalid(`port ${port}`, "1 to 65535");
   if (address !== "" && IpAddress.tryParse(address) === undefined) {
     throw invalid(`address ${address}`, "an address");
   }
-  return row(Number(number), [known, egress, port], {
+  return row(number, [known, egress, port], {
     address: address === "" ? ANYBODY : mapped(address),
     flags: (nodes ? FAILSAFE_NODES : 0) | (established ? FAILSAFE_ESTABLISHED : 0),
   });

@@ -81,7 +81,9 @@ export async function explainConnection(
     nearEndStages(from, to, context),
     ...targetsOf({ ...connection, to }, facts, stages).map(async (target) => ({
       target,
-      answer: isItself(from, target.to) ? ITSELF : await ask({ ...connection, ...target }, context),
+      answer: isItself(from, target.to)
+        ? ITSELF
+        : await askBoth({ ...connection, ...target }, facts, context),
       far: await farEndStages(
         {
           from,
@@ -294,6 +296,43 @@ function endOfBackend({ address, node, pod }: Backend, facts: ClusterFacts): End
   return placed === undefined
     ? { title: pod || address, ip: address, node }
     : { ...ofPlaced(placed), address };
+}
+
+/** A node is `host` or `remote-node` to others, and to its own policies who the endpoint of its host is: asked for each side apart. */
+async function askBoth(
+  connection: Connection,
+  facts: ClusterFacts,
+  context: CommandContext,
+): Promise<ExplainResponse> {
+  const { from, to, direction } = connection;
+  const [sender, receiver] = [hostOf(from, to, facts), hostOf(to, from, facts)];
+  if (sender === undefined && receiver === undefined) return await ask(connection, context);
+  const sides = (["EGRESS", "INGRESS"] as const)
+    .filter((side) => direction === "DIRECTION_UNSPECIFIED" || direction === undefined || direction === side)
+    .map((side) =>
+      ask({
+        ...connection,
+        direction: side,
+        from: side === "EGRESS" ? sender ?? from : from,
+        to: side === "INGRESS" ? receiver ?? to : to,
+      }, context)
+    );
+  const answers = await Promise.all(sides);
+  return {
+    ...answers[0],
+    allowed: answers.every(({ allowed }) => allowed),
+    steps: answers.flatMap(({ steps }) => steps),
+    policyRevision: Math.max(...answers.map(({ policyRevision }) => policyRevision)),
+  };
+}
+
+/** A node as the subject of policies; undefined: it is none, or its endpoints are not known. */
+function hostOf(end: End, other: End, { endpoints }: ClusterFacts): End | undefined {
+  if (!end.isNode && end.identity !== IDENTITY_HOST) return undefined;
+  const node = end.node ?? other.node;
+  const host = endpoints.find((placed) => placed.node === node && placed.endpoint.host);
+  const identity = host?.endpoint.status?.identity;
+  return identity ? { title: end.title, node, identity } : undefined;
 }
 
 async function ask(
