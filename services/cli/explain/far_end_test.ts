@@ -101,6 +101,7 @@ Deno.test("trafficStage() tells drops that are not policy's, and nothing where a
     seen("node-2", unixS, { verdict: "DROPPED", drop_reason_desc: reason });
   assert.match(traffic(drop("CT_MAP_INSERTION_FAILED")), /dropped there 3 s ago: ct map insertion failed/);
   assert.equal(traffic(drop("POLICY_DENIED")), "");
+  assert.equal(traffic(seen("node-1", NOW - 3, { verdict: "DROPPED", Type: "L7" })), "", "another request");
   assert.equal(traffic(seen("node-1", NOW, { verdict: "FORWARDED" })), "");
   assert.match(
     traffic(drop("CT_MAP_INSERTION_FAILED", NOW - 50), trouble("node-1", "no-answer")),

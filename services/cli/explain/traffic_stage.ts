@@ -203,8 +203,9 @@ export function kindOf(flow: Flow): string {
   return flow.trouble?.kind ?? "";
 }
 
-function isPolicy({ drop_reason_desc }: Flow): boolean {
-  return drop_reason_desc === "POLICY_DENIED" || drop_reason_desc === "POLICY_DENY";
+/** A request that the L7 proxy denied is policy's too: no packet of it was dropped, and the next one may be another. */
+function isPolicy({ Type, drop_reason_desc }: Flow): boolean {
+  return Type === "L7" || drop_reason_desc === "POLICY_DENIED" || drop_reason_desc === "POLICY_DENY";
 }
 
 function words(reason: string): string {
