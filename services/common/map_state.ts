@@ -233,9 +233,12 @@ export class MapState {
     const all = audit.length === 0 ? given : given.filter(({ audit }) => !audit);
     const entries = this.entries = distillEntries(all);
     if (all.some(({ ruleSet }) => ruleSet !== 0)) {
+      const mayPass = all.some(({ pass }) => pass);
       for (const entry of all) {
-        // What an administrator accepts is not judged; where that was passed over, it says nothing.
-        if (entry.deny || entry.portName !== "" || isTiered(entry)) continue;
+        if (entry.deny || entry.portName !== "") continue;
+        // What an administrator accepts is not judged; where that was passed over, it says nothing. Without a pass nothing is, and entries
+        // that an older engine made have its numbers.
+        if (mayPass && isTiered(entry)) continue;
         const key = allowingKey(entry.direction, entry.identity, entryKey(entry));
         const list = this.#allowing.get(key);
         if (list) list.push(entry);

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { MapState as Message, MapStateEntry } from "@weir/proto/policy";
 import { composeEntries, distillEntries, MapState, resolvePortNames } from "./map_state.ts";
-import { precedence, PRECEDENCE_ALLOW, PRECEDENCE_DENY, PRECEDENCE_REDIRECT } from "./precedence.ts";
+import {
+  passPrecedence,
+  precedence,
+  PRECEDENCE_ALLOW,
+  PRECEDENCE_DENY,
+  PRECEDENCE_REDIRECT,
+  tierPriority,
+} from "./precedence.ts";
 import { portPrefixes } from "./port_prefix.ts";
 
 type Short = [
@@ -212,6 +219,45 @@ Deno.test("MapState.lookup() has the rule sets of every allow that covers the co
     "two rule sets at one place",
   );
   assert.deepEqual(judged([[7, 6, 80, 16, 500]], [[0, 6, 80, 16, "deny"]]), [false, [], 0], "a deny");
+});
+
+Deno.test("MapState.lookup() has the rule sets of every ordinary allow, past an accept that was passed over, and in an older engine's numbers", () => {
+  const entry = (identity: number, given: Partial<MapStateEntry>) =>
+    MapStateEntry.create({ direction: "INGRESS", identity, cookie: 1, ...given });
+  const admin = (index: number) => tierPriority("Admin", 1, index);
+  const judged = (
+    precedence: number,
+  ) => [entry(7, { precedence, ruleSet: 1 }), entry(0, { precedence, ruleSet: 2 })];
+  const cases: [string, MapStateEntry[], number[], number][] = [
+    [
+      "an accept that is passed over",
+      [
+        entry(7, { deny: true, pass: true, precedence: passPrecedence(admin(0)) }),
+        entry(7, { precedence: precedence(admin(1), false), cookie: 5 }),
+        ...judged(PRECEDENCE_REDIRECT),
+      ],
+      [1, 2],
+      0,
+    ],
+    [
+      "an accept",
+      [entry(7, { precedence: precedence(admin(1), false) }), ...judged(PRECEDENCE_REDIRECT)],
+      [],
+      0,
+    ],
+    ["an older engine", judged(0xffffff02), [1, 2], 0],
+  ];
+  for (const [what, given, ruleSets, plainCookie] of cases) {
+    const verdict = MapState.of(Message.create({ enforceIngress: true, entries: given })).lookup(
+      7,
+      "INGRESS",
+      6,
+      80,
+    );
+    assert.equal(verdict.allowed, true, what);
+    assert.deepEqual([...verdict.ruleSets].sort(), ruleSets, what);
+    assert.equal(verdict.plainCookie, plainCookie, what);
+  }
 });
 
 Deno.test("MapState.lookup() punches holes into ranges: allow 80-90 and 90-100, deny 85-95", () => {
