@@ -2,7 +2,7 @@
  * What the page and its server say to each other. Types alone: nothing of this is left when it runs.
  *
  * Every path is below the base path, which the page reads from `document.baseURI` (the server writes `<base href>`).
- * All of it is `GET`. Times are Unix seconds (fractions allowed), rates are per second, ages are never sent. A stream is
+ * All of it is `GET`, but for one question that is too long for an address. Times are Unix seconds (fractions allowed), rates are per second, ages are never sent. A stream is
  * newline-delimited JSON: one object of {@link LiveEvent} or {@link FlowEvent} in a line, a `beat` at least every 5 s. A stream that was
  * cut begins anew with a `snapshot`; so the page throws away what it had.
  *
@@ -19,6 +19,7 @@
  * | `api/explain?FLOW` | {@link Explanation} for `from`, `to` (card ids, pods, addresses), `protocol`, `port` |
  * | `api/policies` | {@link PolicyReport} |
  * | `api/policy?name=cnp:NS/NAME` | {@link PolicyDetail} |
+ * | `POST api/preview` `{"text": "...", "sinceH": 24}` | {@link PolicyPreview}: what a policy would do to recorded connections |
  * | `api/health` | {@link HealthReport} |
  * | `api/strip?FILTER&since=&until=&step=` | {@link TimeStrip} |
  * | `api/names` | {@link Names}, for completion |

@@ -180,6 +180,31 @@ Deno.test({
           .json();
         assert.deepEqual(before.cards, []);
       });
+      await t.step("a policy is changed on the page, and what would come of it is shown", async () => {
+        const policy = await chromium.open(`${address}policies?policy=${encodeURIComponent("cnp:shop/web")}`);
+        const { page } = policy, outcome = page.getByRole("region", { name: "What would change" });
+        await page.getByRole("button", { name: "Change and preview" }).click();
+        const editor = page.getByRole("textbox", { name: "Text of the policy" });
+        const ask = async (from: string, to: string) => {
+          await editor.fill((await editor.inputValue()).replace(from, to));
+          await page.getByRole("button", { name: "See what would change" }).click();
+        };
+        await ask("app: cart", "app: thief");
+        await outcome.waitFor();
+        const rows = await outcome.getByRole("row").allInnerTexts();
+        const row = (from: string) => rows.find((text) => text.includes(from))?.replace(/\s+/g, " ") ?? "";
+        assert.match(
+          row("shop/cart"),
+          /^would be dropped shop\/cart shop\/web 8080\/TCP .* no rule allows it: cnp:shop\/web/,
+        );
+        assert.match(row("shop/thief"), /^would pass shop\/thief shop\/web 8080\/TCP /);
+        await isSound(policy, "a policy that is changed");
+        await ask("fromEndpoints", "fromNobody");
+        await shows(page, /fromNobody/);
+        // Nobody's rules changed.
+        assert.match(await lab.ok(["policy", "get", "cnp:shop/web", "-o", "yaml"]), /app: cart/);
+        await page.close();
+      });
     } finally {
       await browser?.stop();
       await ui?.stop();

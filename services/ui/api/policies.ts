@@ -80,3 +80,55 @@ export interface PolicyGraphRule {
   readonly allowed: number;
   readonly denied: number;
 }
+
+/** What becomes of connections: dropped from then on, let pass, let pass request by request. */
+export type PreviewEffect = "closes" | "opens" | "judges";
+
+/** A policy tried on recorded connections, beside those that are in force. */
+export interface PolicyPreview {
+  /** Connections by what becomes of them; `unjudged`: an end is not known; `otherwise`: recorded with another verdict than the policies of now give. */
+  readonly counts: {
+    readonly closes: number;
+    readonly opens: number;
+    readonly judges: number;
+    readonly staysOpen: number;
+    readonly staysClosed: number;
+    readonly unjudged: number;
+    readonly otherwise: number;
+  };
+  /** What closes first. */
+  readonly changes: readonly PreviewChange[];
+  readonly moreChanges: number;
+  /** Map entries of policies in the kernels of nodes. */
+  readonly nodes: readonly {
+    readonly node: string;
+    readonly entries: number;
+    readonly entriesBefore: number;
+    readonly bytes: number;
+  }[];
+  /** Why it would be refused; none: its maps hold it. */
+  readonly tooLarge: readonly string[];
+  /** How many were judged, of all that the history has of this time or of the newest alone. */
+  readonly connections: number;
+  readonly isWhole: boolean;
+  /** Of all flows that the record is made of, "100 %", and what is in no answer. */
+  readonly countedText: string;
+  readonly missingText: string;
+  readonly warnings: readonly string[];
+}
+
+/** Connections between two workloads on one port, with one fate for one reason. */
+export interface PreviewChange {
+  readonly effect: PreviewEffect;
+  readonly from: string;
+  readonly to: string;
+  /** "80/TCP", "ICMP type 8" */
+  readonly port: string;
+  readonly connections: number;
+  readonly lastUnixS: number;
+  /** Rules that decide then, and now: "cnp:shop/web (web.yaml:7)". */
+  readonly rules: readonly string[];
+  readonly before: readonly string[];
+  /** Denied because no rule allows it. */
+  readonly byDefault: boolean;
+}

@@ -78,7 +78,7 @@ export function guard(
     if (url.pathname.length + url.search.length > limits.targetBytesMax) {
       throw refused("TARGET_TOO_LONG", 414, `the address has more than ${limits.targetBytesMax} bytes`);
     }
-    if (request.method !== "GET" && request.method !== "HEAD") {
+    if (request.method !== "GET" && request.method !== "HEAD" && !isQuestion(request, url, options)) {
       throw refused("READ_ONLY", 405, `${request.method} is not answered here: the page only reads`);
     }
     checkHost(request, options);
@@ -119,6 +119,15 @@ export function guard(
     if (!response.headers.has("cache-control")) response.headers.set("cache-control", "no-store");
     return response;
   };
+}
+
+/** Questions whose words are too long for an address. They change nothing. */
+const QUESTIONS: ReadonlySet<string> = new Set(["api/preview"]);
+
+/** Of JSON alone: another page could not ask so without a question before, which is not answered. */
+function isQuestion({ method, headers }: Request, { pathname }: URL, { base }: GuardOptions): boolean {
+  return method === "POST" && pathname.startsWith(base) && QUESTIONS.has(pathname.slice(base.length)) &&
+    headers.get("content-type") === "application/json";
 }
 
 /** Counts an exchange until its body has ended, or was given up. */

@@ -1,13 +1,20 @@
 /** Questions to the flow history, each about one window. @module */
 import type { WeirClient } from "@weir/client";
 import { type Clock, ProblemError } from "@weir/common";
-import type { Message } from "@weir/proto";
+import type { Init, Message } from "@weir/proto";
 import type { Flow } from "@weir/proto/flow";
 import type { Completeness as StoredCompleteness } from "@weir/proto/history";
-import { FlowPage as StoredPage, HistoryStatus, HoldingPage, RollupAnswer } from "@weir/proto/history";
+import {
+  FlowPage as StoredPage,
+  HistoryStatus,
+  HoldingPage,
+  PreviewAnswer,
+  PreviewRequest,
+  RollupAnswer,
+} from "@weir/proto/history";
 import type { Completeness } from "../api.ts";
 
-const PAGE = 1000, ASK_MS_MAX = 12_000, STATUS_MS_MAX = 2000, HOLDINGS_MAX = 200_000;
+const PAGE = 1000, ASK_MS_MAX = 12_000, PREVIEW_MS_MAX = 60_000, STATUS_MS_MAX = 2000, HOLDINGS_MAX = 200_000;
 /** Groups of sums of one answer; the history gives no more. */
 const GROUPS_MAX = 50_000;
 
@@ -96,6 +103,16 @@ export class HistoryReader {
         text: flowsText({ shown: flows.length, more, isFiltered, stored: stored?.text }),
       },
     };
+  }
+
+  /** What policies would do to recorded connections. */
+  async preview(value: Init<PreviewRequest>, signal: AbortSignal): Promise<PreviewAnswer> {
+    return await this.#client.call("/v1/preview", {
+      request: { message: PreviewRequest, value },
+      response: PreviewAnswer,
+      deadlineMs: PREVIEW_MS_MAX,
+      signal,
+    });
   }
 
   /** What held at a time. @throws {ProblemError} HISTORY_TOO_YOUNG */

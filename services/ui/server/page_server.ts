@@ -128,9 +128,8 @@ function pageHandler(
     if (path.startsWith("api/")) {
       onLook();
       url.pathname = path.slice(3);
-      return api(
-        new Request(url, { method: request.method, headers: request.headers, signal: request.signal }),
-      );
+      const { method, headers, body, signal } = request;
+      return api(new Request(url, { method, headers, body, signal }));
     }
     const asset = path.startsWith("assets/") ? page.asset(path) : undefined;
     if (asset !== undefined) {

@@ -10,12 +10,13 @@ import type { Init } from "@weir/proto";
 import { Identity, IpcacheEntry } from "@weir/proto/identity";
 import { ExplainRequest, Policy } from "@weir/proto/policy";
 import { explainPast } from "@weir/policy-engine/past";
-import type { Explanation, FlowPage, TimeStrip } from "../api.ts";
+import type { Explanation, FlowPage, PolicyPreview, TimeStrip } from "../api.ts";
 import type { EndNames } from "./flow_end.ts";
 import { rowOf } from "./flow_row.ts";
 import { type FilterParameters, HistoryReader, type Window } from "./history_reader.ts";
 import { windowOfFlows } from "./past_flows.ts";
 import { windowOfSums } from "./past_sums.ts";
+import { previewOf } from "./policy_preview.ts";
 import type { ShownWindow } from "./shown_window.ts";
 import { explanationOf } from "./policies.ts";
 
@@ -122,6 +123,14 @@ export class Past {
     );
     const nowS = clock.nowMs() / 1000;
     return { flows: flows.map((flow) => rowOf(flow, names, nowS)), completeness, more };
+  }
+
+  /** What a policy would do to the connections of the last hours. @throws {ProblemError} */
+  async preview(
+    { file, text, sinceH }: { file: string; text: string; sinceH: number },
+    signal: AbortSignal,
+  ): Promise<PolicyPreview> {
+    return previewOf(await this.#need().preview({ texts: [{ file, text }], since: `${sinceH}h` }, signal));
   }
 
   /** Flows and drops by time, whole steps of minutes. @throws {ProblemError} */

@@ -27,6 +27,7 @@ import type { NodeNames } from "./node_names.ts";
 import { filterOf, type Past, readTime, windowOf } from "./past.ts";
 import type { ShownWindow } from "./shown_window.ts";
 import { explain, policyDetail, policyReport } from "./policies.ts";
+import { readPreview } from "./policy_preview.ts";
 import { Shared } from "./shared_answer.ts";
 
 /** What the handlers answer from. */
@@ -124,6 +125,10 @@ export function apiRoutes(parts: RouteParts): Hono {
       : await policyReport(engine, await hitsOf(query));
   });
   get("/policy", async (query) => policyDetail(engine, query.get("name") ?? "", await hitsOf(query)));
+  app.post(
+    "/preview",
+    async (c) => c.json(await past.preview(await readPreview(c.req.raw), c.req.raw.signal)),
+  );
   get("/health", () => health.get());
   get("/strip", async (query) => {
     const window = windowOf(query, nowS()), step = Number(query.get("step") ?? 60);

@@ -5,7 +5,7 @@
 import type { Problem } from "../../api.ts";
 
 /** Longest wait for an answer. */
-const DEADLINE_MS = 15_000;
+const DEADLINE_MS = 15_000, QUESTION_MS = 65_000;
 /** A stream says something at least every 5 s; after three times that it is taken for dead. */
 export const SILENT_MS = 16_000;
 const RETRY_MS = [500, 1000, 2000, 4000, 8000] as const;
@@ -44,10 +44,21 @@ export async function fetchJson<T>(url: string, signal?: AbortSignal): Promise<T
   }
 }
 
-async function open(url: string, signal: AbortSignal): Promise<Response> {
+/** Asks what is too long for an address, and may take long. @throws {ApiError} as {@link fetchJson} */
+export async function askJson<T>(url: string, question: object, signal: AbortSignal): Promise<T> {
+  const headers = { "content-type": "application/json" }, deadline = AbortSignal.timeout(QUESTION_MS);
+  const response = await open(url, AbortSignal.any([signal, deadline]), {
+    method: "POST",
+    headers,
+    body: JSON.stringify(question),
+  });
+  return await response.json() as T;
+}
+
+async function open(url: string, signal: AbortSignal, more: RequestInit = {}): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(url, { signal, credentials: "same-origin", cache: "no-store" });
+    response = await fetch(url, { signal, credentials: "same-origin", cache: "no-store", ...more });
   } catch (error) {
     throw unreachable(error);
   }

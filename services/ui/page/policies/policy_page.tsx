@@ -14,6 +14,7 @@ import { CheckIcon, CrossIcon } from "../parts/icons.tsx";
 import { Breakable } from "../parts/prose.tsx";
 import { Notice, NotYet, StaleNotice } from "../parts/states.tsx";
 import { Badge } from "../parts/verdict.tsx";
+import { PolicyEditor } from "./policy_editor.tsx";
 
 const EVERY_MS = 4000;
 
@@ -29,7 +30,7 @@ export function PolicyPage({ name }: { name: string }) {
     ]),
     window ? 0 : EVERY_MS,
   );
-  const [line, setLine] = useState(0);
+  const [line, setLine] = useState(0), [edits, setEdits] = useState(false);
   const detail = answer.value;
   if (!detail) {
     return (
@@ -85,10 +86,26 @@ export function PolicyPage({ name }: { name: string }) {
           <section className="block">
             <div className="block-head">
               <h2>Text, with hits per line</h2>
+              {!edits && (
+                <button
+                  type="button"
+                  className="button small"
+                  onClick={() => setEdits(true)}
+                >
+                  Change and preview
+                </button>
+              )}
               <CopyButton text={detail.yaml} label="Copy policy" />
             </div>
             <PolicyText detail={detail} line={line} onLine={setLine} now={now} />
           </section>
+          {edits && (
+            <PolicyEditor
+              yaml={detail.yaml}
+              file={policy.file.split("/").pop() || "policy.yaml"}
+              onClose={() => setEdits(false)}
+            />
+          )}
           <section className="block">
             <h2>In a terminal</h2>
             <CommandLine text={`weir policy get ${policy.name}`} />
