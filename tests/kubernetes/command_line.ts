@@ -12,7 +12,7 @@ this machine's network is touched, and \`down\` leaves nothing. Root is needed. 
 
 Commands
   build                  make what clusters are made of, and no cluster
-    --helm                 and helm, which no cluster needs
+    --more                 and what no cluster needs: helm, the suite of network-policy-api
   up                     make what is missing, and a cluster
     --nodes N              1 to 9; default 2
     --cni none|reference   none: nodes get ready when a network comes (Weir's); reference: reference plugins and kube-proxy
@@ -55,7 +55,7 @@ export interface Asked {
   cache: Cache;
   options: ClusterOptions;
   keep: boolean;
-  helm: boolean;
+  more: boolean;
 }
 
 /** Commands whose further words are another command's. */
@@ -68,7 +68,7 @@ const PASSED_ON = ["kubectl", "run", "node", "import", "e2e"];
 export function parse(args: readonly string[]): Asked {
   const words: string[] = [];
   const options: ClusterOptions = { name: "weir", nodes: 2, cni: "none", audit: false, dualStack: false };
-  let cache: string | undefined, keep = false, helm = false;
+  let cache: string | undefined, keep = false, more = false;
   const rest = [...args];
   const value = (option: string) => {
     const found = rest.shift();
@@ -86,13 +86,13 @@ export function parse(args: readonly string[]): Asked {
     else if (word === "--audit") options.audit = true;
     else if (word === "--dual-stack") options.dualStack = true;
     else if (word === "--keep") keep = true;
-    else if (word === "--helm") helm = true;
+    else if (word === "--more") more = true;
     else if (word === "-h" || word === "--help") words.unshift("help");
     else if (word.startsWith("-")) throw new UsageError(`Unknown option ${word}`);
     else words.push(word);
   }
   const [command = "help", ...others] = words;
-  return { command, words: others, cache: new Cache(cache), options, keep, helm };
+  return { command, words: others, cache: new Cache(cache), options, keep, more };
 }
 
 const GENERAL = ["--name", "--cache"];

@@ -2,7 +2,7 @@
 import { type Asked, HELP, parse, parseE2e, UsageError } from "./command_line.ts";
 import { Cluster, ClusterError, clusters, removeCluster } from "./cluster/cluster.ts";
 import { CommandError, passThrough } from "./cluster/process.ts";
-import { buildHelm, makeParts, MissingError } from "./parts/parts.ts";
+import { makeMoreParts, makeParts, MissingError } from "./parts/parts.ts";
 import { NoGo } from "./parts/programs.ts";
 import { summary } from "./upstream/report.ts";
 import { chooseSpecs, runSpecs, surroundingsOf } from "./upstream/specs.ts";
@@ -74,9 +74,9 @@ const COMMANDS: Record<string, (asked: Asked) => Promise<number>> = {
   up,
   status,
   e2e,
-  async build({ cache, helm }) {
+  async build({ cache, more }) {
     await makeParts(cache, say);
-    if (helm) await buildHelm(cache, say);
+    if (more) await makeMoreParts(cache, say);
     say(`everything is there: ${cache.directory}`);
     return 0;
   },

@@ -27,7 +27,7 @@ export type ImageName = keyof typeof IMAGES;
 /** Images whose lowest layer is {@link debian}. */
 const ON_DEBIAN: ReadonlySet<ImageName> = new Set(["agnhost", "glibc-dns-testing"]);
 
-const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+export const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** Tools that upstream's tests start in pods, and people too. */
 const DEBIAN_PACKAGES = [
@@ -85,7 +85,7 @@ export async function makeImages(cache: Cache, say: (text: string) => void): Pro
 type Fill = (folder: string) => Promise<string[] | void>;
 
 /** The layer that images share; another one for another list of packages. */
-async function debian(cache: Cache): Promise<string> {
+export async function debian(cache: Cache): Promise<string> {
   const packages = new TextEncoder().encode(DEBIAN_PACKAGES.join());
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", packages)).toHex().slice(0, 12);
   const archive = `${cache.images}/debian-${digest}.tar`;

