@@ -19,7 +19,10 @@ const WEIR = new URL("../../scripts/weir", import.meta.url).pathname;
 const INSTALL_SECONDS_MAX = 600;
 const SPECS_MINUTES_MAX = 30;
 const NODE_PORT = 30080;
-/** Connections of a hundred that may fail while agents and identities are made anew, until the fault is found. */
+/**
+ * Connections of a hundred that may fail while agents and identities are made anew. One cause is mended (nodes dropped what a pod sent
+ * with an identity that they did not know yet); until this was seen to hold on a cluster, they are told with how long each took.
+ */
 const LOST_MAX = 20;
 
 Deno.test({
@@ -108,15 +111,20 @@ Deno.test({
 
   await t.step("traffic goes on while every agent is made anew", async () => {
     // Slow is not lost: the agents of two nodes begin at once, on the processors of one machine.
-    const loop =
-      `for i in $(seq 1 100); do curl -sS -m 30 web/hostname 2>&1 >/dev/null || echo lost; sleep 0.1; done`;
+    const loop = `for i in $(seq 1 100); do s=$(date +%s%N)
+      e=$(curl -sS -m 30 -o /dev/null web/hostname 2>&1) || echo "lost after $((($(date +%s%N) - s) / 1000000)) ms: $e"
+      sleep 0.1; done`;
     const traffic = cluster.kubectl(["exec", "two", "--", "sh", "-c", loop]);
     // Identities change with it too, those of the policy's peers among them.
     const { code, out, err } = await weir("config", "set", "logLevel=debug", "policyCidrMatch=pods");
     assert.equal(code, 0, `${out}${err}`);
-    // Known fault: some of the hundred fail at once while identities change; none may fail for long.
-    const lost = (await traffic).split("\n").filter((line) => line === "lost").length;
-    if (lost > 0) console.log(`  known fault: ${lost} of 100 connections failed\n${await traffic}`);
+    const lost = (await traffic).split("\n").filter((line) => line.startsWith("lost")).length;
+    if (lost > 0) {
+      const drops = await weir("bpf", "metrics", "list", "--kubernetes");
+      console.log(
+        `  known fault: ${lost} of 100 connections failed\n${await traffic}${drops.out}${drops.err}`,
+      );
+    }
     assert.ok(lost <= LOST_MAX, await traffic);
     const ready = await weir("status", "--kubernetes", "--wait", "--timeout=300");
     assert.equal(ready.code, 0, ready.out);
