@@ -2810,6 +2810,13 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "NEVER": 3
   }
  },
+ "Audit": {
+  "values": {
+   "AUDIT_UNSPECIFIED": 0,
+   "ON": 1,
+   "OFF": 2
+  }
+ },
  "WatchEvent": {
   "fields": {
    "type": {
@@ -4809,6 +4816,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "type": "bool",
     "id": 19
    },
+   "audit": {
+    "type": "weir.common.v1.Audit",
+    "id": 21
+   },
    "status": {
     "type": "EndpointStatus",
     "id": 20
@@ -4900,6 +4911,10 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
    "enforcement": {
     "type": "weir.common.v1.Enforcement",
     "id": 17
+   },
+   "audit": {
+    "type": "bool",
+    "id": 18
    },
    "conditions": {
     "rule": "repeated",

@@ -26,6 +26,18 @@ export const EnforcementNumber: Record<Enforcement, number> = {
   "NEVER": 3
 };
 
+/** Whether what the policies of an endpoint deny passes, and is reported. */
+export type Audit =
+  | "AUDIT_UNSPECIFIED"
+  | "ON"
+  | "OFF";
+/** Numbers of {@link Audit} on the wire. */
+export const AuditNumber: Record<Audit, number> = {
+  "AUDIT_UNSPECIFIED": 0,
+  "ON": 1,
+  "OFF": 2
+};
+
 /** One line of a watch stream. Exactly one of put, deleted, synced is meaningful, by `type`. */
 export interface WatchEvent {
   type: WatchEventType;

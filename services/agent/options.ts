@@ -48,6 +48,11 @@ export const AGENT_CONFIG = {
     description:
       "when policies are enforced on this node: default (where some policy is about the direction), always or never; an endpoint may say it itself",
   },
+  policyAuditMode: {
+    kind: "flag",
+    description:
+      "drop nothing by policy on this node: what would be dropped passes, and is told as AUDIT; an endpoint may say it itself",
+  },
   cgroupRoot: {
     kind: "text",
     default: "",

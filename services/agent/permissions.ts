@@ -356,6 +356,7 @@ export function serviceSpecs(
       ...(config.policyCidrMatch ?? []).flatMap((word) => ["--policy-cidr-match", word]),
       "--enable-policy",
       config.enablePolicy,
+      ...(config.policyAuditMode ? ["--policy-audit-mode"] : []),
       ...optional("--zone", config.zone),
       ...(config.nodeLabel ?? []).flatMap((label) => ["--node-label", label]),
       ...(config.noHostFirewall ? ["--no-host-firewall"] : []),

@@ -355,10 +355,10 @@ Deno.test("serviceSpecs() lets the endpoint manager alone ask Kubernetes' servic
   match(argsOf("endpoint-manager"), /--kubernetes unix:\S+\/kubernetes\.sock /);
   match(argsOf("identity-allocator"), /--pod-pool-v6=( |$)/);
   match(argsOf("endpoint-manager"), /^(?!.*--policy-cidr-match)/);
-  const matching = config("--control-plane", "--policy-cidr-match", "pods");
+  const matching = config("--control-plane", "--policy-audit-mode", "--policy-cidr-match", "pods");
   const [{ args }] = serviceSpecs(matching, layout, "n").filter(({ name }) => name === "endpoint-manager");
   match(args.join(" "), /--policy-cidr-match pods /);
-  match(args.join(" "), /--enable-policy default /);
+  match(args.join(" "), /--enable-policy default --policy-audit-mode /);
   for (
     const [words, fault] of [
       [["--ipam", "none"], /ipam "none"/],

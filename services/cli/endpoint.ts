@@ -62,10 +62,10 @@ const COLUMNS: Column<Row>[] = [
   { title: "LABELS", cell: ({ endpoint }) => ownLabels(endpoint).join(",") },
 ];
 
-/** "enforced", "open"; with the mode where it is not the default. */
+/** "enforced", "audit", "open"; with the mode where it is not the default. */
 function enforcedText({ status }: Endpoint, direction: "ingressEnforced" | "egressEnforced"): string {
   const mode = status?.enforcement ?? "DEFAULT";
-  const text = status?.[direction] ? "enforced" : "open";
+  const text = !status?.[direction] ? "open" : status.audit ? "audit" : "enforced";
   return mode === "ALWAYS" || mode === "NEVER" ? `${text} (${mode.toLowerCase()})` : text;
 }
 

@@ -43,6 +43,8 @@ export interface EndpointManagerConfig {
   cidrMeansPods?: boolean;
   /** When policies are enforced on endpoints that do not say it themselves; default `DEFAULT`. */
   enforcement?: Enforcement;
+  /** What policies deny passes, and is reported, on endpoints that do not say it themselves; default false. */
+  audit?: boolean;
   /** What an answer to a query for a name counts for at least, milliseconds; default 60,000. */
   namesMinTtlMs?: number;
   /** How often the node says that it is alive, default 10,000. */

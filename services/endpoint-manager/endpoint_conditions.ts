@@ -6,7 +6,7 @@ import { type Clock, ProblemError } from "@weir/common";
 import type { EndpointManagerConfig } from "./config.ts";
 import type { EndpointTable } from "./endpoint_table.ts";
 import type { PolicyReconciler } from "./policy_reconciler.ts";
-import { settledIdentity, type Workload } from "./workload.ts";
+import { settledIdentity, variantOf, type Workload } from "./workload.ts";
 import type { Failure } from "./work_queue.ts";
 
 /** A map state that waits for prefixes for longer is said to be late, milliseconds. */
@@ -75,7 +75,7 @@ export class EndpointConditions {
         }: the policy engine came back older than that and would let more through; ` +
         `it is taken at its word from ${new Date(heldUntilMs).toISOString()} on`;
     } else if (this.isLate(workload)) {
-      const identity = mapState && policies.missing(mapState, workload.spec);
+      const identity = mapState && policies.missing(mapState, variantOf(workload, this.#parts.config));
       if (identity !== undefined) {
         stale =
           `${this.#whatStays(workload)}: the newest one was made with a prefix (identity ${identity}) ` +

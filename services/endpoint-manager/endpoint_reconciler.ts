@@ -16,7 +16,7 @@ import type { NodeRegistration } from "./node_registration.ts";
 import { BULK_DEADLINE_MS, type Peer } from "./peer.ts";
 import type { NodeNames } from "./names/node_names.ts";
 import { CLOSED_POLICY, type PolicyReconciler } from "./policy_reconciler.ts";
-import { policyName } from "./policy_variant.ts";
+import { mayRedirect, policyName } from "./policy_variant.ts";
 import type { PrefixOrder } from "./prefix_order.ts";
 import type { ProxyReconciler } from "./proxy_reconciler.ts";
 import type { Datapath, Mirror } from "./sources.ts";
@@ -357,11 +357,11 @@ export class EndpointReconciler {
     if (mapState.ruleSets.length > 0) {
       await this.#giveProxy(workload, number, policy).catch((error) => {
         // What is sent to nobody waits for nobody.
-        if (variant.enforcement !== "NEVER") throw error;
+        if (mayRedirect(variant)) throw error;
       });
       // Others that have the policy may not have had L7 rules before.
       for (const other of table.workloads()) {
-        if (other !== workload && other.applied?.policy === policy && variant.enforcement !== "NEVER") {
+        if (other !== workload && other.applied?.policy === policy && mayRedirect(variant)) {
           await this.#giveProxy(other, number, policy);
         }
       }
@@ -382,6 +382,7 @@ export class EndpointReconciler {
     status.ingressEnforced = enforced.enforceIngress;
     status.egressEnforced = enforced.enforceEgress;
     status.enforcement = variant.enforcement;
+    status.audit = variant.audit;
     table.setCondition(workload, "POLICY_FAILED", undefined);
     this.noteReady(workload);
     // One file of the node has its newest policy revision.

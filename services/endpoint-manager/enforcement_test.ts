@@ -69,6 +69,22 @@ Deno.test("an endpoint that is never enforced is sent to no L7 proxy, and waits 
   }
 });
 
+Deno.test("an endpoint in audit mode keeps its policy, of which nothing is dropped or sent to the L7 proxy", async () => {
+  await using node = await new TestNode().start();
+  node.config.audit = true;
+  await node.restart();
+  await node.manager.put("default/web", web());
+  node.neighbours.mapStateTable.put("256", JUDGED);
+  await node.settle();
+  assert.deepEqual(seen(node), ["DEFAULT", "256!audit", true, false, 1]);
+  const given = node.neighbours.kernelPolicies.get("256!audit")!;
+  assert.deepEqual([given.audit, given.entries[0].ruleSet, given.entries[0].cookie], [true, 0, 4]);
+  assert.equal(node.manager.table.view.get("default/web")!.status!.audit, true);
+  await node.manager.put("default/web", { ...web("NEVER"), audit: "ON" });
+  await node.settle();
+  assert.equal(seen(node)[1], "256!never");
+});
+
 Deno.test("connections that the L7 proxy holds go on when their endpoint is never enforced any more", async () => {
   await using node = await new TestNode({ proxy: true }).start();
   await node.manager.put("default/web", web());

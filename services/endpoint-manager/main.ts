@@ -105,6 +105,10 @@ runService({
       kind: "list",
       description: "KIND/DIRECTION/PROTOCOL/PORT/WHO that no policy for this node cuts off; may be repeated",
     },
+    policyAuditMode: {
+      kind: "flag",
+      description: "what policies deny passes, and is reported, on endpoints that do not say otherwise",
+    },
     zone: {
       kind: "text",
       default: "",
@@ -253,6 +257,7 @@ runService({
         namesMinTtlMs: config.namesMinTtl * 1000,
         cidrMeansPods: readCidrMatch(config.policyCidrMatch ?? []).pods,
         enforcement: readEnforcement(config.enablePolicy),
+        audit: config.policyAuditMode,
         proxy: config.l7Proxy === "" ? undefined : {
           port: config.proxyPort,
           uid: config.proxyUid,

@@ -238,7 +238,7 @@ export class PolicyCopies {
   judged(): Init<ProxyPolicy> | undefined {
     const { policy, judged } = this.#policy;
     if (judged === undefined) return undefined;
-    const { entries: _, status: _status, process: _process, ...same } = policy;
+    const { entries: _, status: _status, process: _process, audit: _audit, ...same } = policy;
     const copies = new Map<number, readonly Entry[]>();
     for (const covered of this.#copies.keys()) {
       if (copies.has(covered.identity)) continue;

@@ -17,6 +17,13 @@ export interface PolicyVariant {
   readonly namedPorts: readonly NamedPort[];
   /** In force; unspecified is `DEFAULT`. */
   readonly enforcement: Enforcement;
+  /** What the policy denies passes, and is reported. */
+  readonly audit: boolean;
+}
+
+/** Whether connections may be sent to the L7 proxy: it would end what its rules deny. */
+export function mayRedirect({ enforcement, audit }: PolicyVariant): boolean {
+  return enforcement !== "NEVER" && !audit;
 }
 
 /** The port names that this map state asks for, sorted; empty for most. */
@@ -26,12 +33,12 @@ function namesUsed(state: MapState): string[] {
 }
 
 /**
- * Name of the policy that endpoints like this one share: `<identity>` or `<identity>@name=port/proto,...`, and `!always` or
- * `!never` behind it.
+ * Name of the policy that endpoints like this one share: `<identity>` or `<identity>@name=port/proto,...`, and `!always`,
+ * `!never` and `!audit` behind it.
  */
-export function policyName(state: MapState, { namedPorts, enforcement }: PolicyVariant): string {
+export function policyName(state: MapState, { namedPorts, enforcement, audit }: PolicyVariant): string {
   if (enforcement === "NEVER") return `${state.identity}!never`;
-  const mode = enforcement === "ALWAYS" ? "!always" : "";
+  const mode = `${enforcement === "ALWAYS" ? "!always" : ""}${audit ? "!audit" : ""}`;
   const used = namesUsed(state);
   if (used.length === 0) return `${state.identity}${mode}`;
   const table = namedPorts
@@ -46,7 +53,8 @@ export function policyName(state: MapState, { namedPorts, enforcement }: PolicyV
  * Where a resolved name meets another entry, higher precedence wins.
  */
 export function resolvePolicy(state: MapState, variant: PolicyVariant): Init<DatapathPolicy> {
-  const { enforceIngress, enforceEgress, entries: given } = enforcedAs(state, variant.enforcement);
+  const { enforceIngress, enforceEgress, entries: all } = enforcedAs(state, variant.enforcement);
+  const given = variant.audit ? all.map((entry) => ({ ...entry, ruleSet: 0 })) : all;
   // A resolved name may cover, or lie under, an entry of higher precedence that the kernel's longest match would hide. So may what
   // tiers say, which the engine leaves for those who put several identities' entries together.
   const isOpen = given.some((entry) => entry.portName !== "" || isTiered(entry));
@@ -57,19 +65,27 @@ export function resolvePolicy(state: MapState, variant: PolicyVariant): Init<Dat
     enforceEgress,
     ingressDefaultCookie: state.ingressDefaultCookie,
     egressDefaultCookie: state.egressDefaultCookie,
+    audit: variant.audit,
     entries: isOpen ? resolvePortNames(given, variant.namedPorts) : given,
   };
 }
 
 /** What the L7 proxy judges by, beside what the datapath is given: entries that others hide there say what passes, too. */
-export type JudgedParts = Pick<Init<ProxyPolicy>, "entries" | "ruleSets" | "fqdnSelectors" | "namesTold">;
+export type JudgedParts = Pick<
+  Init<ProxyPolicy>,
+  "enforceIngress" | "enforceEgress" | "entries" | "ruleSets" | "fqdnSelectors" | "namesTold"
+>;
 
 /** The same map state for the L7 proxy. */
 export function judgedParts(state: MapState, variant: PolicyVariant): JudgedParts {
   const { ruleSets, fqdnSelectors, selfDescribed } = state;
-  const { entries } = enforcedAs(state, variant.enforcement);
+  // What it holds already goes on, and what it denies there is not told.
+  const mode = mayRedirect(variant) ? variant.enforcement : "NEVER";
+  const { enforceIngress, enforceEgress, entries } = enforcedAs(state, mode);
   const named = entries.some((entry) => entry.portName !== "");
   return {
+    enforceIngress,
+    enforceEgress,
     entries: named ? replacePortNames(entries, variant.namedPorts) : entries,
     ruleSets,
     fqdnSelectors,

@@ -32,7 +32,8 @@ const state = MapState.create({
 const of = (
   namedPorts: PolicyVariant["namedPorts"],
   enforcement: PolicyVariant["enforcement"] = "DEFAULT",
-): PolicyVariant => ({ namedPorts, enforcement });
+  audit = false,
+): PolicyVariant => ({ namedPorts, enforcement, audit });
 
 Deno.test("policyName() is the identity alone where no port name matters", () => {
   assert.equal(
@@ -44,6 +45,7 @@ Deno.test("policyName() is the identity alone where no port name matters", () =>
   assert.equal(policyName(state, of(ports)), "300@http=80/TCP");
   assert.equal(policyName(state, of(ports, "ALWAYS")), "300@http=80/TCP!always");
   assert.equal(policyName(state, of(ports, "NEVER")), "300!never");
+  assert.equal(policyName(state, of(ports, "ALWAYS", true)), "300@http=80/TCP!always!audit");
 });
 
 Deno.test("resolvePolicy() gives named entries the endpoint's numbers, drops unknown names and keeps the higher precedence", () => {

@@ -67,13 +67,12 @@ export function settledIdentity(workload: Workload, config: LabelConfig): GivenI
 
 /** What its policy depends on beside its identity. */
 export function variantOf(
-  { spec: { namedPorts, enforcement, host } }: Workload,
-  config: Pick<EndpointManagerConfig, "enforcement">,
+  { spec: { namedPorts, enforcement, audit } }: Workload,
+  config: Pick<EndpointManagerConfig, "enforcement" | "audit">,
 ): PolicyVariant {
-  // A node that closes its workloads does not cut itself off.
-  const general = host && config.enforcement === "ALWAYS" ? "DEFAULT" : config.enforcement;
-  const own = enforcement === "ENFORCEMENT_UNSPECIFIED" ? general : enforcement;
-  return { namedPorts, enforcement: own ?? "DEFAULT" };
+  const own = enforcement === "ENFORCEMENT_UNSPECIFIED" ? config.enforcement : enforcement;
+  const audits = audit === "AUDIT_UNSPECIFIED" ? config.audit ?? false : audit === "ON";
+  return { namedPorts, enforcement: own ?? "DEFAULT", audit: audits && own !== "NEVER" };
 }
 
 /** What the directory gave. */

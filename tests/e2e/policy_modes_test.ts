@@ -126,3 +126,33 @@ spec: { endpointSelector: { matchLabels: { app: web } }, ${spec} }
     ]);
   },
 );
+
+e2e(
+  "an endpoint in audit mode loses nothing to its policies, and their verdicts are told as AUDIT",
+  async () => {
+    // The policy that bites, of the test before.
+    await lab.expect(["from: client, to: web, port: 80, expect: deny"]);
+    await lab.ok(["endpoint", "config", "shop/web", "audit=on"]);
+    await lab.inForce();
+    await until(
+      "audit mode is in force",
+      async () => /shop\/web .* audit +open/.test(await lab.ok(["endpoint", "list"])),
+    );
+    const since = new Date().toISOString();
+    await lab.expect(["from: client, to: web, port: 80, expect: allow"]);
+    await until("it is told", async () => {
+      const words = ["--since", since, "--to-pod", "shop/web", "--verdict", "AUDIT", "-o", "json"];
+      const [line] = (await lab.ok(["observe", ...words])).trim().split("\n");
+      return line !== "" && JSON.parse(line).flow.ingress_denied_by[0].name === "tried";
+    });
+    const explained = await lab.ok(["explain", "--from", "shop/client", "--to", "shop/web", "--port", "80"]);
+    assert.match(explained, /Denied by default: cnp:shop\/tried .*audited: it passes/);
+    await lab.ok(["endpoint", "config", "shop/web", "audit-"]);
+    await lab.inForce();
+    await until(
+      "it is over",
+      async () => /shop\/web .* enforced +open/.test(await lab.ok(["endpoint", "list"])),
+    );
+    await lab.expect(["from: client, to: web, port: 80, expect: deny"]);
+  },
+);

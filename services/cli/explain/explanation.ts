@@ -391,11 +391,17 @@ export function policyStage(
   const details: [string, string][] = step.labelFacts.map((fact) => ["because", fact]);
   if (step.nearMiss !== "") details.push(["almost", step.nearMiss]);
   for (const note of step.notes) details.push(["note", note]);
+  const end = isEgress ? from : to;
+  const passes = !step.allowed && end.endpoint?.endpoint.status?.audit;
   return stage(
     isEgress ? "egress" : "ingress",
-    (isEgress ? from : to).title,
-    step.allowed ? "ok" : "denied",
-    step.audited ? `${step.reason}, audited` : step.reason,
+    end.title,
+    step.allowed || passes ? "ok" : "denied",
+    passes
+      ? `${step.reason}; audited: it passes, for the endpoint is in audit mode`
+      : step.audited
+      ? `${step.reason}, audited`
+      : step.reason,
     {
       details,
       fixes: [`${step.change}${labelCommand(step, isEgress ? to : from)}`, ...step.alternatives]

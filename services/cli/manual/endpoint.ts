@@ -41,9 +41,9 @@ export const ENDPOINT: Manual = {
     },
     label: { words: "NAME KEY=VALUE... KEY-...", says: "Sets and removes labels of a running endpoint." },
     config: {
-      words: "NAME [enforcement=MODE]",
+      words: "NAME [enforcement=MODE] [audit=on|off]",
       says:
-        "Shows or sets when the policies of a running endpoint are enforced: default (in a direction that some policy is about), always, never; enforcement- is as its node has it.",
+        "Shows or sets when the policies of a running endpoint are enforced: default (in a direction that some policy is about), always, never; enforcement- is as its node has it. With audit=on what they deny passes, and is told as AUDIT; L7 rules do not judge it then.",
     },
     delete: { words: "NAME...", says: "Removes endpoints." },
     "pool list": {
