@@ -90,8 +90,13 @@ export const POLICY: Manual = {
     explain: EXPLAIN.verbs[""],
     check: {
       says:
-        "What is wrong or odd in manifests before anybody applies them, each with file and line: what cannot be read, selectors and port names that mean nobody, ports that no container has, rules that others cover, CIDRs of the cluster's own addresses, what hits DNS or the API server. No cluster is asked: pods, services, nodes and namespaces come from the manifests (kubectl get pods,services,nodes,namespaces -A -o yaml). Exit code 3: there is an error or a warning; 0: nothing, or only notes.",
-      flags: { ...FILES, ...SURROUNDINGS, "-o, --output table|json|markdown|sarif": "form of the answer" },
+        "What is wrong or odd in manifests before anybody applies them, each with file and line: what cannot be read, selectors and port names that mean nobody, ports that no container has, rules that others cover, CIDRs of the cluster's own addresses, what hits DNS or the API server. Pods, services, nodes and namespaces come from the manifests (kubectl get pods,services,nodes,namespaces -A -o yaml), or with --live pods and nodes from the cluster. Exit code 3: there is an error or a warning; 0: nothing, or only notes.",
+      flags: {
+        ...FILES,
+        "--live": "the cluster's pods and nodes count too, as they are now (not which ports they listen on)",
+        ...SURROUNDINGS,
+        "-o, --output table|json|markdown|sarif": "form of the answer",
+      },
     },
     matrix: {
       says:
@@ -144,9 +149,10 @@ export const POLICY: Manual = {
   notes:
     `Policies are CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy, as they are written for Cilium and
 Kubernetes, and those of administrators: AdminNetworkPolicy (anp:NAME), BaselineAdminNetworkPolicy (banp:default) and
-ClusterNetworkPolicy (clnp:NAME), whose tiers and priorities say which rule is asked first. A CiliumCIDRGroup is applied, shown and deleted like a policy: prefixes that policies name by cidrGroupRef or
-cidrGroupSelector. Services that policies name are listed too, as svc:NAMESPACE/NAME: the policy engine keeps these itself.
-A policy with the annotation weir.dev/mode: audit drops nothing: what it alone would deny passes, and is told as AUDIT with
-its name (weir observe --verdict AUDIT).
+ClusterNetworkPolicy (clnp:NAME), whose tiers and priorities say which rule is asked first. A CiliumCIDRGroup is applied,
+shown and deleted like a policy: prefixes that policies name by cidrGroupRef or cidrGroupSelector. Services that policies
+name are listed too, as svc:NAMESPACE/NAME: the policy engine keeps these itself. A policy with the annotation
+weir.dev/mode: audit drops nothing: what it alone would deny passes, and is told as AUDIT with its name (weir observe
+--verdict AUDIT).
 `,
 };

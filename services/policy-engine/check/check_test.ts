@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { LabelSet, makeLabel, Prefix, type Requirement, Selector } from "@weir/common";
+import { Identity, IpcacheEntry, Node } from "@weir/proto/identity";
 import { readInventory } from "../offline/inventory.ts";
 import { cidrPeer, peerIdentity, peerSelectorMatches } from "../policy.ts";
 import { checkInventory } from "./check_inventory.ts";
+import { withCluster } from "./cluster_inventory.ts";
 import { peerWithin, portWithin, selectorWithin } from "./within.ts";
 
 const SURROUNDINGS = `apiVersion: v1
@@ -161,6 +163,35 @@ Deno.test("checkInventory() holds 600 rules against each other, and a million pa
   assert.equal(checkInventory(inventory).isCut, false);
   checkInventory(heavy);
   assert.ok(performance.now() - started < 5000, `${performance.now() - started} ms`);
+});
+
+Deno.test("withCluster() puts the cluster's endpoints, port names and addresses in place of manifests", () => {
+  const identities = [
+    Identity.create({ number: 300, labels: ["k8s:app=web", "k8s:io.kubernetes.pod.namespace=shop"] }),
+  ];
+  const addresses = [IpcacheEntry.create({
+    prefix: "10.0.1.5/32",
+    identity: 300,
+    endpoint: "shop/web-1",
+    namedPorts: [{ name: "http", port: 8080, protocol: "TCP" }],
+  })];
+  const nodes = [Node.create({ name: "n1", ipv4: "172.16.0.1", podCidrV4: "10.0.1.0/24" })];
+  const live = (spec: string) => {
+    const files = readInventory([{ file: "a.yaml", text: cnp(spec) }]);
+    return checkInventory(withCluster(files, { identities, addresses, nodes }, "default")).findings.map((
+      { id },
+    ) => id);
+  };
+  const port = (text: string) =>
+    `${WEB}  ingress:\n  - toPorts: [{ ports: [{ port: "${text}", protocol: TCP }] }]\n`;
+  assert.deepEqual(live(port("http")), []);
+  assert.deepEqual(live(port("metrics")), ["port-name-unknown"]);
+  assert.deepEqual(live(port("99")), [], "who declares nothing may listen anywhere");
+  assert.deepEqual(live("  endpointSelector: { matchLabels: { app: wbe } }\n  ingress: [{}]\n"), [
+    "selects-nobody",
+  ]);
+  assert.deepEqual(live(`${WEB}  ingress:\n  - fromCIDR: [10.0.1.5]\n`), ["cidr-cluster"]);
+  assert.deepEqual(live(`${WEB}  ingress:\n  - fromCIDR: [172.16.0.0/12]\n`), ["cidr-cluster"]);
 });
 
 /** Numbers that look random and repeat. */

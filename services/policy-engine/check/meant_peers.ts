@@ -139,11 +139,11 @@ function isPortProtocol({ protocol }: PortMatch): boolean {
   return ["TCP", "UDP", "SCTP"].includes(protocolName(protocol));
 }
 
-function declares({ declared }: Workload, { name, first, last, protocol }: PortMatch): boolean {
-  return declared.some((one) =>
-    one.protocol === protocolName(protocol) &&
-    (name === "" ? first <= one.port && one.port <= last : one.name.toLowerCase() === name)
-  );
+function declares({ declared, ports }: Workload, { name, first, last, protocol }: PortMatch): boolean {
+  const isProtocol = (one: { protocol: string }) => one.protocol === protocolName(protocol);
+  return name === ""
+    ? declared.some((one) => isProtocol(one) && first <= one.port && one.port <= last)
+    : ports.some((one) => isProtocol(one) && one.name.toLowerCase() === name);
 }
 
 function namesOf(workloads: readonly Workload[]): string {
