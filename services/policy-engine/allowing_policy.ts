@@ -10,11 +10,12 @@ import {
   LABEL_NAMESPACE_META_PREFIX,
   protocolName,
   SOURCE_CIDR,
+  SOURCE_NODE,
   SOURCE_RESERVED,
 } from "@weir/common";
 import { stringify } from "yaml";
 import type { Decision } from "./decision.ts";
-import { isOutside, type PeerIdentity, type Policy } from "./policy.ts";
+import { isHost, isOutside, type PeerIdentity, type Policy } from "./policy.ts";
 
 /** Entities by the reserved label that they stand for; who has no entry here has no name in a manifest. */
 const ENTITIES: Readonly<Record<string, string>> = {
@@ -49,7 +50,8 @@ export function allowingPolicy(
     clusterwide ? "" : namespace || "default",
     addressOf(query, direction),
   );
-  if (peer === undefined) return "";
+  const forHosts = isHost(pair.subject.labels);
+  if (peer === undefined || (forHosts && "toFQDNs" in peer)) return "";
   const port = String(query.port), protocol = protocolName(query.protocol);
   const isIcmp = query.protocol === 1 || query.protocol === 58;
   const family = query.protocol === 1 ? "IPv4" : "IPv6";
@@ -66,7 +68,9 @@ export function allowingPolicy(
     kind: clusterwide ? "CiliumClusterwideNetworkPolicy" : "CiliumNetworkPolicy",
     metadata: clusterwide ? { name } : { name, namespace: namespace || "default" },
     spec: {
-      endpointSelector: { matchLabels: selectorOf(pair.subject) },
+      ...(forHosts
+        ? { nodeSelector: { matchLabels: nodeLabelsOf(pair.subject) } }
+        : { endpointSelector: { matchLabels: selectorOf(pair.subject) } }),
       [words.direction]: [rule],
     },
   });
@@ -91,6 +95,12 @@ function peerOf(
   const elsewhere = namespaceOf(remote);
   if (elsewhere !== namespace && elsewhere !== "") labels[`k8s:${LABEL_NAMESPACE}`] = elsewhere;
   return { [`${word}Endpoints`]: [{ matchLabels: labels }] };
+}
+
+/** Labels of a node, as a nodeSelector has them. */
+function nodeLabelsOf({ labels }: PeerIdentity): Record<string, string> {
+  const own = [...labels].filter(({ source }) => source === SOURCE_NODE);
+  return Object.fromEntries(own.map(({ key, value }) => [key, value]));
 }
 
 /** Labels that people gave, as a selector has them. */

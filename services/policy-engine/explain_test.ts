@@ -517,3 +517,25 @@ Deno.test("explainDirection() judges a TLS client's server name, and each key of
   for (const [rules, question, expected] of cases) assert.deepEqual(asked(rules, question), expected);
   assert.throws(() => asked(memcache, { memcache: { command: "GET public" } }), /no command that is known/);
 });
+
+Deno.test("explainDirection() has a policy for nodes that opens a host, which the engine takes", () => {
+  const repository = new PolicyRepository(), host = 700;
+  repository.upsertIdentity(host, LabelSet.parse(["reserved:host", "node:tier=edge"]));
+  repository.upsertIdentity(API, LabelSet.parse(["k8s:app=api", ...COMMON]));
+  const apply = (text: string) => {
+    const { policies, faults } = readManifests(text, { file: "p.yaml" });
+    assert.deepEqual(faults, []);
+    repository.upsertPolicy(policies[0]);
+  };
+  apply(
+    "{apiVersion: cilium.io/v2, kind: CiliumClusterwideNetworkPolicy, metadata: {name: p}, spec: {nodeSelector: {}, ingress: [{}]}}",
+  );
+  const [from, to] = [repository.identity(API)!, repository.identity(host)!];
+  const ask = () =>
+    explainDirection(repository, { from, to, protocol: 6, port: 80, toNamedPorts: [] }, "INGRESS");
+  const denied = ask();
+  assert.equal(denied.allowed, false);
+  assert.match(denied.manifest, /nodeSelector:\n +matchLabels:\n +tier: edge/);
+  apply(denied.manifest);
+  assert.equal(ask().allowed, true);
+});
