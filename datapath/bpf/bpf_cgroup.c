@@ -3,11 +3,24 @@
 #include "lib/ipv4.h"
 #include "lib/ipv6.h"
 #include "lib/nd.h"
+#include "lib/redirect_socket.h"
+#include "lib/refuse.h"
 
 #define FILE_ID FILE_BPF_CGROUP
 
 #define CGROUP_DENY 0
 #define CGROUP_ALLOW 1
+
+/* Is it a RST that reaches the other end all the same? (refuse() makes it anew; here it must carry nothing.) */
+NOINLINE int cgroup_reset(struct __sk_buff *skb, struct flow *f, __u32 code)
+{
+	__u8 length;
+
+	if (!f || !(f->tcp_flags & TCP_RST) || (f->tcp_flags & TCP_SYN) || f->protocol != PROTOCOL_TCP ||
+	    bpf_skb_load_bytes(skb, f->l4_offset + 12, &length, 1))
+		return 0;
+	return skb->len == f->l4_offset + (__u32)(length >> 4) * 4 && reset_goes_on(f, code);
+}
 
 INLINE int cgroup_handle(struct __sk_buff *skb, __u32 flags)
 {
@@ -57,12 +70,17 @@ INLINE int cgroup_handle(struct __sk_buff *skb, __u32 flags)
 	} else if (!code) {
 		if ((f.flags & (FLOW_NETWORK | FLOW_RELATED)) == (FLOW_NETWORK | FLOW_RELATED))
 			code = sender_check_packet(skb, &f);
+		if (!code && unlikely(is_handle(&f.key.lo, config) || is_handle(&f.key.hi, config)))
+			code = redirect_of_socket(skb, &f);
 		if (!code)
 			code = admit(skb, &f, config, own, &other, FLOW_L3 | flags | (flags & FLOW_INGRESS ? FLOW_NETWORK : 0));
 	}
 	if (code) {
 		drop(skb, &f, code);
-		return CGROUP_DENY;
+		code = cgroup_reset(skb, &f, code);
+		/* (Clang knows what that returns, and a verifier does not.) */
+		asm volatile("" : "+r"(code));
+		return code ? CGROUP_ALLOW : CGROUP_DENY;
 	}
 	count(FLOW_L3, 0, flags & FLOW_INGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS, skb->len);
 	if (flags & FLOW_INGRESS)

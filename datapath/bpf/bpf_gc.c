@@ -94,14 +94,15 @@ static long held_gc_entry(void *map, __u32 *key, struct held_fragment *held, str
 /* Of a flow that is over. Not in the second in which it is made: its flow comes after it. */
 static long handle_gc_entry(void *map, __u32 *key, struct handle *h, struct gc *gc)
 {
+	const struct config *config = config_get();
 	const struct ct_entry *e;
 	struct ct_key flow;
 
 	(void)map;
 	(void)key;
-	if (READ_ONCE(h->taken) != 1 || gc->now - h->created <= gc->hz)
+	if (!config || READ_ONCE(h->taken) != 1 || gc->now - h->created <= gc->hz)
 		return 0;
-	flow = h->key;
+	handle_flow_key(&flow, h, config);
 	e = bpf_map_lookup_elem(&weir_ct, &flow);
 	if (!e || !(e->flags & CT_REDIRECT) || e->handle != h->number)
 		handle_give(h);

@@ -9,6 +9,7 @@
  * unconnected UDP socket asks for is told here, see socket_refusal.h. */
 #include "lib/handle.h"
 #include "lib/ipcache.h"
+#include "lib/redirect_socket.h"
 #include "lib/service.h"
 #include "lib/service_node.h"
 #include "lib/socket_datagram.h"
@@ -145,7 +146,7 @@ INLINE __u32 socket_backend_known(const struct socket_key *forward, const struct
 NOINLINE int socket_nobody(struct bpf_sock_addr *ctx, const struct socket_target *target, __u32 service)
 {
 	const struct config *config = config_get();
-	struct socket_refusal r = { .identity = IDENTITY_HOST, .service = service };
+	struct socket_refusal r = { .identity = IDENTITY_HOST, .service = service, .reason = DROP_NO_SERVICE };
 
 	if (!config || !target)
 		return -SOCKET_ECONNREFUSED;
@@ -165,7 +166,7 @@ NOINLINE int socket_nobody(struct bpf_sock_addr *ctx, const struct socket_target
 /* A pod's datagram to `target`. SOCKET_UNCHANGED, or an errno, negative. */
 NOINLINE int socket_of_pod(struct bpf_sock_addr *ctx, const struct socket_target *target)
 {
-	struct socket_refusal r = {};
+	struct socket_refusal r = { .reason = DROP_NO_SERVICE };
 
 	if (!target)
 		return SOCKET_UNCHANGED;
@@ -197,11 +198,16 @@ NOINLINE int socket_handle(struct bpf_sock_addr *ctx, struct socket_target *targ
 	h = handle_get(number);
 	if (!h || h->key.protocol != target->protocol)
 		return -SOCKET_ECONNREFUSED;
-	if (bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
-		return -SOCKET_EACCES;
+	target->handle = number;
 	/* Another one than before: what that sends still is nobody's. */
 	upstream_forget(h);
 	h->upstream_port = 0;
+	if (h->redirect & REDIRECT_SOCKET) {
+		socket_onward(target, h);
+		return SOCKET_TRANSLATED;
+	}
+	if (bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
+		return -SOCKET_EACCES;
 	h->cookie = bpf_get_socket_cookie(ctx);
 	upstream_cookie_key(&key, h->cookie);
 	if (bpf_map_update_elem(&weir_upstreams, &key, &number, BPF_ANY))
@@ -319,6 +325,19 @@ INLINE int socket_refuse(int code)
 	return SOCKET_DENY;
 }
 
+/* Policy may send the connection to the proxy. `code`: what socket_translate() says; the same now. */
+INLINE int socket_via_proxy(struct bpf_sock_addr *ctx, struct socket_target *target, int code)
+{
+	int number;
+
+	if (code < 0 || target->handle || ctx->protocol != PROTOCOL_TCP)
+		return code;
+	number = socket_redirect(ctx, target);
+	if (number <= 0)
+		return number ?: code;
+	return socket_redirected(ctx, target, number, code == SOCKET_TRANSLATED);
+}
+
 INLINE int socket_go_v4(struct bpf_sock_addr *ctx, __u32 call)
 {
 	struct socket_target target = {};
@@ -331,6 +350,11 @@ INLINE int socket_go_v4(struct bpf_sock_addr *ctx, __u32 call)
 	/* A socket of one family cannot reach a backend of the other. */
 	if (code == SOCKET_TRANSLATED && !socket_is_v4(&target.address))
 		code = -SOCKET_EHOSTUNREACH;
+	if (call == SOCKET_CONNECT) {
+		code = socket_via_proxy(ctx, &target, code);
+		if (unlikely(target.bind) && code > 0)
+			code = socket_bind_v4(ctx, &target);
+	}
 	if (code < 0)
 		return socket_refuse(code);
 	if (code == SOCKET_TRANSLATED)
@@ -352,6 +376,11 @@ INLINE int socket_go_v6(struct bpf_sock_addr *ctx, __u32 call)
 	/* connect() takes a v4-mapped address for IPv4 after this hook, sendmsg() before it (udpv6_sendmsg). */
 	if (code == SOCKET_TRANSLATED && call == SOCKET_SENDMSG && socket_is_v4(&target.address))
 		code = -SOCKET_EHOSTUNREACH;
+	if (call == SOCKET_CONNECT) {
+		code = socket_via_proxy(ctx, &target, code);
+		if (unlikely(target.bind) && code > 0)
+			code = socket_bind_v6(ctx, &target);
+	}
 	if (code < 0)
 		return socket_refuse(code);
 	if (code == SOCKET_TRANSLATED)

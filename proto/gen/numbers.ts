@@ -337,6 +337,7 @@ export const EVENT_FILES: readonly NumberRow[] = [
   {"number":28,"c":"REDIRECT_DATAGRAM","name":"","text":"redirect_datagram.h","deprecated":false},
   {"number":29,"c":"HOST_FIREWALL","name":"","text":"host_firewall.h","deprecated":false},
   {"number":30,"c":"FAILSAFE","name":"","text":"failsafe.h","deprecated":false},
+  {"number":31,"c":"REDIRECT_SOCKET","name":"","text":"redirect_socket.h","deprecated":false},
 ];
 /** Numbers of {@link EVENT_FILES} by their names in C. */
 export const FILE = {
@@ -370,6 +371,7 @@ export const FILE = {
   REDIRECT_DATAGRAM: 28,
   HOST_FIREWALL: 29,
   FAILSAFE: 30,
+  REDIRECT_SOCKET: 31,
 } as const;
 
 /** What no policy for a node's host can cut off. The number is the cookie of the verdict. */

@@ -170,6 +170,7 @@
 #define FILE_REDIRECT_DATAGRAM 28
 #define FILE_HOST_FIREWALL 29
 #define FILE_FAILSAFE 30
+#define FILE_REDIRECT_SOCKET 31
 
 /* What no policy for a node's host can cut off. The number is the cookie of the verdict. */
 #define FAILSAFE_DHCP 1

@@ -504,6 +504,7 @@ _Static_assert(HANDLES_MAX <= HANDLE_OTHER_LEG, "HANDLE_OTHER_LEG");
 #define REDIRECT_PASSED 8 /* the packet comes from the proxy */
 #define REDIRECT_AUDIT 32 /* for a moment: policy_audit() is to be asked */
 #define REDIRECT_NAT 16 /* who sent it knows an address of this node, or the frontend in weir_arrival */
+#define REDIRECT_SOCKET 64 /* of a cgroup endpoint's socket, which connects to the handle itself: lib/redirect_socket.h */
 
 /* One end of the connection.  0 identity  4 endpoint (0: not on this node)  6 pad */
 struct handle_end {
@@ -527,7 +528,7 @@ struct handle {
 	__u32 taken;
 	__u32 created; /* jiffies */
 	__be16 upstream_port;
-	__u8 redirect; /* REDIRECT_EGRESS, REDIRECT_INGRESS when it was made */
+	__u8 redirect; /* REDIRECT_EGRESS, REDIRECT_INGRESS when it was made, REDIRECT_SOCKET */
 	__u8 client_hi; /* the client is key.hi */
 	struct ct_key key;
 	struct address upstream;

@@ -152,15 +152,19 @@ INLINE int ct_touch(struct ct_entry *e, const struct flow *f, const struct confi
 /* Counts a packet that is to be cut into segments: each has a copy of the headers. */
 NOINLINE int ct_count_segments(struct __sk_buff *skb, const struct flow *f, struct ct_entry *e, __u32 reply)
 {
-	__u32 link = f && (f->flags & FLOW_L3) ? 0 : ETHERNET_LENGTH, upper, segments = skb->gso_segs, headers, length = skb->len - link;
-	__u8 offset = 0x50;
+	__u32 link, headers, segments, length;
+	__u8 offset = 0x20;
 
 	NEVER_NULL(f);
 	NEVER_NULL(e);
-	upper = f->l4_offset ?: link + (f->flags & FLOW_IPV6 ? 40 : 20);
-	if (f->protocol == PROTOCOL_TCP)
-		bpf_skb_load_bytes(skb, upper + 12, &offset, 1);
-	headers = upper - link + (f->protocol == PROTOCOL_TCP ? (offset >> 4) * 4 : 8);
+	link = f->flags & FLOW_L3 ? 0 : ETHERNET_LENGTH;
+	headers = (f->l4_offset ?: link + (f->flags & FLOW_IPV6 ? 40 : 20)) - link;
+	if (f->protocol == PROTOCOL_TCP && bpf_skb_load_bytes(skb, link + headers + 12, &offset, 1))
+		offset = 0x50;
+	/* (Read behind the call: the stack has no room for them.) */
+	headers += (offset >> 4) * 4;
+	length = skb->len - link;
+	segments = skb->gso_segs;
 	/* A VM says only how large they are. */
 	if (!segments && skb->gso_size && length > headers)
 		segments = (length - headers + skb->gso_size - 1) / skb->gso_size;

@@ -100,6 +100,24 @@ INLINE void peer_from_socket(struct peer *peer, const struct ct_end *end)
 		peer_from_endpoint(peer, end->endpoint);
 }
 
+/* Is it the proxy's socket, for one of a cgroup endpoint? Then the flow is that endpoint's to who is asked. Its own policy is asked where it speaks
+ * to the proxy. */
+NOINLINE int peer_from_upstream(const struct flow *f, struct peer *peer)
+{
+	const struct handle *h;
+	const __u32 *number;
+
+	NEVER_NULL(f);
+	NEVER_NULL(peer);
+	number = peer->host ? bpf_map_lookup_elem(&weir_upstreams, &f->key) : 0;
+	h = number ? handle_get(*number) : 0;
+	if (h && (h->redirect & REDIRECT_SOCKET)) {
+		peer_from_endpoint(peer, h->client.endpoint);
+		peer->policy = 0;
+	}
+	return 0;
+}
+
 INLINE void fill_end(struct ct_end *end, const struct peer *peer, __u32 cookie, __u8 match)
 {
 	end->identity = peer->identity;
@@ -184,7 +202,9 @@ NOINLINE int ct_create(struct __sk_buff *skb, struct flow *f, const struct peer 
 			ct_release(claim);
 			return DROPPED(DROP_CT_SHARE);
 		}
-		ct_fill(skb, &claim->entry, f, origin, target, config, seen, 0);
+		if (unlikely(f->redirect & REDIRECT_SOCKET))
+			handle = handle_number(flow_address(f, TRANSLATE_SOURCE), config);
+		ct_fill(skb, &claim->entry, f, origin, target, config, seen, handle);
 		ct_share_set(&claim->entry, share);
 		failed = bpf_map_update_elem(&weir_ct, &f->key, &claim->entry, BPF_NOEXIST);
 		ct_release(claim);
@@ -228,13 +248,14 @@ NOINLINE int ct_create(struct __sk_buff *skb, struct flow *f, const struct peer 
 }
 
 /* The world is whatever is nobody's: is this the host's after all? A socket's packet that stays here goes by the loopback device;
- * of an endpoint's the routing tables know. `socket`: a constant, for programs of a cgroup may not ask them. */
+ * of an endpoint's the routing tables know. `socket`: a constant, for programs of a cgroup may not ask them. (What goes to the proxy goes by that device,
+ * wherever the server is.) */
 INLINE void local_resolve(struct __sk_buff *skb, const struct flow *f, const struct address *from, const struct address *to,
 			  struct peer *destination, const int socket)
 {
 	if (!identity_outside(destination->identity) || (f->flags & (FLOW_INGRESS | FLOW_RELATED)))
 		return;
-	if (socket ? skb->ifindex == LOOPBACK_IFINDEX : local_delivery(skb, from, to, f->flags & FLOW_IPV6)) {
+	if (socket ? skb->ifindex == LOOPBACK_IFINDEX && !(f->redirect & REDIRECT_SOCKET) : local_delivery(skb, from, to, f->flags & FLOW_IPV6)) {
 		peer_is_host(destination);
 	}
 }
@@ -252,21 +273,23 @@ INLINE int is_of_unknown_origin(const struct flow *f, const struct ct_entry *e)
  * go on beside it. 0 or a drop. */
 NOINLINE int decide_turned(struct flow *f, const struct peer *source, const struct peer *destination, __u32 reply)
 {
-	const struct config *config = config_get();
+	const struct config *config;
 	struct ct_entry *e;
 	__u16 policy_port;
 	int code;
 
-	if (!f || !source || !destination || !config || (f->flags & FLOW_LOOPBACK))
+	if (!f || !source || !destination || (f->flags & FLOW_LOOPBACK))
 		return 0;
 	policy_port = f->policy_port;
 	f->policy_port = bpf_ntohs(reply ? f->port_destination : f->port_source);
-	code = reply ? decide_policy(f, source, destination, 0) : decide_policy(f, destination, source, 1);
+	code = decide_policy(f, reply ? source : destination, reply ? destination : source, !reply);
 	if (!is_bare_syn(f))
 		code = f->redirect & (REDIRECT_EGRESS | REDIRECT_INGRESS) ? DROPPED(DROP_DIRECT_CONNECTION) : 0;
 	if (DROP_REASON(code) == DROP_DIRECT_CONNECTION) {
 		e = bpf_map_lookup_elem(&weir_ct, &f->key);
-		if (e)
+		/* (Asked for here: the stack has no room for it.) */
+		config = config_get();
+		if (e && config)
 			redirect_ended(e, f, config);
 	}
 	if (code)
@@ -378,6 +401,8 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 		peer_from_entry(&destination, reply ? &e->ends[0] : &e->ends[1]);
 		f->policy_port = e->policy_port;
 	}
+	if (socket)
+		peer_from_upstream(f, reply ? &destination : &source);
 	if (!(f->flags & (FLOW_INGRESS | FLOW_L3)) && (config->flags & CONFIG_TUNNEL) &&
 	    !(destination.flags & IPCACHE_SKIP_TUNNEL) && (f->node.halves[0] | f->node.halves[1]))
 		f->flags |= FLOW_TUNNEL;
@@ -435,7 +460,7 @@ INLINE int decide_flow(struct __sk_buff *skb, struct flow *f, struct ct_entry *e
 		revision_note(e, &seen);
 		f->verdicts = 0;
 		/* (Who asked does it: the stack has no room for more calls.) */
-		if (unlikely(f->redirect & REDIRECT_FLOW)) {
+		if (!socket && unlikely(f->redirect & REDIRECT_FLOW)) {
 			datagram_noted(f, e);
 			return 0;
 		}
@@ -577,8 +602,8 @@ INLINE int admit_at(struct __sk_buff *skb, struct flow *f, const struct config *
 	}
 	return 0;
 slow:
-	/* What comes from the proxy has the wire's addresses by now, and nobody else speaks to or from a handle. */
-	if (unlikely(is_of_handle(f)))
+	/* What comes from the proxy has the wire's addresses by now, and nobody else speaks to or from a handle. (Sockets: redirect_of_socket().) */
+	if (!(hook & FLOW_L3) && unlikely(is_of_handle(f)))
 		return DROPPED(DROP_HANDLE_ADDRESS);
 	code = hook & FLOW_L3 ? decide_socket(skb, f, e) : decide(skb, f, e);
 	if (code)

@@ -38,10 +38,10 @@ INLINE __u32 endpoint_by_ifindex(__u32 ifindex, struct endpoint **record)
 
 #define CGROUP_LEVELS_MAX 8
 
-/* The endpoint whose cgroup is nearest above the packet's socket. */
+/* The endpoint whose cgroup is nearest above the packet's socket; null, a constant: above the process that calls. */
 INLINE __u32 endpoint_by_cgroup(struct __sk_buff *skb)
 {
-	__u64 cgroup = bpf_skb_cgroup_id(skb);
+	__u64 cgroup = skb ? bpf_skb_cgroup_id(skb) : bpf_get_current_cgroup_id();
 	__u32 *id = bpf_map_lookup_elem(&weir_cgroups, &cgroup);
 	__u32 found = 0;
 	int level;
@@ -49,7 +49,7 @@ INLINE __u32 endpoint_by_cgroup(struct __sk_buff *skb)
 	if (id)
 		return *id;
 	for (level = 1; level < CGROUP_LEVELS_MAX; level++) {
-		cgroup = bpf_skb_ancestor_cgroup_id(skb, level);
+		cgroup = skb ? bpf_skb_ancestor_cgroup_id(skb, level) : bpf_get_current_ancestor_cgroup_id(level);
 		if (!cgroup)
 			break;
 		id = bpf_map_lookup_elem(&weir_cgroups, &cgroup);

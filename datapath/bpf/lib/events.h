@@ -164,6 +164,22 @@ INLINE __u16 redirect_port(const struct flow *f)
 	return config && (f->redirect & ~REDIRECT_PASSED) ? config->proxy_port : 0;
 }
 
+/* What is on its way between a socket and the proxy has the handle's address where the server's is meant. */
+INLINE void event_server(const struct flow *f, struct event *event)
+{
+	__u32 ipv6 = f->flags & FLOW_IPV6, from_server = f->flags & FLOW_INGRESS, length = ipv6 ? 16 : 4;
+	const struct address *server = (f->source_hi != 0) == (from_server != 0) ? &f->key.hi : &f->key.lo;
+	__u8 *at = event->payload + (ipv6 ? 8 : 12) + (from_server ? 0 : length), *ports = event->payload + (ipv6 ? 40 : 20);
+
+	if (f->l4_offset != (ipv6 ? 40 : 20))
+		return;
+	if (ipv6)
+		__builtin_memcpy(at, server, 16);
+	else
+		__builtin_memcpy(at, &server->words[3], 4);
+	__builtin_memcpy(ports + (from_server ? 0 : 2), from_server ? &f->port_source : &f->port_destination, 2);
+}
+
 /* `what` is type | subtype << 8, and holder + 1 << 16 where that is not who sends; `place` is file << 16 | line. */
 NOINLINE int event_emit(struct __sk_buff *skb, const struct flow *f, __u32 what, __u32 place)
 {
@@ -214,6 +230,8 @@ NOINLINE int event_emit(struct __sk_buff *skb, const struct flow *f, __u32 what,
 			length = 0;
 	}
 	event->length_captured = length;
+	if (unlikely(f->redirect & REDIRECT_SOCKET))
+		event_server(f, event);
 	if (unlikely((f->flags & FLOW_FROM_TUNNEL) == FLOW_FROM_TUNNEL)) {
 		event->flags |= EVENT_TUNNEL;
 		__builtin_memcpy(event->payload + EVENT_OUTER_OFFSET, &f->node, sizeof(f->node));

@@ -56,6 +56,24 @@ INLINE __u16 handle_client_port(const struct handle *h)
 	return h->client_hi ? h->key.port_hi : h->key.port_lo;
 }
 
+/* Key of the flow's entry in conntrack. A socket that is connected to the handle itself has the handle's address there, which is nobody else's:
+ * its own port may be another socket's towards the same server. */
+INLINE void handle_flow_key(struct ct_key *key, const struct handle *h, const struct config *config)
+{
+	const struct address *server = handle_server(h);
+	struct address client;
+	struct flow f = {};
+
+	*key = h->key;
+	if (likely(!(h->redirect & REDIRECT_SOCKET)))
+		return;
+	handle_address(h->number, !is_mapped(server), config, &client);
+	f.port_source = handle_client_port(h);
+	f.port_destination = handle_server_port(h);
+	flow_set_key(&f, client.halves[0], client.halves[1], server->halves[0], server->halves[1], h->key.protocol);
+	*key = f.key;
+}
+
 /* Key of weir_upstreams for a socket that has not sent yet. */
 INLINE void upstream_cookie_key(struct ct_key *key, __u64 cookie)
 {
@@ -124,18 +142,19 @@ INLINE void handle_tell(__u32 number)
 		(*untold)++;
 }
 
-/* Takes a handle for `f`, a new flow towards the server; `client`, `server`: who they are. Its number is left in weir_arrival. 0 or a drop. */
-INLINE int handle_take(const struct flow *f, const struct peer *client, const struct peer *server)
+/* Takes a handle for `f`, a new flow towards the server; `client`, `server`: who they are; `frontend`: what was asked for, with `f->service`. Its
+ * number is left in `number`. A socket's is told of when it is known whose it is. 0 or a drop. */
+INLINE int handle_take(const struct flow *f, const struct peer *client, const struct peer *server, const struct address *frontend,
+		       __u16 frontend_port, __u32 *number)
 {
 	const struct config *config = config_get();
 	const struct limits *limits = limits_get();
 	__u32 *hand = handle_holding(HANDLE_HAND), share, max, index, mask;
-	struct arrival *a = arrival_get();
 	struct refused *refused;
 	struct handle *h = 0;
 	int i, code;
 
-	if (!a || !config || !limits || !hand)
+	if (!config || !limits || !hand)
 		return DROPPED(DROP_HANDLES_FULL);
 	max = limits->handles_max;
 	mask = f->flags & FLOW_IPV6 ? HANDLE_NUMBER_MASK : config->handle_mask_ipv4 & HANDLE_NUMBER_MASK;
@@ -164,7 +183,7 @@ INLINE int handle_take(const struct flow *f, const struct peer *client, const st
 	h->number = (((h->number & ~((1 << HANDLE_INDEX_BITS) - 1)) + (1 << HANDLE_INDEX_BITS)) | index) & mask;
 	h->created = f->now;
 	h->upstream_port = 0;
-	h->redirect = f->redirect & (REDIRECT_EGRESS | REDIRECT_INGRESS);
+	h->redirect = f->redirect & (REDIRECT_EGRESS | REDIRECT_INGRESS | REDIRECT_SOCKET);
 	h->client_hi = f->source_hi;
 	h->key = f->key;
 	h->upstream.halves[0] = 0;
@@ -179,14 +198,15 @@ INLINE int handle_take(const struct flow *f, const struct peer *client, const st
 	h->frontend_port = 0;
 	h->frontend.halves[0] = 0;
 	h->frontend.halves[1] = 0;
-	if (f->service) {
-		h->frontend = a->frontend;
-		h->frontend_port = a->port;
+	if (frontend && f->service) {
+		h->frontend = *frontend;
+		h->frontend_port = frontend_port;
 	}
-	a->handle = h->number;
+	*number = h->number;
 	/* last: who finds it taken sees the rest */
 	__sync_lock_test_and_set(&h->taken, 1);
-	handle_tell(a->handle);
+	if (!(f->redirect & REDIRECT_SOCKET))
+		handle_tell(*number);
 	return 0;
 }
 

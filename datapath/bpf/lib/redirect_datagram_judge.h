@@ -62,7 +62,7 @@ NOINLINE int datagram_judge(struct __sk_buff *skb, struct flow *f, struct ct_ent
 		a->port = e->translated_port;
 	}
 	f->redirect |= REDIRECT_FLOW;
-	code = handle_take(f, source, destination);
+	code = handle_take(f, source, destination, &a->frontend, a->port, &a->handle);
 	if (code || !e)
 		return code;
 	e->handle = a->handle;

@@ -29,6 +29,7 @@ INLINE void redirect_ended(struct ct_entry *e, const struct flow *f, const struc
 NOINLINE int redirect_judge(struct flow *f, struct ct_entry *e, const struct peer *client, const struct peer *server)
 {
 	const struct config *config = config_get();
+	struct arrival *a;
 
 	if (!f || !client || !server || !config)
 		return DROPPED(DROP_PROXY_LOOKUP_FAILED);
@@ -38,6 +39,9 @@ NOINLINE int redirect_judge(struct flow *f, struct ct_entry *e, const struct pee
 	}
 	if (f->redirect & REDIRECT_PASSED)
 		return DROPPED(DROP_HANDLE_GONE);
+	/* Its socket has been given one. */
+	if (f->redirect & REDIRECT_SOCKET)
+		return 0;
 	/* What it says is about a connection that is direct, and is reset with its next packet. */
 	if (f->flags & FLOW_RELATED)
 		return 0;
@@ -56,8 +60,11 @@ NOINLINE int redirect_judge(struct flow *f, struct ct_entry *e, const struct pee
 		return DROPPED(DROP_DIRECT_CONNECTION);
 	f->reason = REASON_NEW;
 	f->redirect |= REDIRECT_FLOW;
+	a = arrival_get();
+	if (!a)
+		return DROPPED(DROP_HANDLES_FULL);
 	/* (One whose flow gets no entry after all is given back by weir_gc.) */
-	return handle_take(f, client, server);
+	return handle_take(f, client, server, &a->frontend, a->port, &a->handle);
 }
 
 /* What all redirected flows' packets have in common once they are allowed. */

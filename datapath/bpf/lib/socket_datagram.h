@@ -8,10 +8,6 @@
 
 #define FILE_ID FILE_BPF_SOCKET
 
-#define SOCKET_EACCES 13
-#define SOCKET_ECONNREFUSED 111
-#define SOCKET_TRANSLATED 1
-
 /* To a handle, by somebody else, or to no leg; or by the proxy, to anywhere else: counted as the packet would be. In process context: a
  * softirq may come between load and store. */
 INLINE int socket_handle_refused(void)

@@ -21,14 +21,14 @@ struct socket_refusal {
 	__u16 port_to; /* be */
 	__u16 service;
 	__u8 protocol;
-	__u8 pad;
+	__u8 reason; /* DROP_* */
 };
 
 /* A drop, with the packet that there would have been: IP header and, of the upper layer, what tells ports and SYN. */
 NOINLINE int socket_report(const struct socket_refusal *r)
 {
 	struct event *event;
-	__u32 upper, length, ipv6, place = DROPPED(DROP_NO_SERVICE);
+	__u32 upper, length, ipv6, place = DROPPED(0);
 	__u8 *p;
 
 	NEVER_NULL(r);
@@ -67,7 +67,7 @@ NOINLINE int socket_report(const struct socket_refusal *r)
 		p[5] = 8;
 	}
 	event->type = EVENT_DROP;
-	event->subtype = DROP_NO_SERVICE;
+	event->subtype = r->reason;
 	event->source_endpoint = r->endpoint;
 	event->hook_endpoint = r->endpoint;
 	event->source_identity = r->identity;

@@ -4,12 +4,21 @@
 #include "config.h"
 #include "handle_address.h"
 
+#define SOCKET_TRANSLATED 1
+#define SOCKET_EACCES 13
+#define SOCKET_ECONNREFUSED 111
+
+#define SOCKET_BIND_CLIENT 1 /* it stays as it is where it has one */
+#define SOCKET_BIND_UPSTREAM 2 /* it must, and the handle has that address and port then */
+
 struct socket_target {
 	struct address address;
 	__u16 port; /* be */
 	__u8 protocol;
 	__u8 pad;
-	__u32 handle; /* a datagram of the proxy's: number in the address that is its source, HANDLE_OTHER_LEG included; else 0 */
+	__u32 bind; /* SOCKET_BIND_*: the socket's own address becomes `own` */
+	struct address own;
+	__u32 handle; /* connects to this handle's server, or to the proxy with this handle;  a datagram of the proxy's: number in the address that is its source, HANDLE_OTHER_LEG included; else 0 */
 };
 
 INLINE int socket_is_v4(const struct address *a)

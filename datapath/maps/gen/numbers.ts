@@ -166,8 +166,9 @@ export const FILE_REDIRECT = 26;
 export const FILE_REFUSE = 27;
 export const FILE_REDIRECT_DATAGRAM = 28;
 export const FILE_HOST_FIREWALL = 29;
-/** What no policy for a node's host can cut off. The number is the cookie of the verdict. */
 export const FILE_FAILSAFE = 30;
+/** What no policy for a node's host can cut off. The number is the cookie of the verdict. */
+export const FILE_REDIRECT_SOCKET = 31;
 export const FAILSAFE_DHCP = 1;
 export const FAILSAFE_SSH = 2;
 export const FAILSAFE_TUNNEL = 3;
@@ -299,6 +300,8 @@ export const REDIRECT_PASSED = 8;
 export const REDIRECT_AUDIT = 32;
 /** who sent it knows an address of this node, or the frontend in weir_arrival */
 export const REDIRECT_NAT = 16;
+/** of a cgroup endpoint's socket, which connects to the handle itself: lib/redirect_socket.h */
+export const REDIRECT_SOCKET = 64;
 export const DIRECTION_INGRESS = 1;
 export const DIRECTION_EGRESS = 2;
 export const DIRECTION_SERVICE = 3;
