@@ -851,6 +851,7 @@ export const descriptions: Readonly<Record<string, string>> = {
  "weir.policy.v1.PolicySelection.name": "the policy's",
  "weir.policy.v1.PolicySelection.endpoints": "that any of its rules selects",
  "weir.policy.v1.PolicySelection.warnings": "what the cluster as it is now makes of it",
+ "weir.policy.v1.PolicySelection.nodes": "that these endpoints are on, sorted",
  "weir.policy.v1.PolicyFault": "A stored policy that cannot be put in force: GET /v1/policyfaults.",
  "weir.policy.v1.PolicyFault.name": "of the Policy object",
  "weir.policy.v1.PolicyFault.holds": "no version of it is in force here: who it may select keeps what it has, or is closed",

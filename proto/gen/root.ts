@@ -10149,6 +10149,11 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "Warning",
     "id": 3
+   },
+   "nodes": {
+    "rule": "repeated",
+    "type": "string",
+    "id": 4
    }
   }
  },

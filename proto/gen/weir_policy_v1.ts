@@ -454,6 +454,8 @@ export interface PolicySelection {
   endpoints: number;
   /** what the cluster as it is now makes of it */
   warnings: Warning[];
+  /** that these endpoints are on, sorted */
+  nodes: string[];
 }
 /** Encodings of {@link PolicySelection}. */
 export const PolicySelection: Message<PolicySelection> = bindMessage("weir.policy.v1.PolicySelection");

@@ -189,6 +189,7 @@ const COLUMNS: Column<Row>[] = [
     title: "SELECTS",
     cell: ({ selection }) => selection && (selection.endpoints === 0 ? "nobody" : selection.endpoints),
   },
+  { title: "NODES", cell: ({ selection }) => selection?.nodes.join(","), wide: true },
   { title: "AGE", cell: (policy) => age(policy.createdUnixS, nowS()) },
   { title: "REVISION", cell: (policy) => policy.policyRevision, wide: true },
   { title: "OBJECT", cell: (policy) => policy.name, wide: true },
@@ -278,6 +279,7 @@ function toJson({ inForce, error, selection, ...policy }: Row): unknown {
     inForce: inForce ?? null,
     error: error ?? "",
     selects: selection?.endpoints ?? null,
+    selectsOn: selection?.nodes ?? null,
     warnings: warningsOf({ ...policy, selection }),
   };
 }

@@ -61,6 +61,8 @@ export interface ClusterView {
 
 /** Looks at policies against one view of the cluster. */
 export class PolicySelections {
+  /** Nodes of each endpoint; a name may be there on several. */
+  readonly #nodes = new Map<string, Set<string>>();
   /** Names of the endpoints of each identity. */
   readonly #endpoints = new Map<number, Set<string>>();
   /** Pod CIDRs and addresses of nodes, with what they are. */
@@ -82,6 +84,9 @@ export class PolicySelections {
     for (const { identity, endpoint, node } of endpoints) {
       if (endpoint === "") continue;
       if ((repository.identity(identity)?.prefixes.length ?? 0) > 0) counting.add(node);
+      const places = this.#nodes.get(endpoint);
+      if (places === undefined) this.#nodes.set(endpoint, new Set([node]));
+      else places.add(node);
       const names = this.#endpoints.get(identity);
       if (names === undefined) this.#endpoints.set(identity, new Set([endpoint]));
       else names.add(endpoint);
@@ -140,7 +145,13 @@ export class PolicySelections {
         });
       }
     }
-    return { name: policy.name, endpoints: names.size, warnings: withoutRepeated(warnings) };
+    const nodes = new Set([...names].flatMap((name) => [...this.#nodes.get(name) ?? []]));
+    return {
+      name: policy.name,
+      endpoints: names.size,
+      warnings: withoutRepeated(warnings),
+      nodes: [...nodes].sort(),
+    };
   }
 
   #subjectsOf(selector: Selector): PeerIdentity[] {

@@ -20,7 +20,11 @@ function look(spec: string, stored: string[] = [], addressed = false) {
     ["10.0.1.2/32", 1000, "default/web-2"],
     ["10.0.1.3/32", 1001, "default/client"],
   ].map(([prefix, identity, endpoint]) =>
-    IpcacheEntry.create({ prefix, identity, endpoint, node: "node-1" } as Partial<IpcacheEntry>)
+    IpcacheEntry.create(
+      { prefix, identity, endpoint, node: endpoint === "default/web-2" ? "node-2" : "node-1" } as Partial<
+        IpcacheEntry
+      >,
+    )
   );
   for (const { prefix, identity } of endpoints) {
     const ports = identity === 1000 ? [{ name: "http", port: 8080, protocol: "TCP" }] : [];
@@ -38,9 +42,10 @@ function look(spec: string, stored: string[] = [], addressed = false) {
     return policies[0];
   };
   for (const [index, spec] of stored.entries()) repository.upsertPolicy(read(spec, `stored-${index}`));
-  const { endpoints: count, warnings } = new PolicySelections(repository, { endpoints, nodes }).of(
+  const { endpoints: count, warnings, nodes: on } = new PolicySelections(repository, { endpoints, nodes }).of(
     read(spec, "asked"),
   );
+  assert.deepEqual(on, count === 0 ? [] : count === 1 ? ["node-1"] : ["node-1", "node-2"]);
   return { count, warnings: warnings.map(({ path, detail }) => `${path}: ${detail}`) };
 }
 
