@@ -157,7 +157,7 @@ Deno.test("weir policy apply waits until it is in force at every node, and names
       out: "cnp:default/rule1 unchanged\n",
       err: "",
     });
-    assert.match((await weir("list")).out, /NAME +KIND +IN FORCE.*\n.*2\/2 nodes/);
+    assert.match((await weir("list")).out, /NAME +KIND +MODE +IN FORCE.*\n.*2\/2 nodes/);
     const waiting = weir("delete", "rule1", "--timeout", "30s");
     while (engine.repository.policyCount > 0) await new Promise((resolve) => setTimeout(resolve, 5));
     tell("node-1");
