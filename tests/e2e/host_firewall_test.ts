@@ -141,7 +141,7 @@ e2e(
       const ping = await at(lab, "outside", ["ping", "-c", "1", "-W", "20", address]);
       assert.equal(ping.code, 0, ping.out);
     }
-    assert.match(await lab.ok(["policy", "list"]), /ccnp:guard/);
+    assert.match(await lab.ok(["policy", "list"]), / guard .* 2\/2 nodes +2 /);
   },
 );
 
