@@ -6,7 +6,7 @@ import type { StructCodec } from "./codec.ts";
 
 /** Sizes that `abi.h` asserts: a generator that misreads BTF shows here. */
 const sizes: Record<string, number> = {
-  Config: 152,
+  Config: 160,
   State: 8,
   Endpoint: 64,
   AddressOwner: 8,
@@ -41,7 +41,7 @@ for (const [name, bytes] of Object.entries(sizes)) {
 }
 
 Deno.test("CtKey keeps its ports in network order", () => {
-  const key = { lo: new Uint8Array(16), hi: new Uint8Array(16), portLoBe: 80, portHiBe: 0x1234, protocol: 6 };
+  const key = { lo: new Uint8Array(16), hi: new Uint8Array(16), portLoBe: 80, portHiBe: 0x1234, protocol: 6, scope: 0 };
   const bytes = layouts.CtKey.encode(key);
   assert.deepEqual([...bytes.subarray(32, 37)], [0, 80, 0x12, 0x34, 6]);
 });

@@ -16,7 +16,7 @@ const PREFIX = 0x100_0001, SELECTOR = 0x100_0002, NAMED = 0x200_0000;
 const PASS = passPrecedence(tierPriority("Admin", 1, 0)),
   DENY = precedence(tierPriority("Admin", 1, 1), true);
 const TCP_80 = { direction: "EGRESS", protocol: 6, port: 80, portPrefixLength: 16 } as const;
-const VARIANT = { namedPorts: [], enforcement: "DEFAULT" } as const;
+const VARIANT = { namedPorts: [], enforcement: "DEFAULT", audit: false } as const;
 
 /** Admin: port 80 of the prefix is the next tier's, all else of it is closed. */
 function stateOf(...more: Partial<MapStateEntry>[]): MapState {
