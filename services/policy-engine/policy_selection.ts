@@ -92,7 +92,9 @@ export class PolicySelections {
       else names.add(endpoint);
     }
     for (const node of nodes) {
-      this.#hosts.push({ name: `node ${node.name}`, labels: hostLabels(node.labels) });
+      const name = `node ${node.name}`;
+      this.#hosts.push({ name, labels: hostLabels(node.labels) });
+      this.#nodes.set(name, new Set([node.name]));
       if (!counting.has(node.name)) {
         for (const text of [node.podCidrV4, node.podCidrV6, ...node.pools.flatMap(({ cidrs }) => cidrs)]) {
           this.#add(text, `pods of ${node.name}`);
