@@ -41,7 +41,14 @@ for (const [name, bytes] of Object.entries(sizes)) {
 }
 
 Deno.test("CtKey keeps its ports in network order", () => {
-  const key = { lo: new Uint8Array(16), hi: new Uint8Array(16), portLoBe: 80, portHiBe: 0x1234, protocol: 6, scope: 0 };
+  const key = {
+    lo: new Uint8Array(16),
+    hi: new Uint8Array(16),
+    portLoBe: 80,
+    portHiBe: 0x1234,
+    protocol: 6,
+    scope: 0,
+  };
   const bytes = layouts.CtKey.encode(key);
   assert.deepEqual([...bytes.subarray(32, 37)], [0, 80, 0x12, 0x34, 6]);
 });

@@ -45,10 +45,13 @@ export function flattenPolicy(all: readonly MapStateEntry[]): FlatEntry[] {
       `${direction}/${audit}/${identity}/${protocol}/${port}`,
   );
   for (const here of places.values()) {
-    const [first] = here;
-    for (const entry of here) {
+    const [first] = here, decided = new Set<string>();
+    // Tiers have several entries for one address: the first one decides.
+    for (const entry of here.toSorted((a, b) => b.precedence - a.precedence)) {
       for (const prefix of entry.addresses) {
         const destination = destinationKey(Prefix.parse(prefix).address.text, entry.identity);
+        if (decided.has(destination)) continue;
+        decided.add(destination);
         flat.push({ entry, flags: denyFlag(entry), standsFor: 0, destination });
       }
     }

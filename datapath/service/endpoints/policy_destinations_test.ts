@@ -49,6 +49,18 @@ Deno.test("flattenPolicy() gives destinations entries of their own, and the othe
   assert.deepEqual(shown(wide, ...others, some).at(-1), `6 all ${A | D} 1 16`);
   const admin = entry(2, { addresses: ["10.0.0.2/32"] });
   assert.deepEqual(shown(some, admin), [...own, "2 10.0.0.2 300 0 0 16", `1 all ${A | N} 0 16`]);
+  // Of two tiers the first one decides, of each address.
+  const tiers = [
+    entry(3, { addresses: ["10.0.0.1/32", "10.0.0.3/32"], precedence: 9, ...deny }),
+    entry(4, { addresses: ["10.0.0.1/32", "10.0.0.2/32"], precedence: 5 }),
+  ];
+  for (const order of [tiers, tiers.toReversed()]) {
+    assert.deepEqual(shown(...order).filter((text) => !text.includes("all")).sort(), [
+      `3 10.0.0.1 300 ${D} 0 16`,
+      `3 10.0.0.3 300 ${D} 0 16`,
+      "4 10.0.0.2 300 0 0 16",
+    ]);
+  }
 });
 
 Deno.test({
