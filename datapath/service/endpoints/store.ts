@@ -126,12 +126,15 @@ export class EndpointStore {
       this.#moves.delete(id);
       return 0;
     }
-    const hasMoved = isMove(present.identity, record.identity);
-    const wire = present.wire || (hasMoved ? present.identity : 0);
-    if (hasMoved || (wire !== 0 && !this.#moves.has(id))) {
-      this.#moves.note(id, this.#parts.clock.monotonicMs());
+    const nowMs = this.#parts.clock.monotonicMs();
+    if (!isMove(present.identity, record.identity)) {
+      if (present.wire !== 0 && !this.#moves.has(id)) this.#moves.note(id, nowMs);
+      return present.wire;
     }
-    return wire;
+    // What a process before left counts from now on; what is over and not cleared yet does not, for receivers.
+    const isNamed = !this.#moves.has(id) || this.#moves.isNamed(id, nowMs);
+    this.#moves.note(id, nowMs);
+    return (isNamed && present.wire) || present.identity;
   }
 
   /** Removes an endpoint from the kernel; false when it is not known. */

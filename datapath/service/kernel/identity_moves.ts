@@ -7,6 +7,9 @@
  *
  * A receiver judges by what the ipcache says, whichever of the two the packet names: the claim can only make it be dropped. One that is
  * behind for longer (its agent is away) drops what it does not know, for the address may be another pod's by then.
+ *
+ * An identity that changes again: within 120 s of the change before, the sender goes on with the first one, and the time of both begins anew. Later
+ * the sender names its own already, so that is the one before for both ends, whatever the receiver has taken until then.
  * @module
  */
 import { IDENTITY_ALLOCATED_MIN, isLocalIdentity } from "@weir/common";
@@ -22,29 +25,37 @@ export function isMove(before: number, now: number): boolean {
   return before !== now && isPods(before) && isPods(now);
 }
 
-/** Which of them have an identity of before, and until when. */
+/** Which of them have an identity of before, and since when. */
 export class IdentityMoves<K> {
-  readonly #untilMs = new Map<K, number>();
+  readonly #sinceMs = new Map<K, number>();
 
   constructor(readonly holdMs: number) {}
 
   /** It has moved, or was found so: the time begins (again). */
   note(key: K, nowMs: number): void {
-    this.#untilMs.set(key, nowMs + this.holdMs);
+    this.#sinceMs.set(key, nowMs);
   }
 
   has(key: K): boolean {
-    return this.#untilMs.has(key);
+    return this.#sinceMs.has(key);
+  }
+
+  /** Whether its sender names the identity before still; false for what has none. */
+  isNamed(key: K, nowMs: number): boolean {
+    const sinceMs = this.#sinceMs.get(key);
+    return sinceMs !== undefined && nowMs - sinceMs < WIRE_HOLD_MS;
   }
 
   delete(key: K): void {
-    this.#untilMs.delete(key);
+    this.#sinceMs.delete(key);
   }
 
   /** Takes out whose time is over. */
   takeEnded(nowMs: number): K[] {
-    const ended = [...this.#untilMs].filter(([, untilMs]) => untilMs <= nowMs).map(([key]) => key);
-    for (const key of ended) this.#untilMs.delete(key);
+    const ended = [...this.#sinceMs].filter(([, sinceMs]) => sinceMs + this.holdMs <= nowMs).map(([key]) =>
+      key
+    );
+    for (const key of ended) this.#sinceMs.delete(key);
     return ended;
   }
 }

@@ -202,10 +202,10 @@ export class IpcacheStore {
       return 0;
     }
     if (!isMove(before.identity, entry.identity)) return before.movedFrom;
-    const isAgain = this.#moves.has(key);
-    this.#moves.note(key, this.#clock.monotonicMs());
+    const nowMs = this.#clock.monotonicMs(), isNamed = this.#moves.isNamed(key, nowMs);
+    this.#moves.note(key, nowMs);
     // Its node goes on naming the first one.
-    return isAgain ? before.movedFrom : before.identity & 0xffff;
+    return isNamed ? before.movedFrom : before.identity & 0xffff;
   }
 
   #put(key: string, wanted: Wanted, changed: Place[]): void {

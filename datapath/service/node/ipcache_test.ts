@@ -7,7 +7,7 @@ import { IpcacheUpdate } from "@weir/proto/datapath";
 import { seededRandom } from "../../../tests/seeded_random.ts";
 import { hex, mapped } from "../kernel/addresses.ts";
 import type { Kernel } from "../kernel/kernel.ts";
-import { MOVED_HOLD_MS } from "../kernel/identity_moves.ts";
+import { MOVED_HOLD_MS, WIRE_HOLD_MS } from "../kernel/identity_moves.ts";
 import { IpcacheStore } from "./ipcache.ts";
 import { sourceOf } from "./ipcache_shares.ts";
 
@@ -103,10 +103,14 @@ Deno.test("IpcacheStore keeps the identity before of an address that stays on it
   assert.equal(put(1002), 1001);
   assert.equal(put(1002), 1001, "told again");
   assert.equal(await pass(MOVED_HOLD_MS - 1), 1001);
-  assert.equal(put(1003), 1001, "its node goes on naming the first");
-  assert.equal(await pass(MOVED_HOLD_MS - 1), 1001, "the time has begun again");
+  assert.equal(put(1003), 1002, "its node has gone over to the second, which it names now");
+  assert.equal(await pass(WIRE_HOLD_MS - 1), 1002);
+  assert.equal(put(1004), 1002, "its node goes on naming the first");
+  assert.equal(await pass(WIRE_HOLD_MS), 1002, "the time has begun again");
+  assert.equal(put(1005), 1004, "its node names its own since this moment");
+  assert.equal(await pass(MOVED_HOLD_MS - 1), 1004);
   assert.equal(await pass(1), 0);
-  assert.equal(put(1004), 1003);
+  assert.equal(put(1004), 1005);
   assert.equal(put(1005, "192.0.2.2"), 0, "another node's is another pod");
   assert.equal(put(6, "192.0.2.2"), 0, "nodes are no pods");
   assert.equal(put(1005, "192.0.2.2"), 0);
