@@ -19,7 +19,7 @@ import type { EndpointManagerConfig } from "./config.ts";
 import { Deletions } from "./deletions.ts";
 import { EndpointIntake } from "./endpoint_intake.ts";
 import { EndpointReconciler } from "./endpoint_reconciler.ts";
-import type { EndpointStore } from "./endpoint_store.ts";
+import type { EndpointStore, KeptEndpoint } from "./endpoint_store.ts";
 import { EndpointTable } from "./endpoint_table.ts";
 import { IdentityOrder } from "./identity_order.ts";
 import { IdentityReconciler } from "./identity_reconciler.ts";
@@ -388,7 +388,9 @@ export class EndpointManager {
     await this.names.load();
     const { endpoints, broken } = await this.#parts.store.load();
     for (const file of broken) this.#log("Cannot read endpoint file, set aside", { ...file });
-    for (const kept of endpoints) {
+    // (Whoever gets another number comes last.)
+    const number = ({ endpoint }: KeptEndpoint) => endpoint.status?.id ?? 0;
+    for (const kept of endpoints.toSorted((a, b) => number(a) - number(b))) {
       if (!this.table.restore(kept)) {
         this.#log("Cannot restore endpoint: its number is taken", { endpoint: kept.endpoint.name });
         continue;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { ProblemError } from "@weir/common";
+import { HOST_ENDPOINT_ID, type ProblemError } from "@weir/common";
 import { Endpoint } from "@weir/proto/endpoint";
 import { Backend, ServicePort } from "@weir/proto/loadbalancer";
 import type { EndpointManager } from "./endpoint_manager.ts";
@@ -67,6 +67,22 @@ Deno.test("EndpointManager restores its endpoints with the same numbers and addr
     assert.equal(calls.filter((c) => c === "sync").length, 1);
     assert.ok(calls.indexOf("sync") > calls.indexOf("putEndpoint default/web 256 256"), calls.join(", "));
     assert.ok(calls.some((c) => c.startsWith("updateIpcache replace")));
+  }));
+
+Deno.test("EndpointManager gives a pod that had the host's number another when it restores it", () =>
+  withManager(async (manager, _, node) => {
+    for (const name of ["a", "b"]) {
+      await manager.put(
+        `default/${name}`,
+        Endpoint.create({ ...web(), name: `default/${name}`, netns: `/run/netns/${name}` }),
+      );
+    }
+    await node.settle();
+    node.disk.files.get("default/a")!.endpoint.status!.id = HOST_ENDPOINT_ID;
+    const { view } = (await node.restart()).table;
+    const [a, b] = ["a", "b"].map((name) => view.get(`default/${name}`)!.status!);
+    assert.deepEqual([a.id, a.state, a.ipv4], [1, "READY", "10.0.1.2"]);
+    assert.deepEqual([b.id, b.state], [2, "READY"]);
   }));
 
 Deno.test("EndpointManager touches nothing in the kernel while the control plane is away", () =>

@@ -90,10 +90,15 @@ export class EndpointTable {
   restore({ endpoint, deleting }: KeptEndpoint): boolean {
     const { status, ...rest } = endpoint;
     const { id = 0, identity = 0, identityLabels = [] } = status ?? {};
-    if (rest.host ? id !== HOST_ENDPOINT_ID : !this.#ids.claim(id)) return false;
+    const number = this.#restoredId(rest.host, id);
+    if (number === undefined) return false;
     const kept = {
       spec: Endpoint.create(rest),
-      status: EndpointStatus.create({ ...status, state: deleting ? "DISCONNECTING" : "RESTORING" }),
+      status: EndpointStatus.create({
+        ...status,
+        id: number,
+        state: deleting ? "DISCONNECTING" : "RESTORING",
+      }),
     };
     // Whether addresses counted then may have changed since.
     const cidrMeansPods = identityLabels.some((label) => label.startsWith(`${SOURCE_CIDR}:`));
@@ -166,6 +171,13 @@ export class EndpointTable {
     const before = this.view.get(spec.name);
     if (!before || !isDeepStrictEqual(before, value)) this.view.put(spec.name, value);
     return value;
+  }
+
+  /** A pod that has what is the host's number since gets another. Undefined: taken. */
+  #restoredId(host: boolean, id: number): number | undefined {
+    if (host) return id === HOST_ENDPOINT_ID ? id : undefined;
+    if (id === HOST_ENDPOINT_ID && !this.#ids.isFull) return this.#ids.allocate();
+    return this.#ids.claim(id) ? id : undefined;
   }
 
   #refuseDouble(spec: Endpoint): void {

@@ -115,9 +115,13 @@ export class EndpointIds {
   /** The one behind it is the host's. */
   static readonly max = 4094;
 
+  get isFull(): boolean {
+    return this.#used.size >= EndpointIds.max;
+  }
+
   /** @throws {IpamError} IPAM_EXHAUSTED */
   allocate(): number {
-    if (this.#used.size >= EndpointIds.max) {
+    if (this.isFull) {
       throw new IpamError(
         "IPAM_EXHAUSTED",
         `Cannot add an endpoint: the node holds ${EndpointIds.max} of ${EndpointIds.max}`,

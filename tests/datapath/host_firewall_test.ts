@@ -9,7 +9,7 @@ import { address, TCP, UDP } from "./packet.ts";
 const NODE = ["192.0.2.1", "2001:db8::1"], OTHER = ["192.0.2.2", "2001:db8::2"];
 const FAR = ["10.0.2.10", "fd00:2::10"],
   GATEWAY = ["10.0.1.1", "fd00:1::1"];
-const HOST = abi.ENDPOINT_HOST, REMOTE_NODE = 6, POLICY_DENIED = 133;
+const HOST = abi.ENDPOINT_HOST, REMOTE_NODE = 6, POLICY_DENIED = 133, INVALID_IDENTITY = 171;
 const KINDS = ["tcp", "udp"] as const;
 
 async function cluster(mode: number, use: (made: Cluster, node: TestNode) => Promise<void>): Promise<void> {
@@ -49,6 +49,29 @@ async function denied(
   const { code, text } = await made.in(place, "python3", CLIENT, "1", kind, host, `${port}`, "100");
   assert.notEqual(code, 0, `${kind} ${place} to ${host}:${port}: ${text}`);
   return made.nodes[0].drainEvents().filter((e) => e.type === abi.EVENT_DROP);
+}
+const SAY = new URL("testdata/say.py", import.meta.url).pathname;
+/** A datagram with another's address or to many. @returns whether it was answered, and the reasons for which node 1 dropped meanwhile */
+async function say(
+  made: Cluster,
+  [place, source, sourcePort]: readonly [Place, string, number],
+  host: string,
+  port: number,
+  patience = "1",
+): Promise<{ answered: boolean; text: string; drops: abi.Event[] }> {
+  made.nodes[0].drainEvents();
+  const { code, text } = await made.in(
+    place,
+    "python3",
+    SAY,
+    patience,
+    source,
+    `${sourcePort}`,
+    host,
+    `${port}`,
+  );
+  const drops = made.nodes[0].drainEvents().filter((e) => e.type === abi.EVENT_DROP);
+  return { answered: code === 0, text, drops };
 }
 const allow = (direction: Rule["direction"], rule: Partial<Rule> = {}): Rule =>
   ({ direction, ...rule }) as Rule;
@@ -289,6 +312,61 @@ kernelTest(
         assert.ok((await denied(made, "node1", "tcp", WORLD[family], 8080)).length > 0);
         const large = await made.in("pod1", "ping", "-c", "1", "-W", "20", "-s", "4000", WORLD[family]);
         assert.equal(large.code, 0, large.text + made.drops());
+      }
+    }),
+);
+
+kernelTest(
+  "host firewall: what a pod sends to many is judged where the host hears it",
+  () =>
+    cluster(abi.CONFIG_TUNNEL, async (made, node) => {
+      node.setAddress("192.0.2.255", { endpoint: 0, flags: abi.ADDRESS_BROADCAST });
+      for (const port of [8080, 9090]) await made.serve("node1", port);
+      const many = [
+        ["224.0.0.1", "10.0.1.10", abi.IDENTITY_MULTICAST],
+        ["255.255.255.255", "10.0.1.10", abi.IDENTITY_BROADCAST],
+        ["192.0.2.255", "10.0.1.10", abi.IDENTITY_BROADCAST],
+        ["ff02::1%eth0", "fd00:1::10", abi.IDENTITY_MULTICAST],
+      ] as const;
+      const passes = async (to: string, from: string, source: number, port: number) => {
+        // (A socket of both families hears no IPv4 group that it is not in.)
+        const hears = to !== "224.0.0.1";
+        const heard = await say(made, ["pod1", from, source], to, port, hears ? "20" : "0.1");
+        assert.equal(heard.answered, hears, `${to}: ${heard.text}`);
+        assert.deepEqual(heard.drops, [], to);
+      };
+      for (const [to, from] of many) await passes(to, from, 5001, 9090);
+      guard(node, port("ingress", 8080), { enforceEgress: false });
+      for (const [to, from, identity] of many) {
+        for (const source of [5001, 5002]) {
+          const refused = await say(made, ["pod1", from, source], to, 9090);
+          assert.equal(refused.answered, false, to);
+          assert.deepEqual(
+            refused.drops.map((e) => [e.subtype, e.destinationIdentity, e.ingressCookie]),
+            [[POLICY_DENIED, identity, 901]],
+            to,
+          );
+        }
+        await passes(to, from, 5003, 8080);
+      }
+    }),
+);
+
+kernelTest(
+  "host firewall: nobody on the wire goes on with a connection that a pod has through the tunnel",
+  () =>
+    cluster(abi.CONFIG_TUNNEL, async (made, node) => {
+      await made.serve("node1", 8080);
+      guard(node, port("ingress", 8080), { enforceEgress: false });
+      for (const family of [0, 1]) {
+        const asked = await made.ask("pod2", "udp", NODE[family], 8080, { source: 5001 });
+        assert.ok(asked.ok, asked.text);
+        const length = family ? 128 : 32;
+        await made.ip("outside", "address", "add", `${FAR[family]}/${length}`, "dev", "lo");
+        const forged = await say(made, ["outside", FAR[family], 5001], NODE[family], 8080);
+        assert.deepEqual(forged.drops.map((e) => e.subtype), [INVALID_IDENTITY]);
+        const again = await made.ask("pod2", "udp", NODE[family], 8080, { source: 5001 });
+        assert.ok(again.ok, again.text);
       }
     }),
 );

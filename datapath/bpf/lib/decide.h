@@ -70,7 +70,7 @@ INLINE void set_point(struct flow *f, int local)
 		f->point = TRACE_TO_PROXY;
 	else if (f->flags & (FLOW_INGRESS | FLOW_L3))
 		return;
-	else if (local && !(f->flags & FLOW_STACK))
+	else if (local && !(f->flags & FLOW_STACK) && f->destination_endpoint != ENDPOINT_HOST)
 		f->point = TRACE_TO_LXC;
 	else if (f->flags & FLOW_TUNNEL)
 		f->point = TRACE_TO_OVERLAY;
@@ -249,10 +249,13 @@ NOINLINE int ct_create(struct __sk_buff *skb, struct flow *f, const struct peer 
 
 /* The world is whatever is nobody's: is this the host's after all? A socket's packet that stays here goes by the loopback device;
  * of an endpoint's the routing tables know. `socket`: a constant, for programs of a cgroup may not ask them. (What goes to the proxy goes by that device,
- * wherever the server is.) */
+ * wherever the server is.) What goes to many goes to the host's sockets too. */
 INLINE void local_resolve(struct __sk_buff *skb, const struct flow *f, const struct address *from, const struct address *to,
 			  struct peer *destination, const int socket)
 {
+	if (!socket && !(f->flags & FLOW_INGRESS) &&
+	    (destination->identity == IDENTITY_MULTICAST || destination->identity == IDENTITY_BROADCAST))
+		peer_has_host(destination);
 	if (!identity_outside(destination->identity) || (f->flags & (FLOW_INGRESS | FLOW_RELATED)))
 		return;
 	if (socket ? skb->ifindex == LOOPBACK_IFINDEX && !(f->redirect & REDIRECT_SOCKET) : local_delivery(skb, from, to, f->flags & FLOW_IPV6)) {

@@ -8,6 +8,14 @@ INLINE struct endpoint *endpoint_get(__u32 id)
 	return bpf_map_lookup_elem(&weir_endpoints, &id);
 }
 
+/* The host's record, null while no policy selects the node. (Before an upgrade a pod may have had its number.) */
+INLINE const struct endpoint *host_endpoint(void)
+{
+	const struct endpoint *host = endpoint_get(ENDPOINT_HOST);
+
+	return host && unlikely(host->policy) && !host->ifindex && !host->cgroup_id ? host : 0;
+}
+
 /* Interface index -> id and record, 0 if it is no endpoint's. The array in front of the hash saves its 30 ns; its answer counts
  * only if the endpoint's record names this interface. */
 INLINE __u32 endpoint_by_ifindex(__u32 ifindex, struct endpoint **record)

@@ -32,9 +32,7 @@
 /* Is there anything to judge by? */
 INLINE int host_guarded(void)
 {
-	const struct endpoint *host = endpoint_get(ENDPOINT_HOST);
-
-	return host && unlikely(host->policy);
+	return host_endpoint() != 0;
 }
 
 /* What has no ports that we know: the protocol alone is judged. */
@@ -217,6 +215,14 @@ INLINE int host_error(struct flow *f, const struct ct_entry *e, const struct con
 	return error_judge(f, e, config);
 }
 
+/* Does what comes by a wire in the far end's name come from there? The slow path knows of those who have a tunnel. */
+INLINE int host_sender_known(const struct ct_end *far, const struct config *config, __u32 what)
+{
+	return (what & (HOST_INGRESS | HOST_TUNNEL)) != HOST_INGRESS || !(config->flags & CONFIG_TUNNEL) ||
+	       identity_outside(far->identity) || far->identity == IDENTITY_REMOTE_NODE ||
+	       far->identity == IDENTITY_KUBE_APISERVER;
+}
+
 /* Slow path; scratch has the flow, `alive` says whether its entry `e` is. Returns 0 or a drop. */
 NOINLINE int host_decide(struct __sk_buff *skb, struct ct_entry *e, __u32 what, __u32 alive)
 {
@@ -276,7 +282,7 @@ NOINLINE int host_judge(struct __sk_buff *skb, __u32 what)
 	const struct endpoint *own = endpoint_get(ENDPOINT_HOST);
 	struct nat_scratch *s = nat_scratch();
 	__u32 ingress = what & HOST_INGRESS ? 1 : 0, reply, alive;
-	struct ct_end *mine;
+	struct ct_end *mine, *theirs;
 	struct ct_entry *e;
 	struct flow *f;
 	int code;
@@ -294,7 +300,8 @@ NOINLINE int host_judge(struct __sk_buff *skb, __u32 what)
 	reply = alive && f->source_hi != (e->flags & CT_ORIGIN_HI);
 	if (alive && !(f->flags & FLOW_ERROR) && !is_bare_syn(f) && revision_holds(e)) {
 		mine = e->ends[0].endpoint == ENDPOINT_HOST ? &e->ends[0] : &e->ends[1];
-		if (mine->revision == own->revision)
+		theirs = mine == &e->ends[0] ? &e->ends[1] : &e->ends[0];
+		if (mine->revision == own->revision && host_sender_known(theirs, config, what))
 			goto known;
 	}
 	code = host_decide(skb, e, what, alive);

@@ -30,18 +30,24 @@ INLINE void peer_from_endpoint(struct peer *peer, __u32 id)
 	peer->endpoint = id;
 }
 
-/* One of this node's own addresses. While a policy selects the node, it is an endpoint too. */
-INLINE void peer_is_host(struct peer *peer)
+/* The host hears what is sent to `peer`. While a policy selects the node, it is an endpoint too. */
+INLINE void peer_has_host(struct peer *peer)
 {
-	const struct endpoint *host = endpoint_get(ENDPOINT_HOST);
+	const struct endpoint *host = host_endpoint();
 
-	peer->host = 1;
-	peer->identity = IDENTITY_HOST;
-	if (!host || !host->policy)
+	if (!host)
 		return;
 	peer->revision = READ_ONCE(host->revision);
 	peer->policy = READ_ONCE(host->policy);
 	peer->endpoint = ENDPOINT_HOST;
+}
+
+/* One of this node's own addresses. */
+INLINE void peer_is_host(struct peer *peer)
+{
+	peer->host = 1;
+	peer->identity = IDENTITY_HOST;
+	peer_has_host(peer);
 }
 
 INLINE struct ipcache_entry *ipcache_lookup(const struct address *address)

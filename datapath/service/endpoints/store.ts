@@ -57,6 +57,9 @@ export interface EndpointStoreParts {
   onForgotten?: (id: number) => void;
 }
 
+/** As the host is; an older version may have left a pod's record under its number. */
+const isPlaceless = ({ ifindex, cgroupId }: Endpoint) => ifindex === 0 && cgroupId === 0n;
+
 /** Endpoints in the kernel. */
 export class EndpointStore {
   readonly #held = new Map<string, Held>();
@@ -72,7 +75,8 @@ export class EndpointStore {
 
   /** Slot of the policy that is in force for the host; 0: it is open. */
   get hostSlot(): number {
-    return this.#parts.kernel.endpoints.get(ENDPOINT_HOST)?.policy ?? 0;
+    const record = this.#parts.kernel.endpoints.get(ENDPOINT_HOST);
+    return record !== undefined && isPlaceless(record) ? record.policy : 0;
   }
   has(name: string): boolean {
     return this.#held.has(name);
@@ -397,7 +401,7 @@ export class EndpointStore {
    * at. @returns whether anything was written
    */
   #writeHost(slot: number): boolean {
-    const { kernel } = this.#parts;
+    const { kernel } = this.#parts, slotBefore = this.hostSlot;
     const closes = kernel.policySlots.get(slot)?.directions.some(({ enforce }) => enforce !== 0) ?? false;
     const policy = closes ? slot : 0;
     const empty = Endpoint.decode(new Uint8Array(Endpoint.bytes));
@@ -406,7 +410,7 @@ export class EndpointStore {
     if (sameRecord(present, record)) return false;
     this.#writeRecord(ENDPOINT_HOST, record);
     // Endpoints' flows with the host know of its record only if there was a policy.
-    if ((present.policy === 0) !== (policy === 0)) kernel.reviseAll();
+    if ((slotBefore === 0) !== (policy === 0)) kernel.reviseAll();
     return true;
   }
 

@@ -19,7 +19,11 @@ def serve_udp():
         data, control, _, peer = s.recvmsg(65535, 256)
         # The answer leaves from the address that was asked, by whatever device.
         asked = [(level, kind, value[:16] + bytes(4)) for level, kind, value in control]
-        s.sendmsg([f"{plain(peer[0])} {peer[1]} {len(data)}".encode()], asked, 0, peer)
+        answer = f"{plain(peer[0])} {peer[1]} {len(data)}".encode()
+        try:
+            s.sendmsg([answer], asked, 0, peer)
+        except OSError:  # Many were asked: nobody answers from their address.
+            s.sendto(answer, peer)
 
 
 def serve_one(c, peer):
