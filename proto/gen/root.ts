@@ -9941,6 +9941,19 @@ export const packages: Readonly<Record<string, PackageDescriptor>> = {
     "rule": "repeated",
     "type": "PendingPolicy",
     "id": 6
+   },
+   "policyRevision": {
+    "type": "uint64",
+    "id": 7,
+    "protoName": "policy_revision"
+   },
+   "deletes": {
+    "type": "bool",
+    "id": 8
+   },
+   "error": {
+    "type": "string",
+    "id": 9
    }
   }
  },

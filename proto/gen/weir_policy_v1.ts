@@ -340,6 +340,12 @@ export interface PendingChange {
   withinS: number;
   deadlineUnixS: number;
   policies: PendingPolicy[];
+  /** of the policies that it wrote: one that has another was written since; 0: not known, or it deletes */
+  policyRevision: number;
+  /** it deleted them: one that is there was written since */
+  deletes: boolean;
+  /** in answers alone: why it cannot be rolled back, or read */
+  error: string;
 }
 /** Encodings of {@link PendingChange}. */
 export const PendingChange: Message<PendingChange> = bindMessage("weir.policy.v1.PendingChange");

@@ -58,7 +58,8 @@ export async function warnOfPending(io: CommandIo, client: WeirClient): Promise<
     ({ items }) => items,
     () => [],
   );
-  for (const { id, by, deadlineUnixS, policies } of items) {
+  tellFaults(io, items);
+  for (const { id, by, deadlineUnixS, policies } of items.filter(isReadable)) {
     const who = by === "" ? "" : ` of ${harmless(by)}`;
     io.err(
       `weir: warning: ${id}${who} waits to be confirmed (${policies.length} ${
@@ -107,14 +108,26 @@ export async function pendingCommand(args: string[], context: CommandContext): P
   const form = outputForm(text(parsed, "output")), client = clientOf(context, "policy-engine");
   try {
     const { items } = await client.collection("pendingchanges", PendingChange).list();
+    tellFaults(context.io, items);
     if (items.length === 0 && form === "table") context.io.out("No change waits to be confirmed\n");
     else {
       const json = items.map((item) => PendingChange.toJson(item));
-      context.io.out(render(items, COLUMNS, form, json));
+      context.io.out(render(form === "table" ? items.filter(isReadable) : items, COLUMNS, form, json));
     }
     return 0;
   } finally {
     client.close();
+  }
+}
+
+/** False for one that the engine names and cannot read. */
+function isReadable({ policies }: PendingChange): boolean {
+  return policies.length > 0;
+}
+
+function tellFaults(io: CommandIo, items: readonly PendingChange[]): void {
+  for (const { id, error } of items) {
+    if (error !== "") io.err(`weir: warning: ${harmless(id)} cannot be rolled back: ${harmless(error)}\n`);
   }
 }
 

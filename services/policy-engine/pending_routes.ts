@@ -4,8 +4,10 @@
  */
 import { ProblemError, unixSeconds } from "@weir/common";
 import { ApplyResponse, ConfirmRequest, PendingChange } from "@weir/proto/policy";
-import { assertConfirmTime, type ConfirmRequest as Wanted } from "./pending_rows.ts";
+import { assertConfirmTime, type ConfirmRequest as Wanted, type RolledBack } from "./pending_rows.ts";
 import type { PolicyEngine } from "./policy_engine.ts";
+
+type Ended = Pick<RolledBack, "change"> & Partial<RolledBack>;
 
 /** Mounts them on the engine's server. */
 export function mountPendingRoutes(engine: PolicyEngine): void {
@@ -14,29 +16,34 @@ export function mountPendingRoutes(engine: PolicyEngine): void {
     name: "pendingchanges",
     guard: admission.toPolicies,
     message: PendingChange,
-    table: store.pending,
+    list: () => engine.pending.list(),
+    get: (name) => engine.pending.list().find(({ id }) => id === name),
     description: "Changes of policies that are rolled back unless they are confirmed",
   });
-  const action = (verb: string, end: (id: string) => Promise<PendingChange>, description: string) =>
+  const action = (verb: string, end: (id: string) => Promise<Ended>, description: string) =>
     api.action({
       path: `/v1/policies:${verb}`,
       guard: admission.toPolicies,
       request: ConfirmRequest,
       response: ApplyResponse,
       handle: async ({ id }) => {
-        const pending = await end(await idOf(engine, id));
+        const { change: pending, left } = await end(await idOf(engine, id));
         await engine.syncPolicies();
         engine.publishNow();
-        const change = verb === "confirm" ? "confirmed" : "rolled back";
+        const done = verb === "confirm" ? "confirmed" : "rolled back";
         return ApplyResponse.create({
           policyRevision: repository.policyRevision,
-          items: pending.policies.map(({ name }) => ({ name, change, warnings: [] })),
+          items: pending.policies.map(({ name }) => ({
+            name,
+            change: left?.has(name) ? "changed since, not rolled back" : done,
+            warnings: [],
+          })),
           pending,
         });
       },
       description,
     });
-  action("confirm", (id) => store.confirm(id), "A change that waits is kept");
+  action("confirm", async (id) => ({ change: await store.confirm(id) }), "A change that waits is kept");
   action(
     "rollback",
     async (id) => await store.rollBack(id) ?? notPending(id),

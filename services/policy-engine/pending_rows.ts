@@ -6,7 +6,7 @@ import { sql } from "kysely";
 import { ProblemError } from "@weir/common";
 import { KUBERNETES_FILE_MARK } from "@weir/common/manifest";
 import type { StoreTransaction } from "@weir/common/state";
-import type { PendingChange, PendingPolicy, Policy as PolicyMessage } from "@weir/proto/policy";
+import { PendingChange, type PendingPolicy, type Policy as PolicyMessage } from "@weir/proto/policy";
 
 /** The collection in the database. */
 export const PENDING = "pending-policies";
@@ -25,6 +25,13 @@ export interface ConfirmRequest {
   readonly withinS: number;
   /** Who asked, in the caller's own words. */
   readonly by: string;
+}
+
+/** A change that was rolled back. */
+export interface RolledBack {
+  readonly change: PendingChange;
+  /** Policies of it that were written since, and were left as they are. */
+  readonly left: ReadonlySet<string>;
 }
 
 /** @throws {ProblemError} CONFIRM_TIME_INVALID */
@@ -67,17 +74,24 @@ export async function openPending(tx: StoreTransaction, written: readonly Writte
 export async function keepPending(
   tx: StoreTransaction,
   written: readonly Written[],
-  { id, by, withinS, nowS, isDelete = false }: ConfirmRequest & { readonly isDelete?: boolean },
+  { id, by, withinS, nowS, policyRevision }: ConfirmRequest & {
+    /** Of the policies that are written; undefined: they are deleted. */
+    readonly policyRevision?: number;
+  },
 ): Promise<void> {
+  const deletes = policyRevision === undefined;
   const policies: PendingPolicy[] = [];
   for (const one of written) {
     const before = await tx.get<PolicyMessage>("policies", one.name);
     if (isOfKubernetes(one) || before !== undefined && isOfKubernetes(before)) throw isKubernetes(one.name);
-    if (before !== undefined || !isDelete) policies.push({ name: one.name, before });
+    if (before !== undefined || !deletes) policies.push({ name: one.name, before });
   }
   if (policies.length === 0) return;
   const times = { appliedUnixS: nowS, withinS, deadlineUnixS: nowS + withinS };
-  const change: PendingChange = { id, by: by.slice(0, BY_CHARS_MAX), ...times, policies };
+  const change = PendingChange.create({
+    policyRevision: policyRevision ?? 0,
+    ...{ id, by: by.slice(0, BY_CHARS_MAX), ...times, policies, deletes },
+  });
   assertRoom((await changesOf(tx)).length, change);
   await tx.put<PendingChange>(PENDING, id, change);
 }
@@ -86,12 +100,48 @@ function isOfKubernetes({ file }: Written): boolean {
   return file.startsWith(KUBERNETES_FILE_MARK);
 }
 
+/** Those that can be read: one that cannot stands in nobody's way, {@link PendingPolicies} names it. */
 async function changesOf(tx: StoreTransaction): Promise<PendingChange[]> {
   const { rows } = await sql<{ name: string }>`
     select name from weir_objects where collection = ${PENDING} order by name`.execute(tx.tx);
   const changes: PendingChange[] = [];
-  for (const { name } of rows) changes.push((await tx.get<PendingChange>(PENDING, name))!);
+  for (const { name } of rows) {
+    const change = await readable<PendingChange>(tx, PENDING, name);
+    if (change !== undefined && change !== UNREADABLE) changes.push(change);
+  }
   return changes;
+}
+
+const UNREADABLE = Symbol("unreadable");
+
+async function readable<T>(
+  tx: StoreTransaction,
+  collection: string,
+  name: string,
+): Promise<T | undefined | typeof UNREADABLE> {
+  try {
+    return await tx.get<T>(collection, name);
+  } catch (error) {
+    if ((error as ProblemError).code === "OBJECT_UNREADABLE") return UNREADABLE;
+    throw error;
+  }
+}
+
+/**
+ * Policies of a change that are not as it wrote them: a replica of a version that knows of no confirmations has changed
+ * them. Of a change that says nothing of what it wrote there are none.
+ */
+export async function writtenSince(tx: StoreTransaction, change: PendingChange): Promise<Set<string>> {
+  const { deletes, policyRevision, policies } = change, found = new Set<string>();
+  if (!deletes && policyRevision === 0) return found;
+  for (const { name } of policies) {
+    const now = await readable<PolicyMessage>(tx, "policies", name);
+    const isSame = deletes
+      ? now === undefined
+      : now !== undefined && now !== UNREADABLE && now.policyRevision === policyRevision;
+    if (!isSame) found.add(name);
+  }
+  return found;
 }
 
 function isPending(name: string, { id, by, deadlineUnixS }: PendingChange): ProblemError {
@@ -137,13 +187,18 @@ function assertRoom(waiting: number, change: PendingChange): void {
   });
 }
 
-/** The change that a confirmation is about, within its transaction. @throws {ProblemError} NOT_PENDING, TOO_LATE */
+/**
+ * The change that a confirmation is about, within its transaction. One that cannot be read could never be rolled back: it
+ * is kept whenever somebody says so.
+ * @throws {ProblemError} NOT_PENDING, TOO_LATE
+ */
 export async function takePending(
   tx: StoreTransaction,
   id: string,
   { nowS }: { nowS: number },
 ): Promise<PendingChange> {
-  const change = await tx.get<PendingChange>(PENDING, id);
+  const change = await readable<PendingChange>(tx, PENDING, id);
+  if (change === UNREADABLE) return PendingChange.create({ id });
   if (change === undefined) {
     throw new ProblemError("NOT_PENDING", {
       status: 404,

@@ -104,7 +104,9 @@ export class PolicyEngine {
       table: this.store.pending,
       clock,
       log: this.#log,
+      unreadable: () => this.store.undecodablePending,
       rollBack: (id) => this.store.rollBack(id),
+      catchUp: () => this.syncPolicies(),
       onRolledBack: async () => {
         await this.syncPolicies();
         this.publishNow();

@@ -19,7 +19,15 @@ import { CIDR_MIGRATIONS, type CidrEvidence, CidrRegistry, CIDRS } from "./cidr_
 import { DIRECTORY_LOSS_MIGRATIONS } from "./directory_loss.ts";
 import { type Evidence, isMirrored, type PolicySet } from "./evidence.ts";
 import { NODE_POLICY_MIGRATIONS } from "./node_policy_rows.ts";
-import { type ConfirmRequest, keepPending, openPending, PENDING, takePending } from "./pending_rows.ts";
+import {
+  type ConfirmRequest,
+  keepPending,
+  openPending,
+  PENDING,
+  type RolledBack,
+  takePending,
+  writtenSince,
+} from "./pending_rows.ts";
 import { type Policy, policyMentions } from "./policy.ts";
 import { readStored } from "./stored_policy.ts";
 
@@ -87,7 +95,16 @@ export class PolicyStore {
 
   /** Stored policies whose bytes cannot be decoded, by name, with the reason. */
   get undecodable(): ReadonlyMap<string, string> {
-    const prefix = `${POLICIES}/`, found = new Map<string, string>();
+    return this.#undecodable(POLICIES);
+  }
+
+  /** The same of changes that wait to be confirmed. */
+  get undecodablePending(): ReadonlyMap<string, string> {
+    return this.#undecodable(PENDING);
+  }
+
+  #undecodable(collection: string): ReadonlyMap<string, string> {
+    const prefix = `${collection}/`, found = new Map<string, string>();
     for (const [name, why] of this.store.unreadable) {
       if (name.startsWith(prefix)) found.set(name.slice(prefix.length), why);
     }
@@ -231,8 +248,10 @@ export class PolicyStore {
         if (!same) changed.push({ policy, createdUnixS });
       }
       if (changed.length === 0) return changes;
-      if (confirm) await keepPending(tx, changed.map(({ policy }) => policy), confirm);
-      const policyRevision = await nextPolicyRevision(tx, changed.length);
+      const policyRevision = await nextPolicyRevision(tx, changed.length + (confirm ? 1 : 0));
+      if (confirm) {
+        await keepPending(tx, changed.map(({ policy }) => policy), { ...confirm, policyRevision });
+      }
       await refuseTooMany(tx, changes.filter(({ change }) => change === "created").length);
       const prefixes = new Map(changed.map(({ policy }) => [policy.name, policyMentions(policy)]));
       await this.#registry.take(tx, prefixes);
@@ -266,7 +285,7 @@ export class PolicyStore {
     return await this.store.transact(async (tx) => {
       await openPending(tx, names.map((name) => ({ name, file: "" })));
       if (confirm) {
-        await keepPending(tx, names.map((name) => ({ name, file: "" })), { ...confirm, isDelete: true });
+        await keepPending(tx, names.map((name) => ({ name, file: "" })), confirm);
       }
       const changes: PolicyChange[] = [];
       for (const name of names) {
@@ -282,32 +301,37 @@ export class PolicyStore {
   }
 
   /**
-   * A change that waited is kept.
+   * A change that waited is kept. That is a policy set of its own: a copy of the database in which it still waits is told
+   * to be older.
    * @throws {ProblemError} DATABASE_UNAVAILABLE, NOT_PENDING, TOO_LATE
    */
   async confirm(id: string): Promise<PendingChange> {
     return await this.store.transact(async (tx) => {
       const change = await takePending(tx, id, { nowS: unixSeconds(this.#clock) });
       await tx.delete(PENDING, id);
+      await advance(tx, await nextPolicyRevision(tx));
       return change;
     });
   }
 
   /**
-   * Puts back what was before a change that waits, all of it. Undefined, and nothing is done, where it waits no more.
-   * @throws {ProblemError} DATABASE_UNAVAILABLE, TOO_MANY_PREFIXES
+   * Puts back what was before a change that waits, all of it but what was written since. Undefined, and nothing is done,
+   * where it waits no more.
+   * @throws {ProblemError} DATABASE_UNAVAILABLE, DATABASE_IN_DOUBT, TOO_MANY_PREFIXES, OBJECT_UNREADABLE
    */
-  async rollBack(id: string): Promise<PendingChange | undefined> {
+  async rollBack(id: string): Promise<RolledBack | undefined> {
     return await this.store.transact(async (tx) => {
       const change = await tx.get<PendingChange>(PENDING, id);
       if (change === undefined) return undefined;
-      const { policies } = change, prefixes = new Map<string, string[]>();
+      await refuseInDoubt(tx);
+      const left = await writtenSince(tx, change), prefixes = new Map<string, string[]>();
+      const policies = change.policies.filter(({ name }) => !left.has(name));
       for (const { name, before } of policies) {
         const policy = before && readStored(before, this.#cluster);
         // One that another version cannot read is put back all the same, and named as a fault.
         prefixes.set(name, policy === undefined || typeof policy === "string" ? [] : policyMentions(policy));
       }
-      const policyRevision = await nextPolicyRevision(tx, policies.length);
+      const policyRevision = await nextPolicyRevision(tx, Math.max(1, policies.length));
       await this.#registry.take(tx, prefixes);
       for (const { name, before } of policies) {
         if (before === undefined) await tx.delete(POLICIES, name);
@@ -316,7 +340,7 @@ export class PolicyStore {
       for (const [name, kept] of prefixes) await this.#registry.keepOnly(tx, name, kept);
       await tx.delete(PENDING, id);
       await advance(tx, policyRevision);
-      return change;
+      return { change, left };
     });
   }
 
@@ -362,6 +386,18 @@ async function noteDoubt(
   if ((known?.policyRevision ?? 0) >= policyRevision) return;
   const kind = isMirrored ? MIRRORED : "";
   await tx.put(POLICY_SET, name, PolicyMessage.create({ name, kind, policyRevision, file: node }));
+}
+
+/** What waits in a database that is older may have been confirmed in the newer one. @throws {ProblemError} DATABASE_IN_DOUBT (409) */
+async function refuseInDoubt(tx: StoreTransaction): Promise<void> {
+  const { rows } = await sql<{ name: string }>`select name from weir_objects
+    where collection = ${POLICY_SET} and name like ${`${DOUBT}%`} limit 1`.execute(tx.tx);
+  if (rows.length === 0) return;
+  throw new ProblemError("DATABASE_IN_DOUBT", {
+    status: 409,
+    detail: "Cannot roll back: the policy database is older than what is in force, where it may be confirmed",
+    action: 'Restore a newer copy, or accept this one with "weir policy accept-database"',
+  });
 }
 
 /** The stored policy; one that cannot be decoded is as none, for it is to be replaced. */
