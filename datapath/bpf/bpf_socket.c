@@ -3,6 +3,7 @@
  *
  *   connect, sendmsg ──▶ frontend? ──▶ backend into user_ip, user_port; remembered by the socket's cookie
  *   recvmsg, getpeername ──▶ backend of this socket? ──▶ the frontend again
+ *   bind ──▶ a port of the L7 proxy's? ──▶ only for the proxy
  *
  * Programs hang on the root of the cgroups and so see the sockets of every network namespace of the machine. Those of pods
  * (and of other nodes, in a lab) are left alone, because theirs are translated per packet; only that nobody serves what an
@@ -419,6 +420,29 @@ int socket_create(struct bpf_sock *sk)
 	if (sk->protocol == PROTOCOL_TCP || sk->protocol == PROTOCOL_UDP || !config || likely(!proxy_is_confined(config)))
 		return SOCKET_ALLOW;
 	return socket_refuse(socket_handle_refused());
+}
+
+/* The proxy's ports are nobody else's, also while it is away: who had one would be sent what pods say to their servers. */
+INLINE int socket_bind(struct bpf_sock_addr *ctx)
+{
+	const struct config *config = config_get();
+
+	if (!config || likely(!is_proxy_port(bpf_ntohs(ctx->user_port), ctx->protocol, config)) || !socket_is_ours(ctx) ||
+	    proxy_calls(config))
+		return SOCKET_ALLOW;
+	return socket_refuse(socket_handle_refused());
+}
+
+SEC("cgroup/bind4")
+int socket_bind4(struct bpf_sock_addr *ctx)
+{
+	return socket_bind(ctx);
+}
+
+SEC("cgroup/bind6")
+int socket_bind6(struct bpf_sock_addr *ctx)
+{
+	return socket_bind(ctx);
 }
 
 SEC("cgroup/connect4")

@@ -7,6 +7,8 @@ import { TestNode } from "./node.ts";
 /** Programs of bpf_socket.c and where each hangs. */
 export const SOCKET_HOOKS: Record<string, number> = {
   socket_create: AttachType.CGROUP_INET_SOCK_CREATE,
+  socket_bind4: AttachType.CGROUP_INET4_BIND,
+  socket_bind6: AttachType.CGROUP_INET6_BIND,
   socket_connect4: AttachType.CGROUP_INET4_CONNECT,
   socket_connect6: AttachType.CGROUP_INET6_CONNECT,
   socket_sendmsg4: AttachType.CGROUP_UDP4_SENDMSG,

@@ -55,12 +55,18 @@ INLINE int is_near_proxy(__u16 port, const struct config *config)
 	return unlikely((__u16)(port - config->proxy_port) < PROXY_SOCKETS_MAX) && config->proxy_port;
 }
 
+/* Is it a port (host order) at which the proxy takes connections, or datagrams? */
+INLINE int is_proxy_port(__u16 port, __u32 protocol, const struct config *config)
+{
+	__u16 at = port - config->proxy_port;
+
+	if (!is_near_proxy(port, config))
+		return 0;
+	return (!at && protocol == PROTOCOL_TCP) || ((!at || at < config->proxy_sockets) && protocol == PROTOCOL_UDP);
+}
+
 /* For a port of the proxy's on an address of this node: to no handle, so nobody's connection. */
 INLINE int is_for_proxy(const struct flow *f, const struct config *config)
 {
-	__u16 at = bpf_ntohs(f->port_destination) - config->proxy_port;
-
-	if (!is_near_proxy(bpf_ntohs(f->port_destination), config) || (f->flags & FLOW_RELATED))
-		return 0;
-	return (!at && f->key.protocol == PROTOCOL_TCP) || ((!at || at < config->proxy_sockets) && f->key.protocol == PROTOCOL_UDP);
+	return is_proxy_port(bpf_ntohs(f->port_destination), f->key.protocol, config) && !(f->flags & FLOW_RELATED);
 }

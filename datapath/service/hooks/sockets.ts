@@ -1,5 +1,5 @@
 /**
- * Services at the sockets of the node: eight programs on the root of the cgroups. They see every process of the machine
+ * Services at the sockets of the node: programs on the root of the cgroups. They see every process of the machine
  * and act on the sockets of one network namespace, whose cookie is in the configuration record; so the nodes of a lab,
  * which share the root, each hang their own there.
  *
@@ -22,6 +22,9 @@ const PROGRAMS: readonly (readonly [program: string, type: number])[] = [
   ["socket_sendmsg4", AttachType.CGROUP_UDP4_SENDMSG],
   ["socket_sendmsg6", AttachType.CGROUP_UDP6_SENDMSG],
   ["socket_create", AttachType.CGROUP_INET_SOCK_CREATE],
+  // Before anything is sent to the proxy.
+  ["socket_bind4", AttachType.CGROUP_INET4_BIND],
+  ["socket_bind6", AttachType.CGROUP_INET6_BIND],
   ["socket_connect4", AttachType.CGROUP_INET4_CONNECT],
   ["socket_connect6", AttachType.CGROUP_INET6_CONNECT],
 ];

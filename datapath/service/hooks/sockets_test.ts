@@ -109,9 +109,10 @@ Deno.test({
       await node.configure();
       const programs = (await node.request("GET", "/v1/programs")).items
         .filter((program: { name: string }) => program.name.startsWith("socket_"));
-      assert.equal(programs.length, 9);
+      assert.equal(programs.length, 11);
       for (const program of programs) assert.equal(program.tag, program.verifiedTag, program.name);
       assert.equal(link("socket_connect4")?.attachType, AttachType.CGROUP_INET4_CONNECT);
+      assert.equal(link("socket_bind6")?.attachType, AttachType.CGROUP_INET6_BIND);
       const services = () =>
         node.request("POST", "/v1/services:update", {
           services: [service(1, "10.96.0.10", 80, "TCP")],
@@ -140,7 +141,7 @@ Deno.test({
       await node.stop();
       assert.equal(await connect(), "hello 10.96.0.10 80");
       await node.uninstall();
-      assert.equal(link("socket_connect4"), undefined);
+      for (const program of ["socket_connect4", "socket_bind6"]) assert.equal(link(program), undefined);
       assert.equal(await connect(), ENETUNREACH);
     } finally {
       await node.close();
