@@ -13,7 +13,8 @@ const ICMP: readonly number[] = [1, 58];
 
 /** The body of `POST api/preview`: `{"text": "...", "file": "web.yaml", "sinceH": 24}`. @throws {ProblemError} QUERY_INVALID, BODY_TOO_LARGE */
 export async function readPreview(request: Request): Promise<{ text: string; file: string; sinceH: number }> {
-  const bytes = await readBody(request, MANIFEST_BYTES_MAX + 4096);
+  // As JSON a text of many short lines or quotes takes up to twice its own length.
+  const bytes = await readBody(request, 2 * MANIFEST_BYTES_MAX + 4096);
   let body: unknown;
   try {
     body = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -23,6 +24,15 @@ export async function readPreview(request: Request): Promise<{ text: string; fil
   const { text, file = "policy.yaml", sinceH = 24 } = (body ?? {}) as Record<string, unknown>;
   if (typeof text !== "string" || typeof file !== "string" || file.length > FILE_LENGTH_MAX) {
     throw invalid('{"text": "...", "file": "...", "sinceH": 24}');
+  }
+  const textBytes = new TextEncoder().encode(text).length;
+  if (textBytes > MANIFEST_BYTES_MAX) {
+    throw new ProblemError("BODY_TOO_LARGE", {
+      status: 413,
+      detail: `Cannot take the policies: ${textBytes} bytes of at most ${MANIFEST_BYTES_MAX}`,
+      found: textBytes,
+      expected: `at most ${MANIFEST_BYTES_MAX} bytes`,
+    });
   }
   if (typeof sinceH !== "number" || !Number.isInteger(sinceH) || sinceH < 1 || sinceH > SINCE_H_MAX) {
     throw invalid(`sinceH from 1 to ${SINCE_H_MAX}`);

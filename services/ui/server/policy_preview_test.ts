@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { ProblemError } from "@weir/common";
+import { MANIFEST_BYTES_MAX } from "@weir/common/manifest";
 import { PreviewAnswer } from "@weir/proto/history";
 import { previewOf, readPreview } from "./policy_preview.ts";
 
@@ -22,10 +23,15 @@ Deno.test("readPreview() takes a text, and refuses what is none before it is sen
       (error) => error instanceof ProblemError && error.code === "QUERY_INVALID",
     );
   }
-  await assert.rejects(
-    asked(JSON.stringify({ text: "x".repeat(3 << 20) })),
-    (error) => error instanceof ProblemError && error.code === "BODY_TOO_LARGE",
-  );
+  // In JSON each of these takes two bytes.
+  const largest = "\n".repeat(MANIFEST_BYTES_MAX);
+  assert.equal((await asked(JSON.stringify({ text: largest }))).text, largest);
+  for (const text of [largest + "x", "é".repeat(MANIFEST_BYTES_MAX / 2 + 1), "x".repeat(5 << 20)]) {
+    await assert.rejects(
+      asked(JSON.stringify({ text })),
+      (error) => error instanceof ProblemError && error.code === "BODY_TOO_LARGE",
+    );
+  }
 });
 
 Deno.test("previewOf() names rules by their place, and ports by their protocol", () => {
