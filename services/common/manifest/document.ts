@@ -4,17 +4,18 @@
  * @module
  */
 import {
+  Composer,
+  type Document,
   isAlias,
   isMap,
   isScalar,
   isSeq,
   LineCounter,
   type Node,
-  parseAllDocuments,
   type ParsedNode,
 } from "yaml";
 import type { FaultList } from "./fault.ts";
-import { DEPTH_MAX, scanText } from "./scan.ts";
+import { DEPTH_MAX, ExcessError, scanTokens } from "./scan.ts";
 
 /** Largest text of manifests, most documents and nodes in it; beyond them reading stops with a fault. */
 export const MANIFEST_BYTES_MAX = 2 * 1024 * 1024;
@@ -80,27 +81,21 @@ export function readDocuments(
     );
     return [];
   }
-  const excess = scanText(text, { documentsMax, nodesMax });
-  if (excess !== undefined) {
-    const { place, detail } = excess;
-    faults.add("limit", { ...place, line: place.line + offset }, detail);
+  const lines = new LineCounter();
+  let parsed: Document.Parsed[];
+  try {
+    // Keys are compared by the reader below: the library compares each with all before it.
+    const composer = new Composer({ stringKeys: true, logLevel: "silent", uniqueKeys: false });
+    parsed = Array.from(composer.compose(scanTokens(text, { documentsMax, nodesMax }, lines)));
+  } catch (error) {
+    if (!(error instanceof ExcessError)) throw error;
+    const { line, col } = lines.linePos(error.at);
+    faults.add("limit", { path: "", line: line + offset, column: col }, error.message);
     return [];
   }
-  const lines = new LineCounter();
-  const parsed = parseAllDocuments(text, {
-    lineCounter: lines,
-    stringKeys: true,
-    logLevel: "silent",
-    prettyErrors: false,
-  });
-  if (!Array.isArray(parsed)) return [];
   const documents: ManifestDocument[] = [];
   const budget = { nodes: 0, max: nodesMax };
-  for (const [index, document] of parsed.entries()) {
-    if (index >= documentsMax) {
-      faults.add("limit", { path: "", line: firstLine, column: 1 }, `more than ${documentsMax} documents`);
-      break;
-    }
+  for (const document of parsed) {
     for (const error of document.errors) {
       const { line, col } = lines.linePos(error.pos[0]);
       faults.add(
@@ -111,12 +106,9 @@ export function readDocuments(
     }
     if (document.errors.length > 0 || document.contents === null) continue;
     if (isScalar(document.contents) && document.contents.value === null) continue;
-    const root = new TreeReader(lines, faults, budget, offset).read(
-      document.contents as ParsedNode,
-      "",
-      0,
-    );
-    if (!root) continue;
+    const reader = new TreeReader(lines, faults, budget, offset);
+    const root = reader.read(document.contents as ParsedNode, "", 0);
+    if (root === undefined || reader.hasTwins) continue;
     const [start, , end] = document.contents.range ?? [0, 0, text.length];
     // The text of a document begins on the line of its first key, so that places inside it stay right.
     const first = text.lastIndexOf("\n", start - 1) + 1;
@@ -146,6 +138,8 @@ class TreeReader {
   /** Aliases that are being followed. */
   #following = 0;
   #aliased = 0;
+  /** A map has a key twice. */
+  hasTwins = false;
 
   constructor(
     lines: LineCounter,
@@ -197,6 +191,14 @@ class TreeReader {
         const at = this.#lines.linePos((pair.key as Node | null)?.range?.[0] ?? offset);
         const value = this.read(pair.value as ParsedNode, joinPath(path, key), depth + 1);
         if (!value) return undefined;
+        if (fields.has(key) && this.#following === 0) {
+          this.hasTwins = true;
+          this.#faults.add(
+            "syntax",
+            { path: value.path, line: at.line + this.#offset, column: at.col },
+            "Map keys must be unique",
+          );
+        }
         fields.set(key, { line: at.line + this.#offset, column: at.col, value });
       }
       return { ...empty, kind: "map", fields };

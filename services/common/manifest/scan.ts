@@ -1,12 +1,13 @@
 /**
- * A look at a text of YAML or JSON before it is parsed: what nests too deep, or holds more than any manifest does, is refused at the
- * place where it does so, at the speed of reading. Parsing takes a hundred times as long, and memory by what the text holds.
+ * The tokens of a text of YAML or JSON, as the YAML library reads them, while they are bounded: what nests too deep, or holds more than
+ * any manifest does, is refused at the place where it does so, before values are made of it.
  *
- * It knows of YAML what it needs to count: quotes, comments, block scalars, brackets and indentation. Where it misreads a text (a plain
- * scalar of several lines may look like anything) it counts something wrong, never more than a line's worth; limits are far beyond that.
+ * Levels and entries are read off the parser's own stack after each token, so there is no second reading of YAML that a text could
+ * mislead: no map or list has more than was counted. One thing is not on the stack, a pair in a list in brackets (`[a: 1]`), which
+ * becomes a map of its own: the composer may go twice as deep.
  * @module
  */
-import type { Place } from "./fault.ts";
+import { CST, Lexer, type LineCounter, Parser } from "yaml";
 
 /** Levels of maps and lists in each other. */
 export const DEPTH_MAX = 64;
@@ -14,222 +15,155 @@ export const DEPTH_MAX = 64;
 export const ENTRIES_MAX = 20_000;
 /** Anchors, aliases and tags in one text. */
 export const MARKS_MAX = 1000;
-/** A quote may stand in a plain scalar that goes on from line to line: one that nothing closes is refused where much follows. */
-const UNCLOSED_MAX = 256 << 10;
-/** Brackets that close another kind, or nothing. */
-const MISMATCHES_MAX = 100;
+/** Parts that stand where none may, each of which is an error to report. */
+const MISPLACED_MAX = 100;
+/** Lines with nothing on them, in a row: the parser looks through them again for each comment behind them. */
+const BLANKS_MAX = 500;
 
 /** What is counted in all of a text. */
 export interface ScanLimits {
   readonly documentsMax: number;
   readonly nodesMax: number;
+  /** Default {@link DEPTH_MAX}. */
+  readonly depthMax?: number;
+  /** Default {@link ENTRIES_MAX}. */
+  readonly entriesMax?: number;
 }
 
-/** What is too much, and where; undefined: nothing is. */
-export function scanText(text: string, limits: ScanLimits): { place: Place; detail: string } | undefined {
-  const found = new Scanner(text, limits).scan();
-  if (found === undefined) return undefined;
-  const line = text.slice(0, found.at).split("\n").length;
-  const column = found.at - text.lastIndexOf("\n", found.at - 1);
-  return { place: { path: "", line, column }, detail: found.detail };
+/** A text holds too much. */
+export class ExcessError extends Error {
+  /** @param at where in the text */
+  constructor(readonly at: number, message: string) {
+    super(message);
+  }
 }
 
-/** A map or list that is open: of block style its column, of flow style -1. */
-interface Level {
-  readonly column: number;
-  entries: number;
+/** The tokens of a text, for the composer. @throws {ExcessError} */
+export function* scanTokens(text: string, limits: ScanLimits, lines: LineCounter): Generator<CST.Token> {
+  const parser = new Parser(lines.addNewLine), count = new TokenCount(limits);
+  lines.addNewLine(0);
+  for (const lexeme of new Lexer().lex(text)) {
+    const at = parser.offset, before = parser.stack.at(-1);
+    for (const token of parser.next(lexeme)) {
+      count.take(token, at);
+      yield token;
+    }
+    count.look({ lexeme, at, before }, parser.stack);
+  }
+  for (const token of parser.end()) {
+    count.take(token, parser.offset);
+    yield token;
+  }
 }
 
-interface Excess {
+type Collection = CST.BlockMap | CST.BlockSequence | CST.FlowCollection;
+
+/** A lexeme that was taken: where it stood, and what was on top of the stack before it. */
+interface Taken {
+  readonly lexeme: string;
   readonly at: number;
-  readonly detail: string;
+  readonly before: CST.Token | undefined;
 }
 
-const NEWLINE = 10, SPACE = 32, TAB = 9, RETURN = 13;
-
-class Scanner {
-  readonly #blocks: Level[] = [];
-  /** Entries of each bracket that is open, and what closes it. */
-  readonly #flows: { readonly closing: string; entries: number }[] = [];
-  #at = 0;
-  #lineStart = 0;
+class TokenCount {
+  readonly #limits: Required<ScanLimits>;
+  #documents = 0;
+  #ends = 0;
   #values = 0;
   #marks = 0;
-  #mismatches = 0;
-  #documents = 1;
+  #misplaced = 0;
+  #blanks = 0;
+  /** The next lexeme is a plain or block scalar, whatever it looks like. */
+  #isScalar = false;
 
-  constructor(readonly text: string, readonly limits: ScanLimits) {}
+  constructor(limits: ScanLimits) {
+    this.#limits = { depthMax: DEPTH_MAX, entriesMax: ENTRIES_MAX, ...limits };
+  }
 
-  scan(): Excess | undefined {
-    const { text } = this;
-    while (this.#at < text.length) {
-      const excess = this.#token();
-      if (excess !== undefined) return { at: Math.min(this.#at, text.length - 1), detail: excess };
+  /** Counts what the parser is done with. */
+  take({ type }: CST.Token, at: number): void {
+    const { documentsMax } = this.#limits;
+    if (
+      type === "document" && ++this.#documents > documentsMax ||
+      type === "doc-end" && ++this.#ends > documentsMax
+    ) {
+      throw new ExcessError(at, `more than ${documentsMax} documents`);
     }
-    return undefined;
+    if (type === "directive") this.#mark(at);
+    if (type === "error") this.#misplace(at);
   }
 
-  /** Takes one token; the text of what is too much. */
-  #token(): string | undefined {
-    const { text } = this, code = text.charCodeAt(this.#at), isFlow = this.#flows.length > 0;
-    if (code === NEWLINE) return this.#newLine();
-    if (code === SPACE || code === TAB || code === RETURN) return void this.#at++;
-    const sign = text[this.#at];
-    switch (sign) {
-      case "#":
-        return void this.#skipTo("\n");
-      case '"':
-      case "'":
-        return this.#quoted(sign);
-      case "[":
-      case "{":
-        this.#at++;
-        this.#flows.push({ closing: sign === "[" ? "]" : "}", entries: 0 });
-        return this.#depth();
-      case "]":
-      case "}":
-        if (!isFlow) break;
-        this.#at++;
-        if (this.#flows.pop()!.closing === sign) return undefined;
-        return ++this.#mismatches > MISMATCHES_MAX ? "too many brackets do not match" : undefined;
-      case ",":
-        if (!isFlow) break;
-        this.#at++;
-        return this.#count(this.#flows.at(-1)!);
-      case "*":
-      case "&":
-      case "!":
-        this.#skipWord();
-        return ++this.#marks > MARKS_MAX ? `more than ${MARKS_MAX} anchors, aliases and tags` : undefined;
-      case "|":
-      case ">":
-        if (isFlow) break;
-        return void this.#blockScalar();
-      case "-":
-      case "?":
-        if (isFlow || !this.#isBlank(this.#at + 1)) break;
-        this.#at++;
-        return this.#enter(this.#at - 1 - this.#lineStart);
-      case ":":
-        // After a quoted key, or an empty one.
-        if (isFlow || this.#isBlank(this.#at + 1)) return void this.#at++;
-        break;
-    }
-    return this.#plain();
-  }
-
-  #newLine(): string | undefined {
-    this.#lineStart = ++this.#at;
-    if (!this.text.startsWith("---", this.#at) || !this.#isBlank(this.#at + 3)) return undefined;
-    this.#blocks.length = this.#flows.length = 0;
-    this.#at += 3;
-    return ++this.#documents > this.limits.documentsMax + 1
-      ? `more than ${this.limits.documentsMax} documents`
-      : undefined;
-  }
-
-  #quoted(quote: string): string | undefined {
-    const { text } = this, start = this.#at;
-    for (;;) {
-      const end = text.indexOf(quote, this.#at + 1);
-      if (end < 0) {
-        const isLong = text.length - start > UNCLOSED_MAX;
-        this.#at = isLong ? start : text.length;
-        return isLong ? "nothing closes this quote" : undefined;
+  /** Counts a lexeme by what it made of the stack. */
+  look({ lexeme, at, before }: Taken, stack: readonly CST.Token[]): void {
+    const { depthMax, entriesMax, nodesMax } = this.#limits;
+    const type = this.#isScalar ? "text" : CST.tokenType(lexeme);
+    this.#isScalar = type === "scalar";
+    if (this.#isScalar) return;
+    if (type === "space") return;
+    if (type === "newline") {
+      if (++this.#blanks > BLANKS_MAX) {
+        throw new ExcessError(at, `more than ${BLANKS_MAX} blank lines in a row`);
       }
-      this.#at = end;
-      if (quote === '"') {
-        let slashes = 0;
-        while (text[end - 1 - slashes] === "\\") slashes++;
-        if (slashes % 2 === 1) continue;
-      } else if (text[end + 1] === "'") {
-        this.#at++;
-        continue;
-      }
-      break;
+      return;
     }
-    this.#at++;
-    // Looked for in the quotes alone: a text of one line would be read again for each.
-    const newline = text.slice(start, this.#at).lastIndexOf("\n"), column = start - this.#lineStart;
-    if (newline >= 0) this.#lineStart = start + newline + 1;
-    return text[this.#at] === ":" && newline < 0 ? this.#key(column) : undefined;
-  }
-
-  #plain(): string | undefined {
-    const { text } = this, start = this.#at, isFlow = this.#flows.length > 0;
-    for (;; this.#at++) {
-      const code = text.charCodeAt(this.#at);
-      if (Number.isNaN(code) || code === NEWLINE) return undefined;
-      const sign = text[this.#at];
-      if (sign === ":" && this.#isBlank(this.#at + 1)) break;
-      if (sign === "#" && this.#isBlank(this.#at - 1)) return undefined;
-      if (isFlow && (sign === "," || sign === "]" || sign === "}" || sign === "[" || sign === "{")) {
-        // Nothing was taken: it is no plain scalar.
-        if (this.#at === start) this.#at++;
-        return undefined;
-      }
+    this.#blanks = 0;
+    if (type === "comment") return;
+    if (type === "anchor" || type === "alias" || type === "tag") this.#mark(at);
+    if (
+      type === "seq-item-ind" || type === "map-value-ind" || type === "explicit-key-ind" || type === "comma"
+    ) {
+      if (++this.#values > nodesMax) throw new ExcessError(at, `more than ${nodesMax} values`);
     }
-    return this.#key(start - this.#lineStart);
-  }
-
-  /** A key that ends at a colon. */
-  #key(column: number): string | undefined {
-    this.#at++;
-    if (this.#flows.length > 0) return this.#value();
-    return this.#enter(column);
-  }
-
-  /** An entry of the map or list of block style at a column. */
-  #enter(column: number): string | undefined {
-    const blocks = this.#blocks;
-    while (blocks.length > 0 && blocks.at(-1)!.column > column) blocks.pop();
-    if (blocks.at(-1)?.column !== column) blocks.push({ column, entries: 0 });
-    return this.#depth() ?? this.#count(blocks.at(-1)!);
-  }
-
-  #count(level: { entries: number }): string | undefined {
-    return ++level.entries > ENTRIES_MAX
-      ? `more than ${ENTRIES_MAX} entries in one map or list`
-      : this.#value();
-  }
-
-  #value(): string | undefined {
-    return ++this.#values > this.limits.nodesMax ? `more than ${this.limits.nodesMax} values` : undefined;
-  }
-
-  #depth(): string | undefined {
-    return this.#blocks.length + this.#flows.length > DEPTH_MAX
-      ? `nested deeper than ${DEPTH_MAX}`
-      : undefined;
-  }
-
-  /** Lines that are further in than the entry that they belong to. */
-  #blockScalar(): void {
-    const { text } = this, around = this.#blocks.at(-1)?.column ?? -1;
-    this.#skipTo("\n");
-    while (this.#at < text.length) {
-      let at = this.#at + 1;
-      while (text.charCodeAt(at) === SPACE) at++;
-      const isEmpty = at >= text.length || text.charCodeAt(at) === NEWLINE || text.charCodeAt(at) === RETURN;
-      if (!isEmpty && at - this.#at - 1 <= around) return;
-      this.#at = at;
-      this.#skipTo("\n");
+    const top = stack.at(-1);
+    if (top === undefined) return;
+    if (isMisplaced(before, top)) this.#misplace(at);
+    if (stack.length > depthMax && stack.filter(isCollection).length > depthMax) {
+      throw new ExcessError(at, `nested deeper than ${depthMax}`);
+    }
+    // What is further down got its last entry when the level above was opened.
+    if (stack.slice(-2).some((token) => isCollection(token) && hasMore(token, entriesMax))) {
+      throw new ExcessError(at, `more than ${entriesMax} entries in one map or list`);
     }
   }
 
-  #skipWord(): void {
-    const isEnd = () =>
-      this.#isBlank(this.#at) || this.#flows.length > 0 && ",[]{}".includes(this.text[this.#at]);
-    do this.#at++; while (!isEnd());
+  #mark(at: number): void {
+    if (++this.#marks > MARKS_MAX) {
+      throw new ExcessError(at, `more than ${MARKS_MAX} anchors, aliases, tags and directives`);
+    }
   }
 
-  #skipTo(sign: string): void {
-    const end = this.text.indexOf(sign, this.#at);
-    this.#at = end < 0 ? this.text.length : end;
+  #misplace(at: number): void {
+    if (++this.#misplaced > MISPLACED_MAX) {
+      throw new ExcessError(at, `more than ${MISPLACED_MAX} signs and texts where none may stand`);
+    }
   }
+}
 
-  #isBlank(at: number): boolean {
-    const code = this.text.charCodeAt(at);
-    return Number.isNaN(code) || code === NEWLINE || code === SPACE || code === TAB || code === RETURN;
+function isCollection(token: CST.Token): token is Collection {
+  return token.type === "block-map" || token.type === "block-seq" || token.type === "flow-collection";
+}
+
+function hasMore({ items }: Collection, max: number): boolean {
+  if (items.length !== max + 1) return items.length > max;
+  // The last one may be what stands before an entry.
+  const { key, sep, value, start } = items[max] as CST.CollectionItem;
+  return Boolean(key || sep || value) || start.some(({ type }) => INDICATORS.includes(type));
+}
+
+const INDICATORS: readonly string[] = ["seq-item-ind", "explicit-key-ind"];
+
+/** A lexeme that went to the end of what was complete before it. */
+function isMisplaced(before: CST.Token | undefined, top: CST.Token): boolean {
+  switch (top.type) {
+    case "flow-collection":
+      if (top.end.length === 1) return (top.start.source === "[" ? "]" : "}") !== top.end[0].source;
+      return top.end.length > 1;
+    case "document":
+      return before === top && top.end !== undefined;
+    case "block-map":
+    case "block-seq":
+      return false;
+    default:
+      return before === top;
   }
 }
