@@ -4,7 +4,7 @@
  *
  * Levels and entries are read off the parser's own stack after each token, so there is no second reading of YAML that a text could
  * mislead: no map or list has more than was counted. One thing is not on the stack, a pair in a list in brackets (`[a: 1]`), which
- * becomes a map of its own: the composer may go twice as deep.
+ * becomes a map of its own: the composer may go twice as deep, and the reader of its trees refuses that.
  * @module
  */
 import { CST, Lexer, type LineCounter, Parser } from "yaml";
