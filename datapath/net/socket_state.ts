@@ -40,6 +40,8 @@ export interface SocketState extends InetSocket {
   receiveQueue: number;
   /** Bytes that wait to be sent or acknowledged. TCP in LISTEN: how many connections may wait. */
   sendQueue: number;
+  /** Of who made it. */
+  uid: number;
   inode: number;
   v6only: boolean;
   /** cgroup of who made it; undefined where the kernel does not tell (before 5.8). */
@@ -68,6 +70,8 @@ export interface SocketStateQuery {
   protocol: number;
   /** Names of {@link SOCKET_STATES}. */
   states: readonly string[];
+  /** Port of this end; default: any. */
+  sourcePort?: number;
   /** Fill `tcp`. */
   info?: boolean;
 }
@@ -83,7 +87,9 @@ export function readSocketStates(diag: NetlinkSocket, query: SocketStateQuery, m
   request[1] = query.protocol;
   request[2] = query.info ? EXTENSION_INFO : 0;
   const states = query.states.reduce((mask, name) => mask | 1 << SOCKET_STATES.indexOf(name), 0);
-  new DataView(request.buffer).setUint32(4, states, true);
+  const view = new DataView(request.buffer);
+  view.setUint32(4, states, true);
+  view.setUint16(8, query.sourcePort ?? 0);
   return diag.dump("list sockets", SOCK_DIAG_BY_FAMILY, request, max)
     .filter((message) => message.length >= MESSAGE_BYTES)
     .map((message) => decodeSocketState(message, query.protocol));
@@ -99,6 +105,7 @@ function decodeSocketState(message: Uint8Array, protocol: number): SocketState {
     timer: message[2],
     receiveQueue: view.getUint32(56, true),
     sendQueue: view.getUint32(60, true),
+    uid: view.getUint32(64, true),
     inode: view.getUint32(68, true),
     v6only: (attributes.get(ATTRIBUTE.V6ONLY)?.[0] ?? 0) !== 0,
     ...(cgroup !== undefined && cgroup.length >= 8

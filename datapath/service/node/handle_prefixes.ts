@@ -22,6 +22,7 @@ import type { NodeConfig, RemoteNode } from "@weir/proto/datapath";
 import { hex, parsePrefix, unmapped } from "../kernel/addresses.ts";
 import { cgroupId } from "../kernel/cgroup.ts";
 import type { Kernel } from "../kernel/kernel.ts";
+import { refuseTakenPorts } from "./proxy_ports.ts";
 
 const PORT_DEFAULT = 15001, SOCKETS_MAX = 64;
 /** The number of a handle has 24 bits, 16 of which are its place in the table. */
@@ -169,7 +170,7 @@ export class HandlePrefixes {
 
   /**
    * Gives handles their addresses, or takes them away. Repeatable: what others have changed since is noticed.
-   * @throws {ProblemError} PROXY_INVALID; PROXY_PREFIX_TAKEN, CGROUP_NOT_FOUND: where handles have these addresses already all stays as it is, else
+   * @throws {ProblemError} PROXY_INVALID; PROXY_PORT_TAKEN; PROXY_PREFIX_TAKEN, CGROUP_NOT_FOUND: where handles have these addresses already all stays as it is, else
    * there is no proxy, and what L7 rules allow is refused
    */
   apply(config: NodeConfig, remotes: readonly RemoteNode[]): void {
@@ -184,8 +185,11 @@ export class HandlePrefixes {
         if (trouble !== undefined && !areThere) throw trouble;
         // Who is sent to an address must find it there.
         this.#route(Object.values(prefixesOf(config)).filter((prefix) => prefix !== undefined));
+        refuseTakenPorts(handles);
       }
       this.#write(handles);
+      // Since the record says so nobody else binds one; somebody may have just before.
+      if (config.proxy !== undefined) refuseTakenPorts(handles);
       if (config.proxy === undefined) this.#route([]);
     } catch (error) {
       this.#write(NO_HANDLES);

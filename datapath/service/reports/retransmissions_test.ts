@@ -35,6 +35,7 @@ Deno.test("encodeRecord() makes headers of what the socket knows, of both famili
       timer: 1,
       receiveQueue: 0,
       sendQueue: 0,
+      uid: 0,
       inode: 1,
       v6only: false,
       tcp: { retransmits: 3, totalRetransmits: 5, unacked: 1, pmtu: 1450, mss: 1398 },
