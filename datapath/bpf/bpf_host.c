@@ -254,10 +254,10 @@ int to_netdev(struct __sk_buff *skb)
 	/* Before any mark is looked at: a raw socket may set one. */
 	if (is_tunnel(skb, ipv6, config))
 		return origin_is(skb, ORIGIN_OVERLAY) ? PASS : netdev_forged(skb, ipv6);
-	/* Translated here, or made here for who is refused. */
-	if (skb->mark == MARK_TRANSLATED || skb->mark == MARK_DELIVERED)
+	/* Translated here, or made here for who is refused: of what a device brought. */
+	if ((skb->mark == MARK_TRANSLATED || skb->mark == MARK_DELIVERED) && brought_by(skb))
 		goto pass;
-	if (unlikely(skb->mark == MARK_UPSTREAM))
+	if (unlikely(skb->mark == MARK_UPSTREAM) && config->proxy_port)
 		return netdev_redirected(skb, ipv6);
 	if (!ipv6 && address.words[3] == config->ipv4)
 		return netdev_own(skb, ipv6);

@@ -27,7 +27,10 @@
 #define HOST_INGRESS 2
 #define HOST_TUNNEL 4 /* by the tunnel, whose senders were checked: scratch's flow knows who */
 
+#define HOST_ALONE 8 /* of no flow, and opens none */
+
 #define PROTOCOL_IGMP 2
+#define PARSED_ALONE 2
 
 /* Is there anything to judge by? */
 INLINE int host_guarded(void)
@@ -35,12 +38,20 @@ INLINE int host_guarded(void)
 	return host_endpoint() != 0;
 }
 
-/* What has no ports that we know: the protocol alone is judged. */
+INLINE int has_ports(__u8 protocol)
+{
+	return protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP || protocol == PROTOCOL_SCTP || protocol == PROTOCOL_ICMP ||
+	       protocol == PROTOCOL_ICMPV6;
+}
+
+/* What has no ports that we know: the protocol alone is judged, of a later fragment as of the first. Of other types of ICMP (a
+ * redirect, say) each packet is, by its type. */
 INLINE int host_parse_other(struct __sk_buff *skb, struct flow *f, int code)
 {
+	__u32 reason = DROP_REASON(code), alone = reason == DROP_UNKNOWN_ICMP4_TYPE || reason == DROP_UNKNOWN_ICMP6_TYPE;
 	struct address from = {}, to = {};
 
-	if (DROP_REASON(code) != DROP_CT_UNKNOWN_PROTO)
+	if (reason != DROP_CT_UNKNOWN_PROTO && !alone && (reason != DROP_FRAG_NOT_FOUND || has_ports(f->protocol)))
 		return code;
 	if (f->flags & FLOW_IPV6) {
 		if (bpf_skb_load_bytes(skb, ETHERNET_LENGTH + 8, &from, 16) || bpf_skb_load_bytes(skb, ETHERNET_LENGTH + 24, &to, 16))
@@ -53,10 +64,10 @@ INLINE int host_parse_other(struct __sk_buff *skb, struct flow *f, int code)
 		to.words[2] = 0xffff0000u;
 	}
 	flow_set_key(f, from.halves[0], from.halves[1], to.halves[0], to.halves[1], f->protocol);
-	return 0;
+	return alone ? PARSED_ALONE : 0;
 }
 
-/* Scratch's flow becomes what the packet is. 0, PARSED_LINK or a drop. */
+/* Scratch's flow becomes what the packet is. 0, PARSED_LINK, PARSED_ALONE or a drop. */
 NOINLINE int host_parse(struct __sk_buff *skb, __u32 what)
 {
 	const struct config *config = config_get();
@@ -267,7 +278,7 @@ NOINLINE int host_decide(struct __sk_buff *skb, struct ct_entry *e, __u32 what, 
 	code = relayed ? 0 : host_policy(skb, f, &far, egress);
 	if (code && f->key.protocol == PROTOCOL_TCP && !is_bare_syn(f))
 		code = host_turned(skb, f, &far, &egress, code);
-	if (code)
+	if (code || (what & HOST_ALONE))
 		return code;
 	code = host_remember(skb, f, &far, egress, relayed);
 	if (!code)
@@ -293,9 +304,11 @@ NOINLINE int host_judge(struct __sk_buff *skb, __u32 what)
 	if (code == PARSED_LINK)
 		return PASS;
 	f = &s->flow;
-	if (code)
+	if (code == PARSED_ALONE)
+		what |= HOST_ALONE;
+	else if (code)
 		return drop(skb, f, code);
-	e = bpf_map_lookup_elem(&weir_ct, &f->key);
+	e = what & HOST_ALONE ? 0 : bpf_map_lookup_elem(&weir_ct, &f->key);
 	alive = e && ct_alive(e, f) && !(is_bare_syn(f) && (e->flags & (CT_CLOSING_FORWARD | CT_CLOSING_REVERSE)));
 	reply = alive && f->source_hi != (e->flags & CT_ORIGIN_HI);
 	if (alive && !(f->flags & FLOW_ERROR) && !is_bare_syn(f) && revision_holds(e)) {
@@ -348,13 +361,14 @@ NOINLINE int host_sends(struct __sk_buff *skb)
 NOINLINE int host_receives(struct __sk_buff *skb, __u32 what)
 {
 	struct address_owner *owner;
-	struct address to = {};
+	struct address from = {}, to = {};
 
-	if (!packet_destination(skb, what & FLOW_IPV6, &to))
+	if (!packet_source(skb, what & FLOW_IPV6, &from) || !packet_destination(skb, what & FLOW_IPV6, &to))
 		return PASS;
 	owner = bpf_map_lookup_elem(&weir_addresses, &to);
 	/* Many, or a link's own: the host's sockets may be among them. */
-	if (owner ? !(owner->flags & (ADDRESS_HOST | ADDRESS_BROADCAST)) : !identity_of_many(&to) && !is_link_local(&to))
+	if (owner ? !(owner->flags & (ADDRESS_HOST | ADDRESS_BROADCAST)) :
+		    !identity_of_many(&to) && !is_link_local(&to) && !local_delivery(skb, &from, &to, what & FLOW_IPV6))
 		return PASS;
 	return host_judge(skb, what);
 }
