@@ -389,7 +389,10 @@ kernelTest(
         assert.ok(drops.length > 0 && drops.every((e) => e.subtype === POLICY_DENIED), made.drops());
         for (const mark of [0, abi.MARK_TRANSLATED, abi.MARK_DELIVERED, abi.MARK_UPSTREAM]) {
           const marked = await say(made, ["node1", NODE[family], 5001], OUTSIDE[family], 9090, "0.3", mark);
-          assert.deepEqual([marked.answered, marked.drops.map((e) => e.subtype)], [false, [POLICY_DENIED]]);
+          assert.deepEqual([marked.answered, marked.drops.map((e) => [e.subtype, e.egressCookie])], [false, [[
+            POLICY_DENIED,
+            902,
+          ]]]);
         }
       }
     }),
