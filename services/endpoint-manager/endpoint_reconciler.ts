@@ -288,8 +288,11 @@ export class EndpointReconciler {
     const policyOf = new Map(
       found.left.flatMap(({ policy, endpoints }) => endpoints.map((id) => [id, policy?.name ?? ""])),
     );
-    for (const { status, restored } of this.#parts.table.workloads()) {
-      if (restored) status.policy = policyOf.get(status.id) ?? status.policy;
+    for (const { spec, status, restored } of this.#parts.table.workloads()) {
+      if (!restored) continue;
+      // A host that nothing guards has none in the kernel.
+      const otherwise = spec.host && !policies.has(status.policy) ? "" : status.policy;
+      status.policy = policyOf.get(status.id) ?? otherwise;
     }
     this.#isFound = true;
     this.#foundProcess = found.process;
@@ -306,6 +309,10 @@ export class EndpointReconciler {
       if (policies.isUnbound && this.#areBound()) policies.bound();
     }
     prefixes.covered(version, isHeld);
+    // Without a pause it would be tried for ever: nothing else happens here.
+    if (policies.isUnbound && names.order.isComing) {
+      throw new Error(`Cannot tell which policy ${this.#unbound()?.spec.name} has in the kernel`);
+    }
     names.order.advance();
     // What is held is tried again.
     if (failure) throw failure;
@@ -523,11 +530,17 @@ export class EndpointReconciler {
 
   /** Every endpoint that the kernel has was given to the datapath that runs now. */
   #areBound(): boolean {
-    for (const { applied, status, restored, spec: { name } } of this.#parts.table.workloads()) {
-      if (applied || (status.policy === "" && !restored)) continue;
-      if (!this.failureOf(name)?.error.message.startsWith(CANNOT_ATTACH)) return false;
+    return this.#unbound() === undefined;
+  }
+
+  /** An endpoint that may have a policy of before in the kernel until it is given again. */
+  #unbound(): Workload | undefined {
+    for (const workload of this.#parts.table.workloads()) {
+      const { applied, status, restored, spec: { name, host } } = workload;
+      // Of a host without a policy it is known that there is none.
+      if (applied || (status.policy === "" && (host || !restored))) continue;
+      if (!this.failureOf(name)?.error.message.startsWith(CANNOT_ATTACH)) return workload;
     }
-    return true;
   }
 
   /** Once every source is in sync and every endpoint was told, the datapath may sweep what nothing desires. */
