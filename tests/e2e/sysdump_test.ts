@@ -118,7 +118,7 @@ Deno.test({
       const at = (text: string) =>
         JSON.parse(text).map(({ name, status }: { name: string; status: unknown }) => [name, status]);
       assert.deepEqual(at(await ok("endpoint", "list", "-o", "json")), at(live));
-      assert.match(await ok("policy", "list"), /shop +web +CiliumNetworkPolicy +1\/1 nodes/);
+      assert.match(await ok("policy", "list"), /shop +web +CiliumNetworkPolicy +enforce +1\/1 nodes/);
       assert.match(
         await ok("observe", "--verdict", "DROPPED", "--last", "1"),
         /shop\/client.*DROPPED BY default deny of shop\/web/,
