@@ -139,7 +139,7 @@ Deno.test("readManifests() takes CIDR groups, and refuses with the place what is
   );
   assert.match(faults(group("corp", []).replace(", spec: {externalCIDRs: []}", "")), /spec is missing/);
   const many = Array.from({ length: 20_001 }, (_, at) => `10.${at >> 8 & 255}.${at & 255}.0/24`);
-  assert.match(faults(group("corp", many)), /20001/);
+  assert.match(faults(group("corp", many)), /more than 20000 entries/);
   assert.match(faults(egress("{cidr: 10.0.0.0/8, cidrGroupRef: g}")), /exactly one of/);
   assert.match(faults(egress("{}")), /cidr is missing/);
   assert.match(faults(egress("{cidrGroupRef: Not_A_Name}")), /toCIDRSet\[0\]\.cidrGroupRef: .* no name/);
